@@ -1,0 +1,146 @@
+"""What every data set gives: RGB ``uint8`` images and ``uint8`` train ids with 255 = ignore.
+
+A layout (Cityscapes, VOC, ...) is a function ``open_*(root, split)`` that lists its files and
+returns a :class:`SegmentationDataset`; everything after that is the same for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixseg.errors import DataError
+
+IGNORE = 255
+"""Train id of pixels that take no part in any loss or metric."""
+
+UNKNOWN = -1
+"""Entry of a lookup table for raw ids that must not occur."""
+
+ImageArray = NDArray[np.uint8]
+"""RGB image, shape (height, width, 3)."""
+
+LabelArray = NDArray[np.uint8]
+"""Label map, shape (height, width)."""
+
+
+@final
+@dataclass(frozen=True)
+class ClassSet:
+    """The classes of a data set, in the order of their train ids.
+
+    Attributes:
+        names: One name per train id.
+        palette: One RGB colour (0-255) per train id.
+        label_ids: The raw id that the data set's own files use for each train id; empty where
+            raw ids and train ids are the same.
+    """
+
+    names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    label_ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.names) < IGNORE:
+            raise DataError(f"a class set needs 1 to 254 classes, found {len(self.names)}")
+        if len(set(self.names)) != len(self.names):
+            raise DataError(f"class names must differ, found {list(self.names)}")
+        if len(self.palette) != len(self.names):
+            raise DataError(f"{len(self.names)} classes but {len(self.palette)} palette colours")
+        if self.label_ids and len(self.label_ids) != len(self.names):
+            raise DataError(f"{len(self.names)} classes but {len(self.label_ids)} label ids")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@final
+@dataclass(frozen=True, order=True)
+class Sample:
+    """One image and, where there is one, its label file.
+
+    Attributes:
+        id: Unique within the split, with forward slashes, independent of where the root lies.
+        image: Path of the image file.
+        label: Path of the label file, or None for an unlabelled image.
+    """
+
+    id: str
+    image: Path
+    label: Path | None = None
+
+
+@final
+@dataclass(frozen=True)
+class SegmentationDataset:
+    """A split of a data set: its files, its classes and how its label files are read.
+
+    Attributes:
+        name: Name of the layout, for messages and tables.
+        root: Folder that the sample ids are relative to.
+        split: Name of the split.
+        classes: The class set of the labels.
+        samples: Sorted by id, never empty.
+        lookup: int16, shape (256,): raw id -> train id, ``IGNORE``, or ``UNKNOWN``.
+        read_raw_image: Reads an image file as RGB uint8.
+        read_raw_label: Reads a label file as a uint8 map of raw ids.
+    """
+
+    name: str
+    root: Path
+    split: str
+    classes: ClassSet
+    samples: tuple[Sample, ...]
+    lookup: NDArray[np.int16]
+    read_raw_image: Callable[[Path], ImageArray]
+    read_raw_label: Callable[[Path], LabelArray]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def image(self, index: int) -> ImageArray:
+        """The RGB image of a sample, uint8, shape (height, width, 3)."""
+        return self.read_raw_image(self.samples[index].image)
+
+    def label(self, index: int) -> LabelArray:
+        """The train ids of a sample, uint8, shape (height, width), 255 = ignore.
+
+        Raises:
+            DataError: The sample has no label file, or the file holds an id that the data set
+                does not know.
+        """
+        path = self.samples[index].label
+        if path is None:
+            raise DataError(f"{self.samples[index].image} has no label file")
+        raw = self.read_raw_label(path)
+        train = self.lookup[raw]
+        if train.min(initial=0) == UNKNOWN:
+            value = int(raw[train == UNKNOWN].flat[0])
+            known = np.flatnonzero(self.lookup != UNKNOWN).tolist()
+            raise DataError(f"{path}: label id {value} is not an id of {self.name} ({known})")
+        return train.astype(np.uint8)
+
+    def pair(self, index: int) -> tuple[ImageArray, LabelArray]:
+        """Image and train ids of a sample; their sizes are checked against each other."""
+        image, label = self.image(index), self.label(index)
+        if image.shape[:2] != label.shape:
+            sample = self.samples[index]
+            raise DataError(
+                f"{sample.image} has {image.shape[1]}x{image.shape[0]} pixels but its label "
+                f"{sample.label} has {label.shape[1]}x{label.shape[0]}"
+            )
+        return image, label
+
+
+def lookup_table(mapping: Mapping[int, int], ignore: Iterable[int]) -> NDArray[np.int16]:
+    """The 256-entry table raw id -> train id; ids in neither argument become ``UNKNOWN``."""
+    table = np.full(256, UNKNOWN, dtype=np.int16)
+    table[list(ignore)] = IGNORE
+    for raw, train in mapping.items():
+        table[raw] = train
+    return table

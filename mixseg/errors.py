@@ -1,0 +1,38 @@
+"""Errors that are meant to be read by the person who runs mixseg.
+
+Every message says what was found, where (file, line or key) and what to do. The
+command line prints them without a traceback; anything else that escapes is a bug.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MixsegError(Exception):
+    """Base of every error that mixseg raises on purpose."""
+
+
+class ConfigError(MixsegError):
+    """A setting is unknown, has the wrong type or contradicts another one."""
+
+
+class DataError(MixsegError):
+    """A data set, list file, image or label is not what it has to be."""
+
+
+class CheckpointError(MixsegError):
+    """A weight file or checkpoint is damaged, unsafe, or does not fit."""
+
+
+class TrainingError(MixsegError):
+    """A run cannot go on, for example because its loss is not finite."""
+
+
+def unknown_name(kind: str, name: object, choices: Iterable[str]) -> str:
+    """The message for a name that a registry does not hold: the choices and the closest one."""
+    known = sorted(choices)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"unknown {kind} {str(name)!r}.{hint} Choices: {', '.join(known)}"

@@ -15,9 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixseg.errors import DataError
-
-IGNORE = 255
-"""Train id of pixels that take no part in any loss or metric."""
+from mixseg.ignore import IGNORE
 
 UNKNOWN = -1
 """Entry of a lookup table for raw ids that must not occur."""

@@ -1,0 +1,466 @@
+"""The commands. ``mixseg NAME`` and ``python tools/...`` run the same functions."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from argparse import ArgumentError
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+
+from mixseg import __version__
+from mixseg.analysis.pictures import printable
+from mixseg.config import add_settings_arguments, resolve_settings, typed_overrides
+from mixseg.data.demo import write_demo
+from mixseg.data.registry import DATASETS
+from mixseg.engine.files import write_atomically
+from mixseg.engine.precision import choose_device, choose_precision
+from mixseg.engine.progress import progress_bar
+from mixseg.engine.saved_network import SavedNetworks, load_networks
+from mixseg.errors import ConfigError, MixsegError, unknown_name
+from mixseg.evaluation.confusion import Scores
+from mixseg.evaluation.evaluator import evaluate
+from mixseg.evaluation.inference import InferenceMode
+from mixseg.evaluation.prediction import collect_images, predict_files, save_prediction
+from mixseg.evaluation.tables import scores_table
+from mixseg.training import Outcome, open_split, resume, start
+
+EXIT_ERROR = 1
+EXIT_USAGE = 2
+
+Command = Callable[[Sequence[str]], int]
+
+
+def presets_folder() -> Path:
+    """The shipped ``configs``: beside the package in a checkout, inside it when installed."""
+    package = Path(__file__).parent
+    for folder in (package.parent / "configs", package / "configs"):
+        if (folder / "demo" / "ssl.yaml").is_file():
+            return folder
+    raise ConfigError("the shipped configs are missing; install mixseg again")
+
+
+# Training --------------------------------------------------------------------------------------
+
+
+def train_ssl(arguments: Sequence[str]) -> int:
+    """Semi-supervised training; see ``--help``."""
+    return _train(arguments, "mixseg ssl", "semi_supervised")
+
+
+def train_supervised(arguments: Sequence[str]) -> int:
+    """Supervised training on the labelled part, with the same presets and flags."""
+    return _train(arguments, "mixseg supervised", "supervised")
+
+
+def _train(arguments: Sequence[str], program: str, method: str) -> int:
+    parser = _parser(
+        program,
+        "Train a segmentation network from few labelled and many unlabelled images. Without data "
+        "it trains on built-in demo scenes.",
+    )
+    parser.add_argument(
+        "--config", type=str, default=[], nargs="*", metavar="FILE", help="YAML file(s)"
+    )
+    parser.add_argument(
+        "--set",
+        dest="assignments",
+        type=str,
+        default=[],
+        nargs="*",
+        metavar="PATH=VALUE",
+        help="any setting, for example model.backbone=resnet50",
+    )
+    parser.add_argument(
+        "--resume",
+        type=str,
+        metavar="auto|RUN",
+        help="go on with a run; auto takes the one of this --name, and starts it if there is none",
+    )
+    parser.add_argument(
+        "--allow-changes",
+        dest="allow_changes",
+        action="store_true",
+        help="with --resume: accept settings that differ from the run's",
+    )
+    add_settings_arguments(parser)
+    parsed = _parse(parser, _joined(arguments, ("--config", "--set")))
+    console = Console()
+    overrides = typed_overrides(parsed, parsed.assignments)
+    if parsed.resume not in (None, "auto"):
+        if parsed.config:
+            raise ConfigError("--resume RUN uses the run's own config.yaml; leave --config out")
+        return _report(
+            *resume(
+                Path(parsed.resume), overrides, console, allow_changes=parsed.allow_changes
+            ),
+            console,
+        )
+    settings = resolve_settings(_files(parsed, overrides), overrides, base={"method": method})
+    if parsed.resume == "auto":
+        if settings.name is None:
+            raise ConfigError("--resume auto needs --name, so that it knows which run to go on with")
+        path = Path(settings.output).expanduser() / settings.name
+        if path.exists():
+            return _report(
+                *resume(path, overrides, console, allow_changes=parsed.allow_changes), console
+            )
+    return _report(*start(settings, console), console)
+
+
+def _files(parsed: Namespace, overrides: dict[str, Any]) -> list[Path]:
+    """The configuration files: those given, or the preset of the data set."""
+    if parsed.config:
+        return [Path(name) for name in parsed.config]
+    dataset = str(overrides.get("data.dataset", "demo"))
+    if dataset == "demo" and "data.root" in overrides:
+        raise ConfigError(
+            "--data-root needs --config FILE or --dataset NAME, to know how the folder is laid out"
+        )
+    preset = presets_folder() / ("demo/ssl.yaml" if dataset == "demo" else f"ssl/{dataset}.yaml")
+    if not preset.is_file():
+        known = ("demo", *DATASETS)
+        if dataset not in known:
+            raise ConfigError(f"data.dataset: {unknown_name('dataset', dataset, known)}")
+        raise ConfigError(f"there is no preset for {dataset}; give one with --config FILE")
+    return [preset]
+
+
+def _report(outcome: Outcome, path: Path, console: Console) -> int:
+    """Say how a run ended and what to do next."""
+    shown = shlex.quote(str(path))
+    if not outcome.scores:
+        console.print(
+            f"stopped at step {outcome.step}, saved. Go on with: mixseg ssl --resume {shown}",
+            markup=False,
+            soft_wrap=True,
+        )
+        return outcome.exit_code
+    console.print(scores_table(outcome.scores, "last step"))
+    best = ", ".join(f"{name} {100 * miou:.2f} at step {step}"
+                     for name, (step, miou) in outcome.best.items())
+    lines = [
+        f"best validation (chosen on this very split): {best}",
+        f"run: {path}  ({outcome.seconds_per_step * 1000:.0f} ms per step)",
+        "next:",
+        f"  python tools/evaluate.py {shown} --flip",
+        f"  python tools/predict.py {shown} IMAGE_OR_FOLDER --output predictions",
+        "  python tools/train_ssl.py --labeled 1/8 --mixer cutmix",
+        "  python tools/train_ssl.py --config configs/ssl/cityscapes.yaml --data-root DIR",
+    ]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return outcome.exit_code
+
+
+# Evaluation and prediction ---------------------------------------------------------------------
+
+
+def _add_inference_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=str, help="a run's folder, or one of its checkpoints")
+    parser.add_argument("--flip", action="store_true", help="average with the mirrored image")
+    parser.add_argument(
+        "--scales", type=str, default="1", help="average over scales, for example 0.75,1,1.25"
+    )
+    parser.add_argument("--mode", type=Literal["whole", "slide"], default="whole")
+    parser.add_argument(
+        "--window", type=str, help="HEIGHTxWIDTH of the sliding window [the training crop]"
+    )
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--precision", type=Literal["auto", "fp32", "bf16", "fp16"], default="auto"
+    )
+
+
+def _inference_mode(parsed: Namespace, saved: SavedNetworks) -> InferenceMode:
+    try:
+        scales = tuple(float(scale) for scale in parsed.scales.split(","))
+    except ValueError as error:
+        raise ConfigError(
+            f"--scales {parsed.scales}: expected numbers such as 0.75,1,1.25"
+        ) from error
+    window = None
+    if parsed.mode == "slide":
+        crop = saved.settings.get("data.crop")
+        if parsed.window is None and crop is None:
+            raise ConfigError("--mode slide needs --window HEIGHTxWIDTH: training did not crop")
+        window = _size("--window", parsed.window) if parsed.window else (crop[0], crop[1])
+    elif parsed.window:
+        raise ConfigError("--window needs --mode slide")
+    return InferenceMode(slide=window, flip=parsed.flip, scales=scales)
+
+
+def _size(flag: str, text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if match is None:
+        raise ConfigError(f"{flag} {text}: expected HEIGHTxWIDTH, for example 512x1024")
+    return int(match[1]), int(match[2])
+
+
+def _input_size(saved: SavedNetworks) -> tuple[int, int] | None:
+    size = saved.settings.get("data.resize")
+    return None if size is None else (size[0], size[1])
+
+
+def evaluate_checkpoint(arguments: Sequence[str]) -> int:
+    """Evaluate a checkpoint; see ``--help``."""
+    parser = _parser("mixseg evaluate", "Per-class IoU, mIoU and pixel accuracy of a checkpoint.")
+    _add_inference_arguments(parser)
+    parser.add_argument("--data-root", dest="root", type=str, help="[that of the run]")
+    parser.add_argument("--dataset", type=str, help="layout of the data [that of the run]")
+    parser.add_argument("--split", type=str, help="[the validation split of the run]")
+    parser.add_argument(
+        "--network", type=Literal["student", "teacher", "both"], default="both"
+    )
+    parser.add_argument(
+        "--resolution",
+        type=str,
+        default="native",
+        help="where labels are compared: native or HEIGHTxWIDTH",
+    )
+    parser.add_argument("--save-predictions", dest="save", type=str, metavar="DIR")
+    parser.add_argument(
+        "--format", type=Literal["train-ids", "label-ids", "colour"], default="train-ids"
+    )
+    parser.add_argument("--json", type=str, metavar="FILE", help="write the scores as JSON too")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read images")
+    parser.add_argument("--batch-size", dest="batch_size", type=int, default=1)
+    parsed = _parse(parser, arguments)
+    console = Console()
+
+    saved = load_networks(Path(parsed.checkpoint), parsed.network)
+    mode = _inference_mode(parsed, saved)
+    resolution: Any = "native"
+    if parsed.resolution != "native":
+        resolution = _size("--resolution", parsed.resolution)
+    overrides = {"data.dataset": parsed.dataset, "data.root": parsed.root}
+    overrides = {key: value for key, value in overrides.items() if value is not None}
+    settings = resolve_settings([], dict(saved.settings) | overrides)
+    split = parsed.split or settings.data.val_split
+    if settings.data.dataset != "demo" and settings.data.root is None:
+        raise ConfigError("--data-root DIR is needed: the checkpoint does not say where data is")
+    dataset = open_split(settings, split, console)
+    if dataset.classes.names != saved.classes.names:
+        raise ConfigError(
+            f"the checkpoint has the classes {', '.join(saved.classes.names)}, {dataset.name} has "
+            f"{', '.join(dataset.classes.names)}"
+        )
+    folder = None if parsed.save is None else _new_folder(Path(parsed.save), "--save-predictions")
+    device = choose_device(parsed.device)
+    scores: dict[str, Scores] = {}
+    for name, network in saved.networks.items():
+        network.to(device=device, memory_format=torch.channels_last)
+        precision = choose_precision(parsed.precision, device, network)
+
+        def save(index: int, prediction: Any, name: str = name) -> None:
+            if folder is not None:
+                inside = folder / name if len(saved.networks) > 1 else folder
+                path = (inside / dataset.samples[index].id).with_suffix(".png")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                save_prediction(path, prediction, parsed.format, saved.classes)
+
+        scores[name] = evaluate(
+            network,
+            dataset,
+            input_size=_input_size(saved),
+            resolution=resolution,
+            mode=mode,
+            device=device,
+            autocast=precision.autocast,
+            workers=parsed.workers,
+            batch_size=parsed.batch_size,
+            on_image=None if folder is None else save,
+        )
+    console.print(scores_table(scores, f"{saved.path.name}, step {saved.step}, {split}"))
+    if parsed.json is not None:
+        content = {
+            "checkpoint": str(saved.path),
+            "step": saved.step,
+            "dataset": str(dataset.root),
+            "split": split,
+            "scores": {name: one.to_json() for name, one in scores.items()},
+        }
+        write_atomically(Path(parsed.json), json.dumps(content, indent=1))
+    return 0
+
+
+def _new_folder(path: Path, flag: str) -> Path:
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ConfigError(f"{flag} {path}: exists and is not empty; nothing is overwritten")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def predict(arguments: Sequence[str]) -> int:
+    """Predict images; see ``--help``."""
+    parser = _parser(
+        "mixseg predict", "Ids, colours and overlays for images and folders of any size."
+    )
+    _add_inference_arguments(parser)
+    parser.add_argument("paths", nargs="+", help="images and folders")
+    parser.add_argument("--output", type=str, required=True, metavar="DIR")
+    parser.add_argument("--network", type=Literal["student", "teacher"], default="teacher")
+    parser.add_argument(
+        "--formats", type=str, default="ids,colour,overlay", help="some of ids,colour,overlay"
+    )
+    parsed = _parse(parser, arguments)
+    console = Console()
+    formats = set(parsed.formats.split(","))
+    if not formats <= {"ids", "colour", "overlay"}:
+        raise ConfigError(f"--formats {parsed.formats}: expected some of ids,colour,overlay")
+    images = collect_images([Path(path) for path in parsed.paths])
+    saved = load_networks(Path(parsed.checkpoint), parsed.network)
+    mode = _inference_mode(parsed, saved)
+    output = _new_folder(Path(parsed.output), "--output")
+    device = choose_device(parsed.device)
+    network = saved.networks[parsed.network]
+    network.to(device=device, memory_format=torch.channels_last)
+    precision = choose_precision(parsed.precision, device, network)
+    with progress_bar(console, "predicting") as advance:
+        failures = predict_files(
+            network,
+            images,
+            output,
+            saved.classes,
+            input_size=_input_size(saved),
+            mode=mode,
+            device=device,
+            autocast=precision.autocast,
+            formats=formats,
+            on_progress=advance,
+        )
+    for failure in failures:
+        console.print(f"skipped {failure}", style="red", markup=False, soft_wrap=True)
+    console.print(
+        f"{len(images) - len(failures)} of {len(images)} images predicted into {output}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    return EXIT_ERROR if failures else 0
+
+
+# Demo ------------------------------------------------------------------------------------------
+
+
+def make_demo(arguments: Sequence[str]) -> int:
+    """Write demo scenes; see ``--help``."""
+    parser = _parser("mixseg make-demo", "Write built-in street scenes in the Cityscapes layout.")
+    parser.add_argument("--out", type=str, required=True, metavar="DIR")
+    parser.add_argument("--look", type=Literal["render", "camera"], default="camera")
+    parser.add_argument("--images", type=int, default=240, help="training scenes")
+    parser.add_argument("--val-images", dest="val_images", type=int, help="[a quarter of --images]")
+    parser.add_argument("--size", type=str, default="128x256", help="HEIGHTxWIDTH in pixels")
+    parser.add_argument("--seed", type=int, default=0)
+    parsed = _parse(parser, arguments)
+    console = Console()
+    size = _size("--size", parsed.size)
+    val_images = parsed.val_images if parsed.val_images is not None else max(1, parsed.images // 4)
+    counts = {"train": parsed.images, "val": val_images}
+    with progress_bar(console, "drawing") as advance:
+        path = write_demo(
+            Path(parsed.out),
+            look=parsed.look,
+            counts=counts,
+            size=size,
+            seed=parsed.seed,
+            progress=advance,
+        )
+    console.print(
+        f"{path}: train it with --dataset cityscapes --data-root {shlex.quote(str(path))}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    return 0
+
+
+# Parsing and dispatch --------------------------------------------------------------------------
+
+
+def _parser(program: str, description: str) -> ArgumentParser:
+    return ArgumentParser(
+        prog=program, description=description, exit_on_error=False, allow_abbrev=False
+    )
+
+
+def _parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
+    """Parse, and turn what argparse says into an error that names the closest flag."""
+    try:
+        return parser.parse_args(list(arguments))
+    except ArgumentError as error:
+        text = re.sub(r"Parser key \"(.+?)\":\s*", r"--\1: ", error.message)
+        text = " ".join(re.sub(r"<class '(\w+)'>", r"\1", text).split())
+        unknown = re.search(r"unrecognized arguments: (--[\w.-]+)", text)
+        if unknown is not None:
+            flags = [flag for action in parser._actions for flag in action.option_strings]
+            message = unknown_name("flag", unknown[1], flags).split(" Choices")[0]
+            raise ConfigError(f"{message} --help lists all") from error
+        raise ConfigError(text) from error
+
+
+def _joined(arguments: Sequence[str], flags: tuple[str, ...]) -> list[str]:
+    """Let a list flag be given several times: ``--set a=1 --set b=2`` is ``--set a=1 b=2``."""
+    rest: list[str] = []
+    collected: dict[str, list[str]] = {flag: [] for flag in flags}
+    target: list[str] = rest
+    for argument in arguments:
+        name, separator, value = argument.partition("=")
+        if argument in collected:
+            target = collected[argument]
+        elif separator and name in collected:
+            collected[name].append(value)
+            target = rest
+        elif argument.startswith("-"):
+            target = rest
+            rest.append(argument)
+        else:
+            target.append(argument)
+    for flag, values in collected.items():
+        if values:
+            rest += [flag, *values]
+    return rest
+
+
+COMMANDS: dict[str, Command] = {
+    "ssl": train_ssl,
+    "supervised": train_supervised,
+    "evaluate": evaluate_checkpoint,
+    "predict": predict,
+    "make-demo": make_demo,
+}
+"""Name -> command. Add an entry to add a command."""
+
+
+def run(command: Command, arguments: Sequence[str] | None = None) -> int:
+    """Run a command; errors that are meant for people are printed without a traceback."""
+    try:
+        return command(sys.argv[1:] if arguments is None else arguments)
+    except MixsegError as error:
+        code = EXIT_USAGE if isinstance(error, ConfigError) else EXIT_ERROR
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        return code
+    except KeyboardInterrupt:
+        return 130
+
+
+def main() -> int:
+    """``mixseg COMMAND ...``."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["--version"]:
+        print(__version__)
+        return 0
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(f"usage: mixseg {{{','.join(COMMANDS)}}} ...\n\nmixseg COMMAND --help says more.")
+        return 0 if arguments else EXIT_USAGE
+    if arguments[0] not in COMMANDS:
+        print(f"error: {unknown_name('command', arguments[0], COMMANDS)}", file=sys.stderr)
+        return EXIT_USAGE
+    return run(COMMANDS[arguments[0]], arguments[1:])

@@ -1,0 +1,141 @@
+"""From the painted canvas to the picture: texture, shadows, haze, and the camera's faults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from mixseg.data.contract import ImageArray, LabelArray
+from mixseg.data.demo import labels as ids
+from mixseg.data.demo.canvas import SUPERSAMPLING, Canvas
+from mixseg.data.demo.dice import Dice
+from mixseg.data.demo.geometry import Camera
+from mixseg.data.demo.looks import Style
+from mixseg.data.demo.noise import smooth_noise
+
+
+def finish(
+    canvas: Canvas, style: Style, size: tuple[int, int], dice: Dice
+) -> tuple[ImageArray, LabelArray]:
+    """Turns the painted canvas into the final image and its label, (height, width)."""
+    drawn, label, shadow_map = canvas.arrays()
+    image = drawn.astype(np.float32)
+    distance = _ground_distance(canvas.camera, size[0])
+    ground = _GROUND[label]
+    image *= _texture(canvas.camera, style, label, distance, dice)[:, :, None]
+    softness = 0.0 if style.look == "render" else size[0] / 128 * dice.uniform(0.4, 1.2)
+    if softness:
+        shadow_map = shadow_map.filter(ImageFilter.GaussianBlur(softness))
+    shadow = np.asarray(shadow_map, dtype=np.float32) * (style.shadow / 255)
+    image *= np.where(ground, 1.0 - shadow, 1.0)[:, :, None]
+    clear = np.where(ground, np.exp(-distance / style.visibility)[:, None], 1.0)[:, :, None]
+    image += (1.0 - clear.astype(np.float32)) * (np.array(style.haze, dtype=np.float32) - image)
+    if style.look == "camera":
+        image = _photograph(image, size, dice)
+    else:
+        image = (image - 128.0) * 1.08 + 130.0
+    return np.clip(image, 0, 255).astype(np.uint8), label
+
+
+_GROUND: Final = np.isin(np.arange(256), (ids.ROAD, ids.SIDEWALK, ids.TERRAIN))
+
+
+def _amplitudes(values: Mapping[int, float], rest: float) -> NDArray[np.float32]:
+    """A lookup table label -> strength of a texture."""
+    table = np.full(256, rest, dtype=np.float32)
+    for label, value in values.items():
+        table[label] = value
+    return table
+
+
+_GRAIN: Final = _amplitudes(
+    {
+        ids.SKY: 0.0,
+        ids.VEGETATION: 0.17,
+        ids.TERRAIN: 0.14,
+        ids.WALL: 0.09,
+        ids.ROAD: 0.05,
+        ids.SIDEWALK: 0.06,
+        ids.BUILDING: 0.06,
+        ids.FENCE: 0.06,
+    },
+    0.02,
+)
+_PATCHES: Final = _amplitudes(
+    {
+        ids.SKY: 0.0,
+        ids.VEGETATION: 0.1,
+        ids.TERRAIN: 0.14,
+        ids.WALL: 0.12,
+        ids.ROAD: 0.07,
+        ids.SIDEWALK: 0.08,
+        ids.BUILDING: 0.06,
+    },
+    0.05,
+)
+
+
+def _texture(
+    camera: Camera, style: Style, label: LabelArray, distance: NDArray[np.float32], dice: Dice
+) -> NDArray[np.float32]:
+    """Brightness factors, shape (height, width): grain, stains, and the joints of the paving."""
+    height, width = label.shape
+    generator = dice.generator
+    strength = dice.uniform(0.6, 1.5) if style.look == "camera" else 0.35
+    grain = generator.standard_normal((height, width), dtype=np.float32)
+    patches = smooth_noise(generator, (height, width), (width // 9 + 2, height // 9 + 2))
+    factor = 1.0 + strength * (_GRAIN[label] * grain + _PATCHES[label] * patches)
+    # On the ground the coarse pattern lies in perspective; below is its position in metres.
+    first = min(height, max(0, int(camera.horizon / SUPERSAMPLING) + 1))
+    z = distance[first:, None]
+    columns = (np.arange(width, dtype=np.float32) + 0.5) * SUPERSAMPLING - camera.centre
+    x = columns[None, :] * z / camera.focal - camera.curve * z * z
+    tile = smooth_noise(generator, (64, 64), (22, 22))
+    rows, cols = (z * 4).astype(np.int32) & 63, (x * 5).astype(np.int32) & 63
+    near = np.clip(14.0 / z, 0.0, 1.0)
+    below = label[first:]
+    stains = tile[rows, cols] * near * (1.3 * strength * _PATCHES[below]) * _GROUND[below]
+    slab = dice.uniform(0.5, 1.6)
+    joints = ((x / slab) % 1.0 < 0.09) | ((z / slab) % 1.0 < 0.12)
+    paved = (below == ids.SIDEWALK) & joints
+    factor[first:] += stains - 0.22 * near * paved
+    return np.asarray(factor, dtype=np.float32)
+
+
+def _photograph(
+    image: NDArray[np.float32], size: tuple[int, int], dice: Dice
+) -> NDArray[np.float32]:
+    """Uneven light, exposure, white balance, tone curve, lens blur, vignette and sensor noise."""
+    height, width = size
+    down = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    across = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
+    lean, fall = dice.uniform(-0.14, 0.14), dice.uniform(0.0, 0.25)
+    light = (1.0 + lean * across) * (1.0 - fall * (0.6 * across**2 + 0.4 * down**2))
+    exposure = dice.uniform(0.8, 1.4)
+    warmth, green = dice.uniform(-0.13, 0.13), dice.uniform(-0.04, 0.04)
+    balance = np.array([1 + warmth, 1 + green, 1 - warmth], dtype=np.float32)
+    saturation = dice.uniform(0.55, 1.05)
+    grey = (image[:, :, :1] + image[:, :, 1:2] + image[:, :, 2:]) / 3.0
+    image -= grey
+    image *= saturation
+    image += grey
+    image *= light[:, :, None] * (exposure * balance)
+    gamma = dice.uniform(0.7, 1.15)
+    # The tone curve as a table: a power of every pixel would cost more than the whole drawing.
+    curve = (255.0 * np.linspace(0.0, 1.0, 256) ** gamma).astype(np.uint8)
+    toned = curve[np.clip(image, 0, 255).astype(np.uint8)]
+    blur = height / 128 * dice.uniform(0.15, 0.75)
+    soft = Image.fromarray(toned).filter(ImageFilter.GaussianBlur(blur))
+    noise = dice.generator.standard_normal((height, width, 3), dtype=np.float32)
+    return np.asarray(soft, dtype=np.float32) + dice.uniform(1.5, 7.0) * noise
+
+
+def _ground_distance(camera: Camera, height: int) -> NDArray[np.float32]:
+    """Depth in metres of the ground in every image row; a large number above the horizon."""
+    rows = (np.arange(height, dtype=np.float32) + 0.5) * SUPERSAMPLING - camera.horizon
+    below = camera.focal * camera.eye / np.maximum(rows, 0.5)
+    return np.asarray(np.where(rows > 0, below, 1e4), dtype=np.float32)

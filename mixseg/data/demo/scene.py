@@ -1,0 +1,101 @@
+"""Composes a scene: draws camera, weather and street, and paints what stands there."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mixseg.data.contract import ImageArray, LabelArray
+from mixseg.data.demo import labels as ids
+from mixseg.data.demo.canvas import SUPERSAMPLING, Canvas, tint
+from mixseg.data.demo.dice import Dice
+from mixseg.data.demo.exposure import finish
+from mixseg.data.demo.geometry import Camera
+from mixseg.data.demo.ground import paint_backdrop, paint_ground
+from mixseg.data.demo.looks import LOOK_CODES, Look, draw_style
+from mixseg.data.demo.pedestrians import place_people
+from mixseg.data.demo.roadside import place_roadside
+from mixseg.data.demo.sky import paint_sky
+from mixseg.data.demo.stage import Stage
+from mixseg.data.demo.street import draw_street
+from mixseg.data.demo.traffic import place_traffic
+from mixseg.errors import DataError
+
+SMALLEST = (32, 64)
+"""Least height and width in pixels for which the classes can still be told apart."""
+
+
+def render_scene(
+    seed: int, index: int, size: tuple[int, int] = (128, 256), look: Look = "camera"
+) -> tuple[ImageArray, LabelArray]:
+    """Draws a street scene; the same arguments always give the same scene.
+
+    Args:
+        seed: Seed of the whole set, not negative.
+        index: Number of the scene in the set, not negative.
+        size: Height and width in pixels, at least 32 x 64.
+        look: ``"camera"`` for photograph-like scenes, ``"render"`` for game-like ones.
+
+    Returns:
+        The RGB image, uint8, shape (height, width, 3), and the raw Cityscapes label ids, uint8,
+        shape (height, width).
+
+    Raises:
+        DataError: The size is too small or the look is unknown.
+    """
+    height, width = size
+    if height < SMALLEST[0] or width < SMALLEST[1]:
+        raise DataError(f"a scene needs at least {SMALLEST[0]}x{SMALLEST[1]} pixels, got {size}")
+    if look not in LOOK_CODES:
+        raise DataError(f"look must be one of {sorted(LOOK_CODES)}, got {look!r}")
+    entropy = np.random.SeedSequence([seed, index, LOOK_CODES[look]])
+    dice = Dice(np.random.default_rng(entropy))
+    style = draw_style(look, dice)
+    camera = _draw_camera(size, look, dice)
+    canvas = Canvas(
+        camera,
+        paint_sky(camera, style, dice),
+        ids.SKY,
+        sun=style.sun,
+        ambient=style.ambient,
+        haze=style.haze,
+        visibility=style.visibility,
+    )
+    stage = Stage(canvas, camera, style, draw_street(look, dice), dice)
+    paint_backdrop(stage)
+    paint_ground(stage)
+    place_roadside(stage)
+    place_people(stage)
+    place_traffic(stage)
+    stage.paint()
+    _paint_bonnet(stage)
+    return finish(canvas, style, size, dice)
+
+
+def _draw_camera(size: tuple[int, int], look: Look, dice: Dice) -> Camera:
+    """Draws where the camera hangs and how it points."""
+    height, width = size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING
+    zoom = dice.uniform(0.75, 1.05) if look == "camera" else dice.uniform(0.65, 0.9)
+    eye = dice.uniform(1.15, 1.8) if look == "camera" else dice.uniform(1.5, 2.5)
+    return Camera(
+        width,
+        height,
+        focal=zoom * width,
+        centre=width * dice.uniform(0.4, 0.6),
+        horizon=height * dice.uniform(0.36, 0.5),
+        eye=eye,
+        curve=dice.uniform(-0.0035, 0.0035) if dice.chance(0.6) else 0.0,
+    )
+
+
+def _paint_bonnet(stage: Stage) -> None:
+    """In some scenes the camera's own car is in the picture."""
+    if not stage.dice.chance(0.35 if stage.style.look == "camera" else 0.1):
+        return
+    camera = stage.camera
+    rise, middle = camera.height * stage.dice.uniform(0.05, 0.09), 0.5 * camera.width
+    outline = [(0.0, camera.height + 1.0)]
+    for i in range(13):
+        t = i / 6 - 1
+        outline.append((middle + t * middle * 1.02, camera.height - rise * (1 - t**4)))
+    outline.append((camera.width + 1.0, camera.height + 1.0))
+    stage.canvas.fill(outline, tint(stage.colour("paint"), 0.7), ids.EGO_VEHICLE, 0.0)

@@ -1,0 +1,178 @@
+"""Writes demo scenes in the layout of Cityscapes, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from mixseg.data.demo.looks import Look
+from mixseg.data.demo.scene import render_scene
+from mixseg.errors import DataError
+
+GENERATOR_VERSION: Final = 1
+"""Raised whenever the same arguments draw different scenes, so that caches are not reused."""
+
+_CITIES: Final[Mapping[str, tuple[str, ...]]] = {
+    "train": ("aldenau", "birkstadt", "corvingen", "dunmere", "elsbruck"),
+    "val": ("falkenrode", "grimholt", "havelsee"),
+}
+
+_SPLIT_STRIDE: Final = 1_000_000
+"""Scene indices are counted from a multiple of this, so that splits share no scene."""
+
+Progress = Callable[[int, int], None]
+"""Called with the number of scenes written so far and the number of all scenes."""
+
+
+def write_demo(
+    out: Path,
+    *,
+    look: Look,
+    counts: Mapping[str, int],
+    size: tuple[int, int],
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Path:
+    """Writes a demo set as ``leftImg8bit/`` and ``gtFine/`` trees with ``labelIds`` files.
+
+    The files go to a temporary folder beside ``out`` that is renamed at the end: whoever sees
+    ``out`` sees all of it.
+
+    Args:
+        out: Folder to make.
+        look: ``"camera"`` or ``"render"``.
+        counts: Number of scenes per split, ``"train"`` and ``"val"``.
+        size: Height and width in pixels.
+        seed: Seed of the set.
+        progress: Called after every scene with the scenes done and the scenes in all.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        DataError: ``out`` exists, ``counts`` holds an unknown split or a count below 1, or
+            look or size are none that a scene can have.
+    """
+    _check_counts(counts)
+    if out.exists():
+        raise DataError(f"{out} already exists; choose another folder or remove it first")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    try:
+        # mkdtemp makes the folder private; a data set may be read by others.
+        draft.chmod(0o755)
+        _write_splits(draft, look, counts, size, seed, progress)
+        about = {
+            "look": look,
+            "counts": dict(counts),
+            "size": list(size),
+            "seed": seed,
+            "generator_version": GENERATOR_VERSION,
+        }
+        (draft / "demo.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        try:
+            draft.rename(out)
+        except OSError as error:
+            if out.exists():
+                raise DataError(f"{out} was made by someone else meanwhile") from error
+            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return out
+
+
+def ensure_demo(
+    *,
+    look: Look = "camera",
+    counts: Mapping[str, int],
+    size: tuple[int, int],
+    seed: int = 0,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """The folder of a demo set, which is written on first use.
+
+    Two processes may ask at once: both write, one renames first, and both get its folder.
+
+    Args:
+        look: ``"camera"`` or ``"render"``.
+        counts: Number of scenes per split, ``"train"`` and ``"val"``.
+        size: Height and width in pixels.
+        seed: Seed of the set.
+        cache: Folder that holds demo sets; None for ``$MIXSEG_CACHE``, or ``mixseg`` in the
+            user's cache folder.
+        progress: Called after every scene with the scenes done and the scenes in all.
+
+    Returns:
+        The folder, with ``leftImg8bit`` and ``gtFine`` in it.
+
+    Raises:
+        DataError: ``counts`` holds an unknown split or a count below 1.
+    """
+    _check_counts(counts)
+    splits = "_".join(f"{split}{counts[split]}" for split in sorted(counts))
+    name = f"demo-{look}-{splits}-{size[0]}x{size[1]}-seed{seed}-v{GENERATOR_VERSION}"
+    out = (default_cache() if cache is None else cache) / name
+    if out.is_dir():
+        return out
+    try:
+        return write_demo(out, look=look, counts=counts, size=size, seed=seed, progress=progress)
+    except DataError:
+        if out.is_dir():
+            return out
+        raise
+
+
+def default_cache() -> Path:
+    """``$MIXSEG_CACHE``, else ``$XDG_CACHE_HOME/mixseg``, else ``~/.cache/mixseg``."""
+    if own := os.environ.get("MIXSEG_CACHE"):
+        return Path(own).expanduser()
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared).expanduser() / "mixseg"
+    return Path.home() / ".cache" / "mixseg"
+
+
+def _check_counts(counts: Mapping[str, int]) -> None:
+    for split, count in counts.items():
+        if split not in _CITIES:
+            raise DataError(f"unknown split {split!r} of the demo; it has {', '.join(_CITIES)}")
+        if count < 1:
+            raise DataError(f"split {split!r} of the demo needs at least 1 scene, got {count}")
+    if not counts:
+        raise DataError("a demo needs a number of scenes for train, val or both; got none")
+
+
+def _write_splits(
+    root: Path,
+    look: Look,
+    counts: Mapping[str, int],
+    size: tuple[int, int],
+    seed: int,
+    progress: Progress | None,
+) -> None:
+    """Writes the image and label files of all splits under ``root``."""
+    total, done = sum(counts.values()), 0
+    for split, count in counts.items():
+        cities = _CITIES[split]
+        start = list(_CITIES).index(split) * _SPLIT_STRIDE
+        for index in range(count):
+            image, label = render_scene(seed, start + index, size, look)
+            city = cities[index % len(cities)]
+            stem = f"{city}_{index // len(cities):06d}_{19:06d}"
+            for tree, suffix, pixels in (
+                ("leftImg8bit", "leftImg8bit", image),
+                ("gtFine", "gtFine_labelIds", label),
+            ):
+                folder = root / tree / split / city
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(folder / f"{stem}_{suffix}.png", compress_level=3)
+            done += 1
+            if progress is not None:
+                progress(done, total)

@@ -1,0 +1,175 @@
+"""Reading and writing image files: two formats, a size limit, and nothing guessed.
+
+A data set may come from anywhere, so the formats are fixed when a file is opened and a picture
+that would fill the memory is refused by its header, before a pixel is decoded.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from mixseg.data.contract import ImageArray, LabelArray
+from mixseg.errors import DataError
+
+MAX_PIXELS = 100_000_000
+"""Largest image that is read, width times height; 50 times a Cityscapes frame."""
+
+_IMAGE_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")
+_INDEX_MODES = ("L", "P")
+
+# What Pillow's decoders let escape on damaged files.
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
+
+
+def read_image(path: Path) -> ImageArray:
+    """An image file as RGB, uint8, shape (height, width, 3).
+
+    Greyscale, palette and CMYK pictures are converted, an alpha channel is dropped. EXIF
+    orientation is not applied.
+
+    Raises:
+        DataError: The file is missing, damaged, neither PNG nor JPEG, larger than
+            :data:`MAX_PIXELS`, or has 16 bits per grey value.
+    """
+    # Label maps are drawn on the stored pixels and carry no EXIF: turning the image by its
+    # orientation tag would leave the label behind.
+    with _opened(path, ("PNG", "JPEG")) as image:
+        if image.mode not in _IMAGE_MODES:
+            # Pillow would clip 16-bit values at 255 instead of scaling them.
+            raise DataError(
+                f"{path}: pixels of mode {image.mode} (16 bits or more per grey value); expected "
+                "8 bits per channel. Convert the file first"
+            )
+        if image.mode == "P":
+            # The palette's transparency is only understood on the way to RGBA.
+            return np.array(image.convert("RGBA").convert("RGB"), dtype=np.uint8)
+        return np.array(image.convert("RGB"), dtype=np.uint8)
+
+
+def read_index_png(path: Path) -> LabelArray:
+    """A label PNG as the ids it stores, uint8, shape (height, width).
+
+    A palette picture gives its indices; its colours are not looked at.
+
+    Raises:
+        DataError: The file is missing, damaged, not a PNG, larger than :data:`MAX_PIXELS`, or not
+            an 8-bit greyscale or palette picture.
+    """
+    with _opened(path, ("PNG",)) as image:
+        stored = _stored_mode(image)
+        if image.mode not in _INDEX_MODES or stored in ("L;2", "L;4"):
+            raise DataError(
+                f"{path}: {_describe_mode(image, stored)}; expected a label PNG with one class id "
+                "per pixel: 8-bit greyscale (mode L) or palette (mode P)"
+            )
+        return np.array(image, dtype=np.uint8)
+
+
+def write_png(
+    path: Path,
+    array: NDArray[np.uint8],
+    palette: Sequence[tuple[int, int, int]] | None = None,
+) -> None:
+    """Write a PNG so that ``path`` never holds half a file, even if the process is killed.
+
+    Args:
+        path: Target; its folder must exist.
+        array: uint8, shape (height, width) for greyscale or indices, (height, width, 3) for RGB.
+        palette: RGB colours of the indices; only with a 2-D array, whose values stay as they are.
+
+    Raises:
+        DataError: The array is not such a picture, or the file cannot be written.
+    """
+    shape = array.shape
+    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and shape[2] == 3)):
+        raise DataError(
+            f"{path}: a PNG is written from uint8 of shape (h, w) or (h, w, 3), "
+            f"found {array.dtype} of shape {shape}"
+        )
+    if palette is not None and (array.ndim != 2 or len(palette) > 256):
+        raise DataError(
+            f"{path}: a palette has at most 256 colours and needs a 2-D array, "
+            f"found {len(palette)} colours and shape {shape}"
+        )
+    image = Image.fromarray(array)
+    if palette is not None:
+        # Pillow stores as few bits as the palette needs, which would cut off higher ids (255).
+        full = [*palette, *[(0, 0, 0)] * (256 - len(palette))]
+        image.putpalette([channel for colour in full for channel in colour])
+    encoded = io.BytesIO()
+    image.save(encoded, format="PNG")
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(encoded.getbuffer())
+            file.flush()
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise DataError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
+    """Open an image of one of the formats; whatever goes wrong in the block names the path."""
+    expected = " or ".join(formats)
+    try:
+        with path.open("rb") as file, Image.open(file, formats=formats) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise DataError(_too_large(path, f"{width}x{height} pixels"))
+            yield image
+    # Pillow's own limit is a global that any library may change, so it is not relied upon; where
+    # it is stricter than MAX_PIXELS it comes first.
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(_too_large(path, str(error))) from error
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path}: is not a readable {expected} file") from error
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except _DECODE_ERRORS as error:
+        raise DataError(f"{path}: cannot be read as {expected}: {error}") from error
+
+
+def _too_large(path: Path, found: str) -> str:
+    return f"{path}: too large ({found}); at most {MAX_PIXELS} pixels are read"
+
+
+def _stored_mode(image: Image.Image) -> str:
+    """How the file stores its pixels, before Pillow widens them to 8 bits."""
+    # Pillow stretches 2- and 4-bit greys to 0..255 (id 1 of 4 bits becomes 17) and still calls
+    # the result "L"; only the decoder's arguments tell.
+    tiles = getattr(image, "tile", None)
+    arguments = tiles[0][3] if tiles else image.mode
+    return str(arguments[0] if isinstance(arguments, tuple) else arguments)
+
+
+def _describe_mode(image: Image.Image, stored: str) -> str:
+    if stored in ("1", "L;2", "L;4"):
+        bits = {"1": 1, "L;2": 2, "L;4": 4}[stored]
+        return f"greyscale with {bits} bit(s) per pixel, whose values are ambiguous"
+    if image.mode.startswith("I"):
+        return "greyscale with 16 bits per pixel"
+    if image.mode in ("RGB", "RGBA"):
+        return f"a colour picture (mode {image.mode})"
+    return f"mode {image.mode}"

@@ -1,0 +1,159 @@
+"""Text files that name samples, in the forms that published splits come in.
+
+One entry per line: an id (VOC), an image path (U2PL), or image and label separated by a space
+(UniMatch, ST++, CorrMatch) or by a tab with CRLF line ends (CPS).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import final
+
+from mixseg.data.pairing import IMAGE_ENDINGS
+from mixseg.errors import DataError
+
+MAX_BYTES = 64_000_000
+"""Largest list file that is read; a million paths."""
+
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+@final
+@dataclass(frozen=True)
+class ListEntry:
+    """One line of a list file.
+
+    Attributes:
+        line: Line number, counted from 1.
+        text: The whole line, for ids that contain spaces.
+        image: First column, a relative path with forward slashes or an id.
+        label: Second column, or None.
+    """
+
+    line: int
+    text: str
+    image: str
+    label: str | None
+
+
+def read_list(path: Path, rebase: tuple[str, ...] = ()) -> list[ListEntry]:
+    """The entries of a list file; empty lines are skipped.
+
+    Args:
+        path: The list file, UTF-8.
+        rebase: Prefixes that are cut off, for lists whose paths start at a folder of their author.
+
+    Raises:
+        DataError: The file is missing, too large or not text, or an entry is an absolute path,
+            climbs with ``..`` or holds a NUL; the message gives file and line.
+    """
+    try:
+        if not path.is_file():
+            raise DataError(f"list file {path}: no such file")
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise DataError(f"list file {path}: {size} bytes; at most {MAX_BYTES} are read")
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"list file {path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"list file {path}: is not UTF-8 text") from error
+
+    entries = []
+    for number, raw in enumerate(text.split("\n"), start=1):
+        line = raw.rstrip("\r")
+        columns = line.split("\t") if "\t" in line else line.split(maxsplit=1)
+        columns = [column.strip() for column in columns if column.strip()]
+        if not columns:
+            continue
+        relative = [_relative(column, rebase, f"{path}, line {number}") for column in columns]
+        label = relative[1] if len(relative) > 1 else None
+        entries.append(ListEntry(number, line, relative[0], label))
+    return entries
+
+
+def match_entries(path: Path, entries: Sequence[ListEntry], ids: Sequence[str]) -> list[int]:
+    """Index into ``ids`` of each entry of a list file.
+
+    An entry is the id whose path ends like the entry's, without a file ending: lists name images
+    from folders above or below the one that ids are relative to.
+
+    Args:
+        path: The list file, for messages.
+        entries: Its entries.
+        ids: Ids of a data set, all different.
+
+    Raises:
+        DataError: An entry fits no id (the closest one is named) or several, or is listed twice.
+    """
+    exact = {key: index for index, key in enumerate(ids)}
+    by_name: dict[str, list[int]] = {}
+    for index, key in enumerate(ids):
+        by_name.setdefault(key.rsplit("/", 1)[-1], []).append(index)
+
+    matched: dict[int, int] = {}
+    for entry in entries:
+        where = f"{path}, line {entry.line}"
+        index = _match(entry, ids, exact, by_name, where)
+        if index in matched:
+            raise DataError(f"{where}: {ids[index]!r} is already listed in line {matched[index]}")
+        matched[index] = entry.line
+    return list(matched)
+
+
+def without_ending(name: str) -> str:
+    """A path without its image ending; other dots belong to the name."""
+    for ending in IMAGE_ENDINGS:
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return name
+
+
+def _match(
+    entry: ListEntry,
+    ids: Sequence[str],
+    exact: dict[str, int],
+    by_name: dict[str, list[int]],
+    where: str,
+) -> int:
+    wanted = without_ending(entry.image)
+    for name in (entry.text, without_ending(entry.text), entry.image, wanted):
+        if name in exact:
+            return exact[name]
+    candidates = by_name.get(wanted.rsplit("/", 1)[-1], [])
+    if not candidates:
+        near = difflib.get_close_matches(wanted, ids, n=1, cutoff=0.5)
+        hint = f" The closest one is {near[0]!r}." if near else ""
+        raise DataError(f"{where}: {entry.image!r} is not in the data set.{hint}")
+    tails = [_shared_tail(wanted, ids[index]) for index in candidates]
+    best = [index for index, tail in zip(candidates, tails, strict=True) if tail == max(tails)]
+    if len(best) > 1:
+        names = ", ".join(repr(ids[index]) for index in best[:3])
+        raise DataError(f"{where}: {entry.image!r} fits {len(best)} images: {names}")
+    return best[0]
+
+
+def _shared_tail(first: str, second: str) -> int:
+    """Number of path components that two paths share, counted from the end."""
+    count = 0
+    for one, other in zip(reversed(first.split("/")), reversed(second.split("/")), strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
+
+
+def _relative(name: str, rebase: tuple[str, ...], where: str) -> str:
+    """The path with forward slashes; refused if it could lead out of the root."""
+    prefix = next((p for p in rebase if name.startswith(p)), "")
+    slashed = name.removeprefix(prefix).replace("\\", "/")
+    absolute = slashed.startswith("/") or _DRIVE.match(slashed)
+    if absolute or "\0" in slashed or ".." in slashed.split("/"):
+        raise DataError(
+            f"{where}: {name!r} escapes the root; entries are paths below it, without '..'"
+        )
+    return PurePosixPath(slashed).as_posix()

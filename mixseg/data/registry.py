@@ -1,0 +1,41 @@
+"""The layouts that ``--dataset`` can name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mixseg.data.camvid import open_camvid
+from mixseg.data.cityscapes import open_cityscapes
+from mixseg.data.contract import SegmentationDataset
+from mixseg.data.folder import open_folder
+from mixseg.data.pairing import found_instead
+from mixseg.data.voc import open_voc
+from mixseg.errors import DataError, unknown_name
+
+DATASETS: dict[str, Callable[[Path, str], SegmentationDataset]] = {
+    "camvid": open_camvid,
+    "cityscapes": open_cityscapes,
+    "folder": open_folder,
+    "voc": open_voc,
+}
+"""Name -> function of root and split that lists the files of the split."""
+
+
+def open_dataset(name: str, root: Path, split: str) -> SegmentationDataset:
+    """List a split of a data set; no image or label is read yet.
+
+    Args:
+        name: Key of :data:`DATASETS`.
+        root: Folder of the data set.
+        split: Name of the split, as the layout calls it.
+
+    Raises:
+        DataError: The name or the split is unknown, the root does not exist, or the files are not
+            laid out as they have to be.
+    """
+    if name not in DATASETS:
+        raise DataError(unknown_name("data set", name, DATASETS))
+    if not root.exists():
+        raise DataError(f"root of data set {name!r}: {found_instead(root)}")
+    return DATASETS[name](root, split)

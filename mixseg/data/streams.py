@@ -1,0 +1,152 @@
+"""Endless, reproducible streams of training batches.
+
+Draw number t of a stream is image ``permutation(epoch)[t mod n]`` of epoch ``t div n``; which one
+it is and how it is augmented depends on (seed, stream, epoch, index) alone. Neither the number of
+workers nor where a run was interrupted can change it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import NamedTuple, final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mixseg.data.contract import SegmentationDataset
+from mixseg.data.transforms import Example, PairedTransform
+from mixseg.ignore import IGNORE
+from mixseg.randomness import derive_seed, generator
+
+WORKER_TIMEOUT = 60.0
+"""Seconds without a batch after which a worker counts as dead."""
+
+
+class Batch(NamedTuple):
+    """Training images; on the CPU as they come from the loader.
+
+    Attributes:
+        images: uint8, shape (B, 3, H, W), RGB.
+        labels: uint8, shape (B, H, W), 255 = ignore; all 255 in an unlabelled stream.
+        valid: bool, shape (B, H, W), false where the crop padded the image.
+        ids: Sample ids, for messages.
+    """
+
+    images: Tensor
+    labels: Tensor
+    valid: Tensor
+    ids: tuple[str, ...]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device, without waiting for the copy."""
+        return Batch(
+            self.images.to(device, non_blocking=True),
+            self.labels.to(device, non_blocking=True),
+            self.valid.to(device, non_blocking=True),
+            self.ids,
+        )
+
+
+@final
+class StreamDataset(Dataset[tuple[Example, str]]):
+    """Draw number -> augmented example of one stream."""
+
+    def __init__(
+        self,
+        dataset: SegmentationDataset,
+        indices: tuple[int, ...],
+        transform: PairedTransform,
+        *,
+        seed: int,
+        stream: str,
+        labeled: bool,
+    ) -> None:
+        self.dataset = dataset
+        self.indices = indices
+        self.transform = transform
+        self.seed = seed
+        self.stream = stream
+        self.labeled = labeled
+        self._epoch = -1
+        self._order = np.empty(0, dtype=np.int64)
+
+    def __getitem__(self, draw: int) -> tuple[Example, str]:
+        """The example of a draw, and the id of its sample."""
+        epoch, position = divmod(draw, len(self.indices))
+        index = self.indices[self._permutation(epoch)[position]]
+        if self.labeled:
+            image, label = self.dataset.pair(index)
+        else:
+            image = self.dataset.image(index)
+            label = np.full(image.shape[:2], IGNORE, dtype=np.uint8)
+        example = Example(
+            torch.from_numpy(image).permute(2, 0, 1),
+            torch.from_numpy(label),
+            torch.ones(label.shape, dtype=torch.bool),
+        )
+        random = generator(self.seed, self.stream, "augment", epoch, index)
+        return self.transform(example, random), self.dataset.samples[index].id
+
+    def _permutation(self, epoch: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        if epoch != self._epoch:
+            random = np.random.default_rng(derive_seed(self.seed, self.stream, "order", epoch))
+            self._order = random.permutation(len(self.indices))
+            self._epoch = epoch
+        return self._order
+
+
+def _collate(items: list[tuple[Example, str]]) -> Batch:
+    examples = [example for example, _ in items]
+    return Batch(
+        torch.stack([example.image for example in examples]),
+        torch.stack([example.label for example in examples]),
+        torch.stack([example.valid for example in examples]),
+        tuple(name for _, name in items),
+    )
+
+
+def stream_batches(
+    dataset: StreamDataset, batch_size: int, first: int, last: int, workers: int
+) -> Iterator[Batch]:
+    """Batches number ``first`` to ``last`` - 1 of a stream.
+
+    Args:
+        dataset: The stream.
+        batch_size: Images in a batch.
+        first: Number of the first batch, above 0 when a run is resumed.
+        last: Number of the batch after the last.
+        workers: Loader processes; 0 loads in this one.
+    """
+    loader = DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=range(first * batch_size, last * batch_size),
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=torch.cuda.is_available(),
+        timeout=WORKER_TIMEOUT if workers else 0,
+        # A loader draws a base seed from the global generator when it starts; its own generator
+        # keeps that from changing anything else.
+        generator=torch.Generator().manual_seed(0),
+        worker_init_fn=_start_worker,
+    )
+    return iter(loader)
+
+
+def _start_worker(worker: int) -> None:
+    torch.set_num_threads(1)
+    # Ctrl-C reaches the whole process group, but what to do about it is the trainer's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGTERM", "SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
+def default_workers() -> int:
+    """Loader processes per stream: the cores that this process may use, at most four."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(4, max(1, (cores or 1) // 2))

@@ -1,0 +1,72 @@
+"""Colour jitter and Gaussian blur of a mixed batch (002, 3.4): the image only, never its target.
+
+As in the thesis, each is drawn once for a batch. The draws stay on the CPU, so that the device is
+never waited for.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as tv
+
+from mixseg.config import AugmentationSettings
+
+BLUR_SIGMA = (0.15, 1.15)
+
+
+@final
+class StrongAugmentation:
+    """Colour jitter, then blur, each with its probability."""
+
+    def __init__(self, settings: AugmentationSettings) -> None:
+        self.settings = settings
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Augment float RGB images in [0, 1], shape (B, 3, H, W); ``generator`` is on the CPU."""
+        settings = self.settings
+        # All numbers are drawn in any case: what one switch does to the sequence of draws must
+        # not change the meaning of another.
+        draws = torch.rand(8, generator=generator).tolist()
+        if settings.colour_jitter > 0 and draws[0] < settings.colour_jitter_probability:
+            images = jittered(images, settings.colour_jitter, draws[1:5], draws[5])
+        if settings.blur and draws[6] < settings.blur_probability:
+            low, high = BLUR_SIGMA
+            images = blurred(images, low + (high - low) * draws[7])
+        return images
+
+
+def jittered(images: Tensor, strength: float, draws: list[float], order: float) -> Tensor:
+    """Brightness, contrast, saturation and hue, rotated into one of four orders.
+
+    Args:
+        images: float RGB in [0, 1].
+        strength: Factors lie in [1 - strength, 1 + strength], the hue shift in
+            [-strength, strength] turns.
+        draws: Four numbers in [0, 1).
+        order: A number in [0, 1) that says which change comes first.
+    """
+    shifts = [strength * (2 * draw - 1) for draw in draws]
+    changes = [
+        lambda batch: tv.adjust_brightness(batch, 1 + shifts[0]),
+        lambda batch: tv.adjust_contrast(batch, 1 + shifts[1]),
+        lambda batch: tv.adjust_saturation(batch, 1 + shifts[2]),
+        lambda batch: tv.adjust_hue(batch, shifts[3]),
+    ]
+    first = int(order * len(changes))
+    for change in changes[first:] + changes[:first]:
+        images = change(images)
+    return images
+
+
+def blurred(images: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur with a kernel of four sigma to each side; what lies beyond is zero in float.
+
+    The thesis' kernel of a tenth of the image gives the same picture for more work.
+    """
+    # Reflection at the border needs more pixels than the kernel reaches.
+    reach = min(math.ceil(4 * sigma), min(images.shape[-2:]) - 1)
+    return tv.gaussian_blur(images, [2 * reach + 1] * 2, [sigma, sigma])

@@ -1,0 +1,71 @@
+"""Images without labels, from anywhere: a folder or a list file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
+from mixseg.data.images import read_image, read_index_png
+from mixseg.data.lists import read_list, without_ending
+from mixseg.data.pairing import IMAGE_ENDINGS, files_by_id, found_instead
+from mixseg.errors import DataError
+from mixseg.ignore import IGNORE
+
+
+def open_unlabeled(source: Path, classes: ClassSet) -> SegmentationDataset:
+    """Images that have no labels, as a data set with the classes of another one.
+
+    Args:
+        source: A folder, searched for PNG and JPEG files at any depth without hidden ones; or a
+            list file with one image path per line, relative to the folder of the list.
+        classes: Classes of the labelled data set that these images extend.
+
+    Raises:
+        DataError: The source does not exist or names no image, or a listed path is missing or
+            leads out of the list's folder.
+    """
+    if source.is_dir():
+        root, images = source, files_by_id(source, IMAGE_ENDINGS)
+    elif source.is_file():
+        root, images = source.parent, _listed(source)
+    else:
+        raise DataError(f"unlabelled images: {found_instead(source)}")
+    if not images:
+        raise DataError(
+            f"no unlabelled images: looked for *.png, *.jpg and *.jpeg at any depth, but "
+            f"{found_instead(source)}"
+            if source.is_dir()
+            else f"{source} names no image"
+        )
+    return SegmentationDataset(
+        name="unlabeled",
+        root=root,
+        split="unlabeled",
+        classes=classes,
+        samples=tuple(sorted(Sample(key, path) for key, path in images.items())),
+        lookup=lookup_table({i: i for i in range(len(classes))}, ignore=(IGNORE,)),
+        read_raw_image=read_image,
+        read_raw_label=read_index_png,
+    )
+
+
+def _listed(list_file: Path) -> dict[str, Path]:
+    images: dict[str, Path] = {}
+    for entry in read_list(list_file):
+        # A path may contain spaces, or be followed by a label that is of no use here.
+        name = next(
+            (n for n in (entry.text, entry.image) if (list_file.parent / n).is_file()), None
+        )
+        where = f"{list_file}, line {entry.line}"
+        if name is None:
+            raise DataError(
+                f"{where}: {list_file.parent / entry.image} is not a file; paths are relative to "
+                "the folder of the list"
+            )
+        key = without_ending(name)
+        if key == name:
+            raise DataError(f"{where}: {name!r} is neither a PNG nor a JPEG file by its name")
+        if key in images:
+            raise DataError(f"{where}: {name!r} has the same id as {images[key]}; remove one")
+        images[key] = list_file.parent / name
+    return images

@@ -1,0 +1,207 @@
+"""Pascal VOC 2012 with the extra annotations of SBD: 20 objects and background.
+
+Everingham et al., "The Pascal Visual Object Classes Challenge", IJCV 2015. SBD: Hariharan et al.,
+"Semantic Contours from Inverse Detectors", ICCV 2011. 1464 images in train, 1449 in val, 10582 in
+train_aug, which is everything that VOC or SBD annotate except the images of val.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+
+from mixseg.data.contract import ClassSet, LabelArray, SegmentationDataset, lookup_table
+from mixseg.data.images import MAX_PIXELS, read_image, read_index_png
+from mixseg.data.lists import read_list, without_ending
+from mixseg.data.pairing import files_by_id, found_instead, pair_samples
+from mixseg.errors import DataError, unknown_name
+from mixseg.ignore import IGNORE
+
+SPLITS = ("train", "val", "trainval", "train_aug")
+
+VOC = ClassSet(
+    names=(
+        "background",
+        "aeroplane",
+        "bicycle",
+        "bird",
+        "boat",
+        "bottle",
+        "bus",
+        "car",
+        "cat",
+        "chair",
+        "cow",
+        "dining table",
+        "dog",
+        "horse",
+        "motorbike",
+        "person",
+        "potted plant",
+        "sheep",
+        "sofa",
+        "train",
+        "tv monitor",
+    ),
+    palette=(
+        (0, 0, 0),
+        (128, 0, 0),
+        (0, 128, 0),
+        (128, 128, 0),
+        (0, 0, 128),
+        (128, 0, 128),
+        (0, 128, 128),
+        (128, 128, 128),
+        (64, 0, 0),
+        (192, 0, 0),
+        (64, 128, 0),
+        (192, 128, 0),
+        (64, 0, 128),
+        (192, 0, 128),
+        (64, 128, 128),
+        (192, 128, 128),
+        (0, 64, 0),
+        (128, 64, 0),
+        (0, 192, 0),
+        (128, 192, 0),
+        (0, 64, 128),
+    ),
+)
+
+_SBD_FOLDERS = ("benchmark_RELEASE/dataset/cls", "sbd/dataset/cls", "sbd/cls", "SBD/cls")
+_AUGMENTED_LISTS = ("train_aug.txt", "trainaug.txt")
+# Lists made for DeepLab hold lines like "/JPEGImages/ID.jpg /SegmentationClassAug/ID.png".
+_LIST_PREFIXES = ("/JPEGImages/", "/SegmentationClassAug/", "/SegmentationClass/")
+
+
+def open_voc(root: Path, split: str) -> SegmentationDataset:
+    """List a split of VOC 2012.
+
+    ``train``, ``val`` and ``trainval`` come from ``ImageSets/Segmentation`` with the labels of
+    ``SegmentationClass``. ``train_aug`` takes its labels from the third-party folder
+    ``SegmentationClassAug``, or from the official ``.mat`` files of SBD; VOC's own label comes
+    before that of SBD. Its images are those of ``ImageSets/Segmentation/train_aug.txt``, and
+    without that file all that are annotated except those of val.
+
+    Args:
+        root: ``VOC2012``, ``VOCdevkit``, or the folder that holds ``VOCdevkit``; SBD may lie in
+            it or next to it as ``benchmark_RELEASE`` or ``sbd``.
+        split: ``train``, ``val``, ``trainval`` or ``train_aug``.
+
+    Raises:
+        DataError: The split is unknown or empty, or an image or label of it is missing.
+    """
+    if split not in SPLITS:
+        raise DataError(unknown_name("VOC split", split, SPLITS))
+    voc = _voc_folder(root)
+    lists = voc / "ImageSets" / "Segmentation"
+    labels = files_by_id(voc / "SegmentationClass", (".png",))
+    expected = f"{voc}/SegmentationClass/*.png"
+    if split == "train_aug":
+        extra, source = _augmented_labels(root, voc)
+        expected = f"{source} and {expected}"
+        # The augmented folder holds VOC's labels too; SBD has its own, coarser version of them.
+        labels = labels | extra if source.name == "SegmentationClassAug" else extra | labels
+        own_list = next((lists / n for n in _AUGMENTED_LISTS if (lists / n).is_file()), None)
+        if own_list is not None:
+            ids = _read_ids(own_list)
+        else:
+            val = set(_read_ids(lists / "val.txt"))
+            ids = sorted({*extra, *_read_ids(lists / "train.txt")} - val)
+    else:
+        ids = _read_ids(lists / f"{split}.txt")
+    return SegmentationDataset(
+        name="voc",
+        root=voc / "JPEGImages",
+        split=split,
+        classes=VOC,
+        samples=pair_samples(_images(voc / "JPEGImages", ids, split), labels, expected),
+        lookup=lookup_table({i: i for i in range(len(VOC))}, ignore=(IGNORE,)),
+        read_raw_image=read_image,
+        read_raw_label=_read_label,
+    )
+
+
+def _voc_folder(root: Path) -> Path:
+    for candidate in (root, root / "VOC2012", root / "VOCdevkit" / "VOC2012"):
+        if (candidate / "JPEGImages").is_dir():
+            return candidate
+    raise DataError(
+        f"no VOC 2012 below {root}: looked for JPEGImages/ in it, in VOC2012/ and in "
+        f"VOCdevkit/VOC2012/, but {found_instead(root)}"
+    )
+
+
+def _augmented_labels(root: Path, voc: Path) -> tuple[dict[str, Path], Path]:
+    """Id -> label file of the augmented set, and the folder they come from."""
+    folder = voc / "SegmentationClassAug"
+    labels = files_by_id(folder, (".png",))
+    if labels:
+        return labels, folder
+    for base in dict.fromkeys((root, voc, voc.parent, voc.parent.parent)):
+        for name in _SBD_FOLDERS:
+            labels = files_by_id(base / name, (".mat",))
+            if labels:
+                return labels, base / name
+    raise DataError(
+        f"VOC split 'train_aug' needs {folder}/*.png, or the SBD files *.mat below or next to "
+        f"{root} in one of {', '.join(_SBD_FOLDERS)}; found neither. The split 'train' needs "
+        "no further files"
+    )
+
+
+def _read_ids(list_file: Path) -> list[str]:
+    entries = read_list(list_file, rebase=_LIST_PREFIXES)
+    if not entries:
+        raise DataError(f"{list_file} names no image")
+    return [without_ending(entry.image).removeprefix("JPEGImages/") for entry in entries]
+
+
+def _images(folder: Path, ids: Iterable[str], split: str) -> dict[str, Path]:
+    found = files_by_id(folder, (".jpg", ".jpeg", ".png"))
+    ids = list(ids)
+    missing = [key for key in ids if key not in found]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(ids)} images of VOC split {split!r} are not there, the first "
+            f"is {folder / missing[0]}.jpg; {found_instead(folder)}"
+        )
+    return {key: found[key] for key in ids}
+
+
+def _read_label(path: Path) -> LabelArray:
+    return _read_sbd(path) if path.suffix.lower() == ".mat" else read_index_png(path)
+
+
+def _read_sbd(path: Path) -> LabelArray:
+    """The class map of an SBD file, which lies in its field ``GTcls.Segmentation``."""
+    try:
+        content = loadmat(str(path), variable_names=["GTcls"])
+        ids = np.asarray(content["GTcls"]["Segmentation"][0, 0])
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (
+        OSError,
+        MatReadError,
+        LookupError,
+        ValueError,
+        TypeError,
+        NotImplementedError,
+        struct.error,
+        zlib.error,
+    ) as error:
+        raise DataError(
+            f"{path}: is not an SBD file with GTcls.Segmentation: {type(error).__name__} {error}"
+        ) from error
+    if ids.ndim != 2 or ids.dtype != np.uint8 or ids.size > MAX_PIXELS:
+        raise DataError(
+            f"{path}: GTcls.Segmentation should be a 2-D uint8 map of at most {MAX_PIXELS} "
+            f"pixels, found {ids.dtype} of shape {ids.shape}"
+        )
+    return ids

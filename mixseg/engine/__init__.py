@@ -1,0 +1,1 @@
+"""The engine: trainer, teacher, schedules, checkpoints. It knows no concrete method."""

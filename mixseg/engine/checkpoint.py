@@ -1,0 +1,192 @@
+"""Checkpoints: folders of safetensors and JSON with a manifest, complete or not there at all.
+
+A checkpoint is written under a temporary name, flushed and renamed; only then does the pointer to
+the latest move, and only then is an older one removed. Every file is listed with its SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from mixseg.engine.files import flush_folder, write_atomically
+from mixseg.errors import CheckpointError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+POINTER = "latest.json"
+
+
+@final
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint folder.
+
+    Attributes:
+        path: The folder.
+        state: Content of ``state.json``.
+        tensors: File stem (``student``, ``teacher``, ``optimizer``...) -> its tensors.
+    """
+
+    path: Path
+    state: dict[str, Any]
+    tensors: dict[str, dict[str, Tensor]]
+
+
+def write_checkpoint(
+    path: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
+) -> None:
+    """Write a checkpoint folder; an existing one of the same name is replaced.
+
+    Args:
+        path: Folder of the checkpoint; its parent exists.
+        tensors: File stem -> tensors, on any device.
+        state: Anything JSON can hold.
+
+    Raises:
+        CheckpointError: The disk is full or not writable. What was there before is intact.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        if temporary.exists():
+            shutil.rmtree(temporary)  # left by a process that was killed here
+        temporary.mkdir()
+        contents = {
+            f"{stem}.safetensors": safetensors.torch.save(
+                {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
+            )
+            for stem, named in tensors.items()
+        }
+        contents["state.json"] = json.dumps(state, indent=1).encode()
+        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+        manifest = {"format": FORMAT, "sha256": hashes}
+        contents[MANIFEST] = json.dumps(manifest, indent=1).encode()
+        for name, data in contents.items():
+            write_atomically(temporary / name, data)
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+        flush_folder(path.parent)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(
+            f"{path}: could not be written: {error.strerror or error}. Earlier checkpoints are "
+            "intact; free some space and go on with --resume."
+        ) from error
+
+
+def read_checkpoint(path: Path, only: tuple[str, ...] | None = None) -> Checkpoint:
+    """Read and verify a checkpoint folder.
+
+    Args:
+        path: The folder.
+        only: Stems of the tensor files to read; all by default. Everything that is read is
+            verified.
+
+    Raises:
+        CheckpointError: A file is missing, truncated or altered; the message names it.
+    """
+    manifest = _json(path / MANIFEST)
+    hashes = manifest.get("sha256")
+    if manifest.get("format") != FORMAT or not isinstance(hashes, dict):
+        raise CheckpointError(f"{path / MANIFEST}: not a manifest of format {FORMAT}")
+    stems = [name.removesuffix(".safetensors") for name in hashes if name.endswith(".safetensors")]
+    for stem in only or ():
+        if stem not in stems:
+            raise CheckpointError(f"{path} holds no {stem!r}; it has {', '.join(stems)}")
+    tensors = {}
+    for stem in stems if only is None else only:
+        data = _verified(path / f"{stem}.safetensors", hashes)
+        try:
+            tensors[stem] = safetensors.torch.load(data)
+        except SafetensorError as error:
+            raise CheckpointError(f"{path / stem}.safetensors: damaged: {error}") from error
+    state = json.loads(_verified(path / "state.json", hashes))
+    return Checkpoint(path, state, tensors)
+
+
+def _verified(path: Path, hashes: Mapping[str, str]) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != hashes.get(path.name):
+        raise CheckpointError(
+            f"{path}: damaged: its SHA-256 is {found[:12]}..., the manifest says "
+            f"{str(hashes.get(path.name))[:12]}..."
+        )
+    return data
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path}: damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: damaged: not a JSON object")
+    return content
+
+
+@final
+class CheckpointStore:
+    """The checkpoints of a run: which one is the latest, and which may go."""
+
+    def __init__(self, folder: Path, keep: int = 2, keep_every: int = 0) -> None:
+        """Use ``folder``; see :class:`mixseg.config.CheckpointSettings` for the limits."""
+        self.folder = folder
+        self.keep = keep
+        self.keep_every = keep_every
+
+    def save(
+        self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
+    ) -> Path:
+        """Write the checkpoint of a step, make it the latest, then remove what is too old."""
+        path = self.folder / f"step-{step:08d}"
+        write_checkpoint(path, tensors, state)
+        write_atomically(self.folder / POINTER, json.dumps({"name": path.name}))
+        steps = self._steps()
+        for old, folder in sorted(steps.items())[: -self.keep]:
+            if not (self.keep_every and old % self.keep_every == 0):
+                shutil.rmtree(folder)
+        return path
+
+    def candidates(self) -> list[Path]:
+        """Complete checkpoints, the latest first."""
+        steps = self._steps()
+        return [steps[step] for step in sorted(steps, reverse=True)]
+
+    def _steps(self) -> dict[int, Path]:
+        return {
+            int(path.name.removeprefix("step-")): path
+            for path in self.folder.glob("step-*")
+            if path.name.removeprefix("step-").isdigit()
+        }
+
+    def latest(self) -> tuple[Checkpoint | None, list[str]]:
+        """The latest checkpoint that is intact, and the reasons why newer ones were passed over.
+
+        Raises:
+            CheckpointError: There are checkpoints, but none is intact.
+        """
+        problems = []
+        for path in self.candidates():
+            try:
+                return read_checkpoint(path), problems
+            except CheckpointError as error:
+                problems.append(str(error))
+        if problems:
+            raise CheckpointError("no checkpoint is intact: " + "; ".join(problems))
+        return None, []

@@ -1,0 +1,73 @@
+"""What the trainer knows of a method: its networks, its streams, and a step with named losses."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mixseg.config import Settings
+from mixseg.data.streams import Batch
+from mixseg.models import SegmentationModel
+from mixseg.randomness import generator
+
+
+class StepRandom(NamedTuple):
+    """Fresh generators of one step; what they give depends on the seed and the step alone.
+
+    Attributes:
+        host: On the CPU, for decisions that the host takes.
+        device: On the device of the images, for random tensors.
+    """
+
+    host: torch.Generator
+    device: torch.Generator
+
+    @classmethod
+    def of(cls, seed: int, step: int, part: int, device: torch.device) -> StepRandom:
+        """The generators of one batch (``part`` of an accumulated step)."""
+        return cls(
+            generator(seed, "host", step, part),
+            generator(seed, "device", step, part, device=device),
+        )
+
+
+class StepResult(NamedTuple):
+    """What a step gives.
+
+    Attributes:
+        losses: Name -> scalar with gradient; the trainer minimises their sum.
+        logs: Name -> scalar without gradient, for the log.
+    """
+
+    losses: dict[str, Tensor]
+    logs: dict[str, Tensor]
+
+
+class Method(ABC):
+    """A way to train a student.
+
+    Attributes:
+        streams: Names of the batch streams that a step takes.
+        student: The network that the optimizer updates.
+        networks: Name -> network, all that are evaluated and saved; the student among them.
+    """
+
+    streams: ClassVar[tuple[str, ...]]
+    student: SegmentationModel
+    networks: dict[str, SegmentationModel]
+
+    @abstractmethod
+    def __init__(self, student: SegmentationModel, settings: Settings) -> None:
+        """Build the method around a student that is on its device already."""
+
+    @abstractmethod
+    def step(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> StepResult:
+        """Losses of one batch from each stream; ``step`` counts from 0."""
+
+    @abstractmethod
+    def after_update(self, step: int) -> None:
+        """Called once the optimizer has moved the student in step ``step``."""

@@ -1,0 +1,45 @@
+"""Optimizer state as JSON and named tensors, so that it needs no pickle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mixseg.errors import CheckpointError
+
+
+def optimizer_state(optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Split ``state_dict()`` into plain values and tensors named ``PARAMETER.NAME``."""
+    content = optimizer.state_dict()
+    values: dict[str, dict[str, Any]] = {}
+    tensors: dict[str, Tensor] = {}
+    for parameter, state in content["state"].items():
+        for name, value in state.items():
+            if isinstance(value, Tensor):
+                tensors[f"{parameter}.{name}"] = value
+            else:
+                values.setdefault(str(parameter), {})[name] = value
+    groups = [dict(group) for group in content["param_groups"]]
+    return {"groups": groups, "values": values}, tensors
+
+
+def restore_optimizer(
+    optimizer: Optimizer, saved: dict[str, Any], tensors: dict[str, Tensor]
+) -> None:
+    """Inverse of :func:`optimizer_state`; the optimizer has the same groups.
+
+    Raises:
+        CheckpointError: The groups do not fit.
+    """
+    state: dict[int, dict[str, Any]] = {
+        int(parameter): dict(values) for parameter, values in saved["values"].items()
+    }
+    for key, tensor in tensors.items():
+        parameter, name = key.split(".", 1)
+        state.setdefault(int(parameter), {})[name] = tensor
+    try:
+        optimizer.load_state_dict({"state": state, "param_groups": saved["groups"]})
+    except ValueError as error:
+        raise CheckpointError(f"the optimizer of the checkpoint does not fit: {error}") from error

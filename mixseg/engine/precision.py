@@ -1,0 +1,84 @@
+"""Device and arithmetic of a run."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal, final
+
+import torch
+from torch import nn
+
+from mixseg.errors import ConfigError
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` takes the GPU where there is one.
+
+    Raises:
+        ConfigError: The device is unknown or not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"training.device {name!r} is not a device; use auto, cpu or cuda"
+        ) from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"training.device {name!r} is not supported; use auto, cpu or cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"training.device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices"
+        )
+    return device
+
+
+@final
+class Precision:
+    """Autocast and, for fp16, the gradient scaler.
+
+    Weights, losses and the teacher's average stay in float32 in every case.
+    """
+
+    def __init__(self, name: Literal["fp32", "bf16", "fp16"], device: torch.device) -> None:
+        if name == "fp16" and device.type == "cpu":
+            raise ConfigError("training.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
+        self.name = name
+        self.device = device
+        self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Context of a forward pass."""
+        if self.name == "fp32":
+            return nullcontext()
+        dtype = torch.bfloat16 if self.name == "bf16" else torch.float16
+        return torch.autocast(self.device.type, dtype)
+
+
+def choose_precision(
+    name: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device, model: nn.Module
+) -> Precision:
+    """``auto`` takes bf16 where the hardware multiplies it fast, fp16 on older GPUs, else fp32."""
+    if name != "auto":
+        return Precision(name, device)
+    if device.type == "cuda":
+        return Precision("bf16" if torch.cuda.is_bf16_supported() else "fp16", device)
+    return Precision("bf16" if has_amx() and not is_depthwise(model) else "fp32", device)
+
+
+def has_amx() -> bool:
+    """Whether this CPU has tile registers for bf16 matrices."""
+    # Without them bf16 is emulated, or gains less than the conversions cost.
+    return bool(torch.cpu._is_amx_tile_supported())
+
+
+def is_depthwise(model: nn.Module) -> bool:
+    """Whether most 3x3 and larger convolutions are depthwise; those are slower in bf16 on CPUs."""
+    spatial = [
+        layer
+        for layer in model.modules()
+        if isinstance(layer, nn.Conv2d) and max(layer.kernel_size) > 1
+    ]
+    depthwise = [layer for layer in spatial if layer.groups == layer.in_channels > 1]
+    return 2 * len(depthwise) > len(spatial)

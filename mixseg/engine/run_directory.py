@@ -1,0 +1,162 @@
+"""The folder of a run: made once, used by one process at a time, never overwritten."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, final
+
+import torch
+
+from mixseg.engine.files import write_atomically
+from mixseg.errors import MixsegError
+
+PACKAGES = ("mixseg", "torch", "torchvision", "timm", "numpy", "scipy", "pillow", "safetensors")
+
+
+@final
+class RunDirectory:
+    """Files of a run.
+
+    ``config.yaml`` (resolved settings), ``environment.json``, ``labeled.txt``, ``unlabeled.txt``
+    and ``split.json``, ``metrics.jsonl``, ``checkpoints/`` and, at the end, ``summary.json``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open an existing folder and lock it against other processes.
+
+        Raises:
+            MixsegError: There is no such folder, or another process uses it.
+        """
+        self.path = path
+        try:
+            # The lock dies with the process, also with one that is killed.
+            self._lock: IO[str] = (path / "run.lock").open("a")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise MixsegError(f"{path}: another process is training in this folder") from error
+        except OSError as error:
+            raise MixsegError(f"{path}: cannot be used: {error.strerror}") from error
+
+    @classmethod
+    def create(cls, path: Path) -> RunDirectory:
+        """Make a new run folder.
+
+        Raises:
+            MixsegError: It exists already, or cannot be made.
+        """
+        try:
+            path.mkdir(parents=True)
+            (path / "checkpoints").mkdir()
+        except FileExistsError as error:
+            raise MixsegError(
+                f"{path} exists already and is not overwritten. Go on with it by --resume {path}, "
+                "or choose another --name."
+            ) from error
+        except OSError as error:
+            raise MixsegError(f"{path}: cannot be made: {error.strerror}") from error
+        return cls(path)
+
+    @property
+    def config(self) -> Path:
+        """The resolved settings; themselves a valid ``--config``."""
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def summary(self) -> Path:
+        """Scores of a finished run."""
+        return self.path / "summary.json"
+
+    def write_environment(self) -> None:
+        """Record what the run depends on besides its settings; resumed runs add an entry."""
+        path = self.path / "environment.json"
+        entries = json.loads(path.read_text()) if path.exists() else []
+        entries.append(
+            {
+                "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "command": sys.argv,
+                "python": platform.python_version(),
+                "platform": platform.platform(),
+                "packages": {name: _version(name) for name in PACKAGES},
+                "threads": torch.get_num_threads(),
+                "cpu": torch.backends.cpu.get_cpu_capability(),
+                "gpus": [
+                    torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())
+                ],
+                "cuda": torch.version.cuda,
+            }
+        )
+        write_atomically(path, json.dumps(entries, indent=1))
+
+    def check_split(self, digest: str) -> None:
+        """Refuse to go on with other labelled images than the run was started with.
+
+        Raises:
+            MixsegError: The split differs, for example because files were added.
+        """
+        saved = json.loads((self.path / "split.json").read_text())["digest"]
+        if saved != digest:
+            raise MixsegError(
+                f"{self.path}: its split is {saved}, the data now gives {digest}: were files added "
+                "or removed since? Give the run's own lists: --labeled "
+                f"{self.path / 'labeled.txt'},{self.path / 'unlabeled.txt'} --allow-changes"
+            )
+
+    def close(self) -> None:
+        """Release the lock."""
+        self._lock.close()
+
+    def remove(self) -> None:
+        """Take back a folder that :meth:`create` has just made."""
+        self.close()
+        shutil.rmtree(self.path)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+@final
+class MetricsLog:
+    """``metrics.jsonl``: appended, and cut back to the checkpoint when a run is resumed."""
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        """Open at a byte offset; lines after it belong to steps that will be done again."""
+        self._file = path.open("ab")
+        self._file.truncate(offset)
+        self._file.seek(0, os.SEEK_END)
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append one line."""
+        self._file.write(json.dumps(record).encode() + b"\n")
+
+    def offset(self) -> int:
+        """Bytes written so far, all of them on disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Flush and close."""
+        self._file.close()

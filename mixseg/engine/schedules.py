@@ -1,0 +1,63 @@
+"""Learning-rate factors as pure functions of the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from mixseg.config import ScheduleSettings
+from mixseg.errors import ConfigError, unknown_name
+
+Schedule = Callable[[int], float]
+"""Step, counted from 0 -> factor of the learning rate, in [0, 1]."""
+
+
+def poly(settings: ScheduleSettings, total: int) -> Schedule:
+    """(1 - k / k_max)^power (002, eq. 2.6)."""
+    return lambda step: (1 - step / total) ** settings.power
+
+
+def cosine(settings: ScheduleSettings, total: int) -> Schedule:
+    """Half a cosine from 1 to 0, after the warm-up."""
+    start = settings.warmup_steps
+    return lambda step: 0.5 * (1 + math.cos(math.pi * max(0, step - start) / (total - start)))
+
+
+def one_cycle(settings: ScheduleSettings, total: int) -> Schedule:
+    """Up from 1/25 to 1 in the first 30 % of the steps and down to almost 0, along cosines."""
+    low, final, share = 1 / 25, 1 / 250_000, 0.3
+    peak = max(1.0, share * total)
+
+    def factor(step: int) -> float:
+        if step < peak:
+            return low + (1 - low) * 0.5 * (1 - math.cos(math.pi * step / peak))
+        progress = (step - peak) / max(1.0, total - peak)
+        return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return factor
+
+
+def constant(settings: ScheduleSettings, total: int) -> Schedule:
+    """Always 1."""
+    return lambda step: 1.0
+
+
+SCHEDULES: dict[str, Callable[[ScheduleSettings, int], Schedule]] = {
+    "poly": poly,
+    "cosine": cosine,
+    "one-cycle": one_cycle,
+    "constant": constant,
+}
+"""Name -> schedule from its settings and the number of steps. Add an entry to add a schedule."""
+
+
+def build_schedule(settings: ScheduleSettings, total: int) -> Schedule:
+    """The schedule that the settings name, with linear warm-up in front of it."""
+    if settings.name not in SCHEDULES:
+        raise ConfigError(f"schedule.name: {unknown_name('schedule', settings.name, SCHEDULES)}")
+    if settings.name == "one-cycle" and settings.warmup_steps:
+        raise ConfigError("schedule.warmup_steps does nothing with one-cycle, which has its own")
+    schedule, warmup = SCHEDULES[settings.name](settings, total), settings.warmup_steps
+    if not warmup:
+        return schedule
+    return lambda step: min(1.0, (step + 1) / (warmup + 1)) * schedule(step)

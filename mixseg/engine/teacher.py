@@ -1,0 +1,67 @@
+"""Mean teacher: an exponential moving average of the student (002, 2.5.5)."""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from mixseg.models import SegmentationModel
+
+
+@final
+class MeanTeacher:
+    """The averaged network and how it follows the student.
+
+    theta'_k = a_k theta'_{k-1} + (1 - a_k) theta_k with a_k = min(1 - 1 / (k + 1), a) (2.16), so
+    that the first step copies the student. Batch-norm statistics are averaged as well, integer
+    buffers copied.
+    """
+
+    def __init__(
+        self,
+        student: SegmentationModel,
+        decay: float = 0.99,
+        mode: Literal["train", "eval"] = "train",
+        buffers: Literal["average", "own"] = "average",
+    ) -> None:
+        """Copy the student.
+
+        Args:
+            student: The network to follow.
+            decay: Upper limit of the averaging factor.
+            mode: ``train``: while it labels, the teacher normalises with the statistics of its
+                batch, as the published code does. ``eval``: with the averaged ones.
+            buffers: ``average``: batch-norm statistics follow the student's. ``own``: in train
+                mode the teacher keeps running statistics of its own, as in the published code.
+        """
+        self.network = copy.deepcopy(student).requires_grad_(False)
+        self.decay = decay
+        self.network.train(mode == "train")
+        followed = [(self.network.parameters(), student.parameters())]
+        if buffers == "average":
+            followed.append((self.network.buffers(), student.buffers()))
+            for layer in self.network.modules():
+                if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                    # Labelling with batch statistics must not move the averaged ones as well.
+                    layer.momentum = 0.0
+        pairs = [pair for own, other in followed for pair in zip(own, other, strict=True)]
+        self._averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        self._copied = [pair for pair in pairs if not pair[0].is_floating_point()]
+
+    @torch.no_grad()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Softmax of the teacher's logits, float32, shape (B, C, H, W); no gradient."""
+        logits: Tensor = self.network(images)
+        return logits.float().softmax(dim=1)
+
+    @torch.no_grad()
+    def follow(self, step: int) -> None:
+        """Move towards the student after its update in step ``step``, counted from 0."""
+        factor = min(1 - 1 / (step + 1), self.decay)
+        own, other = zip(*self._averaged, strict=True)
+        torch._foreach_lerp_(own, other, 1 - factor)
+        for target, source in self._copied:
+            target.copy_(source)

@@ -1,0 +1,311 @@
+"""The training loop: one loop, read from top to bottom, for every method."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from rich.console import Console
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mixseg.config import Settings
+from mixseg.data.streams import Batch
+from mixseg.engine.checkpoint import CheckpointStore, write_checkpoint
+from mixseg.engine.files import write_atomically
+from mixseg.engine.interruption import Interruption
+from mixseg.engine.method import Method, StepRandom, StepResult
+from mixseg.engine.optimizer_state import optimizer_state, restore_optimizer
+from mixseg.engine.precision import Precision
+from mixseg.engine.progress import TrainingProgress
+from mixseg.engine.run_directory import MetricsLog, RunDirectory
+from mixseg.engine.schedules import Schedule
+from mixseg.errors import CheckpointError, TrainingError
+from mixseg.evaluation.confusion import Scores
+from mixseg.models import SegmentationModel
+
+Stream = Callable[[int, int], Iterator[Batch]]
+"""(number of the first batch, number after the last) -> batches on the CPU."""
+
+
+@final
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        scores: Network -> scores after the last step; empty for an interrupted run.
+        best: Network -> (step, mIoU) of its best validation.
+        exit_code: 0, or what an interrupted process exits with.
+        step: Steps done.
+        seconds_per_step: Median wall time of a step in this process.
+    """
+
+    scores: dict[str, Scores]
+    best: dict[str, tuple[int, float]]
+    exit_code: int
+    step: int
+    seconds_per_step: float
+
+
+@final
+class Trainer:
+    """Runs a method for a number of steps, validates, logs and saves."""
+
+    def __init__(
+        self,
+        method: Method,
+        streams: Mapping[str, Stream],
+        optimizer: Optimizer,
+        schedule: Schedule,
+        precision: Precision,
+        validate: Callable[[SegmentationModel], Scores],
+        run: RunDirectory,
+        settings: Settings,
+        card: Mapping[str, Any],
+        console: Console,
+    ) -> None:
+        """Compose a run.
+
+        Args:
+            method: What is trained.
+            streams: Name -> batches, for every stream of the method.
+            optimizer: Of the student.
+            schedule: Factor of every group's ``peak_lr``.
+            precision: Autocast and scaler.
+            validate: Scores of a network.
+            run: Where files go.
+            settings: The settings of the run.
+            card: What a checkpoint says of itself: model, classes, preprocessing.
+            console: Where people read.
+        """
+        self.method = method
+        self.streams = streams
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.precision = precision
+        self.validate = validate
+        self.run = run
+        self.settings = settings
+        self.card = card
+        self.console = console
+        self.device = precision.device
+        self.store = CheckpointStore(
+            run.checkpoints, settings.checkpoints.keep, settings.checkpoints.keep_every
+        )
+        self.first = 0
+        self.best: dict[str, tuple[int, float]] = {}
+        self._metrics_offset = 0
+
+    def resume(self) -> None:
+        """Go on from the latest intact checkpoint of the run, if there is one."""
+        checkpoint, problems = self.store.latest()
+        for problem in problems:
+            self.console.print(f"passed over: {problem}", style="yellow", markup=False)
+        if checkpoint is None:
+            return
+        state, tensors = checkpoint.state, checkpoint.tensors
+        for name, network in self.method.networks.items():
+            if name not in tensors:
+                raise CheckpointError(f"{checkpoint.path} holds no {name!r}; other method?")
+            network.load_state_dict(tensors[name])
+        restore_optimizer(self.optimizer, state["optimizer"], tensors["optimizer"])
+        self.precision.scaler.load_state_dict(state["scaler"])
+        torch.set_rng_state(tensors["random"]["cpu"])
+        if "cuda" in tensors["random"] and self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random"]["cuda"], self.device)
+        self.best = {name: (step, miou) for name, (step, miou) in state["best"].items()}
+        self.first = state["step"]
+        self._metrics_offset = state["metrics_offset"]
+
+    def fit(self) -> Outcome:
+        """Train from the current step to the last.
+
+        Raises:
+            TrainingError: A loss or gradient is not finite. Nothing has moved in that step.
+            CheckpointError: A checkpoint could not be written.
+        """
+        total = self.settings.training.iterations
+        accumulate = self.settings.training.accumulate
+        self.log = MetricsLog(self.run.metrics, self._metrics_offset)
+        board = _tensorboard(self)
+        scores: dict[str, Scores] = {}
+        times: list[float] = []
+        batches = {
+            name: stream(self.first * accumulate, total * accumulate)
+            for name, stream in self.streams.items()
+        }
+        self.method.student.train()
+        if self.first == total:
+            scores = self._validated(total)
+        with Interruption() as interruption, self._progress() as progress:
+            for step in range(self.first, total):
+                started = time.perf_counter()
+                rate = self.schedule(step)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = group["peak_lr"] * rate
+
+                result = StepResult({}, {})
+                names: list[str] = []
+                for part in range(accumulate):
+                    taken = {name: next(batch) for name, batch in batches.items()}
+                    names += [sample for batch in taken.values() for sample in batch.ids]
+                    taken = {name: batch.to(self.device) for name, batch in taken.items()}
+                    random = StepRandom.of(self.settings.seed, step, part, self.device)
+                    with self.precision.autocast():
+                        result = self.method.step(taken, step, random)
+                    loss = torch.stack(list(result.losses.values())).sum() / accumulate
+                    self.precision.scaler.scale(loss).backward()
+
+                norm = self._gradient_norm()
+                self._stop_if_not_finite(loss, norm, result, step, names)
+                self.precision.scaler.step(self.optimizer)
+                self.precision.scaler.update()
+                self.optimizer.zero_grad(set_to_none=True)
+                self.method.after_update(step)
+
+                done = step + 1
+                times.append(time.perf_counter() - started)
+                if done % self.settings.training.log_every == 0 or done == total:
+                    record = self._record(done, rate, norm, result)
+                    self.log.write(record | {"seconds": round(times[-1], 4)})
+                    if board is not None:
+                        for name, value in record.items():
+                            board.add_scalar(name, value, done)
+                    progress.update(done, self._note(record))
+
+                every = self.settings.validation.every
+                if done == total or (every and done % every == 0):
+                    scores = self._validated(done)
+                    self.log.write({"step": done} | _miou(scores))
+                    if board is not None:
+                        for name, value in _miou(scores).items():
+                            board.add_scalar(name, value, done)
+                    progress.say(f"step {done}: " + self._best_note(scores))
+                stop = interruption.signal is not None
+                if stop or done == total or done % self.settings.checkpoints.every == 0:
+                    self._save(done)
+                if stop and done < total:
+                    self.log.close()
+                    return Outcome({}, self.best, interruption.exit_code, done, _median(times))
+        self.log.close()
+        if board is not None:
+            board.close()
+        outcome = Outcome(scores, self.best, 0, total, _median(times))
+        write_atomically(self.run.summary, json.dumps(self._summary(outcome), indent=1))
+        return outcome
+
+    def _progress(self) -> TrainingProgress:
+        return TrainingProgress(self.console, self.settings.training.iterations, self.first)
+
+    def _gradient_norm(self) -> Tensor:
+        self.precision.scaler.unscale_(self.optimizer)
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+        clip = self.settings.optimizer.clip_norm
+        if clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, clip, norm, foreach=True)
+        return norm
+
+    def _stop_if_not_finite(
+        self, loss: Tensor, norm: Tensor, result: StepResult, step: int, names: list[str]
+    ) -> None:
+        # The one place where the host waits for the device: a step that must not count has to be
+        # known before the optimizer and the teacher move. fp16 gradients may overflow; the scaler
+        # skips such a step by itself.
+        watched = loss if self.precision.name == "fp16" else loss + norm
+        if torch.isfinite(watched):
+            return
+        values = {name: float(value) for name, value in result.losses.items()}
+        self.log.close()
+        raise TrainingError(
+            f"step {step + 1}: loss or gradient is not finite (losses {values}, gradient norm "
+            f"{float(norm)}). Images of the step: {', '.join(names)}. Nothing was updated; the "
+            "latest checkpoint is intact. Try a lower --lr, --precision fp32 or optimizer.clip_norm"
+        )
+
+    def _record(
+        self, done: int, rate: float, norm: Tensor, result: StepResult
+    ) -> dict[str, float | int]:
+        losses = {f"loss/{name}": float(value) for name, value in result.losses.items()}
+        logs = {name: float(value) for name, value in result.logs.items()}
+        lr = rate * float(self.optimizer.param_groups[0]["peak_lr"])
+        return {"step": done, "lr": lr, "gradient_norm": float(norm)} | losses | logs
+
+    def _note(self, record: Mapping[str, float | int]) -> str:
+        total = sum(value for name, value in record.items() if name.startswith("loss/"))
+        confident = f" confident {record['confident']:.0%}" if "confident" in record else ""
+        return f"loss {total:.3f}{confident}"
+
+    def _validated(self, done: int) -> dict[str, Scores]:
+        scores = {name: self.validate(network) for name, network in self.method.networks.items()}
+        for name, one in scores.items():
+            miou = one.miou or 0.0
+            if name not in self.best or miou > self.best[name][1]:
+                self.best[name] = (done, miou)
+                write_checkpoint(
+                    self.run.checkpoints / f"best-{name}",
+                    {name: self.method.networks[name].state_dict()},
+                    dict(self.card) | {"step": done, "scores": {name: one.to_json()}},
+                )
+        return scores
+
+    def _best_note(self, scores: Mapping[str, Scores]) -> str:
+        return ", ".join(
+            f"{name} mIoU {100 * (one.miou or 0):.2f} (best {100 * self.best[name][1]:.2f})"
+            for name, one in scores.items()
+        )
+
+    def _save(self, done: int) -> None:
+        values, tensors = optimizer_state(self.optimizer)
+        random = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        networks = {name: net.state_dict() for name, net in self.method.networks.items()}
+        state = dict(self.card) | {
+            "step": done,
+            "best": self.best,
+            "optimizer": values,
+            "scaler": self.precision.scaler.state_dict(),
+            "metrics_offset": self.log.offset(),
+        }
+        self.store.save(done, networks | {"optimizer": tensors, "random": random}, state)
+
+    def _summary(self, outcome: Outcome) -> dict[str, Any]:
+        return {
+            "settings": dataclasses.asdict(self.settings),
+            "step": outcome.step,
+            "last": {name: one.to_json() for name, one in outcome.scores.items()},
+            "best": {
+                name: {"step": step, "miou": miou} for name, (step, miou) in outcome.best.items()
+            },
+            "seconds_per_step": outcome.seconds_per_step,
+            "precision": self.precision.name,
+            "effective_batch": {
+                name: getattr(self.settings.data, f"batch_{name}")
+                * self.settings.training.accumulate
+                for name in self.streams
+            },
+        }
+
+
+def _miou(scores: Mapping[str, Scores]) -> dict[str, float | None]:
+    return {f"miou/{name}": one.miou for name, one in scores.items()}
+
+
+def _median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2] if values else 0.0
+
+
+def _tensorboard(trainer: Trainer) -> Any:
+    if not trainer.settings.training.tensorboard:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(trainer.run.path / "tensorboard"), purge_step=trainer.first)

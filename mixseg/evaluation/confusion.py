@@ -1,0 +1,164 @@
+"""Confusion matrix of a whole split, and the scores that are read off it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self, final
+
+import torch
+from torch import Tensor
+
+from mixseg.errors import DataError
+from mixseg.ignore import IGNORE
+
+
+@final
+class ConfusionMatrix:
+    """Exact pixel counts of (label, prediction) pairs, summed over as many images as one likes.
+
+    The scores are those of cityscapesScripts: pixels whose label is 255 count nowhere, also not
+    as false positives, and a class that neither prediction nor label holds has no IoU.
+    """
+
+    def __init__(self, num_classes: int, device: torch.device | str = "cpu") -> None:
+        self.num_classes = num_classes
+        # The matrix, flattened, then a cell for ignored pixels and one for ids that are no class.
+        # Counting those two as well keeps the shapes static: nothing waits for the device.
+        self._cells = torch.zeros(num_classes**2 + 2, dtype=torch.int64, device=device)
+
+    def update(self, prediction: Tensor, label: Tensor) -> None:
+        """Count the pixels of one image or batch.
+
+        Args:
+            prediction: Integer train ids, any shape. What it holds where the label is 255 does
+                not matter.
+            label: Integer train ids, 255 = ignore, same shape as ``prediction``.
+
+        Raises:
+            DataError: The shapes differ.
+        """
+        if prediction.shape != label.shape:
+            raise DataError(
+                f"prediction has shape {tuple(prediction.shape)} "
+                f"but its label has {tuple(label.shape)}"
+            )
+        n = self.num_classes
+        guess = prediction.to(self._cells.device, torch.int64, non_blocking=True).flatten()
+        truth = label.to(self._cells.device, torch.int64, non_blocking=True).flatten()
+        known = (truth >= 0) & (truth < n) & (guess >= 0) & (guess < n)
+        cell = torch.where(known, truth * n + guess, n * n + 1)
+        cell = torch.where(truth == IGNORE, n * n, cell)
+        # index_add_ and not bincount, which asks a CUDA device for the largest index and waits.
+        # Integer addition makes the result independent of the order of the atomics.
+        one = torch.ones((), dtype=torch.int64, device=cell.device)
+        self._cells.index_add_(0, cell, one.expand_as(cell))
+
+    def counts(self) -> Tensor:
+        """The matrix: int64 on the CPU, shape (C, C), row = label, column = prediction.
+
+        Raises:
+            DataError: A counted pixel had a label or a prediction that is no train id.
+        """
+        cells = self._cells.cpu()
+        if cells[-1] > 0:
+            raise DataError(
+                f"{int(cells[-1])} labelled pixels have a label or a prediction outside "
+                f"0..{self.num_classes - 1}; do network and data set have the same classes?"
+            )
+        return cells[:-2].reshape(self.num_classes, self.num_classes)
+
+    def iou(self) -> Tensor:
+        """TP / (TP + FP + FN) of each class.
+
+        Returns:
+            float64 on the CPU, shape (C,), in [0, 1]; NaN for a class that occurs neither in the
+            predictions nor in the labels.
+        """
+        counts = self.counts().double()
+        hits = counts.diagonal()
+        return hits / (counts.sum(0) + counts.sum(1) - hits)
+
+    def mean_iou(self) -> float:
+        """Mean IoU over the classes that have one; NaN if there is none."""
+        return float(self.iou().nanmean())
+
+    def pixel_accuracy(self) -> float:
+        """Fraction of the labelled pixels that are right; NaN if no pixel is labelled."""
+        counts = self.counts().double()
+        return float(counts.trace() / counts.sum())
+
+    def __add__(self, other: ConfusionMatrix) -> ConfusionMatrix:
+        """The matrix of two shards of a split together, on the device of the first."""
+        if self.num_classes != other.num_classes:
+            raise ValueError(
+                f"cannot add matrices of {self.num_classes} and {other.num_classes} classes"
+            )
+        total = ConfusionMatrix(self.num_classes, self._cells.device)
+        total._cells = self._cells + other._cells.to(self._cells.device)
+        return total
+
+
+@final
+@dataclass(frozen=True)
+class Scores:
+    """What a network reached on a split, and how that was measured.
+
+    Attributes:
+        classes: Class names in the order of their train ids.
+        iou: IoU in [0, 1] per class; None for a class absent from predictions and labels.
+        miou: Mean over the classes that have an IoU.
+        pixel_accuracy: Fraction of the labelled pixels that are right.
+        images: Number of images.
+        resolution: The size at which labels were compared, and the network's input size if fixed.
+        mode: How the network was applied, from :meth:`InferenceMode.describe`.
+    """
+
+    classes: tuple[str, ...]
+    iou: tuple[float | None, ...]
+    miou: float
+    pixel_accuracy: float
+    images: int
+    resolution: str
+    mode: str
+
+    @classmethod
+    def of(
+        cls,
+        matrix: ConfusionMatrix,
+        classes: tuple[str, ...],
+        *,
+        images: int,
+        resolution: str,
+        mode: str,
+    ) -> Self:
+        """The scores of a filled matrix.
+
+        Raises:
+            DataError: Not one labelled pixel was counted, so that there is nothing to report.
+        """
+        accuracy = matrix.pixel_accuracy()
+        if math.isnan(accuracy):
+            raise DataError(
+                f"none of the {images} images has a labelled pixel: every label is {IGNORE}"
+            )
+        iou = matrix.iou().tolist()
+        return cls(
+            classes=classes,
+            iou=tuple(None if math.isnan(value) else value for value in iou),
+            miou=matrix.mean_iou(),
+            pixel_accuracy=accuracy,
+            images=images,
+            resolution=resolution,
+            mode=mode,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as lists, strings and numbers that ``json.dumps`` writes without NaN."""
+        return asdict(self) | {"classes": list(self.classes), "iou": list(self.iou)}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`to_json`."""
+        return cls(**(dict(fields) | {k: tuple(fields[k]) for k in ("classes", "iou")}))

@@ -1,0 +1,187 @@
+"""Evaluate a network on a labelled split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from itertools import groupby
+from typing import Literal, NamedTuple, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as transforms
+
+from mixseg.data.contract import SegmentationDataset
+from mixseg.errors import ConfigError, DataError
+from mixseg.evaluation.confusion import ConfusionMatrix, Scores
+from mixseg.evaluation.inference import Autocast, InferenceMode, predict_labels
+
+Resolution = Literal["native"] | tuple[int, int]
+"""Where predictions and labels meet: the label's own size, or one height and width for all."""
+
+OnImage = Callable[[int, NDArray[np.uint8]], None]
+"""Called with a sample's index and its prediction, uint8 train ids of shape (H, W)."""
+
+
+def evaluate(
+    model: nn.Module,
+    dataset: SegmentationDataset,
+    *,
+    input_size: tuple[int, int] | None = None,
+    resolution: Resolution = "native",
+    mode: InferenceMode | None = None,
+    device: torch.device | str = "cpu",
+    autocast: Autocast = nullcontext,
+    workers: int = 0,
+    batch_size: int = 1,
+    limit: int | None = None,
+    on_image: OnImage | None = None,
+) -> Scores:
+    """Scores of one confusion matrix over the whole split.
+
+    Neither the number of workers nor the batch size changes which predictions are asked for or
+    their order. Random number generators and the model's training modes are left as they were.
+
+    Args:
+        model: Called with float images in [0, 1], (B, 3, H, W); returns logits (B, C, H, W) with
+            one channel per class of the data set. Must already be on ``device``.
+        dataset: A split whose samples all have labels.
+        input_size: Height and width that images are resized to for the network; None keeps them.
+        resolution: Predictions are brought to the native size of each label, or both to the
+            height and width given.
+        mode: Defaults to the whole image, once.
+        device: Where the model runs and pixels are counted.
+        autocast: Makes the context of each forward pass.
+        workers: Processes that read images; 0 reads in this one.
+        batch_size: Most images per forward pass. Only neighbours of equal size share one.
+        limit: Evaluate only the first so many samples.
+        on_image: Called for each sample in order, with the prediction at comparison resolution.
+
+    Raises:
+        DataError: A file cannot be read, a label is missing, unknown or of another size than its
+            image, the network predicts a class that the data set does not have, or no pixel is
+            labelled.
+        ConfigError: A size, the limit, the batch size or the number of workers is out of range.
+    """
+    mode = mode or InferenceMode()
+    _check(input_size=input_size, resolution=resolution, limit=limit, batch_size=batch_size)
+    if workers < 0:
+        raise ConfigError(f"workers must be at least 0, found {workers}")
+    device = torch.device(device)
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    loader: DataLoader[_Pair | DataError] = DataLoader(
+        _Pairs(dataset, count, input_size, resolution),
+        batch_size=batch_size,
+        num_workers=workers,
+        collate_fn=list,
+        pin_memory=device.type == "cuda",
+        # A loader without its own generator draws from the global one, and an evaluation in the
+        # middle of a run would change what the run samples next.
+        generator=torch.Generator(),
+    )
+    matrix = ConfusionMatrix(len(dataset.classes), device)
+    for readings in loader:
+        for group in _of_equal_size(readings):
+            images = torch.stack([pair.image for pair in group]).to(device, non_blocking=True)
+            labels = torch.stack([pair.label for pair in group]).to(device, non_blocking=True)
+            size = (labels.shape[-2], labels.shape[-1])
+            predictions = predict_labels(
+                model, images.float().div(255), size, mode, autocast=autocast
+            )
+            matrix.update(predictions, labels)
+            if on_image is not None:
+                for pair, prediction in zip(group, predictions.cpu().numpy(), strict=True):
+                    on_image(pair.sample, prediction)
+    return Scores.of(
+        matrix,
+        dataset.classes.names,
+        images=count,
+        resolution=_describe(resolution, input_size),
+        mode=mode.describe(),
+    )
+
+
+class _Pair(NamedTuple):
+    """One sample; a named tuple, because those the loader knows how to pin."""
+
+    sample: int
+    image: Tensor
+    label: Tensor
+
+
+@final
+class _Pairs(Dataset[_Pair | DataError]):
+    """Samples as the network and the confusion matrix take them: uint8 tensors, resized.
+
+    An error of the data is returned and not raised: raised in a worker, it would arrive with the
+    worker's traceback as its message.
+    """
+
+    def __init__(
+        self,
+        dataset: SegmentationDataset,
+        count: int,
+        input_size: tuple[int, int] | None,
+        resolution: Resolution,
+    ) -> None:
+        self._dataset = dataset
+        self._count = count
+        self._input_size = input_size
+        self._resolution = resolution
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> _Pair | DataError:
+        try:
+            pixels, ids = self._dataset.pair(index)
+        except DataError as error:
+            return error
+        # Copies, because an array of a reader may be read-only, and torch has no such thing.
+        image = torch.tensor(pixels).permute(2, 0, 1)
+        label = torch.tensor(ids)
+        if self._input_size is not None:
+            image = transforms.resize(image, list(self._input_size), antialias=True)
+        if self._resolution != "native":
+            label = transforms.resize(
+                label[None], list(self._resolution), interpolation=InterpolationMode.NEAREST_EXACT
+            )[0]
+        return _Pair(index, image.contiguous(), label)
+
+
+def _of_equal_size(readings: Sequence[_Pair | DataError]) -> list[list[_Pair]]:
+    """Split a batch, in order, into runs of pairs that can be stacked."""
+    pairs = []
+    for reading in readings:
+        if isinstance(reading, DataError):
+            raise reading
+        pairs.append(reading)
+    return [
+        list(group)
+        for _, group in groupby(pairs, key=lambda pair: (pair.image.shape, pair.label.shape))
+    ]
+
+
+def _check(
+    *,
+    input_size: tuple[int, int] | None,
+    resolution: Resolution,
+    limit: int | None,
+    batch_size: int,
+) -> None:
+    sizes = {"input_size": input_size, "resolution": None if resolution == "native" else resolution}
+    for name, size in sizes.items():
+        if size is not None and min(size) < 1:
+            raise ConfigError(f"{name} must be at least 1x1, found {size[0]}x{size[1]}")
+    for name, number in {"limit": limit, "batch_size": batch_size}.items():
+        if number is not None and number < 1:
+            raise ConfigError(f"{name} must be at least 1, found {number}")
+
+
+def _describe(resolution: Resolution, input_size: tuple[int, int] | None) -> str:
+    compared = "native" if resolution == "native" else f"{resolution[0]}x{resolution[1]}"
+    return compared if input_size is None else f"{compared} (input {input_size[0]}x{input_size[1]})"

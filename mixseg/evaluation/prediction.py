@@ -1,0 +1,293 @@
+"""Predictions as files: of photographs that a user has, and of the samples of a data set."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+from torchvision.transforms.v2 import functional as transforms
+
+from mixseg.analysis.pictures import colourise, overlay, with_legend
+from mixseg.data.contract import ClassSet, ImageArray, LabelArray
+from mixseg.data.images import read_image, write_png
+from mixseg.errors import ConfigError, DataError, unknown_name
+from mixseg.evaluation.inference import Autocast, InferenceMode, predict_labels
+from mixseg.ignore import IGNORE
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+"""File name endings that count as images, in lower case."""
+
+Draw = Callable[[ImageArray, LabelArray, ClassSet], NDArray[np.uint8]]
+Encode = Callable[[LabelArray, ClassSet], NDArray[np.uint8]]
+
+PICTURES: dict[str, Draw] = {
+    "ids": lambda image, labels, classes: labels,
+    "colour": lambda image, labels, classes: colourise(labels, classes.palette),
+    "overlay": lambda image, labels, classes: with_legend(
+        overlay(image, labels, classes), labels, classes
+    ),
+}
+"""What :func:`predict_files` can write for each image; the name is also that of the folder."""
+
+PREDICTION_FORMATS: dict[str, Encode] = {
+    "train-ids": lambda labels, classes: labels,
+    "label-ids": lambda labels, classes: to_label_ids(labels, classes),
+    "colour": lambda labels, classes: colourise(labels, classes.palette),
+}
+"""What :func:`save_prediction` can write."""
+
+
+@final
+@dataclass(frozen=True)
+class Failure:
+    """An image that was skipped.
+
+    Attributes:
+        path: The image file.
+        reason: What was wrong, for people; names the file.
+    """
+
+    path: Path
+    reason: str
+
+
+def collect_images(paths: Sequence[Path], exclude: Path | None = None) -> list[tuple[Path, str]]:
+    """The images among files and folders, each with a name for what is written about it.
+
+    The name of a file is its stem; that of a file in a folder is its path below the folder, with
+    forward slashes, without the suffix. Where images would share a name (``a.png`` and ``a.jpg``,
+    or two folders with the same content), later ones keep their suffix or get a number.
+
+    Args:
+        paths: Image files, and folders that are searched for them recursively. Hidden files and
+            folders are left out.
+        exclude: A folder whose files are left out, such as the one that results go to.
+
+    Returns:
+        Path and name of each image, in the order of ``paths``, sorted within a folder; names
+        differ, also in a file system that does not tell capitals apart.
+
+    Raises:
+        DataError: A path does not exist, a file is not named as an image, or a folder has none.
+    """
+    left_out = None if exclude is None else exclude.resolve()
+    images: list[tuple[Path, str]] = []
+    seen: set[Path] = set()
+    taken: set[str] = set()
+    for path in paths:
+        found = 0
+        for file, relative in _images_at(path):
+            resolved = file.resolve()
+            if left_out is not None and resolved.is_relative_to(left_out):
+                continue
+            found += 1
+            if resolved in seen:
+                continue
+            seen.add(resolved)
+            name = next(name for name in _names(relative) if name.casefold() not in taken)
+            taken.add(name.casefold())
+            images.append((file, name))
+        if not found:
+            raise DataError(f"{path}: holds no image ({', '.join(sorted(SUFFIXES))})")
+    return images
+
+
+def predict_files(
+    model: nn.Module,
+    paths: Sequence[Path],
+    output_dir: Path,
+    classes: ClassSet,
+    *,
+    input_size: tuple[int, int] | None = None,
+    mode: InferenceMode | None = None,
+    device: torch.device | str = "cpu",
+    autocast: Autocast = nullcontext,
+    formats: Collection[str] = tuple(PICTURES),
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Failure]:
+    """Predict image files and write ``<output_dir>/<format>/<name>.png`` for each.
+
+    Photographs are turned upright by their EXIF orientation, so the results are as large as the
+    upright picture. Names are those of :func:`collect_images`; images that lie in ``output_dir``
+    are results of an earlier run and are left out. A file is either complete or absent.
+
+    Args:
+        model: Called with float images in [0, 1], (B, 3, H, W); returns logits (B, C, H, W) with
+            one channel per class. Must already be on ``device``.
+        paths: Image files and folders.
+        output_dir: Is made if it does not exist; files of the same name are replaced.
+        classes: Names and colours of what the model predicts.
+        input_size: Height and width that images are resized to for the network; None keeps them.
+        mode: Defaults to the whole image, once.
+        device: Where the model runs.
+        autocast: Makes the context of each forward pass.
+        formats: Any of ``ids`` (train ids), ``colour`` (RGB) and ``overlay`` (RGB, with legend).
+        on_progress: Called after each image with the number of images done and of all images.
+
+    Returns:
+        The images that could not be read, or were too large for the memory.
+
+    Raises:
+        DataError: A path is missing or holds no image, or a result cannot be written.
+        ConfigError: A format is unknown.
+    """
+    for name in formats:
+        if name not in PICTURES:
+            raise ConfigError(unknown_name("format", name, PICTURES))
+    images = collect_images(paths, exclude=output_dir)
+    failures = []
+    for done, (path, name) in enumerate(images, start=1):
+        try:
+            image = read_photograph(path)
+            labels = _predict_image(model, image, input_size, mode, device, autocast)
+        except DataError as error:
+            failures.append(Failure(path, str(error)))
+        except (MemoryError, torch.OutOfMemoryError):
+            height, width = image.shape[:2]
+            failures.append(
+                Failure(
+                    path,
+                    f"{path}: {width}x{height} pixels do not fit into memory; "
+                    "set an input size or a sliding window",
+                )
+            )
+        else:
+            for kind in formats:
+                _write(output_dir / kind / f"{name}.png", PICTURES[kind](image, labels, classes))
+        if on_progress is not None:
+            on_progress(done, len(images))
+    return failures
+
+
+def read_photograph(path: Path) -> ImageArray:
+    """An image as its viewer sees it: RGB, uint8, (H, W, 3), turned by its EXIF orientation.
+
+    Raises:
+        DataError: As :func:`mixseg.data.images.read_image`.
+    """
+    pixels = read_image(path)
+    turn = _TURNS.get(_orientation(path))
+    return pixels if turn is None else np.array(Image.fromarray(pixels).transpose(turn))
+
+
+def save_prediction(path: Path, labels: LabelArray, format: str, classes: ClassSet) -> None:
+    """Write one prediction as a PNG; its folder is made.
+
+    Args:
+        path: Target.
+        labels: uint8 train ids, shape (H, W), 255 = ignore.
+        format: ``train-ids``; ``label-ids``, the ids of the data set's own files, as its
+            benchmark expects them; or ``colour``.
+        classes: The classes of ``labels``.
+
+    Raises:
+        ConfigError: The format is unknown.
+        DataError: The file cannot be written.
+    """
+    if format not in PREDICTION_FORMATS:
+        raise ConfigError(unknown_name("format", format, PREDICTION_FORMATS))
+    _write(path, PREDICTION_FORMATS[format](labels, classes))
+
+
+def to_label_ids(labels: LabelArray, classes: ClassSet) -> LabelArray:
+    """Train ids as the ids of the data set's own files.
+
+    Args:
+        labels: uint8 train ids, shape (H, W), 255 = ignore.
+        classes: The classes of ``labels``.
+
+    Returns:
+        uint8, shape (H, W). Ignored pixels become 0, the unlabelled id, unless 0 is a class.
+    """
+    if not classes.label_ids:
+        return labels
+    nothing = IGNORE if 0 in classes.label_ids else 0
+    table = np.full(256, nothing, dtype=np.uint8)
+    table[: len(classes)] = classes.label_ids
+    return table[labels]
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what turns the stored pixels upright (Pillow turns counter-clockwise)."""
+
+_ORIENTATION_TAG = 0x0112
+
+
+def _orientation(path: Path) -> object:
+    """The EXIF orientation of a readable image; None if it has none or its EXIF is damaged."""
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            return image.getexif().get(_ORIENTATION_TAG)
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):
+        return None
+
+
+def _predict_image(
+    model: nn.Module,
+    image: ImageArray,
+    input_size: tuple[int, int] | None,
+    mode: InferenceMode | None,
+    device: torch.device | str,
+    autocast: Autocast,
+) -> LabelArray:
+    pixels = torch.from_numpy(image).permute(2, 0, 1)
+    if input_size is not None:
+        pixels = transforms.resize(pixels, list(input_size), antialias=True)
+    batch = pixels[None].to(device).float().div(255)
+    size = (image.shape[0], image.shape[1])
+    labels: LabelArray = (
+        predict_labels(model, batch, size, mode, autocast=autocast)[0].cpu().numpy()
+    )
+    return labels
+
+
+def _images_at(path: Path) -> Iterator[tuple[Path, PurePath]]:
+    """The images that one argument stands for, with their paths below it."""
+    if path.is_dir():
+        for file in sorted(path.rglob("*")):
+            relative = file.relative_to(path)
+            hidden = any(part.startswith(".") for part in relative.parts)
+            if not hidden and file.suffix.lower() in SUFFIXES and file.is_file():
+                yield file, relative
+    elif not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    elif path.suffix.lower() not in SUFFIXES:
+        raise DataError(f"{path}: is not an image ({', '.join(sorted(SUFFIXES))})")
+    else:
+        yield path, PurePath(path.name)
+
+
+def _names(relative: PurePath) -> Iterator[str]:
+    """Names for an image, the nicest first and without end."""
+    plain = relative.with_suffix("").as_posix()
+    yield plain
+    yield relative.as_posix()
+    number = 2
+    while True:
+        yield f"{plain} ({number})"
+        number += 1
+
+
+def _write(path: Path, array: NDArray[np.uint8]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{path.parent}: cannot be made: {error.strerror}") from error
+    write_png(path, array)

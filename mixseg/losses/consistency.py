@@ -1,0 +1,62 @@
+"""Losses between the student and what the teacher said (002, 2.5 and 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.nn import functional
+
+from mixseg.config import TargetSettings
+from mixseg.errors import ConfigError, unknown_name
+from mixseg.ignore import IGNORE
+
+Consistency = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(logits (B, C, H, W), targets, weights (B, H, W)) -> float32 scalar.
+
+Targets are int64 labels of shape (B, H, W) with 255 = ignore, or float distributions of shape
+(B, C, H, W). The mean is over all pixels, ignored ones included, as in the paper and its code.
+"""
+
+
+def cross_entropy_consistency(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Mean over all pixels of weight times cross-entropy; see :data:`Consistency`."""
+    loss = functional.cross_entropy(
+        logits.float(), targets, ignore_index=_ignore_index(targets), reduction="none"
+    )
+    return (loss * weights).mean()
+
+
+def squared_error_consistency(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Mean over all pixels of weight times squared error of probabilities, summed over classes.
+
+    Equation 2.1; see :data:`Consistency`.
+    """
+    probabilities = logits.float().softmax(dim=1)
+    if targets.is_floating_point():
+        return ((probabilities - targets).square().sum(dim=1) * weights).mean()
+    known = targets != IGNORE
+    # |p - e_y|^2 = |p|^2 - 2 p_y + 1 needs no one-hot copy of the target.
+    chosen = probabilities.gather(1, targets.where(known, 0).unsqueeze(1)).squeeze(1)
+    loss = probabilities.square().sum(dim=1) - 2 * chosen + 1
+    return (loss * weights * known).mean()
+
+
+def _ignore_index(targets: Tensor) -> int:
+    # torch refuses ignore_index together with distributions; theirs is expressed by the weights.
+    return -100 if targets.is_floating_point() else IGNORE
+
+
+CONSISTENCIES: dict[str, Consistency] = {
+    "cross-entropy": cross_entropy_consistency,
+    "squared-error": squared_error_consistency,
+}
+"""Name -> consistency loss."""
+
+
+def build_consistency(settings: TargetSettings) -> Consistency:
+    """The consistency loss that the settings name."""
+    if settings.consistency not in CONSISTENCIES:
+        message = unknown_name("consistency loss", settings.consistency, CONSISTENCIES)
+        raise ConfigError(f"targets.consistency: {message}")
+    return CONSISTENCIES[settings.consistency]

@@ -1,0 +1,31 @@
+"""Methods: each file reads like the algorithm of its paper."""
+
+from __future__ import annotations
+
+from mixseg.config import Settings
+from mixseg.engine.method import Method
+from mixseg.errors import ConfigError, unknown_name
+from mixseg.methods.semi_supervised import SemiSupervised
+from mixseg.methods.supervised import Supervised
+from mixseg.models import SegmentationModel
+
+METHODS: dict[str, type[Method]] = {
+    "semi_supervised": SemiSupervised,
+    "supervised": Supervised,
+}
+"""Name -> method from a student and the settings. Add an entry to add a method."""
+
+
+def check_method_name(settings: Settings) -> None:
+    """Raise a ConfigError for an unknown method."""
+    if settings.method not in METHODS:
+        raise ConfigError(f"method: {unknown_name('method', settings.method, METHODS)}")
+
+
+def build_method(student: SegmentationModel, settings: Settings) -> Method:
+    """The method that the settings name, around a student on its device."""
+    check_method_name(settings)
+    return METHODS[settings.method](student, settings)
+
+
+__all__ = ["METHODS", "SemiSupervised", "Supervised", "build_method", "check_method_name"]

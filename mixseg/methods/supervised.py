@@ -1,0 +1,41 @@
+"""Supervised training on the labelled images alone: the baseline of every comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, final
+
+from mixseg.config import Settings
+from mixseg.data.streams import Batch
+from mixseg.data.transforms import to_unit_range
+from mixseg.engine.method import Method, StepRandom, StepResult
+from mixseg.engine.teacher import MeanTeacher
+from mixseg.losses import segmentation_cross_entropy
+from mixseg.models import SegmentationModel
+
+
+@final
+class Supervised(Method):
+    """L = L_l.
+
+    The average of the student is kept here too, under the name of teacher though it teaches
+    nobody, so that a comparison with semi-supervised training can be made for both networks.
+    """
+
+    streams: ClassVar[tuple[str, ...]] = ("labeled",)
+
+    def __init__(self, student: SegmentationModel, settings: Settings) -> None:
+        self.student = student
+        self.teacher = MeanTeacher(student, settings.teacher.decay)
+        self.networks = {"student": student, "teacher": self.teacher.network}
+
+    def step(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> StepResult:
+        """One step of the method; see :class:`mixseg.engine.method.Method`."""
+        labeled = batches["labeled"]
+        logits = self.student(to_unit_range(labeled.images))
+        supervised = segmentation_cross_entropy(logits, labeled.labels.long())
+        return StepResult(losses={"supervised": supervised}, logs={})
+
+    def after_update(self, step: int) -> None:
+        """The average follows the student."""
+        self.teacher.follow(step)

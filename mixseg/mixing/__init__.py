@@ -1,0 +1,41 @@
+"""Mixers: which pixels of two images make a third."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mixseg.config import MixingSettings
+from mixseg.errors import ConfigError, unknown_name
+from mixseg.mixing.classmix import ClassMix
+from mixseg.mixing.cowmix import CowMix
+from mixseg.mixing.cutmix import CutMix
+from mixseg.mixing.identity import Identity
+from mixseg.mixing.mixer import Mixer, paste, with_partner
+
+MIXERS: dict[str, Callable[[MixingSettings, int], Mixer]] = {
+    "classmix": lambda settings, classes: ClassMix(classes, settings.proportion, settings.rounding),
+    "cutmix": lambda settings, classes: CutMix(settings.proportion),
+    "cowmix": lambda settings, classes: CowMix(settings.proportion, settings.sigma),
+    "none": lambda settings, classes: Identity(),
+}
+"""Name -> mixer from its settings and the number of classes. Add an entry to add a mixer."""
+
+
+def build_mixer(settings: MixingSettings, num_classes: int) -> Mixer:
+    """The mixer that the settings name."""
+    if settings.mixer not in MIXERS:
+        raise ConfigError(f"mixing.mixer: {unknown_name('mixer', settings.mixer, MIXERS)}")
+    return MIXERS[settings.mixer](settings, num_classes)
+
+
+__all__ = [
+    "MIXERS",
+    "ClassMix",
+    "CowMix",
+    "CutMix",
+    "Identity",
+    "Mixer",
+    "build_mixer",
+    "paste",
+    "with_partner",
+]

@@ -1,0 +1,43 @@
+"""ClassMix: half of the classes of one image on top of another (002, 3.1, Algorithm 1)."""
+
+from __future__ import annotations
+
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from mixseg.mixing.mixer import Mixer
+
+
+@final
+class ClassMix(Mixer):
+    """Keeps the pixels of ceil(p n) classes, drawn from the n classes present in the label."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        proportion: float = 0.5,
+        rounding: Literal["ceil", "floor"] = "ceil",
+    ) -> None:
+        self.num_classes = num_classes
+        self.proportion = proportion
+        self.round = torch.ceil if rounding == "ceil" else torch.floor
+
+    def mask(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """See :meth:`Mixer.mask`; ignored pixels are never kept, since ignore is not a class."""
+        batch = labels.shape[0]
+        ignore = self.num_classes
+        ids = torch.where(labels < self.num_classes, labels, ignore).flatten(1)
+        present = torch.zeros(batch, ignore + 1, dtype=torch.bool, device=labels.device)
+        present.scatter_(1, ids, True)
+        present[:, ignore] = False
+        # A random order in which present classes come first: the first k of it are drawn
+        # without replacement, for all images at once and without asking the device anything.
+        score = torch.rand(present.shape, generator=generator, device=labels.device)
+        order = score.masked_fill(~present, 2.0).argsort(dim=1)
+        # float64: in float32, 0.7 * 10 is above 7 and would round up to 8.
+        count = self.round(self.proportion * present.sum(1, keepdim=True, dtype=torch.float64))
+        rank = torch.arange(ignore + 1, device=labels.device).expand_as(order)
+        chosen = torch.zeros_like(present).scatter_(1, order, rank < count)
+        return chosen.gather(1, ids).view_as(labels)

@@ -1,0 +1,19 @@
+"""No mixing: the student sees the unlabelled image itself."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from mixseg.mixing.mixer import Mixer
+
+
+@final
+class Identity(Mixer):
+    """Keeps every pixel."""
+
+    def mask(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """See :meth:`Mixer.mask`."""
+        return torch.ones_like(labels, dtype=torch.bool)

@@ -1,0 +1,44 @@
+"""The mixer contract, and the paste that every mixer shares (002, eq. 2.10 and Algorithm 1)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+
+class Mixer(ABC):
+    """Decides which pixels of each image are kept and which are taken from its partner.
+
+    The partner of image b is image b + 1 modulo the batch size, so an image that is alone in its
+    batch is its own partner and stays as it is.
+    """
+
+    @abstractmethod
+    def mask(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """One mask per image.
+
+        Args:
+            labels: int64, shape (B, H, W): train ids, 255 where there is none.
+            generator: On the device of ``labels``; all randomness comes from it.
+
+        Returns:
+            bool, shape (B, H, W): true keeps the pixel of image b, false takes its partner's.
+        """
+
+
+def paste(mask: Tensor, own: Tensor, partner: Tensor) -> Tensor:
+    """``own`` where the mask is true, ``partner`` elsewhere (2.10).
+
+    Args:
+        mask: bool, shape (B, H, W).
+        own: Images or distributions (B, C, H, W), or labels or weights (B, H, W), of any dtype.
+        partner: Same shape and dtype as ``own``.
+    """
+    return torch.where(mask if own.dim() == mask.dim() else mask.unsqueeze(1), own, partner)
+
+
+def with_partner(mask: Tensor, batch: Tensor) -> Tensor:
+    """Mix each element of a batch with the next one; the last with the first."""
+    return paste(mask, batch, batch.roll(-1, dims=0))

@@ -1,0 +1,136 @@
+"""Models: backbone, head, logits at input size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from mixseg.config import ModelSettings
+from mixseg.errors import CheckpointError, ConfigError, unknown_name
+from mixseg.models.backbone import backbone_statistics, build_backbone, check_backbone_name
+from mixseg.models.deeplabv2 import AtrousPyramid
+from mixseg.models.model import ModelSpec, Normalisation, SegmentationModel
+from mixseg.models.weights import (
+    DEEPLAB_MEAN,
+    DEEPLAB_STD,
+    WeightReport,
+    is_original_deeplab,
+    load_weights,
+    read_weight_file,
+)
+
+ARCHITECTURES: dict[str, Callable[[int, ModelSpec], nn.Module]] = {
+    "deeplabv2": lambda channels, spec: AtrousPyramid(channels, spec.num_classes, spec.rates),
+}
+"""Name -> head on the last feature map of the backbone. Add an entry to add an architecture."""
+
+
+def check_model_settings(settings: ModelSettings) -> None:
+    """Refuse unknown names and weight addresses before anything is built or read."""
+    if settings.architecture not in ARCHITECTURES:
+        message = unknown_name("architecture", settings.architecture, ARCHITECTURES)
+        raise ConfigError(f"model.architecture: {message}")
+    check_backbone_name(settings.backbone)
+
+
+def build_model(spec: ModelSpec, *, pretrained: bool = False) -> SegmentationModel:
+    """The network of a specification, with timm's ImageNet weights in the backbone or without."""
+    if spec.architecture not in ARCHITECTURES:
+        message = unknown_name("architecture", spec.architecture, ARCHITECTURES)
+        raise ConfigError(f"model.architecture: {message}")
+    backbone, channels = build_backbone(
+        spec.backbone,
+        spec.output_stride,
+        pretrained=pretrained,
+        stride_in_1x1=spec.stride_in_1x1,
+    )
+    return SegmentationModel(spec, backbone, ARCHITECTURES[spec.architecture](channels, spec))
+
+
+def build_initial_model(
+    settings: ModelSettings, num_classes: int, seed: int
+) -> tuple[SegmentationModel, WeightReport | None]:
+    """The network that training starts from, and what its weight file gave, if there was one.
+
+    Random weights depend on ``seed`` alone; the global random state is left as it was.
+
+    Raises:
+        ConfigError: An unknown name, or a combination that cannot be built.
+        CheckpointError: Weights cannot be had, are unsafe, or do not fit.
+    """
+    check_model_settings(settings)
+    tensors = None
+    if settings.weights not in ("imagenet", "none"):
+        tensors = read_weight_file(settings.weights, settings.weights_sha256)
+    original = tensors is not None and is_original_deeplab(tensors)
+    mean, std = (
+        (DEEPLAB_MEAN, DEEPLAB_STD) if original else backbone_statistics(settings.backbone)
+    )
+    spec = ModelSpec(
+        architecture=settings.architecture,
+        backbone=settings.backbone,
+        num_classes=num_classes,
+        output_stride=settings.output_stride,
+        rates=settings.rates,
+        align_corners=settings.align_corners,
+        mean=settings.mean or mean,
+        std=settings.std or std,
+        channel_order=settings.channel_order or ("bgr" if original else "rgb"),
+        stride_in_1x1=original,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if settings.weights == "imagenet":
+            model = _download(spec)
+        else:
+            model = build_model(spec)
+    report = None if tensors is None else load_weights(model, tensors, settings.weights)
+    model.set_batch_norm(settings.batch_norm)
+    return model, report
+
+
+def _download(spec: ModelSpec) -> SegmentationModel:
+    # Built without weights first, so that a bad setting is told apart from a failed download.
+    build_model(spec)
+    try:
+        return build_model(spec, pretrained=True)
+    except Exception as error:  # the hub client raises errors of many libraries
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise CheckpointError(
+            f"model.weights: imagenet: the weights of {spec.backbone!r} could not be downloaded "
+            f"({reason}). Give a local file with --weights FILE.safetensors, or start from random "
+            "weights with --weights none."
+        ) from error
+
+
+def parameter_groups(
+    model: SegmentationModel, lr: float, head_factor: float, weight_decay: float
+) -> list[dict[str, object]]:
+    """Two optimizer groups: the backbone, and the head with ``head_factor`` times its rate."""
+
+    def trained(module: nn.Module) -> list[nn.Parameter]:
+        return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+    return [
+        {"params": trained(model.backbone), "lr": lr, "weight_decay": weight_decay},
+        {"params": trained(model.head), "lr": lr * head_factor, "weight_decay": weight_decay},
+    ]
+
+
+
+
+__all__ = [
+    "ARCHITECTURES",
+    "ModelSpec",
+    "Normalisation",
+    "SegmentationModel",
+    "WeightReport",
+    "build_initial_model",
+    "build_model",
+    "check_model_settings",
+    "load_weights",
+    "parameter_groups",
+    "read_weight_file",
+]

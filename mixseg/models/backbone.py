@@ -1,0 +1,105 @@
+"""Backbones: any timm model that offers feature maps, at a chosen output stride."""
+
+from __future__ import annotations
+
+import timm
+from timm.models.resnet import BasicBlock, Bottleneck
+from torch import nn
+
+from mixseg.errors import ConfigError, unknown_name
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Triple = tuple[float, float, float]
+
+
+def build_backbone(
+    name: str, output_stride: int, *, pretrained: bool, stride_in_1x1: bool = False
+) -> tuple[nn.Module, int]:
+    """A network from normalised images to a list of feature maps, and the channels of the last.
+
+    Args:
+        name: timm model name, with or without weight tag.
+        output_stride: Input size over size of the last map; later stages are dilated to keep it.
+        pretrained: Start from timm's ImageNet weights, downloading them where needed.
+        stride_in_1x1: See :class:`mixseg.models.model.ModelSpec`.
+
+    Raises:
+        ConfigError: There is no such model, or it cannot be had at this output stride.
+    """
+    check_backbone_name(name)
+    # Dilation in place of stride exists for most convolutional networks; where it does not, timm
+    # refuses the argument. Stride 32 is every network's own.
+    stride = {} if output_stride == 32 else {"output_stride": output_stride}
+    try:
+        backbone: nn.Module = timm.create_model(
+            name, features_only=True, out_indices=(-1,), pretrained=pretrained, **stride
+        )
+    except (TypeError, AssertionError, RuntimeError, AttributeError, ValueError) as error:
+        # huggingface_hub raises plain OSError and ValueError kinds for a missing download; those
+        # are told apart by the caller, which knows whether one was asked for.
+        if pretrained:
+            raise
+        raise ConfigError(
+            f"model.backbone {name!r} cannot give feature maps at output stride {output_stride}: "
+            f"{error}. Try model.output_stride 32 or another backbone."
+        ) from error
+    information = backbone.feature_info
+    reduction = information.reduction()[-1]
+    if reduction != output_stride:
+        raise ConfigError(
+            f"model.backbone {name!r} gives stride {reduction} where model.output_stride asks for "
+            f"{output_stride}"
+        )
+    if stride_in_1x1:
+        _move_strides(backbone)
+    return backbone, int(information.channels()[-1])
+
+
+def check_backbone_name(name: str) -> None:
+    """Raise a ConfigError with the closest name if timm does not know this one."""
+    # A path or hub address makes timm look outside its registry: only names are settings.
+    base = name.split(".", 1)[0]
+    if not timm.is_model(base) or not base.replace("_", "").isalnum():
+        choices = timm.list_models("*")
+        message = unknown_name("backbone", name, choices)
+        raise ConfigError(f"model.backbone: {message.split(' Choices')[0]} timm has {len(choices)}")
+    known = timm.list_pretrained(f"{base}.*") if "." in name else [name]
+    if name not in known:
+        raise ConfigError(f"model.backbone: {unknown_name('weight tag', name, known)}")
+
+
+def backbone_statistics(name: str) -> tuple[Triple, Triple]:
+    """Mean and deviation, RGB in [0, 1], that the backbone's own weights expect."""
+    configuration = timm.get_pretrained_cfg(name)
+    if configuration is None:
+        return IMAGENET_MEAN, IMAGENET_STD
+    red, green, blue = configuration.mean
+    deviation_red, deviation_green, deviation_blue = configuration.std
+    return (red, green, blue), (deviation_red, deviation_green, deviation_blue)
+
+
+def _move_strides(backbone: nn.Module) -> None:
+    """Give a timm ResNet the geometry of the original DeepLab network, whose weights need it.
+
+    There the first 1x1 convolution of a block is strided rather than its 3x3 convolution, all
+    blocks of a dilated stage have the same rate, and max pooling rounds sizes up.
+    """
+    blocks = [layer for layer in backbone.modules() if isinstance(layer, Bottleneck)]
+    if not blocks or any(isinstance(layer, BasicBlock) for layer in backbone.modules()):
+        raise ConfigError(
+            "an original DeepLabv2 checkpoint needs a ResNet with bottleneck blocks as "
+            "model.backbone, for example resnet101"
+        )
+    for block in blocks:
+        block.conv1.stride, block.conv2.stride = block.conv2.stride, (1, 1)
+    for stage in ("layer1", "layer2", "layer3", "layer4"):
+        rate = backbone[stage][-1].conv2.dilation  # type: ignore[index]
+        for block in backbone[stage]:  # type: ignore[index]
+            block.conv2.dilation = block.conv2.padding = rate
+    for layer in backbone.modules():
+        if isinstance(layer, nn.MaxPool2d):
+            layer.ceil_mode = True
+
+

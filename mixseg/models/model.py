@@ -1,0 +1,138 @@
+"""The model contract: RGB images in, logits at input size out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@final
+@dataclass(frozen=True)
+class ModelSpec:
+    """All that is needed to build a network again; it is saved with its weights.
+
+    Attributes:
+        architecture: Name in :data:`mixseg.models.ARCHITECTURES`.
+        backbone: Name of a timm model.
+        num_classes: Channels of the logits.
+        output_stride: Input size over feature size.
+        rates: Dilations of the head.
+        align_corners: How logits are upsampled.
+        mean: Mean of the input, RGB order, in [0, 1].
+        std: Deviation of the input, RGB order, in [0, 1].
+        channel_order: Order in which channels enter the backbone.
+        stride_in_1x1: ResNets of the original DeepLab: strides in the 1x1 convolutions, uniform
+            dilation in a stage, pooling that rounds sizes up.
+    """
+
+    architecture: str
+    backbone: str
+    num_classes: int
+    output_stride: int
+    rates: tuple[int, ...]
+    align_corners: bool
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    stride_in_1x1: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; :meth:`from_json` reads it back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> ModelSpec:
+        """Inverse of :meth:`to_json`.
+
+        Raises:
+            TypeError: A field is missing or unknown.
+        """
+        lists = {key: tuple(value) for key, value in content.items() if isinstance(value, list)}
+        return cls(**{**content, **lists})
+
+
+@final
+class Normalisation(nn.Module):
+    """(x - mean) / std per channel, in the channel order that the backbone was trained with."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        channel_order: Literal["rgb", "bgr"],
+    ) -> None:
+        super().__init__()
+        # Part of the specification, so not part of the weights.
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.flip_channels = channel_order == "bgr"
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalise float RGB images in [0, 1], shape (B, 3, H, W)."""
+        normalised = (images - self.mean) / self.std
+        return normalised.flip(1) if self.flip_channels else normalised
+
+
+@final
+class SegmentationModel(nn.Module):
+    """Normalisation, backbone, head, and bilinear upsampling to the input size.
+
+    Called with float RGB images in [0, 1] of shape (B, 3, H, W), it returns float logits of shape
+    (B, C, H, W). Any H and W of at least one pixel will do.
+    """
+
+    def __init__(self, spec: ModelSpec, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.spec = spec
+        self.normalisation = Normalisation(spec.mean, spec.std, spec.channel_order)
+        self.backbone = backbone
+        self.head = head
+        self.frozen_statistics = False
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of float RGB images in [0, 1]; see the class."""
+        features = self.backbone(self.normalisation(images))[-1]
+        logits = self.head(features)
+        return functional.interpolate(
+            logits,
+            size=images.shape[-2:],
+            mode="bilinear",
+            align_corners=self.spec.align_corners,
+        )
+
+    def set_batch_norm(self, policy: Literal["train", "affine-frozen", "frozen"]) -> None:
+        """Decide what of the backbone's batch norm is trained.
+
+        Args:
+            policy: ``train``: everything. ``affine-frozen``: scale and shift stay as they are, as
+                in the published code. ``frozen``: the running statistics are used and stay too.
+        """
+        for layer in self._backbone_norms():
+            for parameter in layer.parameters(recurse=False):
+                parameter.requires_grad_(policy == "train")
+        self.frozen_statistics = policy == "frozen"
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> SegmentationModel:
+        """As in torch, but frozen batch norm stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen_statistics:
+            for layer in self._backbone_norms():
+                layer.eval()
+        return self
+
+    def _backbone_norms(self) -> Iterator[nn.Module]:
+        return (
+            layer
+            for layer in self.backbone.modules()
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm)
+        )

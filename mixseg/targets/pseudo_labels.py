@@ -1,0 +1,54 @@
+"""What the teacher says about unlabelled pixels (002, 2.5.3)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mixseg.ignore import IGNORE
+
+
+class PseudoLabels(NamedTuple):
+    """The teacher's answer for a batch.
+
+    Attributes:
+        labels: int64, shape (B, H, W): the most probable class, 255 outside the image.
+        confidence: float32, shape (B, H, W): its probability, 0 outside the image.
+        probabilities: float32, shape (B, C, H, W): the whole distribution.
+    """
+
+    labels: Tensor
+    confidence: Tensor
+    probabilities: Tensor
+
+
+def pseudo_labels(probabilities: Tensor, valid: Tensor) -> PseudoLabels:
+    """The most probable class of each pixel (2.11) and how probable it is.
+
+    Args:
+        probabilities: float, shape (B, C, H, W), summing to 1 over C.
+        valid: bool, shape (B, H, W): false where the crop padded the image.
+    """
+    confidence, labels = probabilities.max(dim=1)
+    return PseudoLabels(
+        torch.where(valid, labels, IGNORE),
+        torch.where(valid, confidence, 0.0),
+        probabilities,
+    )
+
+
+def confident_fraction(confidence: Tensor, valid: Tensor, threshold: float, per: str) -> Tensor:
+    """The share of valid pixels whose confidence lies above the threshold.
+
+    Args:
+        confidence: float, shape (B, H, W).
+        valid: bool, shape (B, H, W).
+        threshold: In [0, 1].
+        per: ``batch`` for one share, shape (1, 1, 1); ``image`` for one each, shape (B, 1, 1).
+    """
+    axes = (0, 1, 2) if per == "batch" else (1, 2)
+    confident = ((confidence > threshold) & valid).sum(axes, keepdim=True)
+    total = valid.sum(axes, keepdim=True).clamp(min=1)
+    return confident.to(torch.float32) / total

@@ -1,0 +1,331 @@
+"""From settings to a run: data, model, method, optimizer and trainer are composed here."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from rich.console import Console
+
+from mixseg.config import Settings, dump_settings, resolve_settings, to_flat
+from mixseg.data.check import check_samples
+from mixseg.data.contract import SegmentationDataset
+from mixseg.data.demo import ensure_demo
+from mixseg.data.registry import DATASETS, open_dataset
+from mixseg.data.splits import Split, split_labeled, write_split
+from mixseg.data.streams import Batch, StreamDataset, default_workers, stream_batches
+from mixseg.data.transforms import PairedTransform
+from mixseg.data.unlabeled import open_unlabeled
+from mixseg.engine.files import write_atomically
+from mixseg.engine.optimizers import build_optimizer, check_optimizer_name
+from mixseg.engine.precision import Precision, choose_device, choose_precision
+from mixseg.engine.run_directory import RunDirectory
+from mixseg.engine.saved_network import network_card
+from mixseg.engine.schedules import build_schedule
+from mixseg.engine.trainer import Outcome, Trainer
+from mixseg.errors import ConfigError, DataError, unknown_name
+from mixseg.evaluation.confusion import Scores
+from mixseg.evaluation.evaluator import evaluate
+from mixseg.losses import build_consistency
+from mixseg.methods import METHODS, build_method, check_method_name
+from mixseg.mixing import build_mixer
+from mixseg.models import (
+    SegmentationModel,
+    build_initial_model,
+    check_model_settings,
+    parameter_groups,
+)
+from mixseg.targets import build_weighting
+
+
+@final
+@dataclass(frozen=True)
+class TrainingData:
+    """The data of a run.
+
+    Attributes:
+        train: Training split.
+        val: Validation split.
+        split: Which training images are labelled.
+        unlabeled: Where unlabelled images come from; the training split unless given.
+        unlabeled_indices: Which of them are used.
+    """
+
+    train: SegmentationDataset
+    val: SegmentationDataset
+    split: Split
+    unlabeled: SegmentationDataset
+    unlabeled_indices: tuple[int, ...]
+
+
+def check_names(settings: Settings) -> None:
+    """Refuse unknown names of components before any data is read."""
+    check_method_name(settings)
+    if settings.data.dataset != "demo" and settings.data.dataset not in DATASETS:
+        known = ("demo", *DATASETS)
+        raise ConfigError(f"data.dataset: {unknown_name('dataset', settings.data.dataset, known)}")
+    check_model_settings(settings.model)
+    build_mixer(settings.mixing, num_classes=1)
+    build_weighting(settings.targets)
+    build_consistency(settings.targets)
+    build_schedule(settings.schedule, settings.training.iterations)
+    check_optimizer_name(settings.optimizer)
+    choose_device(settings.training.device)
+    if settings.data.root is None and settings.data.dataset != "demo":
+        raise ConfigError(
+            f"data.root: where is {settings.data.dataset}? Give its folder with --data-root DIR"
+        )
+
+
+def open_split(settings: Settings, split: str, console: Console) -> SegmentationDataset:
+    """A split of the data that the settings name; the demo's scenes are written on first use."""
+    data, demo = settings.data, settings.demo
+    if data.dataset != "demo":
+        return open_dataset(data.dataset, Path(data.root or "").expanduser(), split)
+    if data.root is not None:
+        return open_dataset("cityscapes", Path(data.root).expanduser(), split)
+    announce = Announcement(console)
+    root = ensure_demo(
+        look=demo.look,
+        counts={"train": demo.train_images, "val": demo.val_images},
+        size=demo.size,
+        seed=demo.seed,
+        progress=announce,
+    )
+    return open_dataset("cityscapes", root, split)
+
+
+@final
+class Announcement:
+    """Says once that demo scenes are being drawn."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.said = False
+
+    def __call__(self, done: int, total: int) -> None:
+        """Called for each scene."""
+        if not self.said:
+            self.console.print(f"drawing {total} demo scenes, once", highlight=False)
+            self.said = True
+
+
+def open_training_data(settings: Settings, console: Console) -> TrainingData:
+    """Open and check the data of a run.
+
+    Raises:
+        DataError: Something is missing or not as it should be.
+    """
+    data = settings.data
+    train = open_split(settings, data.train_split, console)
+    val = open_split(settings, data.val_split, console)
+    ids = [sample.id for sample in train.samples]
+    split = split_labeled(ids, data.labeled, settings.split_seed)
+    if data.unlabeled is None:
+        unlabeled, indices = train, split.unlabeled
+    else:
+        unlabeled = open_unlabeled(Path(data.unlabeled).expanduser(), train.classes)
+        indices = tuple(range(len(unlabeled)))
+    if "unlabeled" in METHODS[settings.method].streams and not indices:
+        raise DataError(
+            f"data.labeled {data.labeled} leaves no unlabelled image. Use fewer labels, give a "
+            "folder with --unlabeled DIR, or train with --method supervised"
+        )
+    check_samples(train, split.labeled)
+    check_samples(val, range(len(val)))
+    if any(sample.label is None for sample in val.samples):
+        raise DataError(f"data.val_split {data.val_split!r} of {val.name} has no labels")
+    return TrainingData(train, val, split, unlabeled, indices)
+
+
+def validator(
+    settings: Settings, val: SegmentationDataset, precision: Precision, workers: int
+) -> Any:
+    """A function from a network to its scores on the validation split."""
+    data = settings.data
+    at_input = settings.validation.resolution == "input" and data.resize is not None
+
+    def validate(network: SegmentationModel) -> Scores:
+        return evaluate(
+            network,
+            val,
+            input_size=data.resize,
+            resolution=data.resize if at_input and data.resize is not None else "native",
+            device=precision.device,
+            autocast=precision.autocast,
+            workers=workers,
+            batch_size=settings.validation.batch_size,
+        )
+
+    return validate
+
+
+def build_trainer(
+    settings: Settings, data: TrainingData, run: RunDirectory, console: Console
+) -> Trainer:
+    """Compose the parts of a run."""
+    device = choose_device(settings.training.device)
+    classes = data.train.classes
+    model, report = build_initial_model(settings.model, len(classes), settings.seed)
+    if report is not None:
+        console.print(report.describe(), markup=False, highlight=False)
+    layout = torch.channels_last if settings.training.channels_last else torch.contiguous_format
+    model = model.to(device=device, memory_format=layout)
+    precision = choose_precision(settings.training.precision, device, model)
+    method = build_method(model, settings)
+    optimizer_settings = settings.optimizer
+    groups = parameter_groups(
+        model,
+        optimizer_settings.lr,
+        optimizer_settings.head_factor,
+        optimizer_settings.weight_decay,
+    )
+    red, green, blue = (round(255 * value) for value in model.spec.mean)
+    transform = PairedTransform(
+        resize=settings.data.resize,
+        scale=settings.data.scale,
+        crop=settings.data.crop,
+        flip=settings.data.flip,
+        fill=(red, green, blue),
+    )
+    workers = settings.data.workers
+    workers = default_workers() if workers is None else workers
+    sources = {
+        "labeled": (data.train, data.split.labeled, settings.data.batch_labeled),
+        "unlabeled": (data.unlabeled, data.unlabeled_indices, settings.data.batch_unlabeled),
+    }
+    streams = {}
+    for name in method.streams:
+        dataset, indices, batch_size = sources[name]
+        stream = StreamDataset(
+            dataset,
+            indices,
+            transform,
+            seed=settings.seed,
+            stream=name,
+            labeled=name == "labeled",
+        )
+        streams[name] = partial(_batches, stream, batch_size, workers)
+    return Trainer(
+        method=method,
+        streams=streams,
+        optimizer=build_optimizer(groups, optimizer_settings),
+        schedule=build_schedule(settings.schedule, settings.training.iterations),
+        precision=precision,
+        validate=validator(settings, data.val, precision, workers),
+        run=run,
+        settings=settings,
+        card=network_card(model.spec, classes, settings),
+        console=console,
+    )
+
+
+def _batches(
+    stream: StreamDataset, batch_size: int, workers: int, first: int, last: int
+) -> Iterator[Batch]:
+    return stream_batches(stream, batch_size, first, last, workers)
+
+
+def run_name(settings: Settings) -> str:
+    """Method, data, mixer, labelled part and time: ``ssl-demo-classmix-1of8-20260102-030405``."""
+    labeled = "".join(
+        character if character.isalnum() else "-"
+        for character in Path(settings.data.labeled.replace("/", "of", 1)).stem
+    )
+    parts = {
+        "semi_supervised": ["ssl", settings.data.dataset, settings.mixing.mixer],
+        "supervised": ["supervised", settings.data.dataset],
+    }.get(settings.method, [settings.method, settings.data.dataset])
+    return "-".join([*parts, labeled[:20], f"seed{settings.seed}", time.strftime("%Y%m%d-%H%M%S")])
+
+
+def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
+    """Check everything, make the run's folder, train.
+
+    Returns:
+        How it ended, and the folder.
+    """
+    check_names(settings)
+    data = open_training_data(settings, console)
+    name = settings.name or run_name(settings)
+    settings = dataclasses.replace(settings, name=name)
+    run = RunDirectory.create(Path(settings.output).expanduser() / name)
+    # The trainer comes first: what cannot be built must not leave a folder that looks like a run.
+    try:
+        trainer = build_trainer(settings, data, run, console)
+    except BaseException:
+        run.remove()
+        raise
+    write_split(run.path, data.train, data.split)
+    write_atomically(run.config, dump_settings(settings))
+    return _fit(trainer, data, run, console)
+
+
+def resume(
+    path: Path, overrides: dict[str, Any], console: Console, *, allow_changes: bool
+) -> tuple[Outcome, Path]:
+    """Go on with a run from its latest intact checkpoint.
+
+    Args:
+        path: Folder of the run.
+        overrides: Setting path -> value that was typed.
+        console: Where people read.
+        allow_changes: Accept settings that differ from the saved ones.
+
+    Raises:
+        ConfigError: Settings differ and that is not allowed.
+    """
+    run = RunDirectory(path)
+    saved = resolve_settings([run.config], {})
+    settings = resolve_settings([run.config], overrides)
+    before, after = to_flat(saved), to_flat(settings)
+    # What a run computes does not depend on how many processes read its images.
+    free = {"data.workers", "output", "name"}
+    changes = [
+        f"{key}: {before[key]} -> {after[key]}"
+        for key in before
+        if before[key] != after[key] and key not in free
+    ]
+    if changes and not allow_changes:
+        raise ConfigError(
+            f"{path} was started with other settings ({'; '.join(changes)}). Resume without these "
+            "flags, or add --allow-changes to go on with the new ones"
+        )
+    check_names(settings)
+    data = open_training_data(settings, console)
+    run.check_split(data.split.digest)
+    trainer = build_trainer(settings, data, run, console)
+    trainer.resume()
+    if changes:
+        write_atomically(run.config, dump_settings(settings))
+    return _fit(trainer, data, run, console)
+
+
+def _fit(
+    trainer: Trainer, data: TrainingData, run: RunDirectory, console: Console
+) -> tuple[Outcome, Path]:
+    run.write_environment()
+    split, settings = data.split, trainer.settings
+    pixels = sum(p.numel() for p in trainer.method.student.parameters())
+    lines = [
+        f"run {run.path}" + (f", from step {trainer.first}" if trainer.first else ""),
+        f"data {data.train.root}: {len(split.labeled)} labelled, {len(data.unlabeled_indices)} "
+        f"unlabelled, {len(data.val)} validation images; split {split.digest}",
+        f"model {settings.model.architecture}-{settings.model.backbone}, {pixels / 1e6:.2f} M "
+        f"parameters; {trainer.device}, {trainer.precision.name}, "
+        f"{torch.get_num_threads()} threads",
+    ]
+    if split.note:
+        lines.append(f"note: {split.note}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    try:
+        return trainer.fit(), run.path
+    finally:
+        run.close()

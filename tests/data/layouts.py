@@ -1,0 +1,147 @@
+"""Small data sets in the real layouts, written as the official archives unpack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.io import savemat
+
+from mixseg.data.camvid import CAMVID
+from mixseg.data.cityscapes import CITYSCAPES
+from mixseg.data.voc import VOC
+
+SIZE = (12, 20)
+"""Height and width of all images."""
+
+
+def write_image(path: Path, seed: int = 0, size: tuple[int, int] = SIZE) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def write_label(
+    path: Path,
+    ids: NDArray[np.uint8],
+    palette: Sequence[tuple[int, int, int]] | None = None,
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(ids)
+    if palette is not None:
+        image.putpalette([channel for colour in palette for channel in colour])
+    image.save(path)
+
+
+def cycle_ids(ids: Sequence[int], offset: int = 0, size: tuple[int, int] = SIZE) -> NDArray:
+    """A label map in which all the ids occur, one after the other."""
+    count = size[0] * size[1]
+    return np.resize(np.roll(np.array(ids, dtype=np.uint8), -offset), count).reshape(size)
+
+
+def write_cityscapes(
+    root: Path,
+    split: str = "train",
+    cities: dict[str, int] | None = None,
+    archive_folders: bool = False,
+    label_kind: str | None = "labelIds",
+) -> list[str]:
+    """Frames of a split, by default 3 of aachen and 2 of zurich; returns their sorted ids."""
+    images, labels = root / "leftImg8bit", root / "gtFine"
+    if archive_folders:
+        images = root / "leftImg8bit_trainvaltest" / "leftImg8bit"
+        labels = root / "gtFine_trainvaltest" / "gtFine"
+    raw = [*range(34)] if label_kind == "labelIds" else [*range(len(CITYSCAPES)), 255]
+    ids = []
+    for city, count in (cities or {"zurich": 2, "aachen": 3}).items():
+        for frame in range(count):
+            stem = f"{city}_{frame:06d}_000019"
+            write_image(images / split / city / f"{stem}_leftImg8bit.png", seed=frame)
+            if label_kind is not None:
+                label = labels / split / city / f"{stem}_gtFine_{label_kind}.png"
+                write_label(label, cycle_ids(raw, frame))
+            ids.append(f"{city}/{stem}_leftImg8bit")
+    return sorted(ids)
+
+
+VOC_TRAIN = ("2007_000032", "2007_000039")
+VOC_VAL = ("2007_000033", "2007_000042")
+SBD_EXTRA = ("2008_000002", "2008_000003", "2008_000007")
+
+
+def write_voc(
+    voc: Path,
+    augmented: bool = False,
+    augmented_list: str | None = None,
+) -> None:
+    """``VOC2012`` with 2 train and 2 val images, and 3 more that only SBD annotates."""
+    for seed, name in enumerate((*VOC_TRAIN, *VOC_VAL, *SBD_EXTRA)):
+        write_image(voc / "JPEGImages" / f"{name}.jpg", seed)
+    ids = [*range(len(VOC)), 255]
+    # As in the official files the palette's last entry is the boundary's colour.
+    palette = [*VOC.palette, *[(0, 0, 0)] * (255 - len(VOC)), (224, 224, 192)]
+    for seed, name in enumerate((*VOC_TRAIN, *VOC_VAL)):
+        write_label(voc / "SegmentationClass" / f"{name}.png", cycle_ids(ids, seed), palette)
+    if augmented:
+        for seed, name in enumerate((*VOC_TRAIN, *VOC_VAL, *SBD_EXTRA)):
+            write_label(voc / "SegmentationClassAug" / f"{name}.png", cycle_ids(ids, seed))
+    lists = voc / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True, exist_ok=True)
+    for split, names in (
+        ("train", VOC_TRAIN),
+        ("val", VOC_VAL),
+        ("trainval", sorted((*VOC_TRAIN, *VOC_VAL))),
+    ):
+        (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
+    if augmented_list is not None:
+        (lists / "train_aug.txt").write_text(augmented_list)
+
+
+def write_sbd(folder: Path) -> None:
+    """SBD class files: the extra images, one that VOC has in train, and one of its val."""
+    folder.mkdir(parents=True)
+    for seed, name in enumerate((*SBD_EXTRA, VOC_TRAIN[0], VOC_VAL[0])):
+        segmentation = cycle_ids(range(len(VOC)), seed)
+        content = {"Boundaries": np.zeros((1, 1)), "Segmentation": segmentation}
+        savemat(folder / f"{name}.mat", {"GTcls": content})
+
+
+def write_camvid(
+    root: Path, split: str = "train", count: int = 4, ending: str = ".png"
+) -> list[str]:
+    """Frames of a split in the SegNet form; returns their sorted ids."""
+    ids = []
+    for frame in range(count):
+        name = f"0001TP_{6690 + 30 * frame:06d}"
+        write_image(root / split / f"{name}{ending}", seed=frame)
+        label = cycle_ids(range(len(CAMVID) + 1), frame)
+        write_label(root / f"{split}annot" / f"{name}.png", label)
+        ids.append(name)
+    return ids
+
+
+FOLDER_DESCRIPTION = "names: [background, road, building]\nid_map: {0: 0, 7: 1, 11: 2}\n"
+
+
+def write_folder(
+    root: Path,
+    split: str = "train",
+    count: int = 4,
+    labels: bool = True,
+    description: str = FOLDER_DESCRIPTION,
+) -> list[str]:
+    """A folder data set with sub-folders; returns the sorted ids of the split."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "dataset.yaml").write_text(description)
+    ids = []
+    for frame in range(count):
+        name = f"day {frame % 2}/frame.{frame}"
+        ending = ".JPG" if frame % 2 else ".png"
+        write_image(root / "images" / split / f"{name}{ending}", seed=frame)
+        if labels:
+            write_label(root / "labels" / split / f"{name}.png", cycle_ids([0, 7, 11, 255], frame))
+        ids.append(name)
+    return sorted(ids)

@@ -1,0 +1,546 @@
+"""Every layout meets the contract, and every trap of its files is an error that says so."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mixseg.data.check import check_samples
+from mixseg.data.cityscapes import CITYSCAPES, RAW_TO_TRAIN
+from mixseg.data.contract import SegmentationDataset
+from mixseg.data.registry import DATASETS, open_dataset
+from mixseg.data.unlabeled import open_unlabeled
+from mixseg.data.voc import VOC
+from mixseg.errors import ConfigError, DataError
+from mixseg.ignore import IGNORE
+from tests.data.layouts import (
+    FOLDER_DESCRIPTION,
+    SBD_EXTRA,
+    SIZE,
+    VOC_TRAIN,
+    VOC_VAL,
+    cycle_ids,
+    write_camvid,
+    write_cityscapes,
+    write_folder,
+    write_image,
+    write_label,
+    write_sbd,
+    write_voc,
+)
+
+CAMVID_ROOT = Path(__file__).parents[2].parent / "shared/camvid"
+
+
+def cityscapes(root: Path) -> SegmentationDataset:
+    write_cityscapes(root)
+    return open_dataset("cityscapes", root, "train")
+
+
+def cityscapes_archive(root: Path) -> SegmentationDataset:
+    write_cityscapes(root, "val", archive_folders=True, label_kind="labelTrainIds")
+    return open_dataset("cityscapes", root, "val")
+
+
+def cityscapes_test(root: Path) -> SegmentationDataset:
+    write_cityscapes(root, "test", label_kind=None)
+    return open_dataset("cityscapes", root, "test")
+
+
+def voc(root: Path) -> SegmentationDataset:
+    write_voc(root / "VOCdevkit" / "VOC2012")
+    return open_dataset("voc", root, "trainval")
+
+
+def voc_augmented(root: Path) -> SegmentationDataset:
+    write_voc(root, augmented=True)
+    return open_dataset("voc", root, "train_aug")
+
+
+def voc_sbd(root: Path) -> SegmentationDataset:
+    write_voc(root / "VOCdevkit" / "VOC2012")
+    write_sbd(root / "benchmark_RELEASE" / "dataset" / "cls")
+    return open_dataset("voc", root, "train_aug")
+
+
+def camvid_png(root: Path) -> SegmentationDataset:
+    write_camvid(root)
+    return open_dataset("camvid", root, "train")
+
+
+def camvid_jpeg(root: Path) -> SegmentationDataset:
+    write_camvid(root, "val", ending=".jpg")
+    return open_dataset("camvid", root, "val")
+
+
+def folder(root: Path) -> SegmentationDataset:
+    write_folder(root)
+    return open_dataset("folder", root, "train")
+
+
+def folder_without_labels(root: Path) -> SegmentationDataset:
+    write_folder(root, "extra", labels=False)
+    return open_dataset("folder", root, "extra")
+
+
+def unlabeled_folder(root: Path) -> SegmentationDataset:
+    for name in ("b/2.JPG", "a.png", "c.jpeg"):
+        write_image(root / name)
+    return open_unlabeled(root, VOC)
+
+
+def unlabeled_list(root: Path) -> SegmentationDataset:
+    for name in ("b/2.JPG", "a b.png", "c.jpeg"):
+        write_image(root / name)
+    (root / "list.txt").write_text("b/2.JPG\na b.png\nc.jpeg labels/c.png\n")
+    return open_unlabeled(root / "list.txt", VOC)
+
+
+BUILDERS: list[Callable[[Path], SegmentationDataset]] = [
+    cityscapes,
+    cityscapes_archive,
+    cityscapes_test,
+    voc,
+    voc_augmented,
+    voc_sbd,
+    camvid_png,
+    camvid_jpeg,
+    folder,
+    folder_without_labels,
+    unlabeled_folder,
+    unlabeled_list,
+]
+
+
+@pytest.mark.parametrize("build", BUILDERS, ids=lambda build: build.__name__)
+class TestContract:
+    def test_samples_are_sorted_unique_and_relative(
+        self, tmp_path: Path, build: Callable[[Path], SegmentationDataset]
+    ) -> None:
+        dataset = build(tmp_path)
+        ids = [sample.id for sample in dataset.samples]
+        assert len(dataset) >= 3
+        assert ids == sorted(set(ids))
+        for sample in dataset.samples:
+            relative = sample.image.relative_to(dataset.root)
+            assert relative.with_name(relative.stem).as_posix() == sample.id
+
+    def test_ids_do_not_depend_on_the_place(
+        self, tmp_path: Path, build: Callable[[Path], SegmentationDataset]
+    ) -> None:
+        here, there = build(tmp_path / "here"), build(tmp_path / "else/where")
+        assert [s.id for s in here.samples] == [s.id for s in there.samples]
+
+    def test_images_are_rgb_and_labels_are_train_ids(
+        self, tmp_path: Path, build: Callable[[Path], SegmentationDataset]
+    ) -> None:
+        dataset = build(tmp_path)
+        for index, sample in enumerate(dataset.samples):
+            image = dataset.image(index)
+            assert image.shape == (*SIZE, 3)
+            assert image.dtype == np.uint8
+            if sample.label is None:
+                with pytest.raises(DataError, match="has no label file"):
+                    dataset.label(index)
+                continue
+            label = dataset.label(index)
+            assert label.shape == SIZE
+            assert label.dtype == np.uint8
+            assert set(range(len(dataset.classes))) <= set(np.unique(label).tolist())
+            assert set(np.unique(label).tolist()) <= {*range(len(dataset.classes)), IGNORE}
+
+    def test_unknown_label_id_names_path_and_value(
+        self, tmp_path: Path, build: Callable[[Path], SegmentationDataset]
+    ) -> None:
+        dataset = build(tmp_path)
+        path = dataset.samples[0].label
+        if path is None or path.suffix != ".png":
+            pytest.skip("no label PNG in this layout")
+        label = np.array(Image.open(path))
+        label[3, 4] = 200
+        write_label(path, label)
+        with pytest.raises(DataError, match=rf"{path.name}.* 200 "):
+            dataset.label(0)
+
+    def test_opening_reads_no_image_and_no_label(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        build: Callable[[Path], SegmentationDataset],
+    ) -> None:
+        def forbidden(*_: object, **__: object) -> None:
+            raise AssertionError("a file was read")
+
+        monkeypatch.setattr(Image, "open", forbidden)
+        monkeypatch.setattr("mixseg.data.voc.loadmat", forbidden)
+        dataset = build(tmp_path)
+        with pytest.raises(AssertionError, match="a file was read"):
+            dataset.image(0)
+
+    def test_damaged_image_is_named(
+        self, tmp_path: Path, build: Callable[[Path], SegmentationDataset]
+    ) -> None:
+        dataset = build(tmp_path)
+        path = dataset.samples[-1].image
+        path.write_bytes(path.read_bytes()[:100])
+        with pytest.raises(DataError, match=path.name):
+            dataset.image(len(dataset) - 1)
+
+    def test_loader_workers_can_have_it(
+        self, tmp_path: Path, build: Callable[[Path], SegmentationDataset]
+    ) -> None:
+        dataset = build(tmp_path)
+        copy = pickle.loads(pickle.dumps(dataset))
+        np.testing.assert_array_equal(copy.image(0), dataset.image(0))
+
+    def test_check_passes(
+        self, tmp_path: Path, build: Callable[[Path], SegmentationDataset]
+    ) -> None:
+        dataset = build(tmp_path)
+        check_samples(dataset, range(len(dataset)))
+
+
+class TestRegistry:
+    def test_unknown_name_lists_choices(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r"'cityscape'\. Did you mean 'cityscapes'\? Choices: "):
+            open_dataset("cityscape", tmp_path, "train")
+
+    @pytest.mark.parametrize("name", DATASETS)
+    def test_missing_root(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(DataError, match=r"nowhere is not a folder"):
+            open_dataset(name, tmp_path / "nowhere", "train")
+
+    @pytest.mark.parametrize("name", DATASETS)
+    def test_empty_root_says_what_it_found(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "something.zip").touch()
+        with pytest.raises(DataError, match=r"something\.zip"):
+            open_dataset(name, tmp_path, "train")
+
+    @pytest.mark.parametrize("name", DATASETS)
+    @pytest.mark.parametrize("split", ["trian", "../train", ""])
+    def test_unknown_split(self, tmp_path: Path, name: str, split: str) -> None:
+        write_folder(tmp_path)
+        with pytest.raises(DataError, match=r"unknown .*split .*Choices: .*train"):
+            open_dataset(name, tmp_path, split)
+
+
+class TestCityscapes:
+    def test_table(self) -> None:
+        expected = dict(
+            zip((7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33), range(19), strict=True)
+        )
+        for raw in range(34):
+            assert RAW_TO_TRAIN[raw] == expected.get(raw, IGNORE)
+        assert (RAW_TO_TRAIN[34:255] == -1).all()
+        assert CITYSCAPES.palette[CITYSCAPES.names.index("sky")] == (70, 130, 180)
+
+    def test_both_kinds_of_labels_give_the_same(self, tmp_path: Path) -> None:
+        write_cityscapes(tmp_path, cities={"ulm": 1})
+        raw_ids = open_dataset("cityscapes", tmp_path, "train").label(0)
+        label = next(tmp_path.rglob("*_labelIds.png"))
+        label.unlink()
+        write_label(label.with_name(label.name.replace("labelIds", "labelTrainIds")), raw_ids)
+        again = open_dataset("cityscapes", tmp_path, "train").label(0)
+        np.testing.assert_array_equal(again, raw_ids)
+
+    def test_train_id_that_would_be_a_raw_id(self, tmp_path: Path) -> None:
+        write_cityscapes(tmp_path, label_kind="labelTrainIds")
+        path = sorted(tmp_path.rglob("*_labelTrainIds.png"))[0]
+        write_label(path, np.full(SIZE, 33, dtype=np.uint8))
+        with pytest.raises(DataError, match="train id 33"):
+            open_dataset("cityscapes", tmp_path, "train").label(0)
+
+    def test_archive_folders_give_the_same_ids(self, tmp_path: Path) -> None:
+        ids = write_cityscapes(tmp_path / "a")
+        assert write_cityscapes(tmp_path / "b", archive_folders=True) == ids
+        opened = open_dataset("cityscapes", tmp_path / "b", "train")
+        assert [sample.id for sample in opened.samples] == ids
+
+    def test_image_without_label(self, tmp_path: Path) -> None:
+        write_cityscapes(tmp_path)
+        for path in (tmp_path / "gtFine").rglob("zurich*.png"):
+            path.unlink()
+        with pytest.raises(
+            DataError, match=r"2 of 5 images have no label.*zurich_000000_000019_leftImg8bit\.png"
+        ):
+            open_dataset("cityscapes", tmp_path, "train")
+
+    def test_test_split_ignores_placeholder_labels(self, tmp_path: Path) -> None:
+        write_cityscapes(tmp_path, "test")
+        samples = open_dataset("cityscapes", tmp_path, "test").samples
+        assert all(sample.label is None for sample in samples)
+
+    def test_hidden_copies_are_no_images(self, tmp_path: Path) -> None:
+        ids = write_cityscapes(tmp_path)
+        image = next((tmp_path / "leftImg8bit").rglob("*.png"))
+        image.with_name(f"._{image.name}").write_bytes(b"resource fork")
+        assert len(open_dataset("cityscapes", tmp_path, "train")) == len(ids)
+
+    def test_linked_folders(self, tmp_path: Path) -> None:
+        ids = write_cityscapes(tmp_path / "disk")
+        (tmp_path / "data").mkdir()
+        for name in ("leftImg8bit", "gtFine"):
+            (tmp_path / "data" / name).symlink_to(tmp_path / "disk" / name)
+        (tmp_path / "disk/leftImg8bit/train/loop").symlink_to(tmp_path / "disk/leftImg8bit/train")
+        assert len(open_dataset("cityscapes", tmp_path / "data", "train")) == len(ids)
+
+
+class TestVoc:
+    @pytest.mark.parametrize("given", ["", "VOCdevkit", "VOCdevkit/VOC2012"])
+    def test_every_root_finds_images_and_sbd(self, tmp_path: Path, given: str) -> None:
+        write_voc(tmp_path / "VOCdevkit" / "VOC2012")
+        write_sbd(tmp_path / "sbd" / "cls")
+        opened = open_dataset("voc", tmp_path / given, "train_aug")
+        assert [sample.id for sample in opened.samples] == sorted((*VOC_TRAIN, *SBD_EXTRA))
+
+    @pytest.mark.parametrize(("split", "names"), [("train", VOC_TRAIN), ("val", VOC_VAL)])
+    def test_lists(self, tmp_path: Path, split: str, names: tuple[str, ...]) -> None:
+        write_voc(tmp_path)
+        opened = open_dataset("voc", tmp_path, split)
+        assert tuple(sample.id for sample in opened.samples) == names
+
+    def test_augmented_set_leaves_out_val(self, tmp_path: Path) -> None:
+        opened = voc_augmented(tmp_path)
+        assert [sample.id for sample in opened.samples] == sorted((*VOC_TRAIN, *SBD_EXTRA))
+        assert all(sample.label.parent.name == "SegmentationClassAug" for sample in opened.samples)
+
+    def test_voc_labels_come_before_those_of_sbd(self, tmp_path: Path) -> None:
+        endings = {sample.id: sample.label.suffix for sample in voc_sbd(tmp_path).samples}
+        assert endings == dict.fromkeys(VOC_TRAIN, ".png") | dict.fromkeys(SBD_EXTRA, ".mat")
+
+    @pytest.mark.parametrize(
+        "line", ["{0}\n", "/JPEGImages/{0}.jpg /SegmentationClassAug/{0}.png\r\n"]
+    )
+    def test_own_list_of_the_augmented_set(self, tmp_path: Path, line: str) -> None:
+        write_voc(tmp_path, augmented=True, augmented_list=line.format(SBD_EXTRA[1]))
+        opened = open_dataset("voc", tmp_path, "train_aug")
+        assert [sample.id for sample in opened.samples] == [SBD_EXTRA[1]]
+
+    def test_palette_indices_are_read(self, tmp_path: Path) -> None:
+        write_voc(tmp_path)
+        expected = cycle_ids([*range(21), 255])
+        np.testing.assert_array_equal(open_dataset("voc", tmp_path, "train").label(0), expected)
+
+    def test_sbd_indices_are_read(self, tmp_path: Path) -> None:
+        opened = voc_sbd(tmp_path)
+        index = [sample.id for sample in opened.samples].index(SBD_EXTRA[2])
+        np.testing.assert_array_equal(opened.label(index), cycle_ids(range(21), 2))
+
+    def test_augmented_set_without_its_labels(self, tmp_path: Path) -> None:
+        write_voc(tmp_path)
+        with pytest.raises(DataError, match=r"SegmentationClassAug.*benchmark_RELEASE"):
+            open_dataset("voc", tmp_path, "train_aug")
+
+    def test_missing_image(self, tmp_path: Path) -> None:
+        write_voc(tmp_path)
+        (tmp_path / "JPEGImages" / f"{VOC_TRAIN[1]}.jpg").unlink()
+        with pytest.raises(DataError, match=rf"1 of 2 images .*{VOC_TRAIN[1]}\.jpg"):
+            open_dataset("voc", tmp_path, "train")
+
+    def test_missing_list(self, tmp_path: Path) -> None:
+        write_voc(tmp_path)
+        (tmp_path / "ImageSets/Segmentation/val.txt").unlink()
+        with pytest.raises(DataError, match=r"val\.txt: no such file"):
+            open_dataset("voc", tmp_path, "val")
+
+    def test_damaged_sbd_files(self, tmp_path: Path) -> None:
+        opened = voc_sbd(tmp_path)
+        index = [sample.id for sample in opened.samples].index(SBD_EXTRA[0])
+        path = opened.samples[index].label
+        assert path is not None
+        content = path.read_bytes()
+        for length in range(0, len(content), 29):
+            path.write_bytes(content[:length])
+            with pytest.raises(DataError, match=path.name):
+                opened.label(index)
+
+
+class TestCamvid:
+    def test_list_is_rebased_and_endings_may_differ(self, tmp_path: Path) -> None:
+        ids = write_camvid(tmp_path, ending=".jpg")
+        lines = (
+            f"/SegNet/CamVid/train/{name}.png /SegNet/CamVid/trainannot/{name}.png\n"
+            for name in ids[:3]
+        )
+        (tmp_path / "train.txt").write_text("".join(lines))
+        opened = open_dataset("camvid", tmp_path, "train")
+        assert [sample.id for sample in opened.samples] == ids[:3]
+
+    @pytest.mark.parametrize(
+        ("entry", "problem"),
+        [
+            ("/etc/passwd", "escapes the root"),
+            ("/SegNet/CamVid/../../secret.png", "escapes the root"),
+            ("/SegNet/CamVid/train/other.png", "not an image below train/"),
+        ],
+    )
+    def test_bad_list_entries(self, tmp_path: Path, entry: str, problem: str) -> None:
+        write_camvid(tmp_path)
+        (tmp_path / "train.txt").write_text(f"train/0001TP_006690.png\n{entry}\n")
+        with pytest.raises(DataError, match=rf"train\.txt, line 2: .*{problem}"):
+            open_dataset("camvid", tmp_path, "train")
+
+    def test_same_id_twice(self, tmp_path: Path) -> None:
+        write_camvid(tmp_path)
+        write_camvid(tmp_path, ending=".jpg")
+        with pytest.raises(DataError, match="would have the same id"):
+            open_dataset("camvid", tmp_path, "train")
+
+    @pytest.mark.skipif(not CAMVID_ROOT.is_dir(), reason=f"{CAMVID_ROOT} is not there")
+    @pytest.mark.parametrize(("split", "count"), [("train", 367), ("val", 101)])
+    def test_real_files(self, split: str, count: int) -> None:
+        opened = open_dataset("camvid", CAMVID_ROOT, split)
+        assert len(opened) == count
+        seen = {int(i) for index in range(0, count, 10) for i in np.unique(opened.label(index))}
+        assert seen == {*range(11), IGNORE}
+        assert opened.pair(0)[0].shape == (360, 480, 3)
+        check_samples(opened, range(count))
+
+
+class TestFolder:
+    def test_description_of_another_name(self, tmp_path: Path) -> None:
+        ids = write_folder(tmp_path)
+        (tmp_path / "dataset.yaml").rename(tmp_path / "roads.yml")
+        opened = open_dataset("folder", tmp_path / "roads.yml", "train")
+        assert [sample.id for sample in opened.samples] == ids
+        assert opened.classes.label_ids == (0, 7, 11)
+
+    def test_without_id_map_ids_are_classes(self, tmp_path: Path) -> None:
+        description = "names: [a, b]\npalette: [[1, 2, 3], [4, 5, 6]]\nignore: [9, 255]\n"
+        write_folder(tmp_path, labels=False, description=description)
+        opened = open_dataset("folder", tmp_path, "train")
+        assert opened.classes.palette == ((1, 2, 3), (4, 5, 6))
+        assert opened.classes.label_ids == ()
+        assert opened.lookup[[0, 1, 2, 9, 255]].tolist() == [0, 1, -1, IGNORE, IGNORE]
+
+    def test_several_ids_of_one_class(self, tmp_path: Path) -> None:
+        write_folder(tmp_path, labels=False, description="names: [a]\nid_map: {5: 0, 3: 0}\n")
+        opened = open_dataset("folder", tmp_path, "train")
+        assert opened.classes.label_ids == (3,)
+        assert opened.lookup[[3, 5]].tolist() == [0, 0]
+
+    @pytest.mark.parametrize(
+        ("description", "problem"),
+        [
+            ("palette: []\n", "'names' should be"),
+            ("names: 3\n", "line 1: 'names' should be"),
+            ("names: [a, a]\n", "different"),
+            ("names: [a, 3]\n", "list of class names"),
+            ("names: []\n", "1 to 254"),
+            ("names: [a]\nignor: 255\n", "line 2: unknown key 'ignor'.*'ignore'"),
+            ("names: [a]\nignore: -1\n", "line 2: -1 is not an id"),
+            ("names: [a]\nignore: true\n", "line 2: True is not an id"),
+            ("names: [a]\nignore: 0\n", "line 2: id 0 is ignored and class 'a'"),
+            ("names: [a]\nid_map: [0]\n", "line 2: 'id_map' should hold"),
+            ("names: [a]\nid_map: {300: 0}\n", "line 2: 300 is not an id"),
+            ("names: [a]\nid_map:\n  0: 0\n  7: 1\n", "line 4: 1 is not a class index"),
+            ("names: [a, b]\nid_map: {7: 1}\n", "line 2: no id is mapped to class 'a'"),
+            ("names: [a, b]\npalette: [[0, 0, 0]]\n", "line 2: .*2 colours, found 1"),
+            ("names: [a]\npalette:\n - [0, 0, 256]\n", "line 3: .*not a colour"),
+        ],
+    )
+    def test_bad_descriptions(self, tmp_path: Path, description: str, problem: str) -> None:
+        write_folder(tmp_path, description=description)
+        with pytest.raises(DataError, match=rf"dataset\.yaml, {problem}|{problem}"):
+            open_dataset("folder", tmp_path, "train")
+
+    def test_yaml_is_strict(self, tmp_path: Path) -> None:
+        write_folder(tmp_path, description="names: !!python/name:os.system []\n")
+        with pytest.raises(ConfigError, match=r"dataset\.yaml"):
+            open_dataset("folder", tmp_path, "train")
+
+    def test_empty_split(self, tmp_path: Path) -> None:
+        write_folder(tmp_path)
+        (tmp_path / "images/val").mkdir()
+        (tmp_path / "images/val/a.tif").touch()
+        with pytest.raises(DataError, match=r"'val' is empty: looked for .*\*\.png.*a\.tif"):
+            open_dataset("folder", tmp_path, "val")
+
+    def test_image_without_label(self, tmp_path: Path) -> None:
+        write_folder(tmp_path)
+        (tmp_path / "labels/train/day 1/frame.3.png").unlink()
+        with pytest.raises(DataError, match=r"1 of 4 images have no label.*frame\.3\.JPG"):
+            open_dataset("folder", tmp_path, "train")
+
+    def test_names_are_kept_as_text(self, tmp_path: Path) -> None:
+        description = FOLDER_DESCRIPTION.replace("road", '"<b>=cmd()"')
+        write_folder(tmp_path, description=description)
+        assert open_dataset("folder", tmp_path, "train").classes.names[1] == "<b>=cmd()"
+
+
+class TestUnlabeled:
+    def test_hidden_and_other_files_are_left_out(self, tmp_path: Path) -> None:
+        for name in (".hidden/a.png", ".b.png", "c.png", "d/e.jpeg"):
+            write_image(tmp_path / name)
+        (tmp_path / "notes.txt").write_text("c.png")
+        assert [s.id for s in open_unlabeled(tmp_path, VOC).samples] == ["c", "d/e"]
+
+    def test_empty_and_missing(self, tmp_path: Path) -> None:
+        (tmp_path / "movie.mp4").touch()
+        with pytest.raises(DataError, match=r"no unlabelled images.*movie\.mp4"):
+            open_unlabeled(tmp_path, VOC)
+        with pytest.raises(DataError, match=r"nowhere is not a folder"):
+            open_unlabeled(tmp_path / "nowhere", VOC)
+        (tmp_path / "list.txt").write_text("\n\n")
+        with pytest.raises(DataError, match=r"list\.txt names no image"):
+            open_unlabeled(tmp_path / "list.txt", VOC)
+
+    @pytest.mark.parametrize(
+        ("entry", "problem"),
+        [
+            ("../a.png", "escapes the root"),
+            ("/a.png", "escapes the root"),
+            ("a\0.png", "escapes the root"),
+            ("b.png", "is not a file"),
+            ("list.txt", "neither a PNG nor a JPEG"),
+            ("a.png", "same id"),
+        ],
+    )
+    def test_bad_list_entries(self, tmp_path: Path, entry: str, problem: str) -> None:
+        write_image(tmp_path / "a.png")
+        (tmp_path / "list.txt").write_text(f"a.png\n{entry}\n")
+        with pytest.raises(DataError, match=rf"list\.txt, line 2: .*{problem}"):
+            open_unlabeled(tmp_path / "list.txt", VOC)
+
+
+class TestCheckSamples:
+    def test_first_and_last_are_read(self, tmp_path: Path) -> None:
+        write_camvid(tmp_path, count=7)
+        opened = open_dataset("camvid", tmp_path, "train")
+        for index in (0, 6):
+            content = opened.samples[index].image.read_bytes()
+            opened.samples[index].image.write_bytes(content[:60])
+            with pytest.raises(DataError, match=opened.samples[index].image.name):
+                check_samples(opened, range(7), limit=2)
+            opened.samples[index].image.write_bytes(content)
+
+    def test_limit_and_empty(self, tmp_path: Path) -> None:
+        write_camvid(tmp_path, count=7)
+        opened = open_dataset("camvid", tmp_path, "train")
+        opened.samples[3].image.write_bytes(b"")
+        check_samples(opened, range(7), limit=2)
+        check_samples(opened, [], limit=2)
+        with pytest.raises(DataError, match=opened.samples[3].image.name):
+            check_samples(opened, range(7))
+
+    def test_all_void(self, tmp_path: Path) -> None:
+        write_camvid(tmp_path, count=3)
+        for path in (tmp_path / "trainannot").iterdir():
+            write_label(path, np.full(SIZE, 11, dtype=np.uint8))
+        opened = open_dataset("camvid", tmp_path, "train")
+        with pytest.raises(DataError, match=r"all 3 labels .* ignored pixels: .* ids \[11\]"):
+            check_samples(opened, range(3))
+        write_label(tmp_path / "trainannot/0001TP_006720.png", np.zeros(SIZE, dtype=np.uint8))
+        check_samples(opened, range(3))
+
+    def test_sizes_differ(self, tmp_path: Path) -> None:
+        write_camvid(tmp_path, count=3)
+        write_image(tmp_path / "train/0001TP_006720.png", size=(6, 10))
+        opened = open_dataset("camvid", tmp_path, "train")
+        with pytest.raises(DataError, match=r"006720\.png has 10x6 pixels .* 20x12"):
+            check_samples(opened, range(3))

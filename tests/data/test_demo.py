@@ -1,0 +1,215 @@
+"""The demo scenes: pure, complete, exactly labelled, and written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mixseg.data.demo import Look, ensure_demo, render_scene, write_demo
+from mixseg.errors import DataError
+
+TRAIN_IDS = {7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33}
+IGNORED_IDS = {1, 4}
+LOOKS: tuple[Look, ...] = ("render", "camera")
+SMALL = (48, 96)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_scene_depends_on_nothing_but_its_arguments(look: Look) -> None:
+    first = render_scene(3, 5, SMALL, look)
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    render_scene(3, 6, SMALL, look)
+    again = render_scene(3, 5, SMALL, look)
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_array_equal(first[1], again[1])
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_seed_index_and_look_all_change_the_scene(look: Look) -> None:
+    other: Look = "camera" if look == "render" else "render"
+    base = render_scene(0, 0, SMALL, look)
+    for changed in (
+        render_scene(1, 0, SMALL, look),
+        render_scene(0, 1, SMALL, look),
+        render_scene(0, 0, SMALL, other),
+    ):
+        assert not np.array_equal(base[0], changed[0])
+        assert not np.array_equal(base[1], changed[1])
+
+
+@pytest.mark.parametrize("size", [(32, 64), (33, 65), (61, 127), (128, 256), (96, 96), (150, 70)])
+@pytest.mark.parametrize("look", LOOKS)
+def test_any_size_gives_rgb_and_labels_of_that_size(look: Look, size: tuple[int, int]) -> None:
+    for index in range(4):
+        image, label = render_scene(2, index, size, look)
+        assert image.shape == (*size, 3)
+        assert label.shape == size
+        assert image.dtype == label.dtype == np.uint8
+        assert 7 in label
+        assert set(np.unique(label)) <= TRAIN_IDS | IGNORED_IDS
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_thirty_scenes_hold_every_class_several_times(look: Look) -> None:
+    scenes_with = dict.fromkeys(TRAIN_IDS | IGNORED_IDS, 0)
+    for index in range(30):
+        _, label = render_scene(0, index, (128, 256), look)
+        for raw_id, pixels in zip(*np.unique(label, return_counts=True), strict=True):
+            scenes_with[int(raw_id)] += pixels >= 40
+    assert all(scenes_with[raw_id] >= 4 for raw_id in TRAIN_IDS), scenes_with
+    assert any(scenes_with[raw_id] for raw_id in IGNORED_IDS)
+
+
+def test_the_looks_have_a_domain_gap() -> None:
+    def saturation(look: Look) -> float:
+        images = np.stack([render_scene(0, i, SMALL, look)[0] for i in range(16)]).astype(float)
+        return float(np.mean(images.max(axis=-1) - images.min(axis=-1)))
+
+    assert saturation("render") > 1.25 * saturation("camera")
+
+
+def test_colour_alone_does_not_tell_the_class() -> None:
+    """The best guess from a pixel's colour, seen on other scenes, stays far from right."""
+    cells, classes = 8**3, 34
+    counts = np.zeros((2, cells, classes))
+    for index in range(60):
+        image, label = render_scene(0, index, SMALL)
+        r, g, b = np.moveaxis(image.astype(np.int64) // 32, -1, 0)
+        cell = (r * 8 + g) * 8 + b
+        np.add.at(counts[index % 2], (cell.ravel(), label.ravel()), 1)
+    guess = counts[0].argmax(axis=1)
+    right = np.array([counts[1][guess == c, c].sum() for c in sorted(TRAIN_IDS)])
+    asked = counts[1][:, sorted(TRAIN_IDS)].sum(axis=0)
+    assert np.mean(right / asked) < 0.25
+
+
+@pytest.mark.parametrize(("size", "look"), [((31, 64), "camera"), ((32, 64), "sketch")])
+def test_impossible_arguments_are_named(size: tuple[int, int], look: Look) -> None:
+    with pytest.raises(DataError, match=r"32x64|sketch"):
+        render_scene(0, 0, size, look)
+
+
+def test_files_lie_as_in_cityscapes_and_equal_the_scenes(tmp_path: Path) -> None:
+    steps: list[tuple[int, int]] = []
+    root = write_demo(
+        tmp_path / "demo",
+        look="camera",
+        counts={"train": 6, "val": 3},
+        size=SMALL,
+        seed=4,
+        progress=lambda done, total: steps.append((done, total)),
+    )
+    assert steps == [(i, 9) for i in range(1, 10)]
+    assert json.loads((root / "demo.json").read_text())["counts"] == {"train": 6, "val": 3}
+    seen = set()
+    for split, count in (("train", 6), ("val", 3)):
+        images = sorted(root.glob(f"leftImg8bit/{split}/*/*_leftImg8bit.png"))
+        assert len(images) == count
+        assert len({path.parent.name for path in images}) > 1
+        for path in images:
+            stem = path.name.removesuffix("_leftImg8bit.png")
+            assert stem.startswith(path.parent.name + "_")
+            target = root / "gtFine" / split / path.parent.name / f"{stem}_gtFine_labelIds.png"
+            with Image.open(path) as image, Image.open(target) as label:
+                assert (image.mode, label.mode) == ("RGB", "L")
+                assert image.size == label.size == SMALL[::-1]
+                seen.add(np.asarray(image).tobytes())
+    assert len(seen) == 9
+    expected, ids = render_scene(4, 0, SMALL, "camera")
+    first = next(root.glob("leftImg8bit/train/*/*_000000_*_leftImg8bit.png"))
+    stored = {path.name for path in root.glob("leftImg8bit/train/*/*.png")}
+    assert first.name in stored
+    assert expected.tobytes() in seen
+    labels = {np.asarray(Image.open(path)).tobytes() for path in root.glob("gtFine/train/*/*.png")}
+    assert ids.tobytes() in labels
+
+
+def test_an_existing_folder_is_never_overwritten(tmp_path: Path) -> None:
+    kept = tmp_path / "demo"
+    kept.mkdir()
+    with pytest.raises(DataError, match="already exists"):
+        write_demo(kept, look="render", counts={"val": 1}, size=SMALL)
+    assert list(tmp_path.iterdir()) == [kept]
+    assert not list(kept.iterdir())
+
+
+@pytest.mark.parametrize("counts", [{"test": 1}, {"train": 0}, {}])
+def test_wrong_counts_are_named_and_leave_nothing(tmp_path: Path, counts: dict[str, int]) -> None:
+    with pytest.raises(DataError, match=r"demo"):
+        write_demo(tmp_path / "demo", look="render", counts=counts, size=SMALL)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_write_leaves_no_folder(tmp_path: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_demo(tmp_path / "demo", look="camera", counts={"train": 4}, size=SMALL, progress=stop)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_cache_is_written_once_per_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIXSEG_CACHE", str(tmp_path / "own"))
+    calls: list[int] = []
+
+    def ensure(seed: int) -> Path:
+        return ensure_demo(
+            counts={"train": 1},
+            size=SMALL,
+            seed=seed,
+            progress=lambda done, total: calls.append(done),
+        )
+
+    assert ensure(0) == ensure(0)
+    assert calls == [1]
+    assert ensure(1) != ensure(0)
+    assert ensure(0).parent == tmp_path / "own"
+    monkeypatch.delenv("MIXSEG_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "shared"))
+    assert ensure(0).parent == tmp_path / "shared" / "mixseg"
+
+
+def test_two_processes_at_once_get_the_same_folder(tmp_path: Path) -> None:
+    # Each process waits, after its first scene, until the other has begun to write too.
+    program = """
+import sys, time
+from pathlib import Path
+from mixseg.data.demo import ensure_demo
+cache, own, other = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+def meet(done, total):
+    own.touch()
+    limit = time.monotonic() + 30
+    while not other.exists() and time.monotonic() < limit:
+        time.sleep(0.01)
+print(ensure_demo(counts={"train": 2, "val": 1}, size=(48, 96), cache=cache, progress=meet))
+"""
+    marks = [str(tmp_path / "first"), str(tmp_path / "second")]
+    cache = tmp_path / "cache"
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(cache), *order],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        for order in (marks, marks[::-1])
+    ]
+    answers = [run.communicate(timeout=60) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], answers
+    folders = {answer[0].strip() for answer in answers}
+    assert len(folders) == 1
+    assert [str(path) for path in cache.iterdir()] == list(folders)
+    assert len(list(cache.glob("*/gtFine/*/*/*.png"))) == 3

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mixseg.data.registry import open_dataset
+from mixseg.data.splits import labeled_count, split_labeled, write_split
+from mixseg.errors import DataError
+from tests.data.layouts import write_camvid, write_folder
+
+IDS = [f"city/{index:04d}" for index in range(100)]
+
+ids_lists = st.lists(st.text("ab/01 ", min_size=1), min_size=1, max_size=60, unique=True)
+fractions = st.integers(1, 40).flatmap(
+    lambda denominator: st.integers(1, denominator).map(lambda n: f"{n}/{denominator}")
+)
+seeds = st.integers(0, 2**32)
+
+
+@pytest.mark.parametrize(
+    ("size", "total", "count"),
+    [
+        ("1/30", 2975, 100),
+        ("1/8", 2975, 372),
+        ("1/4", 2975, 744),
+        ("1/2", 2975, 1488),
+        ("1/100", 10582, 106),
+        ("1/50", 10582, 212),
+        ("1/20", 10582, 530),
+        ("1/8", 10582, 1323),
+        ("1/4", 10582, 2646),
+        ("0.125", 2975, 372),
+        (".5", 10, 5),
+        ("0.07", 100, 7),
+        ("7/100", 100, 7),
+        ("372", 2975, 372),
+        ("1", 2975, 1),
+        ("2975", 2975, 2975),
+        ("1/1", 2975, 2975),
+        ("full", 2975, 2975),
+        ("1/1000", 10, 1),
+    ],
+)
+def test_counts_of_the_papers(size: str, total: int, count: int) -> None:
+    assert labeled_count(size, total) == count
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *("0", "-5", "+5", "101", "1/0", "0/8", "8/1", "-1/8", "1/", "/8", "1/8/2"),
+        *("0.0", "1.0", "1.5", "1e-1", "nan", "9" * 5000, "1/" + "9" * 5000),
+        *("abc", "", " ", "list\0", "a.txt,b.txt,c.txt"),
+        *("p.pkl", "p.pkl@", "p.pkl@0", "p.pkl@abc"),
+    ],
+)
+def test_refused_specs_say_what_is_allowed(spec: str) -> None:
+    with pytest.raises(DataError, match=r"expected|say how many"):
+        split_labeled(IDS, spec, 0)
+
+
+@given(ids=ids_lists, spec=fractions, seed=seeds)
+def test_disjoint_and_complete(ids: list[str], spec: str, seed: int) -> None:
+    split = split_labeled(ids, spec, seed)
+    assert sorted(split.labeled + split.unlabeled) == list(range(len(ids)))
+    assert len(split.labeled) == labeled_count(spec, len(ids))
+    assert list(split.labeled) == sorted(split.labeled)
+
+
+@given(ids=ids_lists, spec=fractions, seed=seeds, data=st.data())
+def test_independent_of_file_order(
+    ids: list[str], spec: str, seed: int, data: st.DataObject
+) -> None:
+    shuffled = data.draw(st.permutations(ids))
+    assert split_labeled(shuffled, spec, seed) == split_labeled(ids, spec, seed)
+
+
+@given(ids=ids_lists, specs=st.tuples(fractions, fractions), seed=seeds)
+def test_nested(ids: list[str], specs: tuple[str, str], seed: int) -> None:
+    small, large = sorted((set(split_labeled(ids, s, seed).labeled) for s in specs), key=len)
+    assert small <= large
+
+
+def test_seed_and_digest_tell_splits_apart() -> None:
+    first, again, other = (split_labeled(IDS, "1/8", seed) for seed in (0, 0, 1))
+    assert first == again
+    assert first.labeled != other.labeled
+    assert first.digest != other.digest
+    assert len(first.digest) == 12
+    # The same images asked for in another way are the same split.
+    assert split_labeled(IDS, "13", 0).digest == first.digest
+    assert (
+        split_labeled([*IDS, "city/9999"], "full", 0).digest != split_labeled(IDS, "full", 0).digest
+    )
+
+
+def test_a_seeded_split_never_changes() -> None:
+    assert split_labeled(IDS, "1/20", 0).labeled == (5, 20, 36, 82, 93)
+
+
+def test_full_leaves_nothing_unlabelled() -> None:
+    for spec in ("full", "1/1", "100"):
+        assert split_labeled(IDS, spec, 0).unlabeled == ()
+
+
+def test_negative_seed_and_equal_ids() -> None:
+    with pytest.raises(DataError, match="-1 is negative"):
+        split_labeled(IDS, "1/8", -1)
+    with pytest.raises(DataError, match="differ"):
+        split_labeled(["a", "a"], "1/8", 0)
+
+
+def test_list_and_pair(tmp_path: Path) -> None:
+    labeled, unlabeled = tmp_path / "labeled.txt", tmp_path / "unlabeled.txt"
+    labeled.write_text("city/0004.png\ncity/0002.png\n")
+    unlabeled.write_text("train/city/0007.png x.png\r\n")
+    single = split_labeled(IDS, str(labeled), 0)
+    assert single.labeled == (2, 4)
+    assert len(single.unlabeled) == 98
+    pair = split_labeled(list(reversed(IDS)), f"{labeled},{unlabeled}", 0)
+    assert (pair.labeled, pair.unlabeled) == ((2, 4), (7,))
+    assert pair.digest != single.digest
+
+
+def test_bad_lists(tmp_path: Path) -> None:
+    labeled, unlabeled = tmp_path / "labeled.txt", tmp_path / "unlabeled.txt"
+    with pytest.raises(DataError, match=r"labeled\.txt: no such file"):
+        split_labeled(IDS, str(labeled), 0)
+    labeled.write_text("\n")
+    with pytest.raises(DataError, match=r"labeled\.txt names no image"):
+        split_labeled(IDS, str(labeled), 0)
+    labeled.write_text("0002\n0004\n")
+    unlabeled.write_text("0003\n0004\n")
+    with pytest.raises(DataError, match=r"1 images are in both .*'city/0004'"):
+        split_labeled(IDS, f"{labeled},{unlabeled}", 0)
+    unlabeled.write_text("0003\n../0005\n")
+    with pytest.raises(DataError, match=r"unlabeled\.txt, line 2: .*escapes the root"):
+        split_labeled(IDS, f"{labeled},{unlabeled}", 0)
+
+
+def test_pickled_permutation(tmp_path: Path) -> None:
+    order = np.random.default_rng(5).permutation(100)
+    path = tmp_path / "train@split.pkl"
+    path.write_bytes(pickle.dumps(order, protocol=3))
+    split = split_labeled(IDS, f"{path}@1/8", 0)
+    assert set(split.labeled) == set(order[:13].tolist())
+    assert len(split.unlabeled) == 87
+    assert "cannot be reproduced exactly" in split.note
+    assert split_labeled(IDS, "1/8", 0).note == ""
+    with pytest.raises(DataError, match="another data set"):
+        split_labeled(IDS[:-1], f"{path}@1/8", 0)
+
+
+@pytest.mark.parametrize("spec", ["1/3", "full"])
+def test_written_split_can_be_read_back(tmp_path: Path, spec: str) -> None:
+    write_folder(tmp_path / "data", count=7)
+    dataset = open_dataset("folder", tmp_path / "data", "train")
+    ids = [sample.id for sample in dataset.samples]
+    split = split_labeled(ids, spec, 3)
+    write_split(tmp_path, dataset, split)
+    again = split_labeled(ids, f"{tmp_path}/labeled.txt,{tmp_path}/unlabeled.txt", 0)
+    assert (again.labeled, again.unlabeled) == (split.labeled, split.unlabeled)
+    assert again.digest == split.digest
+    summary = json.loads((tmp_path / "split.json").read_text())
+    assert summary["digest"] == split.digest
+    assert (summary["labeled"], summary["unlabeled"]) == (len(split.labeled), len(split.unlabeled))
+    assert (summary["seed"], summary["spec"]) == (3, spec)
+
+
+def test_write_split_refuses(tmp_path: Path) -> None:
+    write_camvid(tmp_path)
+    dataset = open_dataset("camvid", tmp_path, "train")
+    split = split_labeled([sample.id for sample in dataset.samples], "full", 0)
+    with pytest.raises(DataError, match="cannot be written"):
+        write_split(tmp_path / "nowhere", dataset, split)
+    name = "0001TP_006690"
+    (tmp_path / f"train/{name}.png").rename(tmp_path / "train/a\nb.png")
+    (tmp_path / f"trainannot/{name}.png").rename(tmp_path / "trainannot/a\nb.png")
+    dataset = open_dataset("camvid", tmp_path, "train")
+    with pytest.raises(DataError, match="line break"):
+        write_split(tmp_path, dataset, split)

@@ -24,13 +24,14 @@ from mixseg.engine.files import write_atomically
 from mixseg.engine.precision import choose_device, choose_precision
 from mixseg.engine.progress import progress_bar
 from mixseg.engine.saved_network import SavedNetworks, load_networks
+from mixseg.engine.trainer import Outcome
 from mixseg.errors import ConfigError, MixsegError, unknown_name
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import evaluate
 from mixseg.evaluation.inference import InferenceMode
 from mixseg.evaluation.prediction import collect_images, predict_files, save_prediction
 from mixseg.evaluation.tables import scores_table
-from mixseg.training import Outcome, open_split, resume, start
+from mixseg.training import open_split, resume, start
 
 EXIT_ERROR = 1
 EXIT_USAGE = 2
@@ -98,15 +99,13 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
         if parsed.config:
             raise ConfigError("--resume RUN uses the run's own config.yaml; leave --config out")
         return _report(
-            *resume(
-                Path(parsed.resume), overrides, console, allow_changes=parsed.allow_changes
-            ),
+            *resume(Path(parsed.resume), overrides, console, allow_changes=parsed.allow_changes),
             console,
         )
     settings = resolve_settings(_files(parsed, overrides), overrides, base={"method": method})
     if parsed.resume == "auto":
         if settings.name is None:
-            raise ConfigError("--resume auto needs --name, so that it knows which run to go on with")
+            raise ConfigError("--resume auto needs --name, to know which run to go on with")
         path = Path(settings.output).expanduser() / settings.name
         if path.exists():
             return _report(
@@ -144,8 +143,9 @@ def _report(outcome: Outcome, path: Path, console: Console) -> int:
         )
         return outcome.exit_code
     console.print(scores_table(outcome.scores, "last step"))
-    best = ", ".join(f"{name} {100 * miou:.2f} at step {step}"
-                     for name, (step, miou) in outcome.best.items())
+    best = ", ".join(
+        f"{name} {100 * miou:.2f} at step {step}" for name, (step, miou) in outcome.best.items()
+    )
     lines = [
         f"best validation (chosen on this very split): {best}",
         f"run: {path}  ({outcome.seconds_per_step * 1000:.0f} ms per step)",
@@ -174,9 +174,7 @@ def _add_inference_arguments(parser: ArgumentParser) -> None:
         "--window", type=str, help="HEIGHTxWIDTH of the sliding window [the training crop]"
     )
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument(
-        "--precision", type=Literal["auto", "fp32", "bf16", "fp16"], default="auto"
-    )
+    parser.add_argument("--precision", type=Literal["auto", "fp32", "bf16", "fp16"], default="auto")
 
 
 def _inference_mode(parsed: Namespace, saved: SavedNetworks) -> InferenceMode:
@@ -189,9 +187,12 @@ def _inference_mode(parsed: Namespace, saved: SavedNetworks) -> InferenceMode:
     window = None
     if parsed.mode == "slide":
         crop = saved.settings.get("data.crop")
-        if parsed.window is None and crop is None:
+        if parsed.window:
+            window = _size("--window", parsed.window)
+        elif crop:
+            window = (crop[0], crop[1])
+        else:
             raise ConfigError("--mode slide needs --window HEIGHTxWIDTH: training did not crop")
-        window = _size("--window", parsed.window) if parsed.window else (crop[0], crop[1])
     elif parsed.window:
         raise ConfigError("--window needs --mode slide")
     return InferenceMode(slide=window, flip=parsed.flip, scales=scales)
@@ -216,9 +217,7 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
     parser.add_argument("--data-root", dest="root", type=str, help="[that of the run]")
     parser.add_argument("--dataset", type=str, help="layout of the data [that of the run]")
     parser.add_argument("--split", type=str, help="[the validation split of the run]")
-    parser.add_argument(
-        "--network", type=Literal["student", "teacher", "both"], default="both"
-    )
+    parser.add_argument("--network", type=Literal["student", "teacher", "both"], default="both")
     parser.add_argument(
         "--resolution",
         type=str,
@@ -256,7 +255,7 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
     device = choose_device(parsed.device)
     scores: dict[str, Scores] = {}
     for name, network in saved.networks.items():
-        network.to(device=device, memory_format=torch.channels_last)
+        network.to(device).to(memory_format=torch.channels_last)
         precision = choose_precision(parsed.precision, device, network)
 
         def save(index: int, prediction: Any, name: str = name) -> None:
@@ -315,29 +314,30 @@ def predict(arguments: Sequence[str]) -> int:
     formats = set(parsed.formats.split(","))
     if not formats <= {"ids", "colour", "overlay"}:
         raise ConfigError(f"--formats {parsed.formats}: expected some of ids,colour,overlay")
-    images = collect_images([Path(path) for path in parsed.paths])
+    paths = [Path(path) for path in parsed.paths]
+    images = collect_images(paths)
     saved = load_networks(Path(parsed.checkpoint), parsed.network)
     mode = _inference_mode(parsed, saved)
     output = _new_folder(Path(parsed.output), "--output")
     device = choose_device(parsed.device)
     network = saved.networks[parsed.network]
-    network.to(device=device, memory_format=torch.channels_last)
+    network.to(device).to(memory_format=torch.channels_last)
     precision = choose_precision(parsed.precision, device, network)
     with progress_bar(console, "predicting") as advance:
         failures = predict_files(
             network,
-            images,
+            paths,
             output,
             saved.classes,
             input_size=_input_size(saved),
             mode=mode,
             device=device,
             autocast=precision.autocast,
-            formats=formats,
+            formats=sorted(formats),
             on_progress=advance,
         )
     for failure in failures:
-        console.print(f"skipped {failure}", style="red", markup=False, soft_wrap=True)
+        console.print(f"skipped {failure.reason}", style="red", markup=False, soft_wrap=True)
     console.print(
         f"{len(images) - len(failures)} of {len(images)} images predicted into {output}",
         markup=False,

@@ -405,7 +405,8 @@ def resolve_settings(
         origins[key] = f"--{key}"
         values[key] = _typed(leaves[key], value, origins[key])
     try:
-        return _build(Settings, values, "")
+        settings: Settings = _build(Settings, values, "")
+        return settings
     except ConfigError as error:
         # A range check names the setting; where it came from helps to find it.
         blamed = [where for key, where in origins.items() if key in str(error)]

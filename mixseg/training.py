@@ -175,8 +175,9 @@ def build_trainer(
     model, report = build_initial_model(settings.model, len(classes), settings.seed)
     if report is not None:
         console.print(report.describe(), markup=False, highlight=False)
-    layout = torch.channels_last if settings.training.channels_last else torch.contiguous_format
-    model = model.to(device=device, memory_format=layout)
+    model.to(device)
+    if settings.training.channels_last:
+        model.to(memory_format=torch.channels_last)
     precision = choose_precision(settings.training.precision, device, model)
     method = build_method(model, settings)
     optimizer_settings = settings.optimizer

@@ -2,7 +2,7 @@
 
 import sys
 
-from mixseg.cli import train_ssl, run
+from mixseg.cli import run, train_ssl
 
 if __name__ == "__main__":
     sys.exit(run(train_ssl))

@@ -2,7 +2,7 @@
 
 import sys
 
-from mixseg.cli import train_supervised, run
+from mixseg.cli import run, train_supervised
 
 if __name__ == "__main__":
     sys.exit(run(train_supervised))

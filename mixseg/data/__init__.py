@@ -1,0 +1,1 @@
+"""Data: the data set contract, layouts, splits, augmentation, streams and demo scenes."""

@@ -7,6 +7,7 @@ never waited for.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import final
 
 import torch
@@ -50,7 +51,7 @@ def jittered(images: Tensor, strength: float, draws: list[float], order: float) 
         order: A number in [0, 1) that says which change comes first.
     """
     shifts = [strength * (2 * draw - 1) for draw in draws]
-    changes = [
+    changes: list[Callable[[Tensor], Tensor]] = [
         lambda batch: tv.adjust_brightness(batch, 1 + shifts[0]),
         lambda batch: tv.adjust_contrast(batch, 1 + shifts[1]),
         lambda batch: tv.adjust_saturation(batch, 1 + shifts[2]),
@@ -69,4 +70,5 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
     """
     # Reflection at the border needs more pixels than the kernel reaches.
     reach = min(math.ceil(4 * sigma), min(images.shape[-2:]) - 1)
-    return tv.gaussian_blur(images, [2 * reach + 1] * 2, [sigma, sigma])
+    result: Tensor = tv.gaussian_blur(images, [2 * reach + 1] * 2, [sigma, sigma])
+    return result

@@ -116,4 +116,4 @@ def _integer(largest: int, generator: torch.Generator) -> int:
 
 def to_unit_range(images: Tensor) -> Tensor:
     """uint8 images to float32 in [0, 1]; what models and strong augmentation work on."""
-    return tv.to_dtype(images, torch.float32, scale=True)
+    return images.to(torch.float32).div_(255)

@@ -181,7 +181,7 @@ class CheckpointStore:
         Raises:
             CheckpointError: There are checkpoints, but none is intact.
         """
-        problems = []
+        problems: list[str] = []
         for path in self.candidates():
             try:
                 return read_checkpoint(path), problems

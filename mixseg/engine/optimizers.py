@@ -36,6 +36,4 @@ def build_optimizer(groups: Groups, settings: OptimizerSettings) -> Optimizer:
 def check_optimizer_name(settings: OptimizerSettings) -> None:
     """Raise a ConfigError for an unknown optimizer."""
     if settings.name not in OPTIMIZERS:
-        raise ConfigError(
-            f"optimizer.name: {unknown_name('optimizer', settings.name, OPTIMIZERS)}"
-        )
+        raise ConfigError(f"optimizer.name: {unknown_name('optimizer', settings.name, OPTIMIZERS)}")

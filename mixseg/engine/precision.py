@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mixseg.errors import ConfigError
 
@@ -47,6 +47,10 @@ class Precision:
         self.name = name
         self.device = device
         self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
+
+    def backward(self, loss: Tensor) -> None:
+        """Gradients of a loss, scaled where the precision needs it."""
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def autocast(self) -> AbstractContextManager[object]:
         """Context of a forward pass."""

@@ -98,5 +98,7 @@ def _open(path: Path, which: str) -> Checkpoint:
 def _read(path: Path, which: str) -> Checkpoint:
     if which != "both":
         return read_checkpoint(path, only=(which,))
-    present = tuple(name for name in ("student", "teacher") if (path / f"{name}.safetensors").is_file())
+    present = tuple(
+        name for name in ("student", "teacher") if (path / f"{name}.safetensors").is_file()
+    )
     return read_checkpoint(path, only=present)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Literal, final
 
 import torch
@@ -40,7 +41,9 @@ class MeanTeacher:
         self.network = copy.deepcopy(student).requires_grad_(False)
         self.decay = decay
         self.network.train(mode == "train")
-        followed = [(self.network.parameters(), student.parameters())]
+        followed: list[tuple[Iterable[Tensor], Iterable[Tensor]]] = [
+            (self.network.parameters(), student.parameters())
+        ]
         if buffers == "average":
             followed.append((self.network.buffers(), student.buffers()))
             for layer in self.network.modules():

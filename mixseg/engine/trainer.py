@@ -160,7 +160,7 @@ class Trainer:
                     with self.precision.autocast():
                         result = self.method.step(taken, step, random)
                     loss = torch.stack(list(result.losses.values())).sum() / accumulate
-                    self.precision.scaler.scale(loss).backward()
+                    self.precision.backward(loss)
 
                 norm = self._gradient_norm()
                 self._stop_if_not_finite(loss, norm, result, step, names)
@@ -174,18 +174,14 @@ class Trainer:
                 if done % self.settings.training.log_every == 0 or done == total:
                     record = self._record(done, rate, norm, result)
                     self.log.write(record | {"seconds": round(times[-1], 4)})
-                    if board is not None:
-                        for name, value in record.items():
-                            board.add_scalar(name, value, done)
+                    _plot(board, record, done)
                     progress.update(done, self._note(record))
 
                 every = self.settings.validation.every
                 if done == total or (every and done % every == 0):
                     scores = self._validated(done)
                     self.log.write({"step": done} | _miou(scores))
-                    if board is not None:
-                        for name, value in _miou(scores).items():
-                            board.add_scalar(name, value, done)
+                    _plot(board, _miou(scores), done)
                     progress.say(f"step {done}: " + self._best_note(scores))
                 stop = interruption.signal is not None
                 if stop or done == total or done % self.settings.checkpoints.every == 0:
@@ -222,7 +218,7 @@ class Trainer:
         watched = loss if self.precision.name == "fp16" else loss + norm
         if torch.isfinite(watched):
             return
-        values = {name: float(value) for name, value in result.losses.items()}
+        values = {name: float(value.detach()) for name, value in result.losses.items()}
         self.log.close()
         raise TrainingError(
             f"step {step + 1}: loss or gradient is not finite (losses {values}, gradient norm "
@@ -233,7 +229,7 @@ class Trainer:
     def _record(
         self, done: int, rate: float, norm: Tensor, result: StepResult
     ) -> dict[str, float | int]:
-        losses = {f"loss/{name}": float(value) for name, value in result.losses.items()}
+        losses = {f"loss/{name}": float(value.detach()) for name, value in result.losses.items()}
         logs = {name: float(value) for name, value in result.logs.items()}
         lr = rate * float(self.optimizer.param_groups[0]["peak_lr"])
         return {"step": done, "lr": lr, "gradient_norm": float(norm)} | losses | logs
@@ -297,6 +293,12 @@ class Trainer:
 
 def _miou(scores: Mapping[str, Scores]) -> dict[str, float | None]:
     return {f"miou/{name}": one.miou for name, one in scores.items()}
+
+
+def _plot(board: Any, values: Mapping[str, float | None], done: int) -> None:
+    for name, value in values.items():
+        if board is not None and value is not None:
+            board.add_scalar(name, value, done)
 
 
 def _median(values: list[float]) -> float:

@@ -115,7 +115,7 @@ def predict_probabilities(
         autocast: Makes the context of each forward pass.
 
     Returns:
-        float32, shape (B, C, *size); sums to 1 over the classes.
+        float32, shape (B, C, *size), an inference tensor; sums to 1 over the classes.
     """
     mode = mode or InferenceMode()
     size = size or _size(images)
@@ -169,7 +169,8 @@ def resized_argmax(scores: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear resize, then argmax over the classes, in bands of rows.
 
     The scores of a 100-megapixel photograph do not fit into memory at full size; their maximum
-    does. Bilinear interpolation is separable: rows are blended first, columns after.
+    does. Bilinear interpolation is separable: rows are blended first, columns after. Scores that
+    are not enlarged already were in memory at that size, and are handled at once.
 
     Args:
         scores: float32, shape (B, C, H, W).
@@ -181,7 +182,7 @@ def resized_argmax(scores: Tensor, size: tuple[int, int]) -> Tensor:
     batch, classes, rows, _ = scores.shape
     height, width = size
     band = max(1, BAND_ELEMENTS // (batch * classes * width))
-    if _size(scores) == size or height <= band:
+    if height <= band or height <= rows:
         return _resize(scores, size).argmax(dim=1).to(torch.uint8)
     labels = torch.empty((batch, *size), dtype=torch.uint8, device=scores.device)
     for top in range(0, height, band):
@@ -258,10 +259,12 @@ def _logits(model: nn.Module, images: Tensor, autocast: Autocast) -> Tensor:
 
 
 def _resize(images: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Bilinear, smoothing where it shrinks, and the very same tensor if nothing changes."""
-    if _size(images) == size:
+    """Bilinear, smoothed if a side shrinks, and the very same tensor if nothing changes."""
+    height, width = _size(images)
+    if (height, width) == size:
         return images
-    return functional.interpolate(images, size=size, mode="bilinear", antialias=True)
+    shrinks = size[0] < height or size[1] < width
+    return functional.interpolate(images, size=size, mode="bilinear", antialias=shrinks)
 
 
 def _size(images: Tensor) -> tuple[int, int]:

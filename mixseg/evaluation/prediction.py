@@ -152,14 +152,8 @@ def predict_files(
         except DataError as error:
             failures.append(Failure(path, str(error)))
         except (MemoryError, torch.OutOfMemoryError):
-            height, width = image.shape[:2]
-            failures.append(
-                Failure(
-                    path,
-                    f"{path}: {width}x{height} pixels do not fit into memory; "
-                    "set an input size or a sliding window",
-                )
-            )
+            reason = f"{path}: does not fit into memory; set an input size or a sliding window"
+            failures.append(Failure(path, reason))
         else:
             for kind in formats:
                 _write(output_dir / kind / f"{name}.png", PICTURES[kind](image, labels, classes))
@@ -228,15 +222,17 @@ _TURNS = {
 """EXIF orientation -> what turns the stored pixels upright (Pillow turns counter-clockwise)."""
 
 _ORIENTATION_TAG = 0x0112
+_UPRIGHT = 1
 
 
-def _orientation(path: Path) -> object:
-    """The EXIF orientation of a readable image; None if it has none or its EXIF is damaged."""
+def _orientation(path: Path) -> int:
+    """The EXIF orientation of a readable image; upright if it has none or it is damaged."""
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
-            return image.getexif().get(_ORIENTATION_TAG)
+            value = image.getexif().get(_ORIENTATION_TAG)
+            return value if isinstance(value, int) else _UPRIGHT
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):
-        return None
+        return _UPRIGHT
 
 
 def _predict_image(

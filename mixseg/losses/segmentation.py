@@ -20,7 +20,5 @@ def segmentation_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     Returns:
         float32 scalar.
     """
-    total = functional.cross_entropy(
-        logits.float(), labels, ignore_index=IGNORE, reduction="sum"
-    )
+    total = functional.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
     return total / (labels != IGNORE).sum().clamp(min=1)

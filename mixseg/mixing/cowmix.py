@@ -45,8 +45,9 @@ class CowMix(Mixer):
         frequency_x = torch.fft.rfftfreq(columns, device=device)
         squared = frequency_y**2 + frequency_x**2
         response = torch.exp(-2 * (math.pi * sigma) ** 2 * squared)
-        field = torch.fft.irfft2(torch.fft.rfft2(noise) * response, s=(rows, columns))
+        field: Tensor = torch.fft.irfft2(torch.fft.rfft2(noise) * response, s=(rows, columns))
         field = field[:, :height, :width]
         mean = field.mean(dim=(1, 2), keepdim=True)
         deviation = field.std(dim=(1, 2), keepdim=True)
-        return field < mean + deviation * self.quantile
+        below: Tensor = field < mean + deviation * self.quantile
+        return below

@@ -65,9 +65,7 @@ def build_initial_model(
     if settings.weights not in ("imagenet", "none"):
         tensors = read_weight_file(settings.weights, settings.weights_sha256)
     original = tensors is not None and is_original_deeplab(tensors)
-    mean, std = (
-        (DEEPLAB_MEAN, DEEPLAB_STD) if original else backbone_statistics(settings.backbone)
-    )
+    mean, std = (DEEPLAB_MEAN, DEEPLAB_STD) if original else backbone_statistics(settings.backbone)
     spec = ModelSpec(
         architecture=settings.architecture,
         backbone=settings.backbone,
@@ -82,10 +80,7 @@ def build_initial_model(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if settings.weights == "imagenet":
-            model = _download(spec)
-        else:
-            model = build_model(spec)
+        model = _download(spec) if settings.weights == "imagenet" else build_model(spec)
     report = None if tensors is None else load_weights(model, tensors, settings.weights)
     model.set_batch_norm(settings.batch_norm)
     return model, report
@@ -117,8 +112,6 @@ def parameter_groups(
         {"params": trained(model.backbone), "lr": lr, "weight_decay": weight_decay},
         {"params": trained(model.head), "lr": lr * head_factor, "weight_decay": weight_decay},
     ]
-
-
 
 
 __all__ = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import timm
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import nn
@@ -31,21 +33,19 @@ def build_backbone(
     check_backbone_name(name)
     # Dilation in place of stride exists for most convolutional networks; where it does not, timm
     # refuses the argument. Stride 32 is every network's own.
-    stride = {} if output_stride == 32 else {"output_stride": output_stride}
+    stride: dict[str, Any] = {} if output_stride == 32 else {"output_stride": output_stride}
     try:
         backbone: nn.Module = timm.create_model(
             name, features_only=True, out_indices=(-1,), pretrained=pretrained, **stride
         )
     except (TypeError, AssertionError, RuntimeError, AttributeError, ValueError) as error:
-        # huggingface_hub raises plain OSError and ValueError kinds for a missing download; those
-        # are told apart by the caller, which knows whether one was asked for.
-        if pretrained:
+        if pretrained:  # a failed download can look like any of these; the caller tells it apart
             raise
         raise ConfigError(
             f"model.backbone {name!r} cannot give feature maps at output stride {output_stride}: "
             f"{error}. Try model.output_stride 32 or another backbone."
         ) from error
-    information = backbone.feature_info
+    information: Any = backbone.feature_info
     reduction = information.reduction()[-1]
     if reduction != output_stride:
         raise ConfigError(
@@ -101,5 +101,3 @@ def _move_strides(backbone: nn.Module) -> None:
     for layer in backbone.modules():
         if isinstance(layer, nn.MaxPool2d):
             layer.ceil_mode = True
-
-

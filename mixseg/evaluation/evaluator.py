@@ -63,8 +63,7 @@ def evaluate(
 
     Raises:
         DataError: A file cannot be read, a label is missing, unknown or of another size than its
-            image, the network predicts a class that the data set does not have, or no pixel is
-            labelled.
+            image, the network has another number of classes, or no pixel is labelled.
         ConfigError: A size, the limit, the batch size or the number of workers is out of range.
     """
     mode = mode or InferenceMode()
@@ -90,7 +89,12 @@ def evaluate(
             labels = torch.stack([pair.label for pair in group]).to(device, non_blocking=True)
             size = (labels.shape[-2], labels.shape[-1])
             predictions = predict_labels(
-                model, images.float().div(255), size, mode, autocast=autocast
+                model,
+                images.float().div(255),
+                size,
+                mode,
+                autocast=autocast,
+                num_classes=len(dataset.classes),
             )
             matrix.update(predictions, labels)
             if on_image is not None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mixseg.errors import ConfigError
+from mixseg.errors import ConfigError, DataError
 
 Autocast = Callable[[], AbstractContextManager[object]]
 """Makes the context that each forward pass runs in, for example ``torch.autocast``."""
@@ -140,6 +140,7 @@ def predict_labels(
     mode: InferenceMode | None = None,
     *,
     autocast: Autocast = nullcontext,
+    num_classes: int | None = None,
 ) -> Tensor:
     """The most likely class of each pixel.
 
@@ -152,9 +153,13 @@ def predict_labels(
         size: Height and width of the result; defaults to those of the images.
         mode: Defaults to the whole image, once.
         autocast: Makes the context of each forward pass.
+        num_classes: How many classes the model has to have; None takes any number.
 
     Returns:
         uint8 train ids, shape (B, *size).
+
+    Raises:
+        DataError: The model has another number of classes.
     """
     mode = mode or InferenceMode()
     with evaluating(model):
@@ -162,6 +167,10 @@ def predict_labels(
             scores = _logits(model, images, autocast)
         else:
             scores = predict_probabilities(model, images, mode, autocast=autocast)
+        if num_classes is not None and scores.shape[1] != num_classes:
+            raise DataError(
+                f"the network tells {scores.shape[1]} classes apart but the data has {num_classes}"
+            )
         return resized_argmax(scores, size or _size(images))
 
 
@@ -264,6 +273,10 @@ def _resize(images: Tensor, size: tuple[int, ...]) -> Tensor:
     if (height, width) == size:
         return images
     shrinks = size[0] < height or size[1] < width
+    if shrinks and size[1] == 1 < size[0]:
+        # torch 2.15 fills a smoothed result of one column with its first pixel; a row it gets
+        # right.
+        return _resize(images.mT, size[::-1]).mT
     return functional.interpolate(images, size=size, mode="bilinear", antialias=shrinks)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import final
+from typing import cast, final
 
 import numpy as np
 import torch
@@ -137,26 +137,42 @@ def predict_files(
         The images that could not be read, or were too large for the memory.
 
     Raises:
-        DataError: A path is missing or holds no image, or a result cannot be written.
+        DataError: A path is missing or holds no image, the model has another number of classes,
+            or a result cannot be written.
         ConfigError: A format is unknown.
     """
     for name in formats:
         if name not in PICTURES:
             raise ConfigError(unknown_name("format", name, PICTURES))
+
+    def predict(image: ImageArray) -> LabelArray:
+        pixels = torch.from_numpy(image).permute(2, 0, 1)
+        if input_size is not None:
+            pixels = transforms.resize(pixels, list(input_size), antialias=True)
+        batch = pixels[None].to(device).float().div(255)
+        size = (image.shape[0], image.shape[1])
+        labels = predict_labels(
+            model, batch, size, mode, autocast=autocast, num_classes=len(classes)
+        )
+        return cast(LabelArray, labels[0].cpu().numpy())
+
     images = collect_images(paths, exclude=output_dir)
     failures = []
     for done, (path, name) in enumerate(images, start=1):
         try:
             image = read_photograph(path)
-            labels = _predict_image(model, image, input_size, mode, device, autocast)
         except DataError as error:
             failures.append(Failure(path, str(error)))
-        except (MemoryError, torch.OutOfMemoryError):
-            reason = f"{path}: does not fit into memory; set an input size or a sliding window"
-            failures.append(Failure(path, reason))
         else:
-            for kind in formats:
-                _write(output_dir / kind / f"{name}.png", PICTURES[kind](image, labels, classes))
+            try:
+                labels = predict(image)
+            except (MemoryError, torch.OutOfMemoryError):
+                reason = f"{path}: does not fit into memory; set an input size or a sliding window"
+                failures.append(Failure(path, reason))
+            else:
+                for kind in formats:
+                    drawn = PICTURES[kind](image, labels, classes)
+                    _write(output_dir / kind / f"{name}.png", drawn)
         if on_progress is not None:
             on_progress(done, len(images))
     return failures
@@ -233,25 +249,6 @@ def _orientation(path: Path) -> int:
             return value if isinstance(value, int) else _UPRIGHT
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):
         return _UPRIGHT
-
-
-def _predict_image(
-    model: nn.Module,
-    image: ImageArray,
-    input_size: tuple[int, int] | None,
-    mode: InferenceMode | None,
-    device: torch.device | str,
-    autocast: Autocast,
-) -> LabelArray:
-    pixels = torch.from_numpy(image).permute(2, 0, 1)
-    if input_size is not None:
-        pixels = transforms.resize(pixels, list(input_size), antialias=True)
-    batch = pixels[None].to(device).float().div(255)
-    size = (image.shape[0], image.shape[1])
-    labels: LabelArray = (
-        predict_labels(model, batch, size, mode, autocast=autocast)[0].cpu().numpy()
-    )
-    return labels
 
 
 def _images_at(path: Path) -> Iterator[tuple[Path, PurePath]]:

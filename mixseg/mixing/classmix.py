@@ -36,8 +36,9 @@ class ClassMix(Mixer):
         # without replacement, for all images at once and without asking the device anything.
         score = torch.rand(present.shape, generator=generator, device=labels.device)
         order = score.masked_fill(~present, 2.0).argsort(dim=1)
-        # float64: in float32, 0.7 * 10 is above 7 and would round up to 8.
-        count = self.round(self.proportion * present.sum(1, keepdim=True, dtype=torch.float64))
+        # A whole number of classes stays one: in float64, 0.07 * 100 is a little above 7.
+        share = self.proportion * present.sum(1, keepdim=True, dtype=torch.float64)
+        count = self.round(share.round(decimals=9))
         rank = torch.arange(ignore + 1, device=labels.device).expand_as(order)
         chosen = torch.zeros_like(present).scatter_(1, order, rank < count)
         return chosen.gather(1, ids).view_as(labels)

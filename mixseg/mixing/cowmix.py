@@ -48,6 +48,6 @@ class CowMix(Mixer):
         field: Tensor = torch.fft.irfft2(torch.fft.rfft2(noise) * response, s=(rows, columns))
         field = field[:, :height, :width]
         mean = field.mean(dim=(1, 2), keepdim=True)
-        deviation = field.std(dim=(1, 2), keepdim=True)
+        deviation = field.std(dim=(1, 2), correction=0, keepdim=True)
         below: Tensor = field < mean + deviation * self.quantile
         return below

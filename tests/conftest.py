@@ -1,0 +1,22 @@
+"""One thread per process, and a cache of demo scenes that is nobody's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def demo_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Without one in the environment, demo scenes go to a temporary folder of the session."""
+    if "MIXSEG_CACHE" in os.environ:
+        yield
+        return
+    os.environ["MIXSEG_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    del os.environ["MIXSEG_CACHE"]

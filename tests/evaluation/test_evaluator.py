@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from mixseg.data.contract import Sample, SegmentationDataset
+from mixseg.errors import ConfigError, DataError
+from mixseg.evaluation.evaluator import evaluate
+from mixseg.evaluation.inference import InferenceMode
+from tests.evaluation.toys import CLASSES, Brightest, PerPixel, random_labels, write_dataset
+
+SIZES = [(20, 30), (20, 30), (7, 11), (20, 30), (1, 1)]
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> SegmentationDataset:
+    """Images of different sizes, with noise instead of their labels."""
+    generator = np.random.default_rng(5)
+    labels = [random_labels(seed, *size) for seed, size in enumerate(SIZES)]
+    images = [generator.integers(0, 256, (*size, 3), dtype=np.uint8) for size in SIZES]
+    return write_dataset(tmp_path, labels, images)
+
+
+def test_a_network_that_knows_the_labels_scores_one(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path, [random_labels(seed, 16, 24) for seed in range(3)])
+    scores = evaluate(Brightest(), dataset)
+    assert scores.miou == 1.0
+    assert scores.iou == (1.0, 1.0, 1.0)
+    assert scores.pixel_accuracy == 1.0
+    assert scores.images == 3
+    assert scores.classes == CLASSES.names
+    assert (scores.resolution, scores.mode) == ("native", "whole image")
+
+
+def test_one_matrix_for_the_split_and_not_a_mean_over_images(tmp_path: Path) -> None:
+    right = np.zeros((2, 2), dtype=np.uint8)
+    wrong = np.zeros((2, 6), dtype=np.uint8)
+    images = [np.full((2, 2, 3), (255, 0, 0), np.uint8), np.full((2, 6, 3), (0, 255, 0), np.uint8)]
+    scores = evaluate(Brightest(), write_dataset(tmp_path, [right, wrong], images))
+    assert scores.iou == (4 / 16, 0.0, None)
+    assert scores.miou == 1 / 8
+    assert scores.pixel_accuracy == 4 / 16
+
+
+@pytest.mark.parametrize("mode", [InferenceMode(), InferenceMode(slide=(8, 8), flip=True)])
+@pytest.mark.parametrize("resolution", ["native", (13, 9)])
+def test_neither_workers_nor_batch_size_change_the_result(
+    mixed: SegmentationDataset, mode: InferenceMode, resolution: tuple[int, int]
+) -> None:
+    results = []
+    for workers, batch_size in [(0, 1), (0, 2), (0, 5), (2, 1), (2, 3)]:
+        seen: list[tuple[int, bytes]] = []
+
+        def note(index: int, labels: NDArray[np.uint8], seen: list = seen) -> None:
+            seen.append((index, labels.tobytes()))
+
+        scores = evaluate(
+            PerPixel(),
+            mixed,
+            mode=mode,
+            resolution=resolution,
+            workers=workers,
+            batch_size=batch_size,
+            on_image=note,
+        )
+        results.append((scores, seen))
+    assert all(result == results[0] for result in results)
+    assert [index for index, _ in results[0][1]] == [0, 1, 2, 3, 4]
+
+
+def test_labels_are_compared_where_asked(tmp_path: Path) -> None:
+    # Blocks of 4x4 pixels survive halving and doubling except at their edges.
+    label = random_labels(0, 8, 8, ignore=False).repeat(4, axis=0).repeat(4, axis=1)
+    dataset = write_dataset(tmp_path, [label])
+    shapes = []
+
+    def note(index: int, labels: NDArray[np.uint8]) -> None:
+        shapes.append(labels.shape)
+
+    native = evaluate(Brightest(), dataset, input_size=(16, 16), on_image=note)
+    half = evaluate(Brightest(), dataset, input_size=(16, 16), resolution=(16, 16), on_image=note)
+    assert shapes == [(32, 32), (16, 16)]
+    assert native.resolution == "native (input 16x16)"
+    assert half.resolution == "16x16 (input 16x16)"
+    assert native.pixel_accuracy > 0.75
+    assert half.pixel_accuracy == 1.0
+
+
+def test_predictions_handed_out_are_the_ones_scored(mixed: SegmentationDataset) -> None:
+    right = labelled = 0
+
+    def count(index: int, prediction: NDArray[np.uint8]) -> None:
+        nonlocal right, labelled
+        label = mixed.label(index)
+        assert prediction.dtype == np.uint8
+        right += int((prediction == label).sum())
+        labelled += int((label != 255).sum())
+
+    scores = evaluate(PerPixel(), mixed, batch_size=2, on_image=count)
+    assert scores.pixel_accuracy == right / labelled
+
+
+def test_a_limit_takes_the_first_samples(mixed: SegmentationDataset) -> None:
+    seen: list[int] = []
+    scores = evaluate(PerPixel(), mixed, limit=2, on_image=lambda index, labels: seen.append(index))
+    assert (scores.images, seen) == (2, [0, 1])
+    assert evaluate(PerPixel(), mixed, limit=99).images == len(SIZES)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_evaluation_leaves_the_run_as_it_was(mixed: SegmentationDataset, workers: int) -> None:
+    model = PerPixel().train()
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = torch.get_rng_state()
+    evaluate(model, mixed, workers=workers)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(weights[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_label_of_another_size_is_named(mixed: SegmentationDataset, workers: int) -> None:
+    path = mixed.samples[2].label
+    assert path is not None
+    Image.fromarray(random_labels(0, 3, 3)).save(path)
+    with pytest.raises(DataError) as caught:
+        evaluate(PerPixel(), mixed, workers=workers)
+    assert str(path) in str(caught.value)
+    assert "11x7" in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_an_unlabelled_image_is_named(mixed: SegmentationDataset) -> None:
+    bare = Sample("x", mixed.samples[0].image)
+    dataset = SegmentationDataset(**(vars(mixed) | {"samples": (bare,)}))
+    with pytest.raises(DataError, match="has no label file"):
+        evaluate(PerPixel(), dataset)
+
+
+@pytest.mark.parametrize("outputs", [2, 4])
+def test_a_network_of_other_classes_is_refused(mixed: SegmentationDataset, outputs: int) -> None:
+    with pytest.raises(DataError, match=f"tells {outputs} classes apart but the data has 3"):
+        evaluate(PerPixel(num_classes=outputs), mixed)
+
+
+def test_a_split_that_is_all_ignore_is_an_error(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path, [np.full((2, 2), 255, dtype=np.uint8)])
+    with pytest.raises(DataError, match="none of the 1 images has a labelled pixel"):
+        evaluate(Brightest(), dataset)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"limit": 0}, "limit must be at least 1"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"workers": -1}, "workers must be at least 0"),
+        ({"input_size": (0, 4)}, "input_size must be at least 1x1"),
+        ({"resolution": (4, 0)}, "resolution must be at least 1x1"),
+    ],
+)
+def test_settings_out_of_range(mixed: SegmentationDataset, setting: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        evaluate(PerPixel(), mixed, **setting)

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+from torch import Tensor
+
+from mixseg.ignore import IGNORE
+from mixseg.mixing import ClassMix
+
+
+def random_labels(classes: int, seed: int, shape: tuple[int, int, int] = (3, 9, 11)) -> Tensor:
+    random = torch.Generator().manual_seed(seed)
+    labels = torch.randint(classes, shape, generator=random)
+    # Images in which some classes do not occur at all.
+    absent = torch.rand(shape[0], classes, generator=random) < 0.3
+    labels = labels.masked_fill(absent.gather(1, labels.flatten(1)).view(shape), IGNORE)
+    return labels
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    classes=st.integers(1, 25),
+    proportion=st.sampled_from(["0", "0.07", "0.25", "0.29", "0.5", "0.55", "0.7", "1"]),
+    rounding=st.sampled_from(["ceil", "floor"]),
+    seed=st.integers(0, 2**32),
+)
+def test_the_mask_is_a_union_of_that_many_whole_classes(
+    classes: int, proportion: str, rounding: str, seed: int
+) -> None:
+    labels = random_labels(classes, seed)
+    mixer = ClassMix(classes, float(proportion), rounding)  # type: ignore[arg-type]
+    mask = mixer.mask(labels, torch.Generator().manual_seed(seed))
+    round_exactly = math.ceil if rounding == "ceil" else math.floor
+    for image_labels, image_mask in zip(labels.tolist(), mask.tolist(), strict=True):
+        kept: set[int] = set()
+        left: set[int] = set()
+        for row, mask_row in zip(image_labels, image_mask, strict=True):
+            for label, keep in zip(row, mask_row, strict=True):
+                (kept if keep else left).add(label)
+        assert not kept & left, "a class is kept whole or not at all"
+        assert IGNORE not in kept
+        present = (kept | left) - {IGNORE}
+        # The proportion is what a person wrote, not its nearest binary fraction.
+        assert len(kept) == round_exactly(Fraction(proportion) * len(present))
+
+
+@pytest.mark.parametrize(("proportion", "count", "expected"), [("0.55", 20, 11), ("0.07", 100, 7)])
+def test_a_whole_number_of_classes_is_not_rounded_up(
+    proportion: str, count: int, expected: int
+) -> None:
+    labels = torch.arange(count).view(1, 1, -1)
+    mask = ClassMix(count, float(proportion)).mask(labels, torch.Generator().manual_seed(0))
+    assert int(mask.sum()) == expected
+
+
+def test_classes_are_drawn_uniformly_and_each_image_on_its_own() -> None:
+    # Classes of very different area, in two images of a batch.
+    areas = [1, 2, 4, 8, 16, 33]
+    row = torch.cat([torch.full((area,), label) for label, area in enumerate(areas)])
+    labels = row.view(1, 1, -1).expand(2, 1, -1)
+    mixer, random = ClassMix(6), torch.Generator().manual_seed(0)
+    starts = torch.tensor([0, *torch.tensor(areas).cumsum(0)[:-1].tolist()])
+    draws = 2000
+    kept = torch.stack([mixer.mask(labels, random)[:, 0, starts] for _ in range(draws)])
+    assert (kept.sum(dim=2) == 3).all()
+    for image in range(2):
+        # 20 possible sets of 3 out of 6, all equally likely.
+        codes = (kept[:, image].long() * 2 ** torch.arange(6)).sum(1)
+        _, counts = codes.unique(return_counts=True)
+        assert len(counts) == 20
+        assert chisquare(counts.numpy()).pvalue > 1e-3
+    both = (kept[:, 0] == kept[:, 1]).all(dim=1).double().mean()
+    assert both < 0.1, "two images of a batch draw independently (1 in 20 agree by chance)"
+
+
+def test_254_classes_leave_room_for_ignore() -> None:
+    labels = torch.tensor([[[0, 253, 255, 254]]])
+    mask = ClassMix(254, 1.0).mask(labels, torch.Generator().manual_seed(0))
+    assert mask.tolist() == [[[True, True, False, False]]]

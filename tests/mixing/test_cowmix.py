@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from mixseg.mixing import CowMix
+
+HEIGHT, WIDTH = 128, 256
+SCALE = 1 / 4
+"""128x256 has a quarter of the sides of 512x1024, for which sigma is given."""
+
+
+def masks(
+    count: int, proportion: float = 0.5, sigma: tuple[float, float] = (8.0, 32.0), seed: int = 0
+) -> NDArray[np.bool_]:
+    labels = torch.zeros(count, HEIGHT, WIDTH, dtype=torch.uint8)
+    mixer = CowMix(proportion, sigma)
+    return mixer.mask(labels, torch.Generator().manual_seed(seed)).numpy()
+
+
+def boundary_share(mask: NDArray[np.bool_]) -> float:
+    """Share of neighbouring pixels on one row that differ."""
+    return float((mask[..., 1:] != mask[..., :-1]).mean())
+
+
+@pytest.mark.parametrize("proportion", [0.25, 0.5, 0.75])
+def test_covers_the_proportion_on_average(proportion: float) -> None:
+    covered = masks(150, proportion).mean(axis=(1, 2))
+    assert covered.mean() == pytest.approx(proportion, abs=0.02)
+
+
+def test_images_of_a_batch_differ() -> None:
+    first, second = masks(2)
+    assert (first != second).mean() > 0.2
+
+
+@pytest.mark.parametrize("sigma", [8.0, 16.0, 32.0])
+def test_patches_are_those_of_a_gaussian_filter(sigma: float) -> None:
+    # An independent field: white noise through scipy's filter, cut at its median. "nearest" and
+    # a cut-out margin keep the border out of it.
+    width = sigma * SCALE
+    margin = int(4 * width) + 1
+    noise = np.random.default_rng(1).normal(size=(24, HEIGHT + 2 * margin, WIDTH + 2 * margin))
+    inner = slice(margin, -margin)
+    fields = np.stack([gaussian_filter(one, width)[inner, inner] for one in noise])
+    expected = fields < np.median(fields, axis=(1, 2), keepdims=True)
+    found = masks(48, sigma=(sigma, sigma))
+    assert boundary_share(found) == pytest.approx(boundary_share(expected), rel=0.1)
+    transposed = found.transpose(0, 2, 1), expected.transpose(0, 2, 1)
+    assert boundary_share(transposed[0]) == pytest.approx(boundary_share(transposed[1]), rel=0.12)
+    # Rice's formula: a Gaussian field of this smoothness crosses its mean 1 / (pi sqrt(2) sigma)
+    # times per pixel.
+    assert boundary_share(found) == pytest.approx(1 / (np.pi * np.sqrt(2) * width), rel=0.1)
+
+
+def test_sigma_lies_in_its_range() -> None:
+    shares = [boundary_share(mask) for mask in masks(60, sigma=(8.0, 32.0))]
+    fine, coarse = boundary_share(masks(20, sigma=(8, 8))), boundary_share(masks(20, sigma=(32, 32)))
+    assert coarse < np.mean(shares) < fine
+    assert np.std(shares) > 0.15 * np.mean(shares), "each image draws its own sigma"
+
+
+def test_opposite_borders_do_not_know_each_other() -> None:
+    found = masks(200, sigma=(32.0, 32.0), seed=3).astype(float) - 0.5
+    # Neighbouring lines agree, lines on opposite borders agree half of the time. Lines hold about
+    # WIDTH / (4 sigma) independent patches; 200 images make the error below 0.03.
+    for first, neighbour, opposite in (
+        (found[:, 0], found[:, 1], found[:, -1]),
+        (found[:, :, 0], found[:, :, 1], found[:, :, -1]),
+    ):
+        assert 4 * (first * neighbour).mean() > 0.8
+        assert abs(4 * (first * opposite).mean()) < 0.12
+
+
+def test_patches_scale_with_the_image() -> None:
+    # sigma is stated for 512x1024: half the side, half the patch in pixels.
+    mixer = CowMix(0.5, (16.0, 16.0))
+    small, large = (
+        mixer.mask(torch.zeros(24, *size, dtype=torch.uint8), torch.Generator().manual_seed(0))
+        for size in ((64, 128), (128, 256))
+    )
+    ratio = boundary_share(small.numpy()) / boundary_share(large.numpy())
+    assert ratio == pytest.approx(2, rel=0.15)

@@ -1,0 +1,220 @@
+"""What every architecture promises; a new entry of ARCHITECTURES is tested by being there."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from mixseg.config import ModelSettings
+from mixseg.errors import ConfigError
+from mixseg.models import (
+    ARCHITECTURES,
+    ModelSpec,
+    build_initial_model,
+    build_model,
+    parameter_groups,
+)
+from tests.models.build import SMALL
+
+BACKBONES = ["test_resnet", "test_efficientnet", "test_byobnet", "resnet10t", "lcnet_050"]
+STRIDES = [8, 16, 32]
+
+every_architecture = pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+
+
+def spec_of(architecture: str, backbone: str = "test_resnet", stride: int = 16) -> ModelSpec:
+    return dataclasses.replace(
+        SMALL, architecture=architecture, backbone=backbone, output_stride=stride
+    )
+
+
+@every_architecture
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("stride", STRIDES)
+class TestEveryArchitecture:
+    @torch.inference_mode()
+    def test_logits_have_the_size_of_the_image(
+        self, architecture: str, backbone: str, stride: int
+    ) -> None:
+        model = build_model(spec_of(architecture, backbone, stride)).eval()
+        for height, width in ((1, 1), (33, 47), (64, 40), (3, 65)):
+            logits = model(torch.rand(1, 3, height, width))
+            assert logits.shape == (1, SMALL.num_classes, height, width)
+            assert torch.isfinite(logits).all()
+
+    @torch.inference_mode()
+    def test_output_stride_is_the_one_asked_for(
+        self, architecture: str, backbone: str, stride: int
+    ) -> None:
+        model = build_model(spec_of(architecture, backbone, stride)).eval()
+        features = model.backbone(torch.rand(1, 3, 64, 96))[-1]
+        assert features.shape[-2:] == (64 // stride, 96 // stride)
+
+    def test_a_loss_reaches_every_trained_parameter(
+        self, architecture: str, backbone: str, stride: int
+    ) -> None:
+        torch.manual_seed(0)
+        model = build_model(spec_of(architecture, backbone, stride)).train()
+        model(torch.rand(2, 3, 40, 56)).square().mean().backward()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None, name
+            assert torch.isfinite(parameter.grad).all(), name
+            # Branches whose rates jump over a small map still see their central weights.
+            assert parameter.grad.abs().sum() > 0, name
+
+
+@every_architecture
+class TestSpecification:
+    def test_weights_and_specification_are_the_network(self, architecture: str) -> None:
+        model = build_model(spec_of(architecture))
+        model.train()(torch.rand(2, 3, 32, 32))  # moves the running statistics
+        text = json.dumps(model.spec.to_json())
+        again = build_model(ModelSpec.from_json(json.loads(text)))
+        assert again.spec == model.spec
+        again.load_state_dict(model.state_dict())
+        images = torch.rand(1, 3, 30, 44)
+        torch.testing.assert_close(again.eval()(images), model.eval()(images), rtol=0, atol=0)
+
+    def test_groups_are_disjoint_and_complete(self, architecture: str) -> None:
+        model = build_model(spec_of(architecture))
+        backbone, head = parameter_groups(model, lr=0.1, head_factor=10, weight_decay=0.3)
+        first, second = ({id(p) for p in group["params"]} for group in (backbone, head))  # type: ignore[attr-defined]
+        assert not first & second
+        assert first | second == {id(parameter) for parameter in model.parameters()}
+        assert second == {id(parameter) for parameter in model.head.parameters()}
+        assert (backbone["lr"], head["lr"]) == (0.1, pytest.approx(1.0))
+        assert backbone["weight_decay"] == head["weight_decay"] == 0.3
+
+    def test_frozen_parameters_are_in_no_group(self, architecture: str) -> None:
+        model = build_model(spec_of(architecture))
+        model.set_batch_norm("affine-frozen")
+        groups = parameter_groups(model, 0.1, 10, 0)
+        listed = {id(p) for group in groups for p in group["params"]}  # type: ignore[attr-defined]
+        assert listed == {id(p) for p in model.parameters() if p.requires_grad}
+        assert len(listed) < len(list(model.parameters()))
+
+
+class TestSeeds:
+    SETTINGS = ModelSettings(backbone="test_resnet", weights="none", rates=(1, 2))
+
+    def test_same_seed_same_weights_whatever_the_global_state(self) -> None:
+        torch.manual_seed(1)
+        first, _ = build_initial_model(self.SETTINGS, 5, seed=7)
+        torch.manual_seed(2)
+        second, _ = build_initial_model(self.SETTINGS, 5, seed=7)
+        other, _ = build_initial_model(self.SETTINGS, 5, seed=8)
+        a, b, c = (model.state_dict() for model in (first, second, other))
+        assert all(torch.equal(a[key], b[key]) for key in a)
+        assert any(not torch.equal(a[key], c[key]) for key in a if key.startswith("head."))
+        assert any(not torch.equal(a[key], c[key]) for key in a if key.startswith("backbone."))
+
+    def test_global_random_state_is_untouched(self) -> None:
+        torch.manual_seed(3)
+        before = torch.get_rng_state()
+        build_initial_model(self.SETTINGS, 5, seed=7)
+        assert torch.equal(before, torch.get_rng_state())
+
+
+class TestBatchNorm:
+    @staticmethod
+    def trained(policy: str) -> tuple[set[str], set[str], set[str]]:
+        """Parameters with gradient, statistics that a training step moves, all norm parameters."""
+        torch.manual_seed(0)
+        model = build_model(SMALL)
+        model.set_batch_norm(policy)  # type: ignore[arg-type]
+        model.train()
+        before = {key: value.clone() for key, value in model.named_buffers()}
+        model(torch.rand(2, 3, 64, 64)).mean().backward()
+        moved = {
+            key for key, value in model.named_buffers() if not torch.equal(before[key], value)
+        }
+        norms = {
+            f"{name}.{inner}"
+            for name, layer in model.named_modules()
+            if isinstance(layer, torch.nn.BatchNorm2d)
+            for inner, _ in layer.named_parameters()
+        }
+        with_gradient = {key for key, value in model.named_parameters() if value.grad is not None}
+        return with_gradient, moved, norms
+
+    def test_train(self) -> None:
+        gradient, moved, norms = self.trained("train")
+        assert norms <= gradient
+        assert any(key.endswith("running_mean") for key in moved)
+
+    def test_affine_frozen(self) -> None:
+        gradient, moved, norms = self.trained("affine-frozen")
+        assert norms
+        assert not norms & gradient
+        assert any(key.endswith("running_mean") for key in moved)
+
+    def test_frozen_stays_so_through_train_and_eval(self) -> None:
+        gradient, moved, norms = self.trained("frozen")
+        assert not norms & gradient
+        assert not moved
+        model = build_model(SMALL)
+        model.set_batch_norm("frozen")
+        model.eval()
+        model.train()
+        assert model.training
+        images = torch.rand(2, 3, 64, 64)
+        torch.testing.assert_close(model(images), model.eval()(images))
+
+    def test_everything_else_is_trained_under_every_policy(self) -> None:
+        for policy in ("train", "affine-frozen", "frozen"):
+            gradient, _, norms = self.trained(policy)
+            names = {key for key, _ in build_model(SMALL).named_parameters()}
+            assert names - norms <= gradient
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"architecture": "deeplabv3"}, r"model.architecture: unknown.*'deeplabv2'"),
+            ({"backbone": "resnet999"}, r"model.backbone: unknown backbone 'resnet999'"),
+            ({"backbone": "resnet1O1"}, r"Did you mean 'resnet101'"),
+            ({"backbone": "hf-hub:timm/resnet18"}, "unknown backbone"),
+            ({"backbone": "local-dir:/tmp"}, "unknown backbone"),
+            ({"backbone": "os.system"}, "unknown backbone"),
+            ({"backbone": "../resnet18"}, "unknown backbone"),
+            ({"backbone": "resnet18.wrong_tag"}, "unknown weight tag"),
+            ({"backbone": "test_vit", "output_stride": 8}, "cannot give|gives stride"),
+            ({"backbone": "test_mambaout", "output_stride": 16}, "output stride 16"),
+        ],
+    )
+    def test_what_cannot_be_built_is_a_readable_error(
+        self, changes: dict[str, object], message: str
+    ) -> None:
+        settings = dataclasses.replace(ModelSettings(weights="none"), **changes)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=message):
+            build_initial_model(settings, 5, seed=0)
+
+    def test_normalisation_is_that_of_the_backbone_unless_given(self) -> None:
+        settings = ModelSettings(backbone="test_resnet", weights="none")
+        own, _ = build_initial_model(settings, 5, 0)
+        import timm
+
+        configuration = timm.get_pretrained_cfg("test_resnet")
+        assert own.spec.mean == configuration.mean
+        assert own.spec.std == configuration.std
+        given = dataclasses.replace(settings, mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 4.0))
+        other, _ = build_initial_model(given, 5, 0)
+        red = torch.tensor([0.1, 0.2, 0.3]) + torch.tensor([1.0, 2.0, 4.0])
+        normalised = other.normalisation(red.view(1, 3, 1, 1))
+        torch.testing.assert_close(normalised, torch.ones(1, 3, 1, 1))
+
+    def test_bgr_turns_the_normalised_channels_round(self) -> None:
+        settings = ModelSettings(
+            backbone="test_resnet",
+            weights="none",
+            mean=(0.0, 0.0, 0.0),
+            std=(1.0, 1.0, 1.0),
+            channel_order="bgr",
+        )
+        model, _ = build_initial_model(settings, 5, 0)
+        pixel = torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1)
+        assert torch.equal(model.normalisation(pixel), pixel.flip(1))

@@ -1,0 +1,138 @@
+"""DeepLabv2 on ResNet-101 as Table 3.1 of the thesis has it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from mixseg.models import SegmentationModel, build_model
+from mixseg.models.deeplabv2 import AtrousPyramid
+from tests.models.build import MEAN, SMALL, STD
+
+BLOCKS = {"layer1": 3, "layer2": 4, "layer3": 23, "layer4": 3}
+WIDTHS = {"layer1": 64, "layer2": 128, "layer3": 256, "layer4": 512}
+
+
+@pytest.fixture(scope="module")
+def thesis_model() -> SegmentationModel:
+    """The network without storage: shapes and geometry need no weights."""
+    with torch.device("meta"):
+        return build_model(
+            dataclasses.replace(
+                SMALL,
+                backbone="resnet101",
+                num_classes=19,
+                output_stride=8,
+                rates=(6, 12, 18, 24),
+                mean=MEAN,
+                std=STD,
+            )
+        )
+
+
+def convolution(before: int, after: int, size: int) -> int:
+    return before * after * size * size
+
+
+def test_parameters_are_those_of_the_table(thesis_model: SegmentationModel) -> None:
+    # Counted from the table: convolutions without bias, each with a batch norm of two numbers a
+    # channel, and a 1x1 convolution on the shortcut of the first block of each stage.
+    count = convolution(3, 64, 7) + 2 * 64
+    channels = 64
+    for stage, width in WIDTHS.items():
+        for block in range(BLOCKS[stage]):
+            count += convolution(channels, width, 1) + 2 * width
+            count += convolution(width, width, 3) + 2 * width
+            count += convolution(width, 4 * width, 1) + 2 * 4 * width
+            if block == 0:
+                count += convolution(channels, 4 * width, 1) + 2 * 4 * width
+            channels = 4 * width
+    count += 4 * (convolution(2048, 19, 3) + 19)
+    found = sum(parameter.numel() for parameter in thesis_model.parameters())
+    assert found == count
+    assert f"{found / 1e6:.2f}" == "43.90"
+
+
+def test_stages_have_the_channels_and_strides_of_the_table(
+    thesis_model: SegmentationModel,
+) -> None:
+    sizes = {}
+
+    def remember(name: str) -> object:
+        return lambda layer, inputs, output: sizes.update({name: tuple(output.shape[1:])})
+
+    hooks = [
+        thesis_model.backbone[stage].register_forward_hook(remember(stage))  # type: ignore[index, arg-type]
+        for stage in BLOCKS
+    ]
+    thesis_model.eval()
+    (features,) = thesis_model.backbone(torch.empty(1, 3, 512, 1024, device="meta"))
+    for hook in hooks:
+        hook.remove()
+    assert features.shape == (1, 2048, 64, 128)
+    assert sizes == {
+        "layer1": (256, 128, 256),
+        "layer2": (512, 64, 128),
+        "layer3": (1024, 64, 128),
+        "layer4": (2048, 64, 128),
+    }
+    assert {stage: len(thesis_model.backbone[stage]) for stage in BLOCKS} == BLOCKS  # type: ignore[index, arg-type]
+
+
+@pytest.mark.parametrize(
+    ("stride", "rates"), [(8, {"layer3": 2, "layer4": 4}), (16, {"layer3": 1, "layer4": 2})]
+)
+def test_later_stages_are_atrous(stride: int, rates: dict[str, int]) -> None:
+    with torch.device("meta"):
+        spec = dataclasses.replace(SMALL, backbone="resnet101", output_stride=stride)
+        backbone = build_model(spec).backbone
+    for stage, rate in rates.items():
+        # The first block of a stage may still have the rate of the stage before.
+        for block in list(backbone[stage])[1:]:  # type: ignore[index, call-overload]
+            assert block.conv2.dilation == block.conv2.padding == (rate, rate)
+
+
+def test_head_is_the_sum_of_atrous_convolutions() -> None:
+    torch.manual_seed(0)
+    head = AtrousPyramid(7, 3, (1, 3))
+    features = torch.rand(2, 7, 9, 11)
+    expected = torch.zeros(2, 3, 9, 11)
+    for rate, branch in zip((1, 3), head.branches, strict=True):
+        padded = functional.pad(features, [rate] * 4)
+        for row in range(3):
+            for column in range(3):
+                shifted = padded[:, :, row * rate :, column * rate :][:, :, :9, :11]
+                expected += torch.einsum("oc,bchw->bohw", branch.weight[:, :, row, column], shifted)  # type: ignore[index]
+        expected += branch.bias.view(1, -1, 1, 1)  # type: ignore[operator, union-attr]
+    torch.testing.assert_close(head(features), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_head_starts_from_small_normal_weights() -> None:
+    torch.manual_seed(0)
+    head = AtrousPyramid(256, 19, (6, 12, 18, 24))
+    for branch in head.branches:
+        assert isinstance(branch, nn.Conv2d)
+        assert float(branch.weight.detach().std()) == pytest.approx(0.01, rel=0.03)
+        assert float(branch.weight.detach().mean()) == pytest.approx(0, abs=2e-4)
+        assert torch.equal(branch.bias, torch.zeros(19))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_logits_are_upsampled_bilinearly(align_corners: bool) -> None:
+    model = build_model(dataclasses.replace(SMALL, align_corners=align_corners)).eval()
+    images = torch.rand(1, 3, 49, 65)
+    small = model.head(model.backbone(model.normalisation(images))[-1])
+    logits = model(images)
+    if align_corners:
+        # The corners of the map lie on the corners of the image.
+        for row in (0, -1):
+            for column in (0, -1):
+                torch.testing.assert_close(logits[..., row, column], small[..., row, column])
+    expected = functional.interpolate(
+        small, size=(49, 65), mode="bilinear", align_corners=align_corners
+    )
+    torch.testing.assert_close(logits, expected)

@@ -1,0 +1,300 @@
+"""Weight files from elsewhere: what is read, what is refused, and that refusing loses nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pickle
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mixseg.config import ModelSettings
+from mixseg.errors import CheckpointError, ConfigError
+from mixseg.models import build_initial_model, build_model, load_weights, read_weight_file
+from tests.models.build import SMALL, small_model
+from tests.models.original_deeplab import original_input, random_original
+
+SETTINGS = ModelSettings(backbone="test_resnet", output_stride=16, rates=(1, 2))
+
+
+def initial(path: Path, num_classes: int = 5, **changes: object):  # type: ignore[no-untyped-def]
+    settings = dataclasses.replace(SETTINGS, weights=str(path), **changes)  # type: ignore[arg-type]
+    return build_initial_model(settings, num_classes, seed=99)
+
+
+def dense(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.detach().clone() for key, value in state.items()}
+
+
+def save(path: Path, content: Any) -> Path:
+    if path.suffix == ".safetensors":
+        safetensors.torch.save_file(content, path)
+    else:
+        torch.save(content, path)
+    return path
+
+
+@pytest.fixture
+def state() -> dict[str, Tensor]:
+    model = small_model(3)
+    model.train()(torch.rand(2, 3, 32, 32))
+    return dense(model.state_dict())
+
+
+class TestRoundTrip:
+    @pytest.mark.parametrize("name", ["a.safetensors", "a.pth", "a.pt"])
+    def test_all_weights_come_back(
+        self, tmp_path: Path, state: dict[str, Tensor], name: str
+    ) -> None:
+        model, report = initial(save(tmp_path / name, state))
+        loaded = model.state_dict()
+        for key, value in state.items():
+            if not key.endswith("num_batches_tracked"):
+                assert torch.equal(loaded[key], value), key
+        assert report is not None
+        assert report.head
+        assert (report.missing, report.unexpected) == ((), ())
+        assert set(report.matched) == {
+            key for key in state if not key.endswith("num_batches_tracked")
+        }
+
+    @pytest.mark.parametrize("wrapper", [None, "state_dict", "model", "model_state_dict"])
+    @pytest.mark.parametrize("prefix", ["", "module.", "module.backbone."])
+    def test_wrappers_and_prefixes(
+        self, tmp_path: Path, state: dict[str, Tensor], wrapper: str | None, prefix: str
+    ) -> None:
+        backbone = {
+            prefix + key.removeprefix("backbone."): value
+            for key, value in state.items()
+            if key.startswith("backbone.")
+        }
+        content = backbone if wrapper is None else {wrapper: backbone, "epoch": 3}
+        model, report = initial(save(tmp_path / "a.pth", content))
+        assert report is not None
+        assert not report.head
+        loaded = model.state_dict()
+        for key in report.matched:
+            assert torch.equal(loaded[key], state[key])
+        assert len(report.matched) == len([key for key in backbone if "num_batches" not in key])
+
+    def test_another_number_of_classes_leaves_the_classifier_random(
+        self, tmp_path: Path, state: dict[str, Tensor]
+    ) -> None:
+        path = save(tmp_path / "a.safetensors", state)
+        model, report = initial(path, num_classes=7)
+        assert report is not None
+        assert not report.head
+        assert "random" in report.describe()
+        fresh, _ = build_initial_model(dataclasses.replace(SETTINGS, weights="none"), 7, seed=99)
+        for ours, theirs in zip(model.head.parameters(), fresh.head.parameters(), strict=True):
+            assert torch.equal(ours, theirs)
+        key = "backbone.conv1.0.weight"
+        key = key if key in state else next(k for k in state if k.startswith("backbone."))
+        assert torch.equal(model.state_dict()[key], state[key])
+
+    def test_a_stated_hash_is_checked(self, tmp_path: Path, state: dict[str, Tensor]) -> None:
+        path = save(tmp_path / "a.safetensors", state)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        initial(path, weights_sha256=digest.upper())
+        with pytest.raises(CheckpointError, match=f"SHA-256 is {digest}"):
+            initial(path, weights_sha256="0" * 64)
+
+
+class TestOriginalDeepLab:
+    """resnet26 has the blocks (2, 2, 2, 2) of bottlenecks: the smallest of the family."""
+
+    SETTINGS = ModelSettings(backbone="resnet26", output_stride=8)
+
+    @pytest.mark.parametrize("prefix", ["", "Scale.", "module.Scale."])
+    def test_gives_what_the_original_network_gives(self, tmp_path: Path, prefix: str) -> None:
+        original = random_original((2, 2, 2, 2), classes=4)
+        content = {
+            prefix + key: value
+            for key, value in original.state_dict().items()
+            if not key.endswith("num_batches_tracked")  # older than the counter
+        }
+        path = save(tmp_path / "a.pth", content)
+        settings = dataclasses.replace(self.SETTINGS, weights=str(path))
+        model, report = build_initial_model(settings, 4, seed=0)
+        assert report is not None
+        assert report.head
+        assert report.missing == report.unexpected == ()
+        model.eval()
+        # Sizes at which rounding up and rounding down differ.
+        for size in ((64, 64), (65, 81), (50, 70)):
+            images = torch.rand(1, 3, *size)
+            with torch.inference_mode():
+                small = original(original_input(images))
+                expected = functional.interpolate(
+                    small, size=size, mode="bilinear", align_corners=True
+                )
+                found = model(images)
+                assert model.backbone(model.normalisation(images))[-1].shape[-2:] == small.shape[-2:]
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * expected.std())
+
+    def test_the_saved_specification_builds_the_same_network(self, tmp_path: Path) -> None:
+        original = random_original((2, 2, 2, 2), classes=4)
+        path = save(tmp_path / "a.pth", dict(original.state_dict()))
+        settings = dataclasses.replace(self.SETTINGS, weights=str(path))
+        model, _ = build_initial_model(settings, 4, seed=0)
+        again = build_model(model.spec)
+        again.load_state_dict(model.state_dict())
+        images = torch.rand(1, 3, 49, 57)
+        with torch.inference_mode():
+            torch.testing.assert_close(again.eval()(images), model.eval()(images))
+
+    def test_needs_bottlenecks(self, tmp_path: Path) -> None:
+        path = save(tmp_path / "a.pth", dict(random_original((1, 1, 1, 1), 4).state_dict()))
+        settings = ModelSettings(backbone="resnet18", weights=str(path))
+        with pytest.raises(ConfigError, match="bottleneck.*resnet101"):
+            build_initial_model(settings, 4, seed=0)
+
+
+class TestRefused:
+    """Nothing is executed, nothing is copied, and the message says why."""
+
+    @staticmethod
+    def refused(tensors: Mapping[str, Tensor], message: str) -> None:
+        model = small_model(0)
+        before = dense(model.state_dict())
+        with pytest.raises(CheckpointError, match=message):
+            load_weights(model, tensors, "file")
+        after = model.state_dict()
+        assert all(torch.equal(before[key], after[key]) for key in before)
+
+    def test_too_few_keys_lists_missing_and_unexpected(self, state: dict[str, Tensor]) -> None:
+        backbone = [key for key in state if key.startswith("backbone.") and "num_b" not in key]
+        kept = {key: state[key] for key in backbone[: int(0.85 * len(backbone))]}
+        missing = backbone[int(0.85 * len(backbone))]
+        kept["something.else"] = torch.zeros(1)
+        self.refused(kept, rf"90 % are needed.*Missing \({missing}.*unexpected \(something\.else\)")
+
+    def test_just_enough_keys_are_taken(self, state: dict[str, Tensor]) -> None:
+        backbone = [key for key in state if key.startswith("backbone.") and "num_b" not in key]
+        kept = {key: state[key] for key in backbone[: int(0.95 * len(backbone))]}
+        report = load_weights(small_model(0), kept, "file")
+        assert set(report.missing) == set(backbone) - set(kept)
+
+    def test_wrong_shape(self, state: dict[str, Tensor]) -> None:
+        key = [key for key in state if key.startswith("backbone.") and state[key].dim() == 4][-1]
+        state[key] = torch.zeros(3, *state[key].shape[1:])
+        self.refused(state, rf"another shape.*{key}: \(3,")
+
+    def test_a_deeper_network_of_the_same_family(self) -> None:
+        # All of the shallow network's keys are in the deep one's file.
+        shallow, deep = (
+            build_model(dataclasses.replace(SMALL, backbone=name)) for name in ("resnet26", "resnet50")
+        )
+        assert set(shallow.state_dict()) <= set(deep.state_dict())
+        before = dense(shallow.state_dict())
+        with pytest.raises(CheckpointError, match="90 % are needed"):
+            load_weights(shallow, deep.state_dict(), "resnet50.pth")
+        after = shallow.state_dict()
+        assert all(torch.equal(before[key], after[key]) for key in before)
+
+    @pytest.mark.parametrize("suffix", [".pth", ".pt"])
+    @pytest.mark.parametrize("zipped", [True, False])
+    def test_a_pickle_that_runs_code(self, tmp_path: Path, suffix: str, zipped: bool) -> None:
+        witness = tmp_path / "executed"
+
+        class Payload:
+            def __reduce__(self) -> tuple[object, ...]:
+                return Path.touch, (witness,)
+
+        path = tmp_path / f"evil{suffix}"
+        content = {"conv1.weight": torch.zeros(1), "extra": Payload()}
+        if zipped:
+            torch.save(content, path)
+        else:
+            path.write_bytes(pickle.dumps(content))
+        with pytest.raises(CheckpointError, match="unsafe"):
+            initial(path)
+        assert not witness.exists()
+        if not zipped:  # the payload itself works
+            pickle.loads(path.read_bytes())
+            assert witness.exists()
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            torch.eye(3).to_sparse(),
+            torch.eye(4).to_sparse_csr(),
+            torch.empty(2, device="meta"),
+            torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8),
+        ],
+        ids=["coo", "csr", "meta", "quantized"],
+    )
+    @pytest.mark.filterwarnings("ignore")
+    def test_tensors_that_are_not_dense(self, tmp_path: Path, value: Tensor) -> None:
+        path = save(tmp_path / "a.pth", {"conv1.weight": value})
+        with pytest.raises(CheckpointError, match=r"conv1\.weight.*not a dense|damaged|unsafe"):
+            read_weight_file(str(path))
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            struct.pack("<Q", 2**63),
+            struct.pack("<Q", 10**8) + b"{}",
+            struct.pack("<Q", 2) + b"{",
+            b"",
+            b"\x00" * 7,
+            struct.pack("<Q", 4) + b"null",
+        ],
+    )
+    def test_absurd_safetensors_headers(self, tmp_path: Path, content: bytes) -> None:
+        path = tmp_path / "a.safetensors"
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"a\.safetensors"):
+            read_weight_file(str(path))
+
+    def test_a_header_that_claims_more_than_the_file_holds(self, tmp_path: Path) -> None:
+        claim = {"x": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}
+        header = json.dumps(claim).encode()
+        path = tmp_path / "a.safetensors"
+        path.write_bytes(struct.pack("<Q", len(header)) + header + b"\x00" * 16)
+        with pytest.raises(CheckpointError, match="damaged safetensors"):
+            read_weight_file(str(path))
+
+    def test_too_many_keys(self, tmp_path: Path) -> None:
+        one = torch.zeros(1)
+        path = save(tmp_path / "a.pth", {f"k{index}": one for index in range(20_001)})
+        with pytest.raises(CheckpointError, match="20001 keys"):
+            read_weight_file(str(path))
+
+    @pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
+    def test_a_truncated_file(self, tmp_path: Path, state: dict[str, Tensor], name: str) -> None:
+        path = save(tmp_path / name, state)
+        path.write_bytes(path.read_bytes()[:-1000])
+        with pytest.raises(CheckpointError, match=f"{name}.*damaged"):
+            read_weight_file(str(path))
+
+    @pytest.mark.parametrize(
+        "content", [{}, {"a": "text"}, {"a": {"b": torch.zeros(1)}}, [torch.zeros(1)], {1: torch.zeros(1)}]
+    )
+    def test_other_things_than_named_tensors(self, tmp_path: Path, content: object) -> None:
+        path = save(tmp_path / "a.pth", content)
+        with pytest.raises(CheckpointError, match=r"a\.pth"):
+            read_weight_file(str(path))
+
+    @pytest.mark.parametrize(
+        "address", ["http://example.org/a.pth", "https://example.org/a.pth", "ftp://x/a.pth"]
+    )
+    def test_addresses(self, address: str) -> None:
+        with pytest.raises(CheckpointError, match="Download the file"):
+            build_initial_model(dataclasses.replace(SETTINGS, weights=address), 5, 0)
+
+    def test_no_such_file_and_unknown_endings(self, tmp_path: Path) -> None:
+        with pytest.raises(CheckpointError, match="no such file"):
+            read_weight_file(str(tmp_path / "a.pth"))
+        (tmp_path / "a.bin").write_bytes(b"x")
+        with pytest.raises(CheckpointError, match=r"\.safetensors, \.pth or \.pt"):
+            read_weight_file(str(tmp_path / "a.bin"))

@@ -46,7 +46,7 @@ class LoadedYaml:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses aliases, duplicate keys and deep nesting."""
+    """SafeLoader that refuses tags, aliases, duplicate keys and deep nesting."""
 
     depth = 0
 
@@ -54,6 +54,10 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):  # type: ignore[no-untyped-call]
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed", problem_mark=mark)
+        tag = getattr(self.peek_event(), "tag", None)  # type: ignore[no-untyped-call]
+        if tag is not None:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem=f"tags ({tag}) are not allowed", problem_mark=mark)
         self.depth += 1
         if self.depth > MAX_DEPTH:
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]

@@ -100,6 +100,8 @@ def read_checkpoint(path: Path, only: tuple[str, ...] | None = None) -> Checkpoi
     if manifest.get("format") != FORMAT or not isinstance(hashes, dict):
         raise CheckpointError(f"{path / MANIFEST}: not a manifest of format {FORMAT}")
     stems = [name.removesuffix(".safetensors") for name in hashes if name.endswith(".safetensors")]
+    if len(stems) + 1 != len(hashes):  # a damaged name must not pass for a file that is not there
+        raise CheckpointError(f"{path / MANIFEST}: damaged: lists {', '.join(hashes)}")
     for stem in only or ():
         if stem not in stems:
             raise CheckpointError(f"{path} holds no {stem!r}; it has {', '.join(stems)}")
@@ -157,7 +159,8 @@ class CheckpointStore:
         path = self.folder / f"step-{step:08d}"
         write_checkpoint(path, tensors, state)
         write_atomically(self.folder / POINTER, json.dumps({"name": path.name}))
-        steps = self._steps()
+        # Later steps are damaged ones that the run was resumed before: they do not count.
+        steps = {old: folder for old, folder in self._steps().items() if old <= step}
         for old, folder in sorted(steps.items())[: -self.keep]:
             if not (self.keep_every and old % self.keep_every == 0):
                 shutil.rmtree(folder)

@@ -144,7 +144,8 @@ class MetricsLog:
     def __init__(self, path: Path, offset: int = 0) -> None:
         """Open at a byte offset; lines after it belong to steps that will be done again."""
         self._file = path.open("ab")
-        self._file.truncate(offset)
+        # Not beyond its end: truncate would fill a file that lost lines with zeros.
+        self._file.truncate(min(offset, self._file.seek(0, os.SEEK_END)))
         self._file.seek(0, os.SEEK_END)
 
     def write(self, record: Mapping[str, Any]) -> None:

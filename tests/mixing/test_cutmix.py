@@ -33,8 +33,8 @@ def test_one_rectangle_of_the_right_area_and_width(
         assert int(mask.sum()) == box_height * box_width, "the true pixels fill their rectangle"
         # Height and width are whole numbers: the area may miss by half a row, or by half a column
         # where the rectangle is as high as the image.
-        rounding = height if box_height == height else box_width
-        assert abs(box_height * box_width - proportion * height * width) <= rounding / 2 + 1e-3
+        rounding = max(box_width, height if box_height == height else 0) / 2 + 1e-3
+        assert abs(box_height * box_width - proportion * height * width) <= rounding
         assert proportion * width - 0.5 <= box_width <= width
 
 

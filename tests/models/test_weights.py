@@ -7,7 +7,7 @@ import hashlib
 import json
 import pickle
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -189,20 +189,27 @@ class TestRefused:
         state[key] = torch.zeros(3, *state[key].shape[1:])
         self.refused(state, rf"another shape.*{key}: \(3,")
 
-    def test_a_deeper_network_of_the_same_family(self) -> None:
+    @pytest.mark.parametrize("prefix", ["", "backbone."])
+    def test_a_deeper_network_of_the_same_family(self, tmp_path: Path, prefix: str) -> None:
         # All of the shallow network's keys are in the deep one's file.
         shallow, deep = (
-            build_model(dataclasses.replace(SMALL, backbone=name)) for name in ("resnet26", "resnet50")
+            build_model(dataclasses.replace(SMALL, backbone=name))
+            for name in ("resnet26", "resnet50")
         )
-        assert set(shallow.state_dict()) <= set(deep.state_dict())
+        content = {
+            prefix + key: value.clone() for key, value in deep.backbone.state_dict().items()
+        }
+        assert {prefix + key for key in shallow.backbone.state_dict()} <= set(content)
+        tensors = read_weight_file(str(save(tmp_path / "resnet50.pth", content)))
         before = dense(shallow.state_dict())
         with pytest.raises(CheckpointError, match="90 % are needed"):
-            load_weights(shallow, deep.state_dict(), "resnet50.pth")
+            load_weights(shallow, tensors, "resnet50.pth")
         after = shallow.state_dict()
         assert all(torch.equal(before[key], after[key]) for key in before)
 
     @pytest.mark.parametrize("suffix", [".pth", ".pt"])
     @pytest.mark.parametrize("zipped", [True, False])
+    @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
     def test_a_pickle_that_runs_code(self, tmp_path: Path, suffix: str, zipped: bool) -> None:
         witness = tmp_path / "executed"
 
@@ -224,18 +231,20 @@ class TestRefused:
             assert witness.exists()
 
     @pytest.mark.parametrize(
-        "value",
+        "make",
         [
-            torch.eye(3).to_sparse(),
-            torch.eye(4).to_sparse_csr(),
-            torch.empty(2, device="meta"),
-            torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8),
+            lambda: torch.eye(3).to_sparse(),
+            lambda: torch.eye(4).to_sparse_csr(),
+            lambda: torch.empty(2, device="meta"),
+            lambda: torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8),
         ],
         ids=["coo", "csr", "meta", "quantized"],
     )
     @pytest.mark.filterwarnings("ignore")
-    def test_tensors_that_are_not_dense(self, tmp_path: Path, value: Tensor) -> None:
-        path = save(tmp_path / "a.pth", {"conv1.weight": value})
+    def test_tensors_that_are_not_dense(
+        self, tmp_path: Path, make: Callable[[], Tensor]
+    ) -> None:
+        path = save(tmp_path / "a.pth", {"conv1.weight": make()})
         with pytest.raises(CheckpointError, match=r"conv1\.weight.*not a dense|damaged|unsafe"):
             read_weight_file(str(path))
 

@@ -116,9 +116,9 @@ def _photograph(
     lean, fall = dice.uniform(-0.14, 0.14), dice.uniform(0.0, 0.25)
     light = (1.0 + lean * across) * (1.0 - fall * (0.6 * across**2 + 0.4 * down**2))
     exposure = dice.uniform(0.8, 1.4)
-    warmth, green = dice.uniform(-0.13, 0.13), dice.uniform(-0.04, 0.04)
+    warmth, green = dice.uniform(-0.1, 0.1), dice.uniform(-0.03, 0.03)
     balance = np.array([1 + warmth, 1 + green, 1 - warmth], dtype=np.float32)
-    saturation = dice.uniform(0.55, 1.05)
+    saturation = dice.uniform(0.7, 1.1)
     grey = (image[:, :, :1] + image[:, :, 1:2] + image[:, :, 2:]) / 3.0
     image -= grey
     image *= saturation
@@ -128,10 +128,10 @@ def _photograph(
     # The tone curve as a table: a power of every pixel would cost more than the whole drawing.
     curve = (255.0 * np.linspace(0.0, 1.0, 256) ** gamma).astype(np.uint8)
     toned = curve[np.clip(image, 0, 255).astype(np.uint8)]
-    blur = height / 128 * dice.uniform(0.15, 0.75)
+    blur = height / 128 * dice.uniform(0.1, 0.5)
     soft = Image.fromarray(toned).filter(ImageFilter.GaussianBlur(blur))
     noise = dice.generator.standard_normal((height, width, 3), dtype=np.float32)
-    return np.asarray(soft, dtype=np.float32) + dice.uniform(1.5, 7.0) * noise
+    return np.asarray(soft, dtype=np.float32) + dice.uniform(1.0, 4.0) * noise
 
 
 def _ground_distance(camera: Camera, height: int) -> NDArray[np.float32]:

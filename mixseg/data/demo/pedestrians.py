@@ -42,7 +42,7 @@ def _place_on_pavement(stage: Stage, side: Side) -> None:
         for i in range(dice.integer(1, 2)):
             pose = Pose(side.hand * (side.kerb + 0.7), z + 1.1 * i, heading)
             stage.add(
-                STREET, pose.z, partial(draw_motorcycle, canvas, pose, stage.colour("paint"), dice)
+                STREET, pose.z, partial(draw_motorcycle, canvas, pose, stage.colour("motorcycle"), dice)
             )
 
 
@@ -55,11 +55,11 @@ def place_person(stage: Stage, x: float, z: float) -> None:
     stage.add(STREET, z, partial(draw_person, stage.canvas, pose, height, draw_outfit(stage), dice))
 
 
-def draw_outfit(stage: Stage) -> Outfit:
-    """Draws somebody's colours."""
+def draw_outfit(stage: Stage, coat: str = "cloth") -> Outfit:
+    """Draws somebody's colours; ``coat`` is the material of the upper clothes."""
     return Outfit(
         stage.colour("skin"),
-        stage.colour("cloth"),
+        stage.colour(coat),
         stage.colour("cloth"),
         tint(stage.colour("bark"), 0.7),
     )

@@ -109,19 +109,26 @@ def _place_vehicle(stage: Stage, kind: str, pose: Pose) -> None:
         paint = partial(draw_car, canvas, pose, stage.colour("paint"), dice)
     elif kind == "truck":
         paint = partial(
-            draw_truck, canvas, pose, stage.colour("paint"), stage.colour("paint"), dice
+            draw_truck, canvas, pose, stage.colour("lorry"), stage.colour("cargo"), dice
         )
     elif kind == "bus":
-        paint = partial(draw_bus, canvas, pose, stage.colour("paint"), stage.colour("paint"), dice)
+        paint = partial(draw_bus, canvas, pose, stage.colour("bus"), stage.colour("band"), dice)
     elif kind == "tram":
-        paint = partial(draw_tram, canvas, pose, stage.colour("paint"), stage.colour("paint"), dice)
+        paint = partial(draw_tram, canvas, pose, stage.colour("tram"), stage.colour("band"), dice)
     elif kind == "cyclist":
         draw_shadow(canvas, pose, 1.6, 0.4, 1.4)
-        paint = partial(draw_bicycle, canvas, pose, stage.colour("paint"), dice, draw_outfit(stage))
+        paint = partial(
+            draw_bicycle, canvas, pose, stage.colour("paint"), dice, draw_outfit(stage, "vest")
+        )
     else:
         draw_shadow(canvas, pose, 1.9, 0.6, 1.4)
         paint = partial(
-            draw_motorcycle, canvas, pose, stage.colour("paint"), dice, draw_outfit(stage)
+            draw_motorcycle,
+            canvas,
+            pose,
+            stage.colour("motorcycle"),
+            dice,
+            draw_outfit(stage, "vest"),
         )
     # Long vehicles hide what stands beside their middle, so their near end counts.
     reach = {"tram": 10.0, "bus": 5.0, "truck": 4.0}.get(kind, 0.0)

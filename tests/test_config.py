@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonargparse import ArgumentParser
+
+from mixseg.config import (
+    SHORT_FLAGS,
+    Settings,
+    add_settings_arguments,
+    dump_settings,
+    resolve_settings,
+    settings_leaves,
+    to_flat,
+    typed_overrides,
+)
+from mixseg.errors import ConfigError
+
+LEAVES = {leaf.path: leaf for leaf in settings_leaves()}
+
+
+def written(tmp_path: Path, text: str, name: str = "a.yaml") -> Path:
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def resolved(tmp_path: Path, text: str) -> Settings:
+    return resolve_settings([written(tmp_path, text)], {})
+
+
+def flags(*arguments: str) -> dict[str, Any]:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--set", dest="assignments", type=str, default=[], nargs="*")
+    add_settings_arguments(parser)
+    parsed = parser.parse_args(list(arguments))
+    return typed_overrides(parsed, parsed.assignments)
+
+
+CHANGES: dict[str, Any] = {
+    "data.resize": (256, 512),
+    "data.scale": (0.5, 1.5),
+    "data.crop": (321, 321),
+    "data.labeled": "372",
+    "data.workers": 3,
+    "model.mean": (0.1, 0.2, 0.3),
+    "model.rates": (1, 2, 3),
+    "mixing.sigma": (4.0, 64.0),
+    "optimizer.lr": 1e-4,
+    "optimizer.clip_norm": 1.5,
+    "name": "a run's ünïcode".replace(" ", "-").replace("'", "_"),
+    "seed": 12345678901,
+    "method": "supervised",
+}
+
+
+class TestRoundTrip:
+    def test_defaults(self, tmp_path: Path) -> None:
+        assert resolved(tmp_path, dump_settings(Settings())) == Settings()
+        assert resolve_settings([], {}) == Settings()
+
+    def test_everything_else(self, tmp_path: Path) -> None:
+        changed = resolve_settings([], CHANGES)
+        assert to_flat(changed) == to_flat(Settings()) | CHANGES
+        assert resolved(tmp_path, dump_settings(changed)) == changed
+
+    @settings(max_examples=25, deadline=None)
+    @given(
+        rate=st.floats(1e-12, 1e6),
+        factor=st.floats(1e-3, 1e5),
+        seed=st.integers(0, 2**62),
+        workers=st.none() | st.integers(0, 64),
+        root=st.none() | st.text(st.characters(codec="utf-8"), max_size=20),
+    )
+    def test_any_value_survives(
+        self,
+        rate: float,
+        factor: float,
+        seed: int,
+        workers: int | None,
+        root: str | None,
+        tmp_path_factory: pytest.TempPathFactory,
+    ) -> None:
+        base = Settings()
+        changed = dataclasses.replace(
+            base,
+            seed=seed,
+            data=dataclasses.replace(base.data, workers=workers, root=root),
+            optimizer=dataclasses.replace(base.optimizer, lr=rate, head_factor=factor),
+        )
+        path = tmp_path_factory.mktemp("c") / "a.yaml"
+        path.write_text(dump_settings(changed), encoding="utf-8")
+        assert resolve_settings([path], {}) == changed
+
+
+class TestPrecedence:
+    def test_base_file_later_file_flag(self, tmp_path: Path) -> None:
+        first = written(tmp_path, "seed: 2\nmethod: supervised\noptimizer: {lr: 0.2}", "a.yaml")
+        second = written(tmp_path, "seed: 3\noptimizer: {momentum: 0.5}", "b.yaml")
+        found = resolve_settings(
+            [first, second], {"optimizer.momentum": 0.7}, base={"seed": 1, "name": "x"}
+        )
+        assert (found.name, found.seed, found.method) == ("x", 3, "supervised")
+        assert (found.optimizer.lr, found.optimizer.momentum) == (0.2, 0.7)
+
+    def test_the_split_has_the_seed_of_the_run_unless_it_has_its_own(self) -> None:
+        assert resolve_settings([], {"seed": 5}).split_seed == 5
+        assert resolve_settings([], {"seed": 5, "data.split_seed": 0}).split_seed == 0
+
+
+class TestValues:
+    def test_one_e_minus_four_is_a_number(self, tmp_path: Path) -> None:
+        assert resolved(tmp_path, "optimizer:\n  lr: 1e-4\n").optimizer.lr == 1e-4
+        assert resolve_settings([], {"optimizer.lr": "1e-4"}).optimizer.lr == 1e-4
+
+    def test_a_number_of_labels_is_text(self, tmp_path: Path) -> None:
+        assert resolved(tmp_path, "data: {labeled: 372}").data.labeled == "372"
+        assert resolved(tmp_path, "data: {labeled: 1/8}").data.labeled == "1/8"
+
+    def test_whole_numbers_are_numbers(self, tmp_path: Path) -> None:
+        found = resolved(tmp_path, "optimizer: {lr: 1, clip_norm: 2}\nmixing: {sigma: [4, 8]}")
+        assert found.optimizer.lr == 1
+        assert found.mixing.sigma == (4, 8)
+
+    @pytest.mark.parametrize(
+        ("text", "line", "path"),
+        [
+            ("seed: x", 1, "seed"),
+            ("seed: 1.5", 1, "seed"),
+            ("seed: [1]", 1, "seed"),
+            ("seed: null", 1, "seed"),
+            ("seed:", 1, "seed"),
+            ("data:\n  crop: [64]", 2, "data.crop"),
+            ("data:\n  crop: [64, 64, 64]", 2, "data.crop"),
+            ("data:\n  crop: 64", 2, "data.crop"),
+            ("data:\n  flip: maybe", 2, "data.flip"),
+            ("model:\n  batch_norm: freeze", 2, "model.batch_norm"),
+            ("model:\n  rates: [1, a]", 2, "model.rates"),
+            ("optimizer:\n\n  lr: fast", 3, "optimizer.lr"),
+            ("optimizer:\n  lr: {a: 1}", 2, "optimizer.lr"),
+            ("optimizer:\n  lr: .nan", 2, "optimizer.lr"),
+            ("optimizer:\n  lr: .inf", 2, "optimizer.lr"),
+            ("optimizer:\n  lr: nan", 2, "optimizer.lr"),
+            ("optimizer:\n  lr: 1e999", 2, "optimizer.lr"),
+            ("optimizer:\n  lr: 1" + 400 * "0", 2, "optimizer.lr"),
+            ("model:\n  mean: [.nan, 0.5, 0.5]", 2, "model.mean"),
+            ("model:\n  std: [.inf, 0.5, 0.5]", 2, "model.std"),
+            ("data:\n  crop: [64, 64]\n  scale: [0.5, .inf]", 3, "data.scale"),
+            ("name: 2001-01-01", 1, "name"),
+        ],
+    )
+    def test_wrong_types_say_where(self, tmp_path: Path, text: str, line: int, path: str) -> None:
+        with pytest.raises(ConfigError, match=rf"a\.yaml, line {line}: {path} must be"):
+            resolved(tmp_path, text)
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("optimzer: {lr: 1}", r"line 1: unknown setting 'optimzer'.*'optimizer'"),
+            ("optimizer:\n  lt: 1", r"line 2: unknown setting 'optimizer\.lt'.*'optimizer\.lr'"),
+            ("seed: 1\nlr: 1", r"line 2: unknown setting 'lr'"),
+            ("optimizer.lr: 1\noptimizer: 5", r"optimizer is a section"),
+            ("optimizer:", r"optimizer is a section"),
+            ("data:\n  root: {a: 1}", r"line 2: data\.root must be"),
+            ("seed: 1\nseed: 2", r"line 2: duplicate key 'seed'"),
+            ("5: 1", r"unknown setting '5'"),
+        ],
+    )
+    def test_wrong_keys_say_where(self, tmp_path: Path, text: str, message: str) -> None:
+        with pytest.raises(ConfigError, match=message):
+            resolved(tmp_path, text)
+
+    @pytest.mark.parametrize(
+        "path", ["model.architecture", "mixing.mixer", "optimizer.name", "method", "model.backbone"]
+    )
+    def test_a_class_path_is_an_unknown_name(self, path: str) -> None:
+        from mixseg.training import check_names
+
+        with pytest.raises(ConfigError, match="unknown"):
+            check_names(resolve_settings([], {path: "os.system"}))
+
+    @pytest.mark.parametrize("path", sorted(LEAVES))
+    def test_a_class_path_object_is_refused_by_every_setting(
+        self, tmp_path: Path, path: str
+    ) -> None:
+        text = '{class_path: os.system, init_args: {command: "true"}}'
+        for part in reversed(path.split(".")):
+            text = f"{{{part}: {text}}}"
+        with pytest.raises(ConfigError, match=f"{path} must be"):
+            resolved(tmp_path, text)
+
+
+class TestRanges:
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            *((path, 0) for path in ("data.batch_labeled", "data.batch_unlabeled")),
+            *((path, 0) for path in ("demo.train_images", "demo.val_images")),
+            *((path, 0.0) for path in ("optimizer.lr", "optimizer.head_factor", "schedule.power")),
+            *((path, 0) for path in ("training.iterations", "training.accumulate")),
+            *((path, 0) for path in ("training.log_every", "targets.ramp_steps")),
+            *((path, 0) for path in ("validation.batch_size", "checkpoints.every")),
+            ("checkpoints.keep", 0),
+            ("seed", -1),
+            ("seed", 2**64),
+            ("demo.seed", -1),
+            ("data.workers", -1),
+            ("data.split_seed", -1),
+            ("optimizer.weight_decay", -1e-9),
+            ("schedule.warmup_steps", -1),
+            ("targets.unsupervised_weight", -0.1),
+            ("validation.every", -1),
+            ("checkpoints.keep_every", -1),
+            ("mixing.proportion", 1.01),
+            ("mixing.proportion", -0.01),
+            ("targets.threshold", 1.5),
+            ("augmentation.colour_jitter_probability", -0.1),
+            ("augmentation.blur_probability", 1.1),
+            ("augmentation.colour_jitter", 0.6),
+            ("augmentation.colour_jitter", -0.1),
+            ("teacher.decay", 1.1),
+            ("optimizer.momentum", -0.1),
+            ("optimizer.momentum", 1.0),
+            ("data.resize", (16, 64)),
+            ("data.crop", (64, 31)),
+            ("demo.size", (8, 8)),
+            ("mixing.sigma", (8.0, 4.0)),
+            ("mixing.sigma", (0.0, 4.0)),
+            ("optimizer.clip_norm", 0.0),
+            ("model.output_stride", 4),
+            ("model.rates", ()),
+            ("model.rates", (0, 1)),
+            ("model.std", (1.0, 0.0, 1.0)),
+            ("model.weights_sha256", "abc"),
+            ("model.weights_sha256", 64 * "a"),
+            ("data.scale", (0.5, 1.5)),
+            ("schedule.warmup_steps", 40_000),
+            ("validation.resolution", "input"),
+            ("name", "../escape"),
+            ("name", "a/b"),
+            ("name", ""),
+            ("name", ".."),
+            ("name", "a\x1b[31m"),
+        ],
+    )
+    def test_refused_naming_the_setting_and_the_flag(self, path: str, value: object) -> None:
+        with pytest.raises(ConfigError, match=rf"{path}.*--{path}"):
+            resolve_settings([], {path: value})
+
+    def test_the_file_and_line_are_named(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"optimizer\.lr must be above 0.*a\.yaml, line 2"):
+            resolved(tmp_path, "optimizer:\n  lr: -1\n")
+
+    def test_scale_with_crop(self) -> None:
+        resolve_settings([], {"data.scale": (0.5, 1.5), "data.crop": (64, 64)})
+        with pytest.raises(ConfigError, match=r"data\.scale"):
+            resolve_settings([], {"data.scale": (1.5, 0.5), "data.crop": (64, 64)})
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            ("mixing.proportion", 0.0),
+            ("mixing.proportion", 1.0),
+            ("targets.threshold", 1.0),
+            ("teacher.decay", 0.0),
+            ("data.workers", 0),
+            ("seed", 0),
+            ("augmentation.colour_jitter", 0.5),
+            ("data.crop", (32, 32)),
+        ],
+    )
+    def test_bounds_belong_to_the_range(self, path: str, value: object) -> None:
+        assert to_flat(resolve_settings([], {path: value}))[path] == value
+
+
+class TestFlags:
+    def test_nothing_typed_is_nothing_overridden(self) -> None:
+        assert flags() == {}
+
+    @pytest.mark.parametrize("short", sorted(SHORT_FLAGS))
+    def test_short_and_dotted_spellings_are_one_setting(self, short: str) -> None:
+        path = SHORT_FLAGS[short]
+        value = {"workers": "3", "iterations": "7", "lr": "1e-3", "precision": "fp32"}.get(
+            short, "text"
+        )
+        assert flags(f"--{short}", value) == flags(f"--{path}", value)
+        assert set(flags(f"--{short}", value)) == {path}
+
+    def test_types(self) -> None:
+        found = resolve_settings(
+            [], flags("--lr", "1e-4", "--labeled", "372", "--data.crop", "[64, 96]")
+        )
+        assert found.optimizer.lr == 1e-4
+        assert found.data.labeled == "372"
+        assert found.data.crop == (64, 96)
+
+    def test_set(self) -> None:
+        overrides = flags("--set", "model.backbone=resnet50", "optimizer.lr=1e-3", "data.root=")
+        found = resolve_settings([], overrides)
+        assert (found.model.backbone, found.optimizer.lr) == ("resnet50", 1e-3)
+        assert found.data.root is None
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("--set", "model.backbone"), "expected path=value"),
+            (("--set", "model.backbon=x"), "unknown setting.*'model.backbone'"),
+            (("--set", "seed=!!python/name:os.system"), "--set.*tag"),
+            (("--lr", "1", "--set", "optimizer.lr=2"), "given twice"),
+            (("--set", "seed=1", "seed=2"), "given twice"),
+            (("--set", "optimizer.lr=nan"), "optimizer.lr must be"),
+            (("--lr", "nan"), "optimizer.lr must be"),
+        ],
+    )
+    def test_refused(self, arguments: tuple[str, ...], message: str) -> None:
+        with pytest.raises(ConfigError, match=message):
+            resolve_settings([], flags(*arguments))
+
+
+@pytest.mark.parametrize("path", sorted(LEAVES))
+def test_every_setting_is_documented(path: str) -> None:
+    assert len(LEAVES[path].help) > 3

@@ -1,0 +1,178 @@
+"""YAML as plain data: what is refused says where, and nothing else ever escapes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from mixseg.config import Settings, dump_settings
+from mixseg.errors import ConfigError
+from mixseg.strict_yaml import load_yaml, parse_yaml
+
+HERE = Path("file.yaml")
+VALID = dump_settings(Settings())
+
+
+def parse(text: str) -> dict[str, object]:
+    return parse_yaml(text, HERE).data
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("1E5", 1e5),
+        ("-2e3", -2000.0),
+        ("+.5e1", 5.0),
+        ("3.e2", 300.0),
+        ("2.5e-4", 2.5e-4),
+        ("0.1", 0.1),
+        ("10", 10),
+        ("true", True),
+        ("null", None),
+        ("1e", "1e"),
+        ("e5", "e5"),
+        ("1/8", "1/8"),
+        ("1e-4x", "1e-4x"),
+        ("'1e-4'", "1e-4"),
+    ],
+)
+def test_numbers_as_people_write_them(text: str, value: object) -> None:
+    found = parse(f"a: {text}")["a"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_every_float_comes_back(value: float) -> None:
+    assert math.isclose(float(parse(f"a: {value!r}")["a"]), value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("a: 1\nb: 2\na: 3\n", 3, "duplicate key 'a', first given in line 1"),
+        ("a:\n  b: 1\n  b: 2\n", 3, "duplicate key 'b'"),
+        ("x: 1\na: !!python/object/apply:os.system ['true']\n", 2, "tag"),
+        ("a: !!python/name:os.system\n", 1, "tag"),
+        ("a: !!binary aGk=\n", 1, "tag"),
+        ("a: !local 1\n", 1, "tag"),
+        ("a: !!bool maybe\n", 1, "tag"),
+        ("a: !!float ''\n", 1, "tag"),
+        ("a: !!int ''\n", 1, "tag"),
+        ("a: !!timestamp x\n", 1, "tag"),
+        ("a: !!pairs [[x]: y]\n", 1, "tag"),
+        ("a: &x 1\nb: *x\n", 2, "alias"),
+        ("a: &x [*x]\n", 1, "alias"),
+        ("a: " + "[" * 50 + "]" * 50, 1, "nested deeper"),
+        ("? [a, b]\n: 1\n", 1, "plain name"),
+        ("a: [1, 2\n", 2, "expected"),
+        ("a: 1\n\tb: 2\n", 2, "tab|token|mapping"),
+        ("a: 1\n---\nb: 2\n", 2, "document"),
+    ],
+)
+def test_refused_with_its_line(text: str, line: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"file\.yaml, line {line}: .*({message})"):
+        parse(text)
+
+
+@pytest.mark.parametrize("text", ["- 1\n- 2\n", "text", "5", "[a]", "a: \x00", "a: 2001-99-99"])
+def test_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"file\.yaml"):
+        parse(text)
+
+
+def test_an_alias_bomb_costs_nothing() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)]
+    with pytest.raises(ConfigError, match=r"line 2: aliases"):
+        parse("\n".join(lines))
+
+
+def test_empty_is_empty() -> None:
+    assert parse("") == {}
+    assert parse("# nothing\n") == {}
+
+
+class TestFiles:
+    def test_too_large(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.yaml"
+        path.write_text("a: " + "x" * 1_000_000)
+        with pytest.raises(ConfigError, match=r"a\.yaml: 1000003 bytes"):
+            load_yaml(path)
+
+    def test_not_text(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.yaml"
+        path.write_bytes(b"a: \xff\xfe")
+        with pytest.raises(ConfigError, match="not UTF-8"):
+            load_yaml(path)
+
+    def test_not_there(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"a\.yaml: cannot be read"):
+            load_yaml(tmp_path / "a.yaml")
+        with pytest.raises(ConfigError, match="cannot be read"):
+            load_yaml(tmp_path)
+
+    def test_lines_are_known(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.yaml"
+        path.write_text("a:\n  b: 1\n  c: [1,\n    2]\nd: 2\n")
+        loaded = load_yaml(path)
+        assert loaded.line(("a", "b")) == 2
+        assert loaded.line(("a", "c", 1)) == 4
+        assert loaded.line(("a", "unknown")) == 1
+        assert loaded.line(("d",)) == 5
+
+
+YAML_LIKE = st.text(
+    alphabet=st.sampled_from([*"ab01:-?,[]{}#&*!|>'\"%@`\n \t.~=<+eE_/\\x", "!!", "<<", "é", "\x00"]),
+    max_size=40,
+)
+
+
+def parses_or_refuses(text: str) -> None:
+    try:
+        loaded = parse_yaml(text, HERE)
+    except ConfigError as error:
+        assert "file.yaml" in str(error)
+    else:
+        assert isinstance(loaded.data, dict)
+
+
+@settings(max_examples=400, deadline=None)
+@given(YAML_LIKE)
+@example("a: =")
+@example("=: 1")
+@example("<<: 5")
+@example("<<: [{a: 1}, b]")
+@example("a: !!set {b}")
+@example("a: 0b_")
+@example("a: 1_e5")
+@example("a: ._")
+@example("a: 2001-01-01 99:99:99")
+@example("a: 0001-01-01 00:00:00 +23:59")
+@example("a: " + "9" * 5000)
+@example("{" * 500)
+@example("a: {? {b: c} : d}")
+@example("\ud800")
+def test_random_text_is_parsed_or_refused(text: str) -> None:
+    parses_or_refuses(text)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, len(VALID) - 1),
+    st.integers(0, 12),
+    st.text(alphabet=st.sampled_from([*"{}[]!&*:-'\"\n \t%|>0e."]), max_size=4),
+)
+def test_mutated_settings_are_parsed_or_refused(place: int, removed: int, inserted: str) -> None:
+    parses_or_refuses(VALID[:place] + inserted + VALID[place + removed :])
+
+
+def test_agrees_with_pyyaml_on_plain_files() -> None:
+    assert parse(VALID) == yaml.safe_load(VALID) | {"optimizer": parse(VALID)["optimizer"]}

@@ -102,7 +102,8 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
             *resume(Path(parsed.resume), overrides, console, allow_changes=parsed.allow_changes),
             console,
         )
-    settings = resolve_settings(_files(parsed, overrides), overrides, base={"method": method})
+    # Presets say semi_supervised; what the tool stands for goes before them, but not before a flag.
+    settings = resolve_settings(_files(parsed, overrides), {"method": method} | overrides)
     if parsed.resume == "auto":
         if settings.name is None:
             raise ConfigError("--resume auto needs --name, to know which run to go on with")
@@ -148,7 +149,8 @@ def _report(outcome: Outcome, path: Path, console: Console) -> int:
     )
     lines = [
         f"best validation (chosen on this very split): {best}",
-        f"run: {path}  ({outcome.seconds_per_step * 1000:.0f} ms per step)",
+        f"run: {path}  ({outcome.seconds_per_step * 1000:.0f} ms per step, "
+        f"peak memory {outcome.peak_memory / 2**30:.2f} GiB)",
         "next:",
         f"  python tools/evaluate.py {shown} --flip",
         f"  python tools/predict.py {shown} IMAGE_OR_FOLDER --output predictions",

@@ -8,6 +8,7 @@ Defaults are the thesis' values for semi-supervised Cityscapes (methods.md); pre
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 import typing
@@ -319,9 +320,10 @@ class Setting:
     help: str
 
 
-def settings_leaves() -> Iterator[Setting]:
+@functools.cache
+def settings_leaves() -> tuple[Setting, ...]:
     """All settings with their paths, in the order in which they are documented."""
-    yield from _leaves(Settings, Settings(), "")
+    return tuple(_leaves(Settings, Settings(), ""))
 
 
 def _leaves(kind: type[Any], instance: Any, prefix: str) -> Iterator[Setting]:
@@ -436,15 +438,19 @@ def _flatten(loaded: LoadedYaml, leaves: Mapping[str, Setting]) -> Iterator[tupl
 
 def _typed(leaf: Setting, value: Any, origin: str) -> Any:
     """A value checked and converted by its type hint."""
-    if isinstance(value, float) and not math.isfinite(value):
+    numbers = value if isinstance(value, list | tuple) else [value]
+    if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
         raise ConfigError(f"{origin}: {leaf.path} must be a finite number, found {value}")
+    if value is None and type(None) not in typing.get_args(leaf.hint):
+        # jsonargparse takes None for "not given", whatever the type.
+        raise ConfigError(f"{origin}: {leaf.path} must be given a value. {leaf.help}")
     if leaf.hint in (str, str | None) and type(value) in (int, float):
         value = str(value)  # `labeled: 372` is a number to YAML
     checker = ArgumentParser(exit_on_error=False)
     checker.add_argument(f"--{leaf.path}", type=leaf.hint)
     try:
         parsed = checker.parse_object(_nested(leaf.path, value))
-    except (ArgumentError, TypeError, ValueError) as error:
+    except (ArgumentError, TypeError, ValueError, OverflowError) as error:
         wanted = re.sub(r"typing\.|<class '(\w+)'>", r"\1", str(leaf.hint))
         raise ConfigError(
             f"{origin}: {leaf.path} must be {wanted}, found {value!r}. {leaf.help}"
@@ -554,6 +560,8 @@ def check_ranges(settings: Settings) -> None:
     for path, value in not_negative.items():
         if value < 0:
             raise ConfigError(f"{path} must not be negative, found {value}")
+    if settings.seed >= 2**63:
+        raise ConfigError(f"seed must be below 2^63, found {settings.seed}")
     shares = {
         "mixing.proportion": mixing.proportion,
         "targets.threshold": settings.targets.threshold,
@@ -565,6 +573,8 @@ def check_ranges(settings: Settings) -> None:
     for path, value in shares.items():
         if not 0 <= value <= 1:
             raise ConfigError(f"{path} must lie in [0, 1], found {value}")
+    if settings.optimizer.momentum == 1:
+        raise ConfigError("optimizer.momentum must be below 1, found 1")
     if not 0 <= settings.augmentation.colour_jitter <= 0.5:
         raise ConfigError(
             "augmentation.colour_jitter must lie in [0, 0.5], found "
@@ -585,6 +595,11 @@ def check_ranges(settings: Settings) -> None:
         raise ConfigError(f"model.output_stride must be 8, 16 or 32, found {model.output_stride}")
     if not model.rates or min(model.rates) < 1:
         raise ConfigError(f"model.rates must be dilations of at least 1, found {model.rates}")
+    if model.weights == "none" and model.batch_norm != "train":
+        raise ConfigError(
+            f"model.batch_norm {model.batch_norm} needs pretrained weights; with model.weights "
+            "none, where scales start at 0 or 1 and statistics are unknown, use train"
+        )
     if model.std is not None and min(model.std) <= 0:
         raise ConfigError(f"model.std must be above 0, found {model.std}")
     if model.weights_sha256 is not None:

@@ -29,7 +29,7 @@ from mixseg.engine.run_directory import RunDirectory
 from mixseg.engine.saved_network import network_card
 from mixseg.engine.schedules import build_schedule
 from mixseg.engine.trainer import Outcome, Trainer
-from mixseg.errors import ConfigError, DataError, unknown_name
+from mixseg.errors import ConfigError, DataError, TrainingError, unknown_name
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import evaluate
 from mixseg.losses import build_consistency
@@ -170,6 +170,9 @@ def build_trainer(
     settings: Settings, data: TrainingData, run: RunDirectory, console: Console
 ) -> Trainer:
     """Compose the parts of a run."""
+    # Nothing here draws from the global generator, which torch starts with a seed of its own in
+    # every process; but the dropout of a backbone does.
+    torch.manual_seed(settings.seed)
     device = choose_device(settings.training.device)
     classes = data.train.classes
     model, report = build_initial_model(settings.model, len(classes), settings.seed)
@@ -257,14 +260,15 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
     name = settings.name or run_name(settings)
     settings = dataclasses.replace(settings, name=name)
     run = RunDirectory.create(Path(settings.output).expanduser() / name)
-    # The trainer comes first: what cannot be built must not leave a folder that looks like a run.
+    # The settings come first: building may download weights, and who is killed meanwhile must be
+    # able to resume. What cannot be built must not leave a folder that looks like a run.
     try:
+        write_split(run.path, data.train, data.split)
+        write_atomically(run.config, dump_settings(settings))
         trainer = build_trainer(settings, data, run, console)
     except BaseException:
         run.remove()
         raise
-    write_split(run.path, data.train, data.split)
-    write_atomically(run.config, dump_settings(settings))
     return _fit(trainer, data, run, console)
 
 
@@ -328,5 +332,12 @@ def _fit(
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     try:
         return trainer.fit(), run.path
+    except RuntimeError as error:
+        # torch raises this wherever the process happens to be when a loader worker has died.
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            f"{error} Out of memory? Try fewer --workers; go on with --resume {run.path}"
+        ) from error
     finally:
         run.close()

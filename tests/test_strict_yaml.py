@@ -129,10 +129,8 @@ class TestFiles:
         assert loaded.line(("d",)) == 5
 
 
-YAML_LIKE = st.text(
-    alphabet=st.sampled_from([*"ab01:-?,[]{}#&*!|>'\"%@`\n \t.~=<+eE_/\\x", "!!", "<<", "é", "\x00"]),
-    max_size=40,
-)
+PIECES = [*"ab01:-?,[]{}#&*!|>'\"%@`\n \t.~=<+eE_/\\\x00", "!!", "<<", "é", ": ", "\n- "]
+YAML_LIKE = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
 
 
 def parses_or_refuses(text: str) -> None:
@@ -175,4 +173,4 @@ def test_mutated_settings_are_parsed_or_refused(place: int, removed: int, insert
 
 
 def test_agrees_with_pyyaml_on_plain_files() -> None:
-    assert parse(VALID) == yaml.safe_load(VALID) | {"optimizer": parse(VALID)["optimizer"]}
+    assert parse(VALID) == yaml.safe_load(VALID)

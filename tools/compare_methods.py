@@ -56,7 +56,9 @@ def main() -> int:
         if code:
             print(f"{name} seed {seed} failed ({code}): see {parsed.output}/{name}-seed{seed}.log")
 
-    print("| setting | student mIoU | teacher mIoU | student, each seed |\n| --- | --- | --- | --- |")
+    print(
+        "| setting | student mIoU | teacher mIoU | student, each seed |\n| --- | --- | --- | --- |"
+    )
     for name in parsed.settings:
         scores: dict[str, list[float]] = {"student": [], "teacher": []}
         for seed in parsed.seeds:

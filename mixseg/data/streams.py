@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from types import FrameType
 from typing import NamedTuple, final
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.transforms import Example, PairedTransform
+from mixseg.errors import DataError, TrainingError
 from mixseg.ignore import IGNORE
 from mixseg.randomness import derive_seed, generator
 
@@ -51,9 +53,16 @@ class Batch(NamedTuple):
         )
 
 
+Item = tuple[Example, str] | DataError
+
+
 @final
-class StreamDataset(Dataset[tuple[Example, str]]):
-    """Draw number -> augmented example of one stream."""
+class StreamDataset(Dataset[Item]):
+    """Draw number -> augmented example of one stream.
+
+    An error of the data is returned and not raised: raised in a worker, it would arrive with the
+    worker's traceback as its message.
+    """
 
     def __init__(
         self,
@@ -74,8 +83,14 @@ class StreamDataset(Dataset[tuple[Example, str]]):
         self._epoch = -1
         self._order = np.empty(0, dtype=np.int64)
 
-    def __getitem__(self, draw: int) -> tuple[Example, str]:
-        """The example of a draw, and the id of its sample."""
+    def __getitem__(self, draw: int) -> Item:
+        """The example of a draw with the id of its sample, or what is wrong with its files."""
+        try:
+            return self._example(draw)
+        except DataError as error:
+            return error
+
+    def _example(self, draw: int) -> tuple[Example, str]:
         epoch, position = divmod(draw, len(self.indices))
         index = self.indices[self._permutation(epoch)[position]]
         if self.labeled:
@@ -99,13 +114,17 @@ class StreamDataset(Dataset[tuple[Example, str]]):
         return self._order
 
 
-def _collate(items: list[tuple[Example, str]]) -> Batch:
-    examples = [example for example, _ in items]
+def _collate(items: list[Item]) -> Batch | DataError:
+    good = [item for item in items if not isinstance(item, DataError)]
+    for item in items:
+        if isinstance(item, DataError):
+            return item
+    examples = [example for example, _ in good]
     return Batch(
         torch.stack([example.image for example in examples]),
         torch.stack([example.label for example in examples]),
         torch.stack([example.valid for example in examples]),
-        tuple(name for _, name in items),
+        tuple(name for _, name in good),
     )
 
 
@@ -120,6 +139,10 @@ def stream_batches(
         first: Number of the first batch, above 0 when a run is resumed.
         last: Number of the batch after the last.
         workers: Loader processes; 0 loads in this one.
+
+    Raises:
+        DataError: A file of a batch is damaged, or its label does not fit.
+        TrainingError: A loader process died, or gave nothing for a minute.
     """
     loader = DataLoader(
         dataset,
@@ -134,16 +157,31 @@ def stream_batches(
         generator=torch.Generator().manual_seed(0),
         worker_init_fn=_start_worker,
     )
-    return iter(loader)
+    try:
+        for batch in loader:
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        raise TrainingError(
+            f"loading images of the {dataset.stream} stream failed: {error}. Out of memory? Try "
+            "fewer --workers"
+        ) from error
 
 
 def _start_worker(worker: int) -> None:
     torch.set_num_threads(1)
-    # Ctrl-C reaches the whole process group, but what to do about it is the trainer's decision.
+    # Ctrl-C, timeout(1) and schedulers signal the whole process group, but what to do about it is
+    # the trainer's decision: a worker that ended by itself would take the run with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("SIGTERM", "SIGUSR1", "SIGUSR2"):
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
+            signal.signal(getattr(signal, name), _ignore_once)
+
+
+def _ignore_once(number: int, frame: FrameType | None) -> None:
+    # The second one ends the worker, as a loader has to be able to end one that hangs.
+    signal.signal(number, signal.SIG_DFL)
 
 
 def default_workers() -> int:

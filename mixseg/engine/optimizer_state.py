@@ -30,6 +30,9 @@ def restore_optimizer(
 ) -> None:
     """Inverse of :func:`optimizer_state`; the optimizer has the same groups.
 
+    Rates, decay and momentum stay those that the optimizer was built with: they are settings, and
+    a run may be resumed with other ones.
+
     Raises:
         CheckpointError: The groups do not fit.
     """
@@ -39,7 +42,13 @@ def restore_optimizer(
     for key, tensor in tensors.items():
         parameter, name = key.split(".", 1)
         state.setdefault(int(parameter), {})[name] = tensor
+    own = [
+        {name: value for name, value in group.items() if name != "params"}
+        for group in optimizer.param_groups
+    ]
     try:
         optimizer.load_state_dict({"state": state, "param_groups": saved["groups"]})
     except ValueError as error:
         raise CheckpointError(f"the optimizer of the checkpoint does not fit: {error}") from error
+    for group, values in zip(optimizer.param_groups, own, strict=True):
+        group.update(values)

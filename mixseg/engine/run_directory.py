@@ -38,9 +38,11 @@ class RunDirectory:
         """
         self.path = path
         try:
-            # The lock dies with the process, also with one that is killed.
+            # The lock dies with the process, also with one that is killed: loader workers, which
+            # outlive it for seconds, let go of their copy as soon as they are forked.
             self._lock: IO[str] = (path / "run.lock").open("a")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.register_at_fork(after_in_child=self._lock.close)
         except BlockingIOError as error:
             raise MixsegError(f"{path}: another process is training in this folder") from error
         except OSError as error:
@@ -151,6 +153,7 @@ class MetricsLog:
     def write(self, record: Mapping[str, Any]) -> None:
         """Append one line."""
         self._file.write(json.dumps(record).encode() + b"\n")
+        self._file.flush()  # people watch this file
 
     def offset(self) -> int:
         """Bytes written so far, all of them on disk."""

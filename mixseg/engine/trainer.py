@@ -21,7 +21,7 @@ from mixseg.engine.files import write_atomically
 from mixseg.engine.interruption import Interruption
 from mixseg.engine.method import Method, StepRandom, StepResult
 from mixseg.engine.optimizer_state import optimizer_state, restore_optimizer
-from mixseg.engine.precision import Precision
+from mixseg.engine.precision import Precision, peak_memory
 from mixseg.engine.progress import TrainingProgress
 from mixseg.engine.run_directory import MetricsLog, RunDirectory
 from mixseg.engine.schedules import Schedule
@@ -44,6 +44,7 @@ class Outcome:
         exit_code: 0, or what an interrupted process exits with.
         step: Steps done.
         seconds_per_step: Median wall time of a step in this process.
+        peak_memory: Most bytes in use, on the GPU or in this process.
     """
 
     scores: dict[str, Scores]
@@ -51,6 +52,7 @@ class Outcome:
     exit_code: int
     step: int
     seconds_per_step: float
+    peak_memory: int
 
 
 @final
@@ -188,13 +190,18 @@ class Trainer:
                     self._save(done)
                 if stop and done < total:
                     self.log.close()
-                    return Outcome({}, self.best, interruption.exit_code, done, _median(times))
+                    return self._outcome({}, interruption.exit_code, done, times)
         self.log.close()
         if board is not None:
             board.close()
-        outcome = Outcome(scores, self.best, 0, total, _median(times))
+        outcome = self._outcome(scores, 0, total, times)
         write_atomically(self.run.summary, json.dumps(self._summary(outcome), indent=1))
         return outcome
+
+    def _outcome(
+        self, scores: dict[str, Scores], code: int, done: int, times: list[float]
+    ) -> Outcome:
+        return Outcome(scores, self.best, code, done, _median(times), peak_memory(self.device))
 
     def _progress(self) -> TrainingProgress:
         return TrainingProgress(self.console, self.settings.training.iterations, self.first)
@@ -282,6 +289,7 @@ class Trainer:
                 name: {"step": step, "miou": miou} for name, (step, miou) in outcome.best.items()
             },
             "seconds_per_step": outcome.seconds_per_step,
+            "peak_memory": outcome.peak_memory,
             "precision": self.precision.name,
             "effective_batch": {
                 name: getattr(self.settings.data, f"batch_{name}")

@@ -78,7 +78,7 @@ def build_initial_model(
         channel_order=settings.channel_order or ("bgr" if original else "rgb"),
         stride_in_1x1=original,
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         model = _download(spec) if settings.weights == "imagenet" else build_model(spec)
     report = None if tensors is None else load_weights(model, tensors, settings.weights)

@@ -45,6 +45,11 @@ def build_backbone(
             f"model.backbone {name!r} cannot give feature maps at output stride {output_stride}: "
             f"{error}. Try model.output_stride 32 or another backbone."
         ) from error
+    if str(getattr(backbone, "output_fmt", None)).endswith("NHWC"):
+        raise ConfigError(
+            f"model.backbone {name!r} gives feature maps with channels last, which no head here "
+            "reads; take a convolutional backbone"
+        )
     information: Any = backbone.feature_info
     reduction = information.reduction()[-1]
     if reduction != output_stride:

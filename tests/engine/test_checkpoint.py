@@ -188,7 +188,7 @@ class TestFailingDisk:
             flush(handle)
 
         monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(CheckpointError, match="No space left.*intact"):
+        with pytest.raises(CheckpointError, match=r"No space left.*intact"):
             save(store, 2)
         monkeypatch.undo()
         checkpoint, problems = store.latest()
@@ -242,7 +242,7 @@ class TestFailingDisk:
                 print(step, flush=True)
         """
         reached = 0
-        for delay in (0.0, 0.003, 0.011):
+        for delay in (0.003, 0.011):
             process = subprocess.Popen(
                 [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True
             )

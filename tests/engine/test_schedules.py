@@ -13,11 +13,11 @@ from mixseg.errors import ConfigError
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
 class TestEverySchedule:
-    @pytest.mark.parametrize("total", [1, 2, 3, 7, 100, 1001])
-    @pytest.mark.parametrize("warmup", [0, 5])
+    @pytest.mark.parametrize(
+        ("total", "warmup"), [(1, 0), (2, 0), (3, 2), (7, 0), (7, 5), (100, 0), (1001, 5)]
+    )
     def test_factors_lie_in_the_unit_interval(self, name: str, total: int, warmup: int) -> None:
-        if warmup and (name == "one-cycle" or warmup >= total):
-            pytest.skip("refused by the settings")
+        warmup = 0 if name == "one-cycle" else warmup  # it has its own, and refuses another
         schedule = build_schedule(ScheduleSettings(name=name, warmup_steps=warmup), total)
         factors = [schedule(step) for step in range(total)]
         assert all(0 <= factor <= 1 for factor in factors)

@@ -19,8 +19,7 @@ def random_labels(classes: int, seed: int, shape: tuple[int, int, int] = (3, 9, 
     labels = torch.randint(classes, shape, generator=random)
     # Images in which some classes do not occur at all.
     absent = torch.rand(shape[0], classes, generator=random) < 0.3
-    labels = labels.masked_fill(absent.gather(1, labels.flatten(1)).view(shape), IGNORE)
-    return labels
+    return labels.masked_fill(absent.gather(1, labels.flatten(1)).view(shape), IGNORE)
 
 
 @settings(max_examples=80, deadline=None)

@@ -58,7 +58,10 @@ def test_patches_are_those_of_a_gaussian_filter(sigma: float) -> None:
 
 def test_sigma_lies_in_its_range() -> None:
     shares = [boundary_share(mask) for mask in masks(60, sigma=(8.0, 32.0))]
-    fine, coarse = boundary_share(masks(20, sigma=(8, 8))), boundary_share(masks(20, sigma=(32, 32)))
+    fine, coarse = (
+        boundary_share(masks(20, sigma=(8, 8))),
+        boundary_share(masks(20, sigma=(32, 32))),
+    )
     assert coarse < np.mean(shares) < fine
     assert np.std(shares) > 0.15 * np.mean(shares), "each image draws its own sigma"
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 import pytest
+import timm
 import torch
 
 from mixseg.config import ModelSettings
@@ -132,9 +133,7 @@ class TestBatchNorm:
         model.train()
         before = {key: value.clone() for key, value in model.named_buffers()}
         model(torch.rand(2, 3, 64, 64)).mean().backward()
-        moved = {
-            key for key, value in model.named_buffers() if not torch.equal(before[key], value)
-        }
+        moved = {key for key, value in model.named_buffers() if not torch.equal(before[key], value)}
         norms = {
             f"{name}.{inner}"
             for name, layer in model.named_modules()
@@ -200,8 +199,6 @@ class TestSettings:
     def test_normalisation_is_that_of_the_backbone_unless_given(self) -> None:
         settings = ModelSettings(backbone="test_resnet", weights="none")
         own, _ = build_initial_model(settings, 5, 0)
-        import timm
-
         configuration = timm.get_pretrained_cfg("test_resnet")
         assert own.spec.mean == configuration.mean
         assert own.spec.std == configuration.std

@@ -97,8 +97,7 @@ class TestRoundTrip:
         fresh, _ = build_initial_model(dataclasses.replace(SETTINGS, weights="none"), 7, seed=99)
         for ours, theirs in zip(model.head.parameters(), fresh.head.parameters(), strict=True):
             assert torch.equal(ours, theirs)
-        key = "backbone.conv1.0.weight"
-        key = key if key in state else next(k for k in state if k.startswith("backbone."))
+        key = next(key for key in state if key.startswith("backbone."))
         assert torch.equal(model.state_dict()[key], state[key])
 
     def test_a_stated_hash_is_checked(self, tmp_path: Path, state: dict[str, Tensor]) -> None:
@@ -138,7 +137,9 @@ class TestOriginalDeepLab:
                     small, size=size, mode="bilinear", align_corners=True
                 )
                 found = model(images)
-                assert model.backbone(model.normalisation(images))[-1].shape[-2:] == small.shape[-2:]
+                assert (
+                    model.backbone(model.normalisation(images))[-1].shape[-2:] == small.shape[-2:]
+                )
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * expected.std())
 
     def test_the_saved_specification_builds_the_same_network(self, tmp_path: Path) -> None:
@@ -155,7 +156,7 @@ class TestOriginalDeepLab:
     def test_needs_bottlenecks(self, tmp_path: Path) -> None:
         path = save(tmp_path / "a.pth", dict(random_original((1, 1, 1, 1), 4).state_dict()))
         settings = ModelSettings(backbone="resnet18", weights=str(path))
-        with pytest.raises(ConfigError, match="bottleneck.*resnet101"):
+        with pytest.raises(ConfigError, match=r"bottleneck.*resnet101"):
             build_initial_model(settings, 4, seed=0)
 
 
@@ -196,9 +197,7 @@ class TestRefused:
             build_model(dataclasses.replace(SMALL, backbone=name))
             for name in ("resnet26", "resnet50")
         )
-        content = {
-            prefix + key: value.clone() for key, value in deep.backbone.state_dict().items()
-        }
+        content = {prefix + key: value.clone() for key, value in deep.backbone.state_dict().items()}
         assert {prefix + key for key in shallow.backbone.state_dict()} <= set(content)
         tensors = read_weight_file(str(save(tmp_path / "resnet50.pth", content)))
         before = dense(shallow.state_dict())
@@ -241,9 +240,7 @@ class TestRefused:
         ids=["coo", "csr", "meta", "quantized"],
     )
     @pytest.mark.filterwarnings("ignore")
-    def test_tensors_that_are_not_dense(
-        self, tmp_path: Path, make: Callable[[], Tensor]
-    ) -> None:
+    def test_tensors_that_are_not_dense(self, tmp_path: Path, make: Callable[[], Tensor]) -> None:
         path = save(tmp_path / "a.pth", {"conv1.weight": make()})
         with pytest.raises(CheckpointError, match=r"conv1\.weight.*not a dense|damaged|unsafe"):
             read_weight_file(str(path))
@@ -287,7 +284,8 @@ class TestRefused:
             read_weight_file(str(path))
 
     @pytest.mark.parametrize(
-        "content", [{}, {"a": "text"}, {"a": {"b": torch.zeros(1)}}, [torch.zeros(1)], {1: torch.zeros(1)}]
+        "content",
+        [{}, {"a": "text"}, {"a": {"b": torch.zeros(1)}}, [torch.zeros(1)], {1: torch.zeros(1)}],
     )
     def test_other_things_than_named_tensors(self, tmp_path: Path, content: object) -> None:
         path = save(tmp_path / "a.pth", content)

@@ -20,8 +20,8 @@ _SIGN_COLOURS: tuple[tuple[Colour, Colour], ...] = (
 
 
 def draw_pole(canvas: Canvas, x: float, z: float, height: float, colour: Colour) -> None:
-    """A thin upright pole; never thinner than an image pixel, or the label would lose it."""
-    thickness = max(0.14, 2.2 / canvas.camera.scale(z))
+    """An upright pole; never thinner than two image pixels, or no network could find it."""
+    thickness = max(0.18, 4.2 / canvas.camera.scale(z))
     canvas.limb((x, 0.0, z), (x, height, z), thickness, colour, ids.POLE)
 
 
@@ -50,10 +50,10 @@ def draw_traffic_light(
     if overhead:
         canvas.limb((x, top, z), (x + overhead, top, z), 0.14, colour, ids.POLE)
         heads.append((x + overhead, top - 1.0))
-    housing: Colour = dice.pick(((25, 28, 26), (45, 48, 45), (190, 160, 30), (35, 60, 45)))
+    housing: Colour = dice.pick(((25, 28, 26), (45, 48, 45), (35, 60, 45)))
     lit = dice.integer(0, 2)
     for head_x, base in heads:
-        half, tall = 0.24, 1.15
+        half, tall = 0.32, 1.4
         z_head = z - 0.1
         canvas.polygon(
             [
@@ -68,7 +68,7 @@ def draw_traffic_light(
         for lamp, bright in enumerate(((70, 235, 120), (250, 180, 40), (250, 50, 40))):
             glow = blend(housing, bright, 1.0 if lamp == lit else 0.22)
             centre = (head_x, base + tall * (0.18 + 0.32 * lamp), z_head)
-            canvas.ball(centre, 0.16, glow, ids.TRAFFIC_LIGHT)
+            canvas.ball(centre, 0.2, glow, ids.TRAFFIC_LIGHT)
 
 
 def draw_sign(canvas: Canvas, x: float, z: float, colour: Colour, dice: Dice) -> None:
@@ -78,7 +78,7 @@ def draw_sign(canvas: Canvas, x: float, z: float, colour: Colour, dice: Dice) ->
     draw_pole(canvas, x, z, base + 0.75 * plates, colour)
     for plate in range(plates):
         face, mark = dice.pick(_SIGN_COLOURS)
-        size = dice.uniform(0.36, 0.5)
+        size = dice.uniform(0.42, 0.6)
         y = base + 0.4 + 0.85 * plate
         corners = dice.pick((3, 4, 4, 8, 10, 10))
         turn = math.pi / 2 if corners in (3, 8, 10) else dice.pick((0.0, math.pi / 4))

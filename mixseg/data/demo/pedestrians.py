@@ -26,12 +26,12 @@ def _place_on_pavement(stage: Stage, side: Side) -> None:
         return
     inner, outer = side.kerb + side.verge + 0.6, side.walk - 0.4
     for _ in range(dice.integer(0, 7 if side.kind == "shops" else 4)):
-        x, z = side.hand * dice.uniform(inner, outer), 6 + 34 * dice.unit() ** 1.6
+        x, z = side.hand * dice.uniform(inner, outer), 6 + 28 * dice.unit() ** 2
         place_person(stage, x, z)
     if dice.chance(0.3):
         z = dice.uniform(6, 16)
         heading = dice.uniform(0.9, 2.2) * dice.sign()
-        for i in range(dice.integer(1, 5)):
+        for i in range(dice.integer(2, 6)):
             pose = Pose(side.hand * (side.kerb + 0.9), z + 0.75 * i, heading)
             stage.add(
                 STREET, pose.z, partial(draw_bicycle, canvas, pose, stage.colour("paint"), dice)
@@ -42,7 +42,9 @@ def _place_on_pavement(stage: Stage, side: Side) -> None:
         for i in range(dice.integer(1, 2)):
             pose = Pose(side.hand * (side.kerb + 0.7), z + 1.1 * i, heading)
             stage.add(
-                STREET, pose.z, partial(draw_motorcycle, canvas, pose, stage.colour("motorcycle"), dice)
+                STREET,
+                pose.z,
+                partial(draw_motorcycle, canvas, pose, stage.colour("motorcycle"), dice),
             )
 
 

@@ -1,0 +1,152 @@
+"""What is sampled, and how it is augmented, is a pure function of seed, stream and number."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
+from mixseg.data.images import read_image, read_index_png, write_png
+from mixseg.data.streams import Batch, StreamDataset, stream_batches
+from mixseg.data.transforms import PairedTransform
+from mixseg.ignore import IGNORE
+
+CLASSES = ClassSet(names=("a", "b", "c"), palette=((0, 0, 0), (1, 1, 1), (2, 2, 2)))
+COUNT = 7
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> SegmentationDataset:
+    root = tmp_path_factory.mktemp("stream")
+    random = np.random.default_rng(0)
+    samples = []
+    for index in range(COUNT):
+        image, label = root / f"{index}.png", root / f"{index}_label.png"
+        write_png(image, random.integers(0, 256, (20, 26, 3), dtype=np.uint8))
+        write_png(label, random.integers(0, 3, (20, 26), dtype=np.uint8))
+        samples.append(Sample(f"s{index}", image, label))
+    return SegmentationDataset(
+        "toy",
+        root,
+        "train",
+        CLASSES,
+        tuple(samples),
+        lookup_table({0: 0, 1: 1, 2: 2}, ignore=[255]),
+        read_image,
+        read_index_png,
+    )
+
+
+def stream(dataset: SegmentationDataset, **changes: object) -> StreamDataset:
+    arguments: dict[str, object] = {"seed": 3, "stream": "labeled", "labeled": True}
+    indices = changes.pop("indices", tuple(range(COUNT)))
+    transform = PairedTransform(scale=(0.5, 1.5), crop=(16, 16), flip=True, fill=(1, 2, 3))
+    return StreamDataset(dataset, indices, transform, **(arguments | changes))  # type: ignore[arg-type]
+
+
+def batches(dataset: SegmentationDataset, first: int, last: int, workers: int = 0) -> list[Batch]:
+    return list(stream_batches(stream(dataset), 3, first, last, workers))
+
+
+def same(first: list[Batch], second: list[Batch]) -> bool:
+    return len(first) == len(second) and all(
+        a.ids == b.ids and all(torch.equal(x, y) for x, y in zip(a[:3], b[:3], strict=True))
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+class TestPurity:
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_the_number_of_workers_changes_nothing(
+        self, dataset: SegmentationDataset, workers: int
+    ) -> None:
+        assert same(batches(dataset, 0, 6), batches(dataset, 0, 6, workers))
+
+    @pytest.mark.parametrize(("first", "workers"), [(1, 0), (4, 0), (4, 2)])
+    def test_starting_later_is_skipping(
+        self, dataset: SegmentationDataset, first: int, workers: int
+    ) -> None:
+        assert same(batches(dataset, 0, 7)[first:], batches(dataset, first, 7, workers))
+
+    def test_global_random_state_neither_decides_nor_moves(
+        self, dataset: SegmentationDataset
+    ) -> None:
+        torch.manual_seed(1)
+        np.random.seed(1)  # noqa: NPY002  # the global state is what is tested
+        expected = batches(dataset, 0, 3)
+        torch.manual_seed(2)
+        np.random.seed(2)  # noqa: NPY002
+        before = torch.get_rng_state()
+        for workers in (0, 1):
+            assert same(expected, batches(dataset, 0, 3, workers))
+        assert torch.equal(before, torch.get_rng_state())
+
+    def test_draws_in_any_order_are_the_same(self, dataset: SegmentationDataset) -> None:
+        one, other = stream(dataset), stream(dataset)
+        forwards = [one[draw] for draw in range(2 * COUNT)]
+        for draw in reversed(range(2 * COUNT)):
+            example, name = other[draw]
+            assert name == forwards[draw][1]
+            assert torch.equal(example.image, forwards[draw][0].image)
+
+    @pytest.mark.parametrize("change", [{"seed": 4}, {"stream": "unlabeled"}])
+    def test_other_seeds_and_streams_are_others(
+        self, dataset: SegmentationDataset, change: dict[str, object]
+    ) -> None:
+        one, other = stream(dataset), stream(dataset, **change)
+        ids = [[part[draw][1] for draw in range(3 * COUNT)] for part in (one, other)]
+        assert ids[0] != ids[1]
+
+
+class TestEpochs:
+    def test_every_epoch_visits_each_image_once(self, dataset: SegmentationDataset) -> None:
+        names = [stream(dataset)[draw][1] for draw in range(4 * COUNT)]
+        epochs = [names[start : start + COUNT] for start in range(0, len(names), COUNT)]
+        for epoch in epochs:
+            assert Counter(epoch) == Counter(f"s{index}" for index in range(COUNT))
+        assert len({tuple(epoch) for epoch in epochs}) > 1, "in another order each time"
+
+    def test_an_image_is_augmented_anew_in_each_epoch(self, dataset: SegmentationDataset) -> None:
+        single = stream(dataset, indices=(2,))
+        views = [single[draw][0].image for draw in range(4)]
+        assert any(not torch.equal(views[0], view) for view in views[1:])
+
+    def test_only_the_given_images_are_drawn(self, dataset: SegmentationDataset) -> None:
+        part = stream(dataset, indices=(5, 1))
+        assert {part[draw][1] for draw in range(10)} == {"s1", "s5"}
+
+    def test_a_batch_may_be_larger_than_the_set(self, dataset: SegmentationDataset) -> None:
+        (batch,) = stream_batches(stream(dataset, indices=(0, 1)), 5, 0, 1, 0)
+        assert len(batch.ids) == 5
+
+
+class TestBatches:
+    def test_shapes_and_types(self, dataset: SegmentationDataset) -> None:
+        (batch,) = batches(dataset, 0, 1)
+        assert batch.images.shape == (3, 3, 16, 16)
+        assert batch.labels.shape == batch.valid.shape == (3, 16, 16)
+        assert (batch.images.dtype, batch.labels.dtype) == (torch.uint8, torch.uint8)
+        assert batch.valid.dtype == torch.bool
+        assert (batch.labels[~batch.valid] == IGNORE).all()
+        assert (batch.labels[batch.valid] < 3).all()
+
+    def test_an_unlabelled_stream_reads_no_label(
+        self, dataset: SegmentationDataset, tmp_path: Path
+    ) -> None:
+        bare = SegmentationDataset(
+            "toy",
+            dataset.root,
+            "train",
+            CLASSES,
+            tuple(Sample(sample.id, sample.image) for sample in dataset.samples),
+            dataset.lookup,
+            read_image,
+            read_index_png,
+        )
+        example, _ = stream(bare, labeled=False)[0]
+        assert (example.label == IGNORE).all()
+        assert example.valid.any()

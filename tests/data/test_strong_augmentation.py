@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from mixseg.config import AugmentationSettings
+from mixseg.data.strong_augmentation import StrongAugmentation, blurred, jittered
+
+EVERYTHING = AugmentationSettings(
+    colour_jitter=0.25, colour_jitter_probability=1.0, blur=True, blur_probability=1.0
+)
+
+
+def images(seed: int = 0, shape: tuple[int, ...] = (2, 3, 24, 31)) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def augmented(settings: AugmentationSettings, batch: Tensor, seed: int) -> Tensor:
+    return StrongAugmentation(settings)(batch, torch.Generator().manual_seed(seed))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([0.25, 0.5]))
+def test_stays_in_the_unit_range(seed: int, strength: float) -> None:
+    chosen = dataclasses.replace(EVERYTHING, colour_jitter=strength)
+    batch = images(seed)
+    before = batch.clone()
+    result = augmented(chosen, batch, seed)
+    assert result.shape == batch.shape
+    assert result.dtype == torch.float32
+    assert float(result.min()) >= 0
+    assert float(result.max()) <= 1 + 1e-5
+    assert not torch.equal(result, batch)
+    assert torch.equal(batch, before), "the batch that came in is not changed in place"
+
+
+def test_off_is_identity() -> None:
+    batch = images()
+    for seed in range(5):
+        assert augmented(AugmentationSettings(), batch, seed) is batch
+    never = dataclasses.replace(EVERYTHING, colour_jitter_probability=0.0, blur_probability=0.0)
+    assert torch.equal(augmented(never, batch, 0), batch)
+
+
+def test_the_generator_alone_decides() -> None:
+    batch = images()
+    torch.manual_seed(1)
+    first = augmented(EVERYTHING, batch, 3)
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    assert torch.equal(augmented(EVERYTHING, batch, 3), first)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_probabilities(share: float) -> None:
+    batch, random = images(shape=(1, 3, 4, 4)), torch.Generator().manual_seed(0)
+    for chosen in (
+        AugmentationSettings(colour_jitter=0.25, colour_jitter_probability=share),
+        AugmentationSettings(blur=True, blur_probability=share),
+    ):
+        augment = StrongAugmentation(chosen)
+        changed = sum(augment(batch, random) is not batch for _ in range(400))
+        assert changed == pytest.approx(400 * share, abs=45)
+
+
+def test_switching_the_blur_on_does_not_change_the_jitter() -> None:
+    jitter = dataclasses.replace(EVERYTHING, blur=False)
+    flat = images(shape=(1, 3, 1, 1)).expand(1, 3, 16, 16)  # a blur does nothing to it
+    for seed in range(5):
+        torch.testing.assert_close(augmented(jitter, flat, seed), augmented(EVERYTHING, flat, seed))
+
+
+@pytest.mark.parametrize("sigma", [0.15, 0.3, 0.7, 1.15])
+def test_blur_is_a_gaussian_filter(sigma: float) -> None:
+    batch = images()
+    expected = gaussian_filter(
+        batch.double().numpy(), sigma, axes=(2, 3), mode="mirror", truncate=8
+    )
+    np.testing.assert_allclose(blurred(batch, sigma).numpy(), expected, atol=2e-4)
+
+
+def test_blur_is_that_of_the_thesis_kernel() -> None:
+    # "A kernel of a tenth of the image": 51 pixels at 512.
+    from torchvision.transforms.v2.functional import gaussian_blur
+
+    batch = images(shape=(1, 3, 96, 96))
+    torch.testing.assert_close(
+        blurred(batch, 1.15), gaussian_blur(batch, [51, 51], [1.15, 1.15]), rtol=0, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 3)])
+def test_tiny_images(size: tuple[int, int]) -> None:
+    batch = images(shape=(1, 3, *size))
+    assert augmented(EVERYTHING, batch, 0).shape == batch.shape
+
+
+def test_jitter_without_strength_changes_nothing() -> None:
+    batch = images()
+    for order in (0.0, 0.3, 0.6, 0.99):
+        torch.testing.assert_close(
+            jittered(batch, 0.0, [0.1, 0.9, 0.4, 0.6], order), batch, rtol=0, atol=1e-5
+        )
+
+
+def test_jitter_stays_within_its_strength() -> None:
+    # Brightness alone acts on grey of one value: contrast keeps the mean, hue and saturation
+    # have no colour to change.
+    grey = torch.full((1, 3, 8, 8), 0.4)
+    for draw, factor in ((0.0, 0.75), (0.5, 1.0), (1.0, 1.25)):
+        result = jittered(grey, 0.25, [draw, 0.9, 0.9, 0.9], 0.0)
+        torch.testing.assert_close(result, grey * factor, rtol=0, atol=1e-3)

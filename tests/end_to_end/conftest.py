@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.end_to_end.processes import REPOSITORY, TOOLS, Launcher, fresh
+
+TINY: dict[str, dict[str, object]] = {
+    "data": {
+        "labeled": "1/4",
+        "flip": True,
+        "batch_labeled": 2,
+        "batch_unlabeled": 2,
+        "workers": 0,
+    },
+    "demo": {"train_images": 12, "val_images": 3, "size": [64, 128]},
+    "model": {
+        "backbone": "test_resnet",
+        "output_stride": 16,
+        "rates": [1, 2],
+        "batch_norm": "train",
+        "weights": "none",
+    },
+    "optimizer": {"lr": 0.01},
+    "training": {"iterations": 8, "log_every": 1, "precision": "fp32"},
+    "validation": {"every": 4},
+    "checkpoints": {"every": 2},
+}
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment of the commands: this checkout, one thread, a cache of the session."""
+    paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return dict(os.environ) | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "OMP_NUM_THREADS": "1",
+        "MIXSEG_CACHE": str(tmp_path_factory.mktemp("demo-cache")),
+        "COLUMNS": "200",
+    }
+
+
+@pytest.fixture(scope="session")
+def launch(
+    tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]
+) -> Iterator[Launcher]:
+    """Runs tools."""
+    launcher = Launcher(tmp_path_factory.mktemp("output"), environment)
+    yield launcher
+    launcher.close()
+
+
+@pytest.fixture(scope="session")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a second: 12 scenes of 64x128, 8 steps."""
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+@pytest.fixture(scope="session")
+def reference(
+    tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str], config: Path
+) -> tuple[Path, str]:
+    """A run that nothing interrupted, in an interpreter of its own: its folder and its output."""
+    cwd = tmp_path_factory.mktemp("reference")
+    done = fresh(
+        [TOOLS / "train_ssl.py", "--config", config, "--output", "out", "--name", "run"],
+        cwd,
+        environment,
+    )
+    assert done.code == 0, done.text
+    return cwd / "out" / "run", done.out
+
+
+@pytest.fixture
+def train(launch: Launcher, config: Path, tmp_path: Path) -> Callable[..., object]:
+    """Starts the run of the reference in this test's folder, with further arguments."""
+
+    def start(*arguments: object) -> object:
+        return launch.start(
+            "train_ssl",
+            *("--config", config, "--output", "out", "--name", "run", *arguments),
+            cwd=tmp_path,
+        )
+
+    return start

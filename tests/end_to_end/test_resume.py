@@ -1,0 +1,371 @@
+"""Runs that are killed, interrupted or spoilt, and go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mixseg.config import resolve_settings
+from tests.end_to_end.processes import (
+    Launcher,
+    Running,
+    assert_same_run,
+    assert_same_tensors,
+    flip_bit,
+    metrics,
+    refused,
+    state,
+    tree,
+)
+
+Train = Callable[..., Running]
+Moment = Callable[[Path], bool]
+FINAL = "checkpoints/step-00000008"
+
+
+def partial_checkpoint(run: Path) -> bool:
+    """A checkpoint is being written."""
+    return any(run.glob("checkpoints/.step-*.partial/*.safetensors"))
+
+
+MOMENTS: dict[str, Moment] = {
+    # Settings are written, the network is being built, there is no checkpoint.
+    "before the first step": lambda run: (run / "config.yaml").is_file(),
+    # Also the moment in which an older checkpoint is removed or the next step runs.
+    "after a checkpoint": lambda run: (run / "checkpoints" / "step-00000004").is_dir(),
+    # The best networks are saved before the log and the checkpoint of that step.
+    "during a validation": lambda run: (run / "checkpoints" / "best-student").is_dir(),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_run_goes_on_as_if_nothing_had_been(
+    moment: str, reference: tuple[Path, str], train: Train, launch: Launcher, tmp_path: Path
+) -> None:
+    run = tmp_path / "out" / "run"
+    process = train()
+    process.until(lambda: MOMENTS[moment](run))
+    process.kill(signal.SIGKILL)
+    assert process.wait().code == -signal.SIGKILL
+    assert not (run / "summary.json").exists()
+
+    done = launch("train_ssl", "--resume", "out/run", cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert_same_run(reference[0], run)
+
+
+def test_killed_while_a_checkpoint_is_written(
+    reference: tuple[Path, str], train: Train, launch: Launcher, tmp_path: Path
+) -> None:
+    run = tmp_path / "out" / "run"
+    process = train()
+    while True:  # stopped first, to be sure that the moment has not passed when the kill arrives
+        process.until(lambda: partial_checkpoint(run))
+        process.kill(signal.SIGSTOP)
+        time.sleep(0.01)
+        if partial_checkpoint(run):
+            break
+        process.kill(signal.SIGCONT)
+    process.kill(signal.SIGKILL)
+    assert process.wait().code == -signal.SIGKILL
+    assert partial_checkpoint(run)
+
+    done = launch("train_ssl", "--resume", run, cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert_same_run(reference[0], run)
+
+
+def test_other_workers_after_the_kill(
+    reference: tuple[Path, str], train: Train, launch: Launcher, tmp_path: Path
+) -> None:
+    run = tmp_path / "out" / "run"
+    process = train("--workers", 2)
+    process.until(lambda: (run / "checkpoints" / "step-00000002").is_dir())
+    process.kill(signal.SIGKILL)
+    assert process.wait().code == -signal.SIGKILL
+    # At once: the workers of the dead process, which live on for seconds, do not hold the lock.
+    done = launch("train_ssl", "--resume", "out/run", "--workers", 0, cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert_same_run(reference[0], run, settings=False)
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_at_random(
+    reference: tuple[Path, str], train: Train, launch: Launcher, tmp_path: Path
+) -> None:
+    run, chance = tmp_path / "out" / "run", random.Random(0)
+    kills = 0
+    process = train("--workers", 0)
+    process.until(lambda: (run / "config.yaml").is_file())
+    while kills < 15:
+        time.sleep(chance.uniform(0.0, 1.5))
+        process.kill(signal.SIGKILL)
+        if process.wait().code == 0:
+            break
+        kills += 1
+        process = launch.start(
+            "train_ssl",
+            *("--resume", "out/run", "--workers", chance.choice((0, 1, 2))),
+            cwd=tmp_path,
+        )
+    done = process.wait()
+    assert done.code == 0, done.text
+    assert kills >= 3
+    assert_same_run(reference[0], run, settings=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(8))
+def test_killed_once_at_random(
+    seed: int, reference: tuple[Path, str], train: Train, launch: Launcher, tmp_path: Path
+) -> None:
+    run = tmp_path / "out" / "run"
+    process = train()
+    process.until(lambda: (run / "config.yaml").is_file())
+    time.sleep(random.Random(seed).uniform(0.0, 1.2))
+    process.kill(signal.SIGKILL)
+    process.wait()
+    done = launch("train_ssl", "--resume", "out/run", cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert_same_run(reference[0], run)
+
+
+# Signals that ask -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 143)]
+)
+def test_an_interrupted_run_saves_and_goes_on(
+    number: int,
+    code: int,
+    reference: tuple[Path, str],
+    train: Train,
+    launch: Launcher,
+    tmp_path: Path,
+) -> None:
+    run = tmp_path / "out" / "run"
+    process = train("--set", "checkpoints.every=100")
+    process.until(lambda: (run / "checkpoints" / "best-student").is_dir())
+    process.kill(number)
+    done = process.wait()
+    assert done.code == code, done.text
+    (checkpoint,) = run.glob("checkpoints/step-*")
+    step = state(checkpoint)["step"]
+    assert 4 <= step < 8
+    assert f"stopped at step {step}, saved" in done.out
+    assert "--resume out/run" in done.out
+
+    done = launch("train_ssl", "--resume", "out/run", cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert f"from step {step}" in done.out
+    assert metrics(run) == metrics(reference[0])
+    best = [json.loads((path / "summary.json").read_text())["best"] for path in (run, reference[0])]
+    assert best[0] == best[1]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_to_the_whole_group_with_workers(
+    number: int,
+    code: int,
+    reference: tuple[Path, str],
+    train: Train,
+    launch: Launcher,
+    tmp_path: Path,
+) -> None:
+    # What Ctrl-C, timeout(1) and schedulers do: the loader's workers receive the signal too.
+    run = tmp_path / "out" / "run"
+    process = train("--workers", 2)
+    process.until(lambda: (run / "checkpoints" / "step-00000002").is_dir())
+    process.kill(number, group=True)
+    done = process.wait()
+    assert done.code == code, done.text
+    assert "stopped at step" in done.out
+    done = launch("train_ssl", "--resume", "out/run", "--workers", 1, cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert metrics(run) == metrics(reference[0])
+    assert_same_tensors(run / FINAL, reference[0] / FINAL)
+
+
+def test_a_worker_that_dies_is_an_error(train: Train, tmp_path: Path) -> None:
+    run = tmp_path / "out" / "run"
+    process = train("--workers", 1, "--iterations", 100_000)
+    process.until(lambda: (run / "checkpoints" / "step-00000002").is_dir())
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not children.is_file():
+        pytest.skip("this kernel does not list the children of a process")
+    os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
+    refused(process.wait(), "DataLoader worker", "killed by signal", "--workers", code=1)
+
+
+def test_a_second_signal_ends_the_run_at_once(train: Train, tmp_path: Path) -> None:
+    run = tmp_path / "out" / "run"
+    process = train()
+    process.until(lambda: (run / "checkpoints" / "step-00000002").is_dir())
+    # Both arrive before the step has ended, because the process is asleep meanwhile.
+    for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
+        process.kill(number)
+    assert process.wait().code == 130
+    assert "stopped at step" not in process.wait().out
+
+
+# One run, one process ---------------------------------------------------------------------------
+
+
+def test_a_second_process_is_refused(train: Train, launch: Launcher, tmp_path: Path) -> None:
+    run = tmp_path / "out" / "run"
+    process = train("--iterations", 100_000, "--workers", 1)
+    process.until(lambda: (run / "checkpoints" / "step-00000002").is_dir())
+    refused(
+        launch("train_ssl", "--resume", "out/run", cwd=tmp_path),
+        "out/run: another process is training in this folder",
+        code=1,
+    )
+    process.kill(signal.SIGTERM)
+    assert process.wait().code == 143
+
+
+def test_an_existing_name_is_refused(
+    reference: tuple[Path, str], launch: Launcher, config: Path
+) -> None:
+    run, _ = reference
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    done = launch(
+        "train_ssl",
+        *("--config", config, "--output", "out", "--name", "run"),
+        cwd=run.parents[1],
+    )
+    refused(done, "out/run exists already", "--resume out/run", "--name", code=1)
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+# Resume -----------------------------------------------------------------------------------------
+
+
+def test_auto_starts_and_then_goes_on(
+    reference: tuple[Path, str], train: Train, tmp_path: Path
+) -> None:
+    run = tmp_path / "out" / "run"
+    process = train("--resume", "auto")
+    process.until(lambda: (run / "checkpoints" / "step-00000002").is_dir())
+    process.kill(signal.SIGKILL)
+    process.wait()
+    done = train("--resume", "auto").wait()
+    assert done.code == 0, done.text
+    assert "from step" in done.out
+    assert_same_run(reference[0], run)
+    # A run that is complete is reported again; nothing is trained.
+    done = train("--resume", "auto").wait()
+    assert done.code == 0, done.text
+    assert "mIoU" in done.out
+    assert_same_run(reference[0], run)
+
+
+def test_auto_needs_a_name(launch: Launcher, config: Path, tmp_path: Path) -> None:
+    done = launch("train_ssl", "--config", config, "--resume", "auto", cwd=tmp_path)
+    refused(done, "--resume auto needs --name")
+
+
+@pytest.fixture
+def stopped(train: Train, tmp_path: Path) -> Path:
+    """A run of this test that was killed between its steps 6 and 8."""
+    run = tmp_path / "out" / "run"
+    process = train()
+    process.until(lambda: (run / "checkpoints" / "step-00000006").is_dir())
+    process.kill(signal.SIGKILL)
+    assert process.wait().code == -signal.SIGKILL
+    return run
+
+
+def test_changed_settings_are_shown_and_refused(
+    stopped: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    before = tree(stopped)
+    arguments = ("--resume", "out/run", "--lr", "1e-3", "--set", "model.rates=[1, 3]")
+    refused(
+        launch("train_ssl", *arguments, cwd=tmp_path),
+        *("optimizer.lr: 0.01 -> 0.001", "model.rates: (1, 2) -> (1, 3)", "--allow-changes"),
+    )
+    assert tree(stopped) == before
+    done = launch(
+        "train_ssl", "--resume", "out/run", "--lr", "1e-3", "--allow-changes", cwd=tmp_path
+    )
+    assert done.code == 0, done.text
+    # The rate follows the new schedule, and the run says from now on that it has it.
+    assert metrics(stopped)[-2]["lr"] == pytest.approx(1e-3 * (1 / 8) ** 0.9)
+    assert resolve_settings([stopped / "config.yaml"], {}).optimizer.lr == 1e-3
+
+
+def test_a_config_beside_a_run_is_refused(
+    stopped: Path, launch: Launcher, config: Path, tmp_path: Path
+) -> None:
+    done = launch("train_ssl", "--resume", "out/run", "--config", config, cwd=tmp_path)
+    refused(done, "--config")
+
+
+def test_a_damaged_checkpoint_is_passed_over(
+    reference: tuple[Path, str], stopped: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    newest, older = sorted(stopped.glob("checkpoints/step-*"), reverse=True)[:2]
+    step = state(older)["step"]
+    flip_bit(newest / "student.safetensors")
+    done = launch("train_ssl", "--resume", "out/run", cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert "passed over" in done.out
+    assert f"{newest.name}/student.safetensors: damaged" in done.out
+    assert f"from step {step}" in done.out
+    assert_same_run(reference[0], stopped)
+
+
+def test_no_intact_checkpoint(stopped: Path, launch: Launcher, tmp_path: Path) -> None:
+    for path in stopped.glob("checkpoints/step-*"):
+        flip_bit(path / "optimizer.safetensors")
+    done = launch("train_ssl", "--resume", "out/run", cwd=tmp_path)
+    refused(done, "no checkpoint is intact", "optimizer.safetensors: damaged", code=1)
+
+
+@pytest.mark.parametrize(("target", "code"), [("missing", 1), (".", 2)])
+def test_what_is_no_run_cannot_be_resumed(
+    target: str, code: int, launch: Launcher, tmp_path: Path
+) -> None:
+    refused(launch("train_ssl", "--resume", target, cwd=tmp_path), "cannot be", code=code)
+
+
+# Divergence -------------------------------------------------------------------------------------
+
+
+def test_a_diverged_run_stops_before_anything_moves(
+    reference: tuple[Path, str], stopped: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    done = launch(
+        "train_ssl",
+        *("--resume", "out/run", "--lr", "1e30", "--iterations", 20, "--allow-changes"),
+        *("--set", "checkpoints.every=1"),
+        cwd=tmp_path,
+    )
+    newest = sorted(stopped.glob("checkpoints/step-*"))[-1]
+    step = state(newest)["step"]
+    refused(
+        done,
+        f"step {step + 1}: loss or gradient is not finite",
+        "Images of the step:",
+        "the latest checkpoint is intact",
+        code=1,
+    )
+    named = done.err.split("Images of the step: ")[1].split(". Nothing")[0].split(", ")
+    listed = (stopped / "labeled.txt").read_text() + (stopped / "unlabeled.txt").read_text()
+    assert len(named) == 4
+    assert set(named) <= set(listed.splitlines())
+    assert not (stopped / "summary.json").exists()
+    # It can be evaluated, and gone on with.
+    assert launch("evaluate", "out/run", cwd=tmp_path).code == 0
+    settings = yaml.safe_load((stopped / "config.yaml").read_text())
+    assert settings["optimizer"]["lr"] == 1e30

@@ -1,0 +1,144 @@
+"""A run from the command to the files it leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from mixseg.config import resolve_settings
+from mixseg.data.cityscapes import CITYSCAPES
+from tests.end_to_end.processes import (
+    Launcher,
+    Running,
+    assert_same_run,
+    metrics,
+    state,
+    tree,
+)
+
+Train = Callable[..., Running]
+
+
+def test_the_output_ends_with_all_classes_of_both_networks(reference: tuple[Path, str]) -> None:
+    run, text = reference
+    table = text[text.index("last step") :]
+    for name in (*CITYSCAPES.names, "student", "teacher", "mIoU", "pixel accuracy"):
+        assert name in table
+    summary = json.loads((run / "summary.json").read_text())
+    for name in ("student", "teacher"):
+        assert f"{100 * summary['last'][name]['miou']:.2f}" in table
+    assert "3 labelled, 9 unlabelled, 3 validation images" in text
+    assert "python tools/evaluate.py out/run" in text
+
+
+def test_the_run_folder_is_complete(reference: tuple[Path, str]) -> None:
+    run, _ = reference
+    files = set(tree(run))
+    assert {
+        "config.yaml",
+        "environment.json",
+        "labeled.txt",
+        "unlabeled.txt",
+        "split.json",
+        "metrics.jsonl",
+        "summary.json",
+        "checkpoints/step-00000006",
+        "checkpoints/step-00000008",
+        "checkpoints/best-student",
+        "checkpoints/best-teacher",
+    } <= files
+    assert "checkpoints/step-00000004" not in files
+    for path in ("step-00000008/student", "step-00000008/teacher", "best-teacher/teacher"):
+        assert f"checkpoints/{path}.safetensors" in files
+    assert not [name for name in files if ".partial" in name]
+    # Others may read results: nothing is more private than an ordinary new file.
+    modes = {path.stat().st_mode & 0o777 for path in run.rglob("*") if path.is_file()}
+    assert modes == {(run / "labeled.txt").stat().st_mode & 0o777}
+
+
+def test_the_saved_settings_resolve_to_themselves(
+    reference: tuple[Path, str], config: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    run, _ = reference
+    saved = resolve_settings([run / "config.yaml"], {})
+    typed = {"output": "out", "name": "run"}
+    assert saved == resolve_settings([config], typed)
+    assert yaml.safe_load((run / "config.yaml").read_text())["name"] == "run"
+    # ... and give the same run when they are given as --config.
+    done = launch("train_ssl", "--config", run / "config.yaml", cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert_same_run(run, tmp_path / "out" / "run")
+
+
+def test_the_environment_and_the_split_are_recorded(reference: tuple[Path, str]) -> None:
+    run, text = reference
+    (entry,) = json.loads((run / "environment.json").read_text())
+    assert {"python", "platform", "packages", "threads", "command", "gpus"} <= entry.keys()
+    assert entry["packages"]["torch"]
+    labeled = (run / "labeled.txt").read_text().splitlines()
+    unlabeled = (run / "unlabeled.txt").read_text().splitlines()
+    split = json.loads((run / "split.json").read_text())
+    assert (len(labeled), len(unlabeled)) == (3, 9) == (split["labeled"], split["unlabeled"])
+    assert not set(labeled) & set(unlabeled)
+    assert f"split {split['digest']}" in text
+
+
+def test_metrics_are_json_lines(reference: tuple[Path, str]) -> None:
+    lines = metrics(reference[0], without_time=False)
+    steps = [line for line in lines if "lr" in line]
+    assert [line["step"] for line in steps] == [*range(1, 9)]
+    for line in steps:
+        assert {"loss/supervised", "loss/consistency", "gradient_norm", "seconds"} <= line.keys()
+        assert 0 <= line["confident"] <= 1
+    validations = [line for line in lines if "miou/teacher" in line]
+    assert [line["step"] for line in validations] == [4, 8]
+
+
+def test_the_best_checkpoint_is_that_of_the_best_validation(reference: tuple[Path, str]) -> None:
+    run, _ = reference
+    best = json.loads((run / "summary.json").read_text())["best"]
+    for name in ("student", "teacher"):
+        scores = [(line[f"miou/{name}"], line["step"]) for line in metrics(run) if len(line) == 3]
+        miou = max(score for score, _ in scores)
+        first = min(step for score, step in scores if score == miou)
+        assert best[name] == {"miou": miou, "step": first}
+        saved = state(run / "checkpoints" / f"best-{name}")
+        assert saved["step"] == first
+        assert saved["scores"][name]["miou"] == miou
+
+
+def test_the_same_seed_gives_the_same_run(
+    reference: tuple[Path, str], train: Train, tmp_path: Path
+) -> None:
+    done = train().wait()
+    assert done.code == 0, done.text
+    assert_same_run(reference[0], tmp_path / "out" / "run")
+
+
+def test_another_seed_gives_another_run(
+    reference: tuple[Path, str], train: Train, tmp_path: Path
+) -> None:
+    done = train("--seed", 1, "--iterations", 1).wait()
+    assert done.code == 0, done.text
+    assert metrics(tmp_path / "out" / "run")[0] != metrics(reference[0])[0]
+
+
+def test_workers_change_nothing(reference: tuple[Path, str], train: Train, tmp_path: Path) -> None:
+    done = train("--workers", 2).wait()
+    assert done.code == 0, done.text
+    assert_same_run(reference[0], tmp_path / "out" / "run", settings=False)
+
+
+def test_a_run_is_named_by_what_it_does(launch: Launcher, config: Path, tmp_path: Path) -> None:
+    done = launch(
+        "train_ssl",
+        *("--config", config, "--output", "out", "--mixer", "cutmix", "--iterations", 1),
+        cwd=tmp_path,
+    )
+    assert done.code == 0, done.text
+    (run,) = (tmp_path / "out").iterdir()
+    assert run.name.startswith("ssl-demo-cutmix-1of4-seed0-")
+    assert resolve_settings([run / "config.yaml"], {}).name == run.name

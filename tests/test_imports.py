@@ -1,0 +1,91 @@
+"""The directions in which the parts of the package may know each other."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in ("mixseg", "tools")
+    for path in (ROOT / folder).rglob("*.py")
+)
+SHARED = {"config", "errors", "ignore", "randomness", "strict_yaml"}
+MODULES = {"pyyaml": "yaml", "pillow": "PIL"}
+"""Distributions whose module has another name."""
+
+
+def imports(file: str) -> set[str]:
+    """Full names of all modules that a file imports, at any depth of its code."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            assert node.module is not None
+            found.add(node.module)
+            if node.module == "mixseg":
+                found |= {f"mixseg.{alias.name}" for alias in node.names}
+    return found
+
+
+def parts(file: str) -> set[str]:
+    """The direct children of mixseg that a file imports."""
+    return {name.split(".")[1] for name in imports(file) if name.startswith("mixseg.")}
+
+
+def below(part: str) -> list[str]:
+    return [file for file in FILES if file.startswith(f"mixseg/{part}/")]
+
+
+@pytest.mark.parametrize("part", ["data", "models", "mixing", "targets", "losses"])
+def test_components_do_not_know_each_other(part: str) -> None:
+    assert below(part)
+    for file in below(part):
+        assert parts(file) <= SHARED | {part}, file
+
+
+def test_the_engine_knows_no_method() -> None:
+    assert below("engine")
+    for file in below("engine"):
+        assert not parts(file) & {"methods", "mixing", "targets", "losses"}, file
+
+
+def test_evaluation_knows_neither_methods_nor_engine() -> None:
+    assert below("evaluation")
+    for file in below("evaluation"):
+        assert not parts(file) & {"methods", "engine", "mixing", "targets", "losses"}, file
+
+
+def test_methods_know_neither_evaluation_nor_the_commands() -> None:
+    for file in below("methods"):
+        assert not parts(file) & {"evaluation", "training", "cli"}, file
+
+
+def test_what_is_shared_knows_nothing_else() -> None:
+    for name in SHARED:
+        assert parts(f"mixseg/{name}.py") <= SHARED, name
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_third_party_packages_are_declared(file: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[\[<>=!~; ]", entry)[0].lower() for entry in project["dependencies"]}
+    declared = {MODULES.get(name, name.replace("-", "_")) for name in names}
+    used = {name.split(".")[0] for name in imports(file)}
+    assert used - declared - set(sys.stdlib_module_names) <= {"mixseg"}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_tensorboard_is_imported_only_where_it_is_used(file: str) -> None:
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            assert "tensorboard" not in ast.unparse(node)

@@ -339,7 +339,8 @@ def predict(arguments: Sequence[str]) -> int:
             on_progress=advance,
         )
     for failure in failures:
-        console.print(f"skipped {failure.reason}", style="red", markup=False, soft_wrap=True)
+        text = f"skipped {printable(failure.reason)}"
+        console.print(text, style="red", markup=False, soft_wrap=True)
     console.print(
         f"{len(images) - len(failures)} of {len(images)} images predicted into {output}",
         markup=False,

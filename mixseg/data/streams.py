@@ -7,10 +7,11 @@ workers nor where a run was interrupted can change it.
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
-from types import FrameType
 from typing import NamedTuple, final
 
 import numpy as np
@@ -160,7 +161,11 @@ def stream_batches(
     try:
         for batch in loader:
             if isinstance(batch, DataError):
-                raise batch
+                try:
+                    raise batch
+                finally:
+                    # Its traceback holds this frame: as a circle they would keep workers alive.
+                    del batch
             yield batch
     except RuntimeError as error:
         raise TrainingError(
@@ -173,15 +178,18 @@ def _start_worker(worker: int) -> None:
     torch.set_num_threads(1)
     # Ctrl-C, timeout(1) and schedulers signal the whole process group, but what to do about it is
     # the trainer's decision: a worker that ended by itself would take the run with it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for name in ("SIGTERM", "SIGUSR1", "SIGUSR2"):
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _ignore_once)
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def _ignore_once(number: int, frame: FrameType | None) -> None:
-    # The second one ends the worker, as a loader has to be able to end one that hangs.
-    signal.signal(number, signal.SIG_DFL)
+@atexit.register
+def _end_workers() -> None:
+    # They ignore the SIGTERM with which multiprocessing would end those that hang, before it waits
+    # for them.
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 def default_workers() -> int:

@@ -171,6 +171,14 @@ class CheckpointStore:
         steps = self._steps()
         return [steps[step] for step in sorted(steps, reverse=True)]
 
+    def remove_leftovers(self) -> None:
+        """Remove what a process that was killed while it wrote has left; call it under the lock."""
+        for path in self.folder.glob(".*"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
     def _steps(self) -> dict[int, Path]:
         return {
             int(path.name.removeprefix("step-")): path

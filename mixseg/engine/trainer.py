@@ -106,6 +106,7 @@ class Trainer:
 
     def resume(self) -> None:
         """Go on from the latest intact checkpoint of the run, if there is one."""
+        self.store.remove_leftovers()
         checkpoint, problems = self.store.latest()
         for problem in problems:
             self.console.print(f"passed over: {problem}", style="yellow", markup=False)

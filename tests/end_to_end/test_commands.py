@@ -1,0 +1,108 @@
+"""The commands that people type, and those that the documents print."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from mixseg.cli import COMMANDS
+from mixseg.config import SHORT_FLAGS, settings_leaves
+from tests.end_to_end.processes import REPOSITORY, Launcher, fresh, refused
+
+README = REPOSITORY / "README.md"
+EXTENDING = REPOSITORY / "docs" / "extending.md"
+TRAIN = "pip install -e . && python tools/train_ssl.py --labeled 1/8"
+TEST = "pip install -e '.[test]' && pytest"
+
+
+@pytest.fixture
+def mixseg(tmp_path: Path) -> Path:
+    """What pip installs as ``mixseg``."""
+    path = tmp_path / "mixseg"
+    path.write_text("import sys\nfrom mixseg.cli import main\nsys.exit(main())\n")
+    return path
+
+
+def test_help(mixseg: Path, launch: Launcher, tmp_path: Path) -> None:
+    done = launch(mixseg, "--help", cwd=tmp_path)
+    assert done.code == 0, done.text
+    for name in COMMANDS:
+        assert name in done.out
+    done = launch(mixseg, "--version", cwd=tmp_path)
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", done.out)
+
+
+@pytest.mark.parametrize("command", ["ssl", "supervised"])
+def test_help_lists_every_setting(
+    command: str, mixseg: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    done = launch(mixseg, command, "--help", cwd=tmp_path)
+    assert done.code == 0, done.text
+    words = set(re.findall(r"--[\w.-]+", done.out))
+    assert {f"--{leaf.path}" for leaf in settings_leaves()} <= words
+    assert {f"--{flag}" for flag in SHORT_FLAGS} <= words
+    assert {"--config", "--set", "--resume", "--allow-changes"} <= words
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "make-demo"])
+def test_help_of_the_others(command: str, mixseg: Path, launch: Launcher, tmp_path: Path) -> None:
+    done = launch(mixseg, command, "--help", cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert f"usage: mixseg {command}" in done.out
+
+
+def test_unknown_commands(mixseg: Path, launch: Launcher, tmp_path: Path) -> None:
+    refused(launch(mixseg, "evalute", cwd=tmp_path), "Did you mean 'evaluate'?")
+    assert launch(mixseg, cwd=tmp_path).code == 2
+
+
+def test_the_commands_are_the_tools(
+    reference: tuple[Path, str], mixseg: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    outputs = [
+        launch(script, *arguments, reference[0], cwd=tmp_path)
+        for script, arguments in ((mixseg, ["evaluate"]), ("evaluate", []))
+    ]
+    assert outputs[0] == outputs[1]
+    assert outputs[0].code == 0
+
+
+# Documents --------------------------------------------------------------------------------------
+
+
+def test_the_readme_has_the_two_commands() -> None:
+    lines = [line.strip() for line in README.read_text().splitlines()]
+    assert TRAIN in lines
+    assert TEST in lines
+
+
+@pytest.mark.slow
+def test_the_readmes_training_command(environment: dict[str, str], tmp_path: Path) -> None:
+    _, _, training = TRAIN.partition(" && ")
+    program, script, *arguments = shlex.split(training)
+    assert program == "python"
+    command = [REPOSITORY / script, *arguments, "--iterations", 3, "--output", tmp_path]
+    done = fresh(command, REPOSITORY, environment, timeout=300)
+    assert done.code == 0, done.text
+    assert "30 labelled, 210 unlabelled, 60 validation images" in done.out
+    assert "mIoU" in done.out
+
+
+@pytest.mark.skipif(not EXTENDING.exists(), reason="docs/extending.md is not there")
+def test_what_extending_shows_runs(
+    environment: dict[str, str], config: Path, tmp_path: Path
+) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", EXTENDING.read_text(), re.DOTALL | re.MULTILINE)
+    assert blocks
+    script = tmp_path / "extended.py"
+    script.write_text("\n\n".join(blocks))
+    done = fresh([script], tmp_path, environment)
+    assert done.code == 0, done.text
+    # As the document says, the new mixer trains.
+    command = [script, "--config", config, "--mixer", "stripes", "--iterations", 2]
+    done = fresh([*command, "--output", "out", "--name", "run"], tmp_path, environment)
+    assert done.code == 0, done.text
+    assert "mixer: stripes" in (tmp_path / "out" / "run" / "config.yaml").read_text()

@@ -1,0 +1,158 @@
+"""Every layout trains for two steps from the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from mixseg.config import resolve_settings
+from tests.data import layouts
+from tests.end_to_end.processes import Launcher, refused, tree
+
+SMALL = (
+    *("--iterations", 2, "--output", "out", "--name", "run", "--backbone", "test_resnet"),
+    *("--weights", "none", "--workers", 0, "--labeled", 1),
+    *("--set", "model.output_stride=16", "model.rates=[1, 2]", "model.batch_norm=train"),
+    *("data.batch_labeled=2", "data.batch_unlabeled=2", "validation.every=0"),
+    *("data.resize=[32, 64]", "data.scale=null", "data.crop=null"),
+)
+
+
+def demo(root: Path, launch: Launcher) -> None:
+    done = launch(
+        "make_demo",
+        *("--out", root, "--images", 3, "--val-images", 1, "--size", "48x96", "--look", "render"),
+        cwd=root.parent,
+    )
+    assert done.code == 0, done.text
+    assert f"--dataset cityscapes --data-root {root}" in done.out
+
+
+def camvid(root: Path, launch: Launcher) -> None:
+    layouts.write_camvid(root, "train")
+    layouts.write_camvid(root, "val", count=1)
+
+
+def voc(root: Path, launch: Launcher) -> None:
+    names = [*layouts.VOC_TRAIN, *layouts.SBD_EXTRA]
+    layouts.write_voc(
+        root / "VOC2012", augmented=True, augmented_list="".join(f"{name}\n" for name in names)
+    )
+
+
+def folder(root: Path, launch: Launcher) -> None:
+    layouts.write_folder(root, "train")
+    layouts.write_folder(root, "val", count=2)
+
+
+LAYOUTS: dict[str, tuple[str, Callable[[Path, Launcher], None], int]] = {
+    "demo": ("cityscapes", demo, 19),
+    "camvid": ("camvid", camvid, 11),
+    "voc": ("voc", voc, 21),
+    "folder": ("folder", folder, 3),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_training_and_evaluation(layout: str, launch: Launcher, tmp_path: Path) -> None:
+    name, write, classes = LAYOUTS[layout]
+    root = tmp_path / "data"
+    write(root, launch)
+    before = tree(root)
+    preset = ()
+    if name == "folder":  # has no preset, as its data may be anything
+        (tmp_path / "own.yaml").write_text(yaml.safe_dump({"data": {"dataset": "folder"}}))
+        preset = ("--config", "own.yaml")
+    done = launch(
+        "train_ssl", *preset, "--dataset", name, "--data-root", root, *SMALL, cwd=tmp_path
+    )
+    assert done.code == 0, done.text
+    run = tmp_path / "out" / "run"
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["step"] == 2
+    assert "1 labelled" in done.out
+    assert len(summary["last"]["teacher"]["iou"]) == classes
+    done = launch("evaluate", run, "--network", "teacher", "--json", "s.json", cwd=tmp_path)
+    assert done.code == 0, done.text
+    found = json.loads((tmp_path / "s.json").read_text())["scores"]
+    assert found["teacher"] == summary["last"]["teacher"]
+    assert tree(root) == before
+
+
+def test_unlabelled_images_from_anywhere(launch: Launcher, config: Path, tmp_path: Path) -> None:
+    photographs = tmp_path / "photographs"
+    for number in range(3):
+        layouts.write_image(photographs / f"day {number}" / "x.png", number, (64, 128))
+    done = launch(
+        "train_ssl",
+        *("--config", config, "--labeled", "full", "--unlabeled", "photographs"),
+        *("--iterations", 2, "--name", "run", "--output", "out"),
+        cwd=tmp_path,
+    )
+    assert done.code == 0, done.text
+    assert "12 labelled, 3 unlabelled" in done.out
+
+
+def test_the_runs_own_lists_give_its_split_again(
+    reference: tuple[Path, str], launch: Launcher, config: Path, tmp_path: Path
+) -> None:
+    run, _ = reference
+    lists = f"{run / 'labeled.txt'},{run / 'unlabeled.txt'}"
+    done = launch(
+        "train_ssl",
+        *("--config", config, "--labeled", lists, "--seed", 5),
+        *("--iterations", 1, "--name", "run", "--output", "out"),
+        cwd=tmp_path,
+    )
+    assert done.code == 0, done.text
+    digests = [
+        json.loads((path / "split.json").read_text())["digest"]
+        for path in (run, tmp_path / "out" / "run")
+    ]
+    assert digests[0] == digests[1]
+
+
+def test_make_demo(launch: Launcher, tmp_path: Path) -> None:
+    arguments = ("--out", "demo", "--images", 2, "--size", "32x64", "--seed", 3)
+    done = launch("make_demo", *arguments, cwd=tmp_path)
+    assert done.code == 0, done.text
+    images = [*(tmp_path / "demo" / "leftImg8bit").rglob("*.png")]
+    assert len(images) == 3
+    for path in images:
+        with Image.open(path) as image:
+            assert image.size == (64, 32)
+    refused(launch("make_demo", *arguments, cwd=tmp_path), "demo already exists", code=1)
+    done = launch("make_demo", "--out", "b", "--size", "big", cwd=tmp_path)
+    refused(done, "--size big: expected HEIGHTxWIDTH")
+    done = launch("make_demo", "--out", "b", "--images", 0, cwd=tmp_path)
+    refused(done, "at least 1 scene", code=1)
+    assert tree(tmp_path)[0] == "demo"
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("preset", ["from the demo's preset", "from a semi-supervised config"])
+def test_supervised(preset: str, launch: Launcher, config: Path, tmp_path: Path) -> None:
+    files = {
+        "from the demo's preset": (),
+        "from a semi-supervised config": ("--config", config, tmp_path / "method.yaml"),
+    }[preset]
+    (tmp_path / "method.yaml").write_text("method: semi_supervised\n")
+    done = launch(
+        "train_supervised",
+        *files,
+        *("--dataset", "demo", "--seed", 2, *SMALL),
+        *("demo.train_images=12", "demo.val_images=3", "demo.size=[64, 128]"),
+        cwd=tmp_path,
+    )
+    assert done.code == 0, done.text
+    run = tmp_path / "out" / "run"
+    assert resolve_settings([run / "config.yaml"], {}).method == "supervised"
+    assert json.loads((run / "summary.json").read_text())["effective_batch"] == {"labeled": 2}
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert "loss/supervised" in lines[0]
+    assert "loss/consistency" not in lines[0]

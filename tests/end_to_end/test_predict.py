@@ -1,0 +1,113 @@
+"""tools/predict.py on photographs of all kinds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.data.layouts import write_image
+from tests.end_to_end.processes import Launcher, refused, tree
+
+SIZES = {"odd": (33, 47), "dot": (1, 1), "wide": (8, 200), "[red]tall[/red]": (90, 5)}
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    folder = tmp_path / "photographs"
+    for name, size in SIZES.items():
+        write_image(folder / "inner" / f"{name}.png", size=size)
+    write_image(folder / "a b.JPG")
+    return folder
+
+
+def test_a_folder_with_a_broken_image(
+    photographs: Path, reference: tuple[Path, str], launch: Launcher, tmp_path: Path
+) -> None:
+    good = sorted(
+        path.relative_to(photographs).with_suffix("").as_posix()
+        for path in [*photographs.rglob("*.png"), *photographs.rglob("*.JPG")]
+    )
+    whole = (photographs / "inner" / "odd.png").read_bytes()
+    (photographs / "[bold]cut.png").write_bytes(whole[: len(whole) // 2])
+    (photographs / "text.png").write_text("no picture")
+    (photographs / "notes.txt").write_text("not named as one")
+    done = launch("predict", reference[0], "photographs", "--output", "made", cwd=tmp_path)
+    assert done.code == 1, done.text
+    assert "Traceback" not in done.text
+    skipped = [line for line in done.out.splitlines() if line.startswith("skipped ")]
+    assert len(skipped) == 2
+    assert "photographs/[bold]cut.png" in skipped[0]
+    assert "photographs/text.png" in skipped[1]
+    assert "5 of 7 images predicted into made" in done.out
+    files = [name for name in tree(tmp_path / "made") if name.endswith(".png")]
+    kinds = ("colour", "ids", "overlay")
+    assert files == sorted(f"{kind}/{name}.png" for kind in kinds for name in good)
+    for name, size in SIZES.items():
+        with Image.open(tmp_path / "made" / "ids" / "inner" / f"{name}.png") as image:
+            ids = np.array(image)
+        assert ids.shape == size
+        assert ids.max() < 19
+        with Image.open(tmp_path / "made" / "colour" / "inner" / f"{name}.png") as image:
+            assert (image.height, image.width, image.mode) == (*size, "RGB")
+
+
+def test_files_formats_and_modes(
+    photographs: Path, reference: tuple[Path, str], launch: Launcher, tmp_path: Path
+) -> None:
+    done = launch(
+        "predict",
+        reference[0] / "checkpoints" / "best-student",
+        *(photographs / "a b.JPG", photographs / "inner" / "[red]tall[/red].png"),
+        *("--output", "made", "--formats", "ids,overlay", "--network", "student"),
+        *("--mode", "slide", "--window", "64x64", "--flip", "--scales", "0.5,1"),
+        cwd=tmp_path,
+    )
+    assert done.code == 0, done.text
+    files = [name for name in tree(tmp_path / "made") if name.endswith(".png")]
+    # The name of the second holds a slash of its own only as a file; that is its stem.
+    assert len(files) == 4
+    assert {name.split("/")[0] for name in files} == {"ids", "overlay"}
+
+
+def test_names_cannot_control_the_terminal(
+    reference: tuple[Path, str], launch: Launcher, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "\x1b[31mred.png").write_text("no picture")
+    done = launch("predict", reference[0], "in", "--output", "made", cwd=tmp_path)
+    assert done.code == 1
+    assert "\x1b" not in done.text
+    assert "red.png" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["RUN", "empty", "--output", "made"], 1, "empty: holds no image"),
+        (["RUN", "nowhere.png", "--output", "made"], 1, "nowhere.png: no such file"),
+        (["RUN", "full/notes.txt", "--output", "made"], 1, "notes.txt: is not an image"),
+        (["nowhere", "in.png", "--output", "made"], 1, "nowhere: is not a folder"),
+        (["RUN", "in.png", "--output", "full"], 2, "--output full: exists and is not empty"),
+        (["RUN", "in.png", "--output", "made", "--formats", "gif"], 2, "--formats gif"),
+        (["RUN", "in.png"], 2, "output"),
+    ],
+)
+def test_refusals(
+    arguments: list[str],
+    code: int,
+    message: str,
+    reference: tuple[Path, str],
+    launch: Launcher,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    write_image(tmp_path / "in.png")
+    arguments = [argument.replace("RUN", str(reference[0])) for argument in arguments]
+    refused(launch("predict", *arguments, cwd=tmp_path), message, code=code)
+    assert not (tmp_path / "made").exists()
+    assert (tmp_path / "full" / "notes.txt").read_text() == "mine"

@@ -167,9 +167,10 @@ def stream_batches(
                     # Its traceback holds this frame: as a circle they would keep workers alive.
                     del batch
             yield batch
-    except RuntimeError as error:
+    except (RuntimeError, OSError, EOFError) as error:
+        # Besides torch's own error a dead worker shows as a connection that is refused or lost.
         raise TrainingError(
-            f"loading images of the {dataset.stream} stream failed: {error}. Out of memory? Try "
+            f"loading images of the {dataset.stream} stream failed: {error!r}. Out of memory? Try "
             "fewer --workers"
         ) from error
 

@@ -17,10 +17,9 @@ from rich.console import Console
 
 from mixseg import __version__
 from mixseg.analysis.pictures import printable
-from mixseg.config import add_settings_arguments, resolve_settings, typed_overrides
+from mixseg.config import add_settings_arguments, resolve_settings, to_flat, typed_overrides
 from mixseg.data.demo import write_demo
 from mixseg.data.registry import DATASETS
-from mixseg.engine.files import write_atomically
 from mixseg.engine.precision import choose_device, choose_precision
 from mixseg.engine.progress import progress_bar
 from mixseg.engine.saved_network import SavedNetworks, load_networks
@@ -31,6 +30,7 @@ from mixseg.evaluation.evaluator import evaluate
 from mixseg.evaluation.inference import InferenceMode
 from mixseg.evaluation.prediction import collect_images, predict_files, save_prediction
 from mixseg.evaluation.tables import scores_table
+from mixseg.files import write_atomically
 from mixseg.training import open_split, resume, start
 
 EXIT_ERROR = 1
@@ -68,14 +68,14 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
         "it trains on built-in demo scenes.",
     )
     parser.add_argument(
-        "--config", type=str, default=[], nargs="*", metavar="FILE", help="YAML file(s)"
+        "--config", type=str, default=[], nargs="+", metavar="FILE", help="YAML file(s)"
     )
     parser.add_argument(
         "--set",
         dest="assignments",
         type=str,
         default=[],
-        nargs="*",
+        nargs="+",
         metavar="PATH=VALUE",
         help="any setting, for example model.backbone=resnet50",
     )
@@ -98,9 +98,11 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
     if parsed.resume not in (None, "auto"):
         if parsed.config:
             raise ConfigError("--resume RUN uses the run's own config.yaml; leave --config out")
+        if method == "supervised":  # the other tool goes on with any run
+            overrides = {"method": method} | overrides
+        path = Path(parsed.resume)
         return _report(
-            *resume(Path(parsed.resume), overrides, console, allow_changes=parsed.allow_changes),
-            console,
+            *resume(path, overrides, console, allow_changes=parsed.allow_changes), console
         )
     # Presets say semi_supervised; what the tool stands for goes before them, but not before a flag.
     settings = resolve_settings(_files(parsed, overrides), {"method": method} | overrides)
@@ -109,8 +111,9 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
             raise ConfigError("--resume auto needs --name, to know which run to go on with")
         path = Path(settings.output).expanduser() / settings.name
         if path.exists():
+            asked_for = to_flat(settings)
             return _report(
-                *resume(path, overrides, console, allow_changes=parsed.allow_changes), console
+                *resume(path, asked_for, console, allow_changes=parsed.allow_changes), console
             )
     return _report(*start(settings, console), console)
 
@@ -236,6 +239,12 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
     parsed = _parse(parser, arguments)
     console = Console()
 
+    if parsed.json is not None and not Path(parsed.json).absolute().parent.is_dir():
+        raise ConfigError(f"--json {parsed.json}: there is no such folder")
+    if parsed.dataset not in (None, "demo", *DATASETS):
+        known = ("demo", *DATASETS)
+        raise ConfigError(f"--dataset: {unknown_name('dataset', parsed.dataset, known)}")
+    device = choose_device(parsed.device)
     saved = load_networks(Path(parsed.checkpoint), parsed.network)
     mode = _inference_mode(parsed, saved)
     resolution: Any = "native"
@@ -254,7 +263,6 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
             f"{', '.join(dataset.classes.names)}"
         )
     folder = None if parsed.save is None else _new_folder(Path(parsed.save), "--save-predictions")
-    device = choose_device(parsed.device)
     scores: dict[str, Scores] = {}
     for name, network in saved.networks.items():
         network.to(device).to(memory_format=torch.channels_last)
@@ -263,7 +271,7 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
         def save(index: int, prediction: Any, name: str = name) -> None:
             if folder is not None:
                 inside = folder / name if len(saved.networks) > 1 else folder
-                path = (inside / dataset.samples[index].id).with_suffix(".png")
+                path = inside / f"{dataset.samples[index].id}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 save_prediction(path, prediction, parsed.format, saved.classes)
 
@@ -295,7 +303,10 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
 def _new_folder(path: Path, flag: str) -> Path:
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ConfigError(f"{flag} {path}: exists and is not empty; nothing is overwritten")
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{flag} {path}: cannot be made: {error.strerror}") from error
     return path
 
 
@@ -316,12 +327,12 @@ def predict(arguments: Sequence[str]) -> int:
     formats = set(parsed.formats.split(","))
     if not formats <= {"ids", "colour", "overlay"}:
         raise ConfigError(f"--formats {parsed.formats}: expected some of ids,colour,overlay")
+    device = choose_device(parsed.device)
     paths = [Path(path) for path in parsed.paths]
     images = collect_images(paths)
     saved = load_networks(Path(parsed.checkpoint), parsed.network)
     mode = _inference_mode(parsed, saved)
     output = _new_folder(Path(parsed.output), "--output")
-    device = choose_device(parsed.device)
     network = saved.networks[parsed.network]
     network.to(device).to(memory_format=torch.channels_last)
     precision = choose_precision(parsed.precision, device, network)
@@ -427,7 +438,7 @@ def _joined(arguments: Sequence[str], flags: tuple[str, ...]) -> list[str]:
         else:
             target.append(argument)
     for flag, values in collected.items():
-        if values:
+        if values or flag in arguments:
             rest += [flag, *values]
     return rest
 
@@ -450,6 +461,10 @@ def run(command: Command, arguments: Sequence[str] | None = None) -> int:
         code = EXIT_USAGE if isinstance(error, ConfigError) else EXIT_ERROR
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return code
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {printable(where)}{error.strerror or error}", file=sys.stderr)
+        return EXIT_ERROR
     except KeyboardInterrupt:
         return 130
 

@@ -42,8 +42,8 @@ class DataSettings:
     val_split: str = "val"
     """Split for validation."""
     labeled: str = "1/8"
-    """Labelled part of the training split: a fraction, a number, a list file, or a pair of list
-    files joined by a comma."""
+    """Labelled part of the training split: a fraction, a number, full, a list file, a pair of list
+    files joined by a comma, or FILE.pkl@1/8 for a published permutation."""
     unlabeled: str | None = None
     """Folder or list file of unlabelled images; by default the rest of the training split."""
     split_seed: int | None = None
@@ -176,7 +176,7 @@ class TeacherSettings:
     """Upper limit of the averaging factor (alpha)."""
     mode: Literal["train", "eval"] = "train"
     """Batch norm of the teacher while it labels: batch statistics as in the published code, or
-    averaged ones."""
+    averaged ones. Without meaning for supervised training, whose average labels nothing."""
     buffers: Literal["average", "own"] = "average"
     """Batch-norm statistics: averaged like the weights, or the teacher's own running ones as in
     the published code."""
@@ -377,15 +377,12 @@ def add_settings_arguments(parser: ArgumentParser) -> None:
         )
 
 
-def resolve_settings(
-    files: list[Path], overrides: Mapping[str, Any], base: Mapping[str, Any] | None = None
-) -> Settings:
+def resolve_settings(files: list[Path], overrides: Mapping[str, Any]) -> Settings:
     """Defaults, then each file, then overrides.
 
     Args:
         files: YAML files; later ones win.
         overrides: Setting path -> value, for example from flags.
-        base: Setting path -> value below the files, for example what a tool stands for.
 
     Raises:
         ConfigError: A key is unknown or duplicate, a value has the wrong type or range, or
@@ -393,7 +390,6 @@ def resolve_settings(
     """
     leaves = {leaf.path: leaf for leaf in settings_leaves()}
     values = {path: leaf.default for path, leaf in leaves.items()}
-    values.update(base or {})
     origins: dict[str, str] = {}
     for path in files:
         loaded = load_yaml(path)
@@ -411,7 +407,8 @@ def resolve_settings(
         return settings
     except ConfigError as error:
         # A range check names the setting; where it came from helps to find it.
-        blamed = [where for key, where in origins.items() if key in str(error)]
+        named = set(re.findall(r"[\w.]+", str(error)))
+        blamed = [where for key, where in origins.items() if key in named]
         raise ConfigError(f"{error} ({'; '.join(blamed)})" if blamed else str(error)) from error
 
 
@@ -595,6 +592,12 @@ def check_ranges(settings: Settings) -> None:
         raise ConfigError(f"model.output_stride must be 8, 16 or 32, found {model.output_stride}")
     if not model.rates or min(model.rates) < 1:
         raise ConfigError(f"model.rates must be dilations of at least 1, found {model.rates}")
+    if settings.teacher.mode == "eval" and settings.teacher.buffers == "own":
+        raise ConfigError(
+            "teacher.buffers own needs teacher.mode train: in eval mode nothing would update them"
+        )
+    if settings.training.precision == "fp16" and settings.training.device == "cpu":
+        raise ConfigError("training.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
     if model.weights == "none" and model.batch_norm != "train":
         raise ConfigError(
             f"model.batch_norm {model.batch_norm} needs pretrained weights; with model.weights "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +24,6 @@ from mixseg.data.splits import Split, split_labeled, write_split
 from mixseg.data.streams import Batch, StreamDataset, default_workers, stream_batches
 from mixseg.data.transforms import PairedTransform
 from mixseg.data.unlabeled import open_unlabeled
-from mixseg.engine.files import write_atomically
 from mixseg.engine.optimizers import build_optimizer, check_optimizer_name
 from mixseg.engine.precision import Precision, choose_device, choose_precision
 from mixseg.engine.run_directory import RunDirectory
@@ -31,7 +32,8 @@ from mixseg.engine.schedules import build_schedule
 from mixseg.engine.trainer import Outcome, Trainer
 from mixseg.errors import ConfigError, DataError, TrainingError, unknown_name
 from mixseg.evaluation.confusion import Scores
-from mixseg.evaluation.evaluator import evaluate
+from mixseg.evaluation.evaluator import Resolution, evaluate
+from mixseg.files import write_atomically
 from mixseg.losses import build_consistency
 from mixseg.methods import METHODS, build_method, check_method_name
 from mixseg.mixing import build_mixer
@@ -76,6 +78,10 @@ def check_names(settings: Settings) -> None:
     build_consistency(settings.targets)
     build_schedule(settings.schedule, settings.training.iterations)
     check_optimizer_name(settings.optimizer)
+    if settings.training.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError(
+            "training.tensorboard: tensorboard is missing; pip install 'mixseg[tensorboard]'"
+        )
     choose_device(settings.training.device)
     if settings.data.root is None and settings.data.dataset != "demo":
         raise ConfigError(
@@ -149,14 +155,16 @@ def validator(
 ) -> Any:
     """A function from a network to its scores on the validation split."""
     data = settings.data
+
     at_input = settings.validation.resolution == "input" and data.resize is not None
+    size: Resolution = data.resize if at_input and data.resize is not None else "native"
 
     def validate(network: SegmentationModel) -> Scores:
         return evaluate(
             network,
             val,
             input_size=data.resize,
-            resolution=data.resize if at_input and data.resize is not None else "native",
+            resolution=size,
             device=precision.device,
             autocast=precision.autocast,
             workers=workers,
@@ -237,11 +245,11 @@ def _batches(
 
 
 def run_name(settings: Settings) -> str:
-    """Method, data, mixer, labelled part and time: ``ssl-demo-classmix-1of8-20260102-030405``."""
-    labeled = "".join(
-        character if character.isalnum() else "-"
-        for character in Path(settings.data.labeled.replace("/", "of", 1)).stem
-    )
+    """Method, data, mixer, labelled part and time: ``ssl-demo-classmix-1of8-seed0-20260102-030405``."""
+    labeled = settings.data.labeled
+    fraction = re.fullmatch(r"(\d+)/(\d+)", labeled)
+    labeled = f"{fraction[1]}of{fraction[2]}" if fraction else Path(labeled).name
+    labeled = re.sub(r"[^A-Za-z0-9.]", "-", labeled)
     parts = {
         "semi_supervised": ["ssl", settings.data.dataset, settings.mixing.mixer],
         "supervised": ["supervised", settings.data.dataset],
@@ -264,12 +272,19 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
     # able to resume. What cannot be built must not leave a folder that looks like a run.
     try:
         write_split(run.path, data.train, data.split)
+        write_atomically(run.unlabeled, _unlabeled_list(data))
         write_atomically(run.config, dump_settings(settings))
         trainer = build_trainer(settings, data, run, console)
     except BaseException:
         run.remove()
         raise
     return _fit(trainer, data, run, console)
+
+
+def _unlabeled_list(data: TrainingData) -> str:
+    """Ids of the unlabelled images, one per line, wherever they come from."""
+    samples = data.unlabeled.samples
+    return "".join(f"{samples[index].id}\n" for index in data.unlabeled_indices)
 
 
 def resume(
@@ -286,6 +301,8 @@ def resume(
     Raises:
         ConfigError: Settings differ and that is not allowed.
     """
+    if path.is_dir() and not (path / "config.yaml").is_file():
+        raise ConfigError(f"{path} is not a run: it has no config.yaml")
     run = RunDirectory(path)
     saved = resolve_settings([run.config], {})
     settings = resolve_settings([run.config], overrides)
@@ -302,9 +319,12 @@ def resume(
             f"{path} was started with other settings ({'; '.join(changes)}). Resume without these "
             "flags, or add --allow-changes to go on with the new ones"
         )
+    fixed = [line for line in changes if line.startswith(("model.", "optimizer.name", "method"))]
+    if fixed:
+        raise ConfigError(f"{path}: a checkpoint does not fit such a change: {'; '.join(fixed)}")
     check_names(settings)
     data = open_training_data(settings, console)
-    run.check_split(data.split.digest)
+    run.check_split(data.split.digest, _unlabeled_list(data))
     trainer = build_trainer(settings, data, run, console)
     trainer.resume()
     if changes:
@@ -317,12 +337,12 @@ def _fit(
 ) -> tuple[Outcome, Path]:
     run.write_environment()
     split, settings = data.split, trainer.settings
-    pixels = sum(p.numel() for p in trainer.method.student.parameters())
+    parameters = sum(p.numel() for p in trainer.method.student.parameters())
     lines = [
         f"run {run.path}" + (f", from step {trainer.first}" if trainer.first else ""),
         f"data {data.train.root}: {len(split.labeled)} labelled, {len(data.unlabeled_indices)} "
         f"unlabelled, {len(data.val)} validation images; split {split.digest}",
-        f"model {settings.model.architecture}-{settings.model.backbone}, {pixels / 1e6:.2f} M "
+        f"model {settings.model.architecture}-{settings.model.backbone}, {parameters / 1e6:.2f} M "
         f"parameters; {trainer.device}, {trainer.precision.name}, "
         f"{torch.get_num_threads()} threads",
     ]

@@ -35,7 +35,8 @@ def main() -> int:
     parser.add_argument("flags", nargs="*", help="after --: flags for every run")
     parsed = parser.parse_args()
     parsed.output.mkdir(parents=True, exist_ok=True)
-    threads = max(1, (os.cpu_count() or 1) // parsed.jobs)
+    jobs_at_once = max(1, parsed.jobs)
+    threads = max(1, (os.cpu_count() or 1) // jobs_at_once)
 
     def train(job: tuple[str, int]) -> int:
         name, seed = job
@@ -50,7 +51,7 @@ def main() -> int:
             return subprocess.run(command, stdout=log, stderr=log, env=environment).returncode
 
     jobs = [(name, seed) for seed in parsed.seeds for name in parsed.settings]
-    with ThreadPoolExecutor(parsed.jobs) as pool:
+    with ThreadPoolExecutor(jobs_at_once) as pool:
         codes = dict(zip(jobs, pool.map(train, jobs), strict=True))
     for (name, seed), code in codes.items():
         if code:

@@ -121,6 +121,13 @@ def _collate(items: list[Item]) -> Batch | DataError:
         if isinstance(item, DataError):
             return item
     examples = [example for example, _ in good]
+    sizes = {tuple(example.image.shape[-2:]) for example in examples}
+    if len(sizes) > 1:
+        found = " and ".join(f"{height}x{width}" for height, width in sorted(sizes)[:2])
+        return DataError(
+            f"images differ in size ({found}) and cannot share a batch: set data.crop or "
+            f"data.resize. Images of the batch: {', '.join(name for _, name in good)}"
+        )
     return Batch(
         torch.stack([example.image for example in examples]),
         torch.stack([example.label for example in examples]),
@@ -156,7 +163,7 @@ def stream_batches(
         # A loader draws a base seed from the global generator when it starts; its own generator
         # keeps that from changing anything else.
         generator=torch.Generator().manual_seed(0),
-        worker_init_fn=_start_worker,
+        worker_init_fn=start_worker,
     )
     try:
         for batch in loader:
@@ -175,7 +182,8 @@ def stream_batches(
         ) from error
 
 
-def _start_worker(worker: int) -> None:
+def start_worker(worker: int) -> None:
+    """Prepare a loader process: one thread, and deaf to signals that are meant for the run."""
     torch.set_num_threads(1)
     # Ctrl-C, timeout(1) and schedulers signal the whole process group, but what to do about it is
     # the trainer's decision: a worker that ended by itself would take the run with it.
@@ -194,6 +202,6 @@ def _end_workers() -> None:
 
 
 def default_workers() -> int:
-    """Loader processes per stream: the cores that this process may use, at most four."""
+    """Loader processes per stream: half of the cores that this process may use, one to four."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(4, max(1, (cores or 1) // 2))

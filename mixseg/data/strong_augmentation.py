@@ -64,7 +64,7 @@ def jittered(images: Tensor, strength: float, draws: list[float], order: float) 
 
 
 def blurred(images: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur with a kernel of four sigma to each side; what lies beyond is zero in float.
+    """Gaussian blur with a kernel of four sigma to each side; beyond lie 6e-5 of its mass.
 
     The thesis' kernel of a tenth of the image gives the same picture for more work.
     """

@@ -18,12 +18,13 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from mixseg.engine.files import flush_folder, write_atomically
 from mixseg.errors import CheckpointError
+from mixseg.files import flush_folder, write_atomically
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 POINTER = "latest.json"
+"""Names the newest checkpoint for scripts that watch runs; a resume looks at the folders."""
 
 
 @final
@@ -72,10 +73,13 @@ def write_checkpoint(
         contents[MANIFEST] = json.dumps(manifest, indent=1).encode()
         for name, data in contents.items():
             write_atomically(temporary / name, data)
+        replaced = path.with_name(f".{path.name}.replaced")
         if path.exists():
-            shutil.rmtree(path)
+            path.rename(replaced)
         temporary.rename(path)
         flush_folder(path.parent)
+        if replaced.exists():
+            shutil.rmtree(replaced)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(
@@ -173,6 +177,10 @@ class CheckpointStore:
 
     def remove_leftovers(self) -> None:
         """Remove what a process that was killed while it wrote has left; call it under the lock."""
+        for path in self.folder.glob(".*.replaced"):
+            target = self.folder / path.name[1:].removesuffix(".replaced")
+            if not target.exists():
+                path.rename(target)
         for path in self.folder.glob(".*"):
             if path.is_dir():
                 shutil.rmtree(path)

@@ -69,7 +69,9 @@ def choose_precision(
     if name != "auto":
         return Precision(name, device)
     if device.type == "cuda":
-        return Precision("bf16" if torch.cuda.is_bf16_supported() else "fp16", device)
+        return Precision(
+            "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16", device
+        )
     return Precision("bf16" if has_amx() and not is_depthwise(model) else "fp32", device)
 
 

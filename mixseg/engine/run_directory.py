@@ -16,8 +16,8 @@ from typing import IO, Any, final
 
 import torch
 
-from mixseg.engine.files import write_atomically
 from mixseg.errors import MixsegError
+from mixseg.files import write_atomically
 
 PACKAGES = ("mixseg", "torch", "torchvision", "timm", "numpy", "scipy", "pillow", "safetensors")
 
@@ -37,6 +37,8 @@ class RunDirectory:
             MixsegError: There is no such folder, or another process uses it.
         """
         self.path = path
+        if not path.is_dir():
+            raise MixsegError(f"{path}: there is no such run")
         try:
             # The lock dies with the process, also with one that is killed: loader workers, which
             # outlive it for seconds, let go of their copy as soon as they are forked.
@@ -90,7 +92,10 @@ class RunDirectory:
     def write_environment(self) -> None:
         """Record what the run depends on besides its settings; resumed runs add an entry."""
         path = self.path / "environment.json"
-        entries = json.loads(path.read_text()) if path.exists() else []
+        try:
+            entries = json.loads(path.read_text())
+        except (OSError, ValueError):  # there is none yet, or a damaged record, which is no loss
+            entries = []
         entries.append(
             {
                 "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -108,18 +113,39 @@ class RunDirectory:
         )
         write_atomically(path, json.dumps(entries, indent=1))
 
-    def check_split(self, digest: str) -> None:
-        """Refuse to go on with other labelled images than the run was started with.
+    @property
+    def unlabeled(self) -> Path:
+        """Ids of the unlabelled images."""
+        return self.path / "unlabeled.txt"
+
+    def check_split(self, digest: str, unlabeled: str) -> None:
+        """Refuse to go on with other images than the run was started with.
+
+        Args:
+            digest: Of the split that the data gives now.
+            unlabeled: What ``unlabeled.txt`` would hold now.
 
         Raises:
             MixsegError: The split differs, for example because files were added.
         """
-        saved = json.loads((self.path / "split.json").read_text())["digest"]
+        record = self.path / "split.json"
+        try:
+            saved = json.loads(record.read_text())["digest"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise MixsegError(
+                f"{record}: missing or damaged; the split cannot be checked"
+            ) from error
         if saved != digest:
             raise MixsegError(
-                f"{self.path}: its split is {saved}, the data now gives {digest}: were files added "
-                "or removed since? Give the run's own lists: --labeled "
+                f"{self.path}: its split is {saved}, the data now gives {digest}: was the seed "
+                "changed, or were files added or removed? Give the run's own lists: --labeled "
                 f"{self.path / 'labeled.txt'},{self.path / 'unlabeled.txt'} --allow-changes"
+            )
+
+        if self.unlabeled.read_text(encoding="utf-8") != unlabeled:
+            raise MixsegError(
+                f"{self.path}: the unlabelled images are not those of {self.unlabeled.name} any "
+                "more, and what is drawn from them would differ. Start a new run"
             )
 
     def close(self) -> None:

@@ -13,8 +13,9 @@ Schedule = Callable[[int], float]
 
 
 def poly(settings: ScheduleSettings, total: int) -> Schedule:
-    """(1 - k / k_max)^power (002, eq. 2.6)."""
-    return lambda step: (1 - step / total) ** settings.power
+    """(1 - k / k_max)^power (002, eq. 2.6), after the warm-up."""
+    start = settings.warmup_steps
+    return lambda step: (1 - max(0, step - start) / (total - start)) ** settings.power
 
 
 def cosine(settings: ScheduleSettings, total: int) -> Schedule:

@@ -17,7 +17,6 @@ from torch.optim import Optimizer
 from mixseg.config import Settings
 from mixseg.data.streams import Batch
 from mixseg.engine.checkpoint import CheckpointStore, write_checkpoint
-from mixseg.engine.files import write_atomically
 from mixseg.engine.interruption import Interruption
 from mixseg.engine.method import Method, StepRandom, StepResult
 from mixseg.engine.optimizer_state import optimizer_state, restore_optimizer
@@ -25,8 +24,9 @@ from mixseg.engine.precision import Precision, peak_memory
 from mixseg.engine.progress import TrainingProgress
 from mixseg.engine.run_directory import MetricsLog, RunDirectory
 from mixseg.engine.schedules import Schedule
-from mixseg.errors import CheckpointError, TrainingError
+from mixseg.errors import CheckpointError, ConfigError, TrainingError
 from mixseg.evaluation.confusion import Scores
+from mixseg.files import write_atomically
 from mixseg.models import SegmentationModel
 
 Stream = Callable[[int, int], Iterator[Batch]]
@@ -111,14 +111,26 @@ class Trainer:
         for problem in problems:
             self.console.print(f"passed over: {problem}", style="yellow", markup=False)
         if checkpoint is None:
+            self.console.print("no checkpoint yet: starting from step 0", style="yellow")
             return
+        if checkpoint.state["step"] > self.settings.training.iterations:
+            raise ConfigError(
+                f"{self.run.path} is at step {checkpoint.state['step']}; training.iterations "
+                f"{self.settings.training.iterations} would go back"
+            )
         state, tensors = checkpoint.state, checkpoint.tensors
         for name, network in self.method.networks.items():
             if name not in tensors:
                 raise CheckpointError(f"{checkpoint.path} holds no {name!r}; other method?")
-            network.load_state_dict(tensors[name])
+            try:
+                network.load_state_dict(tensors[name])
+            except RuntimeError as error:
+                raise CheckpointError(
+                    f"{checkpoint.path}: {name} does not fit the model of these settings"
+                ) from error
         restore_optimizer(self.optimizer, state["optimizer"], tensors["optimizer"])
-        self.precision.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty unless the run was in fp16
+            self.precision.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(tensors["random"]["cpu"])
         if "cuda" in tensors["random"] and self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random"]["cuda"], self.device)
@@ -137,6 +149,14 @@ class Trainer:
         accumulate = self.settings.training.accumulate
         self.log = MetricsLog(self.run.metrics, self._metrics_offset)
         board = _tensorboard(self)
+        try:
+            return self._steps(total, accumulate, board)
+        finally:
+            self.log.close()
+            if board is not None:
+                board.close()
+
+    def _steps(self, total: int, accumulate: int, board: Any) -> Outcome:
         scores: dict[str, Scores] = {}
         times: list[float] = []
         batches = {
@@ -190,11 +210,7 @@ class Trainer:
                 if stop or done == total or done % self.settings.checkpoints.every == 0:
                     self._save(done)
                 if stop and done < total:
-                    self.log.close()
                     return self._outcome({}, interruption.exit_code, done, times)
-        self.log.close()
-        if board is not None:
-            board.close()
         outcome = self._outcome(scores, 0, total, times)
         write_atomically(self.run.summary, json.dumps(self._summary(outcome), indent=1))
         return outcome
@@ -223,15 +239,15 @@ class Trainer:
         # The one place where the host waits for the device: a step that must not count has to be
         # known before the optimizer and the teacher move. fp16 gradients may overflow; the scaler
         # skips such a step by itself.
-        watched = loss if self.precision.name == "fp16" else loss + norm
+        overflowing = self.precision.name == "fp16" and self.precision.scaler.get_scale() >= 1
+        watched = loss if overflowing else loss + norm
         if torch.isfinite(watched):
             return
         values = {name: float(value.detach()) for name, value in result.losses.items()}
-        self.log.close()
         raise TrainingError(
             f"step {step + 1}: loss or gradient is not finite (losses {values}, gradient norm "
             f"{float(norm)}). Images of the step: {', '.join(names)}. Nothing was updated; the "
-            "latest checkpoint is intact. Try a lower --lr, --precision fp32 or optimizer.clip_norm"
+            "checkpoints so far are intact. Try a lower --lr, --precision fp32 or optimizer.clip_norm"
         )
 
     def _record(

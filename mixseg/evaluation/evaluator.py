@@ -16,6 +16,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from mixseg.data.contract import SegmentationDataset
+from mixseg.data.streams import start_worker
 from mixseg.errors import ConfigError, DataError
 from mixseg.evaluation.confusion import ConfusionMatrix, Scores
 from mixseg.evaluation.inference import Autocast, InferenceMode, predict_labels
@@ -76,6 +77,7 @@ def evaluate(
         _Pairs(dataset, count, input_size, resolution),
         batch_size=batch_size,
         num_workers=workers,
+        worker_init_fn=start_worker,
         collate_fn=list,
         pin_memory=device.type == "cuda",
         # A loader without its own generator draws from the global one, and an evaluation in the

@@ -166,7 +166,9 @@ def predict_files(
         else:
             try:
                 labels = predict(image)
-            except (MemoryError, torch.OutOfMemoryError):
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
                 reason = f"{path}: does not fit into memory; set an input size or a sliding window"
                 failures.append(Failure(path, reason))
             else:
@@ -176,6 +178,12 @@ def predict_files(
         if on_progress is not None:
             on_progress(done, len(images))
     return failures
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether an allocation failed; on a CPU torch says so by a plain RuntimeError."""
+    known = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, known) or "allocate memory" in str(error)
 
 
 def read_photograph(path: Path) -> ImageArray:

@@ -16,6 +16,7 @@ from mixseg.models.weights import (
     DEEPLAB_MEAN,
     DEEPLAB_STD,
     WeightReport,
+    check_weight_path,
     is_original_deeplab,
     load_weights,
     read_weight_file,
@@ -33,6 +34,8 @@ def check_model_settings(settings: ModelSettings) -> None:
         message = unknown_name("architecture", settings.architecture, ARCHITECTURES)
         raise ConfigError(f"model.architecture: {message}")
     check_backbone_name(settings.backbone)
+    if settings.weights not in ("imagenet", "none"):
+        check_weight_path(settings.weights)
 
 
 def build_model(spec: ModelSpec, *, pretrained: bool = False) -> SegmentationModel:

@@ -80,14 +80,7 @@ def read_weight_file(source: str, sha256: str | None = None) -> dict[str, Tensor
         CheckpointError: The file is missing, damaged, unsafe, has another hash, or holds something
             other than dense tensors.
     """
-    if "://" in source:
-        raise CheckpointError(
-            f"model.weights: {source}: weights are not fetched from addresses. Download the file, "
-            "check its hash, and give its path."
-        )
-    path = Path(source).expanduser()
-    if not path.is_file():
-        raise CheckpointError(f"model.weights: {path}: no such file")
+    path = check_weight_path(source)
     if sha256 is not None:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -111,6 +104,19 @@ def read_weight_file(source: str, sha256: str | None = None) -> dict[str, Tensor
             raise CheckpointError(f"{path}: key {key[:80]!r} is not a dense tensor")
         tensors[_without_prefix(key)] = value
     return tensors
+
+
+def check_weight_path(source: str) -> Path:
+    """The path of a local weight file; a CheckpointError for addresses and missing files."""
+    if "://" in source:
+        raise CheckpointError(
+            f"model.weights: {source}: weights are not fetched from addresses. Download the file, "
+            "check its hash, and give its path."
+        )
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise CheckpointError(f"model.weights: {path}: no such file")
+    return path
 
 
 def _read(path: Path) -> dict[Any, Any]:

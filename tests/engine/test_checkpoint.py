@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from mixseg.engine.checkpoint import CheckpointStore, read_checkpoint, write_checkpoint
-from mixseg.engine.files import write_atomically
 from mixseg.errors import CheckpointError
+from mixseg.files import write_atomically
 
 FILES = ["manifest.json", "state.json", "student.safetensors", "optimizer.safetensors"]
 

@@ -245,7 +245,7 @@ def _batches(
 
 
 def run_name(settings: Settings) -> str:
-    """Method, data, mixer, labelled part and time: ``ssl-demo-classmix-1of8-seed0-20260102-030405``."""
+    """Such as ``ssl-demo-classmix-1of8-seed0-20260102-030405``."""
     labeled = settings.data.labeled
     fraction = re.fullmatch(r"(\d+)/(\d+)", labeled)
     labeled = f"{fraction[1]}of{fraction[2]}" if fraction else Path(labeled).name

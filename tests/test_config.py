@@ -106,13 +106,11 @@ class TestRoundTrip:
 
 
 class TestPrecedence:
-    def test_base_file_later_file_flag(self, tmp_path: Path) -> None:
+    def test_file_later_file_flag(self, tmp_path: Path) -> None:
         first = written(tmp_path, "seed: 2\nmethod: supervised\noptimizer: {lr: 0.2}", "a.yaml")
         second = written(tmp_path, "seed: 3\noptimizer: {momentum: 0.5}", "b.yaml")
-        found = resolve_settings(
-            [first, second], {"optimizer.momentum": 0.7}, base={"seed": 1, "name": "x"}
-        )
-        assert (found.name, found.seed, found.method) == ("x", 3, "supervised")
+        found = resolve_settings([first, second], {"optimizer.momentum": 0.7})
+        assert (found.name, found.seed, found.method) == (None, 3, "supervised")
         assert (found.optimizer.lr, found.optimizer.momentum) == (0.2, 0.7)
 
     def test_the_split_has_the_seed_of_the_run_unless_it_has_its_own(self) -> None:

@@ -247,7 +247,8 @@ class Trainer:
         raise TrainingError(
             f"step {step + 1}: loss or gradient is not finite (losses {values}, gradient norm "
             f"{float(norm)}). Images of the step: {', '.join(names)}. Nothing was updated; the "
-            "checkpoints so far are intact. Try a lower --lr, --precision fp32 or optimizer.clip_norm"
+            "checkpoints so far are intact. Try a lower --lr, --precision fp32 or "
+            "optimizer.clip_norm"
         )
 
     def _record(

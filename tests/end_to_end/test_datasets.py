@@ -98,6 +98,22 @@ def test_unlabelled_images_from_anywhere(launch: Launcher, config: Path, tmp_pat
     assert "12 labelled, 3 unlabelled" in done.out
 
 
+def test_photographs_of_different_sizes_need_a_crop(
+    launch: Launcher, config: Path, tmp_path: Path
+) -> None:
+    for index, size in enumerate([(64, 128), (48, 96)]):
+        layouts.write_image(tmp_path / "photographs" / f"{index}.png", size=size)
+    arguments = ("--config", config, "--unlabeled", "photographs", "--output", "out")
+    done = launch("train_ssl", *arguments, cwd=tmp_path)
+    assert done.code == 1
+    assert "differ in size (48x96 and 64x128)" in done.err
+    assert "data.crop" in done.err
+    done = launch(
+        "train_ssl", *arguments, "--data.crop", "[64, 64]", "--iterations", 2, cwd=tmp_path
+    )
+    assert done.code == 0, done.text
+
+
 def test_the_runs_own_lists_give_its_split_again(
     reference: tuple[Path, str], launch: Launcher, config: Path, tmp_path: Path
 ) -> None:

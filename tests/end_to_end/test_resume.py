@@ -312,6 +312,37 @@ def test_changed_settings_are_shown_and_refused(
     assert resolve_settings([stopped / "config.yaml"], {}).optimizer.lr == 1e-3
 
 
+def test_auto_compares_files_and_the_tool_too(
+    stopped: Path, launch: Launcher, config: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(config.read_text() + "teacher: {decay: 0.5}\n")
+    asked = ("--name", "run", "--output", "out", "--resume", "auto")
+    before = tree(stopped)
+    done = launch("train_ssl", "--config", other, *asked, cwd=tmp_path)
+    refused(done, "teacher.decay: 0.99 -> 0.5", "--allow-changes")
+    done = launch("train_supervised", "--resume", "out/run", cwd=tmp_path)
+    refused(done, "method: semi_supervised -> supervised")
+    assert tree(stopped) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--iterations", "2"), "would go back"),
+        (("--set", "model.rates=[1, 3, 5]"), "does not fit such a change"),
+        (("--set", "optimizer.name=adamw"), "does not fit such a change"),
+    ],
+)
+def test_changes_that_cannot_be_allowed(
+    arguments: tuple[str, ...], reason: str, stopped: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    saved = (stopped / "config.yaml").read_text()
+    done = launch("train_ssl", "--resume", "out/run", "--allow-changes", *arguments, cwd=tmp_path)
+    refused(done, reason, code=2)
+    assert (stopped / "config.yaml").read_text() == saved
+
+
 def test_a_config_beside_a_run_is_refused(
     stopped: Path, launch: Launcher, config: Path, tmp_path: Path
 ) -> None:
@@ -340,11 +371,15 @@ def test_no_intact_checkpoint(stopped: Path, launch: Launcher, tmp_path: Path) -
     refused(done, "no checkpoint is intact", "optimizer.safetensors: damaged", code=1)
 
 
-@pytest.mark.parametrize(("target", "code"), [("missing", 1), (".", 2)])
+@pytest.mark.parametrize(
+    ("target", "code", "reason"), [("missing", 1, "no such run"), (".", 2, "no config.yaml")]
+)
 def test_what_is_no_run_cannot_be_resumed(
-    target: str, code: int, launch: Launcher, tmp_path: Path
+    target: str, code: int, reason: str, launch: Launcher, tmp_path: Path
 ) -> None:
-    refused(launch("train_ssl", "--resume", target, cwd=tmp_path), "cannot be", code=code)
+    before = sorted(tmp_path.iterdir())
+    refused(launch("train_ssl", "--resume", target, cwd=tmp_path), reason, code=code)
+    assert sorted(tmp_path.iterdir()) == before
 
 
 # Divergence -------------------------------------------------------------------------------------
@@ -365,7 +400,7 @@ def test_a_diverged_run_stops_before_anything_moves(
         done,
         f"step {step + 1}: loss or gradient is not finite",
         "Images of the step:",
-        "the latest checkpoint is intact",
+        "checkpoints so far are intact",
         code=1,
     )
     named = done.err.split("Images of the step: ")[1].split(". Nothing")[0].split(", ")

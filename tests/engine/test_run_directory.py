@@ -54,7 +54,7 @@ class TestLock:
         assert [path.name for path in (tmp_path / "run").iterdir()] == ["precious"]
 
     def test_no_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(MixsegError, match=r"nothing.*No such file"):
+        with pytest.raises(MixsegError, match=r"nothing.*no such run"):
             RunDirectory(tmp_path / "nothing")
 
     def test_a_file_in_the_way(self, tmp_path: Path) -> None:
@@ -80,9 +80,15 @@ def test_each_start_adds_its_environment(tmp_path: Path) -> None:
 def test_another_split_is_refused(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run")
     (run.path / "split.json").write_text(json.dumps({"digest": "abc"}))
-    run.check_split("abc")
+    run.unlabeled.write_text("one\ntwo\n")
+    run.check_split("abc", "one\ntwo\n")
     with pytest.raises(MixsegError, match=r"abc.*xyz.*labeled\.txt"):
-        run.check_split("xyz")
+        run.check_split("xyz", "one\ntwo\n")
+    with pytest.raises(MixsegError, match=r"unlabelled images are not those"):
+        run.check_split("abc", "one\ntwo\nthree\n")
+    (run.path / "split.json").write_text("{")
+    with pytest.raises(MixsegError, match=r"split\.json: missing or damaged"):
+        run.check_split("abc", "one\ntwo\n")
     run.close()
 
 

@@ -74,7 +74,7 @@ def render_scene(
 def _draw_camera(size: tuple[int, int], look: Look, dice: Dice) -> Camera:
     """Draws where the camera hangs and how it points."""
     height, width = size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING
-    zoom = dice.uniform(0.95, 1.35) if look == "camera" else dice.uniform(0.8, 1.1)
+    zoom = dice.uniform(0.95, 1.35) if look == "camera" else dice.uniform(0.65, 0.9)
     eye = dice.uniform(1.15, 1.8) if look == "camera" else dice.uniform(1.5, 2.5)
     return Camera(
         width,

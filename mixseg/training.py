@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import itertools
 import re
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import torch
 from rich.console import Console
 
 from mixseg.config import Settings, dump_settings, resolve_settings, to_flat
-from mixseg.data.check import check_samples
+from mixseg.data.check import check_equal_sizes, check_samples
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.demo import ensure_demo
 from mixseg.data.registry import DATASETS, open_dataset
@@ -145,6 +146,9 @@ def open_training_data(settings: Settings, console: Console) -> TrainingData:
         )
     check_samples(train, split.labeled)
     check_samples(val, range(len(val)))
+    if data.crop is None and data.resize is None:
+        check_equal_sizes(train, split.labeled)
+        check_equal_sizes(unlabeled, indices)
     if any(sample.label is None for sample in val.samples):
         raise DataError(f"data.val_split {data.val_split!r} of {val.name} has no labels")
     return TrainingData(train, val, split, unlabeled, indices)
@@ -265,7 +269,7 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
     """
     check_names(settings)
     data = open_training_data(settings, console)
-    name = settings.name or run_name(settings)
+    name = settings.name or _unused(Path(settings.output).expanduser(), run_name(settings))
     settings = dataclasses.replace(settings, name=name)
     run = RunDirectory.create(Path(settings.output).expanduser() / name)
     # The settings come first: building may download weights, and who is killed meanwhile must be
@@ -279,6 +283,12 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
         run.remove()
         raise
     return _fit(trainer, data, run, console)
+
+
+def _unused(folder: Path, name: str) -> str:
+    """The name, or with a number after it if another run of the same second has taken it."""
+    names = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
+    return next(name for name in names if not (folder / name).exists())
 
 
 def _unlabeled_list(data: TrainingData) -> str:

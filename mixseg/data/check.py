@@ -25,11 +25,9 @@ def check_samples(dataset: SegmentationDataset, indices: Sequence[int], limit: i
         DataError: A file is damaged, image and label differ in size, a label holds an unknown id,
             or every label that was read holds nothing but ignored pixels.
     """
-    count = min(limit, len(indices))
-    chosen = [indices[k * (len(indices) - 1) // max(count - 1, 1)] for k in range(count)]
     void: list[Path] = []
     has_class = False
-    for index in chosen:
+    for index in _spread(indices, limit):
         path = dataset.samples[index].label
         if path is None:
             dataset.image(index)
@@ -45,3 +43,34 @@ def check_samples(dataset: SegmentationDataset, indices: Sequence[int], limit: i
             f"ignored pixels: {void[0]} has the ids {found}, but classes have the ids {known}. Are "
             "these the right label files?"
         )
+
+
+def check_equal_sizes(
+    dataset: SegmentationDataset, indices: Sequence[int], limit: int = 16
+) -> None:
+    """Refuse images of different sizes where neither a crop nor a resize makes them equal.
+
+    Args:
+        dataset: The data set.
+        indices: Images that will share batches; a spread of them is read.
+        limit: How many images to read at most.
+
+    Raises:
+        DataError: Two images differ in size.
+    """
+    first: tuple[str, tuple[int, ...]] | None = None
+    for index in _spread(indices, limit):
+        found = (dataset.samples[index].id, dataset.image(index).shape[:2])
+        first = first or found
+        if found[1] != first[1]:
+            sizes = " and ".join(f"{h}x{w} ({name})" for name, (h, w) in sorted((first, found)))
+            raise DataError(
+                f"images differ in size, {sizes}, and cannot share a batch: set data.crop or "
+                "data.resize"
+            )
+
+
+def _spread(indices: Sequence[int], limit: int) -> list[int]:
+    """Up to ``limit`` indices at equal distances, the first and the last among them."""
+    count = min(limit, len(indices))
+    return [indices[k * (len(indices) - 1) // max(count - 1, 1)] for k in range(count)]

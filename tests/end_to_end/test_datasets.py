@@ -106,8 +106,9 @@ def test_photographs_of_different_sizes_need_a_crop(
     arguments = ("--config", config, "--unlabeled", "photographs", "--output", "out")
     done = launch("train_ssl", *arguments, cwd=tmp_path)
     assert done.code == 1
-    assert "differ in size (48x96 and 64x128)" in done.err
+    assert "differ in size, 64x128 (0) and 48x96 (1)" in done.err
     assert "data.crop" in done.err
+    assert not (tmp_path / "out").exists()
     done = launch(
         "train_ssl", *arguments, "--data.crop", "[64, 64]", "--iterations", 2, cwd=tmp_path
     )

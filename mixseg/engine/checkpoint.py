@@ -162,13 +162,20 @@ class CheckpointStore:
         """Write the checkpoint of a step, make it the latest, then remove what is too old."""
         path = self.folder / f"step-{step:08d}"
         write_checkpoint(path, tensors, state)
-        write_atomically(self.folder / POINTER, json.dumps({"name": path.name}))
+        self.settle(step)
+        return path
+
+    def settle(self, step: int) -> None:
+        """Make the checkpoint of a step the latest and remove what is too old.
+
+        A resumed run does so first: the process before it may have been killed just here.
+        """
+        write_atomically(self.folder / POINTER, json.dumps({"name": f"step-{step:08d}"}))
         # Later steps are damaged ones that the run was resumed before: they do not count.
         steps = {old: folder for old, folder in self._steps().items() if old <= step}
         for old, folder in sorted(steps.items())[: -self.keep]:
             if not (self.keep_every and old % self.keep_every == 0):
                 shutil.rmtree(folder)
-        return path
 
     def candidates(self) -> list[Path]:
         """Complete checkpoints, the latest first."""

@@ -136,6 +136,7 @@ class Trainer:
             torch.cuda.set_rng_state(tensors["random"]["cuda"], self.device)
         self.best = {name: (step, miou) for name, (step, miou) in state["best"].items()}
         self.first = state["step"]
+        self.store.settle(self.first)
         self._metrics_offset = state["metrics_offset"]
 
     def fit(self) -> Outcome:

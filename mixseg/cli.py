@@ -19,7 +19,6 @@ from mixseg import __version__
 from mixseg.analysis.pictures import printable
 from mixseg.config import add_settings_arguments, resolve_settings, to_flat, typed_overrides
 from mixseg.data.demo import write_demo
-from mixseg.data.registry import DATASETS
 from mixseg.engine.precision import choose_device, choose_precision
 from mixseg.engine.progress import progress_bar
 from mixseg.engine.saved_network import SavedNetworks, load_networks
@@ -31,7 +30,7 @@ from mixseg.evaluation.inference import InferenceMode
 from mixseg.evaluation.prediction import collect_images, predict_files, save_prediction
 from mixseg.evaluation.tables import scores_table
 from mixseg.files import write_atomically
-from mixseg.training import open_split, resume, start
+from mixseg.training import check_dataset_name, open_split, resume, start
 
 EXIT_ERROR = 1
 EXIT_USAGE = 2
@@ -129,9 +128,7 @@ def _files(parsed: Namespace, overrides: dict[str, Any]) -> list[Path]:
         )
     preset = presets_folder() / ("demo/ssl.yaml" if dataset == "demo" else f"ssl/{dataset}.yaml")
     if not preset.is_file():
-        known = ("demo", *DATASETS)
-        if dataset not in known:
-            raise ConfigError(f"data.dataset: {unknown_name('dataset', dataset, known)}")
+        check_dataset_name(dataset, "data.dataset")
         raise ConfigError(f"there is no preset for {dataset}; give one with --config FILE")
     return [preset]
 
@@ -241,9 +238,8 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
 
     if parsed.json is not None and not Path(parsed.json).absolute().parent.is_dir():
         raise ConfigError(f"--json {parsed.json}: there is no such folder")
-    if parsed.dataset not in (None, "demo", *DATASETS):
-        known = ("demo", *DATASETS)
-        raise ConfigError(f"--dataset: {unknown_name('dataset', parsed.dataset, known)}")
+    if parsed.dataset is not None:
+        check_dataset_name(parsed.dataset, "--dataset")
     device = choose_device(parsed.device)
     saved = load_networks(Path(parsed.checkpoint), parsed.network)
     mode = _inference_mode(parsed, saved)

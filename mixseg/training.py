@@ -67,12 +67,17 @@ class TrainingData:
     unlabeled_indices: tuple[int, ...]
 
 
+def check_dataset_name(name: str, given: str) -> None:
+    """Raise a ConfigError for a data set that is not there; ``given`` is where it was named."""
+    known = ("demo", *DATASETS)
+    if name not in known:
+        raise ConfigError(f"{given}: {unknown_name('dataset', name, known)}")
+
+
 def check_names(settings: Settings) -> None:
     """Refuse unknown names of components before any data is read."""
     check_method_name(settings)
-    if settings.data.dataset != "demo" and settings.data.dataset not in DATASETS:
-        known = ("demo", *DATASETS)
-        raise ConfigError(f"data.dataset: {unknown_name('dataset', settings.data.dataset, known)}")
+    check_dataset_name(settings.data.dataset, "data.dataset")
     check_model_settings(settings.model)
     build_mixer(settings.mixing, num_classes=1)
     build_weighting(settings.targets)

@@ -19,12 +19,10 @@ from torchvision.transforms.v2 import functional as transforms
 from mixseg.analysis.pictures import colourise, overlay, with_legend
 from mixseg.data.contract import ClassSet, ImageArray, LabelArray
 from mixseg.data.images import read_image, write_png
+from mixseg.data.pairing import IMAGE_ENDINGS
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.evaluation.inference import Autocast, InferenceMode, predict_labels
 from mixseg.ignore import IGNORE
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
-"""File name endings that count as images, in lower case."""
 
 Draw = Callable[[ImageArray, LabelArray, ClassSet], NDArray[np.uint8]]
 Encode = Callable[[LabelArray, ClassSet], NDArray[np.uint8]]
@@ -97,7 +95,7 @@ def collect_images(paths: Sequence[Path], exclude: Path | None = None) -> list[t
             taken.add(name.casefold())
             images.append((file, name))
         if not found:
-            raise DataError(f"{path}: holds no image ({', '.join(sorted(SUFFIXES))})")
+            raise DataError(f"{path}: holds no image ({', '.join(sorted(IMAGE_ENDINGS))})")
     return images
 
 
@@ -265,12 +263,12 @@ def _images_at(path: Path) -> Iterator[tuple[Path, PurePath]]:
         for file in sorted(path.rglob("*")):
             relative = file.relative_to(path)
             hidden = any(part.startswith(".") for part in relative.parts)
-            if not hidden and file.suffix.lower() in SUFFIXES and file.is_file():
+            if not hidden and file.suffix.lower() in IMAGE_ENDINGS and file.is_file():
                 yield file, relative
     elif not path.exists():
         raise DataError(f"{path}: no such file or folder")
-    elif path.suffix.lower() not in SUFFIXES:
-        raise DataError(f"{path}: is not an image ({', '.join(sorted(SUFFIXES))})")
+    elif path.suffix.lower() not in IMAGE_ENDINGS:
+        raise DataError(f"{path}: is not an image ({', '.join(sorted(IMAGE_ENDINGS))})")
     else:
         yield path, PurePath(path.name)
 

@@ -179,6 +179,16 @@ def _add_inference_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--precision", type=Literal["auto", "fp32", "bf16", "fp16"], default="auto")
 
 
+def _load(path: Path, which: str, console: Console) -> SavedNetworks:
+    """The networks, with a word on damaged checkpoints that are not the ones meant."""
+    saved = load_networks(path, which)
+    for problem in saved.problems:
+        console.print(
+            f"passed over: {printable(problem)}", style="yellow", markup=False, soft_wrap=True
+        )
+    return saved
+
+
 def _inference_mode(parsed: Namespace, saved: SavedNetworks) -> InferenceMode:
     try:
         scales = tuple(float(scale) for scale in parsed.scales.split(","))
@@ -241,7 +251,7 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
     if parsed.dataset is not None:
         check_dataset_name(parsed.dataset, "--dataset")
     device = choose_device(parsed.device)
-    saved = load_networks(Path(parsed.checkpoint), parsed.network)
+    saved = _load(Path(parsed.checkpoint), parsed.network, console)
     mode = _inference_mode(parsed, saved)
     resolution: Any = "native"
     if parsed.resolution != "native":
@@ -326,7 +336,7 @@ def predict(arguments: Sequence[str]) -> int:
     device = choose_device(parsed.device)
     paths = [Path(path) for path in parsed.paths]
     images = collect_images(paths)
-    saved = load_networks(Path(parsed.checkpoint), parsed.network)
+    saved = _load(Path(parsed.checkpoint), parsed.network, console)
     mode = _inference_mode(parsed, saved)
     output = _new_folder(Path(parsed.output), "--output")
     network = saved.networks[parsed.network]

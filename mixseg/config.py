@@ -594,7 +594,8 @@ def check_ranges(settings: Settings) -> None:
         raise ConfigError(f"model.rates must be dilations of at least 1, found {model.rates}")
     if settings.teacher.mode == "eval" and settings.teacher.buffers == "own":
         raise ConfigError(
-            "teacher.buffers own needs teacher.mode train: in eval mode nothing would update them"
+            "teacher.buffers own needs teacher.mode train: in eval mode nothing would update them. "
+            "With teacher.mode eval set teacher.buffers to average"
         )
     if settings.training.precision == "fp16" and settings.training.device == "cpu":
         raise ConfigError("training.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")

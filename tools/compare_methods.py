@@ -3,12 +3,13 @@
 python tools/compare_methods.py --settings supervised classmix cutmix cowmix --seeds 0 1 2 -- FLAGS
 
 FLAGS go to every run of ``train_ssl.py``. Finished runs are kept, so an interrupted comparison goes
-on where it stopped.
+on where it stopped; an output folder that was made with other flags is refused.
 """
 
 import argparse
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -35,6 +36,12 @@ def main() -> int:
     parser.add_argument("flags", nargs="*", help="after --: flags for every run")
     parsed = parser.parse_args()
     parsed.output.mkdir(parents=True, exist_ok=True)
+    # A table must not mix runs of different settings.
+    record = parsed.output / "flags.json"
+    if not record.exists():
+        record.write_text(json.dumps(parsed.flags))
+    if (earlier := json.loads(record.read_text())) != parsed.flags:
+        parser.error(f"{parsed.output} was made with {shlex.join(earlier)!r}; give --output")
     jobs_at_once = max(1, parsed.jobs)
     threads = max(1, (os.cpu_count() or 1) // jobs_at_once)
 

@@ -38,6 +38,7 @@ class SavedNetworks:
         networks: Name (``student``, ``teacher``) -> network.
         classes: Their classes.
         settings: Flat settings of the run, for example ``data.root``.
+        problems: Why newer checkpoints of the run were passed over; empty as a rule.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class SavedNetworks:
     networks: dict[str, SegmentationModel]
     classes: ClassSet
     settings: Mapping[str, Any]
+    problems: tuple[str, ...] = ()
 
 
 def load_networks(path: Path, which: str) -> SavedNetworks:
@@ -57,7 +59,7 @@ def load_networks(path: Path, which: str) -> SavedNetworks:
     Raises:
         CheckpointError: There is no checkpoint, it is damaged, or it lacks the network.
     """
-    checkpoint = _open(path, which)
+    checkpoint, problems = _open(path, which)
     try:
         spec = ModelSpec.from_json(checkpoint.state["model"])
         classes = ClassSet(
@@ -74,21 +76,22 @@ def load_networks(path: Path, which: str) -> SavedNetworks:
         raise CheckpointError(
             f"{checkpoint.path}: is not a checkpoint of mixseg that this version can read: {error}"
         ) from error
-    return SavedNetworks(checkpoint.path, step, networks, classes, settings)
+    return SavedNetworks(checkpoint.path, step, networks, classes, settings, tuple(problems))
 
 
-def _open(path: Path, which: str) -> Checkpoint:
+def _open(path: Path, which: str) -> tuple[Checkpoint, list[str]]:
+    """The latest intact checkpoint, and the reasons why newer ones were passed over."""
     if not path.is_dir():
         raise CheckpointError(
             f"{path}: is not a folder. Give a run (runs/NAME) or one of its checkpoints "
             "(runs/NAME/checkpoints/step-00000400)"
         )
     if (path / MANIFEST).is_file():
-        return _read(path, which)
-    problems = []
+        return _read(path, which), []
+    problems: list[str] = []
     for candidate in CheckpointStore(path / "checkpoints").candidates():
         try:
-            return _read(candidate, which)
+            return _read(candidate, which), problems
         except CheckpointError as error:
             problems.append(str(error))
     reason = "; ".join(problems) or "it has no checkpoints"

@@ -91,9 +91,11 @@ def test_colour_alone_does_not_tell_the_class() -> None:
     assert np.mean(right / asked) < 0.25
 
 
-@pytest.mark.parametrize(("size", "look"), [((31, 64), "camera"), ((32, 64), "sketch")])
+@pytest.mark.parametrize(
+    ("size", "look"), [((31, 64), "camera"), ((32, 5000), "camera"), ((32, 64), "sketch")]
+)
 def test_impossible_arguments_are_named(size: tuple[int, int], look: Look) -> None:
-    with pytest.raises(DataError, match=r"32x64|sketch"):
+    with pytest.raises(DataError, match=r"32x64|4096|sketch"):
         render_scene(0, 0, size, look)
 
 

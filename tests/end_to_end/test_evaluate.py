@@ -120,8 +120,10 @@ def test_a_damaged_checkpoint(
     # The student's file is intact.
     arguments = ("run/checkpoints/step-00000008", "--network", "student")
     assert launch("evaluate", *arguments, cwd=tmp_path).code == 0
-    # Of a run the newest intact one is taken; the scores name its step.
+    # Of a run the newest intact one is taken; the scores name its step, a line says why.
     assert evaluated(launch, tmp_path, "run")["step"] == 6
+    done = launch("evaluate", "run", cwd=tmp_path)
+    assert "passed over" in done.out and "teacher.safetensors: damaged" in done.out
     flip_bit(run / "checkpoints" / "step-00000006" / "state.json")
     done = launch("evaluate", "run", cwd=tmp_path)
     refused(done, "no checkpoint can be read", "state.json: damaged", code=1)

@@ -21,6 +21,7 @@ from mixseg.data.demo.traffic import place_traffic
 from mixseg.errors import DataError
 
 SMALLEST = (32, 64)
+LARGEST = 4096  # a side; a scene is drawn in memory
 """Least height and width in pixels for which the classes can still be told apart."""
 
 
@@ -32,7 +33,7 @@ def render_scene(
     Args:
         seed: Seed of the whole set, not negative.
         index: Number of the scene in the set, not negative.
-        size: Height and width in pixels, at least 32 x 64.
+        size: Height and width in pixels, from 32 x 64 to 4096 x 4096.
         look: ``"camera"`` for photograph-like scenes, ``"render"`` for game-like ones.
 
     Returns:
@@ -40,11 +41,13 @@ def render_scene(
         shape (height, width).
 
     Raises:
-        DataError: The size is too small or the look is unknown.
+        DataError: The size is too small or too large, or the look is unknown.
     """
     height, width = size
     if height < SMALLEST[0] or width < SMALLEST[1]:
         raise DataError(f"a scene needs at least {SMALLEST[0]}x{SMALLEST[1]} pixels, got {size}")
+    if max(size) > LARGEST:
+        raise DataError(f"a side of a scene has at most {LARGEST} pixels, got {size}")
     if look not in LOOK_CODES:
         raise DataError(f"look must be one of {sorted(LOOK_CODES)}, got {look!r}")
     entropy = np.random.SeedSequence([seed, index, LOOK_CODES[look]])

@@ -18,7 +18,7 @@ from rich.console import Console
 from mixseg import __version__
 from mixseg.analysis.pictures import printable
 from mixseg.config import add_settings_arguments, resolve_settings, to_flat, typed_overrides
-from mixseg.data.demo import write_demo
+from mixseg.data.demo import LAYOUTS, write_demo
 from mixseg.engine.precision import choose_device, choose_precision
 from mixseg.engine.progress import progress_bar
 from mixseg.engine.saved_network import SavedNetworks, load_networks
@@ -28,9 +28,11 @@ from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import evaluate
 from mixseg.evaluation.inference import InferenceMode
 from mixseg.evaluation.prediction import collect_images, predict_files, save_prediction
+from mixseg.evaluation.protocols import mean_over, paper_table, protocol
 from mixseg.evaluation.tables import scores_table
 from mixseg.files import write_atomically
-from mixseg.training import check_dataset_name, open_split, resume, start
+from mixseg.training import resume, start
+from mixseg.training_data import check_dataset_name, open_split
 
 EXIT_ERROR = 1
 EXIT_USAGE = 2
@@ -60,11 +62,17 @@ def train_supervised(arguments: Sequence[str]) -> int:
     return _train(arguments, "mixseg supervised", "supervised")
 
 
+def train_uda(arguments: Sequence[str]) -> int:
+    """Domain adaptation from labelled renderings to unlabelled photographs; see ``--help``."""
+    return _train(arguments, "mixseg uda", "domain_adaptation")
+
+
 def _train(arguments: Sequence[str], program: str, method: str) -> int:
     parser = _parser(
         program,
-        "Train a segmentation network from few labelled and many unlabelled images. Without data "
-        "it trains on built-in demo scenes.",
+        "Train a segmentation network from few labelled and many unlabelled images, or from "
+        "labelled renderings and unlabelled photographs. Without data it trains on built-in demo "
+        "scenes.",
     )
     parser.add_argument(
         "--config", type=str, default=[], nargs="+", metavar="FILE", help="YAML file(s)"
@@ -90,8 +98,17 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
         action="store_true",
         help="with --resume: accept settings that differ from the run's",
     )
+    if method == "domain_adaptation":
+        parser.add_argument(
+            "--source-only",
+            dest="source_only",
+            action="store_true",
+            help="train on the source alone: the baseline under the same budget",
+        )
     add_settings_arguments(parser)
     parsed = _parse(parser, _joined(arguments, ("--config", "--set")))
+    if method == "domain_adaptation" and parsed.source_only:
+        method = "supervised"
     console = Console()
     overrides = typed_overrides(parsed, parsed.assignments)
     if parsed.resume not in (None, "auto"):
@@ -104,7 +121,8 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
             *resume(path, overrides, console, allow_changes=parsed.allow_changes), console
         )
     # Presets say semi_supervised; what the tool stands for goes before them, but not before a flag.
-    settings = resolve_settings(_files(parsed, overrides), {"method": method} | overrides)
+    kind = "uda" if program == "mixseg uda" else "ssl"
+    settings = resolve_settings(_files(parsed, overrides, kind), {"method": method} | overrides)
     if parsed.resume == "auto":
         if settings.name is None:
             raise ConfigError("--resume auto needs --name, to know which run to go on with")
@@ -117,7 +135,7 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
     return _report(*start(settings, console), console)
 
 
-def _files(parsed: Namespace, overrides: dict[str, Any]) -> list[Path]:
+def _files(parsed: Namespace, overrides: dict[str, Any], kind: str) -> list[Path]:
     """The configuration files: those given, or the preset of the data set."""
     if parsed.config:
         return [Path(name) for name in parsed.config]
@@ -126,10 +144,15 @@ def _files(parsed: Namespace, overrides: dict[str, Any]) -> list[Path]:
         raise ConfigError(
             "--data-root needs --config FILE or --dataset NAME, to know how the folder is laid out"
         )
-    preset = presets_folder() / ("demo/ssl.yaml" if dataset == "demo" else f"ssl/{dataset}.yaml")
+    name = dataset
+    if kind == "uda" and dataset != "demo":
+        name = f"{overrides.get('source_domain.dataset', 'gta5')}_{dataset}"
+    preset = presets_folder() / (
+        f"demo/{kind}.yaml" if dataset == "demo" else f"{kind}/{name}.yaml"
+    )
     if not preset.is_file():
         check_dataset_name(dataset, "data.dataset")
-        raise ConfigError(f"there is no preset for {dataset}; give one with --config FILE")
+        raise ConfigError(f"there is no preset {kind}/{name}; give one with --config FILE")
     return [preset]
 
 
@@ -143,20 +166,35 @@ def _report(outcome: Outcome, path: Path, console: Console) -> int:
             soft_wrap=True,
         )
         return outcome.exit_code
-    console.print(scores_table(outcome.scores, "last step"))
+    source = outcome.settings.source_domain.dataset
+    columns = {f"{name}, last step": one for name, one in outcome.scores.items()}
+    if source is not None:
+        columns |= {f"{name}, best *": one for name, (_, one) in outcome.best.items()}
+        write_atomically(path / "table.md", paper_table(columns, source))
+    first = next(iter(columns.values()))
+    console.print(scores_table(columns, means=protocol(source, first.classes)))
     best = ", ".join(
-        f"{name} {100 * miou:.2f} at step {step}" for name, (step, miou) in outcome.best.items()
+        f"{name} {100 * one.miou:.2f} at step {step}" for name, (step, one) in outcome.best.items()
     )
+    run = f"python tools/{'train_ssl' if source is None else 'train_uda'}.py"
     lines = [
-        f"best validation (chosen on this very split): {best}",
+        f"best validation{' *' if source else ''} (chosen on this very split): {best}",
         f"run: {path}  ({outcome.seconds_per_step * 1000:.0f} ms per step, "
         f"peak memory {outcome.peak_memory / 2**30:.2f} GiB)",
         "next:",
         f"  python tools/evaluate.py {shown} --flip",
         f"  python tools/predict.py {shown} IMAGE_OR_FOLDER --output predictions",
-        "  python tools/train_ssl.py --labeled 1/8 --mixer cutmix",
-        "  python tools/train_ssl.py --config configs/ssl/cityscapes.yaml --data-root DIR",
     ]
+    if source is None:
+        lines += [
+            f"  {run} --labeled 1/8 --mixer cutmix",
+            f"  {run} --config configs/ssl/cityscapes.yaml --data-root DIR",
+        ]
+    else:
+        lines += [
+            f"  {run} --source {source} --source-only",
+            f"  {run} --config configs/uda/gta5_cityscapes.yaml --source-root DIR --data-root DIR",
+        ]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return outcome.exit_code
@@ -293,14 +331,20 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
             batch_size=parsed.batch_size,
             on_image=None if folder is None else save,
         )
-    console.print(scores_table(scores, f"{saved.path.name}, step {saved.step}, {split}"))
+    means = protocol(saved.settings.get("source_domain.dataset"), saved.classes.names)
+    title = f"{saved.path.name}, step {saved.step}, {split}"
+    console.print(scores_table(scores, title, means))
     if parsed.json is not None:
         content = {
             "checkpoint": str(saved.path),
             "step": saved.step,
             "dataset": str(dataset.root),
             "split": split,
-            "scores": {name: one.to_json() for name, one in scores.items()},
+            "scores": {
+                name: one.to_json()
+                | {mean: mean_over(one, classes) for mean, classes in means.items()}
+                for name, one in scores.items()
+            },
         }
         write_atomically(Path(parsed.json), json.dumps(content, indent=1))
     return 0
@@ -372,8 +416,11 @@ def predict(arguments: Sequence[str]) -> int:
 
 def make_demo(arguments: Sequence[str]) -> int:
     """Write demo scenes; see ``--help``."""
-    parser = _parser("mixseg make-demo", "Write built-in street scenes in the Cityscapes layout.")
+    parser = _parser(
+        "mixseg make-demo", "Write built-in street scenes in the layout of a real data set."
+    )
     parser.add_argument("--out", type=str, required=True, metavar="DIR")
+    parser.add_argument("--layout", type=str, default="cityscapes", help=", ".join(LAYOUTS))
     parser.add_argument("--look", type=Literal["render", "camera"], default="camera")
     parser.add_argument("--images", type=int, default=240, help="training scenes")
     parser.add_argument("--val-images", dest="val_images", type=int, help="[a quarter of --images]")
@@ -382,8 +429,11 @@ def make_demo(arguments: Sequence[str]) -> int:
     parsed = _parse(parser, arguments)
     console = Console()
     size = _size("--size", parsed.size)
-    val_images = parsed.val_images if parsed.val_images is not None else max(1, parsed.images // 4)
-    counts = {"train": parsed.images, "val": val_images}
+    counts = {"train": parsed.images}
+    if parsed.val_images is not None:
+        counts["val"] = parsed.val_images
+    elif parsed.layout in LAYOUTS and "val" in LAYOUTS[parsed.layout].splits:
+        counts["val"] = max(1, parsed.images // 4)
     with progress_bar(console, "drawing") as advance:
         path = write_demo(
             Path(parsed.out),
@@ -391,10 +441,11 @@ def make_demo(arguments: Sequence[str]) -> int:
             counts=counts,
             size=size,
             seed=parsed.seed,
+            layout=parsed.layout,
             progress=advance,
         )
     console.print(
-        f"{path}: train it with --dataset cityscapes --data-root {shlex.quote(str(path))}",
+        f"{path}: train it with --dataset {parsed.layout} --data-root {shlex.quote(str(path))}",
         markup=False,
         highlight=False,
         soft_wrap=True,
@@ -453,6 +504,7 @@ COMMANDS: dict[str, Command] = {
     "ssl": train_ssl,
     "supervised": train_supervised,
     "evaluate": evaluate_checkpoint,
+    "uda": train_uda,
     "predict": predict,
     "make-demo": make_demo,
 }

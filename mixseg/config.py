@@ -34,7 +34,7 @@ class DataSettings:
     """Where images come from, how they are split and how they are augmented."""
 
     dataset: str = "demo"
-    """Layout of the data: demo, cityscapes, voc, camvid or folder."""
+    """Layout of the data: demo, cityscapes, voc, camvid, gta5, synthia or folder."""
     root: str | None = None
     """Folder of the data set; the demo writes its own when none is given."""
     train_split: str = "train"
@@ -62,6 +62,29 @@ class DataSettings:
     """Unlabelled images per step; they are mixed with each other."""
     workers: int | None = None
     """Loader processes per stream; by default chosen from the number of cores."""
+
+
+@final
+@dataclass(frozen=True)
+class SourceSettings:
+    """Labelled renderings for domain adaptation; ``data`` is then the target, without labels."""
+
+    dataset: str | None = None
+    """Layout of the source: gta5, synthia, demo, or any other."""
+    root: str | None = None
+    """Folder of the source; without one it is the built-in scenes of the other look, written in
+    its layout."""
+    split: str = "train"
+    """Split of the source."""
+    labeled: str = "full"
+    """Part of the source that is used, as data.labeled."""
+    resize: Size | None = None
+    """Height and width that every source image is resized to first."""
+    scale: tuple[float, float] | None = None
+    """Range of the random scale factor of source images."""
+    class_map: str | None = None
+    """YAML file that says which class of the target each class of the source is; by default a
+    built-in map."""
 
 
 @final
@@ -126,6 +149,9 @@ class MixingSettings:
     rounding: Literal["ceil", "floor"] = "ceil"
     """ClassMix: rounding of proportion times classes; Algorithm 1 rounds up, the published
     semi-supervised code down."""
+    domains: Literal["inter", "intra"] = "inter"
+    """domain_adaptation: source classes onto target images (InterMix), or target images among
+    themselves (IntraMix)."""
     sigma: tuple[float, float] = (8.0, 32.0)
     """CowMix: log-uniform range of the smoothing in pixels of a 512x1024 image."""
 
@@ -149,6 +175,12 @@ class TargetSettings:
     """Factor of the whole consistency loss (lambda_u0)."""
     consistency: str = "cross-entropy"
     """cross-entropy or squared-error (2.1)."""
+    alignment: str = "none"
+    """Distribution alignment (2.5.6) of pseudo-labels: none, uniform, labeled (as the labelled
+    images have it), target (as the labels of the unlabelled images have it, for studies), or a
+    YAML file of class names and shares."""
+    alignment_decay: float = 0.99
+    """Averaging factor of the teacher's answers in distribution alignment."""
 
 
 @final
@@ -268,7 +300,7 @@ class Settings:
     """Everything that defines a run."""
 
     method: str = "semi_supervised"
-    """supervised or semi_supervised."""
+    """supervised, semi_supervised or domain_adaptation."""
     seed: int = 0
     """Seed of the split, the initial head, sampling, augmentation and mixing."""
     output: str = "runs"
@@ -277,6 +309,8 @@ class Settings:
     """Name of the run's folder; by default made from the settings and the time."""
     data: DataSettings = field(default_factory=DataSettings)
     """Data."""
+    source_domain: SourceSettings = field(default_factory=SourceSettings)
+    """Source domain."""
     demo: DemoSettings = field(default_factory=DemoSettings)
     """Built-in scenes."""
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -346,7 +380,11 @@ SHORT_FLAGS: dict[str, str] = {
     "workers": "data.workers",
     "backbone": "model.backbone",
     "weights": "model.weights",
+    "source": "source_domain.dataset",
+    "source-root": "source_domain.root",
     "mixer": "mixing.mixer",
+    "domains": "mixing.domains",
+    "alignment": "targets.alignment",
     "weighting": "targets.weighting",
     "consistency": "targets.consistency",
     "iterations": "training.iterations",
@@ -564,6 +602,7 @@ def check_ranges(settings: Settings) -> None:
         "targets.threshold": settings.targets.threshold,
         "augmentation.colour_jitter_probability": settings.augmentation.colour_jitter_probability,
         "augmentation.blur_probability": settings.augmentation.blur_probability,
+        "targets.alignment_decay": settings.targets.alignment_decay,
         "teacher.decay": settings.teacher.decay,
         "optimizer.momentum": settings.optimizer.momentum,
     }
@@ -577,11 +616,21 @@ def check_ranges(settings: Settings) -> None:
             "augmentation.colour_jitter must lie in [0, 0.5], found "
             f"{settings.augmentation.colour_jitter}"
         )
-    sizes = {"data.resize": data.resize, "data.crop": data.crop, "demo.size": settings.demo.size}
+    sizes = {
+        "data.resize": data.resize,
+        "data.crop": data.crop,
+        "demo.size": settings.demo.size,
+        "source_domain.resize": settings.source_domain.resize,
+    }
     for path, size in sizes.items():
         if size is not None and min(size) < 32:
             raise ConfigError(f"{path} must be at least 32x32, found {size[0]}x{size[1]}")
-    for path, interval in {"data.scale": data.scale, "mixing.sigma": mixing.sigma}.items():
+    intervals = {
+        "data.scale": data.scale,
+        "source_domain.scale": settings.source_domain.scale,
+        "mixing.sigma": mixing.sigma,
+    }
+    for path, interval in intervals.items():
         if interval is not None and not 0 < interval[0] <= interval[1]:
             raise ConfigError(f"{path} must be two numbers, 0 < low <= high, found {interval}")
     if settings.optimizer.clip_norm is not None and settings.optimizer.clip_norm <= 0:
@@ -596,6 +645,18 @@ def check_ranges(settings: Settings) -> None:
         raise ConfigError(
             "teacher.buffers own needs teacher.mode train: in eval mode nothing would update them. "
             "With teacher.mode eval set teacher.buffers to average"
+        )
+    source_domain = settings.source_domain
+    if settings.method == "domain_adaptation" and source_domain.dataset is None:
+        raise ConfigError("method domain_adaptation needs source_domain.dataset: --source gta5")
+    if settings.method == "semi_supervised" and source_domain.dataset is not None:
+        raise ConfigError(
+            "method semi_supervised has no source; use domain_adaptation (tools/train_uda.py), or "
+            "leave source_domain.dataset out"
+        )
+    if source_domain.dataset is None and source_domain.root is not None:
+        raise ConfigError(
+            "source_domain.root needs source_domain.dataset, to know how the folder is laid out"
         )
     if settings.training.precision == "fp16" and settings.training.device == "cpu":
         raise ConfigError("training.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")

@@ -8,35 +8,37 @@ import itertools
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import torch
 from rich.console import Console
 
-from mixseg.config import Settings, dump_settings, resolve_settings, to_flat
-from mixseg.data.check import check_equal_sizes, check_samples
+from mixseg.config import (
+    DataSettings,
+    Settings,
+    SourceSettings,
+    dump_settings,
+    resolve_settings,
+    to_flat,
+)
 from mixseg.data.contract import SegmentationDataset
-from mixseg.data.demo import ensure_demo
-from mixseg.data.registry import DATASETS, open_dataset
-from mixseg.data.splits import Split, split_labeled, write_split
+from mixseg.data.splits import write_split
 from mixseg.data.streams import Batch, StreamDataset, default_workers, stream_batches
 from mixseg.data.transforms import PairedTransform
-from mixseg.data.unlabeled import open_unlabeled
 from mixseg.engine.optimizers import build_optimizer, check_optimizer_name
 from mixseg.engine.precision import Precision, choose_device, choose_precision
 from mixseg.engine.run_directory import RunDirectory
 from mixseg.engine.saved_network import network_card
 from mixseg.engine.schedules import build_schedule
 from mixseg.engine.trainer import Outcome, Trainer
-from mixseg.errors import ConfigError, DataError, TrainingError, unknown_name
+from mixseg.errors import ConfigError, TrainingError
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import Resolution, evaluate
 from mixseg.files import write_atomically
 from mixseg.losses import build_consistency
-from mixseg.methods import METHODS, build_method, check_method_name
+from mixseg.methods import build_method, check_method_name
 from mixseg.mixing import build_mixer
 from mixseg.models import (
     SegmentationModel,
@@ -45,39 +47,18 @@ from mixseg.models import (
     parameter_groups,
 )
 from mixseg.targets import build_weighting
-
-
-@final
-@dataclass(frozen=True)
-class TrainingData:
-    """The data of a run.
-
-    Attributes:
-        train: Training split.
-        val: Validation split.
-        split: Which training images are labelled.
-        unlabeled: Where unlabelled images come from; the training split unless given.
-        unlabeled_indices: Which of them are used.
-    """
-
-    train: SegmentationDataset
-    val: SegmentationDataset
-    split: Split
-    unlabeled: SegmentationDataset
-    unlabeled_indices: tuple[int, ...]
-
-
-def check_dataset_name(name: str, given: str) -> None:
-    """Raise a ConfigError for a data set that is not there; ``given`` is where it was named."""
-    known = ("demo", *DATASETS)
-    if name not in known:
-        raise ConfigError(f"{given}: {unknown_name('dataset', name, known)}")
+from mixseg.training_data import (
+    TrainingData,
+    aligned_distribution,
+    check_data_settings,
+    open_training_data,
+)
 
 
 def check_names(settings: Settings) -> None:
     """Refuse unknown names of components before any data is read."""
     check_method_name(settings)
-    check_dataset_name(settings.data.dataset, "data.dataset")
+    check_data_settings(settings)
     check_model_settings(settings.model)
     build_mixer(settings.mixing, num_classes=1)
     build_weighting(settings.targets)
@@ -89,74 +70,6 @@ def check_names(settings: Settings) -> None:
             "training.tensorboard: tensorboard is missing; pip install 'mixseg[tensorboard]'"
         )
     choose_device(settings.training.device)
-    if settings.data.root is None and settings.data.dataset != "demo":
-        raise ConfigError(
-            f"data.root: where is {settings.data.dataset}? Give its folder with --data-root DIR"
-        )
-
-
-def open_split(settings: Settings, split: str, console: Console) -> SegmentationDataset:
-    """A split of the data that the settings name; the demo's scenes are written on first use."""
-    data, demo = settings.data, settings.demo
-    if data.dataset != "demo":
-        return open_dataset(data.dataset, Path(data.root or "").expanduser(), split)
-    if data.root is not None:
-        return open_dataset("cityscapes", Path(data.root).expanduser(), split)
-    announce = Announcement(console)
-    root = ensure_demo(
-        look=demo.look,
-        counts={"train": demo.train_images, "val": demo.val_images},
-        size=demo.size,
-        seed=demo.seed,
-        progress=announce,
-    )
-    return open_dataset("cityscapes", root, split)
-
-
-@final
-class Announcement:
-    """Says once that demo scenes are being drawn."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.said = False
-
-    def __call__(self, done: int, total: int) -> None:
-        """Called for each scene."""
-        if not self.said:
-            self.console.print(f"drawing {total} demo scenes, once", highlight=False)
-            self.said = True
-
-
-def open_training_data(settings: Settings, console: Console) -> TrainingData:
-    """Open and check the data of a run.
-
-    Raises:
-        DataError: Something is missing or not as it should be.
-    """
-    data = settings.data
-    train = open_split(settings, data.train_split, console)
-    val = open_split(settings, data.val_split, console)
-    ids = [sample.id for sample in train.samples]
-    split = split_labeled(ids, data.labeled, settings.split_seed)
-    if data.unlabeled is None:
-        unlabeled, indices = train, split.unlabeled
-    else:
-        unlabeled = open_unlabeled(Path(data.unlabeled).expanduser(), train.classes)
-        indices = tuple(range(len(unlabeled)))
-    if "unlabeled" in METHODS[settings.method].streams and not indices:
-        raise DataError(
-            f"data.labeled {data.labeled} leaves no unlabelled image. Use fewer labels, give a "
-            "folder with --unlabeled DIR, or train with --method supervised"
-        )
-    check_samples(train, split.labeled)
-    check_samples(val, range(len(val)))
-    if data.crop is None and data.resize is None:
-        check_equal_sizes(train, split.labeled)
-        check_equal_sizes(unlabeled, indices)
-    if any(sample.label is None for sample in val.samples):
-        raise DataError(f"data.val_split {data.val_split!r} of {val.name} has no labels")
-    return TrainingData(train, val, split, unlabeled, indices)
 
 
 def validator(
@@ -191,7 +104,7 @@ def build_trainer(
     # every process; but the dropout of a backbone does.
     torch.manual_seed(settings.seed)
     device = choose_device(settings.training.device)
-    classes = data.train.classes
+    classes = data.classes
     model, report = build_initial_model(settings.model, len(classes), settings.seed)
     if report is not None:
         console.print(report.describe(), markup=False, highlight=False)
@@ -199,7 +112,9 @@ def build_trainer(
     if settings.training.channels_last:
         model.to(memory_format=torch.channels_last)
     precision = choose_precision(settings.training.precision, device, model)
-    method = build_method(model, settings)
+    shares = aligned_distribution(settings, data)
+    distribution = None if shares is None else torch.from_numpy(shares).float().to(device)
+    method = build_method(model, settings, distribution)
     optimizer_settings = settings.optimizer
     groups = parameter_groups(
         model,
@@ -208,26 +123,40 @@ def build_trainer(
         optimizer_settings.weight_decay,
     )
     red, green, blue = (round(255 * value) for value in model.spec.mean)
-    transform = PairedTransform(
-        resize=settings.data.resize,
-        scale=settings.data.scale,
-        crop=settings.data.crop,
-        flip=settings.data.flip,
-        fill=(red, green, blue),
-    )
+
+    def transform(images: DataSettings | SourceSettings) -> PairedTransform:
+        return PairedTransform(
+            resize=images.resize,
+            scale=images.scale,
+            crop=settings.data.crop,
+            flip=settings.data.flip,
+            fill=(red, green, blue),
+        )
+
+    two_domains = settings.source_domain.dataset is not None
     workers = settings.data.workers
     workers = default_workers() if workers is None else workers
     sources = {
-        "labeled": (data.train, data.split.labeled, settings.data.batch_labeled),
-        "unlabeled": (data.unlabeled, data.unlabeled_indices, settings.data.batch_unlabeled),
+        "labeled": (
+            data.labeled,
+            data.split.labeled,
+            transform(settings.source_domain if two_domains else settings.data),
+            settings.data.batch_labeled,
+        ),
+        "unlabeled": (
+            data.unlabeled,
+            data.unlabeled_indices,
+            transform(settings.data),
+            settings.data.batch_unlabeled,
+        ),
     }
     streams = {}
     for name in method.streams:
-        dataset, indices, batch_size = sources[name]
+        dataset, indices, transformed, batch_size = sources[name]
         stream = StreamDataset(
             dataset,
             indices,
-            transform,
+            transformed,
             seed=settings.seed,
             stream=name,
             labeled=name == "labeled",
@@ -255,14 +184,17 @@ def _batches(
 
 def run_name(settings: Settings) -> str:
     """Such as ``ssl-demo-classmix-1of8-seed0-20260102-030405``."""
-    labeled = settings.data.labeled
+    source = settings.source_domain.dataset
+    labeled = settings.data.labeled if source is None else settings.source_domain.labeled
     fraction = re.fullmatch(r"(\d+)/(\d+)", labeled)
     labeled = f"{fraction[1]}of{fraction[2]}" if fraction else Path(labeled).name
     labeled = re.sub(r"[^A-Za-z0-9.]", "-", labeled)
-    parts = {
-        "semi_supervised": ["ssl", settings.data.dataset, settings.mixing.mixer],
-        "supervised": ["supervised", settings.data.dataset],
-    }.get(settings.method, [settings.method, settings.data.dataset])
+    kind = {"semi_supervised": "ssl", "domain_adaptation": "uda"}.get(
+        settings.method, settings.method
+    )
+    parts = [kind, *([source] if source else []), settings.data.dataset]
+    if settings.method != "supervised":
+        parts.append(settings.mixing.mixer)
     return "-".join([*parts, labeled[:20], f"seed{settings.seed}", time.strftime("%Y%m%d-%H%M%S")])
 
 
@@ -280,7 +212,7 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
     # The settings come first: building may download weights, and who is killed meanwhile must be
     # able to resume. What cannot be built must not leave a folder that looks like a run.
     try:
-        write_split(run.path, data.train, data.split)
+        write_split(run.path, data.labeled, data.split)
         write_atomically(run.unlabeled, _unlabeled_list(data))
         write_atomically(run.config, dump_settings(settings))
         trainer = build_trainer(settings, data, run, console)
@@ -355,8 +287,9 @@ def _fit(
     parameters = sum(p.numel() for p in trainer.method.student.parameters())
     lines = [
         f"run {run.path}" + (f", from step {trainer.first}" if trainer.first else ""),
-        f"data {data.train.root}: {len(split.labeled)} labelled, {len(data.unlabeled_indices)} "
+        f"data {data.labeled.root}: {len(split.labeled)} labelled, {len(data.unlabeled_indices)} "
         f"unlabelled, {len(data.val)} validation images; split {split.digest}",
+        *data.notes,
         f"model {settings.model.architecture}-{settings.model.backbone}, {parameters / 1e6:.2f} M "
         f"parameters; {trainer.device}, {trainer.precision.name}, "
         f"{torch.get_num_threads()} threads",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mixseg.data.contract import SegmentationDataset
+from mixseg.data.images import image_size
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
 
@@ -27,7 +29,7 @@ def check_samples(dataset: SegmentationDataset, indices: Sequence[int], limit: i
     """
     void: list[Path] = []
     has_class = False
-    for index in _spread(indices, limit):
+    for index in spread(indices, limit):
         path = dataset.samples[index].label
         if path is None:
             dataset.image(index)
@@ -59,7 +61,7 @@ def check_equal_sizes(
         DataError: Two images differ in size.
     """
     first: tuple[str, tuple[int, ...]] | None = None
-    for index in _spread(indices, limit):
+    for index in spread(indices, limit):
         found = (dataset.samples[index].id, dataset.image(index).shape[:2])
         first = first or found
         if found[1] != first[1]:
@@ -70,7 +72,63 @@ def check_equal_sizes(
             )
 
 
-def _spread(indices: Sequence[int], limit: int) -> list[int]:
+def spread(indices: Sequence[int], limit: int) -> list[int]:
     """Up to ``limit`` indices at equal distances, the first and the last among them."""
     count = min(limit, len(indices))
     return [indices[k * (len(indices) - 1) // max(count - 1, 1)] for k in range(count)]
+
+
+def check_same_size(
+    labeled: SegmentationDataset,
+    labeled_resize: tuple[int, int] | None,
+    unlabeled: SegmentationDataset,
+    unlabeled_resize: tuple[int, int] | None,
+) -> None:
+    """Refuse a source and a target of different sizes that no crop makes equal.
+
+    Args:
+        labeled: The source.
+        labeled_resize: Size that its images are brought to; None keeps them.
+        unlabeled: The target.
+        unlabeled_resize: As ``labeled_resize``.
+
+    Raises:
+        DataError: The sizes differ.
+    """
+    first = labeled_resize or image_size(labeled.samples[0].image)
+    second = unlabeled_resize or image_size(unlabeled.samples[0].image)
+    if first != second:
+        raise DataError(
+            f"images of {labeled.name} have {first[0]}x{first[1]} pixels, those of "
+            f"{unlabeled.name} {second[0]}x{second[1]}, and they cannot be mixed: set data.crop"
+        )
+
+
+def without_unequal_pairs(
+    dataset: SegmentationDataset,
+) -> tuple[SegmentationDataset, tuple[str, ...]]:
+    """Leave out pairs whose image and label differ in size, by their headers alone.
+
+    GTA5 as published holds some; found in the middle of a run, they would end it.
+
+    Returns:
+        The data set without them, and a line for each.
+
+    Raises:
+        DataError: A file cannot be opened, or no pair is left.
+    """
+    kept, left_out = [], []
+    for sample in dataset.samples:
+        image = image_size(sample.image)
+        label = image if sample.label is None else image_size(sample.label)
+        if image == label:
+            kept.append(sample)
+        else:
+            sizes = " and ".join(f"{width}x{height}" for height, width in (image, label))
+            left_out.append(f"{sample.id}: {sizes} pixels")
+    if not kept:
+        raise DataError(
+            f"{dataset.name} {dataset.split!r}: in every pair image and label differ in size, "
+            f"the first is {left_out[0]}"
+        )
+    return dataclasses.replace(dataset, samples=tuple(kept)), tuple(left_out)

@@ -87,6 +87,7 @@ class SegmentationDataset:
         lookup: int16, shape (256,): raw id -> train id, ``IGNORE``, or ``UNKNOWN``.
         read_raw_image: Reads an image file as RGB uint8.
         read_raw_label: Reads a label file as a uint8 map of raw ids.
+        absent: Names of classes of the set that no label file holds.
     """
 
     name: str
@@ -97,6 +98,7 @@ class SegmentationDataset:
     lookup: NDArray[np.int16]
     read_raw_image: Callable[[Path], ImageArray]
     read_raw_label: Callable[[Path], LabelArray]
+    absent: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -65,6 +65,16 @@ def read_image(path: Path) -> ImageArray:
         return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """Height and width of a PNG or JPEG by its header; no pixel is decoded.
+
+    Raises:
+        DataError: The file is missing, or is no such image.
+    """
+    with _opened(path, ("PNG", "JPEG")) as image:
+        return image.height, image.width
+
+
 def read_index_png(path: Path) -> LabelArray:
     """A label PNG as the ids it stores, uint8, shape (height, width).
 

@@ -9,7 +9,9 @@ from mixseg.data.camvid import open_camvid
 from mixseg.data.cityscapes import open_cityscapes
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.folder import open_folder
+from mixseg.data.gta5 import open_gta5
 from mixseg.data.pairing import found_instead
+from mixseg.data.synthia import open_synthia
 from mixseg.data.voc import open_voc
 from mixseg.errors import DataError, unknown_name
 
@@ -17,6 +19,8 @@ DATASETS: dict[str, Callable[[Path, str], SegmentationDataset]] = {
     "camvid": open_camvid,
     "cityscapes": open_cityscapes,
     "folder": open_folder,
+    "gta5": open_gta5,
+    "synthia": open_synthia,
     "voc": open_voc,
 }
 """Name -> function of root and split that lists the files of the split."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -41,10 +42,13 @@ class StepResult(NamedTuple):
     Attributes:
         losses: Name -> scalar with gradient; the trainer minimises their sum.
         logs: Name -> scalar without gradient, for the log.
+        pseudo_labels: Share of each class in the pseudo-labels, shape (C,), for the log; None
+            where there are none.
     """
 
     losses: dict[str, Tensor]
     logs: dict[str, Tensor]
+    pseudo_labels: Tensor | None = None
 
 
 class Method(ABC):
@@ -54,15 +58,29 @@ class Method(ABC):
         streams: Names of the batch streams that a step takes.
         student: The network that the optimizer updates.
         networks: Name -> network, all that are evaluated and saved; the student among them.
+        state: Name -> further tensor that a resumed run needs; written in place.
     """
 
     streams: ClassVar[tuple[str, ...]]
     student: SegmentationModel
     networks: dict[str, SegmentationModel]
+    state: Mapping[str, Tensor] = MappingProxyType({})
 
     @abstractmethod
-    def __init__(self, student: SegmentationModel, settings: Settings) -> None:
-        """Build the method around a student that is on its device already."""
+    def __init__(
+        self,
+        student: SegmentationModel,
+        settings: Settings,
+        distribution: Tensor | None = None,
+    ) -> None:
+        """Build the method around a student.
+
+        Args:
+            student: On its device already.
+            settings: Of the run.
+            distribution: Share of each class that pseudo-labels are aligned to, shape (C,) on the
+                device of the student; None does not align.
+        """
 
     @abstractmethod
     def step(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> StepResult:

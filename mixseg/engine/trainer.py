@@ -40,19 +40,21 @@ class Outcome:
 
     Attributes:
         scores: Network -> scores after the last step; empty for an interrupted run.
-        best: Network -> (step, mIoU) of its best validation.
+        best: Network -> (step, scores) of its best validation.
         exit_code: 0, or what an interrupted process exits with.
         step: Steps done.
         seconds_per_step: Median wall time of a step in this process.
         peak_memory: Most bytes in use, on the GPU or in this process.
+        settings: Of the run.
     """
 
     scores: dict[str, Scores]
-    best: dict[str, tuple[int, float]]
+    best: dict[str, tuple[int, Scores]]
     exit_code: int
     step: int
     seconds_per_step: float
     peak_memory: int
+    settings: Settings
 
 
 @final
@@ -96,12 +98,13 @@ class Trainer:
         self.settings = settings
         self.card = card
         self.console = console
+        self.classes = tuple(card["classes"]["names"])
         self.device = precision.device
         self.store = CheckpointStore(
             run.checkpoints, settings.checkpoints.keep, settings.checkpoints.keep_every
         )
         self.first = 0
-        self.best: dict[str, tuple[int, float]] = {}
+        self.best: dict[str, tuple[int, Scores]] = {}
         self._metrics_offset = 0
 
     def resume(self) -> None:
@@ -134,7 +137,11 @@ class Trainer:
         torch.set_rng_state(tensors["random"]["cpu"])
         if "cuda" in tensors["random"] and self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random"]["cuda"], self.device)
-        self.best = {name: (step, miou) for name, (step, miou) in state["best"].items()}
+        for name, tensor in self.method.state.items():
+            tensor.copy_(tensors["method"][name])
+        self.best = {
+            name: (step, Scores.from_json(scores)) for name, (step, scores) in state["best"].items()
+        }
         self.first = state["step"]
         self.store.settle(self.first)
         self._metrics_offset = state["metrics_offset"]
@@ -219,7 +226,15 @@ class Trainer:
     def _outcome(
         self, scores: dict[str, Scores], code: int, done: int, times: list[float]
     ) -> Outcome:
-        return Outcome(scores, self.best, code, done, _median(times), peak_memory(self.device))
+        return Outcome(
+            scores,
+            self.best,
+            code,
+            done,
+            _median(times),
+            peak_memory(self.device),
+            self.settings,
+        )
 
     def _progress(self) -> TrainingProgress:
         return TrainingProgress(self.console, self.settings.training.iterations, self.first)
@@ -258,7 +273,11 @@ class Trainer:
         losses = {f"loss/{name}": float(value.detach()) for name, value in result.losses.items()}
         logs = {name: float(value) for name, value in result.logs.items()}
         lr = rate * float(self.optimizer.param_groups[0]["peak_lr"])
-        return {"step": done, "lr": lr, "gradient_norm": float(norm)} | losses | logs
+        record = {"step": done, "lr": lr, "gradient_norm": float(norm)} | losses | logs
+        if result.pseudo_labels is not None:
+            shares = zip(self.classes, result.pseudo_labels.tolist(), strict=True)
+            record |= {f"pseudo-labels/{name}": share for name, share in shares}
+        return record
 
     def _note(self, record: Mapping[str, float | int]) -> str:
         total = sum(value for name, value in record.items() if name.startswith("loss/"))
@@ -268,9 +287,8 @@ class Trainer:
     def _validated(self, done: int) -> dict[str, Scores]:
         scores = {name: self.validate(network) for name, network in self.method.networks.items()}
         for name, one in scores.items():
-            miou = one.miou or 0.0
-            if name not in self.best or miou > self.best[name][1]:
-                self.best[name] = (done, miou)
+            if name not in self.best or one.miou > self.best[name][1].miou:
+                self.best[name] = (done, one)
                 write_checkpoint(
                     self.run.checkpoints / f"best-{name}",
                     {name: self.method.networks[name].state_dict()},
@@ -280,7 +298,7 @@ class Trainer:
 
     def _best_note(self, scores: Mapping[str, Scores]) -> str:
         return ", ".join(
-            f"{name} mIoU {100 * (one.miou or 0):.2f} (best {100 * self.best[name][1]:.2f})"
+            f"{name} mIoU {100 * one.miou:.2f} (best {100 * self.best[name][1].miou:.2f})"
             for name, one in scores.items()
         )
 
@@ -292,12 +310,15 @@ class Trainer:
         networks = {name: net.state_dict() for name, net in self.method.networks.items()}
         state = dict(self.card) | {
             "step": done,
-            "best": self.best,
+            "best": {name: (step, one.to_json()) for name, (step, one) in self.best.items()},
             "optimizer": values,
             "scaler": self.precision.scaler.state_dict(),
             "metrics_offset": self.log.offset(),
         }
-        self.store.save(done, networks | {"optimizer": tensors, "random": random}, state)
+        extra = {"optimizer": tensors, "random": random}
+        if self.method.state:
+            extra["method"] = dict(self.method.state)
+        self.store.save(done, networks | extra, state)
 
     def _summary(self, outcome: Outcome) -> dict[str, Any]:
         return {
@@ -305,7 +326,7 @@ class Trainer:
             "step": outcome.step,
             "last": {name: one.to_json() for name, one in outcome.scores.items()},
             "best": {
-                name: {"step": step, "miou": miou} for name, (step, miou) in outcome.best.items()
+                name: {"step": step} | one.to_json() for name, (step, one) in outcome.best.items()
             },
             "seconds_per_step": outcome.seconds_per_step,
             "peak_memory": outcome.peak_memory,

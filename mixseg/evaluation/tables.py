@@ -9,12 +9,15 @@ from rich.text import Text
 
 from mixseg.analysis.pictures import printable
 from mixseg.evaluation.confusion import Scores
+from mixseg.evaluation.protocols import Protocol, mean_over
 
 ABSENT = "\N{EN DASH}"
 """Stands for the IoU of a class that neither predictions nor labels contain."""
 
 
-def scores_table(scores: Mapping[str, Scores], title: str | None = None) -> Table:
+def scores_table(
+    scores: Mapping[str, Scores], title: str | None = None, means: Protocol | None = None
+) -> Table:
     """Per-class IoU, mean IoU and pixel accuracy in percent, one column per network.
 
     Names are shown as they are: rich markup in them has no effect and control characters appear
@@ -24,6 +27,7 @@ def scores_table(scores: Mapping[str, Scores], title: str | None = None) -> Tabl
         scores: Name of a network, such as ``student``, to its scores; at least one, all with the
             same classes.
         title: Heading of the table.
+        means: Further means over some of the classes.
     """
     columns = list(scores.values())
     if not columns:
@@ -42,6 +46,8 @@ def scores_table(scores: Mapping[str, Scores], title: str | None = None) -> Tabl
         table.add_row(_text(name), *(_percent(column.iou[index]) for column in columns))
     table.add_section()
     table.add_row("mIoU", *(_percent(column.miou) for column in columns))
+    for name, classes in (means or {}).items():
+        table.add_row(_text(name), *(_percent(mean_over(column, classes)) for column in columns))
     table.add_row("pixel accuracy", *(_percent(column.pixel_accuracy) for column in columns))
     return table
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from mixseg.config import Settings
 from mixseg.engine.method import Method
 from mixseg.errors import ConfigError, unknown_name
+from mixseg.methods.domain_adaptation import DomainAdaptation
 from mixseg.methods.semi_supervised import SemiSupervised
 from mixseg.methods.supervised import Supervised
 from mixseg.models import SegmentationModel
 
 METHODS: dict[str, type[Method]] = {
+    "domain_adaptation": DomainAdaptation,
     "semi_supervised": SemiSupervised,
     "supervised": Supervised,
 }
@@ -22,10 +26,19 @@ def check_method_name(settings: Settings) -> None:
         raise ConfigError(f"method: {unknown_name('method', settings.method, METHODS)}")
 
 
-def build_method(student: SegmentationModel, settings: Settings) -> Method:
-    """The method that the settings name, around a student on its device."""
+def build_method(
+    student: SegmentationModel, settings: Settings, distribution: Tensor | None = None
+) -> Method:
+    """The method that the settings name; see :class:`mixseg.engine.method.Method`."""
     check_method_name(settings)
-    return METHODS[settings.method](student, settings)
+    return METHODS[settings.method](student, settings, distribution)
 
 
-__all__ = ["METHODS", "SemiSupervised", "Supervised", "build_method", "check_method_name"]
+__all__ = [
+    "METHODS",
+    "DomainAdaptation",
+    "SemiSupervised",
+    "Supervised",
+    "build_method",
+    "check_method_name",
+]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, final
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor
 
 from mixseg.config import Settings
 from mixseg.data.streams import Batch
@@ -14,25 +16,57 @@ from mixseg.engine.teacher import MeanTeacher
 from mixseg.losses import build_consistency, segmentation_cross_entropy
 from mixseg.mixing import build_mixer, with_partner
 from mixseg.models import SegmentationModel
-from mixseg.targets import build_weighting, confident_fraction, pseudo_labels
+from mixseg.targets import (
+    DistributionAlignment,
+    PseudoLabels,
+    build_weighting,
+    class_shares,
+    confident_fraction,
+    pseudo_labels,
+)
 
 
-@final
+class Mixed(NamedTuple):
+    """What the student is asked, and what it should answer.
+
+    Attributes:
+        images: float in [0, 1], shape (B, 3, H, W), not yet augmented.
+        targets: int64 labels (B, H, W) with 255 = ignore, or float distributions (B, C, H, W).
+        weights: float32, shape (B, H, W).
+        confident: Share of confident pixels, of any shape.
+    """
+
+    images: Tensor
+    targets: Tensor
+    weights: Tensor
+    confident: Tensor
+
+
 class SemiSupervised(Method):
     """L = L_l + lambda_u L_u (3.1): the student agrees with the teacher on mixed images."""
 
     streams: ClassVar[tuple[str, ...]] = ("labeled", "unlabeled")
 
-    def __init__(self, student: SegmentationModel, settings: Settings) -> None:
+    def __init__(
+        self,
+        student: SegmentationModel,
+        settings: Settings,
+        distribution: Tensor | None = None,
+    ) -> None:
         self.student = student
         teacher = settings.teacher
         self.teacher = MeanTeacher(student, teacher.decay, teacher.mode, teacher.buffers)
         self.networks = {"student": student, "teacher": self.teacher.network}
-        self.mixer = build_mixer(settings.mixing, student.spec.num_classes)
+        self.num_classes = student.spec.num_classes
+        self.mixer = build_mixer(settings.mixing, self.num_classes)
         self.weighting = build_weighting(settings.targets)
         self.consistency = build_consistency(settings.targets)
         self.augment = StrongAugmentation(settings.augmentation)
         self.targets = settings.targets
+        self.align: DistributionAlignment | None = None
+        if distribution is not None:
+            self.align = DistributionAlignment(distribution, settings.targets.alignment_decay)
+            self.state = {"aligned": self.align.running}
 
     def step(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> StepResult:
         """One step of the method; see :class:`mixseg.engine.method.Method`."""
@@ -41,31 +75,48 @@ class SemiSupervised(Method):
         logits = self.student(to_unit_range(labeled.images))
         supervised = segmentation_cross_entropy(logits, labeled.labels.long())
 
-        images = to_unit_range(unlabeled.images)
-        answer = pseudo_labels(self.teacher.probabilities(images), unlabeled.valid)
+        probabilities = self.teacher.probabilities(to_unit_range(unlabeled.images))
+        if self.align is not None:
+            probabilities = self.align(probabilities, unlabeled.valid)
+        answer = pseudo_labels(probabilities, unlabeled.valid)
 
-        # Padding is never pasted: where the kept image has none of its own, its partner stays.
-        mask = self.mixer.mask(answer.labels, random.device) & unlabeled.valid
-        mixed_images = self.augment(with_partner(mask, images), random.host)
-        hard = self.targets.kind == "hard"
-        mixed_targets = with_partner(mask, answer.labels if hard else answer.probabilities)
-        mixed_confidence = with_partner(mask, answer.confidence)
-        mixed_valid = with_partner(mask, unlabeled.valid)
-        weights = self.weighting(mixed_confidence, mixed_valid, step) * mixed_valid
+        mixed = self.mix(labeled, unlabeled, answer, step, random)
+        logits = self.student(self.augment(mixed.images, random.host))
+        consistency = self.consistency(logits, mixed.targets, mixed.weights)
 
-        logits = self.student(mixed_images)
-        consistency = self.consistency(logits, mixed_targets, weights)
-
-        confident = confident_fraction(
-            mixed_confidence, mixed_valid, self.targets.threshold, per="batch"
-        )
         return StepResult(
             losses={
                 "supervised": supervised,
                 "consistency": self.targets.unsupervised_weight * consistency,
             },
-            logs={"confident": confident.mean(), "weight": weights.mean()},
+            logs={"confident": mixed.confident.mean(), "weight": mixed.weights.mean()},
+            pseudo_labels=class_shares(answer.labels, self.num_classes),
         )
+
+    def mix(
+        self,
+        labeled: Batch,
+        unlabeled: Batch,
+        answer: PseudoLabels,
+        step: int,
+        random: StepRandom,
+    ) -> Mixed:
+        """Mix unlabelled images with each other; their pseudo-labels say where."""
+        # Padding is never pasted: where the kept image has none of its own, its partner stays.
+        mask = self.mixer.mask(answer.labels, random.device) & unlabeled.valid
+        hard = self.targets.kind == "hard"
+        confidence = with_partner(mask, answer.confidence)
+        valid = with_partner(mask, unlabeled.valid)
+        return Mixed(
+            images=with_partner(mask, to_unit_range(unlabeled.images)),
+            targets=with_partner(mask, answer.labels if hard else answer.probabilities),
+            weights=self.weighting(confidence, valid, step) * valid,
+            confident=self.confident(confidence, valid),
+        )
+
+    def confident(self, confidence: Tensor, valid: Tensor) -> Tensor:
+        """The share of the batch above the threshold, whatever the weighting makes of it."""
+        return confident_fraction(confidence, valid, self.targets.threshold, per="batch")
 
     def after_update(self, step: int) -> None:
         """The teacher follows the student."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, final
 
+from torch import Tensor
+
 from mixseg.config import Settings
 from mixseg.data.streams import Batch
 from mixseg.data.transforms import to_unit_range
@@ -24,7 +26,12 @@ class Supervised(Method):
 
     streams: ClassVar[tuple[str, ...]] = ("labeled",)
 
-    def __init__(self, student: SegmentationModel, settings: Settings) -> None:
+    def __init__(
+        self,
+        student: SegmentationModel,
+        settings: Settings,
+        distribution: Tensor | None = None,
+    ) -> None:
         self.student = student
         self.teacher = MeanTeacher(student, settings.teacher.decay)
         self.networks = {"student": student, "teacher": self.teacher.network}

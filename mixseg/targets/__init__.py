@@ -1,13 +1,21 @@
 """Targets of the unlabelled images: pseudo-labels and their weights."""
 
-from mixseg.targets.pseudo_labels import PseudoLabels, confident_fraction, pseudo_labels
+from mixseg.targets.alignment import DistributionAlignment
+from mixseg.targets.pseudo_labels import (
+    PseudoLabels,
+    class_shares,
+    confident_fraction,
+    pseudo_labels,
+)
 from mixseg.targets.weighting import WEIGHTINGS, Weighting, build_weighting
 
 __all__ = [
     "WEIGHTINGS",
+    "DistributionAlignment",
     "PseudoLabels",
     "Weighting",
     "build_weighting",
+    "class_shares",
     "confident_fraction",
     "pseudo_labels",
 ]

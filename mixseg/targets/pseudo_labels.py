@@ -52,3 +52,18 @@ def confident_fraction(confidence: Tensor, valid: Tensor, threshold: float, per:
     confident = ((confidence > threshold) & valid).sum(axes, keepdim=True)
     total = valid.sum(axes, keepdim=True).clamp(min=1)
     return confident.to(torch.float32) / total
+
+
+def class_shares(labels: Tensor, num_classes: int) -> Tensor:
+    """The share of each class among the labelled pixels: float32, shape (C,); 0 without any.
+
+    Args:
+        labels: int64, any shape, 255 = none.
+        num_classes: C.
+    """
+    # scatter_add keeps one shape for the device, where bincount would ask it for the largest id.
+    counts = torch.zeros(256, device=labels.device)
+    flat = labels.flatten()
+    counts.scatter_add_(0, flat, torch.ones(flat.shape, device=labels.device))
+    counts = counts[:num_classes]
+    return counts / counts.sum().clamp(min=1)

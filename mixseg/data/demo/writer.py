@@ -1,4 +1,4 @@
-"""Writes demo scenes in the layout of Cityscapes, whole or not at all."""
+"""Writes sets of demo scenes, whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,19 +10,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from PIL import Image
-
+from mixseg.data.demo.layouts import LAYOUTS
 from mixseg.data.demo.looks import Look
 from mixseg.data.demo.scene import render_scene
-from mixseg.errors import DataError
+from mixseg.errors import DataError, unknown_name
 
 GENERATOR_VERSION: Final = 1
 """Raised whenever the same arguments draw different scenes, so that caches are not reused."""
 
-_CITIES: Final[Mapping[str, tuple[str, ...]]] = {
-    "train": ("aldenau", "birkstadt", "corvingen", "dunmere", "elsbruck"),
-    "val": ("falkenrode", "grimholt", "havelsee"),
-}
+_SPLITS: Final = ("train", "val")
 
 _SPLIT_STRIDE: Final = 1_000_000
 """Scene indices are counted from a multiple of this, so that splits share no scene."""
@@ -38,9 +34,10 @@ def write_demo(
     counts: Mapping[str, int],
     size: tuple[int, int],
     seed: int = 0,
+    layout: str = "cityscapes",
     progress: Progress | None = None,
 ) -> Path:
-    """Writes a demo set as ``leftImg8bit/`` and ``gtFine/`` trees with ``labelIds`` files.
+    """Writes a demo set in the layout of a real data set.
 
     The files go to a temporary folder beside ``out`` that is renamed at the end: whoever sees
     ``out`` sees all of it.
@@ -51,16 +48,17 @@ def write_demo(
         counts: Number of scenes per split, ``"train"`` and ``"val"``.
         size: Height and width in pixels.
         seed: Seed of the set.
+        layout: Key of :data:`mixseg.data.demo.layouts.LAYOUTS`.
         progress: Called after every scene with the scenes done and the scenes in all.
 
     Returns:
         ``out``.
 
     Raises:
-        DataError: ``out`` exists, ``counts`` holds an unknown split or a count below 1, or
-            look or size are none that a scene can have.
+        DataError: ``out`` exists, the layout is unknown, ``counts`` holds a split that it does
+            not have or a count below 1, or look or size are none that a scene can have.
     """
-    _check_counts(counts)
+    _check_counts(counts, layout)
     if out.exists():
         raise DataError(f"{out} already exists; choose another folder or remove it first")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -68,8 +66,9 @@ def write_demo(
     try:
         # mkdtemp makes the folder private; a data set may be read by others.
         draft.chmod(0o755)
-        _write_splits(draft, look, counts, size, seed, progress)
+        _write_splits(draft, look, counts, size, seed, layout, progress)
         about = {
+            "layout": layout,
             "look": look,
             "counts": dict(counts),
             "size": list(size),
@@ -94,6 +93,7 @@ def ensure_demo(
     counts: Mapping[str, int],
     size: tuple[int, int],
     seed: int = 0,
+    layout: str = "cityscapes",
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -106,24 +106,28 @@ def ensure_demo(
         counts: Number of scenes per split, ``"train"`` and ``"val"``.
         size: Height and width in pixels.
         seed: Seed of the set.
+        layout: Key of :data:`mixseg.data.demo.layouts.LAYOUTS`.
         cache: Folder that holds demo sets; None for ``$MIXSEG_CACHE``, or ``mixseg`` in the
             user's cache folder.
         progress: Called after every scene with the scenes done and the scenes in all.
 
     Returns:
-        The folder, with ``leftImg8bit`` and ``gtFine`` in it.
+        The folder, laid out as asked.
 
     Raises:
-        DataError: ``counts`` holds an unknown split or a count below 1.
+        DataError: As :func:`write_demo`.
     """
-    _check_counts(counts)
+    _check_counts(counts, layout)
     splits = "_".join(f"{split}{counts[split]}" for split in sorted(counts))
-    name = f"demo-{look}-{splits}-{size[0]}x{size[1]}-seed{seed}-v{GENERATOR_VERSION}"
+    kind = "demo" if layout == "cityscapes" else f"demo-{layout}"
+    name = f"{kind}-{look}-{splits}-{size[0]}x{size[1]}-seed{seed}-v{GENERATOR_VERSION}"
     out = (default_cache() if cache is None else cache) / name
     if out.is_dir():
         return out
     try:
-        return write_demo(out, look=look, counts=counts, size=size, seed=seed, progress=progress)
+        return write_demo(
+            out, look=look, counts=counts, size=size, seed=seed, layout=layout, progress=progress
+        )
     except DataError:
         if out.is_dir():
             return out
@@ -139,14 +143,17 @@ def default_cache() -> Path:
     return Path.home() / ".cache" / "mixseg"
 
 
-def _check_counts(counts: Mapping[str, int]) -> None:
+def _check_counts(counts: Mapping[str, int], layout: str) -> None:
+    if layout not in LAYOUTS:
+        raise DataError(unknown_name("layout", layout, LAYOUTS))
+    splits = LAYOUTS[layout].splits
     for split, count in counts.items():
-        if split not in _CITIES:
-            raise DataError(f"unknown split {split!r} of the demo; it has {', '.join(_CITIES)}")
+        if split not in splits:
+            raise DataError(f"unknown split {split!r} of the demo; it has {', '.join(splits)}")
         if count < 1:
             raise DataError(f"split {split!r} of the demo needs at least 1 scene, got {count}")
     if not counts:
-        raise DataError("a demo needs a number of scenes for train, val or both; got none")
+        raise DataError(f"a demo needs a number of scenes for {' or '.join(splits)}; got none")
 
 
 def _write_splits(
@@ -155,24 +162,16 @@ def _write_splits(
     counts: Mapping[str, int],
     size: tuple[int, int],
     seed: int,
+    layout: str,
     progress: Progress | None,
 ) -> None:
     """Writes the image and label files of all splits under ``root``."""
     total, done = sum(counts.values()), 0
     for split, count in counts.items():
-        cities = _CITIES[split]
-        start = list(_CITIES).index(split) * _SPLIT_STRIDE
-        for index in range(count):
-            image, label = render_scene(seed, start + index, size, look)
-            city = cities[index % len(cities)]
-            stem = f"{city}_{index // len(cities):06d}_{19:06d}"
-            for tree, suffix, pixels in (
-                ("leftImg8bit", "leftImg8bit", image),
-                ("gtFine", "gtFine_labelIds", label),
-            ):
-                folder = root / tree / split / city
-                folder.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(folder / f"{stem}_{suffix}.png", compress_level=3)
+        start = _SPLITS.index(split) * _SPLIT_STRIDE
+        for number in range(count):
+            image, label = render_scene(seed, start + number, size, look)
+            LAYOUTS[layout].write(root, split, number, image, label)
             done += 1
             if progress is not None:
                 progress(done, total)

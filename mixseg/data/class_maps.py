@@ -1,0 +1,169 @@
+"""From the classes of one data set to those of another.
+
+A map names, for each class of the one set, a class of the other or ``ignore``. Several classes may
+join in one; one class can never be split.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+from mixseg.data.camvid import CAMVID
+from mixseg.data.cityscapes import CITYSCAPES
+from mixseg.data.contract import UNKNOWN, ClassSet, SegmentationDataset
+from mixseg.data.voc import VOC
+from mixseg.errors import DataError, unknown_name
+from mixseg.ignore import IGNORE
+from mixseg.strict_yaml import load_yaml
+
+IGNORED = "ignore"
+"""Stands in a map for no class."""
+
+CITYSCAPES_TO_CAMVID = {
+    "road": "road",
+    "sidewalk": "pavement",
+    "building": "building",
+    "wall": "building",
+    "fence": "fence",
+    "pole": "pole",
+    "traffic light": "sign symbol",
+    "traffic sign": "sign symbol",
+    "vegetation": "tree",
+    "terrain": "tree",
+    "sky": "sky",
+    "person": "pedestrian",
+    "rider": "bicyclist",
+    "car": "car",
+    "truck": "car",
+    "bus": "car",
+    "train": IGNORED,
+    "motorcycle": "bicyclist",
+    "bicycle": "bicyclist",
+}
+"""CamVid's 11 classes joined its 32: walls are buildings, trucks and buses are cars."""
+
+CITYSCAPES_TO_VOC = dict.fromkeys(CITYSCAPES.names, "background") | {
+    "person": "person",
+    "rider": "person",
+    "car": "car",
+    "truck": IGNORED,
+    "bus": "bus",
+    "train": "train",
+    "motorcycle": "motorbike",
+    "bicycle": "bicycle",
+}
+
+BUILT_IN: tuple[tuple[ClassSet, ClassSet, Mapping[str, str]], ...] = (
+    (CITYSCAPES, CAMVID, CITYSCAPES_TO_CAMVID),
+    (CITYSCAPES, VOC, CITYSCAPES_TO_VOC),
+)
+"""Source, target, and source class -> target class."""
+
+
+@final
+@dataclasses.dataclass(frozen=True)
+class ClassMap:
+    """Where each class of a source goes.
+
+    Attributes:
+        source: Classes of the labels.
+        target: Classes of the network.
+        targets: Name of a target class, or :data:`IGNORED`, for each source class in order.
+    """
+
+    source: ClassSet
+    target: ClassSet
+    targets: tuple[str, ...]
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether labels stay as they are."""
+        return self.targets == self.source.names == self.target.names
+
+    def describe(self, absent: tuple[str, ...] = ()) -> list[str]:
+        """What is joined, what is dropped, and which target classes have no source; for people.
+
+        Args:
+            absent: Source classes that do not occur.
+        """
+        lines = []
+        for name in self.target.names:
+            joined = self._sources(name)
+            if joined not in ([], [name]):
+                lines.append(f"{' + '.join(joined)} -> {name}")
+        if dropped := self._sources(IGNORED):
+            lines.append(f"ignored: {', '.join(dropped)}")
+        missing = [name for name in self.target.names if not set(self._sources(name)) - set(absent)]
+        if missing:
+            lines.append(f"never labelled: {', '.join(missing)}")
+        return lines
+
+    def _sources(self, target: str) -> list[str]:
+        pairs = zip(self.source.names, self.targets, strict=True)
+        return [old for old, new in pairs if new == target]
+
+    def apply(self, dataset: SegmentationDataset) -> SegmentationDataset:
+        """The data set with labels of the target classes.
+
+        Raises:
+            DataError: The data set has other classes than the map's source.
+        """
+        if dataset.classes.names != self.source.names:
+            raise DataError(
+                f"{dataset.name} has the classes {', '.join(dataset.classes.names)}; the map "
+                f"begins at {', '.join(self.source.names)}"
+            )
+        places = {name: index for index, name in enumerate(self.target.names)} | {IGNORED: IGNORE}
+        table = np.full(256, UNKNOWN, dtype=np.int16)
+        table[: len(self.targets)] = [places[name] for name in self.targets]
+        table[IGNORE] = IGNORE
+        known = dataset.lookup != UNKNOWN
+        lookup = np.where(known, table[np.where(known, dataset.lookup, IGNORE)], UNKNOWN)
+        return dataclasses.replace(
+            dataset, classes=self.target, lookup=lookup.astype(np.int16), absent=()
+        )
+
+
+def class_map(source: ClassSet, target: ClassSet, file: Path | None = None) -> ClassMap:
+    """The map of a file, or the built-in one between two sets.
+
+    Args:
+        source: Classes of the labels.
+        target: Classes of the network.
+        file: YAML with one line ``SOURCE CLASS: TARGET CLASS`` (or ``ignore``) for each class.
+
+    Raises:
+        DataError: A class is unknown or missing in the file, or no map is built in.
+        ConfigError: The file is not strict YAML.
+    """
+    if file is not None:
+        return ClassMap(source, target, _read(file, source, target))
+    if source.names == target.names:
+        return ClassMap(source, target, source.names)
+    for one, other, pairs in BUILT_IN:
+        if (one.names, other.names) == (source.names, target.names):
+            return ClassMap(source, target, tuple(pairs[name] for name in source.names))
+    raise DataError(
+        f"no class map is built in from {', '.join(source.names)} to {', '.join(target.names)}; "
+        "give one as a YAML file with a line 'SOURCE CLASS: TARGET CLASS' (or ignore) for each"
+    )
+
+
+def _read(file: Path, source: ClassSet, target: ClassSet) -> tuple[str, ...]:
+    loaded = load_yaml(file)
+    for old, new in loaded.data.items():
+        where = f"{file}, line {loaded.line((old,))}"
+        if old not in source.names:
+            raise DataError(f"{where}: {unknown_name('class', str(old), source.names)}")
+        if new not in (*target.names, IGNORED):
+            choices = (*target.names, IGNORED)
+            raise DataError(f"{where}: {unknown_name('class', str(new), choices)}")
+    missing = [name for name in source.names if name not in loaded.data]
+    if missing:
+        raise DataError(f"{file}: says nothing of {', '.join(missing)}; a class may go to ignore")
+    return tuple(str(loaded.data[name]) for name in source.names)

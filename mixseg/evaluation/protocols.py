@@ -1,0 +1,89 @@
+"""Which classes count in the tables of domain adaptation (002, Tables 4.3 and 4.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mixseg.evaluation.confusion import Scores
+
+ABSENT_IN_SYNTHIA = ("terrain", "truck", "train")
+LEFT_OUT_OF_13 = ("wall", "fence", "pole")
+
+SHORT_NAMES = {
+    "road": "Road",
+    "sidewalk": "SW",
+    "building": "Build",
+    "wall": "Wall",
+    "fence": "Fence",
+    "pole": "Pole",
+    "traffic light": "TL",
+    "traffic sign": "TS",
+    "vegetation": "Veg",
+    "terrain": "Terrain",
+    "sky": "Sky",
+    "person": "Person",
+    "rider": "Rider",
+    "car": "Car",
+    "truck": "Truck",
+    "bus": "Bus",
+    "train": "Train",
+    "motorcycle": "MC",
+    "bicycle": "Bike",
+}
+"""Columns of the thesis' tables."""
+
+Protocol = Mapping[str, Sequence[str]]
+"""Name of a mean -> the classes that it is taken over."""
+
+
+def protocol(source: str | None, classes: Sequence[str]) -> Protocol:
+    """The means that are usual for a source beside the one over all classes.
+
+    The network has all classes, and what it takes for an absent one counts against the class that
+    it is, as in the thesis: only the mean leaves classes out.
+
+    Args:
+        source: Layout of the source domain, or None.
+        classes: Names of the network's classes.
+    """
+    left_out = {*ABSENT_IN_SYNTHIA, *LEFT_OUT_OF_13}
+    if source != "synthia" or not left_out <= set(classes):
+        return {}
+    return {
+        "mIoU-16": [name for name in classes if name not in ABSENT_IN_SYNTHIA],
+        "mIoU-13": [name for name in classes if name not in left_out],
+    }
+
+
+def mean_over(scores: Scores, classes: Sequence[str]) -> float | None:
+    """Mean IoU over some classes, those without an IoU left out; None if none has one."""
+    pairs = zip(scores.classes, scores.iou, strict=True)
+    values = [value for name, value in pairs if name in classes and value is not None]
+    return sum(values) / len(values) if values else None
+
+
+def paper_table(scores: Mapping[str, Scores], source: str | None) -> str:
+    """A Markdown table with one row per network and the columns of the thesis' tables.
+
+    Args:
+        scores: Name of the row -> its scores, at least one, all with the same classes.
+        source: Layout of the source domain; ``synthia`` gives the columns of Table 4.4, where
+            starred classes are not in the starred mean, after the mean over all 19.
+    """
+    classes = next(iter(scores.values())).classes
+    means = protocol(source, classes)
+    shown = [name for name in classes if not means or name not in ABSENT_IN_SYNTHIA]
+    starred = LEFT_OUT_OF_13 if means else ()
+    heads = [SHORT_NAMES.get(name, name) + "*" * (name in starred) for name in shown]
+    heads += [*(["mIoU-19", "mIoU* (13)", "mIoU (16)"] if means else ["mIoU"])]
+    lines = [f"| | {' | '.join(heads)} |", "| --- |" + " --- |" * len(heads)]
+    for row, one in scores.items():
+        by_name = dict(zip(one.classes, one.iou, strict=True))
+        values = [by_name[name] for name in shown] + [one.miou]
+        values += [mean_over(one, means[name]) for name in ("mIoU-13", "mIoU-16") if means]
+        lines.append(f"| {row} | {' | '.join(map(_percent, values))} |")
+    return "\n".join(line.replace("\n", " ") for line in lines) + "\n"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"

@@ -1,0 +1,81 @@
+"""Domain adaptation by cross-domain mixed sampling, DACS (002, 3.2 and Figure 3.4).
+
+The semi-supervised method with one change: labelled images are renderings of the source domain,
+unlabelled ones photographs of the target domain, and what is pasted on the photographs comes from
+the renderings, cut out along their ground truth.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mixseg.config import Settings
+from mixseg.data.streams import Batch
+from mixseg.data.transforms import to_unit_range
+from mixseg.engine.method import StepRandom
+from mixseg.ignore import IGNORE
+from mixseg.methods.semi_supervised import Mixed, SemiSupervised
+from mixseg.mixing import paste
+from mixseg.models import SegmentationModel
+from mixseg.targets import PseudoLabels
+
+
+@final
+class DomainAdaptation(SemiSupervised):
+    """InterMix: source onto target. IntraMix: target images among themselves, as in 3.3."""
+
+    def __init__(
+        self,
+        student: SegmentationModel,
+        settings: Settings,
+        distribution: Tensor | None = None,
+    ) -> None:
+        super().__init__(student, settings, distribution)
+        self.across = settings.mixing.domains == "inter"
+
+    def mix(
+        self,
+        labeled: Batch,
+        unlabeled: Batch,
+        answer: PseudoLabels,
+        step: int,
+        random: StepRandom,
+    ) -> Mixed:
+        """Paste source pixels with their labels on target images with their pseudo-labels."""
+        if not self.across:
+            return super().mix(labeled, unlabeled, answer, step, random)
+        source, target = _repeated(labeled, len(unlabeled.images)), unlabeled
+        truth = source.labels.long()
+
+        mask = self.mixer.mask(truth, random.device) & source.valid
+        weights = self.weighting(answer.confidence, target.valid, step) * target.valid
+        targets = answer.labels
+        if self.targets.kind == "soft":
+            targets = answer.probabilities
+            truth = _one_hot(truth, self.num_classes, targets)
+        return Mixed(
+            images=paste(mask, to_unit_range(source.images), to_unit_range(target.images)),
+            targets=paste(mask, truth, targets),
+            # Pasted pixels weigh 1: their labels are true. Those without a label do not count.
+            weights=paste(mask, (source.labels != IGNORE).to(weights.dtype), weights),
+            confident=self.confident(answer.confidence, target.valid),
+        )
+
+
+def _repeated(batch: Batch, count: int) -> Batch:
+    """As many elements as there are images to paste on; they are taken in turn."""
+    if len(batch.images) == count:
+        return batch
+    turn = torch.arange(count, device=batch.images.device) % len(batch.images)
+    return Batch(batch.images[turn], batch.labels[turn], batch.valid[turn], batch.ids)
+
+
+def _one_hot(labels: Tensor, num_classes: int, like: Tensor) -> Tensor:
+    """Labels (B, H, W) as distributions (B, C, H, W); all zero where there is none."""
+    known = labels != IGNORE
+    hot = functional.one_hot(labels.where(known, 0), num_classes) * known[..., None]
+    return hot.permute(0, 3, 1, 2).to(like.dtype)

@@ -1,0 +1,55 @@
+"""Distribution alignment (002, 2.5.6): pseudo-labels that follow a class distribution."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+
+@final
+class DistributionAlignment:
+    """q~ ~ q p / p~: classes that the teacher has answered too seldom get more of the next answers.
+
+    p~ is a running average of the teacher's answers. It starts at p, so that the first answers
+    stay as they are.
+
+    Attributes:
+        distribution: p, float32, shape (C,), positive, sums to 1.
+        running: p~, the same form; part of a run's state.
+    """
+
+    def __init__(self, distribution: Tensor, decay: float = 0.99) -> None:
+        """Align to a distribution.
+
+        Args:
+            distribution: float, shape (C,), not negative; it is normalised. A class of zero would
+                never be answered, and one that is not answered would divide by zero: none goes
+                below a millionth.
+            decay: Averaging factor of the running average.
+        """
+        shares = distribution.to(torch.float32).clamp(min=0)
+        shares = (shares / shares.sum()).clamp(min=1e-6)
+        self.distribution = shares / shares.sum()
+        self.running = self.distribution.clone()
+        self.decay = decay
+
+    def __call__(self, probabilities: Tensor, valid: Tensor) -> Tensor:
+        """Count the answers, then scale and normalise them.
+
+        Args:
+            probabilities: float32, shape (B, C, H, W), summing to 1 over C.
+            valid: bool, shape (B, H, W): false where the crop padded the image.
+
+        Returns:
+            float32, shape (B, C, H, W), summing to 1 over C.
+        """
+        count = valid.sum()
+        mean = torch.einsum("bchw,bhw->c", probabilities, valid.to(probabilities.dtype))
+        mean = mean / count.clamp(min=1)
+        # Nothing but padding says nothing of the classes.
+        moved = torch.lerp(self.running, mean, 1 - self.decay)
+        self.running.copy_(torch.where(count > 0, moved, self.running))
+        scaled = probabilities * (self.distribution / self.running.clamp(min=1e-6))[:, None, None]
+        return scaled / scaled.sum(dim=1, keepdim=True)

@@ -1,0 +1,237 @@
+"""From settings to the images of a run: which are labelled, which are not, and where they lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from mixseg.config import Settings
+from mixseg.data.check import (
+    check_equal_sizes,
+    check_same_size,
+    check_samples,
+    without_unequal_pairs,
+)
+from mixseg.data.class_maps import class_map
+from mixseg.data.contract import ClassSet, SegmentationDataset
+from mixseg.data.demo import LAYOUTS, ensure_demo
+from mixseg.data.frequencies import class_frequencies, read_frequencies
+from mixseg.data.registry import DATASETS, open_dataset
+from mixseg.data.splits import Split, split_labeled
+from mixseg.data.unlabeled import open_unlabeled
+from mixseg.errors import ConfigError, DataError, unknown_name
+from mixseg.methods import METHODS
+
+ALIGNMENTS = ("none", "uniform", "labeled", "target")
+"""Words that ``targets.alignment`` knows; anything else is a file."""
+
+
+@final
+@dataclass(frozen=True)
+class TrainingData:
+    """The data of a run.
+
+    Attributes:
+        labeled: Where labelled images come from: the training split, or the source domain with
+            its labels turned into the target's.
+        split: Which of them are labelled.
+        unlabeled: Where unlabelled images come from.
+        unlabeled_indices: Which of them are used.
+        val: Validation split.
+        notes: What people should know of it, one line each.
+    """
+
+    labeled: SegmentationDataset
+    split: Split
+    unlabeled: SegmentationDataset
+    unlabeled_indices: tuple[int, ...]
+    val: SegmentationDataset
+    notes: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> ClassSet:
+        """The classes that the network tells apart."""
+        return self.val.classes
+
+
+def check_dataset_name(name: str, given: str) -> None:
+    """Raise a ConfigError for a data set that is not there; ``given`` is where it was named."""
+    known = ("demo", *DATASETS)
+    if name not in known:
+        raise ConfigError(f"{given}: {unknown_name('dataset', name, known)}")
+
+
+def check_data_settings(settings: Settings) -> None:
+    """Refuse what cannot be opened, before anything is read."""
+    data, source = settings.data, settings.source_domain
+    check_dataset_name(data.dataset, "data.dataset")
+    if data.root is None and data.dataset != "demo":
+        raise ConfigError(
+            f"data.root: where is {data.dataset}? Give its folder with --data-root DIR"
+        )
+    if source.dataset is not None:
+        check_dataset_name(source.dataset, "source_domain.dataset")
+        built_in = source.dataset == "demo" or (
+            data.dataset == "demo" and data.root is None and source.dataset in LAYOUTS
+        )
+        if source.root is None and not built_in:
+            raise ConfigError(
+                f"source_domain.root: where is {source.dataset}? Give its folder with "
+                "--source-root DIR"
+            )
+    alignment = settings.targets.alignment
+    if alignment not in ALIGNMENTS and not Path(alignment).expanduser().is_file():
+        raise ConfigError(
+            f"targets.alignment {alignment!r} is neither one of {', '.join(ALIGNMENTS)} nor a file"
+        )
+
+
+def open_split(settings: Settings, split: str, console: Console) -> SegmentationDataset:
+    """A split of the data that the settings name; the demo's scenes are written on first use."""
+    data = settings.data
+    if data.dataset != "demo":
+        return open_dataset(data.dataset, Path(data.root or "").expanduser(), split)
+    if data.root is not None:
+        return open_dataset("cityscapes", Path(data.root).expanduser(), split)
+    demo = settings.demo
+    root = ensure_demo(
+        look=demo.look,
+        counts={"train": demo.train_images, "val": demo.val_images},
+        size=demo.size,
+        seed=demo.seed,
+        progress=Announcement(console),
+    )
+    return open_dataset("cityscapes", root, split)
+
+
+def open_source(settings: Settings, console: Console) -> SegmentationDataset:
+    """The source domain with its own classes."""
+    source, demo = settings.source_domain, settings.demo
+    assert source.dataset is not None
+    layout = "cityscapes" if source.dataset == "demo" else source.dataset
+    if source.root is not None:
+        return open_dataset(layout, Path(source.root).expanduser(), source.split)
+    counts = {"train": demo.train_images, "val": demo.val_images}
+    root = ensure_demo(
+        look="render" if demo.look == "camera" else "camera",
+        counts={split: counts[split] for split in LAYOUTS[layout].splits},
+        size=demo.size,
+        seed=demo.seed,
+        layout=layout,
+        progress=Announcement(console),
+    )
+    return open_dataset(layout, root, source.split)
+
+
+@final
+class Announcement:
+    """Says once that demo scenes are being drawn."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.said = False
+
+    def __call__(self, done: int, total: int) -> None:
+        """Called for each scene."""
+        if not self.said:
+            self.console.print(f"drawing {total} demo scenes, once", highlight=False)
+            self.said = True
+
+
+def open_training_data(settings: Settings, console: Console) -> TrainingData:
+    """Open and check the data of a run.
+
+    Raises:
+        DataError: Something is missing or not as it should be.
+    """
+    opened = _two_domains if settings.source_domain.dataset is not None else _one_domain
+    data = opened(settings, console)
+    uses_unlabeled = "unlabeled" in METHODS[settings.method].streams
+    if uses_unlabeled and not data.unlabeled_indices:
+        raise DataError(
+            f"data.labeled {settings.data.labeled} leaves no unlabelled image. Use fewer labels, "
+            "give a folder with --unlabeled DIR, or train with --method supervised"
+        )
+    check_samples(data.labeled, data.split.labeled)
+    check_samples(data.val, range(len(data.val)))
+    if any(sample.label is None for sample in data.val.samples):
+        raise DataError(
+            f"data.val_split {settings.data.val_split!r} of {data.val.name} has no labels"
+        )
+    if settings.data.crop is None:
+        two_domains = settings.source_domain.dataset is not None
+        source = settings.source_domain if two_domains else settings.data
+        labeled = (data.labeled, data.split.labeled, source.resize)
+        unlabeled = (data.unlabeled, data.unlabeled_indices, settings.data.resize)
+        for dataset, indices, resize in (labeled, unlabeled):
+            if resize is None:
+                check_equal_sizes(dataset, indices)
+        if settings.method == "domain_adaptation":
+            check_same_size(data.labeled, source.resize, data.unlabeled, settings.data.resize)
+    return data
+
+
+def _one_domain(settings: Settings, console: Console) -> TrainingData:
+    """Labelled and unlabelled images of one training split."""
+    data = settings.data
+    train = open_split(settings, data.train_split, console)
+    val = open_split(settings, data.val_split, console)
+    ids = [sample.id for sample in train.samples]
+    split = split_labeled(ids, data.labeled, settings.split_seed)
+    unlabeled, indices = train, split.unlabeled
+    if data.unlabeled is not None:
+        unlabeled = open_unlabeled(Path(data.unlabeled).expanduser(), train.classes)
+        indices = tuple(range(len(unlabeled)))
+    return TrainingData(train, split, unlabeled, indices, val)
+
+
+def _two_domains(settings: Settings, console: Console) -> TrainingData:
+    """Labelled images of the source, unlabelled ones of the target; labels there are not looked at.
+
+    Only validation reads labels of the target.
+    """
+    data = settings.data
+    source = open_source(settings, console)
+    val = open_split(settings, data.val_split, console)
+    file = settings.source_domain.class_map
+    classes = class_map(source.classes, val.classes, None if file is None else Path(file))
+    notes = [f"classes of {source.name}: {line}" for line in classes.describe(source.absent)]
+    source, left_out = without_unequal_pairs(source)
+    if left_out:
+        notes.append(
+            f"left out {len(left_out)} pairs of {source.name} whose image and label differ in "
+            f"size; the first is {left_out[0]}"
+        )
+    ids = [sample.id for sample in source.samples]
+    split = split_labeled(ids, settings.source_domain.labeled, settings.split_seed)
+    if data.unlabeled is not None:
+        unlabeled = open_unlabeled(Path(data.unlabeled).expanduser(), val.classes)
+    elif "unlabeled" in METHODS[settings.method].streams:
+        unlabeled = open_split(settings, data.train_split, console)
+    else:
+        return TrainingData(classes.apply(source), split, val, (), val, tuple(notes))
+    indices = tuple(range(len(unlabeled)))
+    return TrainingData(classes.apply(source), split, unlabeled, indices, val, tuple(notes))
+
+
+def aligned_distribution(settings: Settings, data: TrainingData) -> NDArray[np.float64] | None:
+    """The class distribution that pseudo-labels are to follow, shape (C,); None for none.
+
+    Raises:
+        DataError: A file does not name the classes, or labels to count are missing.
+    """
+    alignment = settings.targets.alignment
+    if alignment == "none":
+        return None
+    if alignment == "uniform":
+        return np.full(len(data.classes), 1 / len(data.classes))
+    if alignment == "labeled":
+        return class_frequencies(data.labeled, data.split.labeled)
+    if alignment == "target":
+        return class_frequencies(data.unlabeled, data.unlabeled_indices)
+    return read_frequencies(Path(alignment).expanduser(), data.classes)

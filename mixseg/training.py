@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from mixseg.analysis.charts import pseudo_label_chart
 from mixseg.config import (
     DataSettings,
     Settings,
@@ -49,7 +50,6 @@ from mixseg.models import (
 from mixseg.targets import build_weighting
 from mixseg.training_data import (
     TrainingData,
-    aligned_distribution,
     check_data_settings,
     open_training_data,
 )
@@ -112,8 +112,9 @@ def build_trainer(
     if settings.training.channels_last:
         model.to(memory_format=torch.channels_last)
     precision = choose_precision(settings.training.precision, device, model)
-    shares = aligned_distribution(settings, data)
-    distribution = None if shares is None else torch.from_numpy(shares).float().to(device)
+    distribution = None
+    if data.distribution is not None:
+        distribution = torch.from_numpy(data.distribution).float().to(device)
     method = build_method(model, settings, distribution)
     optimizer_settings = settings.optimizer
     groups = parameter_groups(
@@ -299,7 +300,11 @@ def _fit(
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     try:
-        return trainer.fit(), run.path
+        outcome = trainer.fit()
+        chart = pseudo_label_chart(run.metrics, data.classes.names, data.classes.palette)
+        if chart is not None:
+            write_atomically(run.path / "pseudo_labels.png", chart)
+        return outcome, run.path
     except RuntimeError as error:
         # torch raises this wherever the process happens to be when a loader worker has died.
         if "DataLoader worker" not in str(error):

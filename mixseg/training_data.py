@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -44,6 +45,8 @@ class TrainingData:
         unlabeled_indices: Which of them are used.
         val: Validation split.
         notes: What people should know of it, one line each.
+        distribution: Share of each class that pseudo-labels are aligned to, float64, shape (C,);
+            None for no alignment.
     """
 
     labeled: SegmentationDataset
@@ -52,6 +55,7 @@ class TrainingData:
     unlabeled_indices: tuple[int, ...]
     val: SegmentationDataset
     notes: tuple[str, ...] = ()
+    distribution: NDArray[np.float64] | None = None
 
     @property
     def classes(self) -> ClassSet:
@@ -173,7 +177,7 @@ def open_training_data(settings: Settings, console: Console) -> TrainingData:
                 check_equal_sizes(dataset, indices)
         if settings.method == "domain_adaptation":
             check_same_size(data.labeled, source.resize, data.unlabeled, settings.data.resize)
-    return data
+    return dataclasses.replace(data, distribution=_distribution(settings, data))
 
 
 def _one_domain(settings: Settings, console: Console) -> TrainingData:
@@ -219,12 +223,7 @@ def _two_domains(settings: Settings, console: Console) -> TrainingData:
     return TrainingData(classes.apply(source), split, unlabeled, indices, val, tuple(notes))
 
 
-def aligned_distribution(settings: Settings, data: TrainingData) -> NDArray[np.float64] | None:
-    """The class distribution that pseudo-labels are to follow, shape (C,); None for none.
-
-    Raises:
-        DataError: A file does not name the classes, or labels to count are missing.
-    """
+def _distribution(settings: Settings, data: TrainingData) -> NDArray[np.float64] | None:
     alignment = settings.targets.alignment
     if alignment == "none":
         return None

@@ -288,9 +288,13 @@ class TestFlags:
     @pytest.mark.parametrize("short", sorted(SHORT_FLAGS))
     def test_short_and_dotted_spellings_are_one_setting(self, short: str) -> None:
         path = SHORT_FLAGS[short]
-        value = {"workers": "3", "iterations": "7", "lr": "1e-3", "precision": "fp32"}.get(
-            short, "text"
-        )
+        value = {
+            "workers": "3",
+            "iterations": "7",
+            "lr": "1e-3",
+            "precision": "fp32",
+            "domains": "intra",
+        }.get(short, "text")
         assert flags(f"--{short}", value) == flags(f"--{path}", value)
         assert set(flags(f"--{short}", value)) == {path}
 

@@ -13,6 +13,7 @@ from scipy.io import savemat
 from mixseg.data.camvid import CAMVID
 from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.data.voc import VOC
+from tests.data.png_encoder import encode
 
 SIZE = (12, 20)
 """Height and width of all images."""
@@ -119,6 +120,38 @@ def write_camvid(
         write_image(root / split / f"{name}{ending}", seed=frame)
         label = cycle_ids(range(len(CAMVID) + 1), frame)
         write_label(root / f"{split}annot" / f"{name}.png", label)
+        ids.append(name)
+    return ids
+
+
+def write_gta5(root: Path, count: int = 4) -> list[str]:
+    """Frames with palette labels; returns their sorted ids."""
+    ids = []
+    palette = [(7 * raw % 256, raw, 255 - raw) for raw in range(256)]
+    for frame in range(count):
+        name = f"{frame + 1:05d}"
+        write_image(root / "images" / f"{name}.png", seed=frame)
+        write_label(root / "labels" / f"{name}.png", cycle_ids(range(35), frame), palette)
+        ids.append(name)
+    return ids
+
+
+def write_synthia(root: Path, count: int = 4, mapped: bool = False) -> list[str]:
+    """Frames with 16-bit labels, class in red and instance in green; returns their sorted ids."""
+    ids = []
+    for frame in range(count):
+        name = f"{frame:07d}"
+        write_image(root / "RGB" / f"{name}.png", seed=frame)
+        if mapped:
+            path = root / "synthia_mapped_to_cityscapes" / f"{name}.png"
+            write_label(path, cycle_ids(range(34), frame))
+        else:
+            label = np.zeros((*SIZE, 3), dtype=np.uint16)
+            label[:, :, 0] = cycle_ids(range(23), frame)
+            label[:, :, 1] = np.arange(SIZE[1]) + 300
+            path = root / "GT" / "LABELS" / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encode(label))
         ids.append(name)
     return ids
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cityscapesscripts.helpers.labels import labels
 from PIL import Image
 
-from mixseg.data.check import check_samples
+from mixseg.data.check import check_samples, without_unequal_pairs
 from mixseg.data.cityscapes import CITYSCAPES, RAW_TO_TRAIN
+from mixseg.data.class_maps import class_map
 from mixseg.data.contract import SegmentationDataset
+from mixseg.data.demo import render_scene, write_demo
+from mixseg.data.png16 import is_png16
 from mixseg.data.registry import DATASETS, open_dataset
 from mixseg.data.unlabeled import open_unlabeled
 from mixseg.data.voc import VOC
@@ -28,11 +33,14 @@ from tests.data.layouts import (
     write_camvid,
     write_cityscapes,
     write_folder,
+    write_gta5,
     write_image,
     write_label,
     write_sbd,
+    write_synthia,
     write_voc,
 )
+from tests.data.png_encoder import encode
 
 CAMVID_ROOT = Path(__file__).parents[2].parent / "shared/camvid"
 
@@ -78,6 +86,21 @@ def camvid_jpeg(root: Path) -> SegmentationDataset:
     return open_dataset("camvid", root, "val")
 
 
+def gta5(root: Path) -> SegmentationDataset:
+    write_gta5(root)
+    return open_dataset("gta5", root, "train")
+
+
+def synthia(root: Path) -> SegmentationDataset:
+    write_synthia(root / "RAND_CITYSCAPES")
+    return open_dataset("synthia", root, "train")
+
+
+def synthia_mapped(root: Path) -> SegmentationDataset:
+    write_synthia(root, mapped=True)
+    return open_dataset("synthia", root, "train")
+
+
 def folder(root: Path) -> SegmentationDataset:
     write_folder(root)
     return open_dataset("folder", root, "train")
@@ -110,6 +133,9 @@ BUILDERS: list[Callable[[Path], SegmentationDataset]] = [
     voc_sbd,
     camvid_png,
     camvid_jpeg,
+    gta5,
+    synthia,
+    synthia_mapped,
     folder,
     folder_without_labels,
     unlabeled_folder,
@@ -161,9 +187,14 @@ class TestContract:
         path = dataset.samples[0].label
         if path is None or path.suffix != ".png":
             pytest.skip("no label PNG in this layout")
-        label = np.array(Image.open(path))
-        label[3, 4] = 200
-        write_label(path, label)
+        if is_png16(path):
+            label16 = np.zeros((*SIZE, 3), dtype=np.uint16)
+            label16[3, 4, 0] = 200
+            path.write_bytes(encode(label16))
+        else:
+            label = np.array(Image.open(path))
+            label[3, 4] = 200
+            write_label(path, label)
         with pytest.raises(DataError, match=rf"{path.name}.* 200 "):
             dataset.label(0)
 
@@ -400,6 +431,121 @@ class TestCamvid:
         assert seen == {*range(11), IGNORE}
         assert opened.pair(0)[0].shape == (360, 480, 3)
         check_samples(opened, range(count))
+
+
+def scripts_table() -> dict[int, int]:
+    """Raw id -> train id as the benchmark's own scripts have it."""
+    return {label.id: label.trainId for label in labels if label.id >= 0}
+
+
+class TestGta5:
+    def test_ids_are_those_of_the_benchmark(self, tmp_path: Path) -> None:
+        opened = gta5(tmp_path)
+        for raw, train in scripts_table().items():
+            assert opened.lookup[raw] == (train if train != -1 else IGNORE), raw
+        assert opened.lookup[34] == opened.lookup[255] == IGNORE
+        np.testing.assert_array_equal(
+            opened.label(1), opened.lookup[cycle_ids(range(35), 1)].astype(np.uint8)
+        )
+
+    def test_unequal_pairs_are_left_out(self, tmp_path: Path) -> None:
+        ids = write_gta5(tmp_path)
+        write_label(tmp_path / f"labels/{ids[2]}.png", cycle_ids([7], size=(6, 10)))
+        opened, left_out = without_unequal_pairs(open_dataset("gta5", tmp_path, "train"))
+        assert [sample.id for sample in opened.samples] == [ids[0], ids[1], ids[3]]
+        assert left_out == (f"{ids[2]}: 20x12 and 10x6 pixels",)
+        for name in ids:
+            write_label(tmp_path / f"labels/{name}.png", cycle_ids([7], size=(6, 10)))
+        with pytest.raises(DataError, match="in every pair"):
+            without_unequal_pairs(open_dataset("gta5", tmp_path, "train"))
+
+    def test_missing_labels_and_another_data_set(self, tmp_path: Path) -> None:
+        write_gta5(tmp_path / "gta5")
+        shutil.rmtree(tmp_path / "gta5/labels")
+        with pytest.raises(DataError, match=r"4 of 4 images have no label.*labels is not a folder"):
+            open_dataset("gta5", tmp_path / "gta5", "train")
+        write_cityscapes(tmp_path / "cityscapes")
+        with pytest.raises(DataError, match=r"GTA5 is empty.*leftImg8bit/"):
+            open_dataset("gta5", tmp_path / "cityscapes", "train")
+        with pytest.raises(DataError, match=r"unknown GTA5 split 'val'"):
+            open_dataset("gta5", tmp_path / "gta5", "val")
+
+
+class TestSynthia:
+    def test_every_class_has_the_name_that_synthia_gives_it(self, tmp_path: Path) -> None:
+        # The data set's own table of ids.
+        names = {
+            1: "sky",
+            2: "building",
+            3: "road",
+            4: "sidewalk",
+            5: "fence",
+            6: "vegetation",
+            7: "pole",
+            8: "car",
+            9: "traffic sign",
+            10: "person",
+            11: "bicycle",
+            12: "motorcycle",
+            15: "traffic light",
+            16: "terrain",
+            17: "rider",
+            18: "truck",
+            19: "bus",
+            20: "train",
+            21: "wall",
+        }
+        opened = synthia(tmp_path)
+        for raw in range(23):
+            train = opened.lookup[raw]
+            assert names.get(raw) == (None if train == IGNORE else opened.classes.names[train])
+
+    def test_the_class_is_in_the_red_channel(self, tmp_path: Path) -> None:
+        opened = synthia(tmp_path)
+        expected = opened.lookup[cycle_ids(range(23), 2)].astype(np.uint8)
+        np.testing.assert_array_equal(opened.label(2), expected)
+
+    def test_maps_with_cityscapes_ids(self, tmp_path: Path) -> None:
+        opened = synthia_mapped(tmp_path)
+        expected = RAW_TO_TRAIN[cycle_ids(range(34), 2)].astype(np.uint8)
+        np.testing.assert_array_equal(opened.label(2), expected)
+
+    def test_a_map_that_lost_its_ids(self, tmp_path: Path) -> None:
+        opened = synthia(tmp_path)
+        path = opened.samples[0].label
+        assert path is not None
+        path.write_bytes(encode(np.zeros((*SIZE, 3), dtype=np.uint16)))
+        with pytest.raises(DataError, match=r"every pixel has the id 0"):
+            opened.label(0)
+        # What an 8-bit library makes of it.
+        write_label(path, np.zeros((*SIZE, 3), dtype=np.uint8))
+        with pytest.raises(DataError, match="colour picture"):
+            opened.label(0)
+
+    def test_ids_of_16_bits_are_not_cut(self, tmp_path: Path) -> None:
+        opened = synthia(tmp_path)
+        path = opened.samples[0].label
+        assert path is not None
+        path.write_bytes(encode(np.full((*SIZE, 3), 259, dtype=np.uint16)))
+        with pytest.raises(DataError, match="label id 259"):
+            opened.label(0)
+
+
+@pytest.mark.parametrize("name", ["cityscapes", "gta5", "synthia", "voc", "camvid"])
+def test_demo_scenes_in_every_layout(tmp_path: Path, name: str) -> None:
+    write_demo(tmp_path / name, look="render", counts={"train": 3}, size=(48, 96), layout=name)
+    opened = open_dataset(name, tmp_path / name, "train")
+    assert len(opened) == 3
+    mapped = class_map(CITYSCAPES, opened.classes)
+    for index in range(3):
+        scene, raw = render_scene(0, index, (48, 96), "render")
+        image, label = opened.pair(index)
+        assert np.abs(image.astype(int) - scene).mean() < (4 if name == "voc" else 0.01)
+        for old, new in zip(CITYSCAPES.names, mapped.targets, strict=True):
+            there = raw == CITYSCAPES.label_ids[CITYSCAPES.names.index(old)]
+            lost = new == "ignore" or (name == "synthia" and old in opened.absent)
+            expected = IGNORE if lost else opened.classes.names.index(new)
+            assert (label[there] == expected).all()
 
 
 class TestFolder:

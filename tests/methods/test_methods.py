@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mixseg.config import Settings
+from mixseg.config import Settings, SourceSettings
 from mixseg.data.streams import Batch
 from mixseg.engine.method import Method, StepRandom
 from mixseg.errors import ConfigError
@@ -47,7 +47,9 @@ def random_of(step: int) -> StepRandom:
 
 
 def build(name: str, **changes: object) -> Method:
-    settings = dataclasses.replace(Settings(method=name), **changes)  # type: ignore[arg-type]
+    if name == "domain_adaptation":
+        changes.setdefault("source_domain", SourceSettings(dataset="gta5"))
+    settings = dataclasses.replace(Settings(), method=name, **changes)  # type: ignore[arg-type]
     method = build_method(small_model(1), settings)
     method.student.train()
     return method

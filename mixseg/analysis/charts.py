@@ -1,0 +1,60 @@
+"""Charts of what a run logged."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from mixseg.analysis.pictures import printable
+
+Colour = tuple[int, int, int]
+
+
+def pseudo_label_chart(
+    metrics: Path, names: Sequence[str], palette: Sequence[Colour]
+) -> bytes | None:
+    """The share of each class in the pseudo-labels over the steps, as a PNG.
+
+    Classes that vanish early and large ones that take their place are the entropy collapse of
+    section 5.2.2.
+
+    Args:
+        metrics: ``metrics.jsonl`` of a run.
+        names: Of the classes, in the order of their train ids.
+        palette: Their colours.
+
+    Returns:
+        The file's content, or None if the run logged no shares.
+    """
+    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    keys = [f"pseudo-labels/{name}" for name in names]
+    shown = [line for line in lines if keys[0] in line]
+    if not shown:
+        return None
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.stackplot(
+        [line["step"] for line in shown],
+        [[line[key] for line in shown] for key in keys],
+        labels=[_text(name) for name in names],
+        colors=[tuple(channel / 255 for channel in colour) for colour in palette],
+    )
+    axes.set(xlabel="step", ylabel="share of the pseudo-labels", ylim=(0, 1))
+    axes.margins(x=0)
+    handles, labels = axes.get_legend_handles_labels()
+    # Top to bottom as the areas lie.
+    axes.legend(
+        handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small"
+    )
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=120)
+    return content.getvalue()
+
+
+def _text(name: str) -> str:
+    # A dollar sign would start a formula, a leading underscore hide the entry.
+    return printable(name).replace("$", r"\$").lstrip("_") or "-"

@@ -1,0 +1,93 @@
+"""From one class set to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mixseg.data.camvid import CAMVID
+from mixseg.data.cityscapes import CITYSCAPES
+from mixseg.data.class_maps import BUILT_IN, IGNORED, class_map
+from mixseg.data.contract import ClassSet
+from mixseg.data.registry import open_dataset
+from mixseg.data.voc import VOC
+from mixseg.errors import DataError
+from mixseg.ignore import IGNORE
+from tests.data.layouts import cycle_ids, write_cityscapes, write_label
+
+TWO = ClassSet(("ground", "thing"), ((0, 0, 0), (9, 9, 9)))
+
+
+def write_map(path: Path, **changes: str | None) -> Path:
+    targets = dict.fromkeys(CITYSCAPES.names, "thing") | {"road": "ground", "sky": "ignore"}
+    lines = {name.replace(" ", "_"): target for name, target in targets.items()} | changes
+    text = "".join(f"{n.replace('_', ' ')}: {t}\n" for n, t in lines.items() if t is not None)
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(("source", "target", "pairs"), BUILT_IN)
+def test_built_in_maps_name_real_classes(
+    source: ClassSet, target: ClassSet, pairs: dict[str, str]
+) -> None:
+    assert set(pairs) == set(source.names)
+    assert set(pairs.values()) <= {*target.names, IGNORED}
+    assert class_map(source, target).targets == tuple(pairs[name] for name in source.names)
+
+
+def test_every_camvid_class_has_a_source() -> None:
+    assert not any("never" in line for line in class_map(CITYSCAPES, CAMVID).describe())
+
+
+def test_labels_go_where_the_map_says(tmp_path: Path) -> None:
+    write_cityscapes(tmp_path)
+    opened = open_dataset("cityscapes", tmp_path, "train")
+    mapped = class_map(CITYSCAPES, TWO, write_map(tmp_path / "map.yaml")).apply(opened)
+    before, after = opened.label(0), mapped.label(0)
+    assert mapped.classes is TWO
+    road, sky = CITYSCAPES.names.index("road"), CITYSCAPES.names.index("sky")
+    assert set(after[before == road].tolist()) == {0}
+    assert set(after[(before == sky) | (before == IGNORE)].tolist()) == {IGNORE}
+    others = (before != road) & (before != sky) & (before != IGNORE)
+    assert set(after[others].tolist()) == {1}
+    # Ids that the data set does not know stay unknown.
+    path = opened.samples[0].label
+    assert path is not None
+    write_label(path, cycle_ids([7, 99]))
+    with pytest.raises(DataError, match="label id 99"):
+        mapped.label(0)
+
+
+def test_what_is_joined_and_dropped_is_said(tmp_path: Path) -> None:
+    lines = class_map(CITYSCAPES, CAMVID).describe()
+    assert "traffic light + traffic sign -> sign symbol" in lines
+    assert "ignored: train" in lines
+    lines = class_map(CITYSCAPES, CITYSCAPES).describe(("truck", "train"))
+    assert lines == ["never labelled: truck, train"]
+    assert class_map(CITYSCAPES, CITYSCAPES).describe() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"roda": "ground"}, r"line 20: unknown class 'roda'.*'road'"),
+        ({"road": "grond"}, r"line 1: unknown class 'grond'.*'ground'"),
+        ({"road": None, "car": None}, "says nothing of road, car"),
+    ],
+)
+def test_bad_files(tmp_path: Path, changes: dict[str, str | None], problem: str) -> None:
+    with pytest.raises(DataError, match=rf"map\.yaml.*{problem}"):
+        class_map(CITYSCAPES, TWO, write_map(tmp_path / "map.yaml", **changes))
+
+
+def test_without_a_map(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no class map is built in"):
+        class_map(VOC, CAMVID)
+    write_cityscapes(tmp_path)
+    opened = open_dataset("cityscapes", tmp_path, "train")
+    mapped = class_map(CITYSCAPES, CAMVID).apply(opened)
+    with pytest.raises(DataError, match="the map begins at"):
+        class_map(CITYSCAPES, CAMVID).apply(mapped)
+    assert np.array_equal(mapped.image(0), opened.image(0))

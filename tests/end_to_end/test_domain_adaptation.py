@@ -1,0 +1,268 @@
+"""``tools/train_uda.py`` as a person runs it, on data sets in the real layouts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from tests.data.layouts import write_label
+from tests.end_to_end.conftest import TINY
+from tests.end_to_end.processes import (
+    TOOLS,
+    Finished,
+    Launcher,
+    assert_same_run,
+    fresh,
+    metrics,
+    refused,
+    tree,
+)
+
+CLASSES = 19
+
+
+@pytest.fixture(scope="module")
+def uda(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Settings of a run of seconds."""
+    path = tmp_path_factory.mktemp("config") / "uda.yaml"
+    content = TINY | {"method": "domain_adaptation", "source_domain": {"dataset": "gta5"}}
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> dict[str, Path]:
+    """GTA5 and SYNTHIA of 64x128, Cityscapes of 48x96, each with other scenes."""
+    folder = tmp_path_factory.mktemp("roots")
+    for name, size, look in (
+        ("gta5", "64x128", "render"),
+        ("synthia", "64x128", "render"),
+        ("cityscapes", "48x96", "camera"),
+    ):
+        command = [TOOLS / "make_demo.py", "--out", folder / name, "--layout", name]
+        done = fresh([*command, "--images", 5, "--size", size, "--look", look], folder, environment)
+        assert done.code == 0, done.text
+    return {name: folder / name for name in ("gta5", "synthia", "cityscapes")}
+
+
+def real(config: Path, roots: dict[str, Path], source: str, *more: object) -> list[object]:
+    return [
+        *("--config", config, "--source", source, "--source-root", roots[source]),
+        *("--dataset", "cityscapes", "--data-root", roots["cityscapes"]),
+        *("--output", "out", "--name", "run", *more),
+    ]
+
+
+def test_on_the_built_in_scenes(uda: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    command = [TOOLS / "train_uda.py", "--config", uda, "--source", "gta5"]
+    done = fresh([*command, "--output", "out", "--name", "run"], tmp_path, environment)
+    assert done.code == 0, done.text
+    run = tmp_path / "out/run"
+    assert "12 labelled, 12 unlabelled, 3 validation images" in done.out
+    assert "last step" in done.out
+    assert "chosen on this very split" in done.out
+    table = (run / "table.md").read_text().splitlines()
+    assert [line.split("|")[1].strip() for line in table[2:]] == [
+        "student, last step",
+        "teacher, last step",
+        "student, best *",
+        "teacher, best *",
+    ]
+    summary = json.loads((run / "summary.json").read_text())
+    assert f"{100 * summary['last']['teacher']['miou']:.2f} |" in table[3]
+    for line in metrics(run):
+        shares = [value for key, value in line.items() if key.startswith("pseudo-labels/")]
+        if "loss/consistency" in line:
+            assert len(shares) == CLASSES
+            assert sum(shares) == pytest.approx(1)
+    picture = np.array(Image.open(run / "pseudo_labels.png").convert("RGB"))
+    assert picture.std() > 20
+
+
+def test_synthia_to_cityscapes_of_other_sizes(
+    uda: Path, roots: dict[str, Path], launch: Launcher, tmp_path: Path
+) -> None:
+    crop = "data.crop=[32,64]"
+    done = launch("train_uda", *real(uda, roots, "synthia", "--set", crop), cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert "classes of synthia: never labelled: terrain, truck, train" in done.out
+    for name in ("mIoU", "mIoU-16", "mIoU-13"):
+        assert f"│ {name} " in done.out
+    heads = (tmp_path / "out/run/table.md").read_text().splitlines()[0]
+    assert "mIoU-19 | mIoU* (13) | mIoU (16)" in heads
+    # A checkpoint knows where it was trained.
+    done = launch("evaluate", "out/run", "--json", "scores.json", cwd=tmp_path)
+    assert "mIoU-13" in done.out
+    scores = json.loads((tmp_path / "scores.json").read_text())["scores"]["teacher"]
+    assert scores["mIoU-16"] >= scores["miou"] - 1e-9
+
+
+def test_without_a_crop_sizes_must_agree(
+    uda: Path, roots: dict[str, Path], launch: Launcher, tmp_path: Path
+) -> None:
+    done = launch("train_uda", *real(uda, roots, "gta5"), cwd=tmp_path)
+    refused(done, "64x128", "48x96", "set data.crop", code=1)
+    more = ("--set", "data.resize=[64,128]", "--iterations", 2)
+    done = launch("train_uda", *real(uda, roots, "gta5", *more), cwd=tmp_path)
+    assert done.code == 0, done.text
+
+
+def test_the_baseline_sees_the_source_alone(
+    uda: Path, roots: dict[str, Path], launch: Launcher, tmp_path: Path
+) -> None:
+    # Without any training image of the target: only its validation split is read.
+    target = tmp_path / "cityscapes"
+    shutil.copytree(roots["cityscapes"], target)
+    shutil.rmtree(target / "leftImg8bit/train")
+    arguments = real(uda, roots | {"cityscapes": target}, "gta5", "--source-only")
+    done = launch("train_uda", *arguments, cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert "5 labelled, 0 unlabelled" in done.out
+    assert not (tmp_path / "out/run/pseudo_labels.png").exists()
+    config = yaml.safe_load((tmp_path / "out/run/config.yaml").read_text())
+    assert config["method"] == "supervised"
+
+
+def test_a_target_needs_no_labels(
+    uda: Path, roots: dict[str, Path], launch: Launcher, tmp_path: Path
+) -> None:
+    photographs = tmp_path / "photographs"
+    shutil.copytree(roots["cityscapes"] / "leftImg8bit/train", photographs)
+    target = tmp_path / "cityscapes"
+    shutil.copytree(roots["cityscapes"], target)
+    shutil.rmtree(target / "gtFine/train")
+    arguments = real(uda, roots | {"cityscapes": target}, "gta5", "--unlabeled", photographs)
+    done = launch("train_uda", *arguments, "--set", "data.crop=[32,64]", cwd=tmp_path)
+    assert done.code == 0, done.text
+
+
+def test_unequal_pairs_are_reported_and_left_out(
+    uda: Path, roots: dict[str, Path], launch: Launcher, tmp_path: Path
+) -> None:
+    source = tmp_path / "gta5"
+    shutil.copytree(roots["gta5"], source)
+    write_label(source / "labels/00003.png", np.full((10, 20), 7, dtype=np.uint8))
+    arguments = real(uda, roots | {"gta5": source}, "gta5", "--set", "data.crop=[32,64]")
+    done = launch("train_uda", *arguments, cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert "left out 1 pairs of gta5" in done.out
+    assert "00003: 128x64 and 20x10 pixels" in done.out
+    assert "4 labelled" in done.out
+
+
+def test_alignment_survives_a_kill(uda: Path, launch: Launcher, tmp_path: Path) -> None:
+    (tmp_path / "shares.yaml").write_text(shares())
+    arguments = ("--config", uda, "--domains", "intra", "--alignment", "shares.yaml")
+    done = launch("train_uda", *arguments, *("--output", "a", "--name", "run"), cwd=tmp_path)
+    assert done.code == 0, done.text
+    run = tmp_path / "b/run"
+    process = launch.start(
+        "train_uda", *arguments, *("--output", "b", "--name", "run"), cwd=tmp_path
+    )
+    process.until(lambda: (run / "checkpoints" / "step-00000004").is_dir())
+    process.kill(signal.SIGKILL)
+    process.wait()
+    done = launch("train_uda", "--resume", "b/run", cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert_same_run(tmp_path / "a/run", run, settings=False)
+
+
+def shares(**changes: object) -> str:
+    from mixseg.data.cityscapes import CITYSCAPES
+
+    values = dict.fromkeys(CITYSCAPES.names, 1.0) | {"road": 20} | changes
+    return yaml.safe_dump(values)
+
+
+@pytest.mark.parametrize("alignment", ["uniform", "labeled", "target"])
+def test_other_distributions(alignment: str, uda: Path, launch: Launcher, tmp_path: Path) -> None:
+    arguments = ("--config", uda, "--domains", "intra", "--alignment", alignment)
+    done = launch("train_uda", *arguments, "--iterations", 1, cwd=tmp_path)
+    assert done.code == 0, done.text
+
+
+def test_alignment_in_semi_supervised_training(
+    config: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    arguments = ("--config", config, "--alignment", "labeled", "--iterations", 1)
+    done = launch("train_ssl", *arguments, cwd=tmp_path)
+    assert done.code == 0, done.text
+
+
+class TestRefusals:
+    def run(
+        self, launch: Launcher, cwd: Path, arguments: list[object], tool: str = "train_uda"
+    ) -> Finished:
+        before = tree(cwd)
+        done = launch(tool, *arguments, cwd=cwd)
+        assert tree(cwd) == before
+        return done
+
+    def test_missing_label_folder(
+        self, uda: Path, roots: dict[str, Path], launch: Launcher, tmp_path: Path
+    ) -> None:
+        source = tmp_path / "gta5"
+        shutil.copytree(roots["gta5"], source)
+        shutil.rmtree(source / "labels")
+        done = self.run(launch, tmp_path, real(uda, roots | {"gta5": source}, "gta5"))
+        refused(done, "5 of 5 images have no label", "labels is not a folder", code=1)
+
+    def test_unknown_ids(
+        self, uda: Path, roots: dict[str, Path], launch: Launcher, tmp_path: Path
+    ) -> None:
+        source = tmp_path / "gta5"
+        shutil.copytree(roots["gta5"], source)
+        write_label(source / "labels/00001.png", np.full((64, 128), 77, dtype=np.uint8))
+        more = ("--set", "data.crop=[32,64]")
+        done = self.run(launch, tmp_path, real(uda, roots | {"gta5": source}, "gta5", *more))
+        refused(done, "00001.png", "label id 77", code=1)
+
+    def test_swapped_roots(
+        self, uda: Path, roots: dict[str, Path], launch: Launcher, tmp_path: Path
+    ) -> None:
+        swapped = {"gta5": roots["cityscapes"], "cityscapes": roots["gta5"]}
+        done = self.run(launch, tmp_path, real(uda, swapped, "gta5"))
+        refused(done, "GTA5 is empty", "leftImg8bit/", code=1)
+
+    def test_empty_target(
+        self, uda: Path, roots: dict[str, Path], launch: Launcher, tmp_path: Path
+    ) -> None:
+        (tmp_path / "empty").mkdir()
+        empty = roots | {"cityscapes": tmp_path / "empty"}
+        refused(self.run(launch, tmp_path, real(uda, empty, "gta5")), "is empty", code=1)
+        arguments = real(uda, roots, "gta5", "--unlabeled", tmp_path / "empty")
+        refused(self.run(launch, tmp_path, arguments), "no unlabelled images", code=1)
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "problem"),
+        [
+            (["--source", "gta"], 2, "source_domain.dataset: unknown dataset 'gta'"),
+            (["--source", "cityscapes_"], 2, "Did you mean 'cityscapes'?"),
+            (["--alignment", "unifrom"], 2, "'unifrom' is neither one of"),
+            (["--alignment", "bad.yaml"], 1, "bad.yaml, line 1: unknown class 'rood'"),
+            (["--source", "folder"], 2, "where is folder? Give its folder with --source-root"),
+            (["--set", "source_domain.class_map=no.yaml"], 2, "no.yaml: cannot be read"),
+            (["--method", "semi_supervised"], 2, "semi_supervised has no source"),
+            (["--set", "source_domain.dataset=null"], 2, "needs source_domain.dataset"),
+            (["--domains", "outer"], 2, "outer"),
+        ],
+    )
+    def test_arguments(
+        self,
+        arguments: list[object],
+        code: int,
+        problem: str,
+        uda: Path,
+        launch: Launcher,
+        tmp_path: Path,
+    ) -> None:
+        (tmp_path / "bad.yaml").write_text("rood: 1\n")
+        done = self.run(launch, tmp_path, ["--config", uda, *arguments])
+        refused(done, problem, code=code)

@@ -1,0 +1,80 @@
+"""Distribution alignment (002, 2.5.6)."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from mixseg.targets import DistributionAlignment
+
+
+def answers(shares: Tensor, seed: int = 0, size: tuple[int, int, int] = (2, 16, 16)) -> Tensor:
+    """Distributions whose mean is about ``shares``, shape (B, C, H, W)."""
+    random = torch.Generator().manual_seed(seed)
+    noise = torch.rand(size[0], len(shares), *size[1:], generator=random)
+    mixed = noise * shares[:, None, None]
+    return mixed / mixed.sum(1, keepdim=True)
+
+
+def everywhere(probabilities: Tensor) -> Tensor:
+    return torch.ones(probabilities[:, 0].shape, dtype=torch.bool)
+
+
+def test_what_matches_stays_as_it_is() -> None:
+    probabilities = answers(torch.tensor([0.7, 0.2, 0.1]))
+    align = DistributionAlignment(probabilities.mean((0, 2, 3)))
+    for _ in range(50):
+        aligned = align(probabilities, everywhere(probabilities))
+    torch.testing.assert_close(aligned, probabilities, rtol=1e-5, atol=1e-6)
+
+
+def test_a_skewed_answer_moves_towards_the_target() -> None:
+    wanted = torch.tensor([0.2, 0.3, 0.5])
+    align = DistributionAlignment(wanted, decay=0.9)
+    distances = []
+    for step in range(80):
+        probabilities = answers(torch.tensor([0.9, 0.08, 0.02]), step)
+        aligned = align(probabilities, everywhere(probabilities))
+        torch.testing.assert_close(aligned.sum(1), torch.ones_like(aligned.sum(1)))
+        distances.append(float((aligned.mean((0, 2, 3)) - wanted).abs().sum()))
+    unaligned = float((probabilities.mean((0, 2, 3)) - wanted).abs().sum())
+    assert distances[0] > distances[10] > distances[-1]
+    assert distances[-1] < unaligned / 3
+
+
+def test_it_is_the_formula() -> None:
+    wanted = torch.tensor([0.5, 0.25, 0.25])
+    align = DistributionAlignment(wanted, decay=0.99)
+    probabilities = answers(torch.tensor([0.1, 0.8, 0.1]))
+    aligned = align(probabilities, everywhere(probabilities))
+    running = 0.99 * wanted + 0.01 * probabilities.mean((0, 2, 3))
+    torch.testing.assert_close(align.running, running)
+    pixel = probabilities[1, :, 3, 7] * wanted / running
+    torch.testing.assert_close(aligned[1, :, 3, 7], pixel / pixel.sum())
+
+
+def test_padding_does_not_count() -> None:
+    probabilities = answers(torch.tensor([0.1, 0.9]))
+    valid = everywhere(probabilities)
+    valid[:, :, 8:] = False
+    cropped = probabilities[..., :8]
+    one, other = (DistributionAlignment(torch.tensor([0.5, 0.5])) for _ in range(2))
+    one(probabilities, valid)
+    other(cropped, everywhere(cropped))
+    torch.testing.assert_close(one.running, other.running)
+    before = one.running.clone()
+    one(probabilities, torch.zeros_like(valid))
+    assert torch.equal(one.running, before)
+
+
+@pytest.mark.parametrize("shares", [[3.0, 1.0, 0.0], [0.5, 0.5, 0.0]])
+def test_any_shares_are_normalised_and_positive(shares: list[float]) -> None:
+    align = DistributionAlignment(torch.tensor(shares))
+    assert float(align.distribution.sum()) == pytest.approx(1)
+    assert (align.distribution > 0).all()
+    never = torch.zeros(1, 3, 2, 2)
+    never[:, 0] = 1
+    for _ in range(3000):
+        aligned = align(never, everywhere(never))
+    assert torch.isfinite(aligned).all()

@@ -19,6 +19,7 @@ from mixseg import __version__
 from mixseg.analysis.pictures import printable
 from mixseg.config import add_settings_arguments, resolve_settings, to_flat, typed_overrides
 from mixseg.data.demo import LAYOUTS, write_demo
+from mixseg.data.registry import DATASETS
 from mixseg.engine.precision import choose_device, choose_precision
 from mixseg.engine.progress import progress_bar
 from mixseg.engine.saved_network import SavedNetworks, load_networks
@@ -444,8 +445,14 @@ def make_demo(arguments: Sequence[str]) -> int:
             layout=parsed.layout,
             progress=advance,
         )
+    shown = shlex.quote(str(path))
+    use = f"train it with --dataset {parsed.layout} --data-root {shown}"
+    if "val" not in counts:
+        use = f"train with it by tools/train_uda.py --source {parsed.layout} --source-root {shown}"
+    elif parsed.layout not in DATASETS:
+        use = f"laid out as {parsed.layout}"
     console.print(
-        f"{path}: train it with --dataset {parsed.layout} --data-root {shlex.quote(str(path))}",
+        f"{path}: {use}",
         markup=False,
         highlight=False,
         soft_wrap=True,

@@ -27,9 +27,12 @@ ABSENT = {
 
 def resolved(name: str, **overrides: object) -> Settings:
     settings = resolve_settings([CONFIGS / name], ABSENT | overrides)
-    if settings.data.dataset != "demo":
-        settings = resolve_settings([CONFIGS / name], ABSENT | overrides | {"data.root": "/data"})
-    return settings
+    if settings.data.dataset == "demo":
+        return settings
+    roots = {"data.root": "/data"}
+    if settings.source_domain.dataset is not None:
+        roots["source_domain.root"] = "/source"
+    return resolve_settings([CONFIGS / name], ABSENT | overrides | roots)
 
 
 def test_there_are_presets() -> None:

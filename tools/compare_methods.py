@@ -2,7 +2,7 @@
 
 python tools/compare_methods.py --settings supervised classmix cutmix cowmix --seeds 0 1 2 -- FLAGS
 
-FLAGS go to every run of ``train_ssl.py``. Finished runs are kept, so an interrupted comparison goes
+FLAGS go to every run of ``train_ssl.py`` or, for the rows of domain adaptation, ``train_uda.py``. Finished runs are kept, so an interrupted comparison goes
 on where it stopped; an output folder that was made with other flags is refused.
 """
 
@@ -17,13 +17,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 SETTINGS = {
-    "supervised": ["--method", "supervised"],
-    "classmix": ["--mixer", "classmix"],
-    "cutmix": ["--mixer", "cutmix"],
-    "cowmix": ["--mixer", "cowmix"],
-    "none": ["--mixer", "none"],
+    "supervised": ["train_ssl.py", "--method", "supervised"],
+    "classmix": ["train_ssl.py", "--mixer", "classmix"],
+    "cutmix": ["train_ssl.py", "--mixer", "cutmix"],
+    "cowmix": ["train_ssl.py", "--mixer", "cowmix"],
+    "none": ["train_ssl.py", "--mixer", "none"],
+    "source-only": ["train_uda.py", "--source-only"],
+    "intermix": ["train_uda.py", "--domains", "inter"],
+    "intramix": ["train_uda.py", "--domains", "intra"],
+    "aligned-intramix": ["train_uda.py", "--domains", "intra", "--alignment", "target"],
 }
-"""Name -> flags of what is compared."""
+"""Name -> tool and flags of what is compared."""
 
 
 def main() -> int:
@@ -48,8 +52,9 @@ def main() -> int:
     def train(job: tuple[str, int]) -> int:
         name, seed = job
         folder = parsed.output / f"{name}-seed{seed}"
-        command = [sys.executable, str(Path(__file__).with_name("train_ssl.py"))]
-        command += [*SETTINGS[name], "--seed", str(seed), "--output", str(parsed.output)]
+        tool, *flags = SETTINGS[name]
+        command = [sys.executable, str(Path(__file__).with_name(tool))]
+        command += [*flags, "--seed", str(seed), "--output", str(parsed.output)]
         command += ["--name", folder.name, "--resume", "auto", *parsed.flags]
         if (folder / "summary.json").is_file():
             return 0

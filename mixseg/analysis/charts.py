@@ -41,7 +41,7 @@ def pseudo_label_chart(
         [line["step"] for line in shown],
         [[line[key] for line in shown] for key in keys],
         labels=[_text(name) for name in names],
-        colors=[tuple(channel / 255 for channel in colour) for colour in palette],
+        colors=[(red / 255, green / 255, blue / 255) for red, green, blue in palette],
     )
     axes.set(xlabel="step", ylabel="share of the pseudo-labels", ylim=(0, 1))
     axes.margins(x=0)

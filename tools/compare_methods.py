@@ -2,8 +2,9 @@
 
 python tools/compare_methods.py --settings supervised classmix cutmix cowmix --seeds 0 1 2 -- FLAGS
 
-FLAGS go to every run of ``train_ssl.py`` or, for the rows of domain adaptation, ``train_uda.py``. Finished runs are kept, so an interrupted comparison goes
-on where it stopped; an output folder that was made with other flags is refused.
+FLAGS go to every run of ``train_ssl.py`` or, for the rows of domain adaptation, of
+``train_uda.py``. Finished runs are kept, so an interrupted comparison goes on where it stopped; an
+output folder that was made with other flags is refused.
 """
 
 import argparse

@@ -18,14 +18,15 @@ from mixseg.data.streams import Batch
 from mixseg.data.transforms import to_unit_range
 from mixseg.engine.method import StepRandom
 from mixseg.ignore import IGNORE
-from mixseg.methods.semi_supervised import Mixed, SemiSupervised
+from mixseg.methods.mixed_consistency import Mixed, MixedConsistency
+from mixseg.methods.semi_supervised import mix_unlabeled
 from mixseg.mixing import paste
 from mixseg.models import SegmentationModel
 from mixseg.targets import PseudoLabels
 
 
 @final
-class DomainAdaptation(SemiSupervised):
+class DomainAdaptation(MixedConsistency):
     """InterMix: source onto target. IntraMix: target images among themselves, as in 3.3."""
 
     def __init__(
@@ -47,7 +48,7 @@ class DomainAdaptation(SemiSupervised):
     ) -> Mixed:
         """Paste source pixels with their labels on target images with their pseudo-labels."""
         if not self.across:
-            return super().mix(labeled, unlabeled, answer, step, random)
+            return mix_unlabeled(self, unlabeled, answer, step, random)
         source, target = _repeated(labeled, len(unlabeled.images)), unlabeled
         truth = source.labels.long()
 

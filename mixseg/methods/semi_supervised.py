@@ -2,96 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import final
 
-from torch import Tensor
-
-from mixseg.config import Settings
 from mixseg.data.streams import Batch
-from mixseg.data.strong_augmentation import StrongAugmentation
 from mixseg.data.transforms import to_unit_range
-from mixseg.engine.method import Method, StepRandom, StepResult
-from mixseg.engine.teacher import MeanTeacher
-from mixseg.losses import build_consistency, segmentation_cross_entropy
-from mixseg.mixing import build_mixer, with_partner
-from mixseg.models import SegmentationModel
-from mixseg.targets import (
-    DistributionAlignment,
-    PseudoLabels,
-    build_weighting,
-    class_shares,
-    confident_fraction,
-    pseudo_labels,
-)
+from mixseg.engine.method import StepRandom
+from mixseg.methods.mixed_consistency import Mixed, MixedConsistency
+from mixseg.mixing import with_partner
+from mixseg.targets import PseudoLabels
 
 
-class Mixed(NamedTuple):
-    """What the student is asked, and what it should answer.
-
-    Attributes:
-        images: float in [0, 1], shape (B, 3, H, W), not yet augmented.
-        targets: int64 labels (B, H, W) with 255 = ignore, or float distributions (B, C, H, W).
-        weights: float32, shape (B, H, W).
-        confident: Share of confident pixels, of any shape.
-    """
-
-    images: Tensor
-    targets: Tensor
-    weights: Tensor
-    confident: Tensor
-
-
-class SemiSupervised(Method):
-    """L = L_l + lambda_u L_u (3.1): the student agrees with the teacher on mixed images."""
-
-    streams: ClassVar[tuple[str, ...]] = ("labeled", "unlabeled")
-
-    def __init__(
-        self,
-        student: SegmentationModel,
-        settings: Settings,
-        distribution: Tensor | None = None,
-    ) -> None:
-        self.student = student
-        teacher = settings.teacher
-        self.teacher = MeanTeacher(student, teacher.decay, teacher.mode, teacher.buffers)
-        self.networks = {"student": student, "teacher": self.teacher.network}
-        self.num_classes = student.spec.num_classes
-        self.mixer = build_mixer(settings.mixing, self.num_classes)
-        self.weighting = build_weighting(settings.targets)
-        self.consistency = build_consistency(settings.targets)
-        self.augment = StrongAugmentation(settings.augmentation)
-        self.targets = settings.targets
-        self.align: DistributionAlignment | None = None
-        if distribution is not None:
-            self.align = DistributionAlignment(distribution, settings.targets.alignment_decay)
-            self.state = {"aligned": self.align.running}
-
-    def step(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> StepResult:
-        """One step of the method; see :class:`mixseg.engine.method.Method`."""
-        labeled, unlabeled = batches["labeled"], batches["unlabeled"]
-
-        logits = self.student(to_unit_range(labeled.images))
-        supervised = segmentation_cross_entropy(logits, labeled.labels.long())
-
-        probabilities = self.teacher.probabilities(to_unit_range(unlabeled.images))
-        if self.align is not None:
-            probabilities = self.align(probabilities, unlabeled.valid)
-        answer = pseudo_labels(probabilities, unlabeled.valid)
-
-        mixed = self.mix(labeled, unlabeled, answer, step, random)
-        logits = self.student(self.augment(mixed.images, random.host))
-        consistency = self.consistency(logits, mixed.targets, mixed.weights)
-
-        return StepResult(
-            losses={
-                "supervised": supervised,
-                "consistency": self.targets.unsupervised_weight * consistency,
-            },
-            logs={"confident": mixed.confident.mean(), "weight": mixed.weights.mean()},
-            pseudo_labels=class_shares(answer.labels, self.num_classes),
-        )
+@final
+class SemiSupervised(MixedConsistency):
+    """Unlabelled images are mixed with each other."""
 
     def mix(
         self,
@@ -101,23 +24,26 @@ class SemiSupervised(Method):
         step: int,
         random: StepRandom,
     ) -> Mixed:
-        """Mix unlabelled images with each other; their pseudo-labels say where."""
-        # Padding is never pasted: where the kept image has none of its own, its partner stays.
-        mask = self.mixer.mask(answer.labels, random.device) & unlabeled.valid
-        hard = self.targets.kind == "hard"
-        confidence = with_partner(mask, answer.confidence)
-        valid = with_partner(mask, unlabeled.valid)
-        return Mixed(
-            images=with_partner(mask, to_unit_range(unlabeled.images)),
-            targets=with_partner(mask, answer.labels if hard else answer.probabilities),
-            weights=self.weighting(confidence, valid, step) * valid,
-            confident=self.confident(confidence, valid),
-        )
+        """See :meth:`MixedConsistency.mix`."""
+        return mix_unlabeled(self, unlabeled, answer, step, random)
 
-    def confident(self, confidence: Tensor, valid: Tensor) -> Tensor:
-        """The share of the batch above the threshold, whatever the weighting makes of it."""
-        return confident_fraction(confidence, valid, self.targets.threshold, per="batch")
 
-    def after_update(self, step: int) -> None:
-        """The teacher follows the student."""
-        self.teacher.follow(step)
+def mix_unlabeled(
+    method: MixedConsistency,
+    unlabeled: Batch,
+    answer: PseudoLabels,
+    step: int,
+    random: StepRandom,
+) -> Mixed:
+    """Mix each unlabelled image with the next; their pseudo-labels say where (Algorithm 1)."""
+    # Padding is never pasted: where the kept image has none of its own, its partner stays.
+    mask = method.mixer.mask(answer.labels, random.device) & unlabeled.valid
+    hard = method.targets.kind == "hard"
+    confidence = with_partner(mask, answer.confidence)
+    valid = with_partner(mask, unlabeled.valid)
+    return Mixed(
+        images=with_partner(mask, to_unit_range(unlabeled.images)),
+        targets=with_partner(mask, answer.labels if hard else answer.probabilities),
+        weights=method.weighting(confidence, valid, step) * valid,
+        confident=method.confident(confidence, valid),
+    )

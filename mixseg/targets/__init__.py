@@ -1,6 +1,6 @@
 """Targets of the unlabelled images: pseudo-labels and their weights."""
 
-from mixseg.targets.alignment import DistributionAlignment
+from mixseg.targets.alignment import Alignment, DistributionAlignment, unaligned
 from mixseg.targets.pseudo_labels import (
     PseudoLabels,
     class_shares,
@@ -11,6 +11,7 @@ from mixseg.targets.weighting import WEIGHTINGS, Weighting, build_weighting
 
 __all__ = [
     "WEIGHTINGS",
+    "Alignment",
     "DistributionAlignment",
     "PseudoLabels",
     "Weighting",
@@ -18,4 +19,5 @@ __all__ = [
     "class_shares",
     "confident_fraction",
     "pseudo_labels",
+    "unaligned",
 ]

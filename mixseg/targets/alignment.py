@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import final
 
 import torch
 from torch import Tensor
+
+Alignment = Callable[[Tensor, Tensor], Tensor]
+"""(probabilities (B, C, H, W), valid bool (B, H, W)) -> probabilities of the same shape."""
+
+
+def unaligned(probabilities: Tensor, valid: Tensor) -> Tensor:
+    """No alignment: what the teacher said."""
+    return probabilities
 
 
 @final

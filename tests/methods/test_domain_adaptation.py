@@ -14,14 +14,16 @@ from torch.nn import functional
 from mixseg.config import AugmentationSettings, MixingSettings, TargetSettings
 from mixseg.data.streams import Batch
 from mixseg.ignore import IGNORE
-from mixseg.methods import DomainAdaptation, SemiSupervised, build_method
+from mixseg.methods import DomainAdaptation, build_method
 from mixseg.mixing import MIXERS
 from tests.methods.test_methods import CLASSES, batch, batches, build, random_of
 
 STEP = 3
 
 
-def method_of(domains: str = "inter", mixer: str = "classmix", **targets: object) -> SemiSupervised:
+def method_of(
+    domains: str = "inter", mixer: str = "classmix", **targets: object
+) -> DomainAdaptation:
     method = build(
         "domain_adaptation",
         mixing=MixingSettings(domains=domains, mixer=mixer),  # type: ignore[arg-type]
@@ -144,14 +146,14 @@ def test_augmentation_comes_after_mixing() -> None:
 
 
 class TestAlignment:
-    def aligned(self, distribution: Tensor | None) -> SemiSupervised:
+    def aligned(self, distribution: Tensor | None) -> DomainAdaptation:
         settings = method_of().targets
         method = build_method(
             method_of().student,
             build_settings(settings),
             distribution,
         )
-        assert isinstance(method, SemiSupervised)
+        assert isinstance(method, DomainAdaptation)
         return method
 
     def test_pseudo_labels_follow(self) -> None:

@@ -1,0 +1,125 @@
+"""The step that semi-supervised training and domain adaptation share (002, 3.2)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor
+
+from mixseg.config import Settings
+from mixseg.data.streams import Batch
+from mixseg.data.strong_augmentation import StrongAugmentation
+from mixseg.data.transforms import to_unit_range
+from mixseg.engine.method import Method, StepRandom, StepResult
+from mixseg.engine.teacher import MeanTeacher
+from mixseg.losses import build_consistency, segmentation_cross_entropy
+from mixseg.mixing import build_mixer
+from mixseg.models import SegmentationModel
+from mixseg.targets import (
+    Alignment,
+    DistributionAlignment,
+    PseudoLabels,
+    build_weighting,
+    class_shares,
+    confident_fraction,
+    pseudo_labels,
+    unaligned,
+)
+
+
+class Mixed(NamedTuple):
+    """What the student is asked, and what it should answer.
+
+    Attributes:
+        images: float in [0, 1], shape (B, 3, H, W), not yet augmented.
+        targets: int64 labels (B, H, W) with 255 = ignore, or float distributions (B, C, H, W).
+        weights: float32, shape (B, H, W).
+        confident: Share of confident pixels, of any shape.
+    """
+
+    images: Tensor
+    targets: Tensor
+    weights: Tensor
+    confident: Tensor
+
+
+class MixedConsistency(Method):
+    """L = L_l + lambda_u L_u (3.1): the student agrees with the teacher on mixed images.
+
+    What is mixed with what is left to :meth:`mix`.
+    """
+
+    streams: ClassVar[tuple[str, ...]] = ("labeled", "unlabeled")
+
+    def __init__(
+        self,
+        student: SegmentationModel,
+        settings: Settings,
+        distribution: Tensor | None = None,
+    ) -> None:
+        self.student = student
+        teacher = settings.teacher
+        self.teacher = MeanTeacher(student, teacher.decay, teacher.mode, teacher.buffers)
+        self.networks = {"student": student, "teacher": self.teacher.network}
+        self.num_classes = student.spec.num_classes
+        self.mixer = build_mixer(settings.mixing, self.num_classes)
+        self.weighting = build_weighting(settings.targets)
+        self.consistency = build_consistency(settings.targets)
+        self.augment = StrongAugmentation(settings.augmentation)
+        self.targets = settings.targets
+        self.align: Alignment = unaligned
+        if distribution is not None:
+            alignment = DistributionAlignment(distribution, settings.targets.alignment_decay)
+            self.align, self.state = alignment, {"aligned": alignment.running}
+
+    def step(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> StepResult:
+        """One step of the method; see :class:`mixseg.engine.method.Method`."""
+        labeled, unlabeled = batches["labeled"], batches["unlabeled"]
+
+        logits = self.student(to_unit_range(labeled.images))
+        supervised = segmentation_cross_entropy(logits, labeled.labels.long())
+
+        probabilities = self.teacher.probabilities(to_unit_range(unlabeled.images))
+        answer = pseudo_labels(self.align(probabilities, unlabeled.valid), unlabeled.valid)
+
+        mixed = self.mix(labeled, unlabeled, answer, step, random)
+        logits = self.student(self.augment(mixed.images, random.host))
+        consistency = self.consistency(logits, mixed.targets, mixed.weights)
+
+        return StepResult(
+            losses={
+                "supervised": supervised,
+                "consistency": self.targets.unsupervised_weight * consistency,
+            },
+            logs={"confident": mixed.confident.mean(), "weight": mixed.weights.mean()},
+            pseudo_labels=class_shares(answer.labels, self.num_classes),
+        )
+
+    @abstractmethod
+    def mix(
+        self,
+        labeled: Batch,
+        unlabeled: Batch,
+        answer: PseudoLabels,
+        step: int,
+        random: StepRandom,
+    ) -> Mixed:
+        """Mix images, targets and weights with the same masks.
+
+        Args:
+            labeled: Labelled batch.
+            unlabeled: Unlabelled batch.
+            answer: What the teacher says about the unlabelled batch.
+            step: Number of the step, from 0.
+            random: Generators of the step.
+        """
+
+    def confident(self, confidence: Tensor, valid: Tensor) -> Tensor:
+        """The share of the batch above the threshold, whatever the weighting makes of it."""
+        return confident_fraction(confidence, valid, self.targets.threshold, per="batch")
+
+    def after_update(self, step: int) -> None:
+        """The teacher follows the student."""
+        self.teacher.follow(step)

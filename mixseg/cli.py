@@ -122,6 +122,11 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
             *resume(path, overrides, console, allow_changes=parsed.allow_changes), console
         )
     # Presets say semi_supervised; what the tool stands for goes before them, but not before a flag.
+    if program == "mixseg uda" and "data.labeled" in overrides:
+        raise ConfigError(
+            "--labeled says what part of the target is labelled, of which adaptation uses nothing; "
+            "for a part of the source: --set source_domain.labeled=1/8"
+        )
     kind = "uda" if program == "mixseg uda" else "ssl"
     settings = resolve_settings(_files(parsed, overrides, kind), {"method": method} | overrides)
     if parsed.resume == "auto":
@@ -146,6 +151,8 @@ def _files(parsed: Namespace, overrides: dict[str, Any], kind: str) -> list[Path
             "--data-root needs --config FILE or --dataset NAME, to know how the folder is laid out"
         )
     name = dataset
+    if "source_domain.dataset" in overrides:
+        check_dataset_name(str(overrides["source_domain.dataset"]), "source_domain.dataset")
     if kind == "uda" and dataset != "demo":
         name = f"{overrides.get('source_domain.dataset', 'gta5')}_{dataset}"
     preset = presets_folder() / (
@@ -160,17 +167,18 @@ def _files(parsed: Namespace, overrides: dict[str, Any], kind: str) -> list[Path
 def _report(outcome: Outcome, path: Path, console: Console) -> int:
     """Say how a run ended and what to do next."""
     shown = shlex.quote(str(path))
+    source = outcome.settings.source_domain.dataset
     if not outcome.scores:
         console.print(
-            f"stopped at step {outcome.step}, saved. Go on with: mixseg ssl --resume {shown}",
+            f"stopped at step {outcome.step}, saved. Go on with: mixseg "
+            f"{'ssl' if source is None else 'uda'} --resume {shown}",
             markup=False,
             soft_wrap=True,
         )
         return outcome.exit_code
-    source = outcome.settings.source_domain.dataset
     columns = {f"{name}, last step": one for name, one in outcome.scores.items()}
     if source is not None:
-        columns |= {f"{name}, best *": one for name, (_, one) in outcome.best.items()}
+        columns |= {f"{name}, best (chosen on val)": one for name, (_, one) in outcome.best.items()}
         write_atomically(path / "table.md", paper_table(columns, source))
     first = next(iter(columns.values()))
     console.print(scores_table(columns, means=protocol(source, first.classes)))
@@ -179,7 +187,7 @@ def _report(outcome: Outcome, path: Path, console: Console) -> int:
     )
     run = f"python tools/{'train_ssl' if source is None else 'train_uda'}.py"
     lines = [
-        f"best validation{' *' if source else ''} (chosen on this very split): {best}",
+        f"best validation (chosen on this very split): {best}",
         f"run: {path}  ({outcome.seconds_per_step * 1000:.0f} ms per step, "
         f"peak memory {outcome.peak_memory / 2**30:.2f} GiB)",
         "next:",

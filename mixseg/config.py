@@ -654,6 +654,14 @@ def check_ranges(settings: Settings) -> None:
             "method semi_supervised has no source; use domain_adaptation (tools/train_uda.py), or "
             "leave source_domain.dataset out"
         )
+    if settings.method == "domain_adaptation" and (mixing.mixer, mixing.domains) == (
+        "none",
+        "inter",
+    ):
+        raise ConfigError(
+            "mixing.mixer none pastes whole source images, so that the target would never be seen; "
+            "for the target as it is set mixing.domains intra as well"
+        )
     if source_domain.dataset is None and source_domain.root is not None:
         raise ConfigError(
             "source_domain.root needs source_domain.dataset, to know how the folder is laid out"
@@ -674,10 +682,12 @@ def check_ranges(settings: Settings) -> None:
             )
         if model.weights in ("imagenet", "none"):
             raise ConfigError("model.weights_sha256 needs model.weights to name a local file")
-    if data.scale is not None and data.crop is None:
-        raise ConfigError(
-            "data.scale needs data.crop: scaled images differ in size and cannot share a batch"
-        )
+    for path, scale in {"data": data.scale, "source_domain": source_domain.scale}.items():
+        if scale is not None and data.crop is None:
+            raise ConfigError(
+                f"{path}.scale needs data.crop: scaled images differ in size and cannot share a "
+                "batch"
+            )
     if settings.schedule.warmup_steps >= settings.training.iterations:
         raise ConfigError(
             f"schedule.warmup_steps ({settings.schedule.warmup_steps}) must be below "

@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 
 from mixseg.analysis.charts import pseudo_label_chart
+from mixseg.analysis.pictures import printable
 from mixseg.config import (
     DataSettings,
     Settings,
@@ -25,7 +26,7 @@ from mixseg.config import (
     to_flat,
 )
 from mixseg.data.contract import SegmentationDataset
-from mixseg.data.splits import write_split
+from mixseg.data.splits import id_lines, write_split
 from mixseg.data.streams import Batch, StreamDataset, default_workers, stream_batches
 from mixseg.data.transforms import PairedTransform
 from mixseg.engine.optimizers import build_optimizer, check_optimizer_name
@@ -215,6 +216,8 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
     try:
         write_split(run.path, data.labeled, data.split)
         write_atomically(run.unlabeled, _unlabeled_list(data))
+        if data.class_map:
+            write_atomically(run.class_map, data.class_map)
         write_atomically(run.config, dump_settings(settings))
         trainer = build_trainer(settings, data, run, console)
     except BaseException:
@@ -231,8 +234,7 @@ def _unused(folder: Path, name: str) -> str:
 
 def _unlabeled_list(data: TrainingData) -> str:
     """Ids of the unlabelled images, one per line, wherever they come from."""
-    samples = data.unlabeled.samples
-    return "".join(f"{samples[index].id}\n" for index in data.unlabeled_indices)
+    return id_lines(data.unlabeled, data.unlabeled_indices)
 
 
 def resume(
@@ -272,7 +274,15 @@ def resume(
         raise ConfigError(f"{path}: a checkpoint does not fit such a change: {'; '.join(fixed)}")
     check_names(settings)
     data = open_training_data(settings, console)
-    run.check_split(data.split.digest, _unlabeled_list(data))
+    two_domains = settings.source_domain.dataset is not None
+    lists = (
+        f"--set source_domain.labeled={run.path / 'labeled.txt'}"
+        if two_domains
+        else f"--labeled {run.path / 'labeled.txt'},{run.path / 'unlabeled.txt'}"
+    )
+    run.check_split(data.split.digest, _unlabeled_list(data), lists)
+    if two_domains:
+        run.check_class_map(data.class_map)
     trainer = build_trainer(settings, data, run, console)
     trainer.resume()
     if changes:
@@ -298,12 +308,13 @@ def _fit(
     if split.note:
         lines.append(f"note: {split.note}")
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
     try:
         outcome = trainer.fit()
-        chart = pseudo_label_chart(run.metrics, data.classes.names, data.classes.palette)
-        if chart is not None:
-            write_atomically(run.path / "pseudo_labels.png", chart)
+        if outcome.scores:  # not interrupted: whoever stops a run wants it to end
+            chart = pseudo_label_chart(run.metrics, data.classes.names, data.classes.palette)
+            if chart is not None:
+                write_atomically(run.path / "pseudo_labels.png", chart)
         return outcome, run.path
     except RuntimeError as error:
         # torch raises this wherever the process happens to be when a loader worker has died.

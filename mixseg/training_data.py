@@ -45,6 +45,7 @@ class TrainingData:
         unlabeled_indices: Which of them are used.
         val: Validation split.
         notes: What people should know of it, one line each.
+        class_map: The classes of the source and where they go, YAML; empty for one domain.
         distribution: Share of each class that pseudo-labels are aligned to, float64, shape (C,);
             None for no alignment.
     """
@@ -55,6 +56,7 @@ class TrainingData:
     unlabeled_indices: tuple[int, ...]
     val: SegmentationDataset
     notes: tuple[str, ...] = ()
+    class_map: str = ""
     distribution: NDArray[np.float64] | None = None
 
     @property
@@ -161,6 +163,12 @@ def open_training_data(settings: Settings, console: Console) -> TrainingData:
             f"data.labeled {settings.data.labeled} leaves no unlabelled image. Use fewer labels, "
             "give a folder with --unlabeled DIR, or train with --method supervised"
         )
+    bare = [index for index in data.split.labeled if data.labeled.samples[index].label is None]
+    if bare:
+        raise DataError(
+            f"{len(bare)} of the labelled images of {data.labeled.name} {data.labeled.split!r} "
+            f"have no label, the first is {data.labeled.samples[bare[0]].image}"
+        )
     check_samples(data.labeled, data.split.labeled)
     check_samples(data.val, range(len(data.val)))
     if any(sample.label is None for sample in data.val.samples):
@@ -175,8 +183,10 @@ def open_training_data(settings: Settings, console: Console) -> TrainingData:
         for dataset, indices, resize in (labeled, unlabeled):
             if resize is None:
                 check_equal_sizes(dataset, indices)
-        if settings.method == "domain_adaptation":
+        if settings.method == "domain_adaptation" and settings.mixing.domains == "inter":
             check_same_size(data.labeled, source.resize, data.unlabeled, settings.data.resize)
+    if not uses_unlabeled:
+        return data
     return dataclasses.replace(data, distribution=_distribution(settings, data))
 
 
@@ -195,16 +205,19 @@ def _one_domain(settings: Settings, console: Console) -> TrainingData:
 
 
 def _two_domains(settings: Settings, console: Console) -> TrainingData:
-    """Labelled images of the source, unlabelled ones of the target; labels there are not looked at.
+    """Labelled images of the source, unlabelled ones of the target.
 
-    Only validation reads labels of the target.
+    Labels of the target are read by validation, and where ``targets.alignment`` is ``target``.
     """
     data = settings.data
     source = open_source(settings, console)
     val = open_split(settings, data.val_split, console)
     file = settings.source_domain.class_map
-    classes = class_map(source.classes, val.classes, None if file is None else Path(file))
+    map_file = None if file is None else Path(file).expanduser()
+    classes = class_map(source.classes, val.classes, map_file)
     notes = [f"classes of {source.name}: {line}" for line in classes.describe(source.absent)]
+    if len(source) > 2000:
+        console.print(f"comparing the sizes of {len(source)} pairs of {source.name}")
     source, left_out = without_unequal_pairs(source)
     if left_out:
         notes.append(
@@ -218,9 +231,16 @@ def _two_domains(settings: Settings, console: Console) -> TrainingData:
     elif "unlabeled" in METHODS[settings.method].streams:
         unlabeled = open_split(settings, data.train_split, console)
     else:
-        return TrainingData(classes.apply(source), split, val, (), val, tuple(notes))
-    indices = tuple(range(len(unlabeled)))
-    return TrainingData(classes.apply(source), split, unlabeled, indices, val, tuple(notes))
+        unlabeled = dataclasses.replace(val, samples=())
+    return TrainingData(
+        labeled=classes.apply(source),
+        split=split,
+        unlabeled=unlabeled,
+        unlabeled_indices=tuple(range(len(unlabeled))),
+        val=val,
+        notes=tuple(notes),
+        class_map=classes.to_yaml(),
+    )
 
 
 def _distribution(settings: Settings, data: TrainingData) -> NDArray[np.float64] | None:

@@ -30,9 +30,15 @@ def pseudo_label_chart(
     Returns:
         The file's content, or None if the run logged no shares.
     """
-    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     keys = [f"pseudo-labels/{name}" for name in names]
-    shown = [line for line in lines if keys[0] in line]
+    shown = []
+    for text in metrics.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:  # a log that a crash damaged is no reason to end without a table
+            continue
+        if isinstance(line, dict) and all(key in line for key in keys):
+            shown.append(line)
     if not shown:
         return None
     figure = Figure(figsize=(9, 4.5), layout="constrained")

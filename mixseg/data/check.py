@@ -10,6 +10,7 @@ import numpy as np
 
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.images import image_size
+from mixseg.data.pairing import IMAGE_ENDINGS
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
 
@@ -120,7 +121,9 @@ def without_unequal_pairs(
     kept, left_out = [], []
     for sample in dataset.samples:
         image = image_size(sample.image)
-        label = image if sample.label is None else image_size(sample.label)
+        # Class files of SBD have no header that tells; they are checked when they are read.
+        readable = sample.label is not None and sample.label.suffix.lower() in IMAGE_ENDINGS
+        label = image_size(sample.label) if sample.label and readable else image
         if image == label:
             kept.append(sample)
         else:

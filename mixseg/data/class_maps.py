@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import final
 
 import numpy as np
+import yaml
 
 from mixseg.data.camvid import CAMVID
 from mixseg.data.cityscapes import CITYSCAPES
@@ -80,11 +81,6 @@ class ClassMap:
     target: ClassSet
     targets: tuple[str, ...]
 
-    @property
-    def is_identity(self) -> bool:
-        """Whether labels stay as they are."""
-        return self.targets == self.source.names == self.target.names
-
     def describe(self, absent: tuple[str, ...] = ()) -> list[str]:
         """What is joined, what is dropped, and which target classes have no source; for people.
 
@@ -96,7 +92,8 @@ class ClassMap:
             joined = self._sources(name)
             if joined not in ([], [name]):
                 lines.append(f"{' + '.join(joined)} -> {name}")
-        if dropped := self._sources(IGNORED):
+        dropped = self._sources(IGNORED)
+        if dropped and IGNORED not in self.target.names:
             lines.append(f"ignored: {', '.join(dropped)}")
         missing = [name for name in self.target.names if not set(self._sources(name)) - set(absent)]
         if missing:
@@ -106,6 +103,12 @@ class ClassMap:
     def _sources(self, target: str) -> list[str]:
         pairs = zip(self.source.names, self.targets, strict=True)
         return [old for old, new in pairs if new == target]
+
+    def to_yaml(self) -> str:
+        """The map as a file that :func:`class_map` reads."""
+        pairs = dict(zip(self.source.names, self.targets, strict=True))
+        text: str = yaml.safe_dump(pairs, sort_keys=False, allow_unicode=True)
+        return text
 
     def apply(self, dataset: SegmentationDataset) -> SegmentationDataset:
         """The data set with labels of the target classes.
@@ -118,7 +121,8 @@ class ClassMap:
                 f"{dataset.name} has the classes {', '.join(dataset.classes.names)}; the map "
                 f"begins at {', '.join(self.source.names)}"
             )
-        places = {name: index for index, name in enumerate(self.target.names)} | {IGNORED: IGNORE}
+        # A class that is really called so comes first.
+        places = {IGNORED: IGNORE} | {name: index for index, name in enumerate(self.target.names)}
         table = np.full(256, UNKNOWN, dtype=np.int16)
         table[: len(self.targets)] = [places[name] for name in self.targets]
         table[IGNORE] = IGNORE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,9 @@ from mixseg.data.check import spread
 from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.errors import DataError, unknown_name
 from mixseg.strict_yaml import load_yaml
+
+LARGEST = 10**12
+"""Bound of a share in a file; they are normalised anyway."""
 
 
 def class_frequencies(
@@ -54,8 +56,10 @@ def read_frequencies(file: Path, classes: ClassSet) -> NDArray[np.float64]:
         if name not in classes.names:
             raise DataError(f"{where}: {unknown_name('class', str(name), classes.names)}")
         number = isinstance(share, int | float) and not isinstance(share, bool)
-        if not number or not math.isfinite(share) or share < 0:
-            raise DataError(f"{where}: {share!r} is not a share; expected a number of at least 0")
+        if not number or not 0 <= share <= LARGEST:  # NaN is not either
+            raise DataError(
+                f"{where}: {str(share)[:20]} is not a share; expected a number from 0 to {LARGEST}"
+            )
     missing = [name for name in classes.names if name not in loaded.data]
     if missing:
         raise DataError(f"{file}: says nothing of {', '.join(missing)}")

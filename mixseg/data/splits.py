@@ -126,6 +126,21 @@ def split_labeled(ids: Sequence[str], spec: str, seed: int) -> Split:
     )
 
 
+def id_lines(dataset: SegmentationDataset, indices: Sequence[int]) -> str:
+    """Ids of samples, one per line.
+
+    Raises:
+        DataError: An id cannot stand on a line of its own, or is not UTF-8.
+    """
+    ids = [dataset.samples[index].id for index in indices]
+    for key in ids:
+        if "\n" in key or key.endswith("\r"):
+            raise DataError(f"{dataset.root}: rename the file {key!r}, it has a line break")
+        if any("\ud800" <= letter <= "\udfff" for letter in key):
+            raise DataError(f"{dataset.root}: rename the file {key!r}, its name is not UTF-8")
+    return "".join(f"{key}\n" for key in ids)
+
+
 def labeled_count(size: str, total: int) -> int:
     """Number of labelled images that a fraction, number or ``full`` stands for, rounded up.
 
@@ -166,11 +181,7 @@ def write_split(run_dir: Path, dataset: SegmentationDataset, split: Split) -> No
     """
     try:
         for name, indices in (("labeled", split.labeled), ("unlabeled", split.unlabeled)):
-            ids = [dataset.samples[index].id for index in indices]
-            broken = next((key for key in ids if "\n" in key or key.endswith("\r")), None)
-            if broken is not None:
-                raise DataError(f"{dataset.root}: rename the file {broken!r}, it has a line break")
-            text = "".join(f"{key}\n" for key in ids)
+            text = id_lines(dataset, indices)
             (run_dir / f"{name}.txt").write_text(text, encoding="utf-8", newline="\n")
         summary = {
             "dataset": dataset.name,

@@ -118,12 +118,36 @@ class RunDirectory:
         """Ids of the unlabelled images."""
         return self.path / "unlabeled.txt"
 
-    def check_split(self, digest: str, unlabeled: str) -> None:
+    @property
+    def class_map(self) -> Path:
+        """Where each class of a source domain went."""
+        return self.path / "class_map.yaml"
+
+    def check_class_map(self, content: str) -> None:
+        """Refuse to go on with labels that mean something else.
+
+        Raises:
+            MixsegError: The map differs from the one that the run was started with.
+        """
+        try:
+            saved = self.class_map.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise MixsegError(
+                f"{self.class_map}: missing or damaged; the classes cannot be checked"
+            ) from error
+        if saved != content:
+            raise MixsegError(
+                f"{self.path}: its class map has changed since; go on with the one that it was "
+                f"started with: --set source_domain.class_map={self.class_map} --allow-changes"
+            )
+
+    def check_split(self, digest: str, unlabeled: str, lists: str) -> None:
         """Refuse to go on with other images than the run was started with.
 
         Args:
             digest: Of the split that the data gives now.
             unlabeled: What ``unlabeled.txt`` would hold now.
+            lists: The flag that gives the run's own images, for the message.
 
         Raises:
             MixsegError: The split differs, for example because files were added.
@@ -138,8 +162,8 @@ class RunDirectory:
         if saved != digest:
             raise MixsegError(
                 f"{self.path}: its split is {saved}, the data now gives {digest}: was the seed "
-                "changed, or were files added or removed? Give the run's own lists: --labeled "
-                f"{self.path / 'labeled.txt'},{self.path / 'unlabeled.txt'} --allow-changes"
+                "changed, or were files added or removed? Give the run's own lists: "
+                f"{lists} --allow-changes"
             )
 
         if self.unlabeled.read_text(encoding="utf-8") != unlabeled:

@@ -137,11 +137,22 @@ class Trainer:
         torch.set_rng_state(tensors["random"]["cpu"])
         if "cuda" in tensors["random"] and self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random"]["cuda"], self.device)
+        saved = tensors.get("method", {})
         for name, tensor in self.method.state.items():
-            tensor.copy_(tensors["method"][name])
-        self.best = {
-            name: (step, Scores.from_json(scores)) for name, (step, scores) in state["best"].items()
-        }
+            if name not in saved or saved[name].shape != tensor.shape:
+                raise CheckpointError(
+                    f"{checkpoint.path} holds no {name!r}: it was made with another "
+                    "targets.alignment"
+                )
+            tensor.copy_(saved[name])
+        try:
+            best = state["best"].items()
+            self.best = {name: (step, Scores.from_json(scores)) for name, (step, scores) in best}
+        except (TypeError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"{checkpoint.path}: its best scores are of an earlier version of mixseg; it can "
+                "be evaluated, not resumed"
+            ) from error
         self.first = state["step"]
         self.store.settle(self.first)
         self._metrics_offset = state["metrics_offset"]

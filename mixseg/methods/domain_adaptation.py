@@ -17,6 +17,7 @@ from mixseg.config import Settings
 from mixseg.data.streams import Batch
 from mixseg.data.transforms import to_unit_range
 from mixseg.engine.method import StepRandom
+from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
 from mixseg.methods.mixed_consistency import Mixed, MixedConsistency
 from mixseg.methods.semi_supervised import mix_unlabeled
@@ -51,6 +52,14 @@ class DomainAdaptation(MixedConsistency):
             return mix_unlabeled(self, unlabeled, answer, step, random)
         source, target = _repeated(labeled, len(unlabeled.images)), unlabeled
         truth = source.labels.long()
+        if source.images.shape != target.images.shape:
+            sizes = " and ".join(
+                "x".join(map(str, batch.images.shape[-2:])) for batch in (source, target)
+            )
+            raise DataError(
+                f"source and target differ in size ({sizes}) and cannot be mixed: set data.crop. "
+                f"Images of the batch: {', '.join(source.ids + target.ids)}"
+            )
 
         mask = self.mixer.mask(truth, random.device) & source.valid
         weights = self.weighting(answer.confidence, target.valid, step) * target.valid

@@ -72,7 +72,8 @@ class MixedConsistency(Method):
         self.align: Alignment = unaligned
         if distribution is not None:
             alignment = DistributionAlignment(distribution, settings.targets.alignment_decay)
-            self.align, self.state = alignment, {"aligned": alignment.running}
+            self.align = alignment
+            self.state = {"wanted": alignment.distribution, "aligned": alignment.running}
 
     def step(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> StepResult:
         """One step of the method; see :class:`mixseg.engine.method.Method`."""

@@ -25,7 +25,8 @@ class DistributionAlignment:
     stay as they are.
 
     Attributes:
-        distribution: p, float32, shape (C,), positive, sums to 1.
+        distribution: p, float32, shape (C,), positive, sums to 1; part of a run's state, so that
+            a file that changed meanwhile does not change a resumed run.
         running: p~, the same form; part of a run's state.
     """
 
@@ -55,8 +56,8 @@ class DistributionAlignment:
             float32, shape (B, C, H, W), summing to 1 over C.
         """
         count = valid.sum()
-        mean = torch.einsum("bchw,bhw->c", probabilities, valid.to(probabilities.dtype))
-        mean = mean / count.clamp(min=1)
+        # A plain sum: matrix products would leave float32 under autocast.
+        mean = (probabilities * valid.unsqueeze(1)).sum((0, 2, 3)) / count.clamp(min=1)
         # Nothing but padding says nothing of the classes.
         moved = torch.lerp(self.running, mean, 1 - self.decay)
         self.running.copy_(torch.where(count > 0, moved, self.running))

@@ -15,7 +15,7 @@ from mixseg.data.registry import open_dataset
 from mixseg.data.voc import VOC
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
-from tests.data.layouts import cycle_ids, write_cityscapes, write_label
+from tests.data.layouts import cycle_ids, write_cityscapes, write_folder, write_label
 
 TWO = ClassSet(("ground", "thing"), ((0, 0, 0), (9, 9, 9)))
 
@@ -80,6 +80,20 @@ def test_what_is_joined_and_dropped_is_said(tmp_path: Path) -> None:
 def test_bad_files(tmp_path: Path, changes: dict[str, str | None], problem: str) -> None:
     with pytest.raises(DataError, match=rf"map\.yaml.*{problem}"):
         class_map(CITYSCAPES, TWO, write_map(tmp_path / "map.yaml", **changes))
+
+
+def test_a_class_that_is_called_ignore(tmp_path: Path) -> None:
+    write_folder(tmp_path, description="names: [ignore, road]\nid_map: {0: 0, 7: 1, 11: 1}\n")
+    opened = open_dataset("folder", tmp_path, "train")
+    mapped = class_map(opened.classes, opened.classes)
+    assert mapped.describe() == []
+    assert np.array_equal(mapped.apply(opened).label(0), opened.label(0))
+
+
+def test_a_map_is_a_file_that_gives_it_again(tmp_path: Path) -> None:
+    first = class_map(CITYSCAPES, CAMVID)
+    (tmp_path / "map.yaml").write_text(first.to_yaml())
+    assert class_map(CITYSCAPES, CAMVID, tmp_path / "map.yaml") == first
 
 
 def test_without_a_map(tmp_path: Path) -> None:

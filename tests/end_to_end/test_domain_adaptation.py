@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import yaml
-from PIL import Image
 
+from mixseg.data.registry import open_dataset
 from tests.data.layouts import write_label
 from tests.end_to_end.conftest import TINY
 from tests.end_to_end.processes import (
@@ -69,11 +70,11 @@ def test_on_the_built_in_scenes(uda: Path, environment: dict[str, str], tmp_path
     assert "last step" in done.out
     assert "chosen on this very split" in done.out
     table = (run / "table.md").read_text().splitlines()
-    assert [line.split("|")[1].strip() for line in table[2:]] == [
+    assert [line.split("|")[1].strip() for line in table[2:6]] == [
         "student, last step",
         "teacher, last step",
-        "student, best *",
-        "teacher, best *",
+        "student, best (chosen on val)",
+        "teacher, best (chosen on val)",
     ]
     summary = json.loads((run / "summary.json").read_text())
     assert f"{100 * summary['last']['teacher']['miou']:.2f} |" in table[3]
@@ -82,8 +83,7 @@ def test_on_the_built_in_scenes(uda: Path, environment: dict[str, str], tmp_path
         if "loss/consistency" in line:
             assert len(shares) == CLASSES
             assert sum(shares) == pytest.approx(1)
-    picture = np.array(Image.open(run / "pseudo_labels.png").convert("RGB"))
-    assert picture.std() > 20
+    assert (run / "pseudo_labels.png").is_file()
 
 
 def test_synthia_to_cityscapes_of_other_sizes(
@@ -182,10 +182,54 @@ def shares(**changes: object) -> str:
 
 
 @pytest.mark.parametrize("alignment", ["uniform", "labeled", "target"])
-def test_other_distributions(alignment: str, uda: Path, launch: Launcher, tmp_path: Path) -> None:
-    arguments = ("--config", uda, "--domains", "intra", "--alignment", alignment)
-    done = launch("train_uda", *arguments, "--iterations", 1, cwd=tmp_path)
+def test_other_distributions(
+    alignment: str, uda: Path, roots: dict[str, Path], launch: Launcher, tmp_path: Path
+) -> None:
+    more = ("--domains", "intra", "--alignment", alignment, "--iterations", 1)
+    done = launch("train_uda", *real(uda, roots, "gta5", *more), cwd=tmp_path)
     assert done.code == 0, done.text
+    (checkpoint,) = (tmp_path / "out/run/checkpoints").glob("step-*")
+    wanted = safetensors.torch.load_file(checkpoint / "method.safetensors")["wanted"].numpy()
+    if alignment == "uniform":
+        expected = np.full(CLASSES, 1 / CLASSES)
+    else:
+        name = "gta5" if alignment == "labeled" else "cityscapes"
+        opened = open_dataset(name, roots[name], "train")
+        labels = np.concatenate([opened.label(index).ravel() for index in range(len(opened))])
+        expected = np.bincount(labels[labels != 255], minlength=CLASSES) / (labels != 255).sum()
+    np.testing.assert_allclose(wanted, expected, atol=1e-4)
+
+
+def test_changed_files_do_not_change_a_resumed_run(
+    uda: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    (tmp_path / "shares.yaml").write_text(shares())
+    arguments = ("--config", uda, "--domains", "intra", "--alignment", "shares.yaml")
+    done = launch(
+        "train_uda",
+        *arguments,
+        *("--iterations", 2, "--output", "a", "--name", "run"),
+        cwd=tmp_path,
+    )
+    assert done.code == 0, done.text
+    (tmp_path / "shares.yaml").write_text(shares(road=1000))
+    more = ("--iterations", 4, "--allow-changes")
+    done = launch("train_uda", "--resume", "a/run", *more, cwd=tmp_path)
+    assert done.code == 0, done.text
+    checkpoint = tmp_path / "a/run/checkpoints/step-00000004/method.safetensors"
+    assert safetensors.torch.load_file(checkpoint)["wanted"][0] == pytest.approx(20 / 38, rel=1e-4)
+    # Labels that mean something else are refused, and so is an average that is not there.
+    (tmp_path / "a/run/class_map.yaml").write_text("road: sky\n")
+    done = launch("train_uda", "--resume", "a/run", cwd=tmp_path)
+    refused(done, "class map has changed", code=1)
+
+
+def test_alignment_cannot_begin_in_the_middle(uda: Path, launch: Launcher, tmp_path: Path) -> None:
+    arguments = ("--config", uda, "--iterations", 2, "--output", "a", "--name", "run")
+    assert launch("train_uda", *arguments, cwd=tmp_path).code == 0
+    more = ("--iterations", 4, "--alignment", "uniform", "--allow-changes")
+    done = launch("train_uda", "--resume", "a/run", *more, cwd=tmp_path)
+    refused(done, "made with another targets.alignment", code=1)
 
 
 def test_alignment_in_semi_supervised_training(
@@ -224,6 +268,19 @@ class TestRefusals:
         done = self.run(launch, tmp_path, real(uda, roots | {"gta5": source}, "gta5", *more))
         refused(done, "00001.png", "label id 77", code=1)
 
+    def test_source_without_labels(
+        self, uda: Path, roots: dict[str, Path], launch: Launcher, tmp_path: Path
+    ) -> None:
+        source = tmp_path / "folder"
+        shutil.copytree(roots["gta5"] / "images", source / "images/train")
+        names = ", ".join(f"c{number}" for number in range(3))
+        (source / "dataset.yaml").write_text(f"names: [{names}]\n")
+        (tmp_path / "map.yaml").write_text("c0: road\nc1: sky\nc2: ignore\n")
+        more = ("--set", "data.crop=[32,64]", f"source_domain.class_map={tmp_path}/map.yaml")
+        arguments = real(uda, roots | {"folder": source}, "folder", *more)
+        done = self.run(launch, tmp_path, arguments)
+        refused(done, "5 of the labelled images of folder 'train' have no label", code=1)
+
     def test_swapped_roots(
         self, uda: Path, roots: dict[str, Path], launch: Launcher, tmp_path: Path
     ) -> None:
@@ -252,6 +309,9 @@ class TestRefusals:
             (["--method", "semi_supervised"], 2, "semi_supervised has no source"),
             (["--set", "source_domain.dataset=null"], 2, "needs source_domain.dataset"),
             (["--domains", "outer"], 2, "outer"),
+            (["--mixer", "none"], 2, "the target would never be seen"),
+            (["--labeled", "1/8"], 2, "source_domain.labeled=1/8"),
+            (["--set", "source_domain.scale=[0.5,1.5]"], 2, "source_domain.scale needs data.crop"),
         ],
     )
     def test_arguments(

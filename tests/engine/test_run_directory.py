@@ -81,14 +81,14 @@ def test_another_split_is_refused(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run")
     (run.path / "split.json").write_text(json.dumps({"digest": "abc"}))
     run.unlabeled.write_text("one\ntwo\n")
-    run.check_split("abc", "one\ntwo\n")
-    with pytest.raises(MixsegError, match=r"abc.*xyz.*labeled\.txt"):
-        run.check_split("xyz", "one\ntwo\n")
+    run.check_split("abc", "one\ntwo\n", "--labeled L")
+    with pytest.raises(MixsegError, match=r"abc.*xyz.*--labeled L --allow-changes"):
+        run.check_split("xyz", "one\ntwo\n", "--labeled L")
     with pytest.raises(MixsegError, match=r"unlabelled images are not those"):
-        run.check_split("abc", "one\ntwo\nthree\n")
+        run.check_split("abc", "one\ntwo\nthree\n", "--labeled L")
     (run.path / "split.json").write_text("{")
     with pytest.raises(MixsegError, match=r"split\.json: missing or damaged"):
-        run.check_split("abc", "one\ntwo\n")
+        run.check_split("abc", "one\ntwo\n", "--labeled L")
     run.close()
 
 

@@ -45,6 +45,18 @@ def test_the_table_has_the_columns_of_the_thesis() -> None:
     assert lines[0].endswith("Bike | mIoU |")
 
 
+def test_names_are_text_and_nothing_else() -> None:
+    name = "<img src=x>|*b*\x1b[2J\n_c_"
+    table = paper_table({name: Scores((name,), (0.5,), 0.5, 0.5, 1, "native", "whole")}, None)
+    head, _, row, _, legend = table.splitlines()
+    assert head.replace("\\|", "").count("|") == row.replace("\\|", "").count("|") == 4
+    for cell in (head, row):
+        assert "<" not in cell
+        assert "\x1b" not in cell
+        assert "\\*b\\*" in cell
+    assert legend == "The network has 1 classes."
+
+
 def test_other_sources_and_classes_have_one_mean() -> None:
     assert protocol("gta5", CITYSCAPES.names) == {}
     assert protocol(None, CITYSCAPES.names) == {}

@@ -13,6 +13,8 @@ from torch.nn import functional
 
 from mixseg.config import AugmentationSettings, MixingSettings, TargetSettings
 from mixseg.data.streams import Batch
+from mixseg.data.strong_augmentation import StrongAugmentation
+from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
 from mixseg.methods import DomainAdaptation, build_method
 from mixseg.mixing import MIXERS
@@ -133,16 +135,29 @@ def test_intramix_is_the_semi_supervised_step(mixer: str) -> None:
 
 
 def test_augmentation_comes_after_mixing() -> None:
-    strong = AugmentationSettings(colour_jitter=0.25, colour_jitter_probability=1.0)
+    strong = AugmentationSettings(
+        colour_jitter=0.25, colour_jitter_probability=1.0, blur=True, blur_probability=1.0
+    )
     seen: list[Tensor] = []
     for augmentation in (AugmentationSettings(), strong):
         method = build("domain_adaptation", augmentation=augmentation)
         hook = method.student.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
         method.step(batches(), STEP, random_of(STEP))
         hook.remove()
-    source, mixed, same_source, jittered = seen
+    source, mixed, same_source, augmented = seen
     assert torch.equal(source, same_source)
-    assert not torch.allclose(mixed, jittered, atol=1e-3)
+    assert not torch.allclose(mixed, augmented, atol=1e-3)
+    torch.testing.assert_close(augmented, StrongAugmentation(strong)(mixed, random_of(STEP).host))
+
+
+def test_images_of_different_sizes_are_named() -> None:
+    given = batches()
+    smaller = {
+        name: getattr(given["labeled"], name)[..., :-8] for name in ("images", "labels", "valid")
+    }
+    given["labeled"] = given["labeled"]._replace(**smaller)
+    with pytest.raises(DataError, match=r"32x32 and 32x40.*set data\.crop.*0-0"):
+        method_of().step(given, STEP, random_of(STEP))
 
 
 class TestAlignment:
@@ -173,6 +188,7 @@ class TestAlignment:
         before = method.state["aligned"].clone()
         method.step(batches(), 0, random_of(0))
         assert not torch.equal(before, method.state["aligned"])
+        assert float(method.state["wanted"].sum()) == pytest.approx(1)
         assert not self.aligned(None).state
 
 

@@ -54,6 +54,15 @@ def test_it_is_the_formula() -> None:
     torch.testing.assert_close(aligned[1, :, 3, 7], pixel / pixel.sum())
 
 
+def test_autocast_changes_nothing() -> None:
+    probabilities = answers(torch.tensor([0.1, 0.8, 0.1]))
+    one, other = (DistributionAlignment(torch.tensor([0.5, 0.25, 0.25])) for _ in range(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = one(probabilities, everywhere(probabilities))
+    assert found.dtype == torch.float32
+    assert torch.equal(found, other(probabilities, everywhere(probabilities)))
+
+
 def test_padding_does_not_count() -> None:
     probabilities = answers(torch.tensor([0.1, 0.9]))
     valid = everywhere(probabilities)

@@ -18,10 +18,7 @@ PALETTE = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
 def chart(path: Path, names: list[str], shares: list[list[float]], noise: str = "") -> np.ndarray:
     keys = [f"pseudo-labels/{name}" for name in names]
     lines = [
-        json.dumps(
-            {"step": 10 * number}
-            | {f"pseudo-labels/{n}": s for n, s in zip(names, row, strict=True)}
-        )
+        json.dumps({"step": 10 * number, **dict(zip(keys, row, strict=True))})
         for number, row in enumerate(shares, start=1)
     ]
     path.write_text("\n".join([json.dumps({"step": 5, "loss": 1.0}), noise, *lines]))

@@ -70,9 +70,9 @@ def test_pixels_keep_their_labels(
 def test_scaling_keeps_image_and_label_together(
     scale: tuple[float, float], resize: tuple[int, int] | None, seed: int
 ) -> None:
-    # Broad stripes: after bilinear scaling their middle still has their colour.
-    columns = torch.arange(96) // 12
-    image = (25 * columns).view(1, 1, 96).expand(3, 64, 96).to(torch.uint8)
+    # Broad stripes: their middle still has their colour when they are scaled down to five pixels.
+    columns = torch.arange(96) // 24
+    image = (60 * columns).view(1, 1, 96).expand(3, 64, 96).to(torch.uint8)
     label = columns.view(1, 96).expand(64, 96).to(torch.uint8)
     example = Example(image, label, torch.ones(64, 96, dtype=torch.bool))
     transform = PairedTransform(resize=resize, scale=scale, crop=(40, 60), flip=True, fill=FILL)
@@ -80,9 +80,9 @@ def test_scaling_keeps_image_and_label_together(
     known = label != IGNORE
     assert torch.equal(known, valid)
     # Nearest and bilinear agree but on the borders of stripes.
-    difference = (image[0].float() - 25 * label.float()).abs()[valid]
-    assert (difference <= 12.5 + 1).all()
-    assert (difference < 1).float().mean() > 0.5
+    difference = (image[0].float() - 60 * label.float()).abs()[valid]
+    assert (difference <= 30 + 1).all()
+    assert (difference < 1).float().mean() > 0.4
 
 
 def test_a_resize_is_exact_on_whole_factors() -> None:

@@ -121,13 +121,13 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
         return _report(
             *resume(path, overrides, console, allow_changes=parsed.allow_changes), console
         )
-    # Presets say semi_supervised; what the tool stands for goes before them, but not before a flag.
     if program == "mixseg uda" and "data.labeled" in overrides:
         raise ConfigError(
             "--labeled says what part of the target is labelled, of which adaptation uses nothing; "
             "for a part of the source: --set source_domain.labeled=1/8"
         )
     kind = "uda" if program == "mixseg uda" else "ssl"
+    # Presets say semi_supervised; what the tool stands for goes before them, but not before a flag.
     settings = resolve_settings(_files(parsed, overrides, kind), {"method": method} | overrides)
     if parsed.resume == "auto":
         if settings.name is None:

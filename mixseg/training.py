@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from mixseg.analysis.charts import pseudo_label_chart
 from mixseg.analysis.pictures import printable
 from mixseg.config import (
     DataSettings,
@@ -312,6 +311,9 @@ def _fit(
     try:
         outcome = trainer.fit()
         if outcome.scores:  # not interrupted: whoever stops a run wants it to end
+            # Here, because matplotlib takes time to import and no other command needs it.
+            from mixseg.analysis.charts import pseudo_label_chart
+
             chart = pseudo_label_chart(run.metrics, data.classes.names, data.classes.palette)
             if chart is not None:
                 write_atomically(run.path / "pseudo_labels.png", chart)

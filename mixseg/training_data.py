@@ -20,7 +20,7 @@ from mixseg.data.check import (
 )
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet, SegmentationDataset
-from mixseg.data.demo import LAYOUTS, ensure_demo
+from mixseg.data.demo import LAYOUTS, Look, ensure_demo
 from mixseg.data.frequencies import class_frequencies, read_frequencies
 from mixseg.data.registry import DATASETS, open_dataset
 from mixseg.data.splits import Split, split_labeled
@@ -104,34 +104,35 @@ def open_split(settings: Settings, split: str, console: Console) -> Segmentation
         return open_dataset(data.dataset, Path(data.root or "").expanduser(), split)
     if data.root is not None:
         return open_dataset("cityscapes", Path(data.root).expanduser(), split)
-    demo = settings.demo
-    root = ensure_demo(
-        look=demo.look,
-        counts={"train": demo.train_images, "val": demo.val_images},
-        size=demo.size,
-        seed=demo.seed,
-        progress=Announcement(console),
-    )
-    return open_dataset("cityscapes", root, split)
+    return _open_scenes(settings, settings.demo.look, "cityscapes", split, console)
 
 
 def open_source(settings: Settings, console: Console) -> SegmentationDataset:
     """The source domain with its own classes."""
-    source, demo = settings.source_domain, settings.demo
+    source = settings.source_domain
     assert source.dataset is not None
     layout = "cityscapes" if source.dataset == "demo" else source.dataset
     if source.root is not None:
         return open_dataset(layout, Path(source.root).expanduser(), source.split)
+    look: Look = "render" if settings.demo.look == "camera" else "camera"
+    return _open_scenes(settings, look, layout, source.split, console)
+
+
+def _open_scenes(
+    settings: Settings, look: Look, layout: str, split: str, console: Console
+) -> SegmentationDataset:
+    """A split of the built-in scenes, as files of a layout."""
+    demo = settings.demo
     counts = {"train": demo.train_images, "val": demo.val_images}
     root = ensure_demo(
-        look="render" if demo.look == "camera" else "camera",
+        look=look,
         counts={split: counts[split] for split in LAYOUTS[layout].splits},
         size=demo.size,
         seed=demo.seed,
         layout=layout,
         progress=Announcement(console),
     )
-    return open_dataset(layout, root, source.split)
+    return open_dataset(layout, root, split)
 
 
 @final

@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 
 from mixseg.analysis.pictures import printable
+from mixseg.data.synthia import ABSENT
 from mixseg.evaluation.confusion import Scores
 
-ABSENT_IN_SYNTHIA = ("terrain", "truck", "train")
+ABSENT_IN_SYNTHIA = ABSENT
 LEFT_OUT_OF_13 = ("wall", "fence", "pole")
 
 SHORT_NAMES = {

@@ -17,8 +17,14 @@ from rich.console import Console
 
 from mixseg import __version__
 from mixseg.analysis.pictures import printable
-from mixseg.config import add_settings_arguments, resolve_settings, to_flat, typed_overrides
-from mixseg.data.demo import LAYOUTS, write_demo
+from mixseg.config import (
+    DemoSettings,
+    add_settings_arguments,
+    resolve_settings,
+    to_flat,
+    typed_overrides,
+)
+from mixseg.data.demo import LAYOUTS, Look, write_demo
 from mixseg.data.registry import DATASETS
 from mixseg.engine.precision import choose_device, choose_precision
 from mixseg.engine.progress import progress_bar
@@ -168,10 +174,10 @@ def _report(outcome: Outcome, path: Path, console: Console) -> int:
     """Say how a run ended and what to do next."""
     shown = shlex.quote(str(path))
     source = outcome.settings.source_domain.dataset
+    run = f"python tools/{'train_ssl' if source is None else 'train_uda'}.py"
     if not outcome.scores:
         console.print(
-            f"stopped at step {outcome.step}, saved. Go on with: mixseg "
-            f"{'ssl' if source is None else 'uda'} --resume {shown}",
+            f"stopped at step {outcome.step}, saved. Go on with: {run} --resume {shown}",
             markup=False,
             soft_wrap=True,
         )
@@ -185,7 +191,6 @@ def _report(outcome: Outcome, path: Path, console: Console) -> int:
     best = ", ".join(
         f"{name} {100 * one.miou:.2f} at step {step}" for name, (step, one) in outcome.best.items()
     )
-    run = f"python tools/{'train_ssl' if source is None else 'train_uda'}.py"
     lines = [
         f"best validation (chosen on this very split): {best}",
         f"run: {path}  ({outcome.seconds_per_step * 1000:.0f} ms per step, "
@@ -430,7 +435,11 @@ def make_demo(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--out", type=str, required=True, metavar="DIR")
     parser.add_argument("--layout", type=str, default="cityscapes", help=", ".join(LAYOUTS))
-    parser.add_argument("--look", type=Literal["render", "camera"], default="camera")
+    parser.add_argument(
+        "--look",
+        type=Literal["render", "camera"] | None,
+        help="[render in the layouts of sources, gta5 and synthia; else camera]",
+    )
     parser.add_argument("--images", type=int, default=240, help="training scenes")
     parser.add_argument("--val-images", dest="val_images", type=int, help="[a quarter of --images]")
     parser.add_argument("--size", type=str, default="128x256", help="HEIGHTxWIDTH in pixels")
@@ -438,6 +447,10 @@ def make_demo(arguments: Sequence[str]) -> int:
     parsed = _parse(parser, arguments)
     console = Console()
     size = _size("--size", parsed.size)
+    if parsed.seed < 0:
+        raise ConfigError(f"--seed {parsed.seed}: must not be negative")
+    is_source = parsed.layout in LAYOUTS and "val" not in LAYOUTS[parsed.layout].splits
+    look: Look = parsed.look or ("render" if is_source else "camera")
     counts = {"train": parsed.images}
     if parsed.val_images is not None:
         counts["val"] = parsed.val_images
@@ -446,7 +459,7 @@ def make_demo(arguments: Sequence[str]) -> int:
     with progress_bar(console, "drawing") as advance:
         path = write_demo(
             Path(parsed.out),
-            look=parsed.look,
+            look=look,
             counts=counts,
             size=size,
             seed=parsed.seed,
@@ -455,8 +468,10 @@ def make_demo(arguments: Sequence[str]) -> int:
         )
     shown = shlex.quote(str(path))
     use = f"train it with --dataset {parsed.layout} --data-root {shown}"
-    if "val" not in counts:
+    if is_source:
         use = f"train with it by tools/train_uda.py --source {parsed.layout} --source-root {shown}"
+        if size != DemoSettings().size:
+            use += " --set data.crop=[HEIGHT,WIDTH], or scenes of the target in the same --size"
     elif parsed.layout not in DATASETS:
         use = f"laid out as {parsed.layout}"
     console.print(
@@ -484,6 +499,9 @@ def _parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
     except ArgumentError as error:
         text = re.sub(r"Parser key \"(.+?)\":\s*", r"--\1: ", error.message)
         text = " ".join(re.sub(r"<class '(\w+)'>", r"\1", text).split())
+        choices = re.search(r"^(\S+ ).*?Literal\[(.*?)\].* Given value: (.*)$", text)
+        if choices is not None:
+            text = f"{choices[1]}expected one of {choices[2]}, found {choices[3]!r}"
         unknown = re.search(r"unrecognized arguments: (--[\w.-]+)", text)
         if unknown is not None:
             flags = [flag for action in parser._actions for flag in action.option_strings]

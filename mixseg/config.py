@@ -338,6 +338,11 @@ class Settings:
         check_ranges(self)
 
     @property
+    def two_domains(self) -> bool:
+        """Whether labelled images come from a source domain."""
+        return self.source_domain.dataset is not None
+
+    @property
     def split_seed(self) -> int:
         """Seed of the labelled/unlabelled split."""
         return self.seed if self.data.split_seed is None else self.data.split_seed
@@ -487,6 +492,7 @@ def _typed(leaf: Setting, value: Any, origin: str) -> Any:
         parsed = checker.parse_object(_nested(leaf.path, value))
     except (ArgumentError, TypeError, ValueError, OverflowError) as error:
         wanted = re.sub(r"typing\.|<class '(\w+)'>", r"\1", str(leaf.hint))
+        wanted = re.sub(r"Literal\[(.*?)\]", r"one of \1", wanted)
         raise ConfigError(
             f"{origin}: {leaf.path} must be {wanted}, found {value!r}. {leaf.help}"
         ) from error
@@ -541,6 +547,38 @@ def to_flat(settings: Settings) -> dict[str, Any]:
             value = getattr(value, part)
         flat[leaf.path] = value
     return flat
+
+
+PATHS = ("data.root", "data.unlabeled", "source_domain.root", "source_domain.class_map")
+"""Settings that are paths, if they are given."""
+
+PATHS_OR_WORDS = ("data.labeled", "source_domain.labeled", "targets.alignment", "model.weights")
+"""Settings that are paths, or words and numbers."""
+
+
+WORDS = frozenset({"full", "imagenet", "labeled", "none", "target", "uniform"})
+"""Values of them that are no paths, also where a file is called so."""
+
+
+def with_absolute_paths(settings: Settings) -> Settings:
+    """The settings with paths that mean the same from any folder, so that a run can be resumed."""
+
+    def absolute(text: str) -> str:
+        return str(Path(text).expanduser().absolute())
+
+    values = to_flat(settings)
+    for key in PATHS:
+        if values[key] is not None:
+            values[key] = absolute(values[key])
+    for key in PATHS_OR_WORDS:
+        # A list of labelled images may be two files, or a share of the images of one.
+        files, at, size = values[key].partition(".pkl@")
+        names = [f"{files}.pkl" if at else name for name in files.split(",")]
+        if values[key] not in WORDS and all(Path(name).expanduser().is_file() for name in names):
+            share = f"@{size}" if at else ""
+            values[key] = ",".join(absolute(name) for name in names) + share
+    built: Settings = _build(Settings, values, "")
+    return built
 
 
 def dump_settings(settings: Settings) -> str:

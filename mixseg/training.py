@@ -23,8 +23,10 @@ from mixseg.config import (
     dump_settings,
     resolve_settings,
     to_flat,
+    with_absolute_paths,
 )
 from mixseg.data.contract import SegmentationDataset
+from mixseg.data.frequencies import write_frequencies
 from mixseg.data.splits import id_lines, write_split
 from mixseg.data.streams import Batch, StreamDataset, default_workers, stream_batches
 from mixseg.data.transforms import PairedTransform
@@ -134,14 +136,13 @@ def build_trainer(
             fill=(red, green, blue),
         )
 
-    two_domains = settings.source_domain.dataset is not None
     workers = settings.data.workers
     workers = default_workers() if workers is None else workers
     sources = {
         "labeled": (
             data.labeled,
             data.split.labeled,
-            transform(settings.source_domain if two_domains else settings.data),
+            transform(settings.source_domain if settings.two_domains else settings.data),
             settings.data.batch_labeled,
         ),
         "unlabeled": (
@@ -206,6 +207,7 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
         How it ended, and the folder.
     """
     check_names(settings)
+    settings = with_absolute_paths(settings)
     data = open_training_data(settings, console)
     name = settings.name or _unused(Path(settings.output).expanduser(), run_name(settings))
     settings = dataclasses.replace(settings, name=name)
@@ -214,7 +216,10 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
     # able to resume. What cannot be built must not leave a folder that looks like a run.
     try:
         write_split(run.path, data.labeled, data.split)
-        write_atomically(run.unlabeled, _unlabeled_list(data))
+        write_atomically(run.unlabeled, id_lines(data.unlabeled, data.unlabeled_indices))
+        if data.distribution is not None:
+            shares = write_frequencies(data.distribution, data.classes)
+            write_atomically(run.alignment, shares)
         if data.class_map:
             write_atomically(run.class_map, data.class_map)
         write_atomically(run.config, dump_settings(settings))
@@ -231,9 +236,8 @@ def _unused(folder: Path, name: str) -> str:
     return next(name for name in names if not (folder / name).exists())
 
 
-def _unlabeled_list(data: TrainingData) -> str:
-    """Ids of the unlabelled images, one per line, wherever they come from."""
-    return id_lines(data.unlabeled, data.unlabeled_indices)
+FIXED = ("model.", "optimizer.name", "method", "source_domain.dataset", "targets.alignment:")
+"""Beginnings of settings that a run keeps for good: its checkpoints depend on them."""
 
 
 def resume(
@@ -253,8 +257,18 @@ def resume(
     if path.is_dir() and not (path / "config.yaml").is_file():
         raise ConfigError(f"{path} is not a run: it has no config.yaml")
     run = RunDirectory(path)
-    saved = resolve_settings([run.config], {})
-    settings = resolve_settings([run.config], overrides)
+    try:
+        return _resume(run, overrides, console, allow_changes=allow_changes)
+    finally:
+        run.close()
+
+
+def _resume(
+    run: RunDirectory, overrides: dict[str, Any], console: Console, *, allow_changes: bool
+) -> tuple[Outcome, Path]:
+    path = run.path
+    saved = with_absolute_paths(resolve_settings([run.config], {}))
+    settings = with_absolute_paths(resolve_settings([run.config], overrides))
     before, after = to_flat(saved), to_flat(settings)
     # What a run computes does not depend on how many processes read its images.
     free = {"data.workers", "output", "name"}
@@ -268,19 +282,24 @@ def resume(
             f"{path} was started with other settings ({'; '.join(changes)}). Resume without these "
             "flags, or add --allow-changes to go on with the new ones"
         )
-    fixed = [line for line in changes if line.startswith(("model.", "optimizer.name", "method"))]
+    fixed = [line for line in changes if line.startswith(FIXED)]
     if fixed:
         raise ConfigError(f"{path}: a checkpoint does not fit such a change: {'; '.join(fixed)}")
-    check_names(settings)
-    data = open_training_data(settings, console)
-    two_domains = settings.source_domain.dataset is not None
+    opened = settings
+    if run.alignment.is_file():
+        # The run's own record: a file that was changed or moved meanwhile is of no importance.
+        targets = dataclasses.replace(settings.targets, alignment=str(run.alignment))
+        opened = dataclasses.replace(settings, targets=targets)
+    check_names(opened)
+    data = open_training_data(opened, console)
     lists = (
         f"--set source_domain.labeled={run.path / 'labeled.txt'}"
-        if two_domains
+        if settings.two_domains
         else f"--labeled {run.path / 'labeled.txt'},{run.path / 'unlabeled.txt'}"
     )
-    run.check_split(data.split.digest, _unlabeled_list(data), lists)
-    if two_domains:
+    unlabeled = id_lines(data.unlabeled, data.unlabeled_indices)
+    run.check_split(data.split.digest, unlabeled, lists, allow_changes=allow_changes)
+    if settings.two_domains:
         run.check_class_map(data.class_map)
     trainer = build_trainer(settings, data, run, console)
     trainer.resume()
@@ -297,8 +316,13 @@ def _fit(
     parameters = sum(p.numel() for p in trainer.method.student.parameters())
     lines = [
         f"run {run.path}" + (f", from step {trainer.first}" if trainer.first else ""),
-        f"data {data.labeled.root}: {len(split.labeled)} labelled, {len(data.unlabeled_indices)} "
-        f"unlabelled, {len(data.val)} validation images; split {split.digest}",
+        f"data {data.labeled.root}: {len(split.labeled)} labelled images; split {split.digest}",
+        *(
+            [f"data {data.unlabeled.root}: {len(data.unlabeled_indices)} unlabelled images"]
+            if "unlabeled" in trainer.streams
+            else []
+        ),
+        f"data {data.val.root}: {len(data.val)} validation images",
         *data.notes,
         f"model {settings.model.architecture}-{settings.model.backbone}, {parameters / 1e6:.2f} M "
         f"parameters; {trainer.device}, {trainer.precision.name}, "
@@ -306,6 +330,9 @@ def _fit(
     ]
     if split.note:
         lines.append(f"note: {split.note}")
+    among_themselves = settings.mixing.domains == "intra" or not settings.two_domains
+    if "unlabeled" in trainer.streams and among_themselves and settings.data.batch_unlabeled == 1:
+        lines.append("note: with data.batch_unlabeled 1 an image has none to be mixed with")
     for line in lines:
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
     try:

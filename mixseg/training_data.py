@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -19,9 +20,10 @@ from mixseg.data.check import (
     without_unequal_pairs,
 )
 from mixseg.data.class_maps import class_map
-from mixseg.data.contract import ClassSet, SegmentationDataset
+from mixseg.data.contract import ClassSet, Sample, SegmentationDataset
 from mixseg.data.demo import LAYOUTS, Look, ensure_demo
 from mixseg.data.frequencies import class_frequencies, read_frequencies
+from mixseg.data.pairing import MissingLabelsError
 from mixseg.data.registry import DATASETS, open_dataset
 from mixseg.data.splits import Split, split_labeled
 from mixseg.data.unlabeled import open_unlabeled
@@ -156,7 +158,7 @@ def open_training_data(settings: Settings, console: Console) -> TrainingData:
     Raises:
         DataError: Something is missing or not as it should be.
     """
-    opened = _two_domains if settings.source_domain.dataset is not None else _one_domain
+    opened = _two_domains if settings.two_domains else _one_domain
     data = opened(settings, console)
     uses_unlabeled = "unlabeled" in METHODS[settings.method].streams
     if uses_unlabeled and not data.unlabeled_indices:
@@ -177,8 +179,7 @@ def open_training_data(settings: Settings, console: Console) -> TrainingData:
             f"data.val_split {settings.data.val_split!r} of {data.val.name} has no labels"
         )
     if settings.data.crop is None:
-        two_domains = settings.source_domain.dataset is not None
-        source = settings.source_domain if two_domains else settings.data
+        source = settings.source_domain if settings.two_domains else settings.data
         labeled = (data.labeled, data.split.labeled, source.resize)
         unlabeled = (data.unlabeled, data.unlabeled_indices, settings.data.resize)
         for dataset, indices, resize in (labeled, unlabeled):
@@ -230,7 +231,7 @@ def _two_domains(settings: Settings, console: Console) -> TrainingData:
     if data.unlabeled is not None:
         unlabeled = open_unlabeled(Path(data.unlabeled).expanduser(), val.classes)
     elif "unlabeled" in METHODS[settings.method].streams:
-        unlabeled = open_split(settings, data.train_split, console)
+        unlabeled = _open_target(settings, val, console)
     else:
         unlabeled = dataclasses.replace(val, samples=())
     return TrainingData(
@@ -244,6 +245,23 @@ def _two_domains(settings: Settings, console: Console) -> TrainingData:
     )
 
 
+def _open_target(
+    settings: Settings, val: SegmentationDataset, console: Console
+) -> SegmentationDataset:
+    """The target's training split, of which only the images are needed."""
+    split = settings.data.train_split
+    try:
+        return open_split(settings, split, console)
+    except MissingLabelsError as error:
+        if settings.targets.alignment == "target":
+            raise DataError(f"targets.alignment target counts labels of the target: {error}") from (
+                error
+            )
+        samples = tuple(sorted(Sample(key, path) for key, path in error.images.items()))
+        root = Path(os.path.commonpath([sample.image.parent for sample in samples]))
+        return dataclasses.replace(val, root=root, split=split, samples=samples)
+
+
 def _distribution(settings: Settings, data: TrainingData) -> NDArray[np.float64] | None:
     alignment = settings.targets.alignment
     if alignment == "none":
@@ -253,5 +271,10 @@ def _distribution(settings: Settings, data: TrainingData) -> NDArray[np.float64]
     if alignment == "labeled":
         return class_frequencies(data.labeled, data.split.labeled)
     if alignment == "target":
+        if any(sample.label is None for sample in data.unlabeled.samples):
+            raise DataError(
+                f"targets.alignment target counts labels of the target, but images of "
+                f"{data.unlabeled.root} have none; give shares in a file, or take labeled"
+            )
         return class_frequencies(data.unlabeled, data.unlabeled_indices)
     return read_frequencies(Path(alignment).expanduser(), data.classes)

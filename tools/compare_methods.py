@@ -40,12 +40,17 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="runs at once; they share the cores")
     parser.add_argument("flags", nargs="*", help="after --: flags for every run")
     parsed = parser.parse_args()
-    parsed.output.mkdir(parents=True, exist_ok=True)
+    try:
+        parsed.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--output {parsed.output}: cannot be made: {error.strerror}")
     # A table must not mix runs of different settings.
     record = parsed.output / "flags.json"
-    if not record.exists():
+    if not any(parsed.output.glob("*/config.yaml")):
         record.write_text(json.dumps(parsed.flags))
-    if (earlier := json.loads(record.read_text())) != parsed.flags:
+    elif not record.is_file():
+        parser.error(f"{parsed.output} holds runs of something else; give another --output")
+    elif (earlier := json.loads(record.read_text())) != parsed.flags:
         parser.error(f"{parsed.output} was made with {shlex.join(earlier)!r}; give --output")
     jobs_at_once = max(1, parsed.jobs)
     threads = max(1, (os.cpu_count() or 1) // jobs_at_once)
@@ -68,7 +73,9 @@ def main() -> int:
         codes = dict(zip(jobs, pool.map(train, jobs), strict=True))
     for (name, seed), code in codes.items():
         if code:
-            print(f"{name} seed {seed} failed ({code}): see {parsed.output}/{name}-seed{seed}.log")
+            log = parsed.output / f"{name}-seed{seed}.log"
+            last = log.read_text(errors="replace").strip().splitlines()[-1:]
+            print(f"{name} seed {seed} failed ({code}): {' '.join(last)} (see {log})")
 
     print(
         "| setting | student mIoU | teacher mIoU | student, each seed |\n| --- | --- | --- | --- |"

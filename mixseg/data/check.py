@@ -48,22 +48,20 @@ def check_samples(dataset: SegmentationDataset, indices: Sequence[int], limit: i
         )
 
 
-def check_equal_sizes(
-    dataset: SegmentationDataset, indices: Sequence[int], limit: int = 16
-) -> None:
+def check_equal_sizes(dataset: SegmentationDataset, indices: Sequence[int]) -> None:
     """Refuse images of different sizes where neither a crop nor a resize makes them equal.
 
     Args:
         dataset: The data set.
-        indices: Images that will share batches; a spread of them is read.
-        limit: How many images to read at most.
+        indices: Images that will share batches; the headers of all are read.
 
     Raises:
         DataError: Two images differ in size.
     """
-    first: tuple[str, tuple[int, ...]] | None = None
-    for index in spread(indices, limit):
-        found = (dataset.samples[index].id, dataset.image(index).shape[:2])
+    first: tuple[str, tuple[int, int]] | None = None
+    for index in indices:
+        sample = dataset.samples[index]
+        found = (sample.id, image_size(sample.image))
         first = first or found
         if found[1] != first[1]:
             sizes = " and ".join(f"{h}x{w} ({name})" for name, (h, w) in sorted((first, found)))

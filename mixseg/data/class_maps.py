@@ -154,7 +154,8 @@ def class_map(source: ClassSet, target: ClassSet, file: Path | None = None) -> C
             return ClassMap(source, target, tuple(pairs[name] for name in source.names))
     raise DataError(
         f"no class map is built in from {', '.join(source.names)} to {', '.join(target.names)}; "
-        "give one as a YAML file with a line 'SOURCE CLASS: TARGET CLASS' (or ignore) for each"
+        "give one with --set source_domain.class_map=FILE, a YAML file with a line "
+        "'SOURCE CLASS: TARGET CLASS' (or ignore) for each"
     )
 
 
@@ -163,11 +164,13 @@ def _read(file: Path, source: ClassSet, target: ClassSet) -> tuple[str, ...]:
     for old, new in loaded.data.items():
         where = f"{file}, line {loaded.line((old,))}"
         if old not in source.names:
-            raise DataError(f"{where}: {unknown_name('class', str(old), source.names)}")
+            raise DataError(f"{where}: {unknown_name('source class', str(old), source.names)}")
         if new not in (*target.names, IGNORED):
             choices = (*target.names, IGNORED)
-            raise DataError(f"{where}: {unknown_name('class', str(new), choices)}")
+            raise DataError(f"{where}: {unknown_name('target class', str(new), choices)}")
     missing = [name for name in source.names if name not in loaded.data]
     if missing:
         raise DataError(f"{file}: says nothing of {', '.join(missing)}; a class may go to ignore")
+    if not set(loaded.data.values()) - {IGNORED}:
+        raise DataError(f"{file}: every class goes to ignore, and nothing is left to learn")
     return tuple(str(loaded.data[name]) for name in source.names)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from mixseg.data.check import spread
@@ -41,6 +42,13 @@ def class_frequencies(
         raise DataError(f"{dataset.name} {dataset.split!r} has no labelled pixel to count")
     shares: NDArray[np.float64] = known / known.sum()
     return shares
+
+
+def write_frequencies(shares: NDArray[np.float64], classes: ClassSet) -> str:
+    """Shares, float64 of shape (C,), as the file that :func:`read_frequencies` reads."""
+    pairs = zip(classes.names, shares.tolist(), strict=True)
+    text: str = yaml.safe_dump(dict(pairs), sort_keys=False, allow_unicode=True)
+    return text
 
 
 def read_frequencies(file: Path, classes: ClassSet) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import final
 
 from mixseg.data.contract import Sample
 from mixseg.errors import DataError
@@ -57,6 +58,19 @@ def files_by_id(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
     return found
 
 
+@final
+class MissingLabelsError(DataError):
+    """Images of a split that have no label.
+
+    Attributes:
+        images: Id -> file of all images of the split.
+    """
+
+    def __init__(self, message: str, images: Mapping[str, Path]) -> None:
+        super().__init__(message)
+        self.images = images
+
+
 def pair_samples(
     images: Mapping[str, Path], labels: Mapping[str, Path], expected: str
 ) -> tuple[Sample, ...]:
@@ -68,13 +82,14 @@ def pair_samples(
         expected: Where the labels should lie, for the message.
 
     Raises:
-        DataError: Images have no label; the message counts them and names the first.
+        MissingLabelsError: Images have no label; the message counts them and names the first.
     """
     missing = sorted(set(images) - set(labels))
     if missing:
-        raise DataError(
+        raise MissingLabelsError(
             f"{len(missing)} of {len(images)} images have no label, the first is "
-            f"{images[missing[0]]}; looked for {expected}"
+            f"{images[missing[0]]}; looked for {expected}",
+            images,
         )
     return tuple(sorted(Sample(key, path, labels[key]) for key, path in images.items()))
 

@@ -120,7 +120,7 @@ def _chunks(data: bytes, path: Path) -> Iterator[tuple[bytes, bytes]]:
         kind, content = head[4:], data[start + 8 : start + 8 + length]
         checksum = data[start + 8 + length : start + 12 + length]
         if checksum != struct.pack(">I", zlib.crc32(kind + content)):
-            raise DataError(f"{path}: damaged: the checksum of a {kind!r} chunk is wrong")
+            raise DataError(f"{path}: damaged: the checksum of a chunk is wrong")
         if kind == b"IEND":
             return
         yield kind, content

@@ -123,6 +123,11 @@ class RunDirectory:
         """Where each class of a source domain went."""
         return self.path / "class_map.yaml"
 
+    @property
+    def alignment(self) -> Path:
+        """Share of each class that pseudo-labels are aligned to."""
+        return self.path / "alignment.yaml"
+
     def check_class_map(self, content: str) -> None:
         """Refuse to go on with labels that mean something else.
 
@@ -141,13 +146,14 @@ class RunDirectory:
                 f"started with: --set source_domain.class_map={self.class_map} --allow-changes"
             )
 
-    def check_split(self, digest: str, unlabeled: str, lists: str) -> None:
+    def check_split(self, digest: str, unlabeled: str, lists: str, *, allow_changes: bool) -> None:
         """Refuse to go on with other images than the run was started with.
 
         Args:
             digest: Of the split that the data gives now.
             unlabeled: What ``unlabeled.txt`` would hold now.
             lists: The flag that gives the run's own images, for the message.
+            allow_changes: Take other unlabelled images, and record them.
 
         Raises:
             MixsegError: The split differs, for example because files were added.
@@ -167,10 +173,13 @@ class RunDirectory:
             )
 
         if self.unlabeled.read_text(encoding="utf-8") != unlabeled:
-            raise MixsegError(
-                f"{self.path}: the unlabelled images are not those of {self.unlabeled.name} any "
-                "more, and what is drawn from them would differ. Start a new run"
-            )
+            if not allow_changes:
+                raise MixsegError(
+                    f"{self.path}: the unlabelled images are not those of {self.unlabeled.name} "
+                    "any more, and what is drawn from them would differ. Bring them back, start a "
+                    "new run, or go on with other images: --allow-changes"
+                )
+            write_atomically(self.unlabeled, unlabeled)
 
     def close(self) -> None:
         """Release the lock."""

@@ -24,7 +24,7 @@ from mixseg.engine.precision import Precision, peak_memory
 from mixseg.engine.progress import TrainingProgress
 from mixseg.engine.run_directory import MetricsLog, RunDirectory
 from mixseg.engine.schedules import Schedule
-from mixseg.errors import CheckpointError, ConfigError, TrainingError
+from mixseg.errors import CheckpointError, ConfigError, DataError, TrainingError
 from mixseg.evaluation.confusion import Scores
 from mixseg.files import write_atomically
 from mixseg.models import SegmentationModel
@@ -195,7 +195,7 @@ class Trainer:
                 result = StepResult({}, {})
                 names: list[str] = []
                 for part in range(accumulate):
-                    taken = {name: next(batch) for name, batch in batches.items()}
+                    taken = self._taken(batches, step, part)
                     names += [sample for batch in taken.values() for sample in batch.ids]
                     taken = {name: batch.to(self.device) for name, batch in taken.items()}
                     random = StepRandom.of(self.settings.seed, step, part, self.device)
@@ -221,7 +221,7 @@ class Trainer:
 
                 every = self.settings.validation.every
                 if done == total or (every and done % every == 0):
-                    scores = self._validated(done)
+                    scores = self._validated_or_saved(done)
                     self.log.write({"step": done} | _miou(scores))
                     _plot(board, _miou(scores), done)
                     progress.say(f"step {done}: " + self._best_note(scores))
@@ -233,6 +233,34 @@ class Trainer:
         outcome = self._outcome(scores, 0, total, times)
         write_atomically(self.run.summary, json.dumps(self._summary(outcome), indent=1))
         return outcome
+
+    def _taken(
+        self, batches: Mapping[str, Iterator[Batch]], step: int, part: int
+    ) -> dict[str, Batch]:
+        """The next batch of each stream; before a bad file ends the run, it is saved."""
+        try:
+            return {name: next(batch) for name, batch in batches.items()}
+        except DataError as error:
+            if part:  # half of an accumulated step cannot be saved
+                raise
+            raise self._saved_before(error, step) from error
+
+    def _validated_or_saved(self, done: int) -> dict[str, Scores]:
+        try:
+            return self._validated(done)
+        except DataError as error:
+            raise self._saved_before(error, done) from error
+
+    def _saved_before(self, error: DataError, done: int) -> DataError:
+        """The error, with a word on how to go on."""
+        if done > self.first:
+            self._save(done)
+        elif self.first == 0:
+            return error
+        return DataError(
+            f"{error}. The run is saved at step {done}: mend or replace that file, then --resume "
+            f"{self.run.path}"
+        )
 
     def _outcome(
         self, scores: dict[str, Scores], code: int, done: int, times: list[float]

@@ -72,8 +72,8 @@ def test_what_is_joined_and_dropped_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"roda": "ground"}, r"line 20: unknown class 'roda'.*'road'"),
-        ({"road": "grond"}, r"line 1: unknown class 'grond'.*'ground'"),
+        ({"roda": "ground"}, r"line 20: unknown source class 'roda'.*'road'"),
+        ({"road": "grond"}, r"line 1: unknown target class 'grond'.*'ground'"),
         ({"road": None, "car": None}, "says nothing of road, car"),
     ],
 )

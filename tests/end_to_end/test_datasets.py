@@ -148,8 +148,16 @@ def test_make_demo(launch: Launcher, tmp_path: Path) -> None:
     refused(done, "--size big: expected HEIGHTxWIDTH")
     done = launch("make_demo", "--out", "b", "--images", 0, cwd=tmp_path)
     refused(done, "at least 1 scene", code=1)
+    done = launch("make_demo", "--out", "b", "--seed", -1, cwd=tmp_path)
+    refused(done, "--seed -1")
     assert tree(tmp_path)[0] == "demo"
     assert not (tmp_path / "b").exists()
+    # A source is a rendering unless something else is asked for.
+    for name, more in {"a": (), "c": ("--look", "render"), "d": ("--look", "camera")}.items():
+        arguments = ("--out", name, "--images", 1, "--size", "32x64", "--layout", "gta5", *more)
+        assert launch("make_demo", *arguments, cwd=tmp_path).code == 0
+    first, same, other = ((tmp_path / name / "images/00001.png").read_bytes() for name in "acd")
+    assert first == same != other
 
 
 @pytest.mark.parametrize("preset", ["from the demo's preset", "from a semi-supervised config"])

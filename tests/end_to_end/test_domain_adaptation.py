@@ -20,6 +20,7 @@ from tests.end_to_end.processes import (
     Finished,
     Launcher,
     assert_same_run,
+    assert_same_tensors,
     fresh,
     metrics,
     refused,
@@ -66,7 +67,8 @@ def test_on_the_built_in_scenes(uda: Path, environment: dict[str, str], tmp_path
     done = fresh([*command, "--output", "out", "--name", "run"], tmp_path, environment)
     assert done.code == 0, done.text
     run = tmp_path / "out/run"
-    assert "12 labelled, 12 unlabelled, 3 validation images" in done.out
+    for counted in ("12 labelled", "12 unlabelled", "3 validation"):
+        assert f": {counted} images" in done.out
     assert "last step" in done.out
     assert "chosen on this very split" in done.out
     table = (run / "table.md").read_text().splitlines()
@@ -124,7 +126,8 @@ def test_the_baseline_sees_the_source_alone(
     arguments = real(uda, roots | {"cityscapes": target}, "gta5", "--source-only")
     done = launch("train_uda", *arguments, cwd=tmp_path)
     assert done.code == 0, done.text
-    assert "5 labelled, 0 unlabelled" in done.out
+    assert ": 5 labelled images" in done.out
+    assert "unlabelled images" not in done.out
     assert not (tmp_path / "out/run/pseudo_labels.png").exists()
     config = yaml.safe_load((tmp_path / "out/run/config.yaml").read_text())
     assert config["method"] == "supervised"
@@ -213,8 +216,14 @@ def test_changed_files_do_not_change_a_resumed_run(
     )
     assert done.code == 0, done.text
     (tmp_path / "shares.yaml").write_text(shares(road=1000))
-    more = ("--iterations", 4, "--allow-changes")
+    more = ("--iterations", 3, "--allow-changes")
     done = launch("train_uda", "--resume", "a/run", *more, cwd=tmp_path)
+    assert done.code == 0, done.text
+    # Nor do files that are gone, or a start from another folder.
+    (tmp_path / "shares.yaml").unlink()
+    (tmp_path / "elsewhere").mkdir()
+    more = ("--iterations", 4, "--allow-changes")
+    done = launch("train_uda", "--resume", "../a/run", *more, cwd=tmp_path / "elsewhere")
     assert done.code == 0, done.text
     checkpoint = tmp_path / "a/run/checkpoints/step-00000004/method.safetensors"
     assert safetensors.torch.load_file(checkpoint)["wanted"][0] == pytest.approx(20 / 38, rel=1e-4)
@@ -224,12 +233,82 @@ def test_changed_files_do_not_change_a_resumed_run(
     refused(done, "class map has changed", code=1)
 
 
-def test_alignment_cannot_begin_in_the_middle(uda: Path, launch: Launcher, tmp_path: Path) -> None:
+def test_alignment_cannot_change_in_the_middle(uda: Path, launch: Launcher, tmp_path: Path) -> None:
     arguments = ("--config", uda, "--iterations", 2, "--output", "a", "--name", "run")
     assert launch("train_uda", *arguments, cwd=tmp_path).code == 0
     more = ("--iterations", 4, "--alignment", "uniform", "--allow-changes")
     done = launch("train_uda", "--resume", "a/run", *more, cwd=tmp_path)
-    refused(done, "made with another targets.alignment", code=1)
+    refused(done, "does not fit such a change: targets.alignment: none -> uniform")
+
+
+def test_a_target_split_needs_no_labels(
+    uda: Path, roots: dict[str, Path], launch: Launcher, tmp_path: Path
+) -> None:
+    target = tmp_path / "cityscapes"
+    shutil.copytree(roots["cityscapes"], target)
+    shutil.rmtree(target / "gtFine/train")
+    arguments = real(uda, roots | {"cityscapes": target}, "gta5", "--set", "data.crop=[48,64]")
+    done = launch("train_uda", *arguments, "--alignment", "target", cwd=tmp_path)
+    refused(done, "targets.alignment target counts labels", "5 of 5 images", code=1)
+    done = launch("train_uda", *arguments, "--iterations", 1, cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert f"data {target / 'leftImg8bit/train'}: 5 unlabelled images" in done.out
+
+
+def test_a_bad_file_in_the_middle_costs_nothing(
+    uda: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    """One image of forty; which is seen when depends on the seed."""
+    command = [TOOLS / "make_demo.py", "--out", tmp_path / "own", "--images", 40]
+    assert launch(command[0], *command[1:], "--size", "64x128", cwd=tmp_path).code == 0
+    images = sorted((tmp_path / "own/leftImg8bit/train").rglob("*.png"))
+    spoilt = images[17]  # not among those that are read before training
+    content = spoilt.read_bytes()
+    folder = tmp_path / "own/leftImg8bit/train"
+    arguments = ("--config", uda, "--unlabeled", folder, "--iterations", 24, "--output", "a")
+    schedule = ("--set", "checkpoints.every=100", "validation.every=0")
+    spoilt.write_bytes(content[: len(content) // 2])
+    done = launch("train_uda", *arguments, *schedule, "--name", "bad", cwd=tmp_path)
+    refused(done, str(spoilt), "The run is saved at step", "--resume a/bad", code=1)
+    (saved,) = (tmp_path / "a/bad/checkpoints").glob("step-*")
+    assert 0 < int(saved.name[5:]) < 20
+
+    # Without it the run would be another one, which has to be asked for.
+    spoilt.unlink()
+    done = launch("train_uda", "--resume", "a/bad", cwd=tmp_path)
+    refused(done, "--allow-changes", code=1)
+    spoilt.write_bytes(content)
+    done = launch("train_uda", "--resume", "a/bad", cwd=tmp_path)
+    assert done.code == 0, done.text
+    done = launch("train_uda", *arguments, *schedule, "--name", "good", cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert_same_tensors(
+        tmp_path / "a/good/checkpoints/step-00000024", tmp_path / "a/bad/checkpoints/step-00000024"
+    )
+    spoilt.unlink()
+    more = ("--allow-changes", "--iterations", 25)
+    done = launch("train_uda", "--resume", "a/bad", *more, cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert len((tmp_path / "a/bad/unlabeled.txt").read_text().splitlines()) == 39
+
+
+def test_a_bad_file_of_the_validation_split(
+    uda: Path, roots: dict[str, Path], launch: Launcher, tmp_path: Path
+) -> None:
+    command = [TOOLS / "make_demo.py", "--out", tmp_path / "own", "--images", 4]
+    more = ("--val-images", 33, "--size", "64x128")
+    assert launch(command[0], *command[1:], *more, cwd=tmp_path).code == 0
+    images = sorted((tmp_path / "own/leftImg8bit/val").rglob("*.png"))
+    content = images[1].read_bytes()
+    images[1].write_bytes(content[: len(content) // 2])
+    arguments = real(uda, roots | {"cityscapes": tmp_path / "own"}, "gta5")
+    more = ("--iterations", 2, "--set", "checkpoints.every=100")
+    done = launch("train_uda", *arguments, *more, cwd=tmp_path)
+    refused(done, str(images[1]), "The run is saved at step 2", code=1)
+    images[1].write_bytes(content)
+    done = launch("train_uda", "--resume", "out/run", cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert (tmp_path / "out/run/summary.json").is_file()
 
 
 def test_alignment_in_semi_supervised_training(

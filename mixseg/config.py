@@ -52,6 +52,9 @@ class DataSettings:
     """Height and width that every image is resized to first, also in validation."""
     scale: tuple[float, float] | None = None
     """Range of the random scale factor, applied before cropping."""
+    rotate: float = 0.0
+    """Largest angle in degrees, up to 180, by which images of both domains are turned about their
+    middle, either way; 0 is off. What lies outside has the mean colour and the label 255."""
     crop: Size | None = None
     """Height and width of the random crop; smaller images are padded (label 255)."""
     flip: bool = False
@@ -616,6 +619,8 @@ def check_ranges(settings: Settings) -> None:
             "augmentation.colour_jitter must lie in [0, 0.5], found "
             f"{settings.augmentation.colour_jitter}"
         )
+    if not 0 <= data.rotate <= 180:
+        raise ConfigError(f"data.rotate must lie in [0, 180] degrees, found {data.rotate}")
     sizes = {
         "data.resize": data.resize,
         "data.crop": data.crop,

@@ -129,6 +129,7 @@ def build_trainer(
         return PairedTransform(
             resize=images.resize,
             scale=images.scale,
+            rotate=settings.data.rotate,
             crop=settings.data.crop,
             flip=settings.data.flip,
             fill=(red, green, blue),

@@ -229,6 +229,8 @@ class TestRanges:
             ("teacher.decay", 1.1),
             ("optimizer.momentum", -0.1),
             ("optimizer.momentum", 1.0),
+            ("data.rotate", -1.0),
+            ("data.rotate", 180.5),
             ("data.resize", (16, 64)),
             ("data.crop", (64, 31)),
             ("demo.size", (8, 8)),
@@ -275,6 +277,7 @@ class TestRanges:
             ("seed", 0),
             ("augmentation.colour_jitter", 0.5),
             ("data.crop", (32, 32)),
+            ("data.rotate", 180.0),
         ],
     )
     def test_bounds_belong_to_the_range(self, path: str, value: object) -> None:

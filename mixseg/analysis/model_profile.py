@@ -372,7 +372,7 @@ def profile_tables(profile: ModelProfile) -> tuple[Table, Table]:
     steps = Table(
         title=f"{conditions['device']}, {conditions['precision']}",
         caption=f"step: {batch}, without reading them; median of {conditions['measured_steps']}. "
-        f"Epoch: {conditions['labeled_images']} labelled images, h:mm:ss",
+        f"Epoch: {conditions['labeled_images']} labelled images; h:mm:ss",
         caption_justify="left",
     )
     steps.add_column("training", no_wrap=True)

@@ -16,6 +16,7 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
 from mixseg import __version__
+from mixseg.analysis.model_profile import profile_run, profile_tables
 from mixseg.analysis.pictures import printable
 from mixseg.config import (
     DemoSettings,
@@ -81,18 +82,7 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
         "labelled renderings and unlabelled photographs. Without data it trains on built-in demo "
         "scenes.",
     )
-    parser.add_argument(
-        "--config", type=str, default=[], nargs="+", metavar="FILE", help="YAML file(s)"
-    )
-    parser.add_argument(
-        "--set",
-        dest="assignments",
-        type=str,
-        default=[],
-        nargs="+",
-        metavar="PATH=VALUE",
-        help="any setting, for example model.backbone=resnet50",
-    )
+    _add_file_arguments(parser)
     parser.add_argument(
         "--resume",
         type=str,
@@ -145,6 +135,21 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
                 *resume(path, asked_for, console, allow_changes=parsed.allow_changes), console
             )
     return _report(*start(settings, console), console)
+
+
+def _add_file_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", type=str, default=[], nargs="+", metavar="FILE", help="YAML file(s)"
+    )
+    parser.add_argument(
+        "--set",
+        dest="assignments",
+        type=str,
+        default=[],
+        nargs="+",
+        metavar="PATH=VALUE",
+        help="any setting, for example model.backbone=resnet50",
+    )
 
 
 def _files(parsed: Namespace, overrides: dict[str, Any], kind: str) -> list[Path]:
@@ -425,6 +430,44 @@ def predict(arguments: Sequence[str]) -> int:
     return EXIT_ERROR if failures else 0
 
 
+# Costs -----------------------------------------------------------------------------------------
+
+
+def profile_model(arguments: Sequence[str]) -> int:
+    """Measure a network and its training step; see ``--help``."""
+    parser = _parser(
+        "mixseg profile",
+        "Parameters and operations of a network, time and memory of its training step, on random "
+        "images of the training size.",
+    )
+    _add_file_arguments(parser)
+    parser.add_argument(
+        "--images",
+        type=int,
+        metavar="N",
+        help="labelled images of an epoch; no data is needed then [those of the data]",
+    )
+    parser.add_argument("--steps", type=int, default=5, help="training steps that are measured")
+    parser.add_argument("--json", type=str, metavar="FILE", help="write the numbers as JSON too")
+    add_settings_arguments(parser)
+    parsed = _parse(parser, _joined(arguments, ("--config", "--set")))
+    console = Console()
+    if parsed.json is not None and not Path(parsed.json).absolute().parent.is_dir():
+        raise ConfigError(f"--json {parsed.json}: there is no such folder")
+    for flag in ("images", "steps"):
+        if parsed[flag] is not None and parsed[flag] < 1:
+            raise ConfigError(f"--{flag} must be above 0, found {parsed[flag]}")
+    overrides = typed_overrides(parsed, parsed.assignments)
+    kind = "uda" if "source_domain.dataset" in overrides else "ssl"
+    settings = resolve_settings(_files(parsed, overrides, kind), overrides)
+    profile = profile_run(settings, console, images=parsed.images, steps=parsed.steps)
+    for table in profile_tables(profile):
+        console.print(table)
+    if parsed.json is not None:
+        write_atomically(Path(parsed.json), json.dumps(profile.to_json(), indent=1))
+    return 0
+
+
 # Demo ------------------------------------------------------------------------------------------
 
 
@@ -540,6 +583,7 @@ COMMANDS: dict[str, Command] = {
     "uda": train_uda,
     "predict": predict,
     "make-demo": make_demo,
+    "profile": profile_model,
 }
 """Name -> command. Add an entry to add a command."""
 

@@ -52,6 +52,9 @@ class DataSettings:
     """Height and width that every image is resized to first, also in validation."""
     scale: tuple[float, float] | None = None
     """Range of the random scale factor, applied before cropping."""
+    rotate: float = 0.0
+    """Largest angle in degrees, up to 180, by which images of both domains are turned about their
+    middle, either way; 0 is off. What lies outside has the mean colour and the label 255."""
     crop: Size | None = None
     """Height and width of the random crop; smaller images are padded (label 255)."""
     flip: bool = False
@@ -244,6 +247,9 @@ class ScheduleSettings:
     """Exponent of poly."""
     warmup_steps: int = 0
     """Steps of linear warm-up before poly, cosine and constant."""
+    warmup_epochs: float | None = None
+    """Warm-up in passes over the labelled images, parts of one included; schedule.warmup_steps then
+    follows from it, by the rules of training.epochs."""
 
 
 @final
@@ -253,6 +259,11 @@ class TrainingSettings:
 
     iterations: int = 40_000
     """Optimizer steps."""
+    epochs: int | None = None
+    """Length in passes over the labelled images (of the source, with two domains), each of
+    ceil(images / (data.batch_labeled * training.accumulate)) steps; training.iterations then
+    follows from it. Iterations in a later file or flag replace epochs of an earlier one; in one
+    file epochs count. Intervals stay in steps."""
     accumulate: int = 1
     """Batches per optimizer step; the effective batch is this many times larger."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -393,11 +404,18 @@ SHORT_FLAGS: dict[str, str] = {
     "weighting": "targets.weighting",
     "consistency": "targets.consistency",
     "iterations": "training.iterations",
+    "epochs": "training.epochs",
     "precision": "training.precision",
     "device": "training.device",
     "lr": "optimizer.lr",
 }
 """Short spellings of the settings that are changed most often."""
+
+IN_EPOCHS: dict[str, str] = {
+    "training.iterations": "training.epochs",
+    "schedule.warmup_steps": "schedule.warmup_epochs",
+}
+"""Numbers of steps -> the setting from which they follow where it is given."""
 
 
 def add_settings_arguments(parser: ArgumentParser) -> None:
@@ -436,10 +454,13 @@ def resolve_settings(files: list[Path], overrides: Mapping[str, Any]) -> Setting
     origins: dict[str, str] = {}
     for path in files:
         loaded = load_yaml(path)
-        for key, value in _flatten(loaded, leaves):
+        given = dict(_flatten(loaded, leaves))
+        _replace_epochs(given, values)
+        for key, value in given.items():
             line = loaded.line(tuple(key.split(".")))
             origins[key] = f"{path}, line {line}"
             values[key] = _typed(leaves[key], value, origins[key])
+    _replace_epochs(overrides, values)
     for key, value in overrides.items():
         if key not in leaves:
             raise ConfigError(unknown_name("setting", key, leaves))
@@ -453,6 +474,13 @@ def resolve_settings(files: list[Path], overrides: Mapping[str, Any]) -> Setting
         named = set(re.findall(r"[\w.]+", str(error)))
         blamed = [where for key, where in origins.items() if key in named]
         raise ConfigError(f"{error} ({'; '.join(blamed)})" if blamed else str(error)) from error
+
+
+def _replace_epochs(given: Mapping[str, Any], values: dict[str, Any]) -> None:
+    """Forget epochs of an earlier place where this one gives steps: the later of the two counts."""
+    for steps, epochs in IN_EPOCHS.items():
+        if steps in given and epochs not in given:
+            values[epochs] = None
 
 
 def _flatten(loaded: LoadedYaml, leaves: Mapping[str, Setting]) -> Iterator[tuple[str, Any]]:
@@ -528,6 +556,9 @@ def typed_overrides(parsed: Namespace, assignments: list[str]) -> dict[str, Any]
         if path in overrides:
             raise ConfigError(f"--set {text}: {path} is given twice")
         overrides[path] = _scalar(value, text)
+    for steps, epochs in IN_EPOCHS.items():
+        if steps in overrides and overrides.get(epochs) is not None:
+            raise ConfigError(f"--{epochs} and --{steps} contradict each other; give one of them")
     return overrides
 
 
@@ -600,6 +631,7 @@ def dump_settings(settings: Settings) -> str:
 def check_ranges(settings: Settings) -> None:
     """Refuse values and combinations that cannot work, before any data is read."""
     data, model, mixing = settings.data, settings.model, settings.mixing
+    epochs, warmup_epochs = settings.training.epochs, settings.schedule.warmup_epochs
     positive = {
         "data.batch_labeled": data.batch_labeled,
         "data.batch_unlabeled": data.batch_unlabeled,
@@ -609,6 +641,7 @@ def check_ranges(settings: Settings) -> None:
         "optimizer.head_factor": settings.optimizer.head_factor,
         "training.iterations": settings.training.iterations,
         "training.accumulate": settings.training.accumulate,
+        **({} if epochs is None else {"training.epochs": epochs}),
         "training.log_every": settings.training.log_every,
         "targets.ramp_steps": settings.targets.ramp_steps,
         "validation.batch_size": settings.validation.batch_size,
@@ -626,6 +659,7 @@ def check_ranges(settings: Settings) -> None:
         "data.split_seed": data.split_seed or 0,
         "optimizer.weight_decay": settings.optimizer.weight_decay,
         "schedule.warmup_steps": settings.schedule.warmup_steps,
+        "schedule.warmup_epochs": warmup_epochs or 0,
         "targets.unsupervised_weight": settings.targets.unsupervised_weight,
         "validation.every": settings.validation.every,
         "checkpoints.keep_every": settings.checkpoints.keep_every,
@@ -654,6 +688,8 @@ def check_ranges(settings: Settings) -> None:
             "augmentation.colour_jitter must lie in [0, 0.5], found "
             f"{settings.augmentation.colour_jitter}"
         )
+    if not 0 <= data.rotate <= 180:
+        raise ConfigError(f"data.rotate must lie in [0, 180] degrees, found {data.rotate}")
     sizes = {
         "data.resize": data.resize,
         "data.crop": data.crop,
@@ -726,7 +762,13 @@ def check_ranges(settings: Settings) -> None:
                 f"{path}.scale needs data.crop: scaled images differ in size and cannot share a "
                 "batch"
             )
-    if settings.schedule.warmup_steps >= settings.training.iterations:
+    if epochs is not None and warmup_epochs is not None and warmup_epochs >= epochs:
+        raise ConfigError(
+            f"schedule.warmup_epochs ({warmup_epochs}) must be below training.epochs ({epochs})"
+        )
+    # With one of them in epochs, steps are compared once the labelled images are counted.
+    in_steps = epochs is None and warmup_epochs is None
+    if in_steps and settings.schedule.warmup_steps >= settings.training.iterations:
         raise ConfigError(
             f"schedule.warmup_steps ({settings.schedule.warmup_steps}) must be below "
             f"training.iterations ({settings.training.iterations})"

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from mixseg.analysis.pictures import printable
 from mixseg.config import (
+    IN_EPOCHS,
     DataSettings,
     Settings,
     SourceSettings,
@@ -30,6 +31,7 @@ from mixseg.data.frequencies import write_frequencies
 from mixseg.data.splits import id_lines, write_split
 from mixseg.data.streams import Batch, StreamDataset, default_workers, stream_batches
 from mixseg.data.transforms import PairedTransform
+from mixseg.engine.epochs import epochs_in_steps, steps_per_epoch
 from mixseg.engine.optimizers import build_optimizer, check_optimizer_name
 from mixseg.engine.precision import Precision, choose_device, choose_precision
 from mixseg.engine.run_directory import RunDirectory
@@ -131,6 +133,7 @@ def build_trainer(
         return PairedTransform(
             resize=images.resize,
             scale=images.scale,
+            rotate=settings.data.rotate,
             crop=settings.data.crop,
             flip=settings.data.flip,
             fill=(red, green, blue),
@@ -209,6 +212,7 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
     check_names(settings)
     settings = with_absolute_paths(settings)
     data = open_training_data(settings, console)
+    settings = epochs_in_steps(settings, len(data.split.labeled))
     name = settings.name or _unused(Path(settings.output).expanduser(), run_name(settings))
     settings = dataclasses.replace(settings, name=name)
     run = RunDirectory.create(Path(settings.output).expanduser() / name)
@@ -272,6 +276,8 @@ def _resume(
     before, after = to_flat(saved), to_flat(settings)
     # What a run computes does not depend on how many processes read its images.
     free = {"data.workers", "output", "name"}
+    # Steps that follow from epochs are counted below, as they were when the run was started.
+    free |= {steps for steps, epochs in IN_EPOCHS.items() if after[epochs] is not None}
     changes = [
         f"{key}: {before[key]} -> {after[key]}"
         for key in before
@@ -301,6 +307,7 @@ def _resume(
     run.check_split(data.split.digest, unlabeled, lists, allow_changes=allow_changes)
     if settings.two_domains:
         run.check_class_map(data.class_map)
+    settings = epochs_in_steps(settings, len(data.split.labeled))
     trainer = build_trainer(settings, data, run, console)
     trainer.resume()
     if changes:
@@ -328,6 +335,9 @@ def _fit(
         f"parameters; {trainer.device}, {trainer.precision.name}, "
         f"{torch.get_num_threads()} threads",
     ]
+    if settings.training.epochs is not None:
+        per_epoch = steps_per_epoch(settings, len(split.labeled))
+        lines.append(f"{settings.training.epochs} epochs of {per_epoch} steps")
     if split.note:
         lines.append(f"note: {split.note}")
     among_themselves = settings.mixing.domains == "intra" or not settings.two_domains

@@ -113,6 +113,39 @@ class TestPrecedence:
         assert (found.name, found.seed, found.method) == (None, 3, "supervised")
         assert (found.optimizer.lr, found.optimizer.momentum) == (0.2, 0.7)
 
+    def test_epochs_and_iterations(self, tmp_path: Path) -> None:
+        epochs = written(tmp_path, "training: {epochs: 5}", "a.yaml")
+        steps = written(tmp_path, "training: {iterations: 70}", "b.yaml")
+        both = written(tmp_path, "training: {iterations: 70, epochs: 6}", "c.yaml")
+
+        def length(files: list[Path], **overrides: int) -> tuple[int, int | None]:
+            typed = {f"training.{name}": value for name, value in overrides.items()}
+            training = resolve_settings(files, typed).training
+            return training.iterations, training.epochs
+
+        assert length([epochs]) == (40_000, 5)
+        assert length([steps, epochs]) == (70, 5)
+        assert length([epochs, steps]) == (70, None)
+        assert length([steps, both]) == length([both]) == (70, 6)
+        assert length([both], iterations=8) == (8, None)
+        assert length([steps], epochs=8) == (70, 8)
+        # As a run's own settings are given back to it.
+        assert length([steps], iterations=8, epochs=9) == (8, 9)
+
+    def test_warm_up_epochs_and_steps(self, tmp_path: Path) -> None:
+        first = written(tmp_path, "schedule: {warmup_epochs: 0.5}")
+        found = resolve_settings([first], {"training.epochs": 1})
+        assert found.schedule.warmup_epochs == 0.5
+        found = resolve_settings([first], {"schedule.warmup_steps": 3})
+        assert (found.schedule.warmup_steps, found.schedule.warmup_epochs) == (3, None)
+        with pytest.raises(ConfigError, match=r"warmup_epochs \(2.0\) must be below.*--schedule"):
+            resolve_settings([first], {"training.epochs": 2, "schedule.warmup_epochs": 2})
+
+    def test_steps_are_not_compared_with_epochs(self) -> None:
+        # The number of iterations is not known yet; mixseg.engine.epochs compares it.
+        resolve_settings([], {"training.epochs": 2, "schedule.warmup_steps": 50_000})
+        resolve_settings([], {"training.iterations": 2, "schedule.warmup_epochs": 50})
+
     def test_the_split_has_the_seed_of_the_run_unless_it_has_its_own(self) -> None:
         assert resolve_settings([], {"seed": 5}).split_seed == 5
         assert resolve_settings([], {"seed": 5, "data.split_seed": 0}).split_seed == 0
@@ -206,6 +239,8 @@ class TestRanges:
             *((path, 0) for path in ("demo.train_images", "demo.val_images")),
             *((path, 0.0) for path in ("optimizer.lr", "optimizer.head_factor", "schedule.power")),
             *((path, 0) for path in ("training.iterations", "training.accumulate")),
+            ("training.epochs", 0),
+            ("schedule.warmup_epochs", -0.5),
             *((path, 0) for path in ("training.log_every", "targets.ramp_steps")),
             *((path, 0) for path in ("validation.batch_size", "checkpoints.every")),
             ("checkpoints.keep", 0),
@@ -229,6 +264,8 @@ class TestRanges:
             ("teacher.decay", 1.1),
             ("optimizer.momentum", -0.1),
             ("optimizer.momentum", 1.0),
+            ("data.rotate", -1.0),
+            ("data.rotate", 180.5),
             ("data.resize", (16, 64)),
             ("data.crop", (64, 31)),
             ("demo.size", (8, 8)),
@@ -275,6 +312,7 @@ class TestRanges:
             ("seed", 0),
             ("augmentation.colour_jitter", 0.5),
             ("data.crop", (32, 32)),
+            ("data.rotate", 180.0),
         ],
     )
     def test_bounds_belong_to_the_range(self, path: str, value: object) -> None:
@@ -291,6 +329,7 @@ class TestFlags:
         value = {
             "workers": "3",
             "iterations": "7",
+            "epochs": "7",
             "lr": "1e-3",
             "precision": "fp32",
             "domains": "intra",
@@ -320,6 +359,11 @@ class TestFlags:
             (("--set", "seed=!!python/name:os.system"), "--set.*tag"),
             (("--lr", "1", "--set", "optimizer.lr=2"), "given twice"),
             (("--set", "seed=1", "seed=2"), "given twice"),
+            (("--epochs", "2", "--iterations", "9"), r"training\.epochs and .*contradict"),
+            (
+                ("--set", "schedule.warmup_steps=1", "schedule.warmup_epochs=1"),
+                r"schedule\.warmup_epochs and .*contradict",
+            ),
             (("--set", "optimizer.lr=nan"), "optimizer.lr must be"),
         ],
     )

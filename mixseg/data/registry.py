@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from mixseg.data.camvid import open_camvid
-from mixseg.data.cityscapes import open_cityscapes
-from mixseg.data.contract import SegmentationDataset
+from mixseg.data.camvid import CAMVID, open_camvid
+from mixseg.data.cityscapes import CITYSCAPES, open_cityscapes
+from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.folder import open_folder
 from mixseg.data.gta5 import open_gta5
 from mixseg.data.pairing import found_instead
 from mixseg.data.synthia import open_synthia
-from mixseg.data.voc import open_voc
+from mixseg.data.voc import VOC, open_voc
 from mixseg.errors import DataError, unknown_name
 
 DATASETS: dict[str, Callable[[Path, str], SegmentationDataset]] = {
@@ -24,6 +24,16 @@ DATASETS: dict[str, Callable[[Path, str], SegmentationDataset]] = {
     "voc": open_voc,
 }
 """Name -> function of root and split that lists the files of the split."""
+
+CLASSES: dict[str, ClassSet] = {
+    "camvid": CAMVID,
+    "cityscapes": CITYSCAPES,
+    "demo": CITYSCAPES,
+    "gta5": CITYSCAPES,
+    "synthia": CITYSCAPES,
+    "voc": VOC,
+}
+"""Name -> classes, where they are known before any file is read."""
 
 
 def open_dataset(name: str, root: Path, split: str) -> SegmentationDataset:

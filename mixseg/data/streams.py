@@ -35,7 +35,7 @@ class Batch(NamedTuple):
     Attributes:
         images: uint8, shape (B, 3, H, W), RGB.
         labels: uint8, shape (B, H, W), 255 = ignore; all 255 in an unlabelled stream.
-        valid: bool, shape (B, H, W), false where the crop padded the image.
+        valid: bool, shape (B, H, W), false where a crop or a rotation left the image.
         ids: Sample ids, for messages.
     """
 

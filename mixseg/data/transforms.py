@@ -1,4 +1,4 @@
-"""Paired augmentation of image and label: resize, scale, crop with padding, flip.
+"""Paired augmentation of image and label: resize, scale, rotation, crop with padding, flip.
 
 Geometry is always applied to image, label and validity mask together, so that they stay aligned.
 All randomness comes from the generator that is passed in.
@@ -25,7 +25,8 @@ class Example(NamedTuple):
     Attributes:
         image: uint8, shape (3, H, W), RGB.
         label: uint8, shape (H, W), 255 = ignore; all 255 where there is no label.
-        valid: bool, shape (H, W): false where the crop had to pad the image.
+        valid: bool, shape (H, W): false where the image does not reach, because a crop padded it
+            or a rotation turned its corners in.
     """
 
     image: Tensor
@@ -41,13 +42,17 @@ class PairedTransform:
     Attributes:
         resize: Height and width that every image is brought to first.
         scale: Range of a random factor of the size.
+        rotate: Largest angle in degrees; the image is turned about its middle by an angle that is
+            uniform in [-rotate, rotate]. 0 turns nothing and draws nothing.
         crop: Height and width of a random crop; what it misses is padded.
         flip: Mirror left to right with probability 1/2.
-        fill: RGB of padding, the mean of the normalisation, so that padding is zero to the model.
+        fill: RGB of what lies outside of the image, the mean of the normalisation, so that it is
+            zero to the model.
     """
 
     resize: Size | None = None
     scale: tuple[float, float] | None = None
+    rotate: float = 0.0
     crop: Size | None = None
     flip: bool = False
     fill: tuple[int, int, int] = (0, 0, 0)
@@ -59,6 +64,9 @@ class PairedTransform:
             factor = _uniform(*self.scale, generator)
             size = (max(1, round(size[0] * factor)), max(1, round(size[1] * factor)))
         example = resized(example, size)
+        if self.rotate:
+            angle = _uniform(-self.rotate, self.rotate, generator)
+            example = rotated(example, angle, self.fill)
         if self.crop is not None:
             example = _cropped(example, self.crop, self.fill, generator)
         if self.flip and _uniform(0, 1, generator) < 0.5:
@@ -83,6 +91,27 @@ def resized(example: Example, size: Size) -> Example:
         for part in (example.label, example.valid)
     )
     return Example(image, label, valid.bool())
+
+
+def rotated(example: Example, angle: float, fill: tuple[int, int, int]) -> Example:
+    """Turn an example about its middle; its size stays, and corners that leave it are lost.
+
+    Args:
+        example: What is turned: the image bilinear, label and mask nearest.
+        angle: In degrees, counter-clockwise.
+        fill: RGB of what lies outside of the image; its label is 255, and it is not valid.
+    """
+    # Edges are repeated once, so that pixels on the border are not blended with black.
+    image = tv.pad(example.image, [1, 1, 1, 1], padding_mode="edge")
+    image = tv.rotate(image, angle, interpolation=InterpolationMode.BILINEAR)[..., 1:-1, 1:-1]
+    label, valid = tv.rotate(
+        torch.stack([example.label, example.valid.to(torch.uint8)]),
+        angle,
+        interpolation=InterpolationMode.NEAREST,
+        fill=[float(IGNORE), 0.0],
+    )
+    outside = torch.tensor(fill, dtype=torch.uint8).view(3, 1, 1)
+    return Example(image.where(valid.bool(), outside), label, valid.bool())
 
 
 def _cropped(

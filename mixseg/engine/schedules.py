@@ -56,8 +56,9 @@ def build_schedule(settings: ScheduleSettings, total: int) -> Schedule:
     """The schedule that the settings name, with linear warm-up in front of it."""
     if settings.name not in SCHEDULES:
         raise ConfigError(f"schedule.name: {unknown_name('schedule', settings.name, SCHEDULES)}")
-    if settings.name == "one-cycle" and settings.warmup_steps:
-        raise ConfigError("schedule.warmup_steps does nothing with one-cycle, which has its own")
+    if settings.name == "one-cycle" and (settings.warmup_steps or settings.warmup_epochs):
+        given = "warmup_epochs" if settings.warmup_epochs else "warmup_steps"
+        raise ConfigError(f"schedule.{given} does nothing with one-cycle, which has its own")
     schedule, warmup = SCHEDULES[settings.name](settings, total), settings.warmup_steps
     if not warmup:
         return schedule

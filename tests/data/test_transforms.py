@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mixseg.data.transforms import Example, PairedTransform, resized, to_unit_range
+from mixseg.data.transforms import Example, PairedTransform, resized, rotated, to_unit_range
 from mixseg.ignore import IGNORE
 
 FILL = (7, 130, 251)
@@ -94,8 +96,103 @@ def test_a_resize_is_exact_on_whole_factors() -> None:
     assert torch.equal(big.valid, valid.repeat_interleave(3, 0).repeat_interleave(2, 1))
 
 
+class TestRotation:
+    @pytest.mark.parametrize("turns", [-1, 0, 1, 2])
+    def test_right_angles_of_a_square_lose_nothing(self, turns: int) -> None:
+        example = encoded(21, 21)
+        result = rotated(example, 90.0 * turns, FILL)
+        for part, before in zip(result, example, strict=True):
+            assert part.dtype == before.dtype
+            assert torch.equal(part, torch.rot90(before, turns, (-2, -1)))
+
+    def test_almost_a_right_angle_is_one(self) -> None:
+        # Not a special case of torchvision: computed like any other angle.
+        example = encoded(20, 20)
+        result = rotated(example, 90 + 1e-5, FILL)
+        for part, before in zip(result, example, strict=True):
+            assert torch.equal(part, torch.rot90(before, 1, (-2, -1)))
+
+    def test_a_right_angle_of_an_oblong_keeps_the_square_in_its_middle(self) -> None:
+        result = rotated(encoded(20, 30), 90.0, FILL)
+        assert result.valid[:, 5:25].all()
+        assert not result.valid[:, :5].any() and not result.valid[:, 25:].any()
+        middle = encoded(20, 30).image[:, :, 5:25]
+        assert torch.equal(result.image[:, :, 5:25], torch.rot90(middle, 1, (-2, -1)))
+
+    @settings(max_examples=40, deadline=None)
+    @given(
+        height=st.integers(1, 40),
+        width=st.integers(1, 40),
+        angle=st.floats(-180, 180),
+        value=st.integers(0, 254),
+    )
+    def test_inside_and_outside(self, height: int, width: int, angle: float, value: int) -> None:
+        image = torch.full((3, height, width), value, dtype=torch.uint8)
+        label = torch.full((height, width), value, dtype=torch.uint8)
+        valid = torch.ones(height, width, dtype=torch.bool)
+        image, label, valid = rotated(Example(image, label, valid), angle, FILL)
+        # One colour stays that colour up to the border of the image, where it becomes the fill.
+        assert (image[:, valid] == value).all() and (label[valid] == value).all()
+        assert (image[:, ~valid] == torch.tensor(FILL).view(3, 1)).all()
+        assert (label[~valid] == IGNORE).all()
+        # Where each pixel came from, counter-clockwise with y downwards.
+        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        y, x = y - (height - 1) / 2, x - (width - 1) / 2
+        sine, cosine = math.sin(math.radians(angle)), math.cos(math.radians(angle))
+        from_x, from_y = cosine * x - sine * y, sine * x + cosine * y
+        inside = torch.maximum(from_x.abs() - width / 2, from_y.abs() - height / 2)
+        assert valid[inside < -1e-3].all() and not valid[inside > 1e-3].any()
+
+    @pytest.mark.parametrize("angle", [-170.0, -31.7, -2.0, 8.5, 45.0, 133.0])
+    def test_image_and_label_stay_together(self, angle: float) -> None:
+        # The label is drawn as the image: squares of two shades.
+        y, x = torch.meshgrid(torch.arange(90), torch.arange(130), indexing="ij")
+        label = (y // 15 + x // 15).remainder(2).to(torch.uint8)
+        example = Example((200 * label).expand(3, 90, 130), label, torch.ones(90, 130) > 0)
+        image, label, valid = rotated(example, angle, FILL)
+        difference = (image[0].float() - 200 * label.float()).abs()[valid]
+        # Nearest and bilinear agree but on the borders of squares, and there by half a pixel.
+        assert (difference <= 101).all()
+        assert (difference < 1).float().mean() > 0.8
+
+    def test_angles_are_uniform(self) -> None:
+        # How far a bright point on the right of the middle has moved up says the angle.
+        image = torch.zeros(3, 101, 101, dtype=torch.uint8)
+        label = torch.zeros(101, 101, dtype=torch.uint8)
+        label[49:52, 99] = 1
+        example, random = Example(image, label, torch.ones(101, 101) > 0), seeded(0)
+        transform = PairedTransform(rotate=40.0)
+        found = []
+        for _ in range(300):
+            y, x = (transform(example, random).label == 1).nonzero().float().mean(0) - 50
+            found.append(math.degrees(math.atan2(-y, x)))
+        assert -41 < min(found) < -37 and 37 < max(found) < 41
+        shares = torch.histc(torch.tensor(found), 4, -41, 41) / 300
+        torch.testing.assert_close(shares, torch.full((4,), 0.25), atol=0.08, rtol=0)
+
+    def test_off_draws_nothing(self) -> None:
+        example, random, other = encoded(30, 40), seeded(3), seeded(3)
+        without = PairedTransform(scale=(0.5, 1.5), crop=(24, 24), flip=True)
+        off = PairedTransform(scale=(0.5, 1.5), rotate=0.0, crop=(24, 24), flip=True)
+        for _ in range(5):
+            pairs = zip(without(example, random), off(example, other), strict=True)
+            assert all(torch.equal(a, b) for a, b in pairs)
+        assert torch.equal(random.get_state(), other.get_state())
+
+    def test_before_the_crop(self) -> None:
+        # A crop as large as the image shows the corners that were turned in; a larger one pads.
+        example = encoded(40, 40)
+        transform = PairedTransform(rotate=180.0, crop=(40, 40), fill=FILL)
+        results = [transform(example, seeded(seed)) for seed in range(5)]
+        assert all(result.image.shape == (3, 40, 40) for result in results)
+        assert not all(result.valid.all() for result in results)
+        small = PairedTransform(rotate=180.0, crop=(60, 60), fill=FILL)(example, seeded(1))
+        assert 1100 < int(small.valid.sum()) <= 1600
+        assert torch.equal(small.label == IGNORE, ~small.valid)
+
+
 class TestRandomness:
-    FULL = PairedTransform(scale=(0.5, 1.5), crop=(24, 24), flip=True, fill=FILL)
+    FULL = PairedTransform(scale=(0.5, 1.5), rotate=20.0, crop=(24, 24), flip=True, fill=FILL)
 
     def test_the_generator_alone_decides(self) -> None:
         example = encoded(30, 30)

@@ -79,3 +79,5 @@ def test_errors() -> None:
         build_schedule(ScheduleSettings(name="cosin"), 10)
     with pytest.raises(ConfigError, match="warmup_steps does nothing"):
         build_schedule(ScheduleSettings(name="one-cycle", warmup_steps=2), 10)
+    with pytest.raises(ConfigError, match="warmup_epochs does nothing"):
+        build_schedule(ScheduleSettings(name="one-cycle", warmup_epochs=2), 10)

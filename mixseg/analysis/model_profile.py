@@ -1,0 +1,391 @@
+"""What a network and its training cost: parameters, operations, time and memory."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import datetime
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils.flop_counter import FlopCounterMode
+
+from mixseg.analysis.pictures import printable
+from mixseg.config import Settings
+from mixseg.data.images import image_size
+from mixseg.data.registry import CLASSES
+from mixseg.data.streams import Batch
+from mixseg.engine.epochs import steps_per_epoch
+from mixseg.engine.method import Method, StepRandom
+from mixseg.engine.optimizers import build_optimizer
+from mixseg.engine.precision import Precision, choose_device, choose_precision, peak_memory
+from mixseg.errors import ConfigError
+from mixseg.ignore import IGNORE
+from mixseg.methods import METHODS, build_method, check_method_name
+from mixseg.models import SegmentationModel, build_initial_model, parameter_groups
+from mixseg.randomness import generator
+from mixseg.training_data import (
+    TrainingData,
+    check_data_settings,
+    check_dataset_name,
+    open_training_data,
+)
+
+WARMUP = 2
+"""Steps that are not measured: the first ones choose algorithms and fill caches."""
+
+Size = tuple[int, int]
+
+
+@final
+@dataclass(frozen=True)
+class PartCost:
+    """A network, or a part of one.
+
+    Attributes:
+        name: Such as ``backbone``.
+        parameters: Number of weights, trained or not.
+        flops: Floating-point operations of a forward pass of one image: those of convolutions and
+            matrix products, a multiplication and an addition counted as two.
+    """
+
+    name: str
+    parameters: int
+    flops: int
+
+
+@final
+@dataclass(frozen=True)
+class StepCost:
+    """A training step.
+
+    Attributes:
+        name: What is trained.
+        seconds: Median wall time of a step.
+        peak_memory: Most bytes in use: of the GPU's memory since the first step, or of this
+            process since it was started.
+        steps_per_epoch: Steps of one pass over the labelled images.
+    """
+
+    name: str
+    seconds: float
+    peak_memory: int
+    steps_per_epoch: int
+
+    @property
+    def seconds_per_epoch(self) -> float:
+        """Time of one pass over the labelled images, if reading them does not hold it up."""
+        return self.seconds * self.steps_per_epoch
+
+
+@final
+@dataclass(frozen=True)
+class ModelProfile:
+    """Costs, and the conditions under which they hold.
+
+    Attributes:
+        parts: Rows of the table of networks.
+        steps: Rows of the table of training steps.
+        conditions: Name -> JSON value, such as the device and the batch.
+    """
+
+    parts: tuple[PartCost, ...]
+    steps: tuple[StepCost, ...]
+    conditions: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; seconds, bytes and numbers of operations as they are."""
+        return dict(self.conditions) | {
+            "networks": [dataclasses.asdict(part) for part in self.parts],
+            "training": [
+                dataclasses.asdict(step) | {"seconds_per_epoch": step.seconds_per_epoch}
+                for step in self.steps
+            ],
+        }
+
+
+# Measuring -------------------------------------------------------------------------------------
+
+
+def part_costs(network: nn.Module, shape: tuple[int, ...]) -> tuple[PartCost, ...]:
+    """Costs of the direct parts of a network that have weights, and of all of it as ``total``.
+
+    Nothing is computed: shapes alone go through a copy without values.
+
+    Args:
+        network: On any device; it stays as it is.
+        shape: Of its input, with a batch of one.
+    """
+    outline = copy.deepcopy(network).to("meta").eval()
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        outline(torch.empty(shape, device="meta"))
+    counts = counter.get_flop_counts()
+    costs = [
+        PartCost(name, parameters, sum(counts.get(f"{type(network).__name__}.{name}", {}).values()))
+        for name, part in network.named_children()
+        if (parameters := sum(p.numel() for p in part.parameters()))
+    ]
+    parameters = sum(p.numel() for p in network.parameters())
+    return (*costs, PartCost("total", parameters, counter.get_total_flops()))
+
+
+def step_cost(
+    name: str,
+    advance: Callable[[int], object],
+    device: torch.device,
+    *,
+    steps: int,
+    per_epoch: int,
+) -> StepCost:
+    """Take some steps of training and say what one costs.
+
+    Args:
+        name: What is trained.
+        advance: Takes the step of a number, counted from 0.
+        device: On which it works.
+        steps: How many are measured, at least one; ``WARMUP`` more come first.
+        per_epoch: Steps of one pass over the labelled images.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    times = []
+    for step in range(WARMUP + steps):
+        _wait_for(device)
+        started = time.perf_counter()
+        advance(step)
+        _wait_for(device)
+        times.append(time.perf_counter() - started)
+    return StepCost(name, statistics.median(times[WARMUP:]), peak_memory(device), per_epoch)
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def training_step(
+    method: Method,
+    optimizer: Optimizer,
+    precision: Precision,
+    settings: Settings,
+    batches: Mapping[str, Batch],
+) -> Callable[[int], None]:
+    """A function that takes the trainer's step on the same batches again and again."""
+    device, accumulate = precision.device, settings.training.accumulate
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+
+    def advance(step: int) -> None:
+        for part in range(accumulate):
+            taken = {name: batch.to(device) for name, batch in batches.items()}
+            random = StepRandom.of(settings.seed, step, part, device)
+            with precision.autocast():
+                result = method.step(taken, step, random)
+            precision.backward(torch.stack(list(result.losses.values())).sum() / accumulate)
+        precision.scaler.unscale_(optimizer)
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        float(torch.nn.utils.get_total_norm(gradients, foreach=True))  # the trainer looks at it
+        precision.scaler.step(optimizer)
+        precision.scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+        method.after_update(step)
+
+    return advance
+
+
+def random_batches(
+    settings: Settings, sizes: Mapping[str, Size], num_classes: int
+) -> dict[str, Batch]:
+    """Noise in place of images and labels.
+
+    Args:
+        settings: Whose batch sizes are taken.
+        sizes: Name of a stream -> height and width.
+        num_classes: Labels are drawn from 0 to ``num_classes`` - 1.
+    """
+    random = generator(settings.seed, "profile")
+    batches = {}
+    for name, size in sizes.items():
+        count = getattr(settings.data, f"batch_{name}")
+        labels = torch.full((count, *size), IGNORE, dtype=torch.uint8)
+        if name == "labeled":
+            labels.random_(0, num_classes, generator=random)
+        batches[name] = Batch(
+            torch.randint(256, (count, 3, *size), generator=random, dtype=torch.uint8),
+            labels,
+            torch.ones(count, *size, dtype=torch.bool),
+            tuple(f"noise-{index}" for index in range(count)),
+        )
+    return batches
+
+
+# From settings to a profile --------------------------------------------------------------------
+
+
+def profile_run(
+    settings: Settings, console: Console, *, images: int | None, steps: int
+) -> ModelProfile:
+    """Costs of the run that the settings describe, measured on random images.
+
+    Args:
+        settings: Of a run. ImageNet weights are not downloaded, since costs do not depend on them.
+        console: Where people read.
+        images: Number of labelled images; None opens the data and counts them.
+        steps: Training steps that are measured.
+
+    Raises:
+        ConfigError: A name is unknown, or what only data can tell is missing.
+        DataError: The data are opened, and not as they should be.
+    """
+    check_method_name(settings)
+    check_dataset_name(settings.data.dataset, "data.dataset")
+    data: TrainingData | None = None
+    if images is None or settings.data.dataset not in CLASSES:
+        data = _opened(settings, console)
+        images = images or len(data.split.labeled)
+    classes = CLASSES[settings.data.dataset] if data is None else data.classes
+    sizes = {name: training_size(settings, name, data) for name in METHODS[settings.method].streams}
+
+    device = choose_device(settings.training.device)
+    weights = "none" if settings.model.weights == "imagenet" else settings.model.weights
+    model_settings = dataclasses.replace(settings.model, weights=weights)
+    model, _ = build_initial_model(model_settings, len(classes), settings.seed)
+    parts = part_costs(model, (1, 3, *sizes["labeled"]))
+    model.to(device)
+    if settings.training.channels_last:
+        model.to(memory_format=torch.channels_last)
+    precision = choose_precision(settings.training.precision, device, model)
+    method, optimizer = _learner(settings, model, device)
+    batches = random_batches(settings, sizes, len(classes))
+    method.student.train()
+    step = step_cost(
+        settings.method,
+        training_step(method, optimizer, precision, settings, batches),
+        device,
+        steps=steps,
+        per_epoch=steps_per_epoch(settings, images),
+    )
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return ModelProfile(
+        parts,
+        (step,),
+        {
+            "model": f"{settings.model.architecture}-{settings.model.backbone}",
+            "classes": len(classes),
+            "sizes": sizes,
+            "batches": {name: len(batch.images) for name, batch in batches.items()},
+            "accumulate": settings.training.accumulate,
+            "labeled_images": images,
+            "device": gpu or f"{device}, {torch.get_num_threads()} threads",
+            "precision": precision.name,
+            "measured_steps": steps,
+        },
+    )
+
+
+def _opened(settings: Settings, console: Console) -> TrainingData:
+    try:
+        check_data_settings(settings)
+    except ConfigError as error:
+        if settings.data.dataset not in CLASSES:
+            raise
+        raise ConfigError(
+            f"{error}. Without data, say with --images N how many images are labelled"
+        ) from error
+    return open_training_data(settings, console)
+
+
+def _learner(
+    settings: Settings, model: SegmentationModel, device: torch.device
+) -> tuple[Method, Optimizer]:
+    # Any distribution costs the same.
+    classes = model.spec.num_classes
+    aligned = settings.targets.alignment != "none"
+    distribution = torch.full((classes,), 1 / classes, device=device) if aligned else None
+    method = build_method(model, settings, distribution)
+    wanted = settings.optimizer
+    groups = parameter_groups(model, wanted.lr, wanted.head_factor, wanted.weight_decay)
+    return method, build_optimizer(groups, wanted)
+
+
+def training_size(settings: Settings, stream: str, data: TrainingData | None) -> Size:
+    """Height and width of the images of a stream: the crop, or what comes in its place.
+
+    Args:
+        settings: Of a run.
+        stream: ``labeled`` or ``unlabeled``.
+        data: Whose first image is looked at where neither crop nor resize is set; None if it is
+            not there.
+
+    Raises:
+        ConfigError: Only the data could tell, and it is not there.
+    """
+    from_source = stream == "labeled" and settings.source_domain.dataset is not None
+    domain = settings.source_domain if from_source else settings.data
+    given = settings.data.crop or domain.resize
+    if given is not None:
+        return given
+    if data is not None:
+        if stream == "labeled":
+            return image_size(data.labeled.samples[data.split.labeled[0]].image)
+        return image_size(data.unlabeled.samples[data.unlabeled_indices[0]].image)
+    if domain.root is None and "demo" in (domain.dataset, settings.data.dataset):
+        return settings.demo.size
+    raise ConfigError(
+        f"the size of {stream} images is not known without data: set data.crop, or resize them, or "
+        "leave --images out"
+    )
+
+
+# Showing ---------------------------------------------------------------------------------------
+
+
+def profile_tables(profile: ModelProfile) -> tuple[Table, Table]:
+    """The networks, and the training steps, for the terminal."""
+    conditions = profile.conditions
+    sizes = {name: "x".join(map(str, size)) for name, size in conditions["sizes"].items()}
+    networks = Table(
+        title=printable(f"{conditions['model']}, {conditions['classes']} classes"),
+        caption=f"forward pass of one image of {sizes['labeled']}; a multiplication and an "
+        "addition are two",
+        caption_justify="left",
+    )
+    networks.add_column("network")
+    networks.add_column("parameters (M)", justify="right")
+    networks.add_column("FLOPs (G)", justify="right")
+    for part in profile.parts:
+        networks.add_row(part.name, f"{part.parameters / 1e6:.3f}", f"{part.flops / 1e9:.3f}")
+    batch = " + ".join(
+        f"{count} {'labelled' if name == 'labeled' else 'unlabelled'} images of {sizes[name]}"
+        for name, count in conditions["batches"].items()
+    )
+    if conditions["accumulate"] > 1:
+        batch = f"{conditions['accumulate']} times {batch}"
+    steps = Table(
+        title=f"{conditions['device']}, {conditions['precision']}",
+        caption=f"step: {batch}, without reading them; median of {conditions['measured_steps']}. "
+        f"Epoch: {conditions['labeled_images']} labelled images; h:mm:ss",
+        caption_justify="left",
+    )
+    steps.add_column("training", no_wrap=True)
+    steps.add_column("s/step", justify="right")
+    steps.add_column("steps/epoch", justify="right")
+    steps.add_column("time/epoch", justify="right")
+    steps.add_column("peak GiB", justify="right")
+    for step in profile.steps:
+        steps.add_row(
+            step.name,
+            f"{step.seconds:.4f}",
+            str(step.steps_per_epoch),
+            str(datetime.timedelta(seconds=round(step.seconds_per_epoch))),
+            f"{step.peak_memory / 2**30:.2f}",
+        )
+    return networks, steps

@@ -1,0 +1,52 @@
+"""Lengths in epochs as numbers of steps."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from mixseg.config import Settings
+from mixseg.errors import ConfigError
+
+
+def steps_per_epoch(settings: Settings, images: int) -> int:
+    """Optimizer steps of one pass over the labelled images.
+
+    Args:
+        settings: Whose batches are taken.
+        images: Number of labelled images.
+    """
+    return -(-images // (settings.data.batch_labeled * settings.training.accumulate))
+
+
+def epochs_in_steps(settings: Settings, images: int) -> Settings:
+    """The settings with the numbers of steps that follow from epochs; others stay as they are.
+
+    Args:
+        settings: Of a run; ``training.epochs`` and ``schedule.warmup_epochs`` are kept.
+        images: Number of labelled images.
+
+    Raises:
+        ConfigError: The warm-up is not shorter than the run.
+    """
+    training, schedule = settings.training, settings.schedule
+    if training.epochs is None and schedule.warmup_epochs is None:
+        return settings
+    per_epoch = steps_per_epoch(settings, images)
+    iterations, warmup = training.iterations, schedule.warmup_steps
+    named = "schedule.warmup_steps"
+    if training.epochs is not None:
+        iterations = training.epochs * per_epoch
+    if schedule.warmup_epochs is not None:
+        named = f"schedule.warmup_epochs {schedule.warmup_epochs:g}:"
+        # Not more than the run has, so that any number can be rounded.
+        warmup = round(min(schedule.warmup_epochs * per_epoch, iterations))
+    if warmup >= iterations:
+        raise ConfigError(
+            f"{named} {warmup} steps of warm-up must be below the {iterations} steps of training; "
+            f"an epoch of {images} labelled images has {per_epoch} steps"
+        )
+    return dataclasses.replace(
+        settings,
+        training=dataclasses.replace(training, iterations=iterations),
+        schedule=dataclasses.replace(schedule, warmup_steps=warmup),
+    )

@@ -47,6 +47,7 @@ from mixseg.models import (
     check_model_settings,
     parameter_groups,
 )
+from mixseg.regularizers import build_regularizers, check_regularizer
 from mixseg.targets import build_weighting
 from mixseg.training_data import (
     TrainingData,
@@ -65,6 +66,7 @@ def check_names(settings: Settings) -> None:
     build_consistency(settings.targets)
     build_schedule(settings.schedule, settings.training.iterations)
     check_optimizer_name(settings.optimizer)
+    check_regularizer(settings)
     if settings.training.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError(
             "training.tensorboard: tensorboard is missing; pip install 'mixseg[tensorboard]'"
@@ -174,6 +176,7 @@ def build_trainer(
         settings=settings,
         card=network_card(model.spec, classes, settings),
         console=console,
+        regularizers=build_regularizers(settings, len(classes), precision),
     )
 
 
@@ -268,7 +271,11 @@ def resume(
             f"{path} was started with other settings ({'; '.join(changes)}). Resume without these "
             "flags, or add --allow-changes to go on with the new ones"
         )
-    fixed = [line for line in changes if line.startswith(("model.", "optimizer.name", "method"))]
+    fixed = [
+        line
+        for line in changes
+        if line.startswith(("model.", "optimizer.name", "method", "regularizer"))
+    ]
     if fixed:
         raise ConfigError(f"{path}: a checkpoint does not fit such a change: {'; '.join(fixed)}")
     check_names(settings)
@@ -303,6 +310,10 @@ def _fit(
         f"model {settings.model.architecture}-{settings.model.backbone}, {parameters / 1e6:.2f} M "
         f"parameters; {trainer.device}, {trainer.precision.name}, "
         f"{torch.get_num_threads()} threads",
+        *(
+            f"regularizer {settings.regularizer}: {one.parameters() / 1e6:.2f} M parameters"
+            for one in trainer.regularizers
+        ),
     ]
     if split.note:
         lines.append(f"note: {split.note}")

@@ -162,21 +162,21 @@ def test_the_discriminator_tells_noise_from_labels() -> None:
     """Real are areas of one class, fake are maps that change from pixel to pixel."""
 
     def areas(seed: int) -> Output:
-        noise = output(seed)
-        assert noise.labels is not None
-        coarse = noise.labels[:, ::8, ::8].where(noise.labels[:, ::8, ::8] != IGNORE, 0)
+        random = torch.Generator().manual_seed(seed)
+        coarse = torch.randint(CLASSES, (2, 4, 6), generator=random)
         labels = coarse.repeat_interleave(8, 1).repeat_interleave(8, 2)
-        return noise._replace(labels=labels.where(noise.counted, IGNORE))
+        labels[:, :, :5] = IGNORE
+        return output(seed)._replace(labels=labels, counted=labels != IGNORE)
 
     built = regularizer(alpha=0.1)
     losses = [
         float(built(result(labeled=areas(step)), step).logs["discriminator"]) for step in range(40)
     ]
-    assert losses[-1] < 0.2 * losses[0]
+    assert losses[-1] < 0.5 * losses[0]
     one = areas(99)
     judged = built.judge(truth(one).float())[one.counted].mean()
     other = built.judge(maps(one, 1.0).float())[one.counted].mean()
-    assert judged > 0.8 > 0.2 > other
+    assert judged > other + 0.3
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))

@@ -219,6 +219,34 @@ class TeacherSettings:
 
 @final
 @dataclass(frozen=True)
+class AdversarialSettings:
+    """The adversarial temperature regularizer; in force with ``regularizer:
+    adversarial-temperature``."""
+
+    alpha: float = 0.05
+    """Weight of what the discriminator thinks of the student's maps; 0.1 for FCN-8s on
+    Cityscapes."""
+    temperature_g: float = 1.0
+    """Temperature of the softmax in the segmentation and adversarial losses (T_g)."""
+    temperature_d: float = 1.0
+    """Temperature of the softmax maps that the discriminator learns from (T_d)."""
+    loss: str = "lsgan"
+    """lsgan or dcgan (Table 3-1)."""
+    lr: float = 1e-7
+    """Learning rate of the discriminator: 1e-7 for FCN-8s, 5e-8 for ResNet-50."""
+    betas: tuple[float, float] = (0.5, 0.999)
+    """Averaging factors of its Adam optimizer."""
+    schedule: str = "same"
+    """Schedule of its learning rate: same (as the student's), poly, cosine, one-cycle or
+    constant."""
+    warmup_steps: int = 0
+    """Steps of linear warm-up of a schedule of its own."""
+    unlabeled: bool = False
+    """Take the student's maps of mixed unlabelled images for fakes too."""
+
+
+@final
+@dataclass(frozen=True)
 class OptimizerSettings:
     """Optimizer of the student."""
 
@@ -312,6 +340,8 @@ class Settings:
 
     method: str = "semi_supervised"
     """supervised, semi_supervised or domain_adaptation."""
+    regularizer: str = "none"
+    """none or adversarial-temperature; goes with any method."""
     seed: int = 0
     """Seed of the split, the initial head, sampling, augmentation and mixing."""
     output: str = "runs"
@@ -334,6 +364,8 @@ class Settings:
     """Strong augmentation."""
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     """Mean teacher."""
+    adversarial: AdversarialSettings = field(default_factory=AdversarialSettings)
+    """Adversarial temperature regularizer."""
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     """Optimizer."""
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
@@ -357,6 +389,11 @@ class Settings:
     def split_seed(self) -> int:
         """Seed of the labelled/unlabelled split."""
         return self.seed if self.data.split_seed is None else self.data.split_seed
+
+    @property
+    def temperature(self) -> float:
+        """Temperature of the softmax in the method's losses; 1 without a regularizer."""
+        return 1.0 if self.regularizer == "none" else self.adversarial.temperature_g
 
 
 @final
@@ -648,6 +685,9 @@ def check_ranges(settings: Settings) -> None:
         "checkpoints.every": settings.checkpoints.every,
         "checkpoints.keep": settings.checkpoints.keep,
         "schedule.power": settings.schedule.power,
+        "adversarial.lr": settings.adversarial.lr,
+        "adversarial.temperature_g": settings.adversarial.temperature_g,
+        "adversarial.temperature_d": settings.adversarial.temperature_d,
     }
     for path, value in positive.items():
         if value <= 0:
@@ -660,6 +700,8 @@ def check_ranges(settings: Settings) -> None:
         "optimizer.weight_decay": settings.optimizer.weight_decay,
         "schedule.warmup_steps": settings.schedule.warmup_steps,
         "schedule.warmup_epochs": warmup_epochs or 0,
+        "adversarial.alpha": settings.adversarial.alpha,
+        "adversarial.warmup_steps": settings.adversarial.warmup_steps,
         "targets.unsupervised_weight": settings.targets.unsupervised_weight,
         "validation.every": settings.validation.every,
         "checkpoints.keep_every": settings.checkpoints.keep_every,
@@ -681,6 +723,10 @@ def check_ranges(settings: Settings) -> None:
     for path, value in shares.items():
         if not 0 <= value <= 1:
             raise ConfigError(f"{path} must lie in [0, 1], found {value}")
+    if not all(0 <= beta < 1 for beta in settings.adversarial.betas):
+        raise ConfigError(
+            f"adversarial.betas must lie in [0, 1), found {settings.adversarial.betas}"
+        )
     if settings.optimizer.momentum == 1:
         raise ConfigError("optimizer.momentum must be below 1, found 1")
     if not 0 <= settings.augmentation.colour_jitter <= 0.5:
@@ -767,12 +813,15 @@ def check_ranges(settings: Settings) -> None:
             f"schedule.warmup_epochs ({warmup_epochs}) must be below training.epochs ({epochs})"
         )
     # With one of them in epochs, steps are compared once the labelled images are counted.
-    in_steps = epochs is None and warmup_epochs is None
-    if in_steps and settings.schedule.warmup_steps >= settings.training.iterations:
-        raise ConfigError(
-            f"schedule.warmup_steps ({settings.schedule.warmup_steps}) must be below "
-            f"training.iterations ({settings.training.iterations})"
-        )
+    warmups = {"adversarial": settings.adversarial.warmup_steps} if epochs is None else {}
+    if epochs is None and warmup_epochs is None:
+        warmups["schedule"] = settings.schedule.warmup_steps
+    for path, steps in warmups.items():
+        if steps >= settings.training.iterations:
+            raise ConfigError(
+                f"{path}.warmup_steps ({steps}) must be below training.iterations "
+                f"({settings.training.iterations})"
+            )
     if settings.validation.resolution == "input" and data.resize is None:
         raise ConfigError("validation.resolution: input needs data.resize")
     if settings.name is not None and not re.fullmatch(r"[\w.+=-]*\w[\w.+=-]*", settings.name):

@@ -51,6 +51,7 @@ from mixseg.models import (
     check_model_settings,
     parameter_groups,
 )
+from mixseg.regularizers import build_regularizers, check_regularizer
 from mixseg.targets import build_weighting
 from mixseg.training_data import (
     TrainingData,
@@ -69,6 +70,7 @@ def check_names(settings: Settings) -> None:
     build_consistency(settings.targets)
     build_schedule(settings.schedule, settings.training.iterations)
     check_optimizer_name(settings.optimizer)
+    check_regularizer(settings)
     if settings.training.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ConfigError(
             "training.tensorboard: tensorboard is missing; pip install 'mixseg[tensorboard]'"
@@ -178,6 +180,7 @@ def build_trainer(
         settings=settings,
         card=network_card(model.spec, classes, settings),
         console=console,
+        regularizers=build_regularizers(settings, len(classes), precision),
     )
 
 
@@ -240,7 +243,14 @@ def _unused(folder: Path, name: str) -> str:
     return next(name for name in names if not (folder / name).exists())
 
 
-FIXED = ("model.", "optimizer.name", "method", "source_domain.dataset", "targets.alignment:")
+FIXED = (
+    "method",
+    "model.",
+    "optimizer.name",
+    "regularizer",
+    "source_domain.dataset",
+    "targets.alignment:",
+)
 """Beginnings of settings that a run keeps for good: its checkpoints depend on them."""
 
 
@@ -334,6 +344,10 @@ def _fit(
         f"model {settings.model.architecture}-{settings.model.backbone}, {parameters / 1e6:.2f} M "
         f"parameters; {trainer.device}, {trainer.precision.name}, "
         f"{torch.get_num_threads()} threads",
+        *(
+            f"regularizer {settings.regularizer}: {one.parameters() / 1e6:.2f} M parameters"
+            for one in trainer.regularizers
+        ),
     ]
     if settings.training.epochs is not None:
         per_epoch = steps_per_epoch(settings, len(split.labeled))

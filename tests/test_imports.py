@@ -16,7 +16,7 @@ FILES = sorted(
     for folder in ("mixseg", "tools")
     for path in (ROOT / folder).rglob("*.py")
 )
-SHARED = {"config", "errors", "ignore", "randomness", "strict_yaml"}
+SHARED = {"config", "errors", "ignore", "randomness", "strict_yaml", "temperature"}
 MODULES = {"pyyaml": "yaml", "pillow": "PIL"}
 """Distributions whose module has another name."""
 
@@ -55,18 +55,25 @@ def test_components_do_not_know_each_other(part: str) -> None:
 def test_the_engine_knows_no_method() -> None:
     assert below("engine")
     for file in below("engine"):
-        assert not parts(file) & {"methods", "mixing", "targets", "losses"}, file
+        assert not parts(file) & {"methods", "mixing", "targets", "losses", "regularizers"}, file
 
 
 def test_evaluation_knows_neither_methods_nor_engine() -> None:
     assert below("evaluation")
     for file in below("evaluation"):
-        assert not parts(file) & {"methods", "engine", "mixing", "targets", "losses"}, file
+        unknown = {"methods", "engine", "mixing", "targets", "losses", "regularizers"}
+        assert not parts(file) & unknown, file
+
+
+def test_regularizers_know_no_method() -> None:
+    assert below("regularizers")
+    for file in below("regularizers"):
+        assert not parts(file) & {"methods", "data", "evaluation", "training", "cli"}, file
 
 
 def test_methods_know_neither_evaluation_nor_the_commands() -> None:
     for file in below("methods"):
-        assert not parts(file) & {"evaluation", "training", "cli"}, file
+        assert not parts(file) & {"evaluation", "regularizers", "training", "cli"}, file
 
 
 def test_what_is_shared_knows_nothing_else() -> None:

@@ -36,6 +36,20 @@ class StepRandom(NamedTuple):
         )
 
 
+class Output(NamedTuple):
+    """What the student said about a batch, for regularizers.
+
+    Attributes:
+        logits: float with gradient, shape (B, C, H, W).
+        counted: bool, shape (B, H, W): labelled pixels, or those that show an image.
+        labels: int64, shape (B, H, W), 255 = ignore; None where there is no ground truth.
+    """
+
+    logits: Tensor
+    counted: Tensor
+    labels: Tensor | None = None
+
+
 class StepResult(NamedTuple):
     """What a step gives.
 
@@ -44,11 +58,13 @@ class StepResult(NamedTuple):
         logs: Name -> scalar without gradient, for the log.
         pseudo_labels: Share of each class in the pseudo-labels, shape (C,), for the log; None
             where there are none.
+        outputs: Name of the stream -> what the student said about its batch.
     """
 
     losses: dict[str, Tensor]
     logs: dict[str, Tensor]
     pseudo_labels: Tensor | None = None
+    outputs: Mapping[str, Output] = MappingProxyType({})
 
 
 class Method(ABC):

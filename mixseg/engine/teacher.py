@@ -8,8 +8,10 @@ from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mixseg.models import SegmentationModel
+from mixseg.temperature import tempered
 
 
 @final
@@ -27,6 +29,7 @@ class MeanTeacher:
         decay: float = 0.99,
         mode: Literal["train", "eval"] = "train",
         buffers: Literal["average", "own"] = "average",
+        temperature: float = 1.0,
     ) -> None:
         """Copy the student.
 
@@ -37,10 +40,12 @@ class MeanTeacher:
                 batch, as the published code does. ``eval``: with the averaged ones.
             buffers: ``average``: batch-norm statistics follow the student's. ``own``: in train
                 mode the teacher keeps running statistics of its own, as in the published code.
+            temperature: What logits are divided by before the softmax.
         """
         self.network = copy.deepcopy(student).requires_grad_(False)
         self.decay = decay
         self.network.train(mode == "train")
+        self._softmax = tempered(functional.softmax, temperature)
         followed: list[tuple[Iterable[Tensor], Iterable[Tensor]]] = [
             (self.network.parameters(), student.parameters())
         ]
@@ -58,7 +63,7 @@ class MeanTeacher:
     def probabilities(self, images: Tensor) -> Tensor:
         """Softmax of the teacher's logits, float32, shape (B, C, H, W); no gradient."""
         logits: Tensor = self.network(images)
-        return logits.float().softmax(dim=1)
+        return self._softmax(logits.float(), dim=1)
 
     @torch.no_grad()
     def follow(self, step: int) -> None:

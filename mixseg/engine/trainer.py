@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -22,6 +22,7 @@ from mixseg.engine.method import Method, StepRandom, StepResult
 from mixseg.engine.optimizer_state import optimizer_state, restore_optimizer
 from mixseg.engine.precision import Precision, peak_memory
 from mixseg.engine.progress import TrainingProgress
+from mixseg.engine.regularizer import Regularizer
 from mixseg.engine.run_directory import MetricsLog, RunDirectory
 from mixseg.engine.schedules import Schedule
 from mixseg.errors import CheckpointError, ConfigError, DataError, TrainingError
@@ -73,6 +74,7 @@ class Trainer:
         settings: Settings,
         card: Mapping[str, Any],
         console: Console,
+        regularizers: Sequence[Regularizer] = (),
     ) -> None:
         """Compose a run.
 
@@ -87,8 +89,10 @@ class Trainer:
             settings: The settings of the run.
             card: What a checkpoint says of itself: model, classes, preprocessing.
             console: Where people read.
+            regularizers: What is added to the losses of the method, in this order.
         """
         self.method = method
+        self.regularizers = regularizers
         self.streams = streams
         self.optimizer = optimizer
         self.schedule = schedule
@@ -145,6 +149,11 @@ class Trainer:
                     "targets.alignment"
                 )
             tensor.copy_(saved[name])
+        for number, regularizer in enumerate(self.regularizers):
+            if f"regularizer-{number}" not in tensors:
+                raise CheckpointError(f"{checkpoint.path} was made without the regularizer")
+            own = tensors[f"regularizer-{number}"]
+            regularizer.restore(state["regularizers"][number], own)
         try:
             best = state["best"].items()
             self.best = {name: (step, Scores.from_json(scores)) for name, (step, scores) in best}
@@ -201,6 +210,8 @@ class Trainer:
                     random = StepRandom.of(self.settings.seed, step, part, self.device)
                     with self.precision.autocast():
                         result = self.method.step(taken, step, random)
+                        for regularizer in self.regularizers:
+                            result = regularizer(result, step)
                     loss = torch.stack(list(result.losses.values())).sum() / accumulate
                     self.precision.backward(loss)
 
@@ -357,6 +368,11 @@ class Trainer:
         extra = {"optimizer": tensors, "random": random}
         if self.method.state:
             extra["method"] = dict(self.method.state)
+        state["regularizers"] = []
+        for number, regularizer in enumerate(self.regularizers):
+            values, tensors = regularizer.state()
+            state["regularizers"].append(values)
+            extra[f"regularizer-{number}"] = tensors
         self.store.save(done, networks | extra, state)
 
     def _summary(self, outcome: Outcome) -> dict[str, Any]:

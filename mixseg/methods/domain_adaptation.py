@@ -73,6 +73,7 @@ class DomainAdaptation(MixedConsistency):
             # Pasted pixels weigh 1: their labels are true. Those without a label do not count.
             weights=paste(mask, (source.labels != IGNORE).to(weights.dtype), weights),
             confident=self.confident(answer.confidence, target.valid),
+            valid=mask | target.valid,
         )
 
 

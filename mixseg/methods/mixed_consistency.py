@@ -12,8 +12,9 @@ from mixseg.config import Settings
 from mixseg.data.streams import Batch
 from mixseg.data.strong_augmentation import StrongAugmentation
 from mixseg.data.transforms import to_unit_range
-from mixseg.engine.method import Method, StepRandom, StepResult
+from mixseg.engine.method import Method, Output, StepRandom, StepResult
 from mixseg.engine.teacher import MeanTeacher
+from mixseg.ignore import IGNORE
 from mixseg.losses import build_consistency, segmentation_cross_entropy
 from mixseg.mixing import build_mixer
 from mixseg.models import SegmentationModel
@@ -27,6 +28,7 @@ from mixseg.targets import (
     pseudo_labels,
     unaligned,
 )
+from mixseg.temperature import tempered
 
 
 class Mixed(NamedTuple):
@@ -37,12 +39,14 @@ class Mixed(NamedTuple):
         targets: int64 labels (B, H, W) with 255 = ignore, or float distributions (B, C, H, W).
         weights: float32, shape (B, H, W).
         confident: Share of confident pixels, of any shape.
+        valid: bool, shape (B, H, W): false where padding shows.
     """
 
     images: Tensor
     targets: Tensor
     weights: Tensor
     confident: Tensor
+    valid: Tensor
 
 
 class MixedConsistency(Method):
@@ -60,13 +64,16 @@ class MixedConsistency(Method):
         distribution: Tensor | None = None,
     ) -> None:
         self.student = student
-        teacher = settings.teacher
-        self.teacher = MeanTeacher(student, teacher.decay, teacher.mode, teacher.buffers)
+        teacher, temperature = settings.teacher, settings.temperature
+        self.teacher = MeanTeacher(
+            student, teacher.decay, teacher.mode, teacher.buffers, temperature
+        )
         self.networks = {"student": student, "teacher": self.teacher.network}
         self.num_classes = student.spec.num_classes
         self.mixer = build_mixer(settings.mixing, self.num_classes)
         self.weighting = build_weighting(settings.targets)
-        self.consistency = build_consistency(settings.targets)
+        self.loss = tempered(segmentation_cross_entropy, temperature)
+        self.consistency = tempered(build_consistency(settings.targets), temperature)
         self.augment = StrongAugmentation(settings.augmentation)
         self.targets = settings.targets
         self.align: Alignment = unaligned
@@ -79,15 +86,16 @@ class MixedConsistency(Method):
         """One step of the method; see :class:`mixseg.engine.method.Method`."""
         labeled, unlabeled = batches["labeled"], batches["unlabeled"]
 
+        labels = labeled.labels.long()
         logits = self.student(to_unit_range(labeled.images))
-        supervised = segmentation_cross_entropy(logits, labeled.labels.long())
+        supervised = self.loss(logits, labels)
 
         probabilities = self.teacher.probabilities(to_unit_range(unlabeled.images))
         answer = pseudo_labels(self.align(probabilities, unlabeled.valid), unlabeled.valid)
 
         mixed = self.mix(labeled, unlabeled, answer, step, random)
-        logits = self.student(self.augment(mixed.images, random.host))
-        consistency = self.consistency(logits, mixed.targets, mixed.weights)
+        mixed_logits = self.student(self.augment(mixed.images, random.host))
+        consistency = self.consistency(mixed_logits, mixed.targets, mixed.weights)
 
         return StepResult(
             losses={
@@ -96,6 +104,10 @@ class MixedConsistency(Method):
             },
             logs={"confident": mixed.confident.mean(), "weight": mixed.weights.mean()},
             pseudo_labels=class_shares(answer.labels, self.num_classes),
+            outputs={
+                "labeled": Output(logits, labels != IGNORE, labels),
+                "unlabeled": Output(mixed_logits, mixed.valid),
+            },
         )
 
     @abstractmethod

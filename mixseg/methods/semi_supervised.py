@@ -46,4 +46,5 @@ def mix_unlabeled(
         targets=with_partner(mask, answer.labels if hard else answer.probabilities),
         weights=method.weighting(confidence, valid, step) * valid,
         confident=method.confident(confidence, valid),
+        valid=valid,
     )

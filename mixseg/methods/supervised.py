@@ -10,10 +10,12 @@ from torch import Tensor
 from mixseg.config import Settings
 from mixseg.data.streams import Batch
 from mixseg.data.transforms import to_unit_range
-from mixseg.engine.method import Method, StepRandom, StepResult
+from mixseg.engine.method import Method, Output, StepRandom, StepResult
 from mixseg.engine.teacher import MeanTeacher
+from mixseg.ignore import IGNORE
 from mixseg.losses import segmentation_cross_entropy
 from mixseg.models import SegmentationModel
+from mixseg.temperature import tempered
 
 
 @final
@@ -35,13 +37,18 @@ class Supervised(Method):
         self.student = student
         self.teacher = MeanTeacher(student, settings.teacher.decay)
         self.networks = {"student": student, "teacher": self.teacher.network}
+        self.loss = tempered(segmentation_cross_entropy, settings.temperature)
 
     def step(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> StepResult:
         """One step of the method; see :class:`mixseg.engine.method.Method`."""
         labeled = batches["labeled"]
         logits = self.student(to_unit_range(labeled.images))
-        supervised = segmentation_cross_entropy(logits, labeled.labels.long())
-        return StepResult(losses={"supervised": supervised}, logs={})
+        labels = labeled.labels.long()
+        return StepResult(
+            losses={"supervised": self.loss(logits, labels)},
+            logs={},
+            outputs={"labeled": Output(logits, labels != IGNORE, labels)},
+        )
 
     def after_update(self, step: int) -> None:
         """The average follows the student."""

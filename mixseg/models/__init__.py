@@ -11,6 +11,7 @@ from mixseg.config import ModelSettings
 from mixseg.errors import CheckpointError, ConfigError, unknown_name
 from mixseg.models.backbone import backbone_statistics, build_backbone, check_backbone_name
 from mixseg.models.deeplabv2 import AtrousPyramid
+from mixseg.models.discriminator import Discriminator
 from mixseg.models.model import ModelSpec, Normalisation, SegmentationModel
 from mixseg.models.weights import (
     DEEPLAB_MEAN,
@@ -119,6 +120,7 @@ def parameter_groups(
 
 __all__ = [
     "ARCHITECTURES",
+    "Discriminator",
     "ModelSpec",
     "Normalisation",
     "SegmentationModel",

@@ -1,0 +1,46 @@
+"""What the trainer knows of a regularizer: it adds losses to those of any method."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from mixseg.engine.method import StepResult
+
+
+class Regularizer(ABC):
+    """A further term of the loss, with parts of its own that are trained along.
+
+    It sees what a method's step gives, and nothing else of the method.
+    """
+
+    @abstractmethod
+    def __call__(self, result: StepResult, step: int) -> StepResult:
+        """Move its own parts, then add losses and logs to those of the method.
+
+        Its own parts move before the student does, and must not send gradients into it; the losses
+        that it adds must not send gradients into its own parts.
+
+        Args:
+            result: Of the method's step; the graph of its outputs is still there.
+            step: Number of the step, from 0.
+        """
+
+    @abstractmethod
+    def parameters(self) -> int:
+        """Number of trained parameters of its own."""
+
+    @abstractmethod
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What a resumed run needs: JSON values, and named tensors."""
+
+    @abstractmethod
+    def restore(self, values: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Inverse of :meth:`state`.
+
+        Raises:
+            CheckpointError: It does not fit.
+        """

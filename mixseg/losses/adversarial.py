@@ -1,0 +1,78 @@
+"""Losses between a discriminator and the network it judges (000, Table 3-1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mixseg.errors import ConfigError, unknown_name
+
+PixelLoss = Callable[[Tensor], Tensor]
+"""Judgements D(.) in [0, 1], float32 of any shape -> loss of each, of the same shape."""
+
+
+class AdversarialLoss(NamedTuple):
+    """What the discriminator and its opponent minimise, for each judged pixel.
+
+    Attributes:
+        real: Of the discriminator where a map is the ground truth.
+        fake: Of the discriminator where a map is the network's.
+        fool: Of the network.
+    """
+
+    real: PixelLoss
+    fake: PixelLoss
+    fool: PixelLoss
+
+
+ADVERSARIAL_LOSSES: dict[str, AdversarialLoss] = {
+    # 1/2 (D(y) - 1)^2, 1/2 D(G(x))^2, 1/2 (D(G(x)) - 1)^2: least squares, equations 3 and 4 of 001
+    "lsgan": AdversarialLoss(
+        real=lambda judged: 0.5 * (judged - 1).square(),
+        fake=lambda judged: 0.5 * judged.square(),
+        fool=lambda judged: 0.5 * (judged - 1).square(),
+    ),
+    # -log D(y), -log(1 - D(G(x))), -log D(G(x)); the table writes what is maximised
+    "dcgan": AdversarialLoss(
+        real=lambda judged: _cross_entropy(judged, 1.0),
+        fake=lambda judged: _cross_entropy(judged, 0.0),
+        fool=lambda judged: _cross_entropy(judged, 1.0),
+    ),
+}
+"""Name -> adversarial loss."""
+
+
+def build_adversarial_loss(name: str) -> AdversarialLoss:
+    """The loss of that name.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if name not in ADVERSARIAL_LOSSES:
+        message = unknown_name("adversarial loss", name, ADVERSARIAL_LOSSES)
+        raise ConfigError(f"adversarial.loss: {message}")
+    return ADVERSARIAL_LOSSES[name]
+
+
+def located_mean(values: Tensor, counted: Tensor) -> Tensor:
+    """Mean over the pixels that count: the location map of 000, Figure 3-7.
+
+    Args:
+        values: float, shape (B, H, W).
+        counted: bool, shape (B, H, W).
+
+    Returns:
+        Scalar; 0 with a zero gradient where nothing counts.
+    """
+    return (values * counted).sum() / counted.sum().clamp(min=1)
+
+
+def _cross_entropy(judged: Tensor, answer: float) -> Tensor:
+    # torch bounds the logarithm, so that a judgement of exactly 0 or 1 gives no infinity.
+    return functional.binary_cross_entropy(
+        judged, torch.full_like(judged, answer), reduction="none"
+    )

@@ -1,0 +1,31 @@
+"""Temperature: logits are divided by it before a softmax (000, 2.4 and 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec
+
+from torch import Tensor
+
+P = ParamSpec("P")
+
+
+def tempered(
+    function: Callable[Concatenate[Tensor, P], Tensor], temperature: float
+) -> Callable[Concatenate[Tensor, P], Tensor]:
+    """A function of logits that sees them divided by a temperature.
+
+    Below 1 the softmax is sharper, above 1 flatter. At 1 the function itself is returned, so that
+    no temperature costs nothing.
+
+    Args:
+        function: Takes float logits, of any shape, first.
+        temperature: Above 0.
+    """
+    if temperature == 1:
+        return function
+
+    def of_divided_logits(logits: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        return function(logits / temperature, *args, **kwargs)
+
+    return of_divided_logits

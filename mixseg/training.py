@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import nn
 
 from mixseg.analysis.pictures import printable
 from mixseg.config import (
@@ -237,6 +238,10 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
     return _fit(trainer, data, run, console)
 
 
+def _millions(network: nn.Module) -> str:
+    return f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M"
+
+
 def _unused(folder: Path, name: str) -> str:
     """The name, or with a number after it if another run of the same second has taken it."""
     names = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
@@ -330,7 +335,6 @@ def _fit(
 ) -> tuple[Outcome, Path]:
     run.write_environment()
     split, settings = data.split, trainer.settings
-    parameters = sum(p.numel() for p in trainer.method.student.parameters())
     lines = [
         f"run {run.path}" + (f", from step {trainer.first}" if trainer.first else ""),
         f"data {data.labeled.root}: {len(split.labeled)} labelled images; split {split.digest}",
@@ -341,12 +345,13 @@ def _fit(
         ),
         f"data {data.val.root}: {len(data.val)} validation images",
         *data.notes,
-        f"model {settings.model.architecture}-{settings.model.backbone}, {parameters / 1e6:.2f} M "
-        f"parameters; {trainer.device}, {trainer.precision.name}, "
-        f"{torch.get_num_threads()} threads",
+        f"model {settings.model.architecture}-{settings.model.backbone}, "
+        f"{_millions(trainer.method.student)} parameters; {trainer.device}, "
+        f"{trainer.precision.name}, {torch.get_num_threads()} threads",
         *(
-            f"regularizer {settings.regularizer}: {one.parameters() / 1e6:.2f} M parameters"
-            for one in trainer.regularizers
+            f"regularizer {settings.regularizer}: {name} of {_millions(network)} parameters"
+            for regularizer in trainer.regularizers
+            for name, network in regularizer.networks.items()
         ),
     ]
     if settings.training.epochs is not None:

@@ -7,7 +7,7 @@ import dataclasses
 import datetime
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -27,11 +27,13 @@ from mixseg.engine.epochs import steps_per_epoch
 from mixseg.engine.method import Method, StepRandom
 from mixseg.engine.optimizers import build_optimizer
 from mixseg.engine.precision import Precision, choose_device, choose_precision, peak_memory
+from mixseg.engine.regularizer import Regularizer
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
 from mixseg.methods import METHODS, build_method, check_method_name
 from mixseg.models import SegmentationModel, build_initial_model, parameter_groups
 from mixseg.randomness import generator
+from mixseg.regularizers import NO_REGULARIZER, build_regularizers, check_regularizer
 from mixseg.training_data import (
     TrainingData,
     check_data_settings,
@@ -178,6 +180,7 @@ def training_step(
     precision: Precision,
     settings: Settings,
     batches: Mapping[str, Batch],
+    regularizers: Sequence[Regularizer] = (),
 ) -> Callable[[int], None]:
     """A function that takes the trainer's step on the same batches again and again."""
     device, accumulate = precision.device, settings.training.accumulate
@@ -189,6 +192,8 @@ def training_step(
             random = StepRandom.of(settings.seed, step, part, device)
             with precision.autocast():
                 result = method.step(taken, step, random)
+                for regularizer in regularizers:
+                    result = regularizer(result, step)
             precision.backward(torch.stack(list(result.losses.values())).sum() / accumulate)
         precision.scaler.unscale_(optimizer)
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -246,6 +251,7 @@ def profile_run(
         DataError: The data are opened, and not as they should be.
     """
     check_method_name(settings)
+    check_regularizer(settings)
     check_dataset_name(settings.data.dataset, "data.dataset")
     data: TrainingData | None = None
     if images is None or settings.data.dataset not in CLASSES:
@@ -263,20 +269,27 @@ def profile_run(
     if settings.training.channels_last:
         model.to(memory_format=torch.channels_last)
     precision = choose_precision(settings.training.precision, device, model)
-    method, optimizer = _learner(settings, model, device)
     batches = random_batches(settings, sizes, len(classes))
-    method.student.train()
-    step = step_cost(
-        settings.method,
-        training_step(method, optimizer, precision, settings, batches),
-        device,
-        steps=steps,
-        per_epoch=steps_per_epoch(settings, images),
-    )
+    regularizers = build_regularizers(settings, len(classes), precision)
+    for regularizer in regularizers:
+        for name, network in regularizer.networks.items():
+            (*_, total) = part_costs(network, (1, len(classes), *sizes["labeled"]))
+            parts += (dataclasses.replace(total, name=name),)
+    plain = dataclasses.replace(settings, regularizer=NO_REGULARIZER)
+    trained: list[tuple[str, Settings, Sequence[Regularizer]]] = [(settings.method, plain, ())]
+    if regularizers:
+        trained.append((f"{settings.method}, {settings.regularizer}", settings, regularizers))
+    costs = []
+    for name, one, added in trained:
+        method, optimizer = _learner(one, model, device)
+        method.student.train()
+        advance = training_step(method, optimizer, precision, one, batches, added)
+        per_epoch = steps_per_epoch(one, images)
+        costs.append(step_cost(name, advance, device, steps=steps, per_epoch=per_epoch))
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return ModelProfile(
         parts,
-        (step,),
+        tuple(costs),
         {
             "model": f"{settings.model.architecture}-{settings.model.backbone}",
             "classes": len(classes),

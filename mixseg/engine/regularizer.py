@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mixseg.engine.method import StepResult
 
@@ -15,7 +15,12 @@ class Regularizer(ABC):
     """A further term of the loss, with parts of its own that are trained along.
 
     It sees what a method's step gives, and nothing else of the method.
+
+    Attributes:
+        networks: Name -> network of its own, for reports.
     """
+
+    networks: Mapping[str, nn.Module]
 
     @abstractmethod
     def __call__(self, result: StepResult, step: int) -> StepResult:
@@ -28,10 +33,6 @@ class Regularizer(ABC):
             result: Of the method's step; the graph of its outputs is still there.
             step: Number of the step, from 0.
         """
-
-    @abstractmethod
-    def parameters(self) -> int:
-        """Number of trained parameters of its own."""
 
     @abstractmethod
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:

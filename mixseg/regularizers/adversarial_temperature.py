@@ -47,6 +47,7 @@ class AdversarialTemperature(Regularizer):
                 scaler of its own; in such runs the discriminator stays in float32.
         """
         self.discriminator = discriminator.train()
+        self.networks = {"discriminator": discriminator}
         self.settings = settings
         self.schedule = schedule
         self.bf16 = bf16
@@ -108,10 +109,6 @@ class AdversarialTemperature(Regularizer):
                 parameter.grad.nan_to_num_(0.0, 0.0, 0.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-
-    def parameters(self) -> int:
-        """See :class:`Regularizer`."""
-        return sum(parameter.numel() for parameter in self.discriminator.parameters())
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """See :class:`Regularizer`."""

@@ -167,3 +167,25 @@ class TestSizes:
 
 def test_classes_belong_to_data_sets() -> None:
     assert set(CLASSES) <= {"demo", *DATASETS}
+
+
+def test_a_regularizer_is_a_row_of_each_table() -> None:
+    changes = {
+        "regularizer": "adversarial-temperature",
+        "method": "supervised",
+        "data.crop": (32, 64),
+        "model.backbone": "test_resnet",
+        "model.weights": "none",
+        "model.batch_norm": "train",
+        "data.dataset": "cityscapes",
+    }
+    profile = profile_run(resolve_settings([], changes), QUIET, images=4, steps=1)
+    assert [part.name for part in profile.parts] == ["backbone", "head", "total", "discriminator"]
+    assert profile.parts[-1].parameters == pytest.approx(2.78e6, rel=0.01)
+    # 4x4 convolutions of halved sizes, and 1x1 at the end.
+    maps = [(19, 64, 16 * 32), (64, 128, 8 * 16), (128, 256, 4 * 8), (256, 512, 2 * 4)]
+    assert profile.parts[-1].flops == 2 * (sum(16 * a * b * n for a, b, n in maps) + 512 * 8)
+    assert [step.name for step in profile.steps] == [
+        "supervised",
+        "supervised, adversarial-temperature",
+    ]

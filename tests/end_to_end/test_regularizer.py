@@ -34,7 +34,7 @@ def test_every_method_trains_with_it(
         cwd=tmp_path,
     )
     assert done.code == 0, done.text
-    assert "regularizer adversarial-temperature: 2.77 M parameters" in done.out
+    assert "regularizer adversarial-temperature: discriminator of 2.77 M parameters" in done.out
     lines = [line for line in metrics(tmp_path / "out" / "run") if "lr" in line]
     for line in lines:
         assert line["loss/adversarial"] > 0

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 
 from mixseg.config import ModelSettings
 from mixseg.errors import CheckpointError, ConfigError, unknown_name
+from mixseg.models.architecture import Architecture
 from mixseg.models.backbone import backbone_statistics, build_backbone, check_backbone_name
 from mixseg.models.deeplabv2 import AtrousPyramid
 from mixseg.models.model import ModelSpec, Normalisation, SegmentationModel
@@ -22,34 +21,50 @@ from mixseg.models.weights import (
     read_weight_file,
 )
 
-ARCHITECTURES: dict[str, Callable[[int, ModelSpec], nn.Module]] = {
-    "deeplabv2": lambda channels, spec: AtrousPyramid(channels, spec.num_classes, spec.rates),
+ARCHITECTURES: dict[str, Architecture] = {
+    "deeplabv2": Architecture(
+        lambda channels, spec: AtrousPyramid(channels[-1], spec.num_classes, spec.rates)
+    ),
 }
-"""Name -> head on the last feature map of the backbone. Add an entry to add an architecture."""
+"""Name -> the maps it takes and the head on them. Add an entry to add an architecture."""
 
 
 def check_model_settings(settings: ModelSettings) -> None:
     """Refuse unknown names and weight addresses before anything is built or read."""
-    if settings.architecture not in ARCHITECTURES:
-        message = unknown_name("architecture", settings.architecture, ARCHITECTURES)
-        raise ConfigError(f"model.architecture: {message}")
+    _architecture(settings.architecture, settings.output_stride)
     check_backbone_name(settings.backbone)
     if settings.weights not in ("imagenet", "none"):
         check_weight_path(settings.weights)
 
 
 def build_model(spec: ModelSpec, *, pretrained: bool = False) -> SegmentationModel:
-    """The network of a specification, with timm's ImageNet weights in the backbone or without."""
-    if spec.architecture not in ARCHITECTURES:
-        message = unknown_name("architecture", spec.architecture, ARCHITECTURES)
-        raise ConfigError(f"model.architecture: {message}")
+    """The network of a specification, with timm's ImageNet weights in the backbone or without.
+
+    Raises:
+        ConfigError: An unknown name, or a combination that cannot be built.
+    """
+    architecture = _architecture(spec.architecture, spec.output_stride)
     backbone, channels = build_backbone(
         spec.backbone,
-        spec.output_stride,
+        architecture.strides(spec.output_stride),
         pretrained=pretrained,
         stride_in_1x1=spec.stride_in_1x1,
     )
-    return SegmentationModel(spec, backbone, ARCHITECTURES[spec.architecture](channels, spec))
+    return SegmentationModel(spec, backbone, architecture.build_head(channels, spec))
+
+
+def _architecture(name: str, output_stride: int) -> Architecture:
+    """The entry of this name; a ConfigError if there is none or it cannot have this stride."""
+    if name not in ARCHITECTURES:
+        message = unknown_name("architecture", name, ARCHITECTURES)
+        raise ConfigError(f"model.architecture: {message}")
+    choices = ARCHITECTURES[name].output_strides
+    if output_stride not in choices:
+        raise ConfigError(
+            f"model.architecture {name} needs model.output_stride "
+            f"{' or '.join(str(choice) for choice in choices)}, found {output_stride}"
+        )
+    return ARCHITECTURES[name]
 
 
 def build_initial_model(
@@ -119,6 +134,7 @@ def parameter_groups(
 
 __all__ = [
     "ARCHITECTURES",
+    "Architecture",
     "ModelSpec",
     "Normalisation",
     "SegmentationModel",

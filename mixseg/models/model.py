@@ -86,6 +86,9 @@ class Normalisation(nn.Module):
 class SegmentationModel(nn.Module):
     """Normalisation, backbone, head, and bilinear upsampling to the input size.
 
+    The backbone gives a list of feature maps, finest first; the head turns the list into logits of
+    the size of its finest map.
+
     Called with float RGB images in [0, 1] of shape (B, 3, H, W), it returns float logits of shape
     (B, C, H, W). Any H and W of at least one pixel will do.
     """
@@ -100,8 +103,7 @@ class SegmentationModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of float RGB images in [0, 1]; see the class."""
-        features = self.backbone(self.normalisation(images))[-1]
-        logits = self.head(features)
+        logits = self.head(self.backbone(self.normalisation(images)))
         return functional.interpolate(
             logits,
             size=images.shape[-2:],

@@ -117,8 +117,12 @@ class ModelSettings:
     """Input size over feature size: 8, 16 or 32."""
     rates: tuple[int, ...] = (6, 12, 18, 24)
     """Dilations of the atrous convolutions of the head, in feature pixels."""
+    upsampling: Literal["bilinear", "learnt"] = "bilinear"
+    """How logits are enlarged: bilinear interpolation, or transposed convolutions that start as it
+    and are trained."""
     align_corners: bool = True
-    """How logits are upsampled; true in the published code."""
+    """Whether bilinear interpolation aligns the centres of corner pixels; true in the published
+    code. Learnt upsampling starts from aligned edges, as false does."""
     batch_norm: Literal["train", "affine-frozen", "frozen"] = "affine-frozen"
     """Backbone batch norm: all trained; scale and shift fixed as in the published code; or
     statistics fixed as well."""

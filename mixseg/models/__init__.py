@@ -11,6 +11,7 @@ from mixseg.models.architecture import Architecture
 from mixseg.models.backbone import backbone_statistics, build_backbone, check_backbone_name
 from mixseg.models.deeplabv2 import AtrousPyramid
 from mixseg.models.model import ModelSpec, Normalisation, SegmentationModel
+from mixseg.models.upsampling import build_upsampling
 from mixseg.models.weights import (
     DEEPLAB_MEAN,
     DEEPLAB_STD,
@@ -44,13 +45,15 @@ def build_model(spec: ModelSpec, *, pretrained: bool = False) -> SegmentationMod
         ConfigError: An unknown name, or a combination that cannot be built.
     """
     architecture = _architecture(spec.architecture, spec.output_stride)
+    strides = architecture.strides(spec.output_stride)
     backbone, channels = build_backbone(
         spec.backbone,
-        architecture.strides(spec.output_stride),
+        strides,
         pretrained=pretrained,
         stride_in_1x1=spec.stride_in_1x1,
     )
-    return SegmentationModel(spec, backbone, architecture.build_head(channels, spec))
+    head = architecture.build_head(channels, spec)
+    return SegmentationModel(spec, backbone, head, build_upsampling(spec, factor=strides[0]))
 
 
 def _architecture(name: str, output_stride: int) -> Architecture:
@@ -91,6 +94,7 @@ def build_initial_model(
         output_stride=settings.output_stride,
         rates=settings.rates,
         align_corners=settings.align_corners,
+        upsampling=settings.upsampling,
         mean=settings.mean or mean,
         std=settings.std or std,
         channel_order=settings.channel_order or ("bgr" if original else "rgb"),
@@ -121,14 +125,23 @@ def _download(spec: ModelSpec) -> SegmentationModel:
 def parameter_groups(
     model: SegmentationModel, lr: float, head_factor: float, weight_decay: float
 ) -> list[dict[str, object]]:
-    """Two optimizer groups: the backbone, and the head with ``head_factor`` times its rate."""
+    """Two optimizer groups: the backbone, and all after it with ``head_factor`` times its rate."""
 
-    def trained(module: nn.Module) -> list[nn.Parameter]:
-        return [parameter for parameter in module.parameters() if parameter.requires_grad]
+    def trained(*modules: nn.Module) -> list[nn.Parameter]:
+        return [
+            parameter
+            for module in modules
+            for parameter in module.parameters()
+            if parameter.requires_grad
+        ]
 
     return [
         {"params": trained(model.backbone), "lr": lr, "weight_decay": weight_decay},
-        {"params": trained(model.head), "lr": lr * head_factor, "weight_decay": weight_decay},
+        {
+            "params": trained(model.head, model.upsampling),
+            "lr": lr * head_factor,
+            "weight_decay": weight_decay,
+        },
     ]
 
 

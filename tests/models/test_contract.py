@@ -25,17 +25,22 @@ from tests.models.build import SMALL
 BACKBONES = ["test_resnet", "test_efficientnet", "test_byobnet", "resnet10t", "lcnet_050"]
 DOCUMENT = Path(__file__).parents[2] / "docs" / "extending.md"
 
+every_upsampling = pytest.mark.parametrize("upsampling", ["bilinear", "learnt"])
 every_architecture = pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
 
 
 def spec_of(
-    architecture: str, backbone: str = "test_resnet", stride: int | None = None
+    architecture: str,
+    backbone: str = "test_resnet",
+    stride: int | None = None,
+    upsampling: str = "bilinear",
 ) -> ModelSpec:
     return dataclasses.replace(
         SMALL,
         architecture=architecture,
         backbone=backbone,
         output_stride=stride or ARCHITECTURES[architecture].output_strides[-1],
+        upsampling=upsampling,  # type: ignore[arg-type]
     )
 
 
@@ -50,11 +55,12 @@ def at_every_stride() -> list[tuple[str, int]]:
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize(("architecture", "stride"), at_every_stride())
 class TestEveryArchitecture:
+    @every_upsampling
     @torch.inference_mode()
     def test_logits_have_the_size_of_the_image(
-        self, architecture: str, backbone: str, stride: int
+        self, architecture: str, backbone: str, stride: int, upsampling: str
     ) -> None:
-        model = build_model(spec_of(architecture, backbone, stride)).eval()
+        model = build_model(spec_of(architecture, backbone, stride, upsampling)).eval()
         for height, width in ((1, 1), (33, 17), (64, 40), (3, 65)):
             logits = model(torch.rand(1, 3, height, width))
             assert logits.shape == (1, SMALL.num_classes, height, width)
@@ -70,11 +76,12 @@ class TestEveryArchitecture:
         assert [each.shape[-2:] for each in maps] == [(64 // s, 96 // s) for s in strides]
         assert model.head(maps).shape[-2:] == maps[0].shape[-2:]
 
+    @every_upsampling
     def test_a_loss_reaches_every_trained_parameter(
-        self, architecture: str, backbone: str, stride: int
+        self, architecture: str, backbone: str, stride: int, upsampling: str
     ) -> None:
         torch.manual_seed(0)
-        model = build_model(spec_of(architecture, backbone, stride)).train()
+        model = build_model(spec_of(architecture, backbone, stride, upsampling)).train()
         for layer in model.modules():
             if isinstance(layer, torch.nn.BatchNorm2d):
                 # timm starts residual branches from a scale of zero, which hides what is in them.
@@ -92,9 +99,12 @@ class TestEveryArchitecture:
 
 
 @every_architecture
+@every_upsampling
 class TestSpecification:
-    def test_weights_and_specification_are_the_network(self, architecture: str) -> None:
-        model = build_model(spec_of(architecture))
+    def test_weights_and_specification_are_the_network(
+        self, architecture: str, upsampling: str
+    ) -> None:
+        model = build_model(spec_of(architecture, upsampling=upsampling))
         model.train()(torch.rand(2, 3, 32, 32))  # moves the running statistics
         text = json.dumps(model.spec.to_json())
         again = build_model(ModelSpec.from_json(json.loads(text)))
@@ -103,18 +113,18 @@ class TestSpecification:
         images = torch.rand(1, 3, 30, 44)
         torch.testing.assert_close(again.eval()(images), model.eval()(images), rtol=0, atol=0)
 
-    def test_groups_are_disjoint_and_complete(self, architecture: str) -> None:
-        model = build_model(spec_of(architecture))
+    def test_groups_are_disjoint_and_complete(self, architecture: str, upsampling: str) -> None:
+        model = build_model(spec_of(architecture, upsampling=upsampling))
         backbone, head = parameter_groups(model, lr=0.1, head_factor=10, weight_decay=0.3)
         first, second = ({id(p) for p in group["params"]} for group in (backbone, head))  # type: ignore[attr-defined]
         assert not first & second
         assert first | second == {id(parameter) for parameter in model.parameters()}
-        assert second == {id(parameter) for parameter in model.head.parameters()}
+        assert first == {id(parameter) for parameter in model.backbone.parameters()}
         assert (backbone["lr"], head["lr"]) == (0.1, pytest.approx(1.0))
         assert backbone["weight_decay"] == head["weight_decay"] == 0.3
 
-    def test_frozen_parameters_are_in_no_group(self, architecture: str) -> None:
-        model = build_model(spec_of(architecture))
+    def test_frozen_parameters_are_in_no_group(self, architecture: str, upsampling: str) -> None:
+        model = build_model(spec_of(architecture, upsampling=upsampling))
         model.set_batch_norm("affine-frozen")
         groups = parameter_groups(model, 0.1, 10, 0)
         listed = {id(p) for group in groups for p in group["params"]}  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ from mixseg.errors import CheckpointError, ConfigError, unknown_name
 from mixseg.models.architecture import Architecture
 from mixseg.models.backbone import backbone_statistics, build_backbone, check_backbone_name
 from mixseg.models.deeplabv2 import AtrousPyramid
+from mixseg.models.fcn import SkipScores
 from mixseg.models.model import ModelSpec, Normalisation, SegmentationModel
 from mixseg.models.upsampling import build_upsampling
 from mixseg.models.weights import (
@@ -26,6 +27,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     "deeplabv2": Architecture(
         lambda channels, spec: AtrousPyramid(channels[-1], spec.num_classes, spec.rates)
     ),
+    "fcn32s": Architecture(SkipScores, output_strides=(32,), fully_connected=True),
+    "fcn16s": Architecture(SkipScores, output_strides=(32,), skips=(16,), fully_connected=True),
+    "fcn8s": Architecture(SkipScores, output_strides=(32,), skips=(8, 16), fully_connected=True),
 }
 """Name -> the maps it takes and the head on them. Add an entry to add an architecture."""
 
@@ -51,6 +55,7 @@ def build_model(spec: ModelSpec, *, pretrained: bool = False) -> SegmentationMod
         strides,
         pretrained=pretrained,
         stride_in_1x1=spec.stride_in_1x1,
+        fully_connected=architecture.fully_connected,
     )
     head = architecture.build_head(channels, spec)
     return SegmentationModel(spec, backbone, head, build_upsampling(spec, factor=strides[0]))

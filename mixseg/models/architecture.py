@@ -22,11 +22,14 @@ class Architecture:
             of the size of the first map.
         output_strides: Values of ``model.output_stride`` that it works at.
         skips: Strides of the maps that it takes besides the last one, finest first.
+        fully_connected: Whether a VGG backbone keeps its fully connected layers, as in
+            :class:`mixseg.models.vgg.FullyConvolutionalVGG`. Other backbones have none.
     """
 
     build_head: Callable[[tuple[int, ...], ModelSpec], nn.Module]
     output_strides: tuple[int, ...] = (8, 16, 32)
     skips: tuple[int, ...] = ()
+    fully_connected: bool = False
 
     def strides(self, output_stride: int) -> tuple[int, ...]:
         """Strides of all maps that the head takes, finest first."""

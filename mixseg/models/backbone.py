@@ -9,15 +9,26 @@ from timm.models.resnet import BasicBlock, Bottleneck
 from torch import nn
 
 from mixseg.errors import ConfigError, unknown_name
+from mixseg.models.vgg import FullyConvolutionalVGG
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+NEEDS_BOTTLENECKS = (
+    "an original DeepLabv2 checkpoint needs a ResNet with bottleneck blocks as model.backbone, for "
+    "example resnet101"
+)
 
 Triple = tuple[float, float, float]
 
 
 def build_backbone(
-    name: str, strides: tuple[int, ...], *, pretrained: bool, stride_in_1x1: bool = False
+    name: str,
+    strides: tuple[int, ...],
+    *,
+    pretrained: bool,
+    stride_in_1x1: bool = False,
+    fully_connected: bool = False,
 ) -> tuple[nn.Module, tuple[int, ...]]:
     """A network from normalised images to a list of feature maps, and the channels of each.
 
@@ -27,11 +38,20 @@ def build_backbone(
             later stages are dilated to keep it. The maps are the last ones that the network has.
         pretrained: Start from timm's ImageNet weights, downloading them where needed.
         stride_in_1x1: See :class:`mixseg.models.model.ModelSpec`.
+        fully_connected: See :class:`mixseg.models.architecture.Architecture`.
 
     Raises:
         ConfigError: There is no such model, or it has no maps of these strides.
     """
     check_backbone_name(name)
+    if fully_connected and name.startswith("vgg"):
+        if stride_in_1x1:
+            raise ConfigError(NEEDS_BOTTLENECKS)
+        # timm's feature maps end before the fully connected layers and are taken before pooling.
+        vgg = FullyConvolutionalVGG(
+            timm.create_model(name, num_classes=0, pretrained=pretrained), strides
+        )
+        return vgg, vgg.channels
     output_stride = strides[-1]
     # Dilation in place of stride exists for most convolutional networks; where it does not, timm
     # refuses the argument. Stride 32 is every network's own.
@@ -108,10 +128,7 @@ def _move_strides(backbone: nn.Module) -> None:
     """
     blocks = [layer for layer in backbone.modules() if isinstance(layer, Bottleneck)]
     if not blocks or any(isinstance(layer, BasicBlock) for layer in backbone.modules()):
-        raise ConfigError(
-            "an original DeepLabv2 checkpoint needs a ResNet with bottleneck blocks as "
-            "model.backbone, for example resnet101"
-        )
+        raise ConfigError(NEEDS_BOTTLENECKS)
     for block in blocks:
         block.conv1.stride, block.conv2.stride = block.conv2.stride, (1, 1)
     for stage in ("layer1", "layer2", "layer3", "layer4"):

@@ -113,15 +113,19 @@ class ModelSettings:
     """The segmentation network and the weights it starts from."""
 
     architecture: str = "deeplabv2"
-    """Name of the architecture."""
+    """Name of the architecture: deeplabv2, fcn32s, fcn16s or fcn8s."""
     backbone: str = "resnet101"
     """Any timm model that offers features, without its weight tag."""
     output_stride: int = 8
-    """Input size over feature size: 8, 16 or 32."""
+    """Input size over size of the last feature map: 8, 16 or 32; FCN works at 32."""
     rates: tuple[int, ...] = (6, 12, 18, 24)
-    """Dilations of the atrous convolutions of the head, in feature pixels."""
+    """Dilations of the atrous convolutions of DeepLabv2's head, in feature pixels."""
+    upsampling: Literal["bilinear", "learnt"] = "bilinear"
+    """How logits are enlarged: bilinear interpolation, or transposed convolutions that start as it
+    and are trained."""
     align_corners: bool = True
-    """How logits are upsampled; true in the published code."""
+    """Whether bilinear interpolation aligns the centres of corner pixels; true in the published
+    code. Learnt upsampling starts from aligned edges, as false does."""
     batch_norm: Literal["train", "affine-frozen", "frozen"] = "affine-frozen"
     """Backbone batch norm: all trained; scale and shift fixed as in the published code; or
     statistics fixed as well."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 
 from mixseg.config import ModelSettings
 from mixseg.errors import CheckpointError, ConfigError, unknown_name
+from mixseg.models.architecture import Architecture
 from mixseg.models.backbone import backbone_statistics, build_backbone, check_backbone_name
 from mixseg.models.deeplabv2 import AtrousPyramid
 from mixseg.models.discriminator import Discriminator
+from mixseg.models.fcn import SkipScores
 from mixseg.models.model import ModelSpec, Normalisation, SegmentationModel
+from mixseg.models.upsampling import build_upsampling
 from mixseg.models.weights import (
     DEEPLAB_MEAN,
     DEEPLAB_STD,
@@ -23,34 +24,56 @@ from mixseg.models.weights import (
     read_weight_file,
 )
 
-ARCHITECTURES: dict[str, Callable[[int, ModelSpec], nn.Module]] = {
-    "deeplabv2": lambda channels, spec: AtrousPyramid(channels, spec.num_classes, spec.rates),
+ARCHITECTURES: dict[str, Architecture] = {
+    "deeplabv2": Architecture(
+        lambda channels, spec: AtrousPyramid(channels[-1], spec.num_classes, spec.rates)
+    ),
+    "fcn32s": Architecture(SkipScores, output_strides=(32,), fully_connected=True),
+    "fcn16s": Architecture(SkipScores, output_strides=(32,), skips=(16,), fully_connected=True),
+    "fcn8s": Architecture(SkipScores, output_strides=(32,), skips=(8, 16), fully_connected=True),
 }
-"""Name -> head on the last feature map of the backbone. Add an entry to add an architecture."""
+"""Name -> the maps it takes and the head on them. Add an entry to add an architecture."""
 
 
 def check_model_settings(settings: ModelSettings) -> None:
     """Refuse unknown names and weight addresses before anything is built or read."""
-    if settings.architecture not in ARCHITECTURES:
-        message = unknown_name("architecture", settings.architecture, ARCHITECTURES)
-        raise ConfigError(f"model.architecture: {message}")
+    _architecture(settings.architecture, settings.output_stride)
     check_backbone_name(settings.backbone)
     if settings.weights not in ("imagenet", "none"):
         check_weight_path(settings.weights)
 
 
 def build_model(spec: ModelSpec, *, pretrained: bool = False) -> SegmentationModel:
-    """The network of a specification, with timm's ImageNet weights in the backbone or without."""
-    if spec.architecture not in ARCHITECTURES:
-        message = unknown_name("architecture", spec.architecture, ARCHITECTURES)
-        raise ConfigError(f"model.architecture: {message}")
+    """The network of a specification, with timm's ImageNet weights in the backbone or without.
+
+    Raises:
+        ConfigError: An unknown name, or a combination that cannot be built.
+    """
+    architecture = _architecture(spec.architecture, spec.output_stride)
+    strides = architecture.strides(spec.output_stride)
     backbone, channels = build_backbone(
         spec.backbone,
-        spec.output_stride,
+        strides,
         pretrained=pretrained,
         stride_in_1x1=spec.stride_in_1x1,
+        fully_connected=architecture.fully_connected,
     )
-    return SegmentationModel(spec, backbone, ARCHITECTURES[spec.architecture](channels, spec))
+    head = architecture.build_head(channels, spec)
+    return SegmentationModel(spec, backbone, head, build_upsampling(spec, factor=strides[0]))
+
+
+def _architecture(name: str, output_stride: int) -> Architecture:
+    """The entry of this name; a ConfigError if there is none or it cannot have this stride."""
+    if name not in ARCHITECTURES:
+        message = unknown_name("architecture", name, ARCHITECTURES)
+        raise ConfigError(f"model.architecture: {message}")
+    choices = ARCHITECTURES[name].output_strides
+    if output_stride not in choices:
+        raise ConfigError(
+            f"model.architecture {name} needs model.output_stride "
+            f"{' or '.join(str(choice) for choice in choices)}, found {output_stride}"
+        )
+    return ARCHITECTURES[name]
 
 
 def build_initial_model(
@@ -77,6 +100,7 @@ def build_initial_model(
         output_stride=settings.output_stride,
         rates=settings.rates,
         align_corners=settings.align_corners,
+        upsampling=settings.upsampling,
         mean=settings.mean or mean,
         std=settings.std or std,
         channel_order=settings.channel_order or ("bgr" if original else "rgb"),
@@ -107,19 +131,29 @@ def _download(spec: ModelSpec) -> SegmentationModel:
 def parameter_groups(
     model: SegmentationModel, lr: float, head_factor: float, weight_decay: float
 ) -> list[dict[str, object]]:
-    """Two optimizer groups: the backbone, and the head with ``head_factor`` times its rate."""
+    """Two optimizer groups: the backbone, and all after it with ``head_factor`` times its rate."""
 
-    def trained(module: nn.Module) -> list[nn.Parameter]:
-        return [parameter for parameter in module.parameters() if parameter.requires_grad]
+    def trained(*modules: nn.Module) -> list[nn.Parameter]:
+        return [
+            parameter
+            for module in modules
+            for parameter in module.parameters()
+            if parameter.requires_grad
+        ]
 
     return [
         {"params": trained(model.backbone), "lr": lr, "weight_decay": weight_decay},
-        {"params": trained(model.head), "lr": lr * head_factor, "weight_decay": weight_decay},
+        {
+            "params": trained(model.head, model.upsampling),
+            "lr": lr * head_factor,
+            "weight_decay": weight_decay,
+        },
     ]
 
 
 __all__ = [
     "ARCHITECTURES",
+    "Architecture",
     "Discriminator",
     "ModelSpec",
     "Normalisation",

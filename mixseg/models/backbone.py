@@ -9,34 +9,60 @@ from timm.models.resnet import BasicBlock, Bottleneck
 from torch import nn
 
 from mixseg.errors import ConfigError, unknown_name
+from mixseg.models.vgg import FullyConvolutionalVGG
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+NEEDS_BOTTLENECKS = (
+    "an original DeepLabv2 checkpoint needs a ResNet with bottleneck blocks as model.backbone, for "
+    "example resnet101"
+)
 
 Triple = tuple[float, float, float]
 
 
 def build_backbone(
-    name: str, output_stride: int, *, pretrained: bool, stride_in_1x1: bool = False
-) -> tuple[nn.Module, int]:
-    """A network from normalised images to a list of feature maps, and the channels of the last.
+    name: str,
+    strides: tuple[int, ...],
+    *,
+    pretrained: bool,
+    stride_in_1x1: bool = False,
+    fully_connected: bool = False,
+) -> tuple[nn.Module, tuple[int, ...]]:
+    """A network from normalised images to a list of feature maps, and the channels of each.
 
     Args:
         name: timm model name, with or without weight tag.
-        output_stride: Input size over size of the last map; later stages are dilated to keep it.
+        strides: Input size over size of each map, finest map first. The last is the output stride:
+            later stages are dilated to keep it. The maps are the last ones that the network has.
         pretrained: Start from timm's ImageNet weights, downloading them where needed.
         stride_in_1x1: See :class:`mixseg.models.model.ModelSpec`.
+        fully_connected: See :class:`mixseg.models.architecture.Architecture`.
 
     Raises:
-        ConfigError: There is no such model, or it cannot be had at this output stride.
+        ConfigError: There is no such model, or it has no maps of these strides.
     """
     check_backbone_name(name)
+    if fully_connected and name.startswith("vgg"):
+        if stride_in_1x1:
+            raise ConfigError(NEEDS_BOTTLENECKS)
+        # timm's feature maps end before the fully connected layers and are taken before pooling.
+        vgg = FullyConvolutionalVGG(
+            timm.create_model(name, num_classes=0, pretrained=pretrained), strides
+        )
+        return vgg, vgg.channels
+    output_stride = strides[-1]
     # Dilation in place of stride exists for most convolutional networks; where it does not, timm
     # refuses the argument. Stride 32 is every network's own.
     stride: dict[str, Any] = {} if output_stride == 32 else {"output_stride": output_stride}
     try:
         backbone: nn.Module = timm.create_model(
-            name, features_only=True, out_indices=(-1,), pretrained=pretrained, **stride
+            name,
+            features_only=True,
+            out_indices=tuple(range(-len(strides), 0)),
+            pretrained=pretrained,
+            **stride,
         )
     except (TypeError, AssertionError, RuntimeError, AttributeError, ValueError) as error:
         if pretrained:  # a failed download can look like any of these; the caller tells it apart
@@ -51,15 +77,24 @@ def build_backbone(
             "reads; take a convolutional backbone"
         )
     information: Any = backbone.feature_info
-    reduction = information.reduction()[-1]
-    if reduction != output_stride:
+    reductions = tuple(information.reduction())
+    if reductions[-1] != output_stride:
         raise ConfigError(
-            f"model.backbone {name!r} gives stride {reduction} where model.output_stride asks for "
-            f"{output_stride}"
+            f"model.backbone {name!r} gives stride {reductions[-1]} where model.output_stride asks "
+            f"for {output_stride}"
+        )
+    if reductions != strides:
+        raise ConfigError(
+            f"model.backbone {name!r} gives feature maps of strides {_listed(reductions)} where "
+            f"model.architecture needs {_listed(strides)}; take another backbone"
         )
     if stride_in_1x1:
         _move_strides(backbone)
-    return backbone, int(information.channels()[-1])
+    return backbone, tuple(int(channels) for channels in information.channels())
+
+
+def _listed(strides: tuple[int, ...]) -> str:
+    return ", ".join(str(stride) for stride in strides)
 
 
 def check_backbone_name(name: str) -> None:
@@ -93,10 +128,7 @@ def _move_strides(backbone: nn.Module) -> None:
     """
     blocks = [layer for layer in backbone.modules() if isinstance(layer, Bottleneck)]
     if not blocks or any(isinstance(layer, BasicBlock) for layer in backbone.modules()):
-        raise ConfigError(
-            "an original DeepLabv2 checkpoint needs a ResNet with bottleneck blocks as "
-            "model.backbone, for example resnet101"
-        )
+        raise ConfigError(NEEDS_BOTTLENECKS)
     for block in blocks:
         block.conv1.stride, block.conv2.stride = block.conv2.stride, (1, 1)
     for stage in ("layer1", "layer2", "layer3", "layer4"):

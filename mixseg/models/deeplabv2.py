@@ -26,6 +26,7 @@ class AtrousPyramid(nn.Module):
             nn.init.normal_(branch.weight, std=0.01)
             nn.init.zeros_(branch.bias)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Features (B, channels, h, w) to logits (B, num_classes, h, w)."""
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """The last of the maps, (B, channels, h, w), to logits (B, num_classes, h, w)."""
+        features = maps[-1]
         return torch.stack([branch(features) for branch in self.branches]).sum(dim=0)

@@ -9,7 +9,6 @@ from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 
 @final
@@ -23,12 +22,13 @@ class ModelSpec:
         num_classes: Channels of the logits.
         output_stride: Input size over feature size.
         rates: Dilations of the head.
-        align_corners: How logits are upsampled.
+        align_corners: How bilinear interpolation aligns maps.
         mean: Mean of the input, RGB order, in [0, 1].
         std: Deviation of the input, RGB order, in [0, 1].
         channel_order: Order in which channels enter the backbone.
         stride_in_1x1: ResNets of the original DeepLab: strides in the 1x1 convolutions, uniform
             dilation in a stage, pooling that rounds sizes up.
+        upsampling: How logits are enlarged, see :mod:`mixseg.models.upsampling`.
     """
 
     architecture: str
@@ -41,6 +41,7 @@ class ModelSpec:
     std: tuple[float, float, float]
     channel_order: Literal["rgb", "bgr"] = "rgb"
     stride_in_1x1: bool = False
+    upsampling: Literal["bilinear", "learnt"] = "bilinear"
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; :meth:`from_json` reads it back."""
@@ -48,10 +49,10 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> ModelSpec:
-        """Inverse of :meth:`to_json`.
+        """Inverse of :meth:`to_json`; a field that older files lack takes its default.
 
         Raises:
-            TypeError: A field is missing or unknown.
+            TypeError: A field without default is missing, or one is unknown.
         """
         lists = {key: tuple(value) for key, value in content.items() if isinstance(value, list)}
         return cls(**{**content, **lists})
@@ -84,30 +85,31 @@ class Normalisation(nn.Module):
 
 @final
 class SegmentationModel(nn.Module):
-    """Normalisation, backbone, head, and bilinear upsampling to the input size.
+    """Normalisation, backbone, head, and upsampling to the input size.
+
+    The backbone gives a list of feature maps, finest first; the head turns the list into logits of
+    the size of its finest map.
 
     Called with float RGB images in [0, 1] of shape (B, 3, H, W), it returns float logits of shape
     (B, C, H, W). Any H and W of at least one pixel will do.
     """
 
-    def __init__(self, spec: ModelSpec, backbone: nn.Module, head: nn.Module) -> None:
+    def __init__(
+        self, spec: ModelSpec, backbone: nn.Module, head: nn.Module, upsampling: nn.Module
+    ) -> None:
         super().__init__()
         self.spec = spec
         self.normalisation = Normalisation(spec.mean, spec.std, spec.channel_order)
         self.backbone = backbone
         self.head = head
+        self.upsampling = upsampling
         self.frozen_statistics = False
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of float RGB images in [0, 1]; see the class."""
-        features = self.backbone(self.normalisation(images))[-1]
-        logits = self.head(features)
-        return functional.interpolate(
-            logits,
-            size=images.shape[-2:],
-            mode="bilinear",
-            align_corners=self.spec.align_corners,
-        )
+        logits = self.head(self.backbone(self.normalisation(images)))
+        enlarged: Tensor = self.upsampling(logits, tuple(images.shape[-2:]))
+        return enlarged
 
     def set_batch_norm(self, policy: Literal["train", "affine-frozen", "frozen"]) -> None:
         """Decide what of the backbone's batch norm is trained.

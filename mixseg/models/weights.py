@@ -51,7 +51,7 @@ class WeightReport:
 
     def describe(self) -> str:
         """One line for people."""
-        head = "classifier loaded too" if self.head else "classifier starts from random weights"
+        head = "classifier loaded too" if self.head else "classifier starts afresh"
         return (
             f"{self.source}: {len(self.matched)} keys matched, {len(self.missing)} missing"
             f"{_some(self.missing)}, {len(self.unexpected)} unexpected{_some(self.unexpected)}; "
@@ -175,8 +175,12 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
                 used.add(candidate)
                 break
     # Another number of classes is what transfer is for: such a classifier is left out whole.
-    head = {key for key in own if key.startswith("head.")}
-    head_fits = all(key in incoming and incoming[key].shape == own[key].shape for key in head)
+    # Upsampling starts as interpolation, so that a file may do without it.
+    head = {key for key in own if key.startswith(("head.", "upsampling."))}
+    head_fits = all(
+        incoming[key].shape == own[key].shape if key in incoming else "upsampling." in key
+        for key in head
+    )
     if not head_fits:
         incoming = {key: value for key, value in incoming.items() if key not in head}
     wrong = [key for key, value in incoming.items() if value.shape != own[key].shape]
@@ -188,7 +192,7 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
             "Does the file belong to this model.backbone?"
         )
     backbone = [key for key in own if key.startswith("backbone.")]
-    missing = tuple(key for key in own if key not in incoming and key not in head)
+    missing = tuple(key for key in own if key not in incoming and (head_fits or key not in head))
     ignored = {key for key in tensors if key.endswith("num_batches_tracked")}
     unexpected = tuple(sorted(set(tensors) - used - ignored))
     matched = sum(key in incoming for key in backbone)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import pytest
 import timm
@@ -18,51 +20,77 @@ from mixseg.models import (
     build_model,
     parameter_groups,
 )
+from tests.models import tiny_vgg  # noqa: F401  # timm knows vgg_tiny from then on
 from tests.models.build import SMALL
 
 BACKBONES = ["test_resnet", "test_efficientnet", "test_byobnet", "resnet10t", "lcnet_050"]
-STRIDES = [8, 16, 32]
+DOCUMENT = Path(__file__).parents[2] / "docs" / "extending.md"
 
+every_upsampling = pytest.mark.parametrize("upsampling", ["bilinear", "learnt"])
 every_architecture = pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
 
 
-def spec_of(architecture: str, backbone: str = "test_resnet", stride: int = 16) -> ModelSpec:
+def spec_of(
+    architecture: str,
+    backbone: str = "test_resnet",
+    stride: int | None = None,
+    upsampling: str = "bilinear",
+) -> ModelSpec:
     return dataclasses.replace(
-        SMALL, architecture=architecture, backbone=backbone, output_stride=stride
+        SMALL,
+        architecture=architecture,
+        backbone=backbone,
+        output_stride=stride or ARCHITECTURES[architecture].output_strides[-1],
+        upsampling=upsampling,  # type: ignore[arg-type]
     )
 
 
-@every_architecture
-@pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("stride", STRIDES)
+def combinations() -> list[tuple[str, str, int]]:
+    return [
+        (name, backbone, stride)
+        for name, architecture in sorted(ARCHITECTURES.items())
+        for backbone in (*BACKBONES, *(["vgg_tiny"] if architecture.fully_connected else []))
+        for stride in architecture.output_strides
+    ]
+
+
+@pytest.mark.parametrize(("architecture", "backbone", "stride"), combinations())
 class TestEveryArchitecture:
+    @every_upsampling
     @torch.inference_mode()
     def test_logits_have_the_size_of_the_image(
-        self, architecture: str, backbone: str, stride: int
+        self, architecture: str, backbone: str, stride: int, upsampling: str
     ) -> None:
-        model = build_model(spec_of(architecture, backbone, stride)).eval()
-        for height, width in ((1, 1), (33, 47), (64, 40), (3, 65)):
+        model = build_model(spec_of(architecture, backbone, stride, upsampling)).eval()
+        for height, width in ((1, 1), (33, 17), (64, 40), (3, 65)):
             logits = model(torch.rand(1, 3, height, width))
             assert logits.shape == (1, SMALL.num_classes, height, width)
             assert torch.isfinite(logits).all()
 
     @torch.inference_mode()
-    def test_output_stride_is_the_one_asked_for(
+    def test_maps_have_the_strides_asked_for(
         self, architecture: str, backbone: str, stride: int
     ) -> None:
         model = build_model(spec_of(architecture, backbone, stride)).eval()
-        features = model.backbone(torch.rand(1, 3, 64, 96))[-1]
-        assert features.shape[-2:] == (64 // stride, 96 // stride)
+        maps = model.backbone(torch.rand(1, 3, 64, 96))
+        strides = (*ARCHITECTURES[architecture].skips, stride)
+        assert [each.shape[-2:] for each in maps] == [(64 // s, 96 // s) for s in strides]
+        assert model.head(maps).shape[-2:] == maps[0].shape[-2:]
 
+    @every_upsampling
     def test_a_loss_reaches_every_trained_parameter(
-        self, architecture: str, backbone: str, stride: int
+        self, architecture: str, backbone: str, stride: int, upsampling: str
     ) -> None:
         torch.manual_seed(0)
-        model = build_model(spec_of(architecture, backbone, stride)).train()
+        model = build_model(spec_of(architecture, backbone, stride, upsampling)).train()
         for layer in model.modules():
             if isinstance(layer, torch.nn.BatchNorm2d):
                 # timm starts residual branches from a scale of zero, which hides what is in them.
                 torch.nn.init.ones_(layer.weight)
+        for parameter in model.head.parameters():
+            # Some heads start from zero, which hides what is below them.
+            if not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.1)
         model(torch.rand(2, 3, 40, 56)).square().mean().backward()
         for name, parameter in model.named_parameters():
             assert parameter.grad is not None, name
@@ -72,9 +100,12 @@ class TestEveryArchitecture:
 
 
 @every_architecture
+@every_upsampling
 class TestSpecification:
-    def test_weights_and_specification_are_the_network(self, architecture: str) -> None:
-        model = build_model(spec_of(architecture))
+    def test_weights_and_specification_are_the_network(
+        self, architecture: str, upsampling: str
+    ) -> None:
+        model = build_model(spec_of(architecture, upsampling=upsampling))
         model.train()(torch.rand(2, 3, 32, 32))  # moves the running statistics
         text = json.dumps(model.spec.to_json())
         again = build_model(ModelSpec.from_json(json.loads(text)))
@@ -83,23 +114,57 @@ class TestSpecification:
         images = torch.rand(1, 3, 30, 44)
         torch.testing.assert_close(again.eval()(images), model.eval()(images), rtol=0, atol=0)
 
-    def test_groups_are_disjoint_and_complete(self, architecture: str) -> None:
-        model = build_model(spec_of(architecture))
+    def test_groups_are_disjoint_and_complete(self, architecture: str, upsampling: str) -> None:
+        model = build_model(spec_of(architecture, upsampling=upsampling))
         backbone, head = parameter_groups(model, lr=0.1, head_factor=10, weight_decay=0.3)
         first, second = ({id(p) for p in group["params"]} for group in (backbone, head))  # type: ignore[attr-defined]
         assert not first & second
         assert first | second == {id(parameter) for parameter in model.parameters()}
-        assert second == {id(parameter) for parameter in model.head.parameters()}
+        assert first == {id(parameter) for parameter in model.backbone.parameters()}
         assert (backbone["lr"], head["lr"]) == (0.1, pytest.approx(1.0))
         assert backbone["weight_decay"] == head["weight_decay"] == 0.3
 
-    def test_frozen_parameters_are_in_no_group(self, architecture: str) -> None:
-        model = build_model(spec_of(architecture))
+    def test_frozen_parameters_are_in_no_group(self, architecture: str, upsampling: str) -> None:
+        model = build_model(spec_of(architecture, upsampling=upsampling))
         model.set_batch_norm("affine-frozen")
         groups = parameter_groups(model, 0.1, 10, 0)
         listed = {id(p) for group in groups for p in group["params"]}  # type: ignore[attr-defined]
         assert listed == {id(p) for p in model.parameters() if p.requires_grad}
         assert len(listed) < len(list(model.parameters()))
+
+
+class TestArchitecture:
+    @every_architecture
+    def test_other_output_strides_are_refused(self, architecture: str) -> None:
+        choices = " or ".join(str(stride) for stride in ARCHITECTURES[architecture].output_strides)
+        message = f"{architecture} needs model.output_stride {choices}, found 4"
+        with pytest.raises(ConfigError, match=message):
+            build_model(spec_of(architecture, stride=4))
+
+    def test_maps_that_the_backbone_lacks_are_refused(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        entry = dataclasses.replace(ARCHITECTURES["deeplabv2"], skips=(4,))
+        monkeypatch.setitem(ARCHITECTURES, "skipping", entry)
+        spec = dataclasses.replace(SMALL, architecture="skipping", output_stride=32)
+        with pytest.raises(ConfigError, match=r"resnet' gives .* strides 16, 32 .* needs 4, 32"):
+            build_model(spec)
+
+    def test_the_one_of_the_document_meets_the_contract(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        blocks = re.findall(
+            r"^```python\n(.*?)^```", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE
+        )
+        (block,) = (text for text in blocks if "ARCHITECTURES[" in text)
+        monkeypatch.setattr("mixseg.models.ARCHITECTURES", dict(ARCHITECTURES))
+        names: dict[str, object] = {}
+        exec(block, names)
+        model = build_model(dataclasses.replace(SMALL, architecture="two-scores", output_stride=32))
+        logits = model(torch.rand(2, 3, 33, 70))
+        assert logits.shape == (2, SMALL.num_classes, 33, 70)
+        logits.mean().backward()
+        assert all(parameter.grad is not None for parameter in model.head.parameters())
 
 
 class TestSeeds:

@@ -108,7 +108,7 @@ def test_head_is_the_sum_of_atrous_convolutions() -> None:
                 shifted = padded[:, :, row * rate :, column * rate :][:, :, :9, :11]
                 expected += torch.einsum("oc,bchw->bohw", branch.weight[:, :, row, column], shifted)  # type: ignore[index]
         expected += branch.bias.view(1, -1, 1, 1)  # type: ignore[operator, union-attr]
-    torch.testing.assert_close(head(features), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(head([features]), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_head_starts_from_small_normal_weights() -> None:
@@ -125,7 +125,7 @@ def test_head_starts_from_small_normal_weights() -> None:
 def test_logits_are_upsampled_bilinearly(align_corners: bool) -> None:
     model = build_model(dataclasses.replace(SMALL, align_corners=align_corners)).eval()
     images = torch.rand(1, 3, 49, 65)
-    small = model.head(model.backbone(model.normalisation(images))[-1])
+    small = model.head(model.backbone(model.normalisation(images)))
     logits = model(images)
     if align_corners:
         # The corners of the map lie on the corners of the image.

@@ -1,0 +1,49 @@
+"""FCN-32s, FCN-16s and FCN-8s: scores of one, two or three maps, added (000, 3.1.1 and 4.3.1)."""
+
+from __future__ import annotations
+
+from typing import final
+
+from torch import Tensor, nn
+
+from mixseg.models.model import ModelSpec
+from mixseg.models.upsampling import build_upsampling
+
+SKIP_SCALES = (0.01, 0.0001)
+"""Factors of the maps of strides 16 and 8 (000, 4.3.1): with them the whole network is trained at
+once rather than one skip after the other. They fit VGG, whose activations are larger nearer to the
+input."""
+
+
+@final
+class SkipScores(nn.Module):
+    """A 1x1 convolution on each map; coarse scores are enlarged by two and added to finer ones.
+
+    With one map this is a classifier on the last one: FCN-32s, and the ResNet-50 of 000, 3.1.1.
+    Scores start from zero as in the original FCN, so that the first step moves them alone.
+    """
+
+    def __init__(self, channels: tuple[int, ...], spec: ModelSpec) -> None:
+        """Channels of each map, finest first; each map has half the stride of the next."""
+        super().__init__()
+        # Coarse to fine, in the order in which they are added.
+        self.scores = nn.ModuleList(
+            nn.Conv2d(count, spec.num_classes, kernel_size=1) for count in reversed(channels)
+        )
+        for parameter in self.scores.parameters():
+            nn.init.zeros_(parameter)
+        self.upsampling = nn.ModuleList(build_upsampling(spec, factor=2) for _ in channels[1:])
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """Maps (B, channels, h, w), finest first, to logits (B, C, h, w) of the first one's size.
+
+        With p3, p4 and the last map: score(0.0001 p3) + up(score(0.01 p4) + up(score(last))).
+        """
+        last, *skips = reversed(maps)
+        first_score, *skip_scores = self.scores
+        total: Tensor = first_score(last)
+        for skip, scale, score, upsampling in zip(
+            skips, SKIP_SCALES, skip_scores, self.upsampling, strict=False
+        ):
+            total = score(scale * skip) + upsampling(total, tuple(skip.shape[-2:]))
+        return total

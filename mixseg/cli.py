@@ -179,10 +179,11 @@ def _report(outcome: Outcome, path: Path, console: Console) -> int:
     """Say how a run ended and what to do next."""
     shown = shlex.quote(str(path))
     source = outcome.settings.source_domain.dataset
-    run = f"python tools/{'train_ssl' if source is None else 'train_uda'}.py"
+    command, tool = ("ssl", "train_ssl") if source is None else ("uda", "train_uda")
+    run = f"python tools/{tool}.py"
     if not outcome.scores:
         console.print(
-            f"stopped at step {outcome.step}, saved. Go on with: {run} --resume {shown}",
+            f"stopped at step {outcome.step}, saved. Go on with: mixseg {command} --resume {shown}",
             markup=False,
             soft_wrap=True,
         )

@@ -163,6 +163,10 @@ class MixingSettings:
     """CowMix: log-uniform range of the smoothing in pixels of a 512x1024 image."""
 
 
+ALIGNMENTS = ("none", "uniform", "labeled", "target")
+"""Words that ``targets.alignment`` knows; anything else is a file."""
+
+
 @final
 @dataclass(frozen=True)
 class TargetSettings:
@@ -397,7 +401,8 @@ class Settings:
     @property
     def temperature(self) -> float:
         """Temperature of the softmax in the method's losses; 1 without a regularizer."""
-        return 1.0 if self.regularizer == "none" else self.adversarial.temperature_g
+        adversarial = self.regularizer == "adversarial-temperature"
+        return self.adversarial.temperature_g if adversarial else 1.0
 
 
 @final
@@ -621,17 +626,6 @@ def to_flat(settings: Settings) -> dict[str, Any]:
     return flat
 
 
-PATHS = ("data.root", "data.unlabeled", "source_domain.root", "source_domain.class_map")
-"""Settings that are paths, if they are given."""
-
-PATHS_OR_WORDS = ("data.labeled", "source_domain.labeled", "targets.alignment", "model.weights")
-"""Settings that are paths, or words and numbers."""
-
-
-WORDS = frozenset({"full", "imagenet", "labeled", "none", "target", "uniform"})
-"""Values of them that are no paths, also where a file is called so."""
-
-
 def with_absolute_paths(settings: Settings) -> Settings:
     """The settings with paths that mean the same from any folder, so that a run can be resumed."""
 
@@ -639,16 +633,22 @@ def with_absolute_paths(settings: Settings) -> Settings:
         return str(Path(text).expanduser().absolute())
 
     values = to_flat(settings)
-    for key in PATHS:
+    for key in ("data.root", "data.unlabeled", "source_domain.root", "source_domain.class_map"):
         if values[key] is not None:
             values[key] = absolute(values[key])
-    for key in PATHS_OR_WORDS:
-        # A list of labelled images may be two files, or a share of the images of one.
-        files, at, size = values[key].partition(".pkl@")
-        names = [f"{files}.pkl" if at else name for name in files.split(",")]
-        if values[key] not in WORDS and all(Path(name).expanduser().is_file() for name in names):
-            share = f"@{size}" if at else ""
-            values[key] = ",".join(absolute(name) for name in names) + share
+    words = {"targets.alignment": ALIGNMENTS, "model.weights": ("imagenet", "none")}
+    for key, known in words.items():
+        if values[key] not in known:
+            values[key] = absolute(values[key])
+    for key in ("data.labeled", "source_domain.labeled"):
+        # A share or a number, a share of a pickled permutation, or one or two lists.
+        if values[key] == "full" or re.fullmatch(r"[-+0-9./]+", values[key]):
+            continue
+        files, at, size = values[key].rpartition(".pkl@")
+        paths = [absolute(f"{files}.pkl")] if at else [absolute(x) for x in values[key].split(",")]
+        # A comma in a path would be taken for the one between two lists.
+        if not any("," in path for path in paths):
+            values[key] = ",".join(paths) + (f"@{size}" if at else "")
     built: Settings = _build(Settings, values, "")
     return built
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec
 
+import torch
 from torch import Tensor
 
 P = ParamSpec("P")
@@ -16,7 +17,7 @@ def tempered(
     """A function of logits that sees them divided by a temperature.
 
     Below 1 the softmax is sharper, above 1 flatter. At 1 the function itself is returned, so that
-    no temperature costs nothing.
+    no temperature costs nothing. Logits of fewer than 32 bits are divided in float32.
 
     Args:
         function: Takes float logits, of any shape, first.
@@ -26,6 +27,7 @@ def tempered(
         return function
 
     def of_divided_logits(logits: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return function(logits / temperature, *args, **kwargs)
 
     return of_divided_logits

@@ -28,7 +28,7 @@ from mixseg.config import (
     with_absolute_paths,
 )
 from mixseg.data.contract import SegmentationDataset
-from mixseg.data.frequencies import write_frequencies
+from mixseg.data.frequencies import dump_frequencies
 from mixseg.data.splits import id_lines, write_split
 from mixseg.data.streams import Batch, StreamDataset, default_workers, stream_batches
 from mixseg.data.transforms import PairedTransform
@@ -226,7 +226,7 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
         write_split(run.path, data.labeled, data.split)
         write_atomically(run.unlabeled, id_lines(data.unlabeled, data.unlabeled_indices))
         if data.distribution is not None:
-            shares = write_frequencies(data.distribution, data.classes)
+            shares = dump_frequencies(data.distribution, data.classes)
             write_atomically(run.alignment, shares)
         if data.class_map:
             write_atomically(run.class_map, data.class_map)
@@ -327,6 +327,8 @@ def _resume(
     trainer.resume()
     if changes:
         write_atomically(run.config, dump_settings(settings))
+    if allow_changes:
+        write_atomically(run.unlabeled, unlabeled)
     return _fit(trainer, data, run, console)
 
 

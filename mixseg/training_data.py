@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from mixseg.config import Settings
+from mixseg.config import ALIGNMENTS, Settings
 from mixseg.data.check import (
     check_equal_sizes,
     check_same_size,
@@ -29,9 +29,6 @@ from mixseg.data.splits import Split, split_labeled
 from mixseg.data.unlabeled import open_unlabeled
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.methods import METHODS
-
-ALIGNMENTS = ("none", "uniform", "labeled", "target")
-"""Words that ``targets.alignment`` knows; anything else is a file."""
 
 
 @final
@@ -231,7 +228,9 @@ def _two_domains(settings: Settings, console: Console) -> TrainingData:
     if data.unlabeled is not None:
         unlabeled = open_unlabeled(Path(data.unlabeled).expanduser(), val.classes)
     elif "unlabeled" in METHODS[settings.method].streams:
-        unlabeled = _open_target(settings, val, console)
+        unlabeled, missing = _open_target(settings, val, console)
+        if missing:
+            notes.append(f"{missing} images of the target have no label, and need none")
     else:
         unlabeled = dataclasses.replace(val, samples=())
     return TrainingData(
@@ -247,19 +246,15 @@ def _two_domains(settings: Settings, console: Console) -> TrainingData:
 
 def _open_target(
     settings: Settings, val: SegmentationDataset, console: Console
-) -> SegmentationDataset:
-    """The target's training split, of which only the images are needed."""
+) -> tuple[SegmentationDataset, int]:
+    """The target's training split, of which only images are needed, and how many lack a label."""
     split = settings.data.train_split
     try:
-        return open_split(settings, split, console)
+        return open_split(settings, split, console), 0
     except MissingLabelsError as error:
-        if settings.targets.alignment == "target":
-            raise DataError(f"targets.alignment target counts labels of the target: {error}") from (
-                error
-            )
         samples = tuple(sorted(Sample(key, path) for key, path in error.images.items()))
         root = Path(os.path.commonpath([sample.image.parent for sample in samples]))
-        return dataclasses.replace(val, root=root, split=split, samples=samples)
+        return dataclasses.replace(val, root=root, split=split, samples=samples), error.missing
 
 
 def _distribution(settings: Settings, data: TrainingData) -> NDArray[np.float64] | None:

@@ -19,6 +19,7 @@ from mixseg.config import (
     settings_leaves,
     to_flat,
     typed_overrides,
+    with_absolute_paths,
 )
 from mixseg.errors import ConfigError
 
@@ -375,3 +376,28 @@ class TestFlags:
 @pytest.mark.parametrize("path", sorted(LEAVES))
 def test_every_setting_is_documented(path: str) -> None:
     assert len(LEAVES[path].help) > 3
+
+
+def test_paths_mean_the_same_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "100").touch()  # a number stays a number, a word a word
+    (tmp_path / "full").touch()
+    for key, value, expected in (
+        ("data.labeled", "100", "100"),
+        ("data.labeled", "1/8", "1/8"),
+        ("data.labeled", "full", "full"),
+        ("data.labeled", "a.txt,b.txt", f"{tmp_path}/a.txt,{tmp_path}/b.txt"),
+        ("data.labeled", "x.pkl@1/8", f"{tmp_path}/x.pkl@1/8"),
+        ("data.root", "x", f"{tmp_path}/x"),
+        ("data.root", "/x", "/x"),
+        ("targets.alignment", "uniform", "uniform"),
+        ("targets.alignment", "gone,1.yaml", f"{tmp_path}/gone,1.yaml"),
+        ("model.weights", "imagenet", "imagenet"),
+        ("model.weights", "../w.pth", f"{tmp_path}/../w.pth"),
+        ("source_domain.class_map", None, None),
+    ):
+        found = with_absolute_paths(resolve_settings([], {key: value}))
+        assert to_flat(found)[key] == expected
+        assert with_absolute_paths(found) == found

@@ -35,6 +35,13 @@ def test_lower_is_sharper() -> None:
     assert len(set(entropies)) == 5
 
 
+def test_fewer_bits_are_divided_in_float32() -> None:
+    logits = torch.tensor([[40000.0, 10.0, -3.0]]).half()
+    found = tempered(functional.softmax, 0.5)(logits, dim=1)
+    assert found.dtype == torch.float32
+    assert torch.isfinite(found).all()
+
+
 def test_one_is_the_function_itself() -> None:
     assert tempered(functional.softmax, 1.0) is functional.softmax
 

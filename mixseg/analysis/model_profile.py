@@ -24,10 +24,11 @@ from mixseg.data.images import image_size
 from mixseg.data.registry import CLASSES
 from mixseg.data.streams import Batch
 from mixseg.engine.epochs import steps_per_epoch
-from mixseg.engine.method import Method, StepRandom
+from mixseg.engine.method import Method
 from mixseg.engine.optimizers import build_optimizer
 from mixseg.engine.precision import Precision, choose_device, choose_precision, peak_memory
 from mixseg.engine.regularizer import Regularizer
+from mixseg.engine.step import clipped_gradient_norm, forward_backward
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
 from mixseg.methods import METHODS, build_method, check_method_name
@@ -183,21 +184,12 @@ def training_step(
     regularizers: Sequence[Regularizer] = (),
 ) -> Callable[[int], None]:
     """A function that takes the trainer's step on the same batches again and again."""
-    device, accumulate = precision.device, settings.training.accumulate
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    parts = [batches] * settings.training.accumulate
 
     def advance(step: int) -> None:
-        for part in range(accumulate):
-            taken = {name: batch.to(device) for name, batch in batches.items()}
-            random = StepRandom.of(settings.seed, step, part, device)
-            with precision.autocast():
-                result = method.step(taken, step, random)
-                for regularizer in regularizers:
-                    result = regularizer(result, step)
-            precision.backward(torch.stack(list(result.losses.values())).sum() / accumulate)
-        precision.scaler.unscale_(optimizer)
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        float(torch.nn.utils.get_total_norm(gradients, foreach=True))  # the trainer looks at it
+        forward_backward(method, regularizers, precision, parts, settings.seed, step)
+        norm = clipped_gradient_norm(optimizer, precision, settings.optimizer.clip_norm)
+        float(norm)  # the trainer looks at it
         precision.scaler.step(optimizer)
         precision.scaler.update()
         optimizer.zero_grad(set_to_none=True)

@@ -101,7 +101,7 @@ def open_cityscapes(root: Path, split: str) -> SegmentationDataset:
     if split not in SPLITS:
         raise DataError(unknown_name("Cityscapes split", split, SPLITS))
     folder = _archive_folder(root, "leftImg8bit") / split
-    images = files_by_id(folder, (_IMAGE,))
+    images = _as_ids(files_by_id(folder, (_IMAGE,)))
     if not images:
         raise DataError(
             f"Cityscapes split {split!r} is empty: looked for {folder}/*/*_leftImg8bit.png, but "
@@ -112,8 +112,8 @@ def open_cityscapes(root: Path, split: str) -> SegmentationDataset:
         pairs = tuple(Sample(key, path) for key, path in images.items())
     else:
         labels_folder = _archive_folder(root, "gtFine") / split
-        labels = files_by_id(labels_folder, (_TRAIN_IDS,)) | files_by_id(
-            labels_folder, (_LABEL_IDS,)
+        labels = _as_ids(
+            files_by_id(labels_folder, (_TRAIN_IDS,)) | files_by_id(labels_folder, (_LABEL_IDS,))
         )
         pairs = pair_samples(
             images,
@@ -126,13 +126,16 @@ def open_cityscapes(root: Path, split: str) -> SegmentationDataset:
         root=folder,
         split=split,
         classes=CITYSCAPES,
-        samples=tuple(
-            sorted(Sample(f"{pair.id}_leftImg8bit", pair.image, pair.label) for pair in pairs)
-        ),
+        samples=tuple(sorted(pairs)),
         lookup=RAW_TO_TRAIN,
         read_raw_image=read_image,
         read_raw_label=_read_label,
     )
+
+
+def _as_ids(files: dict[str, Path]) -> dict[str, Path]:
+    """Ids as split files have them."""
+    return {f"{key}_leftImg8bit": path for key, path in files.items()}
 
 
 def _archive_folder(root: Path, name: str) -> Path:

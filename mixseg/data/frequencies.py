@@ -44,7 +44,7 @@ def class_frequencies(
     return shares
 
 
-def write_frequencies(shares: NDArray[np.float64], classes: ClassSet) -> str:
+def dump_frequencies(shares: NDArray[np.float64], classes: ClassSet) -> str:
     """Shares, float64 of shape (C,), as the file that :func:`read_frequencies` reads."""
     pairs = zip(classes.names, shares.tolist(), strict=True)
     text: str = yaml.safe_dump(dict(pairs), sort_keys=False, allow_unicode=True)

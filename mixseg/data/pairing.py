@@ -64,11 +64,13 @@ class MissingLabelsError(DataError):
 
     Attributes:
         images: Id -> file of all images of the split.
+        missing: Number of images without a label.
     """
 
-    def __init__(self, message: str, images: Mapping[str, Path]) -> None:
+    def __init__(self, message: str, images: Mapping[str, Path], missing: int) -> None:
         super().__init__(message)
         self.images = images
+        self.missing = missing
 
 
 def pair_samples(
@@ -90,6 +92,7 @@ def pair_samples(
             f"{len(missing)} of {len(images)} images have no label, the first is "
             f"{images[missing[0]]}; looked for {expected}",
             images,
+            len(missing),
         )
     return tuple(sorted(Sample(key, path, labels[key]) for key, path in images.items()))
 

@@ -40,6 +40,11 @@ def epochs_in_steps(settings: Settings, images: int) -> Settings:
         named = f"schedule.warmup_epochs {schedule.warmup_epochs:g}:"
         # Not more than the run has, so that any number can be rounded.
         warmup = round(min(schedule.warmup_epochs * per_epoch, iterations))
+    if settings.adversarial.warmup_steps >= iterations:
+        raise ConfigError(
+            f"adversarial.warmup_steps {settings.adversarial.warmup_steps} must be below the "
+            f"{iterations} steps of training"
+        )
     if warmup >= iterations:
         raise ConfigError(
             f"{named} {warmup} steps of warm-up must be below the {iterations} steps of training; "

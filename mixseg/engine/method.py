@@ -100,7 +100,10 @@ class Method(ABC):
 
     @abstractmethod
     def step(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> StepResult:
-        """Losses of one batch from each stream; ``step`` counts from 0."""
+        """Losses of one batch from each stream; ``step`` counts from 0.
+
+        The ``outputs`` of the result hold ``labeled`` at least: regularizers need it.
+        """
 
     @abstractmethod
     def after_update(self, step: int) -> None:

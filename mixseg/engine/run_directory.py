@@ -153,7 +153,7 @@ class RunDirectory:
             digest: Of the split that the data gives now.
             unlabeled: What ``unlabeled.txt`` would hold now.
             lists: The flag that gives the run's own images, for the message.
-            allow_changes: Take other unlabelled images, and record them.
+            allow_changes: Take other unlabelled images too.
 
         Raises:
             MixsegError: The split differs, for example because files were added.
@@ -172,14 +172,12 @@ class RunDirectory:
                 f"{lists} --allow-changes"
             )
 
-        if self.unlabeled.read_text(encoding="utf-8") != unlabeled:
-            if not allow_changes:
-                raise MixsegError(
-                    f"{self.path}: the unlabelled images are not those of {self.unlabeled.name} "
-                    "any more, and what is drawn from them would differ. Bring them back, start a "
-                    "new run, or go on with other images: --allow-changes"
-                )
-            write_atomically(self.unlabeled, unlabeled)
+        if not allow_changes and self.unlabeled.read_text(encoding="utf-8") != unlabeled:
+            raise MixsegError(
+                f"{self.path}: the unlabelled images are not those of {self.unlabeled.name} any "
+                "more, and what is drawn from them would differ. Bring them back, start a new run, "
+                "or go on with other images: --allow-changes"
+            )
 
     def close(self) -> None:
         """Release the lock."""

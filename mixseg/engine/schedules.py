@@ -53,7 +53,11 @@ SCHEDULES: dict[str, Callable[[ScheduleSettings, int], Schedule]] = {
 
 
 def build_schedule(settings: ScheduleSettings, total: int) -> Schedule:
-    """The schedule that the settings name, with linear warm-up in front of it."""
+    """The schedule that the settings name, with linear warm-up in front of it.
+
+    Raises:
+        ConfigError: There is none of that name, or it takes no warm-up.
+    """
     if settings.name not in SCHEDULES:
         raise ConfigError(f"schedule.name: {unknown_name('schedule', settings.name, SCHEDULES)}")
     if settings.name == "one-cycle" and (settings.warmup_steps or settings.warmup_epochs):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +19,14 @@ from mixseg.config import Settings
 from mixseg.data.streams import Batch
 from mixseg.engine.checkpoint import CheckpointStore, write_checkpoint
 from mixseg.engine.interruption import Interruption
-from mixseg.engine.method import Method, StepRandom, StepResult
+from mixseg.engine.method import Method, StepResult
 from mixseg.engine.optimizer_state import optimizer_state, restore_optimizer
 from mixseg.engine.precision import Precision, peak_memory
 from mixseg.engine.progress import TrainingProgress
 from mixseg.engine.regularizer import Regularizer
 from mixseg.engine.run_directory import MetricsLog, RunDirectory
 from mixseg.engine.schedules import Schedule
+from mixseg.engine.step import clipped_gradient_norm, forward_backward
 from mixseg.errors import CheckpointError, ConfigError, DataError, TrainingError
 from mixseg.evaluation.confusion import Scores
 from mixseg.files import write_atomically
@@ -109,6 +111,7 @@ class Trainer:
         )
         self.first = 0
         self.best: dict[str, tuple[int, Scores]] = {}
+        self.validated = 0
         self._metrics_offset = 0
 
     def resume(self) -> None:
@@ -164,13 +167,16 @@ class Trainer:
             ) from error
         self.first = state["step"]
         self.store.settle(self.first)
+        self.validated = state.get("validated", self.first)
         self._metrics_offset = state["metrics_offset"]
 
     def fit(self) -> Outcome:
         """Train from the current step to the last.
 
         Raises:
-            TrainingError: A loss or gradient is not finite. Nothing has moved in that step.
+            TrainingError: A loss or gradient is not finite. The student and the teacher have not
+                moved in that step.
+            DataError: A file is damaged; the run is saved before.
             CheckpointError: A checkpoint could not be written.
         """
         total = self.settings.training.iterations
@@ -192,30 +198,29 @@ class Trainer:
             for name, stream in self.streams.items()
         }
         self.method.student.train()
-        if self.first == total:
-            scores = self._validated(total)
         with Interruption() as interruption, self._progress() as progress:
+            if self.first and self._due(self.first) and self.validated != self.first:
+                scores = self._validation(self.first, board, progress)
+            elif self.first == total:
+                scores = self._validated(total)
             for step in range(self.first, total):
                 started = time.perf_counter()
                 rate = self.schedule(step)
                 for group in self.optimizer.param_groups:
                     group["lr"] = group["peak_lr"] * rate
 
-                result = StepResult({}, {})
-                names: list[str] = []
-                for part in range(accumulate):
-                    taken = self._taken(batches, step, part)
-                    names += [sample for batch in taken.values() for sample in batch.ids]
-                    taken = {name: batch.to(self.device) for name, batch in taken.items()}
-                    random = StepRandom.of(self.settings.seed, step, part, self.device)
-                    with self.precision.autocast():
-                        result = self.method.step(taken, step, random)
-                        for regularizer in self.regularizers:
-                            result = regularizer(result, step)
-                    loss = torch.stack(list(result.losses.values())).sum() / accumulate
-                    self.precision.backward(loss)
-
-                norm = self._gradient_norm()
+                parts = self._taken(batches, accumulate, step)
+                result, loss = forward_backward(
+                    self.method,
+                    self.regularizers,
+                    self.precision,
+                    parts,
+                    self.settings.seed,
+                    step,
+                )
+                clip = self.settings.optimizer.clip_norm
+                norm = clipped_gradient_norm(self.optimizer, self.precision, clip)
+                names = [name for part in parts for batch in part.values() for name in batch.ids]
                 self._stop_if_not_finite(loss, norm, result, step, names)
                 self.precision.scaler.step(self.optimizer)
                 self.precision.scaler.update()
@@ -230,12 +235,8 @@ class Trainer:
                     _plot(board, record, done)
                     progress.update(done, self._note(record))
 
-                every = self.settings.validation.every
-                if done == total or (every and done % every == 0):
-                    scores = self._validated_or_saved(done)
-                    self.log.write({"step": done} | _miou(scores))
-                    _plot(board, _miou(scores), done)
-                    progress.say(f"step {done}: " + self._best_note(scores))
+                if self._due(done):
+                    scores = self._validation(done, board, progress)
                 stop = interruption.signal is not None
                 if stop or done == total or done % self.settings.checkpoints.every == 0:
                     self._save(done)
@@ -246,31 +247,41 @@ class Trainer:
         return outcome
 
     def _taken(
-        self, batches: Mapping[str, Iterator[Batch]], step: int, part: int
-    ) -> dict[str, Batch]:
-        """The next batch of each stream; before a bad file ends the run, it is saved."""
+        self, batches: Mapping[str, Iterator[Batch]], accumulate: int, step: int
+    ) -> list[dict[str, Batch]]:
+        """The next batches of each stream; before a bad file ends the run, it is saved."""
         try:
-            return {name: next(batch) for name, batch in batches.items()}
+            return [
+                {name: next(batch) for name, batch in batches.items()} for _ in range(accumulate)
+            ]
         except DataError as error:
-            if part:  # half of an accumulated step cannot be saved
-                raise
             raise self._saved_before(error, step) from error
 
-    def _validated_or_saved(self, done: int) -> dict[str, Scores]:
+    def _due(self, done: int) -> bool:
+        every = self.settings.validation.every
+        return done == self.settings.training.iterations or bool(every and done % every == 0)
+
+    def _validation(self, done: int, board: Any, progress: TrainingProgress) -> dict[str, Scores]:
+        """Scores after a step, logged; before a bad file ends the run, it is saved."""
         try:
-            return self._validated(done)
+            scores = self._validated(done)
         except DataError as error:
             raise self._saved_before(error, done) from error
+        self.validated = done
+        self.log.write({"step": done} | _miou(scores))
+        _plot(board, _miou(scores), done)
+        progress.say(f"step {done}: " + self._best_note(scores))
+        return scores
 
     def _saved_before(self, error: DataError, done: int) -> DataError:
         """The error, with a word on how to go on."""
+        if not done:
+            return error
         if done > self.first:
             self._save(done)
-        elif self.first == 0:
-            return error
         return DataError(
-            f"{error}. The run is saved at step {done}: mend or replace that file, then --resume "
-            f"{self.run.path}"
+            f"{error}. The run is saved at step {done}; once that is mended, go on with --resume "
+            f"{shlex.quote(str(self.run.path))}"
         )
 
     def _outcome(
@@ -289,16 +300,6 @@ class Trainer:
     def _progress(self) -> TrainingProgress:
         return TrainingProgress(self.console, self.settings.training.iterations, self.first)
 
-    def _gradient_norm(self) -> Tensor:
-        self.precision.scaler.unscale_(self.optimizer)
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
-        clip = self.settings.optimizer.clip_norm
-        if clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, clip, norm, foreach=True)
-        return norm
-
     def _stop_if_not_finite(
         self, loss: Tensor, norm: Tensor, result: StepResult, step: int, names: list[str]
     ) -> None:
@@ -312,8 +313,8 @@ class Trainer:
         values = {name: float(value.detach()) for name, value in result.losses.items()}
         raise TrainingError(
             f"step {step + 1}: loss or gradient is not finite (losses {values}, gradient norm "
-            f"{float(norm)}). Images of the step: {', '.join(names)}. Nothing was updated; the "
-            "checkpoints so far are intact. Try a lower --lr, --precision fp32 or "
+            f"{float(norm)}). Images of the step: {', '.join(names)}. The network was not updated; "
+            "the checkpoints so far are intact. Try a lower --lr, --precision fp32 or "
             "optimizer.clip_norm"
         )
 
@@ -363,6 +364,7 @@ class Trainer:
             "best": {name: (step, one.to_json()) for name, (step, one) in self.best.items()},
             "optimizer": values,
             "scaler": self.precision.scaler.state_dict(),
+            "validated": self.validated,
             "metrics_offset": self.log.offset(),
         }
         extra = {"optimizer": tensors, "random": random}

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 from mixseg.errors import ConfigError, unknown_name
 
@@ -38,9 +36,9 @@ ADVERSARIAL_LOSSES: dict[str, AdversarialLoss] = {
     ),
     # -log D(y), -log(1 - D(G(x))), -log D(G(x)); the table writes what is maximised
     "dcgan": AdversarialLoss(
-        real=lambda judged: _cross_entropy(judged, 1.0),
-        fake=lambda judged: _cross_entropy(judged, 0.0),
-        fool=lambda judged: _cross_entropy(judged, 1.0),
+        real=lambda judged: -_bounded_log(judged),
+        fake=lambda judged: -_bounded_log(1 - judged),
+        fool=lambda judged: -_bounded_log(judged),
     ),
 }
 """Name -> adversarial loss."""
@@ -68,11 +66,10 @@ def located_mean(values: Tensor, counted: Tensor) -> Tensor:
     Returns:
         Scalar; 0 with a zero gradient where nothing counts.
     """
-    return (values * counted).sum() / counted.sum().clamp(min=1)
+    return values.where(counted, 0).sum() / counted.sum().clamp(min=1)
 
 
-def _cross_entropy(judged: Tensor, answer: float) -> Tensor:
-    # torch bounds the logarithm, so that a judgement of exactly 0 or 1 gives no infinity.
-    return functional.binary_cross_entropy(
-        judged, torch.full_like(judged, answer), reduction="none"
-    )
+def _bounded_log(judged: Tensor) -> Tensor:
+    # A judgement of exactly 0 gives no infinity. torch's own cross-entropy of probabilities is
+    # refused under autocast on GPUs.
+    return judged.clamp(min=1e-7).log()

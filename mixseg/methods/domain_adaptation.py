@@ -11,14 +11,13 @@ from typing import final
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from mixseg.config import Settings
 from mixseg.data.streams import Batch
 from mixseg.data.transforms import to_unit_range
 from mixseg.engine.method import StepRandom
 from mixseg.errors import DataError
-from mixseg.ignore import IGNORE
+from mixseg.ignore import IGNORE, one_hot
 from mixseg.methods.mixed_consistency import Mixed, MixedConsistency
 from mixseg.methods.semi_supervised import mix_unlabeled
 from mixseg.mixing import paste
@@ -66,7 +65,7 @@ class DomainAdaptation(MixedConsistency):
         targets = answer.labels
         if self.targets.kind == "soft":
             targets = answer.probabilities
-            truth = _one_hot(truth, self.num_classes, targets)
+            truth = one_hot(truth, self.num_classes)
         return Mixed(
             images=paste(mask, to_unit_range(source.images), to_unit_range(target.images)),
             targets=paste(mask, truth, targets),
@@ -83,10 +82,3 @@ def _repeated(batch: Batch, count: int) -> Batch:
         return batch
     turn = torch.arange(count, device=batch.images.device) % len(batch.images)
     return Batch(batch.images[turn], batch.labels[turn], batch.valid[turn], batch.ids)
-
-
-def _one_hot(labels: Tensor, num_classes: int, like: Tensor) -> Tensor:
-    """Labels (B, H, W) as distributions (B, C, H, W); all zero where there is none."""
-    known = labels != IGNORE
-    hot = functional.one_hot(labels.where(known, 0), num_classes) * known[..., None]
-    return hot.permute(0, 3, 1, 2).to(like.dtype)

@@ -9,7 +9,7 @@ import torch
 from mixseg.config import ScheduleSettings, Settings
 from mixseg.engine.precision import Precision
 from mixseg.engine.regularizer import Regularizer
-from mixseg.engine.schedules import build_schedule
+from mixseg.engine.schedules import SCHEDULES, build_schedule
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.losses import build_adversarial_loss
 from mixseg.models import Discriminator
@@ -41,6 +41,8 @@ REGULARIZERS: dict[str, Callable[[Settings, int, Precision], Regularizer]] = {
 """Name -> regularizer from settings, number of classes and precision."""
 
 NO_REGULARIZER = "none"
+SAME = "same"
+"""The discriminator's schedule is the student's."""
 
 
 def check_regularizer(settings: Settings) -> None:
@@ -49,8 +51,17 @@ def check_regularizer(settings: Settings) -> None:
     if settings.regularizer not in known:
         message = unknown_name("regularizer", settings.regularizer, known)
         raise ConfigError(f"regularizer: {message}")
-    build_adversarial_loss(settings.adversarial.loss)
-    build_schedule(_schedule(settings), settings.training.iterations)
+    own = settings.adversarial
+    build_adversarial_loss(own.loss)
+    schedules = (SAME, *SCHEDULES)
+    if own.schedule not in schedules:
+        message = unknown_name("schedule", own.schedule, schedules)
+        raise ConfigError(f"adversarial.schedule: {message}")
+    if own.warmup_steps and own.schedule in (SAME, "one-cycle"):
+        raise ConfigError(
+            f"adversarial.warmup_steps does nothing with adversarial.schedule {own.schedule}; give "
+            "poly, cosine or constant"
+        )
 
 
 def build_regularizers(
@@ -65,7 +76,7 @@ def build_regularizers(
 
 def _schedule(settings: Settings) -> ScheduleSettings:
     own = settings.adversarial
-    if own.schedule == "same":
+    if own.schedule == SAME:
         return settings.schedule
     return ScheduleSettings(own.schedule, settings.schedule.power, own.warmup_steps)
 

@@ -15,7 +15,7 @@ from mixseg.engine.optimizer_state import optimizer_state, restore_optimizer
 from mixseg.engine.regularizer import Regularizer
 from mixseg.engine.schedules import Schedule
 from mixseg.errors import CheckpointError, TrainingError
-from mixseg.ignore import IGNORE
+from mixseg.ignore import one_hot
 from mixseg.losses import build_adversarial_loss, located_mean
 from mixseg.models import Discriminator
 
@@ -64,7 +64,9 @@ class AdversarialTemperature(Regularizer):
             outputs.append(result.outputs["unlabeled"])
 
         # "Freeze G": D learns from maps without a graph.
-        real = self.loss.real(self.judge(ground_truth(labeled)))
+        assert labeled.labels is not None
+        truth = one_hot(labeled.labels, labeled.logits.shape[1])
+        real = self.loss.real(self.judge(truth))
         discrimination = located_mean(real, labeled.counted)
         fake = []
         for output in outputs:
@@ -74,6 +76,7 @@ class AdversarialTemperature(Regularizer):
         self.update(discrimination, step)
 
         # "Unfreeze G": the judgement has a gradient towards the student and none towards D.
+        # (Autocast keeps no copy of weights that need no gradient: these are the moved ones.)
         self.discriminator.requires_grad_(False)
         fool = []
         for output in outputs:
@@ -102,11 +105,6 @@ class AdversarialTemperature(Regularizer):
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr * self.schedule(step)
         loss.backward()  # type: ignore[no-untyped-call]
-        for parameter in self.discriminator.parameters():
-            # Logits that overflow in fp16 are passed over by the student's gradient scaler; they
-            # must not reach D either. In other runs the trainer stops at them.
-            if parameter.grad is not None:
-                parameter.grad.nan_to_num_(0.0, 0.0, 0.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -138,18 +136,10 @@ class AdversarialTemperature(Regularizer):
         restore_optimizer(self.optimizer, values, below("optimizer"))
 
 
-def ground_truth(output: Output) -> Tensor:
-    """Labels as one-hot maps, float32, shape (B, C, H, W); all zero where there is no label."""
-    assert output.labels is not None
-    known = output.labels != IGNORE
-    hot = torch.zeros_like(output.logits, dtype=torch.float32)
-    return hot.scatter_(1, output.labels.where(known, 0).unsqueeze(1), known.float().unsqueeze(1))
-
-
 def class_maps(output: Output, temperature: float) -> Tensor:
     """Softmax of logits / T, float32, shape (B, C, H, W); all zero where nothing counts.
 
     Zeros there as in the ground truth: otherwise D would tell the two apart by their holes.
     """
     maps = functional.softmax(output.logits.float() / temperature, dim=1)
-    return maps * output.counted.unsqueeze(1)
+    return maps.where(output.counted.unsqueeze(1), 0)

@@ -249,10 +249,14 @@ def test_a_target_split_needs_no_labels(
     shutil.rmtree(target / "gtFine/train")
     arguments = real(uda, roots | {"cityscapes": target}, "gta5", "--set", "data.crop=[48,64]")
     done = launch("train_uda", *arguments, "--alignment", "target", cwd=tmp_path)
-    refused(done, "targets.alignment target counts labels", "5 of 5 images", code=1)
+    refused(done, "targets.alignment target counts labels", "have none", code=1)
     done = launch("train_uda", *arguments, "--iterations", 1, cwd=tmp_path)
     assert done.code == 0, done.text
     assert f"data {target / 'leftImg8bit/train'}: 5 unlabelled images" in done.out
+    assert "5 images of the target have no label" in done.out
+    ids = (tmp_path / "out/run/unlabeled.txt").read_text()
+    labelled = open_dataset("cityscapes", roots["cityscapes"], "train")
+    assert ids.splitlines() == [sample.id for sample in labelled.samples]
 
 
 def test_a_bad_file_in_the_middle_costs_nothing(
@@ -265,13 +269,13 @@ def test_a_bad_file_in_the_middle_costs_nothing(
     spoilt = images[17]  # not among those that are read before training
     content = spoilt.read_bytes()
     folder = tmp_path / "own/leftImg8bit/train"
-    arguments = ("--config", uda, "--unlabeled", folder, "--iterations", 24, "--output", "a")
-    schedule = ("--set", "checkpoints.every=100", "validation.every=0")
+    arguments = ("--config", uda, "--unlabeled", folder, "--iterations", 12, "--output", "a")
+    schedule = ("--set", "checkpoints.every=100", "validation.every=0", "training.accumulate=2")
     spoilt.write_bytes(content[: len(content) // 2])
     done = launch("train_uda", *arguments, *schedule, "--name", "bad", cwd=tmp_path)
     refused(done, str(spoilt), "The run is saved at step", "--resume a/bad", code=1)
     (saved,) = (tmp_path / "a/bad/checkpoints").glob("step-*")
-    assert 0 < int(saved.name[5:]) < 20
+    assert 0 < int(saved.name[5:]) < 10
 
     # Without it the run would be another one, which has to be asked for.
     spoilt.unlink()
@@ -283,10 +287,10 @@ def test_a_bad_file_in_the_middle_costs_nothing(
     done = launch("train_uda", *arguments, *schedule, "--name", "good", cwd=tmp_path)
     assert done.code == 0, done.text
     assert_same_tensors(
-        tmp_path / "a/good/checkpoints/step-00000024", tmp_path / "a/bad/checkpoints/step-00000024"
+        tmp_path / "a/good/checkpoints/step-00000012", tmp_path / "a/bad/checkpoints/step-00000012"
     )
     spoilt.unlink()
-    more = ("--allow-changes", "--iterations", 25)
+    more = ("--allow-changes", "--iterations", 13)
     done = launch("train_uda", "--resume", "a/bad", *more, cwd=tmp_path)
     assert done.code == 0, done.text
     assert len((tmp_path / "a/bad/unlabeled.txt").read_text().splitlines()) == 39
@@ -302,13 +306,21 @@ def test_a_bad_file_of_the_validation_split(
     content = images[1].read_bytes()
     images[1].write_bytes(content[: len(content) // 2])
     arguments = real(uda, roots | {"cityscapes": tmp_path / "own"}, "gta5")
-    more = ("--iterations", 2, "--set", "checkpoints.every=100")
+    more = ("--iterations", 4, "--set", "checkpoints.every=100", "validation.every=2")
     done = launch("train_uda", *arguments, *more, cwd=tmp_path)
     refused(done, str(images[1]), "The run is saved at step 2", code=1)
     images[1].write_bytes(content)
     done = launch("train_uda", "--resume", "out/run", cwd=tmp_path)
     assert done.code == 0, done.text
-    assert (tmp_path / "out/run/summary.json").is_file()
+    # The validation that failed has been made good.
+    other = ["good" if argument == "run" else argument for argument in (*arguments, *more)]
+    done = launch("train_uda", *other, cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert metrics(tmp_path / "out/run") == metrics(tmp_path / "out/good")
+    assert_same_tensors(
+        tmp_path / "out/run/checkpoints/step-00000004",
+        tmp_path / "out/good/checkpoints/step-00000004",
+    )
 
 
 def test_alignment_in_semi_supervised_training(

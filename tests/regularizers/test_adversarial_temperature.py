@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from mixseg.config import AdversarialSettings, ScheduleSettings, Settings
 from mixseg.engine.method import Output, StepResult
@@ -217,13 +216,21 @@ def test_t_g_is_the_temperature_of_the_methods_own_losses(name: str) -> None:
     )
 
 
-def test_overflown_logits_do_not_reach_the_discriminator() -> None:
-    built = regularizer()
+def test_logits_that_overflow_where_nothing_counts_do_no_harm() -> None:
+    built = regularizer(loss="dcgan")
+    one = output()
+    logits = one.logits.detach().clone()
+    logits[~one.counted.unsqueeze(1).expand_as(logits)] = float("inf")
+    done = built(result(labeled=one._replace(logits=logits.requires_grad_())), 0)
+    assert torch.isfinite(done.losses["adversarial"])
+    assert all(torch.isfinite(tensor).all() for tensor in weights(built).values())
+
+
+def test_logits_that_are_not_finite_are_seen() -> None:
     one = output()
     spoilt = one._replace(logits=torch.full_like(one.logits, float("nan")).requires_grad_())
-    done = built(result(labeled=spoilt), 0)
-    assert not torch.isfinite(done.losses["adversarial"])  # the trainer has to see it
-    assert all(torch.isfinite(parameter).all() for parameter in built.discriminator.parameters())
+    done = regularizer()(result(labeled=spoilt), 0)
+    assert not torch.isfinite(done.losses["adversarial"])  # the trainer stops at it
 
 
 def test_half_precision_maps_are_judged_in_float32() -> None:
@@ -285,7 +292,8 @@ def test_the_same_seed_gives_the_same_discriminator_and_touches_no_other() -> No
 
 def test_one_tiny_image_is_refused() -> None:
     one = output(size=(16, 16))
-    tiny = Output(one.logits[:1], one.counted[:1], functional.pad(one.labels[:1], (0, 0)))
+    assert one.labels is not None
+    tiny = Output(one.logits[:1], one.counted[:1], one.labels[:1])
     with pytest.raises(TrainingError, match="16x16"):
         regularizer()(result(labeled=tiny), 0)
 
@@ -295,10 +303,14 @@ def test_names_are_checked() -> None:
         check_regularizer(Settings(regularizer="adversarial-temprature"))
     with pytest.raises(ConfigError, match=r"adversarial\.loss"):
         check_regularizer(Settings(regularizer=ON, adversarial=AdversarialSettings(loss="wgan")))
-    with pytest.raises(ConfigError, match=r"schedule"):
-        check_regularizer(
-            Settings(regularizer=ON, adversarial=AdversarialSettings(schedule="linear"))
-        )
+    for schedule, warmup, message in (
+        ("linear", 0, r"adversarial\.schedule.*constant.*same"),
+        ("same", 5, r"adversarial\.warmup_steps"),
+        ("one-cycle", 5, r"adversarial\.warmup_steps"),
+    ):
+        own = AdversarialSettings(schedule=schedule, warmup_steps=warmup)
+        with pytest.raises(ConfigError, match=message):
+            check_regularizer(Settings(regularizer=ON, adversarial=own))
     assert build_regularizers(Settings(), CLASSES, Precision("fp32", CPU)) == ()
 
 

@@ -646,8 +646,10 @@ def with_absolute_paths(settings: Settings) -> Settings:
             continue
         files, at, size = values[key].rpartition(".pkl@")
         paths = [absolute(f"{files}.pkl")] if at else [absolute(x) for x in values[key].split(",")]
-        # A comma in a path would be taken for the one between two lists.
-        if not any("," in path for path in paths):
+        # What is neither a number nor a path is left to be refused as it was typed; a comma in a
+        # path would be taken for the one between two lists.
+        listed = at or all(Path(x).suffix or "/" in x for x in values[key].split(","))
+        if listed and not any("," in path for path in paths):
             values[key] = ",".join(paths) + (f"@{size}" if at else "")
     built: Settings = _build(Settings, values, "")
     return built

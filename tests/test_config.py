@@ -388,6 +388,7 @@ def test_paths_mean_the_same_from_any_folder(
         ("data.labeled", "100", "100"),
         ("data.labeled", "1/8", "1/8"),
         ("data.labeled", "full", "full"),
+        ("data.labeled", "abc", "abc"),
         ("data.labeled", "a.txt,b.txt", f"{tmp_path}/a.txt,{tmp_path}/b.txt"),
         ("data.labeled", "x.pkl@1/8", f"{tmp_path}/x.pkl@1/8"),
         ("data.root", "x", f"{tmp_path}/x"),

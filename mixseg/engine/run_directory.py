@@ -146,7 +146,9 @@ class RunDirectory:
                 f"started with: --set source_domain.class_map={self.class_map} --allow-changes"
             )
 
-    def check_split(self, digest: str, unlabeled: str, lists: str, *, allow_changes: bool) -> None:
+    def check_split(
+        self, digest: str, unlabeled: str, lists: str, *, allow_changes: bool = False
+    ) -> None:
         """Refuse to go on with other images than the run was started with.
 
         Args:

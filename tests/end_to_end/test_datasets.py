@@ -95,7 +95,7 @@ def test_unlabelled_images_from_anywhere(launch: Launcher, config: Path, tmp_pat
         cwd=tmp_path,
     )
     assert done.code == 0, done.text
-    assert "12 labelled, 3 unlabelled" in done.out
+    assert ": 12 labelled images" in done.out and ": 3 unlabelled images" in done.out
 
 
 def test_photographs_of_different_sizes_need_a_crop(

@@ -405,7 +405,7 @@ def test_a_diverged_run_stops_before_anything_moves(
         "checkpoints so far are intact",
         code=1,
     )
-    named = done.err.split("Images of the step: ")[1].split(". Nothing")[0].split(", ")
+    named = done.err.split("Images of the step: ")[1].split(". The network")[0].split(", ")
     listed = (stopped / "labeled.txt").read_text() + (stopped / "unlabeled.txt").read_text()
     assert len(named) == 4
     assert set(named) <= set(listed.splitlines())

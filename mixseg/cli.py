@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shlex
@@ -16,6 +17,8 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
 from mixseg import __version__
+from mixseg.ablation import Grid, collect, load_grid, plan, run_all, write_report
+from mixseg.ablation.report import terminal_table
 from mixseg.analysis.model_profile import profile_run, profile_tables
 from mixseg.analysis.pictures import printable
 from mixseg.config import (
@@ -469,6 +472,65 @@ def profile_model(arguments: Sequence[str]) -> int:
     return 0
 
 
+# Ablations -------------------------------------------------------------------------------------
+
+
+def ablate(arguments: Sequence[str]) -> int:
+    """Train the rows of a table with several seeds; see ``--help``."""
+    parser = _parser(
+        "mixseg ablate",
+        "Train every row of a grid with several seeds, one process each, and print the table. "
+        "Finished runs are kept: the same command goes on where it stopped. Setting flags, such as "
+        "--data-root, hold for all rows.",
+    )
+    parser.add_argument("grid", type=str, help="a file of configs/ablations")
+    parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N - 1 [the grid's]")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
+    parser.add_argument("--base", type=str, metavar="FILE", help="preset in place of the grid's")
+    parser.add_argument("--rows", type=str, nargs="+", metavar="NAME", help="some of the rows")
+    add_settings_arguments(parser)
+    parsed = _parse(parser, arguments)
+    console = Console()
+    path = Path(parsed.grid)
+    grid = load_grid(path, None if parsed.base is None else Path(parsed.base))
+    for given, value in {"--seeds": parsed.seeds, "--jobs": parsed.jobs}.items():
+        if value is not None and value < 1:
+            raise ConfigError(f"{given} {value}: must be above 0")
+    if parsed.rows is not None:
+        grid = _with_rows(grid, parsed.rows)
+    common = typed_overrides(parsed, [])
+    for key in ("seed", "name"):
+        if key in common:
+            raise ConfigError(f"--{key}: an ablation gives each run its own; see --seeds")
+    folder = Path(str(common.pop("output", Path("runs") / path.stem))).expanduser()
+    jobs = plan(grid, folder, range(parsed.seeds or grid.seeds), common)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def say(line: str) -> None:
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+
+    try:
+        errors = run_all(jobs, parsed.jobs, say)
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on with it")
+        return 130
+    results = collect(grid, jobs, errors)
+    write_report(folder, grid, results)
+    console.print(terminal_table(grid, results))
+    say(f"{folder}: table.md, table.json, runs.csv, chart.png")
+    return EXIT_ERROR if errors else 0
+
+
+def _with_rows(grid: Grid, names: Sequence[str]) -> Grid:
+    """Some rows of a grid, and its default."""
+    known = [row.name for row in grid.rows]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"--rows: {unknown_name('row', name, known)}")
+    kept = {*names, grid.default}
+    return dataclasses.replace(grid, rows=tuple(row for row in grid.rows if row.name in kept))
+
+
 # Demo ------------------------------------------------------------------------------------------
 
 
@@ -584,6 +646,7 @@ COMMANDS: dict[str, Command] = {
     "uda": train_uda,
     "predict": predict,
     "make-demo": make_demo,
+    "ablate": ablate,
     "profile": profile_model,
 }
 """Name -> command. Add an entry to add a command."""

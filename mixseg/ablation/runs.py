@@ -1,0 +1,168 @@
+"""The runs of an ablation: independent processes, finished ones are kept."""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from mixseg.ablation.grid import Grid, row_settings
+from mixseg.config import Settings, dump_settings, resolve_settings, to_flat, with_absolute_paths
+from mixseg.errors import ConfigError
+from mixseg.files import write_atomically
+
+COMMANDS = {"domain_adaptation": "uda", "semi_supervised": "ssl", "supervised": "supervised"}
+"""Method -> command that trains with it."""
+
+OWN = ("name", "output", "seed", "data.workers")
+"""Settings in which runs of one row may differ."""
+
+
+@final
+@dataclass(frozen=True)
+class Job:
+    """A run.
+
+    Attributes:
+        row: Name of its row.
+        seed: Its seed.
+        folder: Where it goes.
+        settings: Those of the row.
+    """
+
+    row: str
+    seed: int
+    folder: Path
+    settings: Settings
+
+    @property
+    def done(self) -> bool:
+        """Whether it has been trained to its end."""
+        return (self.folder / "summary.json").is_file()
+
+    @property
+    def log(self) -> Path:
+        """What it printed."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+
+def plan(
+    grid: Grid, output: Path, seeds: Sequence[int], common: Mapping[str, Any]
+) -> tuple[Job, ...]:
+    """The runs of a grid, checked before the first one starts.
+
+    Args:
+        grid: What is compared.
+        output: Folder of the ablation; it may hold runs of an earlier call.
+        seeds: One run of each row for each.
+        common: Setting path -> value for every row.
+
+    Raises:
+        ConfigError: The settings of a row cannot work, or the folder holds a run that was made
+            with other ones.
+    """
+    jobs = []
+    for row in grid.rows:
+        try:
+            settings = with_absolute_paths(row_settings(grid, row, common))
+        except ConfigError as error:
+            raise ConfigError(f"row {row.name!r}: {error}") from error
+        jobs += [
+            Job(row.name, seed, output / f"{row.folder}-seed{seed}", settings) for seed in seeds
+        ]
+    for job in jobs:
+        _check_earlier(job)
+    # Seed by seed, so that an interrupted ablation has whole tables of fewer seeds.
+    return tuple(sorted(jobs, key=lambda job: seeds.index(job.seed)))
+
+
+def _check_earlier(job: Job) -> None:
+    config = job.folder / "config.yaml"
+    if not config.is_file():
+        return
+    earlier, wanted = to_flat(resolve_settings([config], {})), to_flat(job.settings)
+    # Steps that follow from epochs are known once the images are counted.
+    free = {*OWN, "training.iterations", "schedule.warmup_steps"}
+    if job.settings.training.epochs is None:
+        free -= {"training.iterations", "schedule.warmup_steps"}
+    changes = [
+        f"{key}: {earlier[key]} -> {wanted[key]}"
+        for key in wanted
+        if key not in free and earlier[key] != wanted[key]
+    ]
+    if changes:
+        raise ConfigError(
+            f"{job.folder} was made with other settings ({'; '.join(changes)}); give another "
+            "--output, or remove it"
+        )
+
+
+def run_all(
+    jobs: Sequence[Job], at_once: int, say: Callable[[str], None]
+) -> dict[tuple[str, int], str]:
+    """Train what is not trained yet.
+
+    Args:
+        jobs: From :func:`plan`.
+        at_once: Processes at a time; they share the cores, and take GPUs in turn.
+        say: Called with a line for each run that begins or ends.
+
+    Returns:
+        (row, seed) -> last line of what a failed run said; empty if all went well.
+    """
+    for job in jobs:
+        job.folder.parent.mkdir(parents=True, exist_ok=True)
+        preset = job.folder.with_name(f"{job.folder.name}.yaml")
+        write_atomically(preset, dump_settings(job.settings))
+    slots: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for slot in range(at_once):
+        slots.put(slot)
+
+    def train(job: Job) -> str | None:
+        if job.done:
+            say(f"{job.row}, seed {job.seed}: done before")
+            return None
+        slot = slots.get()
+        try:
+            say(f"{job.row}, seed {job.seed}: started, see {job.log}")
+            error = _train(job, slot, at_once)
+            say(f"{job.row}, seed {job.seed}: {error or 'done'}")
+            return error
+        finally:
+            slots.put(slot)
+
+    with ThreadPoolExecutor(at_once) as pool:
+        futures = {(job.row, job.seed): pool.submit(train, job) for job in jobs}
+        try:
+            ended = {key: future.result() for key, future in futures.items()}
+        except KeyboardInterrupt:
+            # Ctrl-C reaches the runs as well, which save and end; no further one is started.
+            pool.shutdown(cancel_futures=True)
+            raise
+    return {key: error for key, error in ended.items() if error is not None}
+
+
+def _train(job: Job, slot: int, at_once: int) -> str | None:
+    preset = job.folder.with_name(f"{job.folder.name}.yaml")
+    command = [sys.executable, "-m", "mixseg", COMMANDS[job.settings.method]]
+    command += ["--config", str(preset), "--output", str(job.folder.parent)]
+    command += ["--name", job.folder.name, "--seed", str(job.seed), "--resume", "auto"]
+    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // at_once))}
+    if torch.cuda.device_count() > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
+        environment["CUDA_VISIBLE_DEVICES"] = str(slot % torch.cuda.device_count())
+    with job.log.open("a", encoding="utf-8") as log:
+        code = subprocess.run(
+            command, stdout=log, stderr=log, env=environment, check=False
+        ).returncode
+    if code == 0:
+        return None
+    lines = job.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1][:300] if lines else f"exit code {code}"

@@ -14,7 +14,11 @@ from mixseg.models import build_initial_model, parameter_groups
 from mixseg.training import check_names
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-PRESETS = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml"))
+PRESETS = sorted(
+    path.relative_to(CONFIGS).as_posix()
+    for path in CONFIGS.rglob("*.yaml")
+    if path.parent.name != "ablations"  # grids: tests/ablation/test_grid.py
+)
 
 # Weights and data lie with the user, not with the tests.
 ABSENT = {

@@ -73,7 +73,7 @@ COLUMNS = ("setting", "mIoU", "seeds", "to the default", "published", "published
 def cells(grid: Grid, results: Sequence[RowResult]) -> list[tuple[str, ...]]:
     """The table as text; numbers in percent, differences in points."""
     default = next(result for result in results if result.name == grid.default)
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for result in results:
         mean = MISSING
         if result.mean is not None:
@@ -123,7 +123,8 @@ def markdown(grid: Grid, results: Sequence[RowResult]) -> str:
 
     lines = [COLUMNS, tuple("---" for _ in COLUMNS), *cells(grid, results)]
     rows = "\n".join("| " + " | ".join(map(escaped, line)) + " |" for line in lines)
-    return f"{escaped(grid.title)}: mIoU of the {grid.network} at the last step, in percent.\n\n{rows}\n"
+    what = f"mIoU of the {grid.network} at the last step, in percent"
+    return f"{escaped(grid.title)}: {what}.\n\n{rows}\n"
 
 
 def comma_separated(results: Sequence[RowResult]) -> str:
@@ -165,28 +166,29 @@ def chart(grid: Grid, results: Sequence[RowResult]) -> bytes | None:
     """Means with their deviations, and published values beside them, as a PNG; None without any."""
     from matplotlib.figure import Figure
 
-    shown = [result for result in results if result.mean is not None]
+    shown = [(result, result.mean) for result in results if result.mean is not None]
     if not shown:
         return None
     figure = Figure(figsize=(8, 1 + 0.4 * len(shown)), layout="constrained")
     axes = figure.subplots()
     places = range(len(shown))
     axes.errorbar(
-        [result.mean for result in shown],
+        [mean for _, mean in shown],
         places,
-        xerr=[result.deviation or 0.0 for result in shown],
+        xerr=[result.deviation or 0.0 for result, _ in shown],
         fmt="o",
         capsize=4,
         label="measured, mean and deviation",
     )
     published = [
-        (result.published, place) for place, result in enumerate(shown) if result.published
+        (one.published, place) for place, (one, _) in enumerate(shown) if one.published is not None
     ]
     if published:
         axes.plot(*zip(*published, strict=True), "x", color="tab:red", label="published")
         axes.legend(loc="best", fontsize="small")
     # A dollar sign would start a formula.
-    axes.set_yticks(places, [printable(result.name).replace("$", r"\$") for result in shown])
+    names = [printable(result.name).replace("$", r"\$") for result, _ in shown]
+    axes.set_yticks(places, names)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel(f"mIoU of the {grid.network}, %")

@@ -1,0 +1,109 @@
+"""``tools/ablate.py`` as a person runs it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import statistics
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.end_to_end.conftest import TINY
+from tests.end_to_end.processes import Launcher, refused, tree
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Path:
+    """Two rows of runs of a second, and one that cannot read its data."""
+    (tmp_path / "configs/ablations").mkdir(parents=True)
+    content = TINY | {"training": {"iterations": 2, "precision": "fp32"}}
+    (tmp_path / "configs/tiny.yaml").write_text(yaml.safe_dump(content))
+    path = tmp_path / "configs/ablations/small.yaml"
+    path.write_text(
+        "title: Small\nbase: tiny.yaml\nseeds: 2\ndefault: with CutMix\nrows:\n"
+        "  supervised: {set: {method: supervised}, published: 40.5}\n"
+        "  with CutMix: {set: {mixing.mixer: cutmix}}\n"
+    )
+    return path
+
+
+def test_a_table_that_goes_on_where_it_stopped(
+    grid: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    arguments = ("ablate", grid, "--output", "out", "--jobs", 2)
+    one = launch(*arguments, "--seeds", 1, cwd=tmp_path)
+    assert one.code == 0, one.text
+    done = launch(*arguments, cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert done.out.count("done before") == 2
+    content = json.loads((tmp_path / "out/table.json").read_text())
+    for row, folder in zip(content["rows"], ("supervised", "with-cutmix"), strict=True):
+        scores = [
+            100
+            * json.loads((tmp_path / f"out/{folder}-seed{seed}/summary.json").read_text())["last"][
+                "student"
+            ]["miou"]
+            for seed in (0, 1)
+        ]
+        assert row["scores"] == {"0": scores[0], "1": scores[1]}
+        assert row["mean"] == pytest.approx(statistics.mean(scores))
+        assert f"{statistics.mean(scores):.2f} ± {statistics.stdev(scores):.2f}" in done.out
+    methods = [
+        yaml.safe_load((tmp_path / f"out/{name}-seed1/config.yaml").read_text())["method"]
+        for name in ("supervised", "with-cutmix")
+    ]
+    assert methods == ["supervised", "semi_supervised"]
+
+    # Other settings do not get into the table.
+    before = tree(tmp_path / "out")
+    refused(
+        launch(*arguments, "--iterations", 3, cwd=tmp_path),
+        *("supervised-seed0", "training.iterations: 2 -> 3", "--output"),
+    )
+    assert tree(tmp_path / "out") == before
+
+
+def test_a_failed_run_does_not_stop_the_others(
+    grid: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    text = grid.read_text() + (
+        "  no data: {set: {data.dataset: camvid, data.root: /nowhere}, published: 1}\n"
+    )
+    grid.write_text(text)
+    done = launch("ablate", grid, "--output", "out", "--seeds", 1, cwd=tmp_path)
+    assert done.code == 1, done.text
+    rows = {
+        row["name"]: row for row in json.loads((tmp_path / "out/table.json").read_text())["rows"]
+    }
+    assert rows["no data"]["mean"] is None
+    assert "/nowhere is not a folder" in rows["no data"]["error"]
+    assert rows["supervised"]["mean"] is not None
+    assert rows["with CutMix"]["mean"] is not None
+
+
+def test_interrupted(grid: Path, launch: Launcher, tmp_path: Path) -> None:
+    arguments = ("ablate", grid, "--output", "out", "--seeds", 1, "--iterations", 15)
+    process = launch.start(*arguments, cwd=tmp_path)
+    process.until(lambda: (tmp_path / "out/supervised-seed0/metrics.jsonl").is_file())
+    process.kill(signal.SIGINT, group=True)
+    stopped = process.wait()
+    assert stopped.code == 130, stopped.text
+    assert "the same command goes on with it" in stopped.out
+    assert not (tmp_path / "out/with-cutmix-seed0").exists()
+    done = launch(*arguments, cwd=tmp_path)
+    assert done.code == 0, done.text
+
+
+def test_refusals(grid: Path, launch: Launcher, tmp_path: Path) -> None:
+    for arguments, message in (
+        ((grid, "--seeds", 0), "--seeds 0"),
+        ((grid, "--jobs", 0), "--jobs 0"),
+        ((grid, "--seed", 3), "an ablation gives each run its own"),
+        ((grid, "--rows", "supervisd"), "unknown row 'supervisd'"),
+        ((grid, "--base", "gone.yaml"), "there is no preset"),
+        (("gone.yaml",), "gone.yaml"),
+    ):
+        refused(launch("ablate", *arguments, "--output", "out", cwd=tmp_path), message)
+    assert not (tmp_path / "out").exists()

@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_there_are_grids() -> None:
-    assert "demo_mixers.yaml" in GRIDS
+    assert "mixers.yaml" in GRIDS
 
 
 @pytest.mark.parametrize("name", GRIDS)

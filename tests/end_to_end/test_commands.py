@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mixseg.cli import COMMANDS
 from mixseg.config import SHORT_FLAGS, settings_leaves
-from tests.end_to_end.processes import REPOSITORY, TOOLS, Finished, Launcher, fresh, refused
+from tests.end_to_end.processes import REPOSITORY, Launcher, fresh, refused
 
 README = REPOSITORY / "README.md"
 EXTENDING = REPOSITORY / "docs" / "extending.md"
@@ -91,35 +89,6 @@ def test_the_readmes_training_command(environment: dict[str, str], tmp_path: Pat
     assert done.code == 0, done.text
     assert "30 labelled, 210 unlabelled, 60 validation images" in done.out
     assert "mIoU" in done.out
-
-
-@pytest.mark.slow
-def test_a_comparison_keeps_its_runs_apart(
-    environment: dict[str, str], config: Path, tmp_path: Path
-) -> None:
-    def compare(*flags: object) -> Finished:
-        command = [TOOLS / "compare_methods.py", "--settings", "supervised", "none"]
-        command += ["--seeds", 0, 1, "--output", "runs", "--", "--config", config, *flags]
-        return fresh(command, tmp_path, environment)
-
-    first = compare("--iterations", 2)
-    assert first.code == 0, first.text
-    for name in ("supervised", "none"):
-        scores = [
-            100
-            * json.loads((tmp_path / f"runs/{name}-seed{seed}/summary.json").read_text())["last"][
-                "student"
-            ]["miou"]
-            for seed in (0, 1)
-        ]
-        mean, deviation = np.mean(scores), np.std(scores, ddof=1)
-        assert f"| {name} | {mean:.2f} ± {deviation:.2f} |" in first.out
-    # Finished runs are not trained again, nor do other settings get into the table.
-    logs = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*.log")}
-    assert compare("--iterations", 2).out == first.out
-    other = compare("--iterations", 3)
-    assert other.code == 2 and "was made with" in other.err
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*.log")} == logs
 
 
 @pytest.mark.skipif(not EXTENDING.exists(), reason="docs/extending.md is not there")

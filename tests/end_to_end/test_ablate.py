@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.end_to_end.conftest import TINY
-from tests.end_to_end.processes import Launcher, refused, tree
+from tests.end_to_end.processes import Finished, Launcher, refused, tree
 
 
 @pytest.fixture
@@ -29,13 +29,17 @@ def grid(tmp_path: Path) -> Path:
     return path
 
 
+def ablate(launch: Launcher, cwd: Path, *arguments: object) -> Finished:
+    """An ablation to its end: each of its runs starts an interpreter."""
+    return launch.start("ablate", *arguments, "--output", "out", cwd=cwd).wait(400)
+
+
 def test_a_table_that_goes_on_where_it_stopped(
     grid: Path, launch: Launcher, tmp_path: Path
 ) -> None:
-    arguments = ("ablate", grid, "--output", "out", "--jobs", 2)
-    one = launch(*arguments, "--seeds", 1, cwd=tmp_path)
+    one = ablate(launch, tmp_path, grid, "--jobs", 2, "--seeds", 1)
     assert one.code == 0, one.text
-    done = launch(*arguments, cwd=tmp_path)
+    done = ablate(launch, tmp_path, grid, "--jobs", 2)
     assert done.code == 0, done.text
     assert done.out.count("done before") == 2
     content = json.loads((tmp_path / "out/table.json").read_text())
@@ -59,7 +63,7 @@ def test_a_table_that_goes_on_where_it_stopped(
     # Other settings do not get into the table.
     before = tree(tmp_path / "out")
     refused(
-        launch(*arguments, "--iterations", 3, cwd=tmp_path),
+        ablate(launch, tmp_path, grid, "--iterations", 3),
         *("supervised-seed0", "training.iterations: 2 -> 3", "--output"),
     )
     assert tree(tmp_path / "out") == before
@@ -72,7 +76,7 @@ def test_a_failed_run_does_not_stop_the_others(
         "  no data: {set: {data.dataset: camvid, data.root: /nowhere}, published: 1}\n"
     )
     grid.write_text(text)
-    done = launch("ablate", grid, "--output", "out", "--seeds", 1, cwd=tmp_path)
+    done = ablate(launch, tmp_path, grid, "--seeds", 1)
     assert done.code == 1, done.text
     rows = {
         row["name"]: row for row in json.loads((tmp_path / "out/table.json").read_text())["rows"]
@@ -83,16 +87,17 @@ def test_a_failed_run_does_not_stop_the_others(
     assert rows["with CutMix"]["mean"] is not None
 
 
+@pytest.mark.slow
 def test_interrupted(grid: Path, launch: Launcher, tmp_path: Path) -> None:
-    arguments = ("ablate", grid, "--output", "out", "--seeds", 1, "--iterations", 15)
-    process = launch.start(*arguments, cwd=tmp_path)
+    arguments = (grid, "--seeds", 1, "--iterations", 30)
+    process = launch.start("ablate", *arguments, "--output", "out", cwd=tmp_path)
     process.until(lambda: (tmp_path / "out/supervised-seed0/metrics.jsonl").is_file())
     process.kill(signal.SIGINT, group=True)
     stopped = process.wait()
     assert stopped.code == 130, stopped.text
     assert "the same command goes on with it" in stopped.out
     assert not (tmp_path / "out/with-cutmix-seed0").exists()
-    done = launch(*arguments, cwd=tmp_path)
+    done = ablate(launch, tmp_path, *arguments)
     assert done.code == 0, done.text
 
 
@@ -105,5 +110,5 @@ def test_refusals(grid: Path, launch: Launcher, tmp_path: Path) -> None:
         ((grid, "--base", "gone.yaml"), "there is no preset"),
         (("gone.yaml",), "gone.yaml"),
     ):
-        refused(launch("ablate", *arguments, "--output", "out", cwd=tmp_path), message)
+        refused(ablate(launch, tmp_path, *arguments), message)
     assert not (tmp_path / "out").exists()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +23,9 @@ from mixseg.files import write_atomically
 
 COMMANDS = {"domain_adaptation": "uda", "semi_supervised": "ssl", "supervised": "supervised"}
 """Method -> command that trains with it."""
+
+INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+"""Exit codes of a run that was told to stop, and has saved."""
 
 OWN = ("name", "output", "seed", "data.workers")
 """Settings in which runs of one row may differ."""
@@ -117,6 +122,9 @@ def run_all(
 
     Returns:
         (row, seed) -> last line of what a failed run said; empty if all went well.
+
+    Raises:
+        KeyboardInterrupt: This process, or a run, was told to stop.
     """
     for job in jobs:
         job.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -126,14 +134,22 @@ def run_all(
     for slot in range(at_once):
         slots.put(slot)
 
+    # A run may hear of Ctrl-C alone: in the background shells let it pass their children by.
+    stopped = threading.Event()
+
     def train(job: Job) -> str | None:
+        if stopped.is_set():
+            return None
         if job.done:
             say(f"{job.row}, seed {job.seed}: done before")
             return None
         slot = slots.get()
         try:
             say(f"{job.row}, seed {job.seed}: started, see {job.log}")
-            error = _train(job, slot, at_once)
+            code = _train(job, slot, at_once)
+            if code in INTERRUPTED:
+                stopped.set()
+            error = _last_line(job, code) if code else None
             say(f"{job.row}, seed {job.seed}: {error or 'done'}")
             return error
         finally:
@@ -145,12 +161,15 @@ def run_all(
             ended = {key: future.result() for key, future in futures.items()}
         except KeyboardInterrupt:
             # Ctrl-C reaches the runs as well, which save and end; no further one is started.
+            stopped.set()
             pool.shutdown(cancel_futures=True)
             raise
+    if stopped.is_set():
+        raise KeyboardInterrupt
     return {key: error for key, error in ended.items() if error is not None}
 
 
-def _train(job: Job, slot: int, at_once: int) -> str | None:
+def _train(job: Job, slot: int, at_once: int) -> int:
     preset = job.folder.with_name(f"{job.folder.name}.yaml")
     command = [sys.executable, "-m", "mixseg", COMMANDS[job.settings.method]]
     command += ["--config", str(preset), "--output", str(job.folder.parent)]
@@ -159,10 +178,11 @@ def _train(job: Job, slot: int, at_once: int) -> str | None:
     if torch.cuda.device_count() > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
         environment["CUDA_VISIBLE_DEVICES"] = str(slot % torch.cuda.device_count())
     with job.log.open("a", encoding="utf-8") as log:
-        code = subprocess.run(
+        return subprocess.run(
             command, stdout=log, stderr=log, env=environment, check=False
         ).returncode
-    if code == 0:
-        return None
+
+
+def _last_line(job: Job, code: int) -> str:
     lines = job.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1][:300] if lines else f"exit code {code}"

@@ -13,7 +13,7 @@ import math
 import re
 import typing
 from argparse import ArgumentError
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, final
@@ -653,6 +653,24 @@ def with_absolute_paths(settings: Settings) -> Settings:
             values[key] = ",".join(paths) + (f"@{size}" if at else "")
     built: Settings = _build(Settings, values, "")
     return built
+
+
+def changed_settings(before: Settings, after: Settings, free: Collection[str]) -> list[str]:
+    """Lines ``PATH: OLD -> NEW`` of what differs.
+
+    Args:
+        before: Settings of a run.
+        after: Settings that are asked for. Steps that follow from its epochs are left out: they
+            are counted once the images are.
+        free: Paths that are left out as well.
+    """
+    old, new = to_flat(before), to_flat(after)
+    left_out = {*free, *(steps for steps, epochs in IN_EPOCHS.items() if new[epochs] is not None)}
+    return [
+        f"{key}: {old[key]} -> {new[key]}"
+        for key in new
+        if old[key] != new[key] and key not in left_out
+    ]
 
 
 def dump_settings(settings: Settings) -> str:

@@ -18,13 +18,12 @@ from torch import nn
 
 from mixseg.analysis.pictures import printable
 from mixseg.config import (
-    IN_EPOCHS,
     DataSettings,
     Settings,
     SourceSettings,
+    changed_settings,
     dump_settings,
     resolve_settings,
-    to_flat,
     with_absolute_paths,
 )
 from mixseg.data.contract import SegmentationDataset
@@ -288,16 +287,8 @@ def _resume(
     path = run.path
     saved = with_absolute_paths(resolve_settings([run.config], {}))
     settings = with_absolute_paths(resolve_settings([run.config], overrides))
-    before, after = to_flat(saved), to_flat(settings)
     # What a run computes does not depend on how many processes read its images.
-    free = {"data.workers", "output", "name"}
-    # Steps that follow from epochs are counted below, as they were when the run was started.
-    free |= {steps for steps, epochs in IN_EPOCHS.items() if after[epochs] is not None}
-    changes = [
-        f"{key}: {before[key]} -> {after[key]}"
-        for key in before
-        if before[key] != after[key] and key not in free
-    ]
+    changes = changed_settings(saved, settings, {"data.workers", "output", "name"})
     if changes and not allow_changes:
         raise ConfigError(
             f"{path} was started with other settings ({'; '.join(changes)}). Resume without these "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import json
 import statistics
@@ -18,6 +17,7 @@ from rich.text import Text
 from mixseg.ablation.grid import Grid
 from mixseg.ablation.runs import Job
 from mixseg.analysis.pictures import printable
+from mixseg.evaluation.markdown import markdown_cell
 from mixseg.files import write_atomically
 
 MISSING = "\N{EN DASH}"
@@ -117,14 +117,10 @@ def terminal_table(grid: Grid, results: Sequence[RowResult]) -> Table:
 
 def markdown(grid: Grid, results: Sequence[RowResult]) -> str:
     """The table in Markdown."""
-
-    def escaped(cell: str) -> str:
-        return html.escape(printable(cell), quote=False).replace("|", "\\|")
-
     lines = [COLUMNS, tuple("---" for _ in COLUMNS), *cells(grid, results)]
-    rows = "\n".join("| " + " | ".join(map(escaped, line)) + " |" for line in lines)
+    rows = "\n".join("| " + " | ".join(map(markdown_cell, line)) + " |" for line in lines)
     what = f"mIoU of the {grid.network} at the last step, in percent"
-    return f"{escaped(grid.title)}: {what}.\n\n{rows}\n"
+    return f"{markdown_cell(grid.title)}: {what}.\n\n{rows}\n"
 
 
 def comma_separated(results: Sequence[RowResult]) -> str:

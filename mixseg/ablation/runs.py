@@ -17,7 +17,13 @@ from typing import Any, final
 import torch
 
 from mixseg.ablation.grid import Grid, row_settings
-from mixseg.config import Settings, dump_settings, resolve_settings, to_flat, with_absolute_paths
+from mixseg.config import (
+    Settings,
+    changed_settings,
+    dump_settings,
+    resolve_settings,
+    with_absolute_paths,
+)
 from mixseg.errors import ConfigError
 from mixseg.files import write_atomically
 
@@ -52,6 +58,11 @@ class Job:
     def done(self) -> bool:
         """Whether it has been trained to its end."""
         return (self.folder / "summary.json").is_file()
+
+    @property
+    def preset(self) -> Path:
+        """The file that it is started with."""
+        return self.folder.with_name(f"{self.folder.name}.yaml")
 
     @property
     def log(self) -> Path:
@@ -93,16 +104,7 @@ def _check_earlier(job: Job) -> None:
     config = job.folder / "config.yaml"
     if not config.is_file():
         return
-    earlier, wanted = to_flat(resolve_settings([config], {})), to_flat(job.settings)
-    # Steps that follow from epochs are known once the images are counted.
-    free = {*OWN, "training.iterations", "schedule.warmup_steps"}
-    if job.settings.training.epochs is None:
-        free -= {"training.iterations", "schedule.warmup_steps"}
-    changes = [
-        f"{key}: {earlier[key]} -> {wanted[key]}"
-        for key in wanted
-        if key not in free and earlier[key] != wanted[key]
-    ]
+    changes = changed_settings(resolve_settings([config], {}), job.settings, OWN)
     if changes:
         raise ConfigError(
             f"{job.folder} was made with other settings ({'; '.join(changes)}); give another "
@@ -128,8 +130,7 @@ def run_all(
     """
     for job in jobs:
         job.folder.parent.mkdir(parents=True, exist_ok=True)
-        preset = job.folder.with_name(f"{job.folder.name}.yaml")
-        write_atomically(preset, dump_settings(job.settings))
+        write_atomically(job.preset, dump_settings(job.settings))
     slots: queue.SimpleQueue[int] = queue.SimpleQueue()
     for slot in range(at_once):
         slots.put(slot)
@@ -170,9 +171,8 @@ def run_all(
 
 
 def _train(job: Job, slot: int, at_once: int) -> int:
-    preset = job.folder.with_name(f"{job.folder.name}.yaml")
     command = [sys.executable, "-m", "mixseg", COMMANDS[job.settings.method]]
-    command += ["--config", str(preset), "--output", str(job.folder.parent)]
+    command += ["--config", str(job.preset), "--output", str(job.folder.parent)]
     command += ["--name", job.folder.name, "--seed", str(job.seed), "--resume", "auto"]
     environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // at_once))}
     if torch.cuda.device_count() > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:

@@ -333,7 +333,7 @@ def training_size(settings: Settings, stream: str, data: TrainingData | None) ->
     Raises:
         ConfigError: Only the data could tell, and it is not there.
     """
-    from_source = stream == "labeled" and settings.source_domain.dataset is not None
+    from_source = stream == "labeled" and settings.two_domains
     domain = settings.source_domain if from_source else settings.data
     given = settings.data.crop or domain.resize
     if given is not None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Mapping, Sequence
 
-from mixseg.analysis.pictures import printable
 from mixseg.data.synthia import ABSENT
 from mixseg.evaluation.confusion import Scores
+from mixseg.evaluation.markdown import markdown_cell
 
 ABSENT_IN_SYNTHIA = ABSENT
 LEFT_OUT_OF_13 = ("wall", "fence", "pole")
@@ -78,24 +76,18 @@ def paper_table(scores: Mapping[str, Scores], source: str | None) -> str:
     means = protocol(source, classes)
     shown = [name for name in classes if not means or name not in ABSENT_IN_SYNTHIA]
     starred = LEFT_OUT_OF_13 if means else ()
-    heads = [_cell(SHORT_NAMES.get(name, name)) + "*" * (name in starred) for name in shown]
+    heads = [markdown_cell(SHORT_NAMES.get(name, name)) + "*" * (name in starred) for name in shown]
     heads += [*(["mIoU-19", "mIoU* (13)", "mIoU (16)"] if means else ["mIoU"])]
     lines = [f"| | {' | '.join(heads)} |", "| --- |" + " --- |" * len(heads)]
     for row, one in scores.items():
         by_name = dict(zip(one.classes, one.iou, strict=True))
         values = [by_name[name] for name in shown] + [one.miou]
         values += [mean_over(one, means[name]) for name in ("mIoU-13", "mIoU-16") if means]
-        lines.append(f"| {_cell(row)} | {' | '.join(map(_percent, values))} |")
+        lines.append(f"| {markdown_cell(row)} | {' | '.join(map(_percent, values))} |")
     legend = f"The network has {len(classes)} classes."
     if means:
         legend += " The mean mIoU* leaves the starred columns out."
     return "\n".join([*lines, "", legend]) + "\n"
-
-
-def _cell(text: str) -> str:
-    """A name as it is: neither Markdown nor HTML in it has an effect."""
-    escaped = html.escape(printable(text), quote=False)
-    return re.sub(r"([\\`*_\[\]|])", r"\\\1", escaped)
 
 
 def _percent(value: float | None) -> str:

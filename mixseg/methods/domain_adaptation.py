@@ -10,9 +10,7 @@ from __future__ import annotations
 from typing import final
 
 import torch
-from torch import Tensor
 
-from mixseg.config import Settings
 from mixseg.data.streams import Batch
 from mixseg.data.transforms import to_unit_range
 from mixseg.engine.method import StepRandom
@@ -21,22 +19,12 @@ from mixseg.ignore import IGNORE, one_hot
 from mixseg.methods.mixed_consistency import Mixed, MixedConsistency
 from mixseg.methods.semi_supervised import mix_unlabeled
 from mixseg.mixing import paste
-from mixseg.models import SegmentationModel
 from mixseg.targets import PseudoLabels
 
 
 @final
 class DomainAdaptation(MixedConsistency):
     """InterMix: source onto target. IntraMix: target images among themselves, as in 3.3."""
-
-    def __init__(
-        self,
-        student: SegmentationModel,
-        settings: Settings,
-        distribution: Tensor | None = None,
-    ) -> None:
-        super().__init__(student, settings, distribution)
-        self.across = settings.mixing.domains == "inter"
 
     def mix(
         self,
@@ -47,7 +35,7 @@ class DomainAdaptation(MixedConsistency):
         random: StepRandom,
     ) -> Mixed:
         """Paste source pixels with their labels on target images with their pseudo-labels."""
-        if not self.across:
+        if self.mixing.domains == "intra":
             return mix_unlabeled(self, unlabeled, answer, step, random)
         source, target = _repeated(labeled, len(unlabeled.images)), unlabeled
         truth = source.labels.long()

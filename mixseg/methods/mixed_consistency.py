@@ -70,6 +70,7 @@ class MixedConsistency(Method):
         )
         self.networks = {"student": student, "teacher": self.teacher.network}
         self.num_classes = student.spec.num_classes
+        self.mixing = settings.mixing
         self.mixer = build_mixer(settings.mixing, self.num_classes)
         self.weighting = build_weighting(settings.targets)
         self.loss = tempered(segmentation_cross_entropy, temperature)

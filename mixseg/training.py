@@ -32,8 +32,9 @@ from mixseg.data.splits import id_lines, write_split
 from mixseg.data.streams import Batch, StreamDataset, default_workers, stream_batches
 from mixseg.data.transforms import PairedTransform
 from mixseg.engine.epochs import epochs_in_steps, steps_per_epoch
-from mixseg.engine.optimizers import build_optimizer, check_optimizer_name
-from mixseg.engine.precision import Precision, choose_device, choose_precision
+from mixseg.engine.method import ClassShares
+from mixseg.engine.optimizers import check_optimizer_name
+from mixseg.engine.precision import Precision, choose_device
 from mixseg.engine.run_directory import RunDirectory
 from mixseg.engine.saved_network import network_card
 from mixseg.engine.schedules import build_schedule
@@ -42,16 +43,15 @@ from mixseg.errors import ConfigError, TrainingError
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import Resolution, evaluate
 from mixseg.files import write_atomically
+from mixseg.learner import build_learner
 from mixseg.losses import build_consistency
-from mixseg.methods import build_method, check_method_name
+from mixseg.methods import check_method_name
 from mixseg.mixing import build_mixer
 from mixseg.models import (
     SegmentationModel,
-    build_initial_model,
     check_model_settings,
-    parameter_groups,
 )
-from mixseg.regularizers import build_regularizers, check_regularizer
+from mixseg.regularizers import check_regularizer
 from mixseg.targets import build_weighting
 from mixseg.training_data import (
     TrainingData,
@@ -109,27 +109,12 @@ def build_trainer(
     # Nothing here draws from the global generator, which torch starts with a seed of its own in
     # every process; but the dropout of a backbone does.
     torch.manual_seed(settings.seed)
-    device = choose_device(settings.training.device)
     classes = data.classes
-    model, report = build_initial_model(settings.model, len(classes), settings.seed)
+    learner, report = build_learner(settings, len(classes), _shares(data))
+    method, precision = learner.method, learner.precision
     if report is not None:
         console.print(report.describe(), markup=False, highlight=False)
-    model.to(device)
-    if settings.training.channels_last:
-        model.to(memory_format=torch.channels_last)
-    precision = choose_precision(settings.training.precision, device, model)
-    distribution = None
-    if data.distribution is not None:
-        distribution = torch.from_numpy(data.distribution).float().to(device)
-    method = build_method(model, settings, distribution)
-    optimizer_settings = settings.optimizer
-    groups = parameter_groups(
-        model,
-        optimizer_settings.lr,
-        optimizer_settings.head_factor,
-        optimizer_settings.weight_decay,
-    )
-    red, green, blue = (round(255 * value) for value in model.spec.mean)
+    red, green, blue = (round(255 * value) for value in method.student.spec.mean)
 
     def transform(images: DataSettings | SourceSettings) -> PairedTransform:
         return PairedTransform(
@@ -170,18 +155,20 @@ def build_trainer(
         )
         streams[name] = partial(_batches, stream, batch_size, workers)
     return Trainer(
-        method=method,
+        learner=learner,
         streams=streams,
-        optimizer=build_optimizer(groups, optimizer_settings),
         schedule=build_schedule(settings.schedule, settings.training.iterations),
-        precision=precision,
         validate=validator(settings, data.val, precision, workers),
         run=run,
         settings=settings,
-        card=network_card(model.spec, classes, settings),
+        card=network_card(method.student.spec, classes, settings),
         console=console,
-        regularizers=build_regularizers(settings, len(classes), precision),
     )
+
+
+def _shares(data: TrainingData) -> ClassShares:
+    wanted = data.distribution
+    return ClassShares(wanted=None if wanted is None else torch.from_numpy(wanted).float())
 
 
 def _batches(

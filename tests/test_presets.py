@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mixseg.config import Settings, dump_settings, resolve_settings
+from mixseg.engine.method import ClassShares
 from mixseg.engine.optimizers import build_optimizer
 from mixseg.engine.schedules import build_schedule
 from mixseg.methods import build_method
@@ -57,7 +58,7 @@ class TestEveryPreset:
         settings = resolved(name)
         model, report = build_initial_model(settings.model, 4, settings.seed)
         assert report is None
-        method = build_method(model, settings)
+        method = build_method(model, settings, ClassShares())
         assert method.student is model
         assert method.streams
         optimizer = settings.optimizer

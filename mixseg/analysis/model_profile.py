@@ -7,7 +7,7 @@ import dataclasses
 import datetime
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -15,7 +15,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import nn
-from torch.optim import Optimizer
 from torch.utils.flop_counter import FlopCounterMode
 
 from mixseg.analysis.pictures import printable
@@ -24,17 +23,15 @@ from mixseg.data.images import image_size
 from mixseg.data.registry import CLASSES
 from mixseg.data.streams import Batch
 from mixseg.engine.epochs import steps_per_epoch
-from mixseg.engine.method import Method
-from mixseg.engine.optimizers import build_optimizer
-from mixseg.engine.precision import Precision, choose_device, choose_precision, peak_memory
-from mixseg.engine.regularizer import Regularizer
-from mixseg.engine.step import clipped_gradient_norm, forward_backward
+from mixseg.engine.learner import Learner
+from mixseg.engine.method import ClassShares
+from mixseg.engine.precision import peak_memory
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
-from mixseg.methods import METHODS, build_method, check_method_name
-from mixseg.models import SegmentationModel, build_initial_model, parameter_groups
+from mixseg.learner import build_learner
+from mixseg.methods import METHODS, check_method_name
 from mixseg.randomness import generator
-from mixseg.regularizers import NO_REGULARIZER, build_regularizers, check_regularizer
+from mixseg.regularizers import NO_REGULARIZER, check_regularizer
 from mixseg.training_data import (
     TrainingData,
     check_data_settings,
@@ -176,24 +173,16 @@ def _wait_for(device: torch.device) -> None:
 
 
 def training_step(
-    method: Method,
-    optimizer: Optimizer,
-    precision: Precision,
-    settings: Settings,
-    batches: Mapping[str, Batch],
-    regularizers: Sequence[Regularizer] = (),
+    learner: Learner, settings: Settings, batches: Mapping[str, Batch]
 ) -> Callable[[int], None]:
     """A function that takes the trainer's step on the same batches again and again."""
     parts = [batches] * settings.training.accumulate
+    learner.method.student.train()
 
     def advance(step: int) -> None:
-        forward_backward(method, regularizers, precision, parts, settings.seed, step)
-        norm = clipped_gradient_norm(optimizer, precision, settings.optimizer.clip_norm)
-        float(norm)  # the trainer looks at it
-        precision.scaler.step(optimizer)
-        precision.scaler.update()
-        optimizer.zero_grad(set_to_none=True)
-        method.after_update(step)
+        gradients = learner.gradients(parts, step)
+        float(gradients.norm)  # the trainer looks at it
+        learner.move(step)
 
     return advance
 
@@ -252,32 +241,26 @@ def profile_run(
     classes = CLASSES[settings.data.dataset] if data is None else data.classes
     sizes = {name: training_size(settings, name, data) for name in METHODS[settings.method].streams}
 
-    device = choose_device(settings.training.device)
-    weights = "none" if settings.model.weights == "imagenet" else settings.model.weights
-    model_settings = dataclasses.replace(settings.model, weights=weights)
-    model, _ = build_initial_model(model_settings, len(classes), settings.seed)
-    parts = part_costs(model, (1, 3, *sizes["labeled"]))
-    model.to(device)
-    if settings.training.channels_last:
-        model.to(memory_format=torch.channels_last)
-    precision = choose_precision(settings.training.precision, device, model)
+    # Any distribution costs the same.
+    aligned = settings.targets.alignment != "none"
+    shares = ClassShares(wanted=torch.full((len(classes),), 1 / len(classes)) if aligned else None)
     batches = random_batches(settings, sizes, len(classes))
-    regularizers = build_regularizers(settings, len(classes), precision)
-    for regularizer in regularizers:
+    plain = dataclasses.replace(settings, regularizer=NO_REGULARIZER)
+    trained = {settings.method: plain}
+    if settings.regularizer != NO_REGULARIZER:
+        trained[f"{settings.method}, {settings.regularizer}"] = settings
+    costs = []
+    for name, one in trained.items():
+        learner, _ = build_learner(one, len(classes), shares, download=False)
+        device = learner.precision.device
+        per_epoch = steps_per_epoch(one, images)
+        advance = training_step(learner, one, batches)
+        costs.append(step_cost(name, advance, device, steps=steps, per_epoch=per_epoch))
+    parts = part_costs(learner.method.student, (1, 3, *sizes["labeled"]))
+    for regularizer in learner.regularizers:
         for name, network in regularizer.networks.items():
             (*_, total) = part_costs(network, (1, len(classes), *sizes["labeled"]))
             parts += (dataclasses.replace(total, name=name),)
-    plain = dataclasses.replace(settings, regularizer=NO_REGULARIZER)
-    trained: list[tuple[str, Settings, Sequence[Regularizer]]] = [(settings.method, plain, ())]
-    if regularizers:
-        trained.append((f"{settings.method}, {settings.regularizer}", settings, regularizers))
-    costs = []
-    for name, one, added in trained:
-        method, optimizer = _learner(one, model, device)
-        method.student.train()
-        advance = training_step(method, optimizer, precision, one, batches, added)
-        per_epoch = steps_per_epoch(one, images)
-        costs.append(step_cost(name, advance, device, steps=steps, per_epoch=per_epoch))
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return ModelProfile(
         parts,
@@ -290,7 +273,7 @@ def profile_run(
             "accumulate": settings.training.accumulate,
             "labeled_images": images,
             "device": gpu or f"{device}, {torch.get_num_threads()} threads",
-            "precision": precision.name,
+            "precision": learner.precision.name,
             "measured_steps": steps,
         },
     )
@@ -306,19 +289,6 @@ def _opened(settings: Settings, console: Console) -> TrainingData:
             f"{error}. Without data, say with --images N how many images are labelled"
         ) from error
     return open_training_data(settings, console)
-
-
-def _learner(
-    settings: Settings, model: SegmentationModel, device: torch.device
-) -> tuple[Method, Optimizer]:
-    # Any distribution costs the same.
-    classes = model.spec.num_classes
-    aligned = settings.targets.alignment != "none"
-    distribution = torch.full((classes,), 1 / classes, device=device) if aligned else None
-    method = build_method(model, settings, distribution)
-    wanted = settings.optimizer
-    groups = parameter_groups(model, wanted.lr, wanted.head_factor, wanted.weight_decay)
-    return method, build_optimizer(groups, wanted)
 
 
 def training_size(settings: Settings, stream: str, data: TrainingData | None) -> Size:

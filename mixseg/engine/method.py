@@ -36,6 +36,20 @@ class StepRandom(NamedTuple):
         )
 
 
+class ClassShares(NamedTuple):
+    """How often each class occurs, where somebody asks for it.
+
+    Attributes:
+        wanted: What pseudo-labels are aligned to, float32, shape (C,); None aligns nothing.
+    """
+
+    wanted: Tensor | None = None
+
+    def to(self, device: torch.device) -> ClassShares:
+        """The same on a device."""
+        return ClassShares(*(None if one is None else one.to(device) for one in self))
+
+
 class Output(NamedTuple):
     """What the student said about a batch, for regularizers.
 
@@ -87,15 +101,14 @@ class Method(ABC):
         self,
         student: SegmentationModel,
         settings: Settings,
-        distribution: Tensor | None = None,
+        shares: ClassShares,
     ) -> None:
         """Build the method around a student.
 
         Args:
             student: On its device already.
             settings: Of the run.
-            distribution: Share of each class that pseudo-labels are aligned to, shape (C,) on the
-                device of the student; None does not align.
+            shares: On the device of the student.
         """
 
     @abstractmethod

@@ -6,27 +6,23 @@ import dataclasses
 import json
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 from rich.console import Console
-from torch import Tensor
-from torch.optim import Optimizer
 
 from mixseg.config import Settings
 from mixseg.data.streams import Batch
 from mixseg.engine.checkpoint import CheckpointStore, write_checkpoint
 from mixseg.engine.interruption import Interruption
-from mixseg.engine.method import Method, StepResult
+from mixseg.engine.learner import Gradients, Learner
 from mixseg.engine.optimizer_state import optimizer_state, restore_optimizer
-from mixseg.engine.precision import Precision, peak_memory
+from mixseg.engine.precision import peak_memory
 from mixseg.engine.progress import TrainingProgress
-from mixseg.engine.regularizer import Regularizer
 from mixseg.engine.run_directory import MetricsLog, RunDirectory
 from mixseg.engine.schedules import Schedule
-from mixseg.engine.step import clipped_gradient_norm, forward_backward
 from mixseg.errors import CheckpointError, ConfigError, DataError, TrainingError
 from mixseg.evaluation.confusion import Scores
 from mixseg.files import write_atomically
@@ -66,46 +62,41 @@ class Trainer:
 
     def __init__(
         self,
-        method: Method,
+        learner: Learner,
         streams: Mapping[str, Stream],
-        optimizer: Optimizer,
         schedule: Schedule,
-        precision: Precision,
         validate: Callable[[SegmentationModel], Scores],
         run: RunDirectory,
         settings: Settings,
         card: Mapping[str, Any],
         console: Console,
-        regularizers: Sequence[Regularizer] = (),
     ) -> None:
         """Compose a run.
 
         Args:
-            method: What is trained.
+            learner: What is trained.
             streams: Name -> batches, for every stream of the method.
-            optimizer: Of the student.
-            schedule: Factor of every group's ``peak_lr``.
-            precision: Autocast and scaler.
+            schedule: Factor of the learning rate.
             validate: Scores of a network.
             run: Where files go.
             settings: The settings of the run.
             card: What a checkpoint says of itself: model, classes, preprocessing.
             console: Where people read.
-            regularizers: What is added to the losses of the method, in this order.
         """
-        self.method = method
-        self.regularizers = regularizers
+        self.learner = learner
+        self.method = learner.method
+        self.regularizers = learner.regularizers
+        self.optimizer = learner.optimizer
+        self.precision = learner.precision
         self.streams = streams
-        self.optimizer = optimizer
         self.schedule = schedule
-        self.precision = precision
         self.validate = validate
         self.run = run
         self.settings = settings
         self.card = card
         self.console = console
         self.classes = tuple(card["classes"]["names"])
-        self.device = precision.device
+        self.device = self.precision.device
         self.store = CheckpointStore(
             run.checkpoints, settings.checkpoints.keep, settings.checkpoints.keep_every
         )
@@ -206,31 +197,18 @@ class Trainer:
             for step in range(self.first, total):
                 started = time.perf_counter()
                 rate = self.schedule(step)
-                for group in self.optimizer.param_groups:
-                    group["lr"] = group["peak_lr"] * rate
+                self.learner.set_rate(rate)
 
                 parts = self._taken(batches, accumulate, step)
-                result, loss = forward_backward(
-                    self.method,
-                    self.regularizers,
-                    self.precision,
-                    parts,
-                    self.settings.seed,
-                    step,
-                )
-                clip = self.settings.optimizer.clip_norm
-                norm = clipped_gradient_norm(self.optimizer, self.precision, clip)
+                gradients = self.learner.gradients(parts, step)
                 names = [name for part in parts for batch in part.values() for name in batch.ids]
-                self._stop_if_not_finite(loss, norm, result, step, names)
-                self.precision.scaler.step(self.optimizer)
-                self.precision.scaler.update()
-                self.optimizer.zero_grad(set_to_none=True)
-                self.method.after_update(step)
+                self._stop_if_not_finite(gradients, step, names)
+                self.learner.move(step)
 
                 done = step + 1
                 times.append(time.perf_counter() - started)
                 if done % self.settings.training.log_every == 0 or done == total:
-                    record = self._record(done, rate, norm, result)
+                    record = self._record(done, rate, gradients)
                     self.log.write(record | {"seconds": round(times[-1], 4)})
                     _plot(board, record, done)
                     progress.update(done, self._note(record))
@@ -300,13 +278,12 @@ class Trainer:
     def _progress(self) -> TrainingProgress:
         return TrainingProgress(self.console, self.settings.training.iterations, self.first)
 
-    def _stop_if_not_finite(
-        self, loss: Tensor, norm: Tensor, result: StepResult, step: int, names: list[str]
-    ) -> None:
+    def _stop_if_not_finite(self, gradients: Gradients, step: int, names: list[str]) -> None:
         # The one place where the host waits for the device: a step that must not count has to be
         # known before the optimizer and the teacher move. fp16 gradients may overflow; the scaler
         # skips such a step by itself.
         overflowing = self.precision.name == "fp16" and self.precision.scaler.get_scale() >= 1
+        result, loss, norm = gradients
         watched = loss if overflowing else loss + norm
         if torch.isfinite(watched):
             return
@@ -318,9 +295,8 @@ class Trainer:
             "optimizer.clip_norm"
         )
 
-    def _record(
-        self, done: int, rate: float, norm: Tensor, result: StepResult
-    ) -> dict[str, float | int]:
+    def _record(self, done: int, rate: float, gradients: Gradients) -> dict[str, float | int]:
+        result, _, norm = gradients
         losses = {f"loss/{name}": float(value.detach()) for name, value in result.losses.items()}
         logs = {name: float(value) for name, value in result.logs.items()}
         lr = rate * float(self.optimizer.param_groups[0]["peak_lr"])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from mixseg.config import Settings
-from mixseg.engine.method import Method
+from mixseg.engine.method import ClassShares, Method
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.methods.domain_adaptation import DomainAdaptation
 from mixseg.methods.semi_supervised import SemiSupervised
@@ -26,12 +24,10 @@ def check_method_name(settings: Settings) -> None:
         raise ConfigError(f"method: {unknown_name('method', settings.method, METHODS)}")
 
 
-def build_method(
-    student: SegmentationModel, settings: Settings, distribution: Tensor | None = None
-) -> Method:
+def build_method(student: SegmentationModel, settings: Settings, shares: ClassShares) -> Method:
     """The method that the settings name; see :class:`mixseg.engine.method.Method`."""
     check_method_name(settings)
-    return METHODS[settings.method](student, settings, distribution)
+    return METHODS[settings.method](student, settings, shares)
 
 
 __all__ = [

@@ -12,7 +12,7 @@ from mixseg.config import Settings
 from mixseg.data.streams import Batch
 from mixseg.data.strong_augmentation import StrongAugmentation
 from mixseg.data.transforms import to_unit_range
-from mixseg.engine.method import Method, Output, StepRandom, StepResult
+from mixseg.engine.method import ClassShares, Method, Output, StepRandom, StepResult
 from mixseg.engine.teacher import MeanTeacher
 from mixseg.ignore import IGNORE
 from mixseg.losses import build_consistency, segmentation_cross_entropy
@@ -61,7 +61,7 @@ class MixedConsistency(Method):
         self,
         student: SegmentationModel,
         settings: Settings,
-        distribution: Tensor | None = None,
+        shares: ClassShares,
     ) -> None:
         self.student = student
         teacher, temperature = settings.teacher, settings.temperature
@@ -78,8 +78,8 @@ class MixedConsistency(Method):
         self.augment = StrongAugmentation(settings.augmentation)
         self.targets = settings.targets
         self.align: Alignment = unaligned
-        if distribution is not None:
-            alignment = DistributionAlignment(distribution, settings.targets.alignment_decay)
+        if shares.wanted is not None:
+            alignment = DistributionAlignment(shares.wanted, settings.targets.alignment_decay)
             self.align = alignment
             self.state = {"wanted": alignment.distribution, "aligned": alignment.running}
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, final
 
-from torch import Tensor
-
 from mixseg.config import Settings
 from mixseg.data.streams import Batch
 from mixseg.data.transforms import to_unit_range
-from mixseg.engine.method import Method, Output, StepRandom, StepResult
+from mixseg.engine.method import ClassShares, Method, Output, StepRandom, StepResult
 from mixseg.engine.teacher import MeanTeacher
 from mixseg.ignore import IGNORE
 from mixseg.losses import segmentation_cross_entropy
@@ -32,7 +30,7 @@ class Supervised(Method):
         self,
         student: SegmentationModel,
         settings: Settings,
-        distribution: Tensor | None = None,
+        shares: ClassShares,
     ) -> None:
         self.student = student
         self.teacher = MeanTeacher(student, settings.teacher.decay)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mixseg.config import Settings, SourceSettings
 from mixseg.data.streams import Batch
-from mixseg.engine.method import Method, StepRandom
+from mixseg.engine.method import ClassShares, Method, StepRandom
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
 from mixseg.methods import METHODS, build_method
@@ -50,7 +50,7 @@ def build(name: str, **changes: object) -> Method:
     if name == "domain_adaptation":
         changes.setdefault("source_domain", SourceSettings(dataset="gta5"))
     settings = dataclasses.replace(Settings(), method=name, **changes)  # type: ignore[arg-type]
-    method = build_method(small_model(1), settings)
+    method = build_method(small_model(1), settings, ClassShares())
     method.student.train()
     return method
 

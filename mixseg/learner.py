@@ -1,0 +1,56 @@
+"""From settings to what learns: network, method, optimizer and regularizers on a device."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from mixseg.config import Settings
+from mixseg.engine.learner import Learner
+from mixseg.engine.method import ClassShares
+from mixseg.engine.optimizers import build_optimizer
+from mixseg.engine.precision import choose_device, choose_precision
+from mixseg.methods import build_method
+from mixseg.models import WeightReport, build_initial_model, parameter_groups
+from mixseg.regularizers import build_regularizers
+
+
+def build_learner(
+    settings: Settings, num_classes: int, shares: ClassShares, *, download: bool = True
+) -> tuple[Learner, WeightReport | None]:
+    """Compose what the settings name; random weights depend on their seed alone.
+
+    Args:
+        settings: Of a run.
+        num_classes: Number of classes that the network tells apart.
+        shares: What is known of the classes of the data.
+        download: Whether ImageNet weights are fetched; without them the network costs as much.
+
+    Returns:
+        What learns, and what its weight file gave, if there was one.
+
+    Raises:
+        ConfigError: An unknown name, or a combination that cannot be built.
+        CheckpointError: Weights cannot be had, are unsafe, or do not fit.
+    """
+    device = choose_device(settings.training.device)
+    network = settings.model
+    if network.weights == "imagenet" and not download:
+        network = dataclasses.replace(network, weights="none")
+    model, report = build_initial_model(network, num_classes, settings.seed)
+    model.to(device)
+    if settings.training.channels_last:
+        model.to(memory_format=torch.channels_last)
+    precision = choose_precision(settings.training.precision, device, model)
+    wanted = settings.optimizer
+    groups = parameter_groups(model, wanted.lr, wanted.head_factor, wanted.weight_decay)
+    learner = Learner(
+        build_method(model, settings, shares.to(device)),
+        build_optimizer(groups, wanted),
+        precision,
+        build_regularizers(settings, num_classes, precision),
+        settings.seed,
+        wanted.clip_norm,
+    )
+    return learner, report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import shlex
 import sys
@@ -19,6 +20,7 @@ from rich.console import Console
 from mixseg import __version__
 from mixseg.ablation import Grid, collect, load_grid, plan, run_all, write_report
 from mixseg.ablation.report import terminal_table
+from mixseg.analysis.learning_rates import FEWEST
 from mixseg.analysis.model_profile import profile_run, profile_tables
 from mixseg.analysis.pictures import printable
 from mixseg.config import (
@@ -42,7 +44,7 @@ from mixseg.evaluation.prediction import collect_images, predict_files, save_pre
 from mixseg.evaluation.protocols import mean_over, paper_table, protocol
 from mixseg.evaluation.tables import scores_table
 from mixseg.files import write_atomically
-from mixseg.training import resume, start
+from mixseg.training import probe_rates, resume, start
 from mixseg.training_data import check_dataset_name, open_split
 
 EXIT_ERROR = 1
@@ -434,6 +436,48 @@ def predict(arguments: Sequence[str]) -> int:
     return EXIT_ERROR if failures else 0
 
 
+# Learning rates --------------------------------------------------------------------------------
+
+
+def find_lr(arguments: Sequence[str]) -> int:
+    """Learning-rate range test; see ``--help``."""
+    parser = _parser(
+        "mixseg find-lr",
+        "Train for a few steps while the learning rate grows, draw the loss over the rate, and "
+        "suggest one. Takes the settings of a training command.",
+    )
+    _add_file_arguments(parser)
+    parser.add_argument("--low", type=float, default=1e-6, help="first rate of the backbone")
+    parser.add_argument("--high", type=float, default=1.0, help="last rate")
+    parser.add_argument("--steps", type=int, default=100)
+    add_settings_arguments(parser)
+    parsed = _parse(parser, _joined(arguments, ("--config", "--set")))
+    console = Console()
+    if not 0 < parsed.low < parsed.high < math.inf:
+        raise ConfigError(
+            f"--low and --high must be rates, 0 < low < high; found {parsed.low}, {parsed.high}"
+        )
+    if parsed.steps < FEWEST:
+        raise ConfigError(f"--steps must be at least {FEWEST}, found {parsed.steps}")
+    overrides = typed_overrides(parsed, parsed.assignments)
+    kind = "uda" if "source_domain.dataset" in overrides else "ssl"
+    settings = resolve_settings(_files(parsed, overrides, kind), overrides)
+    with progress_bar(console, "range test") as advance:
+        test, folder = probe_rates(
+            settings, console, parsed.low, parsed.high, parsed.steps, advance
+        )
+    end = "the loss ran away after it" if test.diverged else "the loss never ran away; try --high"
+    lines = [
+        f"suggested learning rate: {test.suggestion:.1e} (steepest {test.rates[test.steepest]:.1e},"
+        f" lowest loss at {test.rates[test.lowest]:.1e}; {end})",
+        f"curve: {folder / 'learning_rate.png'}, numbers: {folder / 'learning_rate.csv'}",
+        f"next: --optimizer.lr {test.suggestion:.1e}",
+    ]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
 # Costs -----------------------------------------------------------------------------------------
 
 
@@ -648,6 +692,7 @@ COMMANDS: dict[str, Command] = {
     "make-demo": make_demo,
     "ablate": ablate,
     "profile": profile_model,
+    "find-lr": find_lr,
 }
 """Name -> command. Add an entry to add a command."""
 

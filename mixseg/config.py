@@ -161,6 +161,11 @@ class MixingSettings:
     themselves (IntraMix)."""
     sigma: tuple[float, float] = (8.0, 32.0)
     """CowMix: log-uniform range of the smoothing in pixels of a 512x1024 image."""
+    labeled: str = "none"
+    """How labelled images are mixed with each other before the supervised loss, in any method:
+    none, mixup, classmix, cutmix or cowmix."""
+    alpha: float = 0.1
+    """Mixup: both parameters of the Beta distribution that shares are drawn from."""
 
 
 ALIGNMENTS = ("none", "uniform", "labeled", "target")
@@ -286,6 +291,24 @@ class ScheduleSettings:
     warmup_epochs: float | None = None
     """Warm-up in passes over the labelled images, parts of one included; schedule.warmup_steps then
     follows from it, by the rules of training.epochs."""
+    momentum: tuple[float, float] | None = None
+    """one-cycle: momentum falls from the second number to the first while the rate rises, and rises
+    again while it falls, for example [0.85, 0.95]; by default it stays at optimizer.momentum."""
+
+
+@final
+@dataclass(frozen=True)
+class StageSettings:
+    """One stage of progressive scaling."""
+
+    epochs: int
+    """Passes over the labelled images."""
+    crop: Size
+    """In place of data.crop."""
+    batch: int
+    """In place of data.batch_labeled; unlabelled images in the same proportion as there."""
+    lr_factor: float = 1.0
+    """Factor of the learning rate that the schedule gives."""
 
 
 @final
@@ -378,6 +401,10 @@ class Settings:
     """Optimizer."""
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
     """Schedule."""
+    stages: tuple[StageSettings, ...] = ()
+    """Progressive scaling: a list of stages, each with epochs, crop, batch and lr_factor [1], such
+    as {epochs: 100, crop: [384, 384], batch: 64}; training.epochs and training.iterations then
+    follow from them, and the schedule runs over all of them."""
     training: TrainingSettings = field(default_factory=TrainingSettings)
     """Training."""
     validation: ValidationSettings = field(default_factory=ValidationSettings)
@@ -502,11 +529,13 @@ def resolve_settings(files: list[Path], overrides: Mapping[str, Any]) -> Setting
         loaded = load_yaml(path)
         given = dict(_flatten(loaded, leaves))
         _replace_epochs(given, values)
+        _keep_stages(given, values, str(path))
         for key, value in given.items():
             line = loaded.line(tuple(key.split(".")))
             origins[key] = f"{path}, line {line}"
             values[key] = _typed(leaves[key], value, origins[key])
     _replace_epochs(overrides, values)
+    _keep_stages(overrides, values, "flags")
     for key, value in overrides.items():
         if key not in leaves:
             raise ConfigError(unknown_name("setting", key, leaves))
@@ -527,6 +556,16 @@ def _replace_epochs(given: Mapping[str, Any], values: dict[str, Any]) -> None:
     for steps, epochs in IN_EPOCHS.items():
         if steps in given and epochs not in given:
             values[epochs] = None
+
+
+def _keep_stages(given: Mapping[str, Any], values: Mapping[str, Any], where: str) -> None:
+    """Refuse another length in a later place than the stages that make up the run."""
+    lengths = [key for key in ("training.iterations", "training.epochs") if given.get(key)]
+    if values["stages"] and lengths and "stages" not in given:
+        raise ConfigError(
+            f"{where}: {lengths[0]} cannot shorten or stretch stages, whose epochs are the length "
+            "of the run; give other stages, or stages: [] for none"
+        )
 
 
 def _flatten(loaded: LoadedYaml, leaves: Mapping[str, Setting]) -> Iterator[tuple[str, Any]]:
@@ -560,16 +599,23 @@ def _typed(leaf: Setting, value: Any, origin: str) -> Any:
         raise ConfigError(f"{origin}: {leaf.path} must be given a value. {leaf.help}")
     if leaf.hint in (str, str | None) and type(value) in (int, float):
         value = str(value)  # `labeled: 372` is a number to YAML
+    if leaf.path == "stages":
+        value = [dataclasses.asdict(x) if isinstance(x, StageSettings) else x for x in value or ()]
     checker = ArgumentParser(exit_on_error=False)
     checker.add_argument(f"--{leaf.path}", type=leaf.hint)
     try:
         parsed = checker.parse_object(_nested(leaf.path, value))
     except (ArgumentError, TypeError, ValueError, OverflowError) as error:
+        if leaf.path == "stages":
+            reason = str(error).splitlines()[-1].strip()
+            raise ConfigError(f"{origin}: stages: {reason}. {leaf.help}") from error
         wanted = re.sub(r"typing\.|<class '(\w+)'>", r"\1", str(leaf.hint))
         wanted = re.sub(r"Literal\[(.*?)\]", r"one of \1", wanted)
         raise ConfigError(
             f"{origin}: {leaf.path} must be {wanted}, found {value!r}. {leaf.help}"
         ) from error
+    if leaf.path == "stages":
+        return tuple(StageSettings(**stage.as_dict()) for stage in parsed.stages)
     return parsed[leaf.path]
 
 
@@ -666,6 +712,10 @@ def changed_settings(before: Settings, after: Settings, free: Collection[str]) -
     """
     old, new = to_flat(before), to_flat(after)
     left_out = {*free, *(steps for steps, epochs in IN_EPOCHS.items() if new[epochs] is not None)}
+    if new["loss.frequencies"] is None:  # asked for, counted
+        left_out.add("loss.frequencies")
+    if new["stages"]:
+        left_out |= {"training.iterations", "training.epochs"}
     return [
         f"{key}: {old[key]} -> {new[key]}"
         for key in new
@@ -709,6 +759,7 @@ def check_ranges(settings: Settings) -> None:
         "checkpoints.every": settings.checkpoints.every,
         "checkpoints.keep": settings.checkpoints.keep,
         "schedule.power": settings.schedule.power,
+        "mixing.alpha": mixing.alpha,
         "adversarial.lr": settings.adversarial.lr,
         "adversarial.temperature_g": settings.adversarial.temperature_g,
         "adversarial.temperature_d": settings.adversarial.temperature_d,
@@ -747,6 +798,14 @@ def check_ranges(settings: Settings) -> None:
     for path, value in shares.items():
         if not 0 <= value <= 1:
             raise ConfigError(f"{path} must lie in [0, 1], found {value}")
+    cycled = settings.schedule.momentum
+    if cycled is not None and settings.schedule.name != "one-cycle":
+        raise ConfigError(f"schedule.momentum does nothing with {settings.schedule.name}")
+    if cycled is not None and not 0 <= cycled[0] <= cycled[1] < 1:
+        raise ConfigError(
+            f"schedule.momentum must be two numbers, 0 <= low <= high < 1, found {cycled}"
+        )
+    _check_stages(settings)
     if not all(0 <= beta < 1 for beta in settings.adversarial.betas):
         raise ConfigError(
             f"adversarial.betas must lie in [0, 1), found {settings.adversarial.betas}"
@@ -851,4 +910,32 @@ def check_ranges(settings: Settings) -> None:
     if settings.name is not None and not re.fullmatch(r"[\w.+=-]*\w[\w.+=-]*", settings.name):
         raise ConfigError(
             f"name must consist of letters, digits and . _ + = -, found {settings.name!r}"
+        )
+
+
+def _check_stages(settings: Settings) -> None:
+    """Refuse stages that cannot be, or that contradict the length of the run."""
+    stages, data = settings.stages, settings.data
+    for number, stage in enumerate(stages, start=1):
+        name = f"stages: stage {number}:"
+        for field_name in ("epochs", "batch", "lr_factor"):
+            value = getattr(stage, field_name)
+            if not (value > 0 and math.isfinite(value)):
+                raise ConfigError(f"{name} {field_name} must be above 0, found {value}")
+        if min(stage.crop) < 32:
+            raise ConfigError(
+                f"{name} crop must be at least 32x32, found {stage.crop[0]}x{stage.crop[1]}"
+            )
+        if settings.method != "supervised" and stage.batch * data.batch_unlabeled % (
+            data.batch_labeled
+        ):
+            raise ConfigError(
+                f"{name} batch {stage.batch} labelled images go with {data.batch_unlabeled} "
+                f"unlabelled for {data.batch_labeled} labelled ones, which is no whole number"
+            )
+    total = sum(stage.epochs for stage in stages)
+    if stages and settings.training.epochs not in (None, total):
+        raise ConfigError(
+            f"stages: the {len(stages)} stages have {total} epochs together, training.epochs says "
+            f"{settings.training.epochs}; leave it out, or make them equal"
         )

@@ -7,51 +7,54 @@ import importlib.util
 import itertools
 import re
 import time
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
+from mixseg.analysis.learning_rates import RangeTest, range_test, range_test_csv
 from mixseg.analysis.pictures import printable
 from mixseg.config import (
-    DataSettings,
+    ScheduleSettings,
     Settings,
-    SourceSettings,
     changed_settings,
     dump_settings,
     resolve_settings,
     with_absolute_paths,
 )
 from mixseg.data.contract import SegmentationDataset
-from mixseg.data.frequencies import dump_frequencies
+from mixseg.data.frequencies import counted_once, dump_frequencies, frequencies_of
 from mixseg.data.splits import id_lines, write_split
-from mixseg.data.streams import Batch, StreamDataset, default_workers, stream_batches
-from mixseg.data.transforms import PairedTransform
+from mixseg.data.streams import Batch
 from mixseg.engine.epochs import epochs_in_steps, steps_per_epoch
+from mixseg.engine.learner import Learner
 from mixseg.engine.method import ClassShares
 from mixseg.engine.optimizers import check_optimizer_name
 from mixseg.engine.precision import Precision, choose_device
 from mixseg.engine.run_directory import RunDirectory
 from mixseg.engine.saved_network import network_card
-from mixseg.engine.schedules import build_schedule
+from mixseg.engine.schedules import build_schedule, momentum_cycle
+from mixseg.engine.stages import plan_stages, staged
 from mixseg.engine.trainer import Outcome, Trainer
 from mixseg.errors import ConfigError, TrainingError
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import Resolution, evaluate
 from mixseg.files import write_atomically
 from mixseg.learner import build_learner
-from mixseg.losses import build_consistency
+from mixseg.losses import build_consistency, check_loss, needs_frequencies
 from mixseg.methods import check_method_name
-from mixseg.mixing import build_mixer
+from mixseg.mixing import build_mixer, check_labeled_mixer
 from mixseg.models import (
     SegmentationModel,
     check_model_settings,
 )
 from mixseg.regularizers import check_regularizer
+from mixseg.streams import build_streams, crop_notes, loader_workers
 from mixseg.targets import build_weighting
 from mixseg.training_data import (
     TrainingData,
@@ -66,6 +69,8 @@ def check_names(settings: Settings) -> None:
     check_data_settings(settings)
     check_model_settings(settings.model)
     build_mixer(settings.mixing, num_classes=1)
+    check_labeled_mixer(settings.mixing)
+    check_loss(settings.loss)
     build_weighting(settings.targets)
     build_consistency(settings.targets)
     build_schedule(settings.schedule, settings.training.iterations)
@@ -102,79 +107,62 @@ def validator(
     return validate
 
 
+def compose_learner(settings: Settings, data: TrainingData, console: Console) -> Learner:
+    """What learns in a run; what its weight file gave is printed."""
+    # Nothing here draws from the global generator, which torch starts with a seed of its own in
+    # every process; but the dropout of a backbone does.
+    torch.manual_seed(settings.seed)
+    shares = class_shares(settings, data)
+    learner, report = build_learner(settings, len(data.classes), shares)
+    if report is not None:
+        console.print(report.describe(), markup=False, highlight=False)
+    return learner
+
+
 def build_trainer(
     settings: Settings, data: TrainingData, run: RunDirectory, console: Console
 ) -> Trainer:
     """Compose the parts of a run."""
-    # Nothing here draws from the global generator, which torch starts with a seed of its own in
-    # every process; but the dropout of a backbone does.
-    torch.manual_seed(settings.seed)
-    classes = data.classes
-    learner, report = build_learner(settings, len(classes), _shares(data))
-    method, precision = learner.method, learner.precision
-    if report is not None:
-        console.print(report.describe(), markup=False, highlight=False)
-    red, green, blue = (round(255 * value) for value in method.student.spec.mean)
-
-    def transform(images: DataSettings | SourceSettings) -> PairedTransform:
-        return PairedTransform(
-            resize=images.resize,
-            scale=images.scale,
-            rotate=settings.data.rotate,
-            crop=settings.data.crop,
-            flip=settings.data.flip,
-            fill=(red, green, blue),
-        )
-
-    workers = settings.data.workers
-    workers = default_workers() if workers is None else workers
-    sources = {
-        "labeled": (
-            data.labeled,
-            data.split.labeled,
-            transform(settings.source_domain if settings.two_domains else settings.data),
-            settings.data.batch_labeled,
-        ),
-        "unlabeled": (
-            data.unlabeled,
-            data.unlabeled_indices,
-            transform(settings.data),
-            settings.data.batch_unlabeled,
-        ),
-    }
-    streams = {}
-    for name in method.streams:
-        dataset, indices, transformed, batch_size = sources[name]
-        stream = StreamDataset(
-            dataset,
-            indices,
-            transformed,
-            seed=settings.seed,
-            stream=name,
-            labeled=name == "labeled",
-        )
-        streams[name] = partial(_batches, stream, batch_size, workers)
+    learner = compose_learner(settings, data, console)
+    spec = learner.method.student.spec
+    stages = plan_stages(settings, len(data.split.labeled))
+    schedule = build_schedule(settings.schedule, settings.training.iterations)
+    workers = loader_workers(settings)
     return Trainer(
         learner=learner,
-        streams=streams,
-        schedule=build_schedule(settings.schedule, settings.training.iterations),
-        validate=validator(settings, data.val, precision, workers),
+        streams=build_streams(settings, data, stages, learner.method),
+        schedule=staged(schedule, stages),
+        momentum=momentum_cycle(settings.schedule, settings.training.iterations),
+        validate=validator(settings, data.val, learner.precision, workers),
         run=run,
         settings=settings,
-        card=network_card(method.student.spec, classes, settings),
+        card=network_card(spec, data.classes, settings),
         console=console,
     )
 
 
-def _shares(data: TrainingData) -> ClassShares:
-    wanted = data.distribution
-    return ClassShares(wanted=None if wanted is None else torch.from_numpy(wanted).float())
+def class_shares(settings: Settings, data: TrainingData) -> ClassShares:
+    """What the method asks of the classes of the data."""
+
+    def tensor(shares: NDArray[np.float64] | None) -> Tensor | None:
+        return None if shares is None else torch.from_numpy(shares).float()
+
+    given = settings.loss.frequencies
+    labeled = None if given is None else frequencies_of(given, data.classes, "loss.frequencies")
+    return ClassShares(wanted=tensor(data.distribution), labeled=tensor(labeled))
 
 
-def _batches(
-    stream: StreamDataset, batch_size: int, workers: int, first: int, last: int
-) -> Iterator[Batch]:
-    return stream_batches(stream, batch_size, first, last, workers)
+def with_frequencies(settings: Settings, data: TrainingData, console: Console) -> Settings:
+    """The settings with the classes of the labelled images counted, where a loss asks for it."""
+    if not needs_frequencies(settings.loss) or settings.loss.frequencies is not None:
+        return settings
+    indices = data.split.labeled
+    console.print(f"counting the classes of {len(indices)} labels", highlight=False)
+    shares = counted_once(data.labeled, indices)
+    # Seven digits, for people; less than one pixel in a data set of any size.
+    pairs = zip(data.classes.names, shares.round(7).tolist(), strict=True)
+    loss = dataclasses.replace(settings.loss, frequencies=dict(pairs))
+    return dataclasses.replace(settings, loss=loss)
 
 
 def run_name(settings: Settings) -> str:
@@ -203,6 +191,7 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
     settings = with_absolute_paths(settings)
     data = open_training_data(settings, console)
     settings = epochs_in_steps(settings, len(data.split.labeled))
+    settings = with_frequencies(settings, data, console)
     name = settings.name or _unused(Path(settings.output).expanduser(), run_name(settings))
     settings = dataclasses.replace(settings, name=name)
     run = RunDirectory.create(Path(settings.output).expanduser() / name)
@@ -222,6 +211,57 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
         run.remove()
         raise
     return _fit(trainer, data, run, console)
+
+
+def probe_rates(
+    settings: Settings,
+    console: Console,
+    low: float,
+    high: float,
+    steps: int,
+    on_step: Callable[[int, int], None],
+) -> tuple[RangeTest, Path]:
+    """A learning-rate range test with the data, the network and the method of a run.
+
+    Args:
+        settings: Of a run; its length and schedule are without meaning.
+        console: Where people read.
+        low: First rate of the backbone.
+        high: Last rate.
+        steps: From one to the other.
+        on_step: Called with the number of steps begun and of all.
+
+    Returns:
+        The test, and the folder that got its curve and numbers.
+    """
+    # Here, because matplotlib takes time to import and no other command needs it.
+    from mixseg.analysis.charts import range_test_chart
+
+    training = dataclasses.replace(settings.training, iterations=steps, epochs=None)
+    schedule = ScheduleSettings(name="constant")
+    settings = dataclasses.replace(settings, training=training, schedule=schedule, stages=())
+    check_names(settings)
+    data = open_training_data(settings, console)
+    settings = with_frequencies(settings, data, console)
+    learner = compose_learner(settings, data, console)
+    stages = plan_stages(settings, len(data.split.labeled))
+    streams = build_streams(settings, data, stages, learner.method)
+    accumulate = settings.training.accumulate
+    batches = {name: stream(0, steps * accumulate) for name, stream in streams.items()}
+
+    def parts() -> Iterator[list[dict[str, Batch]]]:
+        for step in range(steps):
+            on_step(step, steps)
+            yield [{name: next(one) for name, one in batches.items()} for _ in range(accumulate)]
+
+    test = range_test(learner, parts(), low, high, steps)
+    output = Path(settings.output).expanduser()
+    name = settings.name or _unused(output, f"find-lr-{run_name(settings)}")
+    folder = output / name
+    folder.mkdir(parents=True)
+    write_atomically(folder / "learning_rate.csv", range_test_csv(test))
+    write_atomically(folder / "learning_rate.png", range_test_chart(test))
+    return test, folder
 
 
 def _millions(network: nn.Module) -> str:
@@ -301,6 +341,7 @@ def _resume(
     if settings.two_domains:
         run.check_class_map(data.class_map)
     settings = epochs_in_steps(settings, len(data.split.labeled))
+    settings = with_frequencies(settings, data, console)
     trainer = build_trainer(settings, data, run, console)
     trainer.resume()
     if changes:
@@ -334,9 +375,18 @@ def _fit(
             for name, network in regularizer.networks.items()
         ),
     ]
-    if settings.training.epochs is not None:
+    stages = plan_stages(settings, len(split.labeled))
+    if settings.stages:
+        for number, stage in enumerate(stages, start=1):
+            assert stage.crop is not None
+            lines.append(
+                f"stage {number}: steps {stage.first} to {stage.last}, crops of "
+                f"{stage.crop[0]}x{stage.crop[1]}, {stage.batches['labeled']} labelled images"
+            )
+    elif settings.training.epochs is not None:
         per_epoch = steps_per_epoch(settings, len(split.labeled))
         lines.append(f"{settings.training.epochs} epochs of {per_epoch} steps")
+    lines += crop_notes(settings, data, stages)
     if split.note:
         lines.append(f"note: {split.note}")
     among_themselves = settings.mixing.domains == "intra" or not settings.two_domains

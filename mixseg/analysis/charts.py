@@ -1,4 +1,4 @@
-"""Charts of what a run logged."""
+"""Charts of what a run logged, and of range tests."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from mixseg.analysis.learning_rates import RangeTest
 from mixseg.analysis.pictures import printable
 
 Colour = tuple[int, int, int]
@@ -64,6 +65,36 @@ def pseudo_label_chart(
     axes.legend(
         handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small"
     )
+    return _png(figure)
+
+
+def range_test_chart(test: RangeTest) -> bytes:
+    """The curve with the suggestion, as a PNG."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(test.rates, test.losses, ".", color="0.7", markersize=3, label="loss of the batch")
+    axes.plot(test.rates, test.smoothed, label="running mean")
+    axes.axvline(
+        test.suggestion, color="tab:green", linestyle="--", label=f"suggested {test.suggestion:.1e}"
+    )
+    axes.axvline(
+        test.rates[test.lowest],
+        color="0.5",
+        linestyle=":",
+        label=f"lowest loss {test.rates[test.lowest]:.1e}",
+    )
+    span = max(test.smoothed[0], min(test.smoothed) * 2)
+    axes.set(
+        xscale="log",
+        xlabel="learning rate of the backbone",
+        ylabel="loss",
+        ylim=(0.9 * min(test.losses), max(span, max(test.smoothed[: test.lowest + 1])) * 1.1),
+    )
+    axes.legend(fontsize="small")
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=120)
     return content.getvalue()

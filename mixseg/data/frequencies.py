@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from mixseg.data.cache import default_cache
 from mixseg.data.check import spread
 from mixseg.data.contract import ClassSet, SegmentationDataset
-from mixseg.errors import DataError, unknown_name
+from mixseg.errors import ConfigError, DataError, unknown_name
+from mixseg.files import write_atomically
 from mixseg.strict_yaml import load_yaml
 
 LARGEST = 10**12
@@ -44,6 +48,35 @@ def class_frequencies(
     return shares
 
 
+def counted_once(
+    dataset: SegmentationDataset, indices: Sequence[int], cache: Path | None = None
+) -> NDArray[np.float64]:
+    """:func:`class_frequencies` of all labels of these samples, remembered in the cache.
+
+    Label files count as the same as long as their paths, sizes and times of change are, and ids
+    mean the same.
+
+    Args:
+        dataset: A labelled data set.
+        indices: The samples.
+        cache: Folder of the cache; by default :func:`mixseg.data.cache.default_cache`.
+    """
+    digest = hashlib.sha256(repr((dataset.classes.names, dataset.lookup.tolist())).encode())
+    for path in sorted(str(dataset.samples[index].label) for index in indices):
+        found = Path(path).stat()
+        digest.update(repr((path, found.st_size, found.st_mtime_ns)).encode())
+    file = (default_cache() if cache is None else cache) / "frequencies"
+    file = file / f"{digest.hexdigest()[:32]}.yaml"
+    try:
+        return read_frequencies(file, dataset.classes)
+    except (DataError, ConfigError):  # absent, or damaged
+        shares = class_frequencies(dataset, indices, limit=len(indices))
+    with contextlib.suppress(OSError):  # a full or read-only cache costs time, not the run
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, dump_frequencies(shares, dataset.classes))
+    return shares
+
+
 def dump_frequencies(shares: NDArray[np.float64], classes: ClassSet) -> str:
     """Shares, float64 of shape (C,), as the file that :func:`read_frequencies` reads."""
     pairs = zip(classes.names, shares.tolist(), strict=True)
@@ -68,11 +101,32 @@ def read_frequencies(file: Path, classes: ClassSet) -> NDArray[np.float64]:
             raise DataError(
                 f"{where}: {str(share)[:20]} is not a share; expected a number from 0 to {LARGEST}"
             )
-    missing = [name for name in classes.names if name not in loaded.data]
+    return frequencies_of(loaded.data, classes, str(file))
+
+
+def frequencies_of(
+    given: Mapping[str, float], classes: ClassSet, where: str
+) -> NDArray[np.float64]:
+    """Shares of the classes in order, float64 of shape (C,), normalised to a sum of 1.
+
+    Args:
+        given: Class -> number of at least 0.
+        classes: All of them must be there, and no others.
+        where: Named in errors.
+
+    Raises:
+        DataError: A class is unknown or missing, a share is negative, or all are 0.
+    """
+    for name, share in given.items():
+        if name not in classes.names:
+            raise DataError(f"{where}: {unknown_name('class', name, classes.names)}")
+        if not 0 <= share <= LARGEST:
+            raise DataError(f"{where}: {name}: {share} is not a share of at least 0")
+    missing = [name for name in classes.names if name not in given]
     if missing:
-        raise DataError(f"{file}: says nothing of {', '.join(missing)}")
-    shares = np.array([float(loaded.data[name]) for name in classes.names])
+        raise DataError(f"{where}: says nothing of {', '.join(missing)}")
+    shares = np.array([float(given[name]) for name in classes.names])
     if shares.sum() <= 0:
-        raise DataError(f"{file}: all shares are 0")
+        raise DataError(f"{where}: all shares are 0")
     result: NDArray[np.float64] = shares / shares.sum()
     return result

@@ -137,7 +137,12 @@ def _collate(items: list[Item]) -> Batch | DataError:
 
 
 def stream_batches(
-    dataset: StreamDataset, batch_size: int, first: int, last: int, workers: int
+    dataset: StreamDataset,
+    batch_size: int,
+    first: int,
+    last: int,
+    workers: int,
+    drawn: int = 0,
 ) -> Iterator[Batch]:
     """Batches number ``first`` to ``last`` - 1 of a stream.
 
@@ -147,6 +152,7 @@ def stream_batches(
         first: Number of the first batch, above 0 when a run is resumed.
         last: Number of the batch after the last.
         workers: Loader processes; 0 loads in this one.
+        drawn: Images of the stream that came before batch 0.
 
     Raises:
         DataError: A file of a batch is damaged, or its label does not fit.
@@ -155,7 +161,7 @@ def stream_batches(
     loader = DataLoader(
         dataset,
         batch_size=batch_size,
-        sampler=range(first * batch_size, last * batch_size),
+        sampler=range(drawn + first * batch_size, drawn + last * batch_size),
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=torch.cuda.is_available(),

@@ -8,33 +8,38 @@ from mixseg.config import Settings
 from mixseg.errors import ConfigError
 
 
-def steps_per_epoch(settings: Settings, images: int) -> int:
+def steps_per_epoch(settings: Settings, images: int, batch: int | None = None) -> int:
     """Optimizer steps of one pass over the labelled images.
 
     Args:
         settings: Whose batches are taken.
         images: Number of labelled images.
+        batch: In place of the settings' ``data.batch_labeled``.
     """
-    return -(-images // (settings.data.batch_labeled * settings.training.accumulate))
+    return -(-images // ((batch or settings.data.batch_labeled) * settings.training.accumulate))
 
 
 def epochs_in_steps(settings: Settings, images: int) -> Settings:
     """The settings with the numbers of steps that follow from epochs; others stay as they are.
 
     Args:
-        settings: Of a run; ``training.epochs`` and ``schedule.warmup_epochs`` are kept.
+        settings: Of a run; ``training.epochs``, ``stages`` and ``schedule.warmup_epochs`` are kept.
+            Warm-up is counted in epochs of the first stage.
         images: Number of labelled images.
 
     Raises:
         ConfigError: The warm-up is not shorter than the run.
     """
     training, schedule = settings.training, settings.schedule
-    if training.epochs is None and schedule.warmup_epochs is None:
+    if training.epochs is None and schedule.warmup_epochs is None and not settings.stages:
         return settings
-    per_epoch = steps_per_epoch(settings, images)
+    stages = [(one.epochs, steps_per_epoch(settings, images, one.batch)) for one in settings.stages]
+    per_epoch = stages[0][1] if stages else steps_per_epoch(settings, images)
     iterations, warmup = training.iterations, schedule.warmup_steps
     named = "schedule.warmup_steps"
-    if training.epochs is not None:
+    if stages:
+        iterations = sum(epochs * steps for epochs, steps in stages)
+    elif training.epochs is not None:
         iterations = training.epochs * per_epoch
     if schedule.warmup_epochs is not None:
         named = f"schedule.warmup_epochs {schedule.warmup_epochs:g}:"

@@ -56,6 +56,14 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
 
+    def set_momentum(self, momentum: float) -> None:
+        """Every group's momentum, or beta_1."""
+        for group in self.optimizer.param_groups:
+            if "betas" in group:
+                group["betas"] = (momentum, group["betas"][1])
+            else:
+                group["momentum"] = momentum
+
     def gradients(self, parts: Sequence[Mapping[str, Batch]], step: int) -> Gradients:
         """Gradients of the mean loss over the parts of a step.
 

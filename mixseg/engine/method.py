@@ -41,9 +41,12 @@ class ClassShares(NamedTuple):
 
     Attributes:
         wanted: What pseudo-labels are aligned to, float32, shape (C,); None aligns nothing.
+        labeled: Share among the labelled pixels, float32, shape (C,); None where no loss weighs
+            classes by it.
     """
 
     wanted: Tensor | None = None
+    labeled: Tensor | None = None
 
     def to(self, device: torch.device) -> ClassShares:
         """The same on a device."""
@@ -56,7 +59,8 @@ class Output(NamedTuple):
     Attributes:
         logits: float with gradient, shape (B, C, H, W).
         counted: bool, shape (B, H, W): labelled pixels, or those that show an image.
-        labels: int64, shape (B, H, W), 255 = ignore; None where there is no ground truth.
+        labels: int64, shape (B, H, W), 255 = ignore, or float distributions (B, C, H, W) that are
+            zero where a pixel is ignored; None where there is no ground truth.
     """
 
     logits: Tensor

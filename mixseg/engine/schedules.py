@@ -9,7 +9,7 @@ from mixseg.config import ScheduleSettings
 from mixseg.errors import ConfigError, unknown_name
 
 Schedule = Callable[[int], float]
-"""Step, counted from 0 -> factor of the learning rate, in [0, 1]."""
+"""Step, counted from 0 -> factor of the learning rate in [0, 1], or momentum."""
 
 
 def poly(settings: ScheduleSettings, total: int) -> Schedule:
@@ -24,18 +24,36 @@ def cosine(settings: ScheduleSettings, total: int) -> Schedule:
     return lambda step: 0.5 * (1 + math.cos(math.pi * max(0, step - start) / (total - start)))
 
 
+RISING = 0.3
+"""Share of the steps of one-cycle in which the rate rises."""
+
+
 def one_cycle(settings: ScheduleSettings, total: int) -> Schedule:
     """Up from 1/25 to 1 in the first 30 % of the steps and down to almost 0, along cosines."""
-    low, final, share = 1 / 25, 1 / 250_000, 0.3
-    peak = max(1.0, share * total)
+    return cycle(1 / 25, 1, 1 / 250_000, total)
 
-    def factor(step: int) -> float:
+
+def momentum_cycle(settings: ScheduleSettings, total: int) -> Schedule | None:
+    """Momentum at each step of one-cycle, lowest where the rate is highest; None stays as it is."""
+    if settings.momentum is None:
+        return None
+    low, high = settings.momentum
+    return cycle(high, low, high, total)
+
+
+def cycle(first: float, middle: float, last: float, total: int) -> Schedule:
+    """From one value to another and to a third, along cosines."""
+    peak = max(1.0, RISING * total)
+
+    def between(start: float, end: float, progress: float) -> float:
+        return start + (end - start) * 0.5 * (1 - math.cos(math.pi * progress))
+
+    def value(step: int) -> float:
         if step < peak:
-            return low + (1 - low) * 0.5 * (1 - math.cos(math.pi * step / peak))
-        progress = (step - peak) / max(1.0, total - peak)
-        return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+            return between(first, middle, step / peak)
+        return between(middle, last, (step - peak) / max(1.0, total - peak))
 
-    return factor
+    return value
 
 
 def constant(settings: ScheduleSettings, total: int) -> Schedule:

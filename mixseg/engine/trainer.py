@@ -65,6 +65,7 @@ class Trainer:
         learner: Learner,
         streams: Mapping[str, Stream],
         schedule: Schedule,
+        momentum: Schedule | None,
         validate: Callable[[SegmentationModel], Scores],
         run: RunDirectory,
         settings: Settings,
@@ -77,6 +78,7 @@ class Trainer:
             learner: What is trained.
             streams: Name -> batches, for every stream of the method.
             schedule: Factor of the learning rate.
+            momentum: Momentum of each step; None leaves it as it is.
             validate: Scores of a network.
             run: Where files go.
             settings: The settings of the run.
@@ -90,6 +92,7 @@ class Trainer:
         self.precision = learner.precision
         self.streams = streams
         self.schedule = schedule
+        self.momentum = momentum
         self.validate = validate
         self.run = run
         self.settings = settings
@@ -198,6 +201,8 @@ class Trainer:
                 started = time.perf_counter()
                 rate = self.schedule(step)
                 self.learner.set_rate(rate)
+                if self.momentum is not None:
+                    self.learner.set_momentum(self.momentum(step))
 
                 parts = self._taken(batches, accumulate, step)
                 gradients = self.learner.gradients(parts, step)

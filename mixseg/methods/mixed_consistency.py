@@ -14,8 +14,8 @@ from mixseg.data.strong_augmentation import StrongAugmentation
 from mixseg.data.transforms import to_unit_range
 from mixseg.engine.method import ClassShares, Method, Output, StepRandom, StepResult
 from mixseg.engine.teacher import MeanTeacher
-from mixseg.ignore import IGNORE
-from mixseg.losses import build_consistency, segmentation_cross_entropy
+from mixseg.losses import build_consistency
+from mixseg.methods.labeled_loss import LabeledLoss
 from mixseg.mixing import build_mixer
 from mixseg.models import SegmentationModel
 from mixseg.targets import (
@@ -73,7 +73,7 @@ class MixedConsistency(Method):
         self.mixing = settings.mixing
         self.mixer = build_mixer(settings.mixing, self.num_classes)
         self.weighting = build_weighting(settings.targets)
-        self.loss = tempered(segmentation_cross_entropy, temperature)
+        self.labeled_loss = LabeledLoss(settings, self.num_classes, shares)
         self.consistency = tempered(build_consistency(settings.targets), temperature)
         self.augment = StrongAugmentation(settings.augmentation)
         self.targets = settings.targets
@@ -87,9 +87,7 @@ class MixedConsistency(Method):
         """One step of the method; see :class:`mixseg.engine.method.Method`."""
         labeled, unlabeled = batches["labeled"], batches["unlabeled"]
 
-        labels = labeled.labels.long()
-        logits = self.student(to_unit_range(labeled.images))
-        supervised = self.loss(logits, labels)
+        supervised, labeled_output = self.labeled_loss(self.student, labeled, random)
 
         probabilities = self.teacher.probabilities(to_unit_range(unlabeled.images))
         answer = pseudo_labels(self.align(probabilities, unlabeled.valid), unlabeled.valid)
@@ -106,7 +104,7 @@ class MixedConsistency(Method):
             logs={"confident": mixed.confident.mean(), "weight": mixed.weights.mean()},
             pseudo_labels=class_shares(answer.labels, self.num_classes),
             outputs={
-                "labeled": Output(logits, labels != IGNORE, labels),
+                "labeled": labeled_output,
                 "unlabeled": Output(mixed_logits, mixed.valid),
             },
         )

@@ -7,13 +7,10 @@ from typing import ClassVar, final
 
 from mixseg.config import Settings
 from mixseg.data.streams import Batch
-from mixseg.data.transforms import to_unit_range
-from mixseg.engine.method import ClassShares, Method, Output, StepRandom, StepResult
+from mixseg.engine.method import ClassShares, Method, StepRandom, StepResult
 from mixseg.engine.teacher import MeanTeacher
-from mixseg.ignore import IGNORE
-from mixseg.losses import segmentation_cross_entropy
+from mixseg.methods.labeled_loss import LabeledLoss
 from mixseg.models import SegmentationModel
-from mixseg.temperature import tempered
 
 
 @final
@@ -35,18 +32,12 @@ class Supervised(Method):
         self.student = student
         self.teacher = MeanTeacher(student, settings.teacher.decay)
         self.networks = {"student": student, "teacher": self.teacher.network}
-        self.loss = tempered(segmentation_cross_entropy, settings.temperature)
+        self.labeled_loss = LabeledLoss(settings, student.spec.num_classes, shares)
 
     def step(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> StepResult:
         """One step of the method; see :class:`mixseg.engine.method.Method`."""
-        labeled = batches["labeled"]
-        logits = self.student(to_unit_range(labeled.images))
-        labels = labeled.labels.long()
-        return StepResult(
-            losses={"supervised": self.loss(logits, labels)},
-            logs={},
-            outputs={"labeled": Output(logits, labels != IGNORE, labels)},
-        )
+        loss, output = self.labeled_loss(self.student, batches["labeled"], random)
+        return StepResult(losses={"supervised": loss}, logs={}, outputs={"labeled": output})
 
     def after_update(self, step: int) -> None:
         """The average follows the student."""

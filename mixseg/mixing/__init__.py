@@ -11,6 +11,7 @@ from mixseg.mixing.cowmix import CowMix
 from mixseg.mixing.cutmix import CutMix
 from mixseg.mixing.identity import Identity
 from mixseg.mixing.mixer import Mixer, paste, with_partner
+from mixseg.mixing.mixup import mixup, mixup_shares
 
 MIXERS: dict[str, Callable[[MixingSettings, int], Mixer]] = {
     "classmix": lambda settings, classes: ClassMix(classes, settings.proportion, settings.rounding),
@@ -28,7 +29,19 @@ def build_mixer(settings: MixingSettings, num_classes: int) -> Mixer:
     return MIXERS[settings.mixer](settings, num_classes)
 
 
+LABELED_MIXERS = (*MIXERS, "mixup")
+"""How labelled images can be mixed; mixup has no mask and needs labels."""
+
+
+def check_labeled_mixer(settings: MixingSettings) -> None:
+    """Raise a ConfigError for an unknown ``mixing.labeled``."""
+    if settings.labeled not in LABELED_MIXERS:
+        message = unknown_name("mixer", settings.labeled, LABELED_MIXERS)
+        raise ConfigError(f"mixing.labeled: {message}")
+
+
 __all__ = [
+    "LABELED_MIXERS",
     "MIXERS",
     "ClassMix",
     "CowMix",
@@ -36,6 +49,9 @@ __all__ = [
     "Identity",
     "Mixer",
     "build_mixer",
+    "check_labeled_mixer",
+    "mixup",
+    "mixup_shares",
     "paste",
     "with_partner",
 ]

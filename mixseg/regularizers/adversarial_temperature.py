@@ -65,7 +65,9 @@ class AdversarialTemperature(Regularizer):
 
         # "Freeze G": D learns from maps without a graph.
         assert labeled.labels is not None
-        truth = one_hot(labeled.labels, labeled.logits.shape[1])
+        truth = labeled.labels
+        if not truth.is_floating_point():
+            truth = one_hot(truth, labeled.logits.shape[1])
         real = self.loss.real(self.judge(truth))
         discrimination = located_mean(real, labeled.counted)
         fake = []

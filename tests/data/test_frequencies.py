@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mixseg.data.camvid import CAMVID
-from mixseg.data.frequencies import class_frequencies, read_frequencies
+from mixseg.data.frequencies import (
+    class_frequencies,
+    counted_once,
+    frequencies_of,
+    read_frequencies,
+)
 from mixseg.data.registry import open_dataset
 from mixseg.errors import DataError
 from tests.data.layouts import SIZE, write_camvid, write_label
@@ -66,3 +72,39 @@ def test_every_class_must_be_named(tmp_path: Path) -> None:
     path.write_text("sky: 1\n")
     with pytest.raises(DataError, match="says nothing of building, pole"):
         read_frequencies(path, CAMVID)
+
+
+def test_labels_are_counted_once(tmp_path: Path) -> None:
+    write_camvid(tmp_path / "data")
+    opened = open_dataset("camvid", tmp_path / "data", "train")
+    cache = tmp_path / "cache"
+    first = counted_once(opened, range(4), cache)
+    np.testing.assert_allclose(first, class_frequencies(opened, range(4)))
+    (file,) = (cache / "frequencies").iterdir()
+    # The second time the file answers: what it says is what is given.
+    file.write_text("".join(f"{name}: {number}\n" for number, name in enumerate(CAMVID.names)))
+    np.testing.assert_allclose(counted_once(opened, range(4), cache), np.arange(11) / 55)
+    # Other samples, changed labels and damaged files are counted.
+    np.testing.assert_allclose(
+        counted_once(opened, range(2), cache), class_frequencies(opened, range(2))
+    )
+    file.write_text("nonsense: [")
+    np.testing.assert_allclose(counted_once(opened, range(4), cache), first)
+    label = opened.samples[0].label
+    assert label is not None
+    write_label(label, np.full(SIZE, 3, dtype=np.uint8))
+    os.utime(label, (1, 1))
+    changed = counted_once(opened, range(4), cache)
+    np.testing.assert_allclose(changed, class_frequencies(opened, range(4)))
+    assert not np.allclose(changed, first)
+
+
+def test_given_shares() -> None:
+    given = dict.fromkeys(CAMVID.names, 2.0)
+    np.testing.assert_allclose(frequencies_of(given, CAMVID, "here"), np.full(11, 1 / 11))
+    with pytest.raises(DataError, match=r"here: unknown class 'skye'.*'sky'"):
+        frequencies_of(given | {"skye": 1.0}, CAMVID, "here")
+    with pytest.raises(DataError, match="here: says nothing of sky"):
+        frequencies_of(dict.fromkeys(CAMVID.names[1:], 1.0), CAMVID, "here")
+    with pytest.raises(DataError, match="here: sky: -1"):
+        frequencies_of(given | {"sky": -1.0}, CAMVID, "here")

@@ -7,7 +7,7 @@ import torch
 from torch.optim.lr_scheduler import OneCycleLR
 
 from mixseg.config import ScheduleSettings
-from mixseg.engine.schedules import SCHEDULES, build_schedule
+from mixseg.engine.schedules import SCHEDULES, build_schedule, momentum_cycle
 from mixseg.errors import ConfigError
 
 
@@ -81,3 +81,26 @@ def test_errors() -> None:
         build_schedule(ScheduleSettings(name="one-cycle", warmup_steps=2), 10)
     with pytest.raises(ConfigError, match="warmup_epochs does nothing"):
         build_schedule(ScheduleSettings(name="one-cycle", warmup_epochs=2), 10)
+
+
+def test_momentum_falls_while_the_rate_rises_as_in_torch() -> None:
+    settings = ScheduleSettings(name="one-cycle", momentum=(0.85, 0.95))
+    total = 200
+    momentum = momentum_cycle(settings, total)
+    assert momentum is not None
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1, momentum=0.9)
+    reference = OneCycleLR(
+        optimizer, 1, total_steps=total + 1, base_momentum=0.85, max_momentum=0.95, pct_start=0.3
+    )
+    for step in range(total):
+        expected = optimizer.param_groups[0]["momentum"]
+        assert momentum(step) == pytest.approx(expected, abs=2e-3)
+        optimizer.step()
+        reference.step()
+    rate = build_schedule(settings, total)
+    lowest = min(range(total), key=momentum)
+    assert lowest == max(range(total), key=rate)
+
+
+def test_momentum_stays_unless_asked_for() -> None:
+    assert momentum_cycle(ScheduleSettings(name="one-cycle"), 10) is None

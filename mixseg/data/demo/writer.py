@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from mixseg.data.cache import default_cache
 from mixseg.data.demo.layouts import LAYOUTS
 from mixseg.data.demo.looks import Look
 from mixseg.data.demo.scene import render_scene
@@ -132,15 +132,6 @@ def ensure_demo(
         if out.is_dir():
             return out
         raise
-
-
-def default_cache() -> Path:
-    """``$MIXSEG_CACHE``, else ``$XDG_CACHE_HOME/mixseg``, else ``~/.cache/mixseg``."""
-    if own := os.environ.get("MIXSEG_CACHE"):
-        return Path(own).expanduser()
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared).expanduser() / "mixseg"
-    return Path.home() / ".cache" / "mixseg"
 
 
 def _check_counts(counts: Mapping[str, int], layout: str) -> None:

@@ -1,0 +1,118 @@
+"""The learning-rate range test: the loss while the rate grows step by step (003, III.A).
+
+L. N. Smith, "Cyclical learning rates for training neural networks", 2017.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from mixseg.data.streams import Batch
+from mixseg.engine.learner import Learner
+from mixseg.errors import TrainingError
+
+SMOOTHING = 0.9
+"""Share of the past in the running mean of the loss."""
+
+DIVERGED = 4.0
+"""The test ends once the running mean is this many times its lowest value."""
+
+FEWEST = 10
+"""Steps below which a curve says nothing."""
+
+
+@final
+@dataclass(frozen=True)
+class RangeTest:
+    """A curve of losses over rates.
+
+    Attributes:
+        rates: Learning rate of the backbone at each step.
+        losses: Loss of the batch at each step.
+        smoothed: Running mean of the losses, corrected for its start.
+        diverged: Whether the loss ran away, so that the curve reaches the largest useful rate.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+    diverged: bool
+
+    @property
+    def lowest(self) -> int:
+        """Index of the lowest smoothed loss."""
+        return int(np.argmin(self.smoothed))
+
+    @property
+    def steepest(self) -> int:
+        """Index where the smoothed loss falls most per decade, before it is lowest."""
+        slope = np.gradient(self.smoothed, np.log(self.rates))
+        return int(np.argmin(slope[: self.lowest + 1]))
+
+    @property
+    def suggestion(self) -> float:
+        """A rate: where the loss falls fastest, but at most a tenth of where it is lowest."""
+        return min(self.rates[self.steepest], self.rates[self.lowest] / 10)
+
+
+def range_test(
+    learner: Learner,
+    batches: Iterator[Sequence[Mapping[str, Batch]]],
+    low: float,
+    high: float,
+    steps: int,
+) -> RangeTest:
+    """Train while the rate grows from ``low`` to ``high`` by the same factor in every step.
+
+    Args:
+        learner: Its weights are moved; nothing else is kept of them.
+        batches: Parts of each step.
+        low: First rate of the backbone; other groups keep their ratio to it.
+        high: Last rate.
+        steps: Number of steps, at least ``FEWEST``.
+
+    Raises:
+        TrainingError: The loss is not finite, or runs away, before there is a curve.
+    """
+    rates, losses, smoothed = [], [], []
+    running, diverged = 0.0, False
+    peak = float(learner.optimizer.param_groups[0]["peak_lr"])
+    learner.method.student.train()
+    for step in range(steps):
+        rate = low * (high / low) ** (step / (steps - 1))
+        learner.set_rate(rate / peak)
+        gradients = learner.gradients(next(batches), step)
+        loss = sum(float(value.detach()) for value in gradients.result.losses.values())
+        if not math.isfinite(loss) or not math.isfinite(float(gradients.norm)):
+            diverged = True
+            break
+        learner.move(step)
+        running = SMOOTHING * running + (1 - SMOOTHING) * loss
+        rates.append(rate)
+        losses.append(loss)
+        smoothed.append(running / (1 - SMOOTHING ** (step + 1)))
+        if smoothed[-1] > DIVERGED * min(smoothed):
+            diverged = True
+            break
+    if len(rates) < FEWEST:
+        raise TrainingError(
+            f"the loss ran away after {len(rates)} steps, at a rate of "
+            f"{rates[-1] if rates else low:.2g}: start from a lower --low"
+        )
+    return RangeTest(tuple(rates), tuple(losses), tuple(smoothed), diverged)
+
+
+def range_test_csv(test: RangeTest) -> str:
+    """One line for each step."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["rate", "loss", "smoothed"])
+    writer.writerows(zip(test.rates, test.losses, test.smoothed, strict=True))
+    return text.getvalue()

@@ -1,0 +1,66 @@
+"""Progressive scaling: a run in stages with growing crops and shrinking batches (003, III.D)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from mixseg.config import Settings
+from mixseg.engine.epochs import steps_per_epoch
+from mixseg.engine.schedules import Schedule
+
+
+@final
+@dataclass(frozen=True)
+class Stage:
+    """Some steps of a run that share crop and batch size.
+
+    Attributes:
+        first: Number of its first step.
+        last: Number of the step after its last.
+        crop: Height and width of random crops; None does not crop.
+        batches: Name of a stream -> images per batch.
+        draws: Name of a stream -> images that were drawn before the stage.
+        lr_factor: Factor of the learning rate.
+    """
+
+    first: int
+    last: int
+    crop: tuple[int, int] | None
+    batches: dict[str, int]
+    draws: dict[str, int]
+    lr_factor: float = 1.0
+
+
+def plan_stages(settings: Settings, images: int) -> tuple[Stage, ...]:
+    """The stages of a run in order; one for all of it where the settings name none.
+
+    Args:
+        settings: Of the run, its length in steps.
+        images: Number of labelled images.
+    """
+    data = settings.data
+    batches = {"labeled": data.batch_labeled, "unlabeled": data.batch_unlabeled}
+    draws = dict.fromkeys(batches, 0)
+    if not settings.stages:
+        return (Stage(0, settings.training.iterations, data.crop, batches, draws),)
+    planned: list[Stage] = []
+    first = 0
+    for stage in settings.stages:
+        last = first + stage.epochs * steps_per_epoch(settings, images, stage.batch)
+        # The settings are refused where this is no whole number and somebody asks for it.
+        sizes = {name: stage.batch * size // data.batch_labeled for name, size in batches.items()}
+        planned.append(Stage(first, last, stage.crop, sizes, draws, stage.lr_factor))
+        taken = (last - first) * settings.training.accumulate
+        draws = {name: drawn + taken * sizes[name] for name, drawn in draws.items()}
+        first = last
+    return tuple(planned)
+
+
+def staged(schedule: Schedule, stages: tuple[Stage, ...]) -> Schedule:
+    """A schedule whose values are multiplied by the factor of the step's stage."""
+    if all(stage.lr_factor == 1 for stage in stages):
+        return schedule
+    return lambda step: (
+        schedule(step) * next(stage.lr_factor for stage in stages if step < stage.last)
+    )

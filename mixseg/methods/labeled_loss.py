@@ -1,0 +1,79 @@
+"""The supervised part of every method: L_l on labelled images, mixed with each other or not."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple, final
+
+from torch import Tensor
+
+from mixseg.config import Settings
+from mixseg.data.streams import Batch
+from mixseg.data.transforms import to_unit_range
+from mixseg.engine.method import ClassShares, Output, StepRandom
+from mixseg.ignore import IGNORE, one_hot
+from mixseg.losses import build_loss
+from mixseg.mixing import build_mixer, mixup, mixup_shares, with_partner
+from mixseg.models import SegmentationModel
+from mixseg.temperature import tempered
+
+
+class Labeled(NamedTuple):
+    """Images with their ground truth.
+
+    Attributes:
+        images: float in [0, 1], shape (B, 3, H, W).
+        targets: int64 labels (B, H, W) with 255 = ignore, or float distributions (B, C, H, W) that
+            are zero where a pixel is ignored.
+        counted: bool, shape (B, H, W): pixels that have a label.
+    """
+
+    images: Tensor
+    targets: Tensor
+    counted: Tensor
+
+
+@final
+class LabeledLoss:
+    """The loss that the settings name, on images that are mixed as the settings say."""
+
+    def __init__(self, settings: Settings, num_classes: int, shares: ClassShares) -> None:
+        """Build from the settings of a run and what is known of its classes."""
+        self.loss = tempered(build_loss(settings.loss, shares.labeled), settings.temperature)
+        self.alpha = settings.mixing.alpha
+        self.num_classes = num_classes
+        named = dataclasses.replace(settings.mixing, mixer=settings.mixing.labeled)
+        self.mix = {"none": plain, "mixup": self.mixed_up}.get(named.mixer, self.pasted)
+        if self.mix == self.pasted:
+            self.mixer = build_mixer(named, num_classes)
+
+    def __call__(
+        self, student: SegmentationModel, labeled: Batch, random: StepRandom
+    ) -> tuple[Tensor, Output]:
+        """The loss of a batch, a scalar, and what the student said."""
+        given = self.mix(labeled, random)
+        logits = student(given.images)
+        output = Output(logits, given.counted, given.targets)
+        return self.loss(logits, given.targets), output
+
+    def pasted(self, labeled: Batch, random: StepRandom) -> Labeled:
+        """Parts of each image and its label on the next one."""
+        images, labels, _ = plain(labeled, random)
+        # Padding is never pasted.
+        mask = self.mixer.mask(labels, random.device) & labeled.valid
+        labels = with_partner(mask, labels)
+        return Labeled(with_partner(mask, images), labels, labels != IGNORE)
+
+    def mixed_up(self, labeled: Batch, random: StepRandom) -> Labeled:
+        """Weighted means with the next image; a pixel that is ignored in one is ignored."""
+        images, labels, known = plain(labeled, random)
+        share = mixup_shares(len(images), self.alpha, random.host)
+        counted = known & known.roll(-1, dims=0)
+        targets = mixup(share, one_hot(labels, self.num_classes)) * counted.unsqueeze(1)
+        return Labeled(mixup(share, images), targets, counted)
+
+
+def plain(labeled: Batch, random: StepRandom) -> Labeled:
+    """Images as they are."""
+    labels = labeled.labels.long()
+    return Labeled(to_unit_range(labeled.images), labels, labels != IGNORE)

@@ -1,0 +1,116 @@
+"""From settings to the streams of training batches, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from mixseg.config import DataSettings, Settings, SourceSettings
+from mixseg.data.images import image_size
+from mixseg.data.streams import Batch, StreamDataset, default_workers, stream_batches
+from mixseg.data.transforms import PairedTransform
+from mixseg.engine.method import Method
+from mixseg.engine.stages import Stage
+from mixseg.engine.trainer import Stream
+from mixseg.training_data import TrainingData
+
+
+def loader_workers(settings: Settings) -> int:
+    """Loader processes of each stream."""
+    workers = settings.data.workers
+    return default_workers() if workers is None else workers
+
+
+def build_streams(
+    settings: Settings,
+    data: TrainingData,
+    stages: tuple[Stage, ...],
+    method: Method,
+) -> dict[str, Stream]:
+    """The streams that a method takes; batches are numbered through all stages.
+
+    Args:
+        settings: Of the run.
+        data: Of the run.
+        stages: Of the run, in order.
+        method: Its student says what colour lies outside of images.
+    """
+    red, green, blue = (round(255 * value) for value in method.student.spec.mean)
+    labeled = settings.source_domain if settings.two_domains else settings.data
+    images: dict[str, DataSettings | SourceSettings] = {
+        "labeled": labeled,
+        "unlabeled": settings.data,
+    }
+    sources = {
+        "labeled": (data.labeled, data.split.labeled),
+        "unlabeled": (data.unlabeled, data.unlabeled_indices),
+    }
+
+    def stream_of(name: str, stage: Stage) -> StreamDataset:
+        dataset, indices = sources[name]
+        transform = PairedTransform(
+            resize=images[name].resize,
+            scale=images[name].scale,
+            rotate=settings.data.rotate,
+            crop=stage.crop,
+            flip=settings.data.flip,
+            fill=(red, green, blue),
+        )
+        return StreamDataset(
+            dataset,
+            indices,
+            transform,
+            seed=settings.seed,
+            stream=name,
+            labeled=name == "labeled",
+        )
+
+    return {
+        name: partial(
+            _staged_batches,
+            [(stage, stream_of(name, stage)) for stage in stages],
+            name,
+            settings.training.accumulate,
+            loader_workers(settings),
+        )
+        for name in method.streams
+    }
+
+
+def _staged_batches(
+    stages: list[tuple[Stage, StreamDataset]],
+    name: str,
+    accumulate: int,
+    workers: int,
+    first: int,
+    last: int,
+) -> Iterator[Batch]:
+    """Batches number ``first`` to ``last`` - 1; a loader for each stage, when its turn comes."""
+    for stage, dataset in stages:
+        before = stage.first * accumulate
+        begin, end = max(first, before), min(last, stage.last * accumulate)
+        if begin < end:
+            yield from stream_batches(
+                dataset,
+                stage.batches[name],
+                begin - before,
+                end - before,
+                workers,
+                drawn=stage.draws[name],
+            )
+
+
+def crop_notes(settings: Settings, data: TrainingData, stages: tuple[Stage, ...]) -> list[str]:
+    """A line if crops are larger than the images, judged by the first one."""
+    domain = settings.source_domain if settings.two_domains else settings.data
+    height, width = domain.resize or image_size(data.labeled.samples[data.split.labeled[0]].image)
+    largest = 1 if domain.scale is None else domain.scale[1]
+    size = (round(height * largest), round(width * largest))
+    crops = sorted({stage.crop for stage in stages if stage.crop is not None})
+    wide = [crop for crop in crops if crop[0] > size[0] and crop[1] > size[1]]
+    if not wide:
+        return []
+    return [
+        f"note: crops of {' and '.join(f'{crop[0]}x{crop[1]}' for crop in wide)} are larger than "
+        f"the images, at most {size[0]}x{size[1]}; what is missing is padded and ignored"
+    ]

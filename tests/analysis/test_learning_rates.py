@@ -1,0 +1,81 @@
+"""The learning-rate range test, on problems whose best rate is known."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+
+import pytest
+import torch
+from PIL import Image
+
+from mixseg.analysis.charts import range_test_chart
+from mixseg.analysis.learning_rates import RangeTest, range_test, range_test_csv
+from mixseg.config import resolve_settings
+from mixseg.data.streams import Batch
+from mixseg.engine.method import ClassShares
+from mixseg.errors import TrainingError
+from mixseg.learner import build_learner
+from tests.methods.test_methods import batch
+
+TINY = {
+    "method": "supervised",
+    "model.backbone": "test_resnet",
+    "model.weights": "none",
+    "model.batch_norm": "train",
+    "model.rates": [1],
+    "optimizer.head_factor": 2.0,
+}
+
+
+def probed(low: float, high: float, steps: int) -> RangeTest:
+    learner, _ = build_learner(resolve_settings([], TINY), 5, ClassShares())
+
+    def batches() -> Iterator[list[Mapping[str, Batch]]]:
+        while True:
+            yield [{"labeled": batch(0, padded=False)}]
+
+    return range_test(learner, batches(), low, high, steps)
+
+
+def test_rates_grow_by_the_same_factor_from_low_to_high() -> None:
+    found = probed(1e-6, 1e-4, 21)
+    assert found.rates[0] == pytest.approx(1e-6)
+    assert found.rates[-1] == pytest.approx(1e-4)
+    ratios = [after / before for before, after in zip(found.rates, found.rates[1:], strict=False)]
+    assert ratios == pytest.approx([100 ** (1 / 20)] * 20)
+    assert not found.diverged
+
+
+def test_a_rate_at_which_the_loss_runs_away_is_not_suggested() -> None:
+    found = probed(1e-5, 1e4, 120)
+    assert found.diverged
+    assert found.rates[-1] < 1e4, "it stops there"
+    assert found.suggestion <= found.rates[found.lowest] / 10
+    assert found.suggestion >= found.rates[0]
+
+
+def test_a_rate_too_high_from_the_start_is_said() -> None:
+    with pytest.raises(TrainingError, match=r"ran away after .*lower --low"):
+        probed(1e6, 1e9, 20)
+
+
+def test_the_suggestion_of_a_known_curve() -> None:
+    # Flat until 1e-4, falling fastest about 1e-3, lowest at 1e-1.
+    rates = torch.logspace(-6, 0, 121).tolist()
+    losses = [3 - 2 * float(torch.sigmoid(torch.tensor(8 * (i / 20 - 3)))) for i in range(101)]
+    losses += [losses[-1] + 0.2 * i for i in range(1, 21)]
+    found = RangeTest(tuple(rates), tuple(losses), tuple(losses), diverged=True)
+    assert found.rates[found.lowest] == pytest.approx(0.1, rel=0.01)
+    assert found.rates[found.steepest] == pytest.approx(1e-3, rel=0.2)
+    assert found.suggestion == found.rates[found.steepest]
+
+
+def test_curve_and_numbers() -> None:
+    found = probed(1e-6, 1e-2, 30)
+    rows = list(csv.DictReader(io.StringIO(range_test_csv(found))))
+    assert [float(row["rate"]) for row in rows] == list(found.rates)
+    assert [float(row["loss"]) for row in rows] == list(found.losses)
+    with Image.open(io.BytesIO(range_test_chart(found))) as image:
+        assert min(image.size) > 300

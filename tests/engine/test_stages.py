@@ -1,0 +1,116 @@
+"""Progressive scaling: which steps a stage has, and what it takes."""
+
+from __future__ import annotations
+
+import pytest
+
+from mixseg.config import Settings, dump_settings, resolve_settings
+from mixseg.engine.epochs import epochs_in_steps
+from mixseg.engine.schedules import build_schedule
+from mixseg.engine.stages import plan_stages, staged
+from mixseg.errors import ConfigError
+
+PAPER = [
+    {"epochs": 100, "crop": [384, 384], "batch": 64},
+    {"epochs": 100, "crop": [512, 512], "batch": 32, "lr_factor": 0.5},
+    {"epochs": 100, "crop": [768, 768], "batch": 16, "lr_factor": 0.25},
+]
+
+
+def settings(stages: object = PAPER, **values: object) -> Settings:
+    named = {path.replace("__", "."): value for path, value in values.items()}
+    return resolve_settings([], {"method": "supervised", "stages": stages} | named)
+
+
+def test_the_stages_of_the_paper() -> None:
+    found = epochs_in_steps(settings(), 2975)
+    stages = plan_stages(found, 2975)
+    assert found.training.iterations == 100 * (47 + 93 + 186)
+    assert [(stage.first, stage.last) for stage in stages] == [
+        (0, 4700),
+        (4700, 14000),
+        (14000, 32600),
+    ]
+    assert [stage.crop for stage in stages] == [(384, 384), (512, 512), (768, 768)]
+    assert [stage.batches["labeled"] for stage in stages] == [64, 32, 16]
+    # The stream goes on where the stage before has left it.
+    assert stages[1].draws["labeled"] == 4700 * 64
+    assert stages[2].draws["labeled"] == 4700 * 64 + 9300 * 32
+
+
+def test_unlabelled_images_keep_their_proportion_and_parts_of_steps_count() -> None:
+    stages = [
+        {"epochs": 2, "crop": [64, 64], "batch": 4},
+        {"epochs": 3, "crop": [96, 96], "batch": 2},
+    ]
+    found = settings(
+        stages,
+        method="semi_supervised",
+        data__batch_labeled=2,
+        data__batch_unlabeled=3,
+        training__accumulate=2,
+    )
+    first, second = plan_stages(epochs_in_steps(found, 17), 17)
+    assert (first.last, second.last) == (2 * 3, 2 * 3 + 3 * 5)
+    assert [stage.batches["unlabeled"] for stage in (first, second)] == [6, 3]
+    assert second.draws == {"labeled": 6 * 2 * 4, "unlabeled": 6 * 2 * 6}
+
+
+def test_without_stages_there_is_one() -> None:
+    found = settings([], data__crop=[64, 96], training__iterations=70)
+    (stage,) = plan_stages(found, 17)
+    assert (stage.first, stage.last, stage.crop, stage.lr_factor) == (0, 70, (64, 96), 1)
+    schedule = build_schedule(found.schedule, 70)
+    assert staged(schedule, (stage,)) is schedule
+
+
+def test_rates_are_those_of_the_schedule_times_the_stage() -> None:
+    found = epochs_in_steps(settings(), 2975)
+    schedule = build_schedule(found.schedule, found.training.iterations)
+    both = staged(schedule, plan_stages(found, 2975))
+    for step, factor in (
+        (0, 1),
+        (4699, 1),
+        (4700, 0.5),
+        (13999, 0.5),
+        (14000, 0.25),
+        (32599, 0.25),
+    ):
+        assert both(step) == pytest.approx(factor * schedule(step))
+
+
+def test_stages_are_saved_and_read_back(tmp_path: object) -> None:
+    found = settings()
+    path = tmp_path / "config.yaml"  # type: ignore[operator]
+    path.write_text(dump_settings(found))
+    assert resolve_settings([path], {}) == found
+
+
+@pytest.mark.parametrize(
+    ("stages", "changes", "problem"),
+    [
+        (PAPER, {"training__epochs": 250}, "3 stages have 300 epochs together.*says 250"),
+        ([*PAPER[:1], {"epochs": 1, "crop": [64, 64]}], {}, "stages: .*batch"),
+        ([{"epochs": 1, "crop": [64, 64], "batch": 2, "size": 3}], {}, "stages: .*'size'"),
+        ([{"epochs": "many", "crop": [64, 64], "batch": 2}], {}, "stages: .*int.*many"),
+        ([{"epochs": 0, "crop": [64, 64], "batch": 2}], {}, "stage 1: epochs must be above 0"),
+        ([{"epochs": 1, "crop": [16, 64], "batch": 2}], {}, "stage 1: crop.*16x64"),
+        (
+            [{"epochs": 1, "crop": [64, 64], "batch": 3}],
+            {"method": "semi_supervised", "data__batch_labeled": 2, "data__batch_unlabeled": 3},
+            "stage 1: batch 3.*no whole number",
+        ),
+    ],
+)
+def test_refused(stages: object, changes: dict[str, object], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        settings(stages, **changes)
+
+
+def test_another_length_in_a_later_place_is_refused(tmp_path: object) -> None:
+    path = tmp_path / "stages.yaml"  # type: ignore[operator]
+    path.write_text("method: supervised\nstages:\n- {epochs: 1, crop: [64, 64], batch: 2}\n")
+    with pytest.raises(ConfigError, match=r"training\.iterations cannot shorten or stretch stages"):
+        resolve_settings([path], {"training.iterations": 10})
+    found = resolve_settings([path], {"training.iterations": 10, "stages": []})
+    assert (found.stages, found.training.iterations) == ((), 10)

@@ -31,7 +31,6 @@ from mixseg.config import (
     typed_overrides,
 )
 from mixseg.data.demo import LAYOUTS, Look, write_demo
-from mixseg.data.registry import DATASETS
 from mixseg.engine.precision import choose_device, choose_precision
 from mixseg.engine.progress import progress_bar
 from mixseg.engine.saved_network import SavedNetworks, load_networks
@@ -622,8 +621,6 @@ def make_demo(arguments: Sequence[str]) -> int:
         use = f"train with it by tools/train_uda.py --source {parsed.layout} --source-root {shown}"
         if size != DemoSettings().size:
             use += " --set data.crop=[HEIGHT,WIDTH], or scenes of the target in the same --size"
-    elif parsed.layout not in DATASETS:
-        use = f"laid out as {parsed.layout}"
     console.print(
         f"{path}: {use}",
         markup=False,

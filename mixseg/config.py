@@ -34,7 +34,7 @@ class DataSettings:
     """Where images come from, how they are split and how they are augmented."""
 
     dataset: str = "demo"
-    """Layout of the data: demo, cityscapes, voc, camvid, gta5, synthia or folder."""
+    """Layout of the data: demo, cityscapes, bdd100k, camvid, voc, gta5, synthia or folder."""
     root: str | None = None
     """Folder of the data set; the demo writes its own when none is given."""
     train_split: str = "train"

@@ -59,11 +59,30 @@ CITYSCAPES_TO_VOC = dict.fromkeys(CITYSCAPES.names, "background") | {
     "bicycle": "bicycle",
 }
 
+CAMVID_TO_CITYSCAPES = {
+    "sky": "sky",
+    "building": "building",  # holds walls, bridges and archways too, which are small beside it
+    "pole": "pole",
+    "road": "road",  # with the lane markings, as in Cityscapes
+    "pavement": "sidewalk",  # holds parking places and road shoulders too
+    "tree": "vegetation",  # holds bushes and grass; grass alone would be terrain
+    # Lights, signs, and advertisements, no traffic signs in Cityscapes: no class is most of it.
+    "sign symbol": IGNORED,
+    "fence": "fence",
+    "car": "car",  # holds lorries and buses too, which are few
+    "pedestrian": "person",  # holds prams and animals too
+    # The rider and what is ridden: most pixels are the rider, and bicycles alone are rare there.
+    "bicyclist": "rider",
+}
+"""Each class goes to the one that most of its pixels are; 9 classes of Cityscapes get none."""
+
 BUILT_IN: tuple[tuple[ClassSet, ClassSet, Mapping[str, str]], ...] = (
     (CITYSCAPES, CAMVID, CITYSCAPES_TO_CAMVID),
     (CITYSCAPES, VOC, CITYSCAPES_TO_VOC),
+    (CAMVID, CITYSCAPES, CAMVID_TO_CITYSCAPES),
 )
-"""Source, target, and source class -> target class."""
+"""Source, target, and source class -> target class; classes of the same names need none, so
+Cityscapes stands for BDD100K, GTA5, SYNTHIA and the demo as well."""
 
 
 @final

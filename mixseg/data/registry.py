@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from mixseg.data.bdd100k import BDD100K, open_bdd100k
 from mixseg.data.camvid import CAMVID, open_camvid
 from mixseg.data.cityscapes import CITYSCAPES, open_cityscapes
 from mixseg.data.contract import ClassSet, SegmentationDataset
@@ -16,6 +17,7 @@ from mixseg.data.voc import VOC, open_voc
 from mixseg.errors import DataError, unknown_name
 
 DATASETS: dict[str, Callable[[Path, str], SegmentationDataset]] = {
+    "bdd100k": open_bdd100k,
     "camvid": open_camvid,
     "cityscapes": open_cityscapes,
     "folder": open_folder,
@@ -26,6 +28,7 @@ DATASETS: dict[str, Callable[[Path, str], SegmentationDataset]] = {
 """Name -> function of root and split that lists the files of the split."""
 
 CLASSES: dict[str, ClassSet] = {
+    "bdd100k": BDD100K,
     "camvid": CAMVID,
     "cityscapes": CITYSCAPES,
     "demo": CITYSCAPES,

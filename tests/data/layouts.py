@@ -124,6 +124,24 @@ def write_camvid(
     return ids
 
 
+def write_bdd100k(
+    root: Path, split: str = "train", count: int = 4, older: bool = False, labels: bool = True
+) -> list[str]:
+    """Frames of a split in the current release or the older one; returns their sorted ids."""
+    images, masks, ending = "images/10k", "labels/sem_seg/masks", ".png"
+    if older:
+        images, masks, ending = "seg/images", "seg/labels", "_train_id.png"
+    ids = []
+    for frame in range(count):
+        name = f"{0x0A0A0B1A + frame:08x}-7c39d841"
+        write_image(root / images / split / f"{name}.jpg", seed=frame)
+        if labels:
+            label = cycle_ids([*range(19), 255], frame)
+            write_label(root / masks / split / f"{name}{ending}", label)
+        ids.append(name)
+    return ids
+
+
 def write_gta5(root: Path, count: int = 4) -> list[str]:
     """Frames with palette labels; returns their sorted ids."""
     ids = []

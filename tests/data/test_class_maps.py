@@ -7,15 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mixseg.data.bdd100k import BDD100K
 from mixseg.data.camvid import CAMVID
 from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.data.class_maps import BUILT_IN, IGNORED, class_map
 from mixseg.data.contract import ClassSet
-from mixseg.data.registry import open_dataset
+from mixseg.data.registry import CLASSES, open_dataset
 from mixseg.data.voc import VOC
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
-from tests.data.layouts import cycle_ids, write_cityscapes, write_folder, write_label
+from tests.data.layouts import (
+    cycle_ids,
+    write_bdd100k,
+    write_camvid,
+    write_cityscapes,
+    write_folder,
+    write_label,
+)
 
 TWO = ClassSet(("ground", "thing"), ((0, 0, 0), (9, 9, 9)))
 
@@ -35,6 +43,77 @@ def test_built_in_maps_name_real_classes(
     assert set(pairs) == set(source.names)
     assert set(pairs.values()) <= {*target.names, IGNORED}
     assert class_map(source, target).targets == tuple(pairs[name] for name in source.names)
+
+
+CITYSCAPES_LIKE = ("bdd100k", "cityscapes", "demo", "gta5", "synthia")
+
+
+@pytest.mark.parametrize("source", CITYSCAPES_LIKE)
+@pytest.mark.parametrize("target", CITYSCAPES_LIKE)
+def test_the_same_names_need_no_map(source: str, target: str) -> None:
+    classes = class_map(CLASSES[source], CLASSES[target])
+    assert classes.targets == CITYSCAPES.names
+    assert classes.target is CLASSES[target]
+
+
+@pytest.mark.parametrize("name", CITYSCAPES_LIKE)
+def test_camvid_and_back(name: str) -> None:
+    there = class_map(CAMVID, CLASSES[name])
+    back = class_map(CLASSES[name], CAMVID)
+    returned = dict(zip(back.source.names, back.targets, strict=True))
+    pairs = zip(CAMVID.names, there.targets, strict=True)
+    kept = {old: new for old, new in pairs if new != IGNORED}
+    assert len(kept) == 10
+    # No two classes fall together, and each comes back as itself.
+    assert {old: returned[new] for old, new in kept.items()} == {old: old for old in kept}
+    assert "ignored: sign symbol" in there.describe()
+
+
+def test_labels_of_bdd100k_are_joined_into_those_of_camvid(tmp_path: Path) -> None:
+    write_bdd100k(tmp_path)
+    opened = open_dataset("bdd100k", tmp_path, "train")
+    mapped = class_map(opened.classes, CAMVID).apply(opened)
+    joined = {
+        "building": ("building", "wall"),
+        "sign symbol": ("traffic light", "traffic sign"),
+        "tree": ("vegetation", "terrain"),
+        "car": ("car", "truck", "bus"),
+        "bicyclist": ("rider", "motorcycle", "bicycle"),
+        "pedestrian": ("person",),
+    }
+    before, after = opened.label(1), mapped.label(1)
+    for name, sources in joined.items():
+        members = [CITYSCAPES.names.index(source) for source in sources]
+        there = after == CAMVID.names.index(name)
+        np.testing.assert_array_equal(there, np.isin(before, members))
+    nothing = np.isin(before, [CITYSCAPES.names.index("train"), IGNORE])
+    np.testing.assert_array_equal(after == IGNORE, nothing)
+
+
+def test_labels_of_camvid_in_the_classes_of_bdd100k(tmp_path: Path) -> None:
+    write_camvid(tmp_path)
+    opened = open_dataset("camvid", tmp_path, "train")
+    mapped = class_map(CAMVID, BDD100K).apply(opened)
+    before, after = opened.label(2), mapped.label(2)
+    signs = before == CAMVID.names.index("sign symbol")
+    np.testing.assert_array_equal(after == IGNORE, signs | (before == IGNORE))
+    riders = before == CAMVID.names.index("bicyclist")
+    np.testing.assert_array_equal(after == CITYSCAPES.names.index("rider"), riders)
+    assert mapped.classes is BDD100K
+
+
+@pytest.mark.parametrize(("source", "target", "pairs"), BUILT_IN)
+def test_the_documentation_lists_them(
+    source: ClassSet, target: ClassSet, pairs: dict[str, str]
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text()
+    titles = {CAMVID: "CamVid", VOC: "VOC", CITYSCAPES: "Cityscapes"}
+    (table,) = (part for part in text.split("\n\n") if part.startswith(f"| {titles[source]} |"))
+    head, _, *rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()
+    ]
+    column = head.index(titles[target])
+    assert {row[0]: row[column] for row in rows} == pairs
 
 
 def test_every_camvid_class_has_a_source() -> None:

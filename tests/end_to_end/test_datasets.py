@@ -36,6 +36,15 @@ def demo(root: Path, launch: Launcher) -> None:
 def camvid(root: Path, launch: Launcher) -> None:
     layouts.write_camvid(root, "train")
     layouts.write_camvid(root, "val", count=1)
+    layouts.write_camvid(root, "test", count=2)
+
+
+def bdd100k(root: Path, launch: Launcher) -> None:
+    arguments = ("--out", root, "--images", 3, "--val-images", 1, "--size", "48x96")
+    done = launch("make_demo", *arguments, "--layout", "bdd100k", cwd=root.parent)
+    assert done.code == 0, done.text
+    assert f"--dataset bdd100k --data-root {root}" in done.out
+    layouts.write_bdd100k(root, "test", count=2, labels=False)
 
 
 def voc(root: Path, launch: Launcher) -> None:
@@ -53,6 +62,7 @@ def folder(root: Path, launch: Launcher) -> None:
 LAYOUTS: dict[str, tuple[str, Callable[[Path, Launcher], None], int]] = {
     "demo": ("cityscapes", demo, 19),
     "camvid": ("camvid", camvid, 11),
+    "bdd100k": ("bdd100k", bdd100k, 19),
     "voc": ("voc", voc, 21),
     "folder": ("folder", folder, 3),
 }
@@ -82,6 +92,25 @@ def test_training_and_evaluation(layout: str, launch: Launcher, tmp_path: Path) 
     found = json.loads((tmp_path / "s.json").read_text())["scores"]
     assert found["teacher"] == summary["last"]["teacher"]
     assert tree(root) == before
+
+
+def test_the_test_split(launch: Launcher, tmp_path: Path) -> None:
+    camvid(tmp_path / "camvid", launch)
+    bdd100k(tmp_path / "bdd100k", launch)
+    own = ("train_ssl", *SMALL, "data.val_split=test", "--dataset")
+    done = launch(*own, "camvid", "--data-root", "camvid", cwd=tmp_path)
+    assert done.code == 0, done.text
+    last = json.loads((tmp_path / "out/run/summary.json").read_text())["last"]
+    for split, same in (("test", True), ("val", False)):
+        arguments = ("out/run", "--split", split, "--json", "s.json")
+        done = launch("evaluate", *arguments, cwd=tmp_path)
+        assert done.code == 0, done.text
+        found = json.loads((tmp_path / "s.json").read_text())
+        assert found["split"] == split
+        assert (found["scores"] == last) == same
+    # Where its labels are not public, it is none to validate on.
+    done = launch(*own, "bdd100k", "--data-root", "bdd100k", "--name", "other", cwd=tmp_path)
+    refused(done, "data.val_split 'test' of bdd100k has no labels", code=1)
 
 
 def test_unlabelled_images_from_anywhere(launch: Launcher, config: Path, tmp_path: Path) -> None:

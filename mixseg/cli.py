@@ -39,8 +39,14 @@ from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import evaluate
 from mixseg.evaluation.inference import InferenceMode
 from mixseg.evaluation.out_of_domain import common_classes
-from mixseg.evaluation.prediction import collect_images, predict_files, save_prediction
+from mixseg.evaluation.prediction import (
+    Predictor,
+    collect_images,
+    predict_files,
+    save_prediction,
+)
 from mixseg.evaluation.protocols import mean_over, paper_table, protocol
+from mixseg.evaluation.side_by_side import SHEET_ROWS, SideBySide, distinct_titles
 from mixseg.evaluation.tables import scores_table
 from mixseg.files import write_atomically
 from mixseg.training import resume, start
@@ -431,33 +437,61 @@ def predict(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--formats", type=str, default="ids,colour,overlay", help="some of ids,colour,overlay"
     )
+    parser.add_argument(
+        "--compare",
+        type=str,
+        nargs="+",
+        default=[],
+        metavar="CHECKPOINT",
+        help="further checkpoints, drawn side by side with the first",
+    )
+    parser.add_argument(
+        "--rows", type=int, metavar="N", help="photographs in comparison.png, with --compare [12]"
+    )
     parsed = _parse(parser, arguments)
     console = Console()
+    if parsed.rows is not None and (parsed.rows < 1 or not parsed.compare):
+        raise ConfigError(f"--rows {parsed.rows}: a number above 0, and only with --compare")
     formats = set(parsed.formats.split(","))
     if not formats <= {"ids", "colour", "overlay"}:
         raise ConfigError(f"--formats {parsed.formats}: expected some of ids,colour,overlay")
     device = choose_device(parsed.device)
     paths = [Path(path) for path in parsed.paths]
     images = collect_images(paths)
-    saved = _load(Path(parsed.checkpoint), parsed.network, console)
-    mode = _inference_mode(parsed, saved)
+    all_saved = [
+        _load(Path(path), parsed.network, console) for path in (parsed.checkpoint, *parsed.compare)
+    ]
+    modes = [_inference_mode(parsed, saved) for saved in all_saved]
     output = _new_folder(Path(parsed.output), "--output")
-    network = saved.networks[parsed.network]
-    network.to(device).to(memory_format=torch.channels_last)
-    precision = choose_precision(parsed.precision, device, network)
+    predictors = []
+    for saved, mode in zip(all_saved, modes, strict=True):
+        network = saved.networks[parsed.network]
+        network.to(device).to(memory_format=torch.channels_last)
+        precision = choose_precision(parsed.precision, device, network)
+        predictors.append(
+            Predictor(network, saved.classes, _input_size(saved), mode, device, precision.autocast)
+        )
+    first, *others = predictors
+    side_by_side = None
+    if others:
+        titles = distinct_titles([(saved.run_name, saved.step) for saved in all_saved])
+        side_by_side = SideBySide(output, titles, first, others, parsed.rows or SHEET_ROWS)
     with progress_bar(console, "predicting") as advance:
         failures = predict_files(
-            network,
+            first.model,
             paths,
             output,
-            saved.classes,
-            input_size=_input_size(saved),
-            mode=mode,
+            first.classes,
+            input_size=first.input_size,
+            mode=first.mode,
             device=device,
-            autocast=precision.autocast,
+            autocast=first.autocast,
             formats=sorted(formats),
             on_progress=advance,
+            on_image=side_by_side,
         )
+    if side_by_side is not None:
+        side_by_side.write_sheet()
     for failure in failures:
         text = f"skipped {printable(failure.reason)}"
         console.print(text, style="red", markup=False, soft_wrap=True)

@@ -39,8 +39,15 @@ from mixseg.errors import ConfigError, MixsegError, unknown_name
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import evaluate
 from mixseg.evaluation.inference import InferenceMode
-from mixseg.evaluation.prediction import collect_images, predict_files, save_prediction
+from mixseg.evaluation.out_of_domain import common_classes
+from mixseg.evaluation.prediction import (
+    Predictor,
+    collect_images,
+    predict_files,
+    save_prediction,
+)
 from mixseg.evaluation.protocols import mean_over, paper_table, protocol
+from mixseg.evaluation.side_by_side import SHEET_ROWS, SideBySide, distinct_titles
 from mixseg.evaluation.tables import scores_table
 from mixseg.files import write_atomically
 from mixseg.training import probe_rates, resume, start
@@ -279,7 +286,10 @@ def _size(flag: str, text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _input_size(saved: SavedNetworks) -> tuple[int, int] | None:
+def _input_size(saved: SavedNetworks, asked_for: str | None = None) -> tuple[int, int] | None:
+    """What images are resized to for the network: as asked for, else as in its training."""
+    if asked_for is not None:
+        return None if asked_for == "none" else _size("--resize", asked_for)
     size = saved.settings.get("data.resize")
     return None if size is None else (size[0], size[1])
 
@@ -289,7 +299,22 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
     parser = _parser("mixseg evaluate", "Per-class IoU, mIoU and pixel accuracy of a checkpoint.")
     _add_inference_arguments(parser)
     parser.add_argument("--data-root", dest="root", type=str, help="[that of the run]")
-    parser.add_argument("--dataset", type=str, help="layout of the data [that of the run]")
+    parser.add_argument(
+        "--dataset", type=str, help="layout of the data, which may have other classes [the run's]"
+    )
+    parser.add_argument(
+        "--class-map",
+        dest="class_map",
+        type=str,
+        metavar="FILE",
+        help="from the data's classes to the network's, or the other way [built in]",
+    )
+    parser.add_argument(
+        "--resize",
+        type=str,
+        metavar="HEIGHTxWIDTH|none",
+        help="size of the images for the network [data.resize of the run]",
+    )
     parser.add_argument("--split", type=str, help="[the validation split of the run]")
     parser.add_argument("--network", type=Literal["student", "teacher", "both"], default="both")
     parser.add_argument(
@@ -315,21 +340,27 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
     device = choose_device(parsed.device)
     saved = _load(Path(parsed.checkpoint), parsed.network, console)
     mode = _inference_mode(parsed, saved)
+    input_size = _input_size(saved, parsed.resize)
     resolution: Any = "native"
     if parsed.resolution != "native":
         resolution = _size("--resolution", parsed.resolution)
     overrides = {"data.dataset": parsed.dataset, "data.root": parsed.root}
     overrides = {key: value for key, value in overrides.items() if value is not None}
-    settings = resolve_settings([], dict(saved.settings) | overrides)
+    own = dict(saved.settings)
+    if parsed.dataset not in (None, own.get("data.dataset")):
+        own["data.root"] = None  # is that of another data set
+    settings = resolve_settings([], own | overrides)
     split = parsed.split or settings.data.val_split
     if settings.data.dataset != "demo" and settings.data.root is None:
         raise ConfigError("--data-root DIR is needed: the checkpoint does not say where data is")
     dataset = open_split(settings, split, console)
-    if dataset.classes.names != saved.classes.names:
-        raise ConfigError(
-            f"the checkpoint has the classes {', '.join(saved.classes.names)}, {dataset.name} has "
-            f"{', '.join(dataset.classes.names)}"
-        )
+    map_file = None if parsed.class_map is None else Path(parsed.class_map).expanduser()
+    common = common_classes(saved.classes, dataset, map_file)
+    dataset = common.labelled(dataset)
+    given = "data.resize of the run" if parsed.resize is None else "--resize"
+    shown = "own size" if input_size is None else f"{input_size[0]}x{input_size[1]}"
+    for line in (*common.describe(), f"images reach the network in {shown} ({given})"):
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
     folder = None if parsed.save is None else _new_folder(Path(parsed.save), "--save-predictions")
     scores: dict[str, Scores] = {}
     for name, network in saved.networks.items():
@@ -341,12 +372,12 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
                 inside = folder / name if len(saved.networks) > 1 else folder
                 path = inside / f"{dataset.samples[index].id}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                save_prediction(path, prediction, parsed.format, saved.classes)
+                save_prediction(path, prediction, parsed.format, common.classes)
 
         scores[name] = evaluate(
             network,
             dataset,
-            input_size=_input_size(saved),
+            input_size=input_size,
             resolution=resolution,
             mode=mode,
             device=device,
@@ -354,20 +385,31 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
             workers=parsed.workers,
             batch_size=parsed.batch_size,
             on_image=None if folder is None else save,
+            joined=common.of_predictions,
+            judged=common.judged,
         )
-    means = protocol(saved.settings.get("source_domain.dataset"), saved.classes.names)
-    title = f"{saved.path.name}, step {saved.step}, {split}"
-    console.print(scores_table(scores, title, means))
+    means = protocol(saved.settings.get("source_domain.dataset"), common.classes.names)
+    title = f"{saved.path.name}, step {saved.step}, {dataset.name} {split}"
+    one = next(iter(scores.values()))  # which classes are judged depends on the labels alone
+    table = scores_table(
+        scores, title, means, mean=common.mean_name(one), notes=common.caption(one)
+    )
+    console.print(table)
     if parsed.json is not None:
         content = {
             "checkpoint": str(saved.path),
             "step": saved.step,
             "dataset": str(dataset.root),
             "split": split,
+            "input_size": input_size,
+            "class_map": None if common.is_plain else common.to_json(),
+            "judged": [
+                name for name, value in zip(one.classes, one.iou, strict=True) if value is not None
+            ],
             "scores": {
-                name: one.to_json()
-                | {mean: mean_over(one, classes) for mean, classes in means.items()}
-                for name, one in scores.items()
+                name: found.to_json()
+                | {mean: mean_over(found, classes) for mean, classes in means.items()}
+                for name, found in scores.items()
             },
         }
         write_atomically(Path(parsed.json), json.dumps(content, indent=1))
@@ -396,33 +438,61 @@ def predict(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--formats", type=str, default="ids,colour,overlay", help="some of ids,colour,overlay"
     )
+    parser.add_argument(
+        "--compare",
+        type=str,
+        nargs="+",
+        default=[],
+        metavar="CHECKPOINT",
+        help="further checkpoints, drawn side by side with the first",
+    )
+    parser.add_argument(
+        "--rows", type=int, metavar="N", help="photographs in comparison.png, with --compare [12]"
+    )
     parsed = _parse(parser, arguments)
     console = Console()
+    if parsed.rows is not None and (parsed.rows < 1 or not parsed.compare):
+        raise ConfigError(f"--rows {parsed.rows}: a number above 0, and only with --compare")
     formats = set(parsed.formats.split(","))
     if not formats <= {"ids", "colour", "overlay"}:
         raise ConfigError(f"--formats {parsed.formats}: expected some of ids,colour,overlay")
     device = choose_device(parsed.device)
     paths = [Path(path) for path in parsed.paths]
     images = collect_images(paths)
-    saved = _load(Path(parsed.checkpoint), parsed.network, console)
-    mode = _inference_mode(parsed, saved)
+    all_saved = [
+        _load(Path(path), parsed.network, console) for path in (parsed.checkpoint, *parsed.compare)
+    ]
+    modes = [_inference_mode(parsed, saved) for saved in all_saved]
     output = _new_folder(Path(parsed.output), "--output")
-    network = saved.networks[parsed.network]
-    network.to(device).to(memory_format=torch.channels_last)
-    precision = choose_precision(parsed.precision, device, network)
+    predictors = []
+    for saved, mode in zip(all_saved, modes, strict=True):
+        network = saved.networks[parsed.network]
+        network.to(device).to(memory_format=torch.channels_last)
+        precision = choose_precision(parsed.precision, device, network)
+        predictors.append(
+            Predictor(network, saved.classes, _input_size(saved), mode, device, precision.autocast)
+        )
+    first, *others = predictors
+    side_by_side = None
+    if others:
+        titles = distinct_titles([(saved.run_name, saved.step) for saved in all_saved])
+        side_by_side = SideBySide(output, titles, first, others, parsed.rows or SHEET_ROWS)
     with progress_bar(console, "predicting") as advance:
         failures = predict_files(
-            network,
+            first.model,
             paths,
             output,
-            saved.classes,
-            input_size=_input_size(saved),
-            mode=mode,
+            first.classes,
+            input_size=first.input_size,
+            mode=first.mode,
             device=device,
-            autocast=precision.autocast,
+            autocast=first.autocast,
             formats=sorted(formats),
             on_progress=advance,
+            on_image=side_by_side,
         )
+    if side_by_side is not None:
+        side_by_side.write_sheet()
     for failure in failures:
         text = f"skipped {printable(failure.reason)}"
         console.print(text, style="red", markup=False, soft_wrap=True)

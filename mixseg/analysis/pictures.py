@@ -93,7 +93,7 @@ def legend(classes: ClassSet, present: Iterable[int], width: int) -> ImageArray:
     gap = max(1, size // 2)
     swatch = size
     room = width - (swatch + 3 * gap)
-    names = [_fit(classes.names[index], font, room) for index in shown]
+    names = [fitted(classes.names[index], font, room) for index in shown]
     cell_width = swatch + 2 * gap + int(max(font.getlength(name) for name in names)) + 1
     cell_height = size + gap
     columns = max(1, min(len(shown), (width - gap) // cell_width))
@@ -132,7 +132,7 @@ def with_legend(picture: ImageArray, labels: LabelArray, classes: ClassSet) -> I
     return canvas
 
 
-def _fit(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: int) -> str:
+def fitted(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: int) -> str:
     """The name as it can be drawn, cut to a number of pixels."""
     text = printable(name)
     if len(text) <= MAX_NAME_LENGTH and font.getlength(text) <= room:

@@ -13,6 +13,7 @@ from typing import final
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from mixseg.data.camvid import CAMVID
 from mixseg.data.cityscapes import CITYSCAPES
@@ -91,8 +92,8 @@ class ClassMap:
     """Where each class of a source goes.
 
     Attributes:
-        source: Classes of the labels.
-        target: Classes of the network.
+        source: Classes that are turned into others: of labels, or of predictions.
+        target: Classes that they become.
         targets: Name of a target class, or :data:`IGNORED`, for each source class in order.
     """
 
@@ -106,18 +107,36 @@ class ClassMap:
         Args:
             absent: Source classes that do not occur.
         """
-        lines = []
-        for name in self.target.names:
-            joined = self._sources(name)
-            if joined not in ([], [name]):
-                lines.append(f"{' + '.join(joined)} -> {name}")
-        dropped = self._sources(IGNORED)
-        if dropped and IGNORED not in self.target.names:
-            lines.append(f"ignored: {', '.join(dropped)}")
-        missing = [name for name in self.target.names if not set(self._sources(name)) - set(absent)]
-        if missing:
-            lines.append(f"never labelled: {', '.join(missing)}")
+        missing = self.without_source(absent)
+        return [*self.changes(), *([f"never labelled: {', '.join(missing)}"] if missing else [])]
+
+    def changes(self) -> list[str]:
+        """What is joined and what is dropped; for people."""
+        lines = [f"{' + '.join(names)} -> {name}" for name, names in self.renamed().items()]
+        if self.dropped():
+            lines.append(f"ignored: {', '.join(self.dropped())}")
         return lines
+
+    def renamed(self) -> dict[str, list[str]]:
+        """Target class -> its source classes, where they are several or called otherwise."""
+        pairs = {name: self._sources(name) for name in self.target.names}
+        return {name: sources for name, sources in pairs.items() if sources not in ([], [name])}
+
+    def dropped(self) -> list[str]:
+        """Source classes that go to no class."""
+        return [] if IGNORED in self.target.names else self._sources(IGNORED)
+
+    def without_source(self, absent: tuple[str, ...] = ()) -> list[str]:
+        """Target classes that nothing becomes, where some source classes do not occur."""
+        return [name for name in self.target.names if not set(self._sources(name)) - set(absent)]
+
+    def table(self) -> NDArray[np.uint8]:
+        """Train id of the source -> train id of the target, 255 = ignore; uint8, shape (256,)."""
+        # A class that is really called so comes first.
+        places = {IGNORED: IGNORE} | {name: index for index, name in enumerate(self.target.names)}
+        table = np.full(256, IGNORE, dtype=np.uint8)
+        table[: len(self.targets)] = [places[name] for name in self.targets]
+        return table
 
     def _sources(self, target: str) -> list[str]:
         pairs = zip(self.source.names, self.targets, strict=True)
@@ -140,12 +159,8 @@ class ClassMap:
                 f"{dataset.name} has the classes {', '.join(dataset.classes.names)}; the map "
                 f"begins at {', '.join(self.source.names)}"
             )
-        # A class that is really called so comes first.
-        places = {IGNORED: IGNORE} | {name: index for index, name in enumerate(self.target.names)}
-        table = np.full(256, UNKNOWN, dtype=np.int16)
-        table[: len(self.targets)] = [places[name] for name in self.targets]
-        table[IGNORE] = IGNORE
         known = dataset.lookup != UNKNOWN
+        table = self.table().astype(np.int16)  # has room for UNKNOWN
         lookup = np.where(known, table[np.where(known, dataset.lookup, IGNORE)], UNKNOWN)
         return dataclasses.replace(
             dataset, classes=self.target, lookup=lookup.astype(np.int16), absent=()
@@ -156,8 +171,8 @@ def class_map(source: ClassSet, target: ClassSet, file: Path | None = None) -> C
     """The map of a file, or the built-in one between two sets.
 
     Args:
-        source: Classes of the labels.
-        target: Classes of the network.
+        source: Classes that are turned into others.
+        target: Classes that they become.
         file: YAML with one line ``SOURCE CLASS: TARGET CLASS`` (or ``ignore``) for each class.
 
     Raises:
@@ -166,16 +181,24 @@ def class_map(source: ClassSet, target: ClassSet, file: Path | None = None) -> C
     """
     if file is not None:
         return ClassMap(source, target, _read(file, source, target))
-    if source.names == target.names:
-        return ClassMap(source, target, source.names)
-    for one, other, pairs in BUILT_IN:
-        if (one.names, other.names) == (source.names, target.names):
-            return ClassMap(source, target, tuple(pairs[name] for name in source.names))
+    known = built_in_map(source, target)
+    if known is not None:
+        return known
     raise DataError(
         f"no class map is built in from {', '.join(source.names)} to {', '.join(target.names)}; "
         "give one with --set source_domain.class_map=FILE, a YAML file with a line "
         "'SOURCE CLASS: TARGET CLASS' (or ignore) for each"
     )
+
+
+def built_in_map(source: ClassSet, target: ClassSet) -> ClassMap | None:
+    """The map between two sets that needs no file; None if there is none."""
+    if source.names == target.names:
+        return ClassMap(source, target, source.names)
+    for one, other, pairs in BUILT_IN:
+        if (one.names, other.names) == (source.names, target.names):
+            return ClassMap(source, target, tuple(pairs[name] for name in source.names))
+    return None
 
 
 def _read(file: Path, source: ClassSet, target: ClassSet) -> tuple[str, ...]:
@@ -191,5 +214,5 @@ def _read(file: Path, source: ClassSet, target: ClassSet) -> tuple[str, ...]:
     if missing:
         raise DataError(f"{file}: says nothing of {', '.join(missing)}; a class may go to ignore")
     if not set(loaded.data.values()) - {IGNORED}:
-        raise DataError(f"{file}: every class goes to ignore, and nothing is left to learn")
+        raise DataError(f"{file}: every class goes to ignore, and nothing is left")
     return tuple(str(loaded.data[name]) for name in source.names)

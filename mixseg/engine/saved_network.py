@@ -48,6 +48,12 @@ class SavedNetworks:
     settings: Mapping[str, Any]
     problems: tuple[str, ...] = ()
 
+    @property
+    def run_name(self) -> str:
+        """Name of the run's folder; the checkpoint's own where it lies elsewhere."""
+        path = self.path.absolute()
+        return path.parent.parent.name if path.parent.name == "checkpoints" else path.name
+
 
 def load_networks(path: Path, which: str) -> SavedNetworks:
     """Load networks from a run, or from one of its checkpoints.

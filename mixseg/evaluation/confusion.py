@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self, final
 
@@ -19,21 +19,24 @@ class ConfusionMatrix:
     """Exact pixel counts of (label, prediction) pairs, summed over as many images as one likes.
 
     The scores are those of cityscapesScripts: pixels whose label is 255 count nowhere, also not
-    as false positives, and a class that neither prediction nor label holds has no IoU.
+    as false positives, and a class that neither prediction nor label holds has no IoU. A prediction
+    of 255, no class, misses the class of the label and is nobody's false positive.
     """
 
     def __init__(self, num_classes: int, device: torch.device | str = "cpu") -> None:
         self.num_classes = num_classes
-        # The matrix, flattened, then a cell for ignored pixels and one for ids that are no class.
-        # Counting those two as well keeps the shapes static: nothing waits for the device.
-        self._cells = torch.zeros(num_classes**2 + 2, dtype=torch.int64, device=device)
+        # The matrix, flattened, with a last column for predictions of no class, then a cell for
+        # ignored pixels and one for ids that are no class. Counting those two as well keeps the
+        # shapes static: nothing waits for the device.
+        cells = num_classes * (num_classes + 1) + 2
+        self._cells = torch.zeros(cells, dtype=torch.int64, device=device)
 
     def update(self, prediction: Tensor, label: Tensor) -> None:
         """Count the pixels of one image or batch.
 
         Args:
-            prediction: Integer train ids, any shape. What it holds where the label is 255 does
-                not matter.
+            prediction: Integer train ids, any shape, 255 = no class. What it holds where the
+                label is 255 does not matter.
             label: Integer train ids, 255 = ignore, same shape as ``prediction``.
 
         Raises:
@@ -47,16 +50,19 @@ class ConfusionMatrix:
         n = self.num_classes
         guess = prediction.to(self._cells.device, torch.int64, non_blocking=True).flatten()
         truth = label.to(self._cells.device, torch.int64, non_blocking=True).flatten()
-        known = (truth >= 0) & (truth < n) & (guess >= 0) & (guess < n)
-        cell = torch.where(known, truth * n + guess, n * n + 1)
-        cell = torch.where(truth == IGNORE, n * n, cell)
+        known = (truth >= 0) & (truth < n) & (((guess >= 0) & (guess < n)) | (guess == IGNORE))
+        column = torch.where(guess == IGNORE, n, guess)
+        cell = torch.where(known, truth * (n + 1) + column, n * (n + 1) + 1)
+        cell = torch.where(truth == IGNORE, n * (n + 1), cell)
         # index_add_ and not bincount, which asks a CUDA device for the largest index and waits.
         # Integer addition makes the result independent of the order of the atomics.
         one = torch.ones((), dtype=torch.int64, device=cell.device)
         self._cells.index_add_(0, cell, one.expand_as(cell))
 
     def counts(self) -> Tensor:
-        """The matrix: int64 on the CPU, shape (C, C), row = label, column = prediction.
+        """The matrix: int64 on the CPU, shape (C, C + 1), row = label, column = prediction.
+
+        The last column holds the predictions of no class.
 
         Raises:
             DataError: A counted pixel had a label or a prediction that is no train id.
@@ -67,7 +73,7 @@ class ConfusionMatrix:
                 f"{int(cells[-1])} labelled pixels have a label or a prediction outside "
                 f"0..{self.num_classes - 1}; do network and data set have the same classes?"
             )
-        return cells[:-2].reshape(self.num_classes, self.num_classes)
+        return cells[:-2].reshape(self.num_classes, self.num_classes + 1)
 
     def iou(self) -> Tensor:
         """TP / (TP + FP + FN) of each class.
@@ -78,16 +84,12 @@ class ConfusionMatrix:
         """
         counts = self.counts().double()
         hits = counts.diagonal()
-        return hits / (counts.sum(0) + counts.sum(1) - hits)
-
-    def mean_iou(self) -> float:
-        """Mean IoU over the classes that have one; NaN if there is none."""
-        return float(self.iou().nanmean())
+        return hits / (counts.sum(0)[:-1] + counts.sum(1) - hits)
 
     def pixel_accuracy(self) -> float:
         """Fraction of the labelled pixels that are right; NaN if no pixel is labelled."""
         counts = self.counts().double()
-        return float(counts.trace() / counts.sum())
+        return float(counts.diagonal().sum() / counts.sum())
 
     def __add__(self, other: ConfusionMatrix) -> ConfusionMatrix:
         """The matrix of two shards of a split together, on the device of the first."""
@@ -107,7 +109,8 @@ class Scores:
 
     Attributes:
         classes: Class names in the order of their train ids.
-        iou: IoU in [0, 1] per class; None for a class absent from predictions and labels.
+        iou: IoU in [0, 1] per class; None for a class absent from predictions and labels, or not
+            to be judged.
         miou: Mean over the classes that have an IoU.
         pixel_accuracy: Fraction of the labelled pixels that are right.
         images: Number of images.
@@ -132,22 +135,43 @@ class Scores:
         images: int,
         resolution: str,
         mode: str,
+        judged: Collection[str] | None = None,
     ) -> Self:
         """The scores of a filled matrix.
 
+        Args:
+            matrix: The counts.
+            classes: Class names in the order of their train ids.
+            images: See :class:`Scores`, as the others.
+            resolution: See there.
+            mode: See there.
+            judged: Only these classes have an IoU, and of them only those that are labelled
+                somewhere: for a network of other classes than the data's. Pixels of the other
+                classes count all the same, as false positives of these and in the accuracy.
+                None judges as the benchmarks do.
+
         Raises:
-            DataError: Not one labelled pixel was counted, so that there is nothing to report.
+            DataError: Not one labelled pixel was counted, or none of a judged class, so that there
+                is nothing to report.
         """
         accuracy = matrix.pixel_accuracy()
         if math.isnan(accuracy):
             raise DataError(
                 f"none of the {images} images has a labelled pixel: every label is {IGNORE}"
             )
-        iou = matrix.iou().tolist()
+        iou = matrix.iou()
+        if judged is not None:
+            allowed = torch.tensor([name in judged for name in classes])
+            iou[~allowed | (matrix.counts().sum(1) == 0)] = math.nan
+            if iou.isnan().all():
+                raise DataError(
+                    f"none of the {images} images has a label of a class to be judged "
+                    f"({', '.join(judged)})"
+                )
         return cls(
             classes=classes,
-            iou=tuple(None if math.isnan(value) else value for value in iou),
-            miou=matrix.mean_iou(),
+            iou=tuple(None if math.isnan(value) else value for value in iou.tolist()),
+            miou=float(iou.nanmean()),
             pixel_accuracy=accuracy,
             images=images,
             resolution=resolution,

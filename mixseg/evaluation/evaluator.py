@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from itertools import groupby
 from typing import Literal, NamedTuple, final
@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
+from mixseg.data.class_maps import ClassMap
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.streams import start_worker
 from mixseg.errors import ConfigError, DataError
@@ -41,6 +42,8 @@ def evaluate(
     batch_size: int = 1,
     limit: int | None = None,
     on_image: OnImage | None = None,
+    joined: ClassMap | None = None,
+    judged: Collection[str] | None = None,
 ) -> Scores:
     """Scores of one confusion matrix over the whole split.
 
@@ -49,7 +52,8 @@ def evaluate(
 
     Args:
         model: Called with float images in [0, 1], (B, 3, H, W); returns logits (B, C, H, W) with
-            one channel per class of the data set. Must already be on ``device``.
+            one channel per class of the data set, or of the source of ``joined``. Must already be
+            on ``device``.
         dataset: A split whose samples all have labels.
         input_size: Height and width that images are resized to for the network; None keeps them.
         resolution: Predictions are brought to the native size of each label, or both to the
@@ -61,6 +65,9 @@ def evaluate(
         batch_size: Most images per forward pass. Only neighbours of equal size share one.
         limit: Evaluate only the first so many samples.
         on_image: Called for each sample in order, with the prediction at comparison resolution.
+        joined: From the network's classes to the data set's: predictions are turned into the
+            latter before anything else sees them.
+        judged: As in :meth:`Scores.of`.
 
     Raises:
         DataError: A file cannot be read, a label is missing, unknown or of another size than its
@@ -85,6 +92,7 @@ def evaluate(
         generator=torch.Generator(),
     )
     matrix = ConfusionMatrix(len(dataset.classes), device)
+    table = None if joined is None else torch.from_numpy(joined.table()).to(device)
     for readings in loader:
         for group in _of_equal_size(readings):
             images = torch.stack([pair.image for pair in group]).to(device, non_blocking=True)
@@ -96,8 +104,10 @@ def evaluate(
                 size,
                 mode,
                 autocast=autocast,
-                num_classes=len(dataset.classes),
+                num_classes=len(dataset.classes if joined is None else joined.source),
             )
+            if table is not None:
+                predictions = table[predictions.long()]
             matrix.update(predictions, labels)
             if on_image is not None:
                 for pair, prediction in zip(group, predictions.cpu().numpy(), strict=True):
@@ -108,6 +118,7 @@ def evaluate(
         images=count,
         resolution=_describe(resolution, input_size),
         mode=mode.describe(),
+        judged=judged,
     )
 
 

@@ -25,6 +25,8 @@ from mixseg.evaluation.inference import Autocast, InferenceMode, predict_labels
 from mixseg.ignore import IGNORE
 
 Draw = Callable[[ImageArray, LabelArray, ClassSet], NDArray[np.uint8]]
+OnPhotograph = Callable[[str, ImageArray, LabelArray], None]
+"""Called with the name of a photograph, its pixels and its prediction."""
 Encode = Callable[[LabelArray, ClassSet], NDArray[np.uint8]]
 
 PICTURES: dict[str, Draw] = {
@@ -56,6 +58,43 @@ class Failure:
 
     path: Path
     reason: str
+
+
+@final
+@dataclass(frozen=True)
+class Predictor:
+    """A network and how it is applied to photographs.
+
+    Attributes:
+        model: As :func:`predict_files` takes it, like the others.
+        classes: See there.
+        input_size: See there.
+        mode: See there.
+        device: See there.
+        autocast: See there.
+    """
+
+    model: nn.Module
+    classes: ClassSet
+    input_size: tuple[int, int] | None = None
+    mode: InferenceMode | None = None
+    device: torch.device | str = "cpu"
+    autocast: Autocast = nullcontext
+
+    def __call__(self, image: ImageArray) -> LabelArray:
+        """The train ids of an RGB image, uint8, as large as the image."""
+        pixels = torch.from_numpy(image).permute(2, 0, 1)
+        if self.input_size is not None:
+            pixels = transforms.resize(pixels, list(self.input_size), antialias=True)
+        labels = predict_labels(
+            self.model,
+            pixels[None].to(self.device).float().div(255),
+            (image.shape[0], image.shape[1]),
+            self.mode,
+            autocast=self.autocast,
+            num_classes=len(self.classes),
+        )
+        return cast(LabelArray, labels[0].cpu().numpy())
 
 
 def collect_images(paths: Sequence[Path], exclude: Path | None = None) -> list[tuple[Path, str]]:
@@ -111,6 +150,7 @@ def predict_files(
     autocast: Autocast = nullcontext,
     formats: Collection[str] = tuple(PICTURES),
     on_progress: Callable[[int, int], None] | None = None,
+    on_image: OnPhotograph | None = None,
 ) -> list[Failure]:
     """Predict image files and write ``<output_dir>/<format>/<name>.png`` for each.
 
@@ -130,6 +170,8 @@ def predict_files(
         autocast: Makes the context of each forward pass.
         formats: Any of ``ids`` (train ids), ``colour`` (RGB) and ``overlay`` (RGB, with legend).
         on_progress: Called after each image with the number of images done and of all images.
+        on_image: Called before the files of an image are written. Where it runs out of memory,
+            the image is left out.
 
     Returns:
         The images that could not be read, or were too large for the memory.
@@ -143,17 +185,7 @@ def predict_files(
         if name not in PICTURES:
             raise ConfigError(unknown_name("format", name, PICTURES))
 
-    def predict(image: ImageArray) -> LabelArray:
-        pixels = torch.from_numpy(image).permute(2, 0, 1)
-        if input_size is not None:
-            pixels = transforms.resize(pixels, list(input_size), antialias=True)
-        batch = pixels[None].to(device).float().div(255)
-        size = (image.shape[0], image.shape[1])
-        labels = predict_labels(
-            model, batch, size, mode, autocast=autocast, num_classes=len(classes)
-        )
-        return cast(LabelArray, labels[0].cpu().numpy())
-
+    predict = Predictor(model, classes, input_size, mode, device, autocast)
     images = collect_images(paths, exclude=output_dir)
     failures = []
     for done, (path, name) in enumerate(images, start=1):
@@ -164,6 +196,8 @@ def predict_files(
         else:
             try:
                 labels = predict(image)
+                if on_image is not None:
+                    on_image(name, image, labels)
             except (MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -172,7 +206,7 @@ def predict_files(
             else:
                 for kind in formats:
                     drawn = PICTURES[kind](image, labels, classes)
-                    _write(output_dir / kind / f"{name}.png", drawn)
+                    write_picture(output_dir / kind / f"{name}.png", drawn)
         if on_progress is not None:
             on_progress(done, len(images))
     return failures
@@ -211,7 +245,7 @@ def save_prediction(path: Path, labels: LabelArray, format: str, classes: ClassS
     """
     if format not in PREDICTION_FORMATS:
         raise ConfigError(unknown_name("format", format, PREDICTION_FORMATS))
-    _write(path, PREDICTION_FORMATS[format](labels, classes))
+    write_picture(path, PREDICTION_FORMATS[format](labels, classes))
 
 
 def to_label_ids(labels: LabelArray, classes: ClassSet) -> LabelArray:
@@ -284,7 +318,12 @@ def _names(relative: PurePath) -> Iterator[str]:
         number += 1
 
 
-def _write(path: Path, array: NDArray[np.uint8]) -> None:
+def write_picture(path: Path, array: NDArray[np.uint8]) -> None:
+    """Write a PNG, whole or not at all; its folder is made.
+
+    Raises:
+        DataError: It cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -12,11 +12,16 @@ from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.protocols import Protocol, mean_over
 
 ABSENT = "\N{EN DASH}"
-"""Stands for the IoU of a class that neither predictions nor labels contain."""
+"""Stands for the IoU of a class that neither predictions nor labels contain, or not judged."""
 
 
 def scores_table(
-    scores: Mapping[str, Scores], title: str | None = None, means: Protocol | None = None
+    scores: Mapping[str, Scores],
+    title: str | None = None,
+    means: Protocol | None = None,
+    *,
+    mean: str = "mIoU",
+    notes: Sequence[str] = (),
 ) -> Table:
     """Per-class IoU, mean IoU and pixel accuracy in percent, one column per network.
 
@@ -28,6 +33,8 @@ def scores_table(
             same classes.
         title: Heading of the table.
         means: Further means over some of the classes.
+        mean: What the mean IoU is called.
+        notes: Further lines below the table.
     """
     columns = list(scores.values())
     if not columns:
@@ -36,7 +43,7 @@ def scores_table(
         raise ValueError("networks with different classes do not fit into one table")
     table = Table(
         title=None if title is None else _text(title),
-        caption=_text(_conditions(scores)),
+        caption=Text("\n").join(map(_text, [_conditions(scores), *notes])),
         caption_justify="left",
     )
     table.add_column("class")
@@ -45,7 +52,7 @@ def scores_table(
     for index, name in enumerate(columns[0].classes):
         table.add_row(_text(name), *(_percent(column.iou[index]) for column in columns))
     table.add_section()
-    table.add_row("mIoU", *(_percent(column.miou) for column in columns))
+    table.add_row(_text(mean), *(_percent(column.miou) for column in columns))
     for name, classes in (means or {}).items():
         table.add_row(_text(name), *(_percent(mean_over(column, classes)) for column in columns))
     table.add_row("pixel accuracy", *(_percent(column.pixel_accuracy) for column in columns))

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mixseg.data.camvid import CAMVID
 from mixseg.data.cityscapes import CITYSCAPES
+from tests.data.layouts import write_camvid, write_folder
 from tests.end_to_end.processes import Launcher, flip_bit, refused
 
 
@@ -108,6 +110,72 @@ def test_saved_predictions(
     refused(done, "--save-predictions saved: exists and is not empty")
 
 
+def test_data_with_other_classes(
+    reference: tuple[Path, str], launch: Launcher, tmp_path: Path
+) -> None:
+    # Predictions of 19 classes become CamVid's 11.
+    write_camvid(tmp_path / "camvid", "val", count=2)
+    arguments = (
+        *(reference[0], "--network", "student", "--dataset", "camvid", "--data-root", "camvid"),
+        *("--save-predictions", "saved", "--resize", "48x96", "--json", "scores.json"),
+    )
+    done = launch("evaluate", *arguments, cwd=tmp_path)
+    assert done.code == 0, done.text
+    for line in (
+        "class map (built in): predictions of 19 classes -> 11 classes of the data",
+        "traffic light + traffic sign -> sign symbol",
+        "ignored: train",
+        "images reach the network in 48x96 (--resize)",
+        "mIoU over the 11 classes that both know",
+    ):
+        assert line in done.out
+    found = json.loads((tmp_path / "scores.json").read_text())
+    assert found["scores"]["student"]["classes"] == list(CAMVID.names)
+    assert found["judged"] == list(CAMVID.names)
+    assert found["class_map"]["origin"] == "built in"
+    assert found["class_map"]["dropped"] == ["train"]
+    assert found["class_map"]["joined"]["car"] == ["car", "truck", "bus"]
+    assert found["input_size"] == [48, 96]
+    files = [*(tmp_path / "saved").rglob("*.png")]
+    assert len(files) == 2
+    right = labelled = 0
+    for file in files:
+        with (
+            Image.open(file) as image,
+            Image.open(tmp_path / "camvid" / "valannot" / file.name) as own,
+        ):
+            prediction, label = np.array(image), np.array(own)
+        assert {*np.unique(prediction).tolist()} <= {*range(len(CAMVID)), 255}
+        right += int(((prediction == label) & (label < len(CAMVID))).sum())
+        labelled += int((label < len(CAMVID)).sum())
+    accuracy = found["scores"]["student"]["pixel_accuracy"]
+    assert accuracy == pytest.approx(right / labelled, abs=1e-12)
+
+
+def test_classes_of_a_file(reference: tuple[Path, str], launch: Launcher, tmp_path: Path) -> None:
+    write_folder(tmp_path / "own", "val", count=2)
+    arguments = (
+        *(reference[0], "--network", "student", "--dataset", "folder", "--data-root", "own"),
+        *("--json", "scores.json"),
+    )
+    done = launch("evaluate", *arguments, cwd=tmp_path)
+    refused(done, "no class map is built in", "--class-map FILE", code=1)
+    text = "background: ignore\nroad: road\nbuilding: building\n"
+    (tmp_path / "map.yaml").write_text(text)
+    done = launch("evaluate", *arguments, "--class-map", "map.yaml", cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert "class map (map.yaml): labels of 3 classes -> 19 classes of the network" in done.out
+    assert "mIoU over the 2 classes that both know" in done.out
+    found = json.loads((tmp_path / "scores.json").read_text())
+    assert found["judged"] == ["road", "building"]
+    iou = dict(zip(CITYSCAPES.names, found["scores"]["student"]["iou"], strict=True))
+    assert found["scores"]["student"]["miou"] == (iou["road"] + iou["building"]) / 2
+    assert iou["sky"] is None
+    (tmp_path / "map.yaml").write_text(text.replace("building: b", "bilding: b"))
+    done = launch("evaluate", *arguments, "--class-map", "map.yaml", cwd=tmp_path)
+    refused(done, "map.yaml, line 3: unknown source class 'bilding'", "'building'", code=1)
+
+
 def test_a_damaged_checkpoint(
     reference: tuple[Path, str], launch: Launcher, tmp_path: Path
 ) -> None:
@@ -140,6 +208,8 @@ def test_a_damaged_checkpoint(
         (["RUN", "--mode", "slide"], 2, "--window HEIGHTxWIDTH"),
         (["RUN", "--window", "64x64"], 2, "--window needs --mode slide"),
         (["RUN", "--resolution", "64"], 2, "--resolution 64"),
+        (["RUN", "--resize", "wide"], 2, "--resize wide"),
+        (["RUN", "--class-map", "nowhere.yaml"], 2, "nowhere.yaml"),
         (["RUN", "--split", "vall"], 1, "vall"),
         (["RUN", "--dataset", "voc"], 2, "--data-root DIR is needed"),
         (["RUN", "--device", "cuda:99"], 2, "CUDA devices"),

@@ -83,6 +83,46 @@ def test_names_cannot_control_the_terminal(
     assert "red.png" in done.out
 
 
+def test_checkpoints_side_by_side(
+    photographs: Path, reference: tuple[Path, str], launch: Launcher, tmp_path: Path
+) -> None:
+    (photographs / "cut.png").write_bytes(b"no picture")
+    older = reference[0] / "checkpoints" / "step-00000006"
+    done = launch(
+        "predict",
+        *(reference[0], "photographs", "--compare", older, "--rows", 2, "--output", "made"),
+        *("--formats", "ids"),
+        cwd=tmp_path,
+    )
+    assert done.code == 1, done.text
+    assert "photographs/cut.png" in done.out and "5 of 6 images predicted" in done.out
+    made = tmp_path / "made"
+    ids = {path.relative_to(made / "ids") for path in (made / "ids").rglob("*.png")}
+    pictures = {
+        path.relative_to(made / "comparison") for path in (made / "comparison").rglob("*.png")
+    }
+    assert len(ids) == 5 and pictures == ids
+    with Image.open(made / "comparison" / "inner" / "wide.png") as image:
+        assert image.width > 3 * SIZES["wide"][1]
+        # The photograph stands in it as it is.
+        with Image.open(photographs / "inner" / "wide.png") as own:
+            width, height = own.size
+            found = np.array(image)
+            windows = np.lib.stride_tricks.sliding_window_view(found, (height, width, 3))
+            assert (windows == np.array(own)).all(axis=(-1, -2, -3)).sum() == 1
+    with Image.open(made / "comparison.png") as two:
+        assert two.height > 2 * 33
+        shown = two.size
+    done = launch(
+        "predict",
+        *(reference[0], "photographs", "--compare", older, "--output", "more"),
+        *("--formats", "ids"),
+        cwd=tmp_path,
+    )
+    with Image.open(tmp_path / "more" / "comparison.png") as five:
+        assert five.height > shown[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -93,6 +133,14 @@ def test_names_cannot_control_the_terminal(
         (["RUN", "in.png", "--output", "full"], 2, "--output full: exists and is not empty"),
         (["RUN", "in.png", "--output", "made", "--formats", "gif"], 2, "--formats gif"),
         (["RUN", "in.png"], 2, "output"),
+        (
+            ["RUN", "in.png", "--output", "made", "--compare", "RUN", "nowhere"],
+            1,
+            "nowhere: is not a folder",
+        ),
+        (["RUN", "empty", "--output", "made", "--compare", "RUN"], 1, "empty: holds no image"),
+        (["RUN", "in.png", "--output", "made", "--rows", "3"], 2, "--rows 3"),
+        (["RUN", "in.png", "--output", "made", "--compare", "RUN", "--rows", "0"], 2, "--rows 0"),
     ],
 )
 def test_refusals(

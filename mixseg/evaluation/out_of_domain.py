@@ -1,0 +1,171 @@
+"""Networks on data with other classes than those that they were trained on (003, section VI.F).
+
+Scores need one set of classes for predictions and labels. Either the labels are turned into the
+network's classes, or the predictions into the data's; a class may be joined with others but never
+split, so that it depends on the two sets which way there is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, final
+
+from mixseg.data.class_maps import ClassMap, built_in_map, class_map
+from mixseg.data.contract import ClassSet, SegmentationDataset
+from mixseg.errors import DataError
+from mixseg.evaluation.confusion import Scores
+from mixseg.strict_yaml import load_yaml
+
+BUILT_IN = "built in"
+"""Stands for the file of a map that needs none."""
+
+
+@final
+@dataclass(frozen=True)
+class CommonClasses:
+    """The classes in which a network and a data set can be compared.
+
+    Attributes:
+        class_map: From the classes of ``mapped`` to the common ones.
+        mapped: What is turned into the common classes: ``labels`` (they are the network's) or
+            ``predictions`` (they are the data's).
+        origin: The map's file, or :data:`BUILT_IN`.
+        absent: Classes of the data set that none of its label files holds.
+    """
+
+    class_map: ClassMap
+    mapped: Literal["labels", "predictions"]
+    origin: str
+    absent: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> ClassSet:
+        """The common classes, which scores and saved predictions are in."""
+        return self.class_map.target
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether network and data have the same classes, so that nothing is special."""
+        return self.class_map.targets == self.classes.names and not self.absent
+
+    @property
+    def of_predictions(self) -> ClassMap | None:
+        """What predictions go through; None where labels do."""
+        return self.class_map if self.mapped == "predictions" else None
+
+    def labelled(self, dataset: SegmentationDataset) -> SegmentationDataset:
+        """The data set with labels of the common classes."""
+        return self.class_map.apply(dataset) if self.mapped == "labels" else dataset
+
+    def never_labelled(self) -> tuple[str, ...]:
+        """Common classes that the data set has no label for."""
+        if self.mapped == "labels":
+            return tuple(self.class_map.without_source(self.absent))
+        return self.absent
+
+    def never_predicted(self) -> tuple[str, ...]:
+        """Common classes that the network does not know."""
+        return () if self.mapped == "labels" else tuple(self.class_map.without_source())
+
+    @property
+    def judged(self) -> tuple[str, ...] | None:
+        """The classes that both know; None if they have the same and all may be labelled."""
+        if self.is_plain:
+            return None
+        unknown = {*self.never_labelled(), *self.never_predicted()}
+        return tuple(name for name in self.classes.names if name not in unknown)
+
+    def describe(self) -> list[str]:
+        """What is joined, dropped, and cannot be judged; lines for people, none if plain."""
+        if self.is_plain:
+            return []
+        lines = [
+            f"class map ({self.origin}): {self.mapped} of {len(self.class_map.source)} classes "
+            f"-> {len(self.classes)} classes of the "
+            f"{'network' if self.mapped == 'labels' else 'data'}",
+            *self.class_map.changes(),
+        ]
+        if self.class_map.dropped() and self.mapped == "predictions":
+            lines.append("an ignored prediction is wrong wherever the pixel is labelled")
+        for what, names in {
+            "never labelled, not judged": self.never_labelled(),
+            "unknown to the network, not judged": self.never_predicted(),
+        }.items():
+            if names:
+                lines.append(f"{what}: {', '.join(names)}")
+        return lines
+
+    def caption(self, scores: Scores) -> list[str]:
+        """Lines below a table of scores: what one needs to know to compare them with others."""
+        if self.judged is None:
+            return []
+        rows = dict(zip(scores.classes, scores.iou, strict=True))
+        unseen = [name for name in self.judged if rows[name] is None]
+        lines = self.describe()
+        if unseen:
+            lines.append(f"without a label in this split, not judged: {', '.join(unseen)}")
+        return lines
+
+    def mean_name(self, scores: Scores) -> str:
+        """What the mean IoU is taken over."""
+        if self.judged is None:
+            return "mIoU"
+        count = sum(value is not None for value in scores.iou)
+        return f"mIoU over the {count} classes that both know"
+
+    def to_json(self) -> dict[str, Any]:
+        """The record of the map, for ``json.dumps``."""
+        return {
+            "origin": self.origin,
+            "mapped": self.mapped,
+            "joined": self.class_map.renamed(),
+            "dropped": self.class_map.dropped(),
+            "never_labelled": list(self.never_labelled()),
+            "never_predicted": list(self.never_predicted()),
+        }
+
+
+def common_classes(
+    network: ClassSet, dataset: SegmentationDataset, file: Path | None = None
+) -> CommonClasses:
+    """The way to compare a network's predictions with the labels of a data set.
+
+    Sets with the same names need no map. A file's keys say whether it begins at the data's classes
+    or at the network's. Of two built-in ways the one that ends at fewer classes is taken: it joins
+    classes that the other one would have to guess apart; of two that end at as many, the one that
+    drops fewer, then the one that maps labels.
+
+    Args:
+        network: Classes of the predictions.
+        dataset: The labelled data.
+        file: A map, as :func:`mixseg.data.class_maps.class_map` reads it.
+
+    Raises:
+        DataError: There is no map, or the file is not one between the two sets.
+        ConfigError: The file is not strict YAML.
+    """
+    labels = (dataset.classes, network)
+    predictions = (network, dataset.classes)
+    if file is not None:
+        keys = {str(key) for key in load_yaml(file).data}
+        # By how many classes are named and, if some have the same name, by how few are missing.
+        fits = [(len(keys & {*a.names}), -len({*a.names} - keys)) for a, _ in (labels, predictions)]
+        if fits[0] >= fits[1]:
+            return CommonClasses(class_map(*labels, file), "labels", str(file), dataset.absent)
+        found = class_map(*predictions, file)
+        return CommonClasses(found, "predictions", str(file), dataset.absent)
+    ways = []
+    of_labels, of_predictions = built_in_map(*labels), built_in_map(*predictions)
+    if of_labels is not None:
+        ways.append(CommonClasses(of_labels, "labels", BUILT_IN, dataset.absent))
+    if of_predictions is not None:
+        ways.append(CommonClasses(of_predictions, "predictions", BUILT_IN, dataset.absent))
+    if not ways:
+        raise DataError(
+            f"the network has the classes {', '.join(network.names)}; {dataset.name} has "
+            f"{', '.join(dataset.classes.names)}; no class map is built in between them. Give one "
+            "with --class-map FILE, YAML with a line 'CLASS: CLASS' (or ignore) for each class of "
+            "the network, or of the data"
+        )
+    return min(ways, key=lambda way: (len(way.classes), len(way.class_map.dropped())))

@@ -1,0 +1,78 @@
+"""Typed settings: documented dataclasses, filled from YAML files and then from flags.
+
+Defaults are the thesis' values for semi-supervised Cityscapes (methods.md); presets under
+``configs/`` state where they depart. A setting is known by its path, for example
+``optimizer.lr``, in YAML, in ``--set optimizer.lr=1e-3`` and as the flag ``--optimizer.lr 1e-3``.
+"""
+
+from mixseg.config.flags import (
+    SHORT_FLAGS,
+    add_settings_arguments,
+    typed_overrides,
+)
+from mixseg.config.leaves import (
+    Setting,
+    settings_leaves,
+    to_flat,
+)
+from mixseg.config.resolve import (
+    IN_EPOCHS,
+    resolve_settings,
+)
+from mixseg.config.saved import (
+    changed_settings,
+    dump_settings,
+    with_absolute_paths,
+)
+from mixseg.config.sections import (
+    ALIGNMENTS,
+    AdversarialSettings,
+    AugmentationSettings,
+    CheckpointSettings,
+    DataSettings,
+    DemoSettings,
+    LossSettings,
+    MixingSettings,
+    ModelSettings,
+    OptimizerSettings,
+    ScheduleSettings,
+    Settings,
+    SourceSettings,
+    StageSettings,
+    TargetSettings,
+    TeacherSettings,
+    TrainingSettings,
+    ValidationSettings,
+)
+
+__all__ = [
+    "ALIGNMENTS",
+    "IN_EPOCHS",
+    "SHORT_FLAGS",
+    "AdversarialSettings",
+    "AugmentationSettings",
+    "CheckpointSettings",
+    "DataSettings",
+    "DemoSettings",
+    "LossSettings",
+    "MixingSettings",
+    "ModelSettings",
+    "OptimizerSettings",
+    "ScheduleSettings",
+    "Setting",
+    "Settings",
+    "SourceSettings",
+    "StageSettings",
+    "TargetSettings",
+    "TeacherSettings",
+    "TrainingSettings",
+    "ValidationSettings",
+    "add_settings_arguments",
+    "changed_settings",
+    "dump_settings",
+    "resolve_settings",
+    "settings_leaves",
+    "to_flat",
+    "typed_overrides",
+    "with_absolute_paths",
+]

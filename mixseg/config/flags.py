@@ -1,0 +1,82 @@
+"""Settings on the command line: one typed flag for each, and ``--set PATH=VALUE``."""
+
+from __future__ import annotations
+
+import typing
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from mixseg.config.leaves import settings_leaves
+from mixseg.config.resolve import IN_EPOCHS
+from mixseg.errors import ConfigError
+from mixseg.strict_yaml import parse_yaml
+
+SHORT_FLAGS: dict[str, str] = {
+    "labeled": "data.labeled",
+    "unlabeled": "data.unlabeled",
+    "dataset": "data.dataset",
+    "data-root": "data.root",
+    "workers": "data.workers",
+    "backbone": "model.backbone",
+    "weights": "model.weights",
+    "source": "source_domain.dataset",
+    "source-root": "source_domain.root",
+    "loss": "loss.name",
+    "mixer": "mixing.mixer",
+    "domains": "mixing.domains",
+    "alignment": "targets.alignment",
+    "weighting": "targets.weighting",
+    "consistency": "targets.consistency",
+    "iterations": "training.iterations",
+    "epochs": "training.epochs",
+    "precision": "training.precision",
+    "device": "training.device",
+    "lr": "optimizer.lr",
+}
+"""Short spellings of the settings that are changed most often."""
+
+
+def add_settings_arguments(parser: ArgumentParser) -> None:
+    """Give a parser one typed flag for each setting.
+
+    Flags default to None so that what was typed can be told from what was not.
+    """
+    short = {path: f"--{name}" for name, path in SHORT_FLAGS.items()}
+    for leaf in settings_leaves():
+        names = [f"--{leaf.path}"]
+        if leaf.path in short:
+            names.insert(0, short[leaf.path])
+        shown = "none" if leaf.default is None else leaf.default
+        parser.add_argument(
+            *names,
+            dest=leaf.path,
+            type=typing.Optional[leaf.hint],  # noqa: UP045  # a union with a runtime type
+            default=None,
+            help=f"{leaf.help} [{shown}]".replace("%", "%%"),
+        )
+
+
+def typed_overrides(parsed: Namespace, assignments: list[str]) -> dict[str, Any]:
+    """What was typed: flags that are not None and ``--set path=value`` assignments."""
+    typed = {leaf.path: parsed[leaf.path] for leaf in settings_leaves()}
+    overrides = {path: value for path, value in typed.items() if value is not None}
+    for text in assignments:
+        path, separator, value = text.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {text}: expected path=value, for example model.backbone=x")
+        if path in overrides:
+            raise ConfigError(f"--set {text}: {path} is given twice")
+        overrides[path] = _scalar(value, text)
+    for steps, epochs in IN_EPOCHS.items():
+        if steps in overrides and overrides.get(epochs) is not None:
+            raise ConfigError(f"--{epochs} and --{steps} contradict each other; give one of them")
+    return overrides
+
+
+def _scalar(text: str, assignment: str) -> Any:
+    try:
+        return parse_yaml(f"value: {text}", Path("--set")).data["value"]
+    except ConfigError as error:
+        raise ConfigError(f"--set {assignment}: {error}") from error

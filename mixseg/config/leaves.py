@@ -1,0 +1,67 @@
+"""Every setting by its path, such as ``optimizer.lr``: type, default, documentation, value."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from docstring_parser import parse_from_object
+
+from mixseg.config.sections import Settings
+
+
+@final
+@dataclass(frozen=True)
+class Setting:
+    """One leaf of the settings: its path, type, default and documentation."""
+
+    path: str
+    hint: Any
+    default: Any
+    help: str
+
+
+@functools.cache
+def settings_leaves() -> tuple[Setting, ...]:
+    """All settings with their paths, in the order in which they are documented."""
+    return tuple(_leaves(Settings, Settings(), ""))
+
+
+def _leaves(kind: type[Any], instance: Any, prefix: str) -> Iterator[Setting]:
+    documents = {entry.args[1]: entry.description or "" for entry in parse_from_object(kind).params}
+    hints = typing.get_type_hints(kind)
+    for entry in dataclasses.fields(kind):
+        value = getattr(instance, entry.name)
+        if dataclasses.is_dataclass(value):
+            yield from _leaves(type(value), value, f"{prefix}{entry.name}.")
+        else:
+            text = " ".join(documents[entry.name].split())
+            yield Setting(prefix + entry.name, hints[entry.name], value, text)
+
+
+def to_flat(settings: Settings) -> dict[str, Any]:
+    """Setting path -> value."""
+    flat: dict[str, Any] = {}
+    for leaf in settings_leaves():
+        value: Any = settings
+        for part in leaf.path.split("."):
+            value = getattr(value, part)
+        flat[leaf.path] = value
+    return flat
+
+
+def build_settings(kind: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
+    """An instance of a settings class from setting path -> value."""
+    arguments = {}
+    for entry in dataclasses.fields(kind):
+        path = prefix + entry.name
+        if path in values:
+            arguments[entry.name] = values[path]
+        else:
+            section = typing.get_type_hints(kind)[entry.name]
+            arguments[entry.name] = build_settings(section, values, f"{path}.")
+    return kind(**arguments)

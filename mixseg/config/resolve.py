@@ -1,0 +1,139 @@
+"""Defaults, then files, then flags: from what people give to typed settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import typing
+from argparse import ArgumentError
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from mixseg.config.leaves import Setting, build_settings, settings_leaves
+from mixseg.config.sections import Settings, StageSettings
+from mixseg.errors import ConfigError, unknown_name
+from mixseg.strict_yaml import KeyPath, LoadedYaml, load_yaml
+
+IN_EPOCHS: dict[str, str] = {
+    "training.iterations": "training.epochs",
+    "schedule.warmup_steps": "schedule.warmup_epochs",
+}
+"""Numbers of steps -> the setting from which they follow where it is given."""
+
+
+def resolve_settings(files: list[Path], overrides: Mapping[str, Any]) -> Settings:
+    """Defaults, then each file, then overrides.
+
+    Args:
+        files: YAML files; later ones win.
+        overrides: Setting path -> value, for example from flags.
+
+    Raises:
+        ConfigError: A key is unknown or duplicate, a value has the wrong type or range, or
+            settings contradict each other. File, line and the closest name are in the message.
+    """
+    leaves = {leaf.path: leaf for leaf in settings_leaves()}
+    values = {path: leaf.default for path, leaf in leaves.items()}
+    origins: dict[str, str] = {}
+    for path in files:
+        loaded = load_yaml(path)
+        given = dict(_flatten(loaded, leaves))
+        _replace_epochs(given, values)
+        _keep_stages(given, values, str(path))
+        for key, value in given.items():
+            line = loaded.line(tuple(key.split(".")))
+            origins[key] = f"{path}, line {line}"
+            values[key] = _typed(leaves[key], value, origins[key])
+    _replace_epochs(overrides, values)
+    _keep_stages(overrides, values, "flags")
+    for key, value in overrides.items():
+        if key not in leaves:
+            raise ConfigError(unknown_name("setting", key, leaves))
+        origins[key] = f"--{key}"
+        values[key] = _typed(leaves[key], value, origins[key])
+    try:
+        settings: Settings = build_settings(Settings, values, "")
+        return settings
+    except ConfigError as error:
+        # A range check names the setting; where it came from helps to find it.
+        named = set(re.findall(r"[\w.]+", str(error)))
+        blamed = [where for key, where in origins.items() if key in named]
+        raise ConfigError(f"{error} ({'; '.join(blamed)})" if blamed else str(error)) from error
+
+
+def _replace_epochs(given: Mapping[str, Any], values: dict[str, Any]) -> None:
+    """Forget epochs of an earlier place where this one gives steps: the later of the two counts."""
+    for steps, epochs in IN_EPOCHS.items():
+        if steps in given and epochs not in given:
+            values[epochs] = None
+
+
+def _keep_stages(given: Mapping[str, Any], values: Mapping[str, Any], where: str) -> None:
+    """Refuse another length in a later place than the stages that make up the run."""
+    lengths = [key for key in ("training.iterations", "training.epochs") if given.get(key)]
+    if values["stages"] and lengths and "stages" not in given:
+        raise ConfigError(
+            f"{where}: {lengths[0]} cannot shorten or stretch stages, whose epochs are the length "
+            "of the run; give other stages, or stages: [] for none"
+        )
+
+
+def _flatten(loaded: LoadedYaml, leaves: Mapping[str, Setting]) -> Iterator[tuple[str, Any]]:
+    """Key paths and values of a file; refuses what is not a setting, naming line and neighbour."""
+    sections = {path.rsplit(".", 1)[0] for path in leaves if "." in path}
+    pending: list[tuple[KeyPath, Any]] = [((key,), value) for key, value in loaded.data.items()]
+    for key_path, value in pending:
+        key = ".".join(str(part) for part in key_path)
+        where = f"{loaded.path}, line {loaded.line(key_path)}"
+        if key in leaves:
+            yield key, value
+        elif key in sections:
+            if not isinstance(value, dict):
+                raise ConfigError(f"{where}: {key} is a section; give its settings below it")
+            pending.extend(((*key_path, name), inner) for name, inner in value.items())
+        else:
+            scope = key.rsplit(".", 1)[0] + "." if "." in key else ""
+            depth = scope.count(".")
+            near = {path for path in leaves if path.startswith(scope) and path.count(".") == depth}
+            near |= set() if scope else sections
+            raise ConfigError(f"{where}: {unknown_name('setting', key, near)}")
+
+
+def _typed(leaf: Setting, value: Any, origin: str) -> Any:
+    """A value checked and converted by its type hint."""
+    numbers = value if isinstance(value, list | tuple) else [value]
+    if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+        raise ConfigError(f"{origin}: {leaf.path} must be a finite number, found {value}")
+    if value is None and type(None) not in typing.get_args(leaf.hint):
+        # jsonargparse takes None for "not given", whatever the type.
+        raise ConfigError(f"{origin}: {leaf.path} must be given a value. {leaf.help}")
+    if leaf.hint in (str, str | None) and type(value) in (int, float):
+        value = str(value)  # `labeled: 372` is a number to YAML
+    if leaf.path == "stages":
+        value = [dataclasses.asdict(x) if isinstance(x, StageSettings) else x for x in value or ()]
+    checker = ArgumentParser(exit_on_error=False)
+    checker.add_argument(f"--{leaf.path}", type=leaf.hint)
+    try:
+        parsed = checker.parse_object(_nested(leaf.path, value))
+    except (ArgumentError, TypeError, ValueError, OverflowError) as error:
+        if leaf.path == "stages":
+            reason = str(error).splitlines()[-1].strip()
+            raise ConfigError(f"{origin}: stages: {reason}. {leaf.help}") from error
+        wanted = re.sub(r"typing\.|<class '(\w+)'>", r"\1", str(leaf.hint))
+        wanted = re.sub(r"Literal\[(.*?)\]", r"one of \1", wanted)
+        raise ConfigError(
+            f"{origin}: {leaf.path} must be {wanted}, found {value!r}. {leaf.help}"
+        ) from error
+    if leaf.path == "stages":
+        return tuple(StageSettings(**stage.as_dict()) for stage in parsed.stages)
+    return parsed[leaf.path]
+
+
+def _nested(path: str, value: Any) -> dict[str, Any]:
+    for part in reversed(path.split(".")):
+        value = {part: value}
+    return dict(value)

@@ -1,0 +1,82 @@
+"""Settings beside a run: written, compared, and meaning the same from any folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mixseg.config.leaves import build_settings, to_flat
+from mixseg.config.resolve import IN_EPOCHS
+from mixseg.config.sections import ALIGNMENTS, Settings
+
+
+def dump_settings(settings: Settings) -> str:
+    """The settings as YAML that :func:`resolve_settings` reads back to equal settings."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items()}
+        if isinstance(value, tuple):
+            return [plain(inner) for inner in value]
+        return value
+
+    text: str = yaml.safe_dump(
+        plain(dataclasses.asdict(settings)), sort_keys=False, allow_unicode=True
+    )
+    return text
+
+
+def changed_settings(before: Settings, after: Settings, free: Collection[str]) -> list[str]:
+    """Lines ``PATH: OLD -> NEW`` of what differs.
+
+    Args:
+        before: Settings of a run.
+        after: Settings that are asked for. Steps that follow from its epochs are left out: they
+            are counted once the images are.
+        free: Paths that are left out as well.
+    """
+    old, new = to_flat(before), to_flat(after)
+    left_out = {*free, *(steps for steps, epochs in IN_EPOCHS.items() if new[epochs] is not None)}
+    if new["loss.frequencies"] is None:  # asked for, counted
+        left_out.add("loss.frequencies")
+    if new["stages"]:
+        left_out |= {"training.iterations", "training.epochs"}
+    return [
+        f"{key}: {old[key]} -> {new[key]}"
+        for key in new
+        if old[key] != new[key] and key not in left_out
+    ]
+
+
+def with_absolute_paths(settings: Settings) -> Settings:
+    """The settings with paths that mean the same from any folder, so that a run can be resumed."""
+
+    def absolute(text: str) -> str:
+        return str(Path(text).expanduser().absolute())
+
+    values = to_flat(settings)
+    for key in ("data.root", "data.unlabeled", "source_domain.root", "source_domain.class_map"):
+        if values[key] is not None:
+            values[key] = absolute(values[key])
+    words = {"targets.alignment": ALIGNMENTS, "model.weights": ("imagenet", "none")}
+    for key, known in words.items():
+        if values[key] not in known:
+            values[key] = absolute(values[key])
+    for key in ("data.labeled", "source_domain.labeled"):
+        # A share or a number, a share of a pickled permutation, or one or two lists.
+        if values[key] == "full" or re.fullmatch(r"[-+0-9./]+", values[key]):
+            continue
+        files, at, size = values[key].rpartition(".pkl@")
+        paths = [absolute(f"{files}.pkl")] if at else [absolute(x) for x in values[key].split(",")]
+        # What is neither a number nor a path is left to be refused as it was typed; a comma in a
+        # path would be taken for the one between two lists.
+        listed = at or all(Path(x).suffix or "/" in x for x in values[key].split(","))
+        if listed and not any("," in path for path in paths):
+            values[key] = ",".join(paths) + (f"@{size}" if at else "")
+    built: Settings = build_settings(Settings, values, "")
+    return built

@@ -1,0 +1,447 @@
+"""The settings of a run: documented dataclasses, a section for each part.
+
+Defaults are the thesis' values for semi-supervised Cityscapes (methods.md); presets under
+``configs/`` state where they depart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, final
+
+from mixseg.config.ranges import check_ranges
+
+Size = tuple[int, int]
+
+
+@final
+@dataclass(frozen=True)
+class DataSettings:
+    """Where images come from, how they are split and how they are augmented."""
+
+    dataset: str = "demo"
+    """Layout of the data: demo, cityscapes, bdd100k, camvid, voc, gta5, synthia or folder."""
+    root: str | None = None
+    """Folder of the data set; the demo writes its own when none is given."""
+    train_split: str = "train"
+    """Split that labelled and unlabelled images are taken from."""
+    val_split: str = "val"
+    """Split for validation."""
+    labeled: str = "1/8"
+    """Labelled part of the training split: a fraction, a number, full, a list file, a pair of list
+    files joined by a comma, or FILE.pkl@1/8 for a published permutation."""
+    unlabeled: str | None = None
+    """Folder or list file of unlabelled images; by default the rest of the training split."""
+    split_seed: int | None = None
+    """Seed of the labelled/unlabelled split; by default the seed of the run."""
+    resize: Size | None = None
+    """Height and width that every image is resized to first, also in validation."""
+    scale: tuple[float, float] | None = None
+    """Range of the random scale factor, applied before cropping."""
+    rotate: float = 0.0
+    """Largest angle in degrees, up to 180, by which images of both domains are turned about their
+    middle, either way; 0 is off. What lies outside has the mean colour and the label 255."""
+    crop: Size | None = None
+    """Height and width of the random crop; smaller images are padded (label 255)."""
+    flip: bool = False
+    """Mirror half of the images left to right."""
+    batch_labeled: int = 2
+    """Labelled images per step."""
+    batch_unlabeled: int = 2
+    """Unlabelled images per step; they are mixed with each other."""
+    workers: int | None = None
+    """Loader processes per stream; by default chosen from the number of cores."""
+
+
+@final
+@dataclass(frozen=True)
+class SourceSettings:
+    """Labelled renderings for domain adaptation; ``data`` is then the target, without labels."""
+
+    dataset: str | None = None
+    """Layout of the source: gta5, synthia, demo, or any other."""
+    root: str | None = None
+    """Folder of the source; without one it is the built-in scenes of the other look, written in
+    its layout."""
+    split: str = "train"
+    """Split of the source."""
+    labeled: str = "full"
+    """Part of the source that is used, as data.labeled."""
+    resize: Size | None = None
+    """Height and width that every source image is resized to first."""
+    scale: tuple[float, float] | None = None
+    """Range of the random scale factor of source images."""
+    class_map: str | None = None
+    """YAML file that says which class of the target each class of the source is; by default a
+    built-in map."""
+
+
+@final
+@dataclass(frozen=True)
+class DemoSettings:
+    """The built-in scenes that serve as data when no root is given."""
+
+    look: Literal["render", "camera"] = "camera"
+    """Appearance: a rendered game or a photograph."""
+    train_images: int = 240
+    """Number of training scenes."""
+    val_images: int = 60
+    """Number of validation scenes."""
+    size: Size = (128, 256)
+    """Height and width in pixels."""
+    seed: int = 0
+    """Seed of the scenes; it does not depend on the seed of the run."""
+
+
+@final
+@dataclass(frozen=True)
+class ModelSettings:
+    """The segmentation network and the weights it starts from."""
+
+    architecture: str = "deeplabv2"
+    """Name of the architecture: deeplabv2, fcn32s, fcn16s, fcn8s or enet; enet is a whole network
+    and needs model.backbone none, model.weights none and model.batch_norm train."""
+    backbone: str = "resnet101"
+    """Any timm model that offers features, without its weight tag; none for enet."""
+    output_stride: int = 8
+    """Input size over size of the last feature map: 8, 16 or 32; FCN works at 32."""
+    rates: tuple[int, ...] = (6, 12, 18, 24)
+    """Dilations of the atrous convolutions of DeepLabv2's head, in feature pixels."""
+    upsampling: Literal["bilinear", "learnt"] = "bilinear"
+    """How logits are enlarged: bilinear interpolation, or transposed convolutions that start as it
+    and are trained."""
+    align_corners: bool = True
+    """Whether bilinear interpolation aligns the centres of corner pixels; true in the published
+    code. Learnt upsampling starts from aligned edges, as false does."""
+    batch_norm: Literal["train", "affine-frozen", "frozen"] = "affine-frozen"
+    """Backbone batch norm: all trained; scale and shift fixed as in the published code; or
+    statistics fixed as well."""
+    weights: str = "imagenet"
+    """Initial weights: imagenet (timm's, downloaded), none, or a local .safetensors/.pth file of
+    backbone weights or of the original DeepLabv2 checkpoint."""
+    weights_sha256: str | None = None
+    """Expected SHA-256 of the weight file, 64 hexadecimal digits; checked before loading."""
+    mean: tuple[float, float, float] | None = None
+    """Mean of the RGB input in [0, 1]; by default the one the backbone was trained with."""
+    std: tuple[float, float, float] | None = None
+    """Deviation of the RGB input in [0, 1]; by default the one the backbone was trained with."""
+    channel_order: Literal["rgb", "bgr"] | None = None
+    """Order in which channels enter the network; by default bgr for an original DeepLabv2
+    checkpoint, else rgb."""
+
+
+@final
+@dataclass(frozen=True)
+class LossSettings:
+    """What the student minimises on labelled images."""
+
+    name: str = "cross-entropy"
+    """cross-entropy, balanced-cross-entropy, focal, ohem or dice; or a sum of several, each with a
+    factor if it is not 1, as in cross-entropy + 0.5*dice."""
+    label_smoothing: float = 0.0
+    """cross-entropy and balanced-cross-entropy: part of each target, below 1, that is spread evenly
+    over all classes."""
+    gamma: float = 2.0
+    """focal: exponent of 1 - y_c; 0 is cross-entropy."""
+    ohem_threshold: float = 0.36
+    """ohem: cross-entropy in nats above which a pixel always counts (t); 0.36 is that of a
+    probability of 0.7 for the right class."""
+    ohem_share: float = 0.0625
+    """ohem: part of the labelled pixels of a batch that counts at least (p), hardest first; 1 is
+    cross-entropy."""
+    dice: Literal["mean", "sum"] = "mean"
+    """dice: 1 - the mean over the classes that a batch has, or 1 - the sum as it is printed."""
+    frequencies: dict[str, float] | None = None
+    """balanced-cross-entropy: share of each class by its name; by default counted from the labelled
+    images."""
+
+
+@final
+@dataclass(frozen=True)
+class MixingSettings:
+    """How two unlabelled images become one."""
+
+    mixer: str = "classmix"
+    """classmix, cutmix, cowmix or none."""
+    proportion: float = 0.5
+    """Share that is kept of the image that is pasted: of its classes (ClassMix), of its area
+    (CutMix), of its pixels on average (CowMix)."""
+    rounding: Literal["ceil", "floor"] = "ceil"
+    """ClassMix: rounding of proportion times classes; Algorithm 1 rounds up, the published
+    semi-supervised code down."""
+    domains: Literal["inter", "intra"] = "inter"
+    """domain_adaptation: source classes onto target images (InterMix), or target images among
+    themselves (IntraMix)."""
+    sigma: tuple[float, float] = (8.0, 32.0)
+    """CowMix: log-uniform range of the smoothing in pixels of a 512x1024 image."""
+    labeled: str = "none"
+    """How labelled images are mixed with each other before the supervised loss, in any method:
+    none, mixup, classmix, cutmix or cowmix."""
+    alpha: float = 0.1
+    """Mixup: both parameters of the Beta distribution that shares are drawn from."""
+
+
+ALIGNMENTS = ("none", "uniform", "labeled", "target")
+"""Words that ``targets.alignment`` knows; anything else is a file."""
+
+
+@final
+@dataclass(frozen=True)
+class TargetSettings:
+    """What the student is to agree with on unlabelled images, and how much it counts."""
+
+    kind: Literal["hard", "soft"] = "hard"
+    """Pseudo-labels (2.11) or the teacher's whole distribution."""
+    weighting: str = "threshold-proportional"
+    """threshold-proportional (2.15), pixelwise (2.14), sigmoid (2.13) or constant."""
+    threshold: float = 0.968
+    """Confidence above which a pixel counts as confident (tau)."""
+    per: Literal["batch", "image"] = "batch"
+    """Threshold-proportional: one share for the batch, or one for each mixed image."""
+    ramp_steps: int = 10_000
+    """Sigmoid: step at which the ramp reaches 1 (k_max)."""
+    unsupervised_weight: float = 1.0
+    """Factor of the whole consistency loss (lambda_u0)."""
+    consistency: str = "cross-entropy"
+    """cross-entropy or squared-error (2.1)."""
+    alignment: str = "none"
+    """Distribution alignment (2.5.6) of pseudo-labels: none, uniform, labeled (as the labelled
+    images have it), target (as the labels of the unlabelled images have it, for studies), or a
+    YAML file of class names and shares."""
+    alignment_decay: float = 0.99
+    """Averaging factor of the teacher's answers in distribution alignment."""
+
+
+@final
+@dataclass(frozen=True)
+class AugmentationSettings:
+    """Strong augmentation of the mixed image; off in the thesis' default."""
+
+    colour_jitter: float = 0.0
+    """Strength of brightness, contrast, saturation and hue changes; 0 is off, the thesis' extra
+    augmentations use 0.25."""
+    colour_jitter_probability: float = 0.5
+    """Share of batches that are jittered; 0.8 in the published adaptation code."""
+    blur: bool = False
+    """Gaussian blur with sigma uniform in [0.15, 1.15]."""
+    blur_probability: float = 0.5
+    """Share of batches that are blurred."""
+
+
+@final
+@dataclass(frozen=True)
+class TeacherSettings:
+    """The moving average of the student."""
+
+    decay: float = 0.99
+    """Upper limit of the averaging factor (alpha)."""
+    mode: Literal["train", "eval"] = "train"
+    """Batch norm of the teacher while it labels: batch statistics as in the published code, or
+    averaged ones. Without meaning for supervised training, whose average labels nothing."""
+    buffers: Literal["average", "own"] = "average"
+    """Batch-norm statistics: averaged like the weights, or the teacher's own running ones as in
+    the published code."""
+
+
+@final
+@dataclass(frozen=True)
+class AdversarialSettings:
+    """The adversarial temperature regularizer; in force with ``regularizer:
+    adversarial-temperature``."""
+
+    alpha: float = 0.05
+    """Weight of what the discriminator thinks of the student's maps; 0.1 for FCN-8s on
+    Cityscapes."""
+    temperature_g: float = 1.0
+    """Temperature of the softmax in the segmentation and adversarial losses (T_g)."""
+    temperature_d: float = 1.0
+    """Temperature of the softmax maps that the discriminator learns from (T_d)."""
+    loss: str = "lsgan"
+    """lsgan or dcgan (Table 3-1)."""
+    lr: float = 1e-7
+    """Learning rate of the discriminator: 1e-7 for FCN-8s, 5e-8 for ResNet-50."""
+    betas: tuple[float, float] = (0.5, 0.999)
+    """Averaging factors of its Adam optimizer."""
+    schedule: str = "same"
+    """Schedule of its learning rate: same (as the student's), poly, cosine, one-cycle or
+    constant."""
+    warmup_steps: int = 0
+    """Steps of linear warm-up of a schedule of its own."""
+    unlabeled: bool = False
+    """Take the student's maps of mixed unlabelled images for fakes too."""
+
+
+@final
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """Optimizer of the student."""
+
+    name: str = "sgd"
+    """sgd or adamw."""
+    lr: float = 2.5e-4
+    """Learning rate of the backbone."""
+    head_factor: float = 10.0
+    """Learning rate of the head, as a multiple of the backbone's."""
+    momentum: float = 0.9
+    """Momentum of sgd; beta_1 of adamw."""
+    weight_decay: float = 5e-4
+    """Weight decay of every trained parameter."""
+    clip_norm: float | None = None
+    """Largest norm of the gradient; by default it is not clipped."""
+
+
+@final
+@dataclass(frozen=True)
+class ScheduleSettings:
+    """Factor of the learning rate as a function of the step."""
+
+    name: str = "poly"
+    """poly, cosine, one-cycle or constant."""
+    power: float = 0.9
+    """Exponent of poly."""
+    warmup_steps: int = 0
+    """Steps of linear warm-up before poly, cosine and constant."""
+    warmup_epochs: float | None = None
+    """Warm-up in passes over the labelled images, parts of one included; schedule.warmup_steps then
+    follows from it, by the rules of training.epochs."""
+    momentum: tuple[float, float] | None = None
+    """one-cycle: momentum falls from the second number to the first while the rate rises, and rises
+    again while it falls, for example [0.85, 0.95]; by default it stays at optimizer.momentum."""
+
+
+@final
+@dataclass(frozen=True)
+class StageSettings:
+    """One stage of progressive scaling."""
+
+    epochs: int
+    """Passes over the labelled images."""
+    crop: Size
+    """In place of data.crop."""
+    batch: int
+    """In place of data.batch_labeled; unlabelled images in the same proportion as there."""
+    lr_factor: float = 1.0
+    """Factor of the learning rate that the schedule gives."""
+
+
+@final
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Length and arithmetic of a run."""
+
+    iterations: int = 40_000
+    """Optimizer steps."""
+    epochs: int | None = None
+    """Length in passes over the labelled images (of the source, with two domains), each of
+    ceil(images / (data.batch_labeled * training.accumulate)) steps; training.iterations then
+    follows from it. Iterations in a later file or flag replace epochs of an earlier one; in one
+    file epochs count. Intervals stay in steps."""
+    accumulate: int = 1
+    """Batches per optimizer step; the effective batch is this many times larger."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the forward pass; auto takes bf16 where the hardware has it."""
+    channels_last: bool = True
+    """Memory layout of images and weights; faster on current hardware."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    log_every: int = 10
+    """Steps between lines of metrics.jsonl."""
+    tensorboard: bool = False
+    """Write TensorBoard files too (pip install 'mixseg[tensorboard]')."""
+
+
+@final
+@dataclass(frozen=True)
+class ValidationSettings:
+    """When and how the networks are evaluated during training."""
+
+    every: int = 2000
+    """Steps between validations; 0 evaluates at the end only."""
+    resolution: Literal["native", "input"] = "native"
+    """Size at which labels are compared: that of the files, or data.resize as in the published
+    code."""
+    batch_size: int = 1
+    """Images per forward pass."""
+
+
+@final
+@dataclass(frozen=True)
+class CheckpointSettings:
+    """What is kept of a run."""
+
+    every: int = 1000
+    """Steps between checkpoints; the last step always writes one."""
+    keep: int = 2
+    """Number of latest checkpoints that are kept; with two, one may be damaged."""
+    keep_every: int = 0
+    """Checkpoints at multiples of this step are kept for good; 0 keeps none."""
+
+
+@final
+@dataclass(frozen=True)
+class Settings:
+    """Everything that defines a run."""
+
+    method: str = "semi_supervised"
+    """supervised, semi_supervised or domain_adaptation."""
+    regularizer: str = "none"
+    """none or adversarial-temperature; goes with any method."""
+    seed: int = 0
+    """Seed of the split, the initial head, sampling, augmentation and mixing."""
+    output: str = "runs"
+    """Folder in which the run gets a folder of its own."""
+    name: str | None = None
+    """Name of the run's folder; by default made from the settings and the time."""
+    data: DataSettings = field(default_factory=DataSettings)
+    """Data."""
+    source_domain: SourceSettings = field(default_factory=SourceSettings)
+    """Source domain."""
+    demo: DemoSettings = field(default_factory=DemoSettings)
+    """Built-in scenes."""
+    model: ModelSettings = field(default_factory=ModelSettings)
+    """Network."""
+    loss: LossSettings = field(default_factory=LossSettings)
+    """Supervised loss."""
+    mixing: MixingSettings = field(default_factory=MixingSettings)
+    """Mixing."""
+    targets: TargetSettings = field(default_factory=TargetSettings)
+    """Targets."""
+    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    """Strong augmentation."""
+    teacher: TeacherSettings = field(default_factory=TeacherSettings)
+    """Mean teacher."""
+    adversarial: AdversarialSettings = field(default_factory=AdversarialSettings)
+    """Adversarial temperature regularizer."""
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    """Optimizer."""
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    """Schedule."""
+    stages: tuple[StageSettings, ...] = ()
+    """Progressive scaling: a list of stages, each with epochs, crop, batch and lr_factor [1], such
+    as {epochs: 100, crop: [384, 384], batch: 64}; training.epochs and training.iterations then
+    follow from them, and the schedule runs over all of them."""
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    """Training."""
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
+    """Validation."""
+    checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
+    """Checkpoints."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+    @property
+    def two_domains(self) -> bool:
+        """Whether labelled images come from a source domain."""
+        return self.source_domain.dataset is not None
+
+    @property
+    def split_seed(self) -> int:
+        """Seed of the labelled/unlabelled split."""
+        return self.seed if self.data.split_seed is None else self.data.split_seed
+
+    @property
+    def temperature(self) -> float:
+        """Temperature of the softmax in the method's losses; 1 without a regularizer."""
+        adversarial = self.regularizer == "adversarial-temperature"
+        return self.adversarial.temperature_g if adversarial else 1.0

@@ -70,7 +70,7 @@ def check_names(settings: Settings) -> None:
     check_model_settings(settings.model)
     build_mixer(settings.mixing, num_classes=1)
     check_labeled_mixer(settings.mixing)
-    check_loss(settings.loss)
+    check_loss(settings.supervised_loss)
     build_weighting(settings.targets)
     build_consistency(settings.targets)
     build_schedule(settings.schedule, settings.training.iterations)
@@ -147,22 +147,29 @@ def class_shares(settings: Settings, data: TrainingData) -> ClassShares:
     def tensor(shares: NDArray[np.float64] | None) -> Tensor | None:
         return None if shares is None else torch.from_numpy(shares).float()
 
-    given = settings.loss.frequencies
-    labeled = None if given is None else frequencies_of(given, data.classes, "loss.frequencies")
+    given = settings.supervised_loss.frequencies
+    labeled = (
+        None
+        if given is None
+        else frequencies_of(given, data.classes, "supervised_loss.frequencies")
+    )
     return ClassShares(wanted=tensor(data.distribution), labeled=tensor(labeled))
 
 
 def with_frequencies(settings: Settings, data: TrainingData, console: Console) -> Settings:
     """The settings with the classes of the labelled images counted, where a loss asks for it."""
-    if not needs_frequencies(settings.loss) or settings.loss.frequencies is not None:
+    if (
+        not needs_frequencies(settings.supervised_loss)
+        or settings.supervised_loss.frequencies is not None
+    ):
         return settings
     indices = data.split.labeled
     console.print(f"counting the classes of {len(indices)} labels", highlight=False)
     shares = counted_once(data.labeled, indices)
     # Seven digits, for people; less than one pixel in a data set of any size.
     pairs = zip(data.classes.names, shares.round(7).tolist(), strict=True)
-    loss = dataclasses.replace(settings.loss, frequencies=dict(pairs))
-    return dataclasses.replace(settings, loss=loss)
+    loss = dataclasses.replace(settings.supervised_loss, frequencies=dict(pairs))
+    return dataclasses.replace(settings, supervised_loss=loss)
 
 
 def run_name(settings: Settings) -> str:

@@ -23,7 +23,7 @@ SHORT_FLAGS: dict[str, str] = {
     "weights": "model.weights",
     "source": "source_domain.dataset",
     "source-root": "source_domain.root",
-    "loss": "loss.name",
+    "loss": "supervised_loss.name",
     "mixer": "mixing.mixer",
     "domains": "mixing.domains",
     "alignment": "targets.alignment",

@@ -45,8 +45,8 @@ def check_ranges(settings: Settings) -> None:
         "demo.seed": settings.demo.seed,
         "data.workers": data.workers or 0,
         "data.split_seed": data.split_seed or 0,
-        "loss.gamma": settings.loss.gamma,
-        "loss.ohem_threshold": settings.loss.ohem_threshold,
+        "supervised_loss.gamma": settings.supervised_loss.gamma,
+        "supervised_loss.ohem_threshold": settings.supervised_loss.ohem_threshold,
         "optimizer.weight_decay": settings.optimizer.weight_decay,
         "schedule.warmup_steps": settings.schedule.warmup_steps,
         "schedule.warmup_epochs": warmup_epochs or 0,
@@ -62,7 +62,7 @@ def check_ranges(settings: Settings) -> None:
     if settings.seed >= 2**63:
         raise ConfigError(f"seed must be below 2^63, found {settings.seed}")
     shares = {
-        "loss.ohem_share": settings.loss.ohem_share,
+        "supervised_loss.ohem_share": settings.supervised_loss.ohem_share,
         "mixing.proportion": mixing.proportion,
         "targets.threshold": settings.targets.threshold,
         "augmentation.colour_jitter_probability": settings.augmentation.colour_jitter_probability,
@@ -74,20 +74,20 @@ def check_ranges(settings: Settings) -> None:
     for path, value in shares.items():
         if not 0 <= value <= 1:
             raise ConfigError(f"{path} must lie in [0, 1], found {value}")
-    if not 0 <= settings.loss.label_smoothing < 1:
+    if not 0 <= settings.supervised_loss.label_smoothing < 1:
         raise ConfigError(
-            f"loss.label_smoothing must lie in [0, 1), found {settings.loss.label_smoothing}"
+            f"supervised_loss.label_smoothing must lie in [0, 1), found {settings.supervised_loss.label_smoothing}"
         )
-    frequencies = settings.loss.frequencies
+    frequencies = settings.supervised_loss.frequencies
     if frequencies is not None:
         for name, frequency in frequencies.items():
             if not (math.isfinite(frequency) and frequency >= 0):
                 raise ConfigError(
-                    f"loss.frequencies must not be negative or infinite, found {frequency} "
+                    f"supervised_loss.frequencies must not be negative or infinite, found {frequency} "
                     f"for {name!r}"
                 )
         if not any(frequencies.values()):
-            raise ConfigError("loss.frequencies must have a class with a share above 0")
+            raise ConfigError("supervised_loss.frequencies must have a class with a share above 0")
     cycled = settings.schedule.momentum
     if cycled is not None and settings.schedule.name != "one-cycle":
         raise ConfigError(f"schedule.momentum does nothing with {settings.schedule.name}")

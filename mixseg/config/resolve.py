@@ -122,7 +122,7 @@ def _typed(leaf: Setting, value: Any, origin: str) -> Any:
     except (ArgumentError, TypeError, ValueError, OverflowError) as error:
         if leaf.path == "stages":
             reason = str(error).splitlines()[-1].strip()
-            raise ConfigError(f"{origin}: stages: {reason}. {leaf.help}") from error
+            raise ConfigError(f"{origin}: stages must be a list: {reason}. {leaf.help}") from error
         wanted = re.sub(r"typing\.|<class '(\w+)'>", r"\1", str(leaf.hint))
         wanted = re.sub(r"Literal\[(.*?)\]", r"one of \1", wanted)
         raise ConfigError(

@@ -400,7 +400,7 @@ class Settings:
     """Built-in scenes."""
     model: ModelSettings = field(default_factory=ModelSettings)
     """Network."""
-    loss: LossSettings = field(default_factory=LossSettings)
+    supervised_loss: LossSettings = field(default_factory=LossSettings)
     """Supervised loss."""
     mixing: MixingSettings = field(default_factory=MixingSettings)
     """Mixing."""

@@ -7,15 +7,34 @@ from mixseg.losses.adversarial import (
     located_mean,
 )
 from mixseg.losses.consistency import CONSISTENCIES, Consistency, build_consistency
-from mixseg.losses.segmentation import segmentation_cross_entropy
+from mixseg.losses.cross_entropy import (
+    balanced_cross_entropy,
+    class_weights,
+    segmentation_cross_entropy,
+)
+from mixseg.losses.dice import dice_loss
+from mixseg.losses.focal import focal_loss
+from mixseg.losses.loss_sum import SegmentationLoss
+from mixseg.losses.ohem import ohem_loss
+from mixseg.losses.segmentation import LOSSES, build_loss, check_loss, needs_frequencies
 
 __all__ = [
     "ADVERSARIAL_LOSSES",
     "CONSISTENCIES",
+    "LOSSES",
     "AdversarialLoss",
     "Consistency",
+    "SegmentationLoss",
+    "balanced_cross_entropy",
     "build_adversarial_loss",
     "build_consistency",
+    "build_loss",
+    "check_loss",
+    "class_weights",
+    "dice_loss",
+    "focal_loss",
     "located_mean",
+    "needs_frequencies",
+    "ohem_loss",
     "segmentation_cross_entropy",
 ]

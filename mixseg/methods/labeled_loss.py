@@ -39,7 +39,9 @@ class LabeledLoss:
 
     def __init__(self, settings: Settings, num_classes: int, shares: ClassShares) -> None:
         """Build from the settings of a run and what is known of its classes."""
-        self.loss = tempered(build_loss(settings.loss, shares.labeled), settings.temperature)
+        self.loss = tempered(
+            build_loss(settings.supervised_loss, shares.labeled), settings.temperature
+        )
         self.alpha = settings.mixing.alpha
         self.num_classes = num_classes
         named = dataclasses.replace(settings.mixing, mixer=settings.mixing.labeled)

@@ -67,7 +67,7 @@ def test_the_suggestion_of_a_known_curve() -> None:
     losses = [3 - 2 * float(torch.sigmoid(torch.tensor(8 * (i / 20 - 3)))) for i in range(101)]
     losses += [losses[-1] + 0.2 * i for i in range(1, 21)]
     found = RangeTest(tuple(rates), tuple(losses), tuple(losses), diverged=True)
-    assert found.rates[found.lowest] == pytest.approx(0.1, rel=0.01)
+    assert found.rates[found.lowest] == pytest.approx(0.1, rel=0.2)
     assert found.rates[found.steepest] == pytest.approx(1e-3, rel=0.2)
     assert found.suggestion == found.rates[found.steepest]
 

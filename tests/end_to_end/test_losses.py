@@ -21,7 +21,7 @@ def test_classes_are_counted_once_and_a_killed_run_weighs_as_before(
     assert whole.code == 0, whole.text
     assert "counting the classes of 3 labels" in whole.out
     saved = yaml.safe_load((tmp_path / "out" / "whole" / "config.yaml").read_text())
-    shares = saved["loss"]["frequencies"]
+    shares = saved["supervised_loss"]["frequencies"]
     assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
     assert shares["road"] > shares["pole"], "shares have the names of their classes"
 
@@ -41,7 +41,7 @@ def test_classes_are_counted_once_and_a_killed_run_weighs_as_before(
     [
         (("--loss", "hinge"), ("unknown loss 'hinge'", "dice")),
         (("--loss", "dice+dice"), ("dice is there twice",)),
-        (("--loss.gamma", "-1"), ("loss.gamma", "-1")),
+        (("--supervised_loss.gamma", "-1"), ("supervised_loss.gamma", "-1")),
         (("--mixing.labeled", "blend"), ("mixing.labeled: unknown mixer 'blend'", "mixup")),
         (("--schedule.momentum", "[0.8,0.9]"), ("schedule.momentum does nothing with poly",)),
     ],
@@ -56,8 +56,10 @@ def test_refused_before_anything_is_made(
 
 def test_shares_of_unknown_classes(launch: Launcher, config: Path, tmp_path: Path) -> None:
     (tmp_path / "loss.yaml").write_text(
-        "loss: {name: balanced-cross-entropy, frequencies: {rode: 0.5, sky: 0.5}}\n"
+        "supervised_loss: {name: balanced-cross-entropy, frequencies: {rode: 0.5, sky: 0.5}}\n"
     )
     flags = ("--config", config, "loss.yaml", "--output", "out")
-    refused(launch("train_ssl", *flags, cwd=tmp_path), "loss.frequencies", "'rode'", "'road'")
+    refused(
+        launch("train_ssl", *flags, cwd=tmp_path), "supervised_loss.frequencies", "'rode'", "'road'"
+    )
     assert not list((tmp_path / "out").glob("*")), "no folder that looks like a run"

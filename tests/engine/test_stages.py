@@ -90,9 +90,17 @@ def test_stages_are_saved_and_read_back(tmp_path: object) -> None:
     ("stages", "changes", "problem"),
     [
         (PAPER, {"training__epochs": 250}, "3 stages have 300 epochs together.*says 250"),
-        ([*PAPER[:1], {"epochs": 1, "crop": [64, 64]}], {}, "stages: .*batch"),
-        ([{"epochs": 1, "crop": [64, 64], "batch": 2, "size": 3}], {}, "stages: .*'size'"),
-        ([{"epochs": "many", "crop": [64, 64], "batch": 2}], {}, "stages: .*int.*many"),
+        ([*PAPER[:1], {"epochs": 1, "crop": [64, 64]}], {}, "stages must be a list: .*batch"),
+        (
+            [{"epochs": 1, "crop": [64, 64], "batch": 2, "size": 3}],
+            {},
+            "stages must be a list: .*'size'",
+        ),
+        (
+            [{"epochs": "many", "crop": [64, 64], "batch": 2}],
+            {},
+            "stages must be a list: .*int.*many",
+        ),
         ([{"epochs": 0, "crop": [64, 64], "batch": 2}], {}, "stage 1: epochs must be above 0"),
         ([{"epochs": 1, "crop": [16, 64], "batch": 2}], {}, "stage 1: crop.*16x64"),
         (

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mixseg.config import LossSettings, MixingSettings
-from mixseg.engine.method import StepResult
+from mixseg.engine.method import ClassShares, StepResult
 from mixseg.ignore import IGNORE
 from mixseg.losses import LOSSES
 from mixseg.methods import METHODS
@@ -17,7 +17,8 @@ PASTED = sorted(set(MIXERS) - {"none"})
 
 
 def step(name: str = "supervised", seed: int = 0, **changes: object) -> StepResult:
-    method = build(name, **changes)
+    shares = ClassShares(labeled=torch.full((CLASSES,), 1 / CLASSES))
+    method = build(name, shares, **changes)
     given = batches(seed, size=3)
     return method.step({stream: given[stream] for stream in method.streams}, 0, random_of(0))
 
@@ -75,7 +76,7 @@ def test_every_method_takes_every_mixer(name: str, mixer: str) -> None:
 @pytest.mark.parametrize("mixer", ["none", "mixup", "classmix"])
 @pytest.mark.parametrize("loss", sorted(LOSSES))
 def test_every_loss_takes_every_kind_of_target(mixer: str, loss: str) -> None:
-    names = {"loss": LossSettings(name=loss), "mixing": MixingSettings(labeled=mixer)}
+    names = {"supervised_loss": LossSettings(name=loss), "mixing": MixingSettings(labeled=mixer)}
     found = step(**names).losses["supervised"]
     found.backward()  # type: ignore[no-untyped-call]
     assert torch.isfinite(found)

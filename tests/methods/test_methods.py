@@ -46,11 +46,11 @@ def random_of(step: int) -> StepRandom:
     return StepRandom.of(0, step, 0, torch.device("cpu"))
 
 
-def build(name: str, **changes: object) -> Method:
+def build(name: str, shares: ClassShares | None = None, /, **changes: object) -> Method:
     if name == "domain_adaptation":
         changes.setdefault("source_domain", SourceSettings(dataset="gta5"))
     settings = dataclasses.replace(Settings(), method=name, **changes)  # type: ignore[arg-type]
-    method = build_method(small_model(1), settings, ClassShares())
+    method = build_method(small_model(1), settings, shares or ClassShares())
     method.student.train()
     return method
 

@@ -1,0 +1,106 @@
+"""Cross-entropy on labelled pixels, plain and balanced (003, equations 2 to 4)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional
+
+from mixseg.ignore import IGNORE
+from mixseg.losses.counted import at_least_float32, number_counted
+
+
+def segmentation_cross_entropy(
+    logits: Tensor, targets: Tensor, label_smoothing: float = 0.0
+) -> Tensor:
+    """Cross-entropy, averaged over the pixels that have a target (003, equation 2).
+
+    A batch without any such pixel gives zero with a zero gradient, not NaN.
+
+    Args:
+        logits: float, shape (B, C, H, W).
+        targets: int64 labels (B, H, W) with 255 = ignore, or float distributions (B, C, H, W) that
+            are all zero where a pixel is ignored.
+        label_smoothing: Part of each target, in [0, 1), that is spread evenly over all classes.
+
+    Returns:
+        float32 scalar; float64 for float64 logits.
+    """
+    total = cross_entropy(logits, targets, "sum", label_smoothing=label_smoothing)
+    return total / number_counted(targets)
+
+
+def balanced_cross_entropy(
+    logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0
+) -> Tensor:
+    """Cross-entropy in which every class has a weight (003, equation 3).
+
+    The sum is divided by the number of counted pixels, as the equation has it. torch's own mean
+    divides by the sum of their weights instead, which takes away that a batch of rare classes
+    counts more than one of frequent classes.
+
+    Args:
+        logits: As for :func:`segmentation_cross_entropy`.
+        targets: As for :func:`segmentation_cross_entropy`.
+        weights: float, shape (C,), on the device of the logits; see :func:`class_weights`.
+        label_smoothing: As for :func:`segmentation_cross_entropy`; what is spread to a class has
+            the weight of that class.
+
+    Returns:
+        As :func:`segmentation_cross_entropy`.
+    """
+    total = cross_entropy(logits, targets, "sum", weights=weights, label_smoothing=label_smoothing)
+    return total / number_counted(targets)
+
+
+def class_weights(frequencies: Tensor) -> Tensor:
+    """w_c = 1 / ln(1.02 + f_c) (003, equation 4): from 1.4 for a class that is everywhere to 50.
+
+    Args:
+        frequencies: float in [0, 1], shape (C,): share of each class.
+
+    Returns:
+        Like the frequencies.
+    """
+    return 1 / (1.02 + frequencies).log()
+
+
+def cross_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    reduction: Literal["sum", "none"],
+    *,
+    weights: Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Cross-entropy of each pixel, 0 where it is ignored, or their sum.
+
+    Args:
+        logits: As for :func:`segmentation_cross_entropy`.
+        targets: As for :func:`segmentation_cross_entropy`.
+        reduction: sum, or none for what each pixel has.
+        weights: As for :func:`balanced_cross_entropy`; by default every class weighs 1.
+        label_smoothing: As for :func:`segmentation_cross_entropy`.
+
+    Returns:
+        float32 (float64 for float64 logits), scalar or of shape (B, H, W).
+    """
+    logits = at_least_float32(logits)
+    if weights is not None:
+        weights = weights.to(logits.dtype)
+    if not targets.is_floating_point():
+        return functional.cross_entropy(
+            logits,
+            targets,
+            weights,
+            ignore_index=IGNORE,
+            reduction=reduction,
+            label_smoothing=label_smoothing,
+        )
+    targets = targets.to(logits.dtype)
+    if label_smoothing > 0:
+        # torch would smooth the zeros of an ignored pixel too, which would then count.
+        evenly = targets.mean(dim=1, keepdim=True)
+        targets = (1 - label_smoothing) * targets + label_smoothing * evenly
+    return functional.cross_entropy(logits, targets, weights, reduction=reduction)

@@ -1,0 +1,52 @@
+"""Soft dice loss (003, equation 7): every class counts alike, however few its pixels."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mixseg.losses.counted import at_least_float32, counted_pixels
+
+
+def dice_loss(logits: Tensor, targets: Tensor, over: Literal["mean", "sum"] = "mean") -> Tensor:
+    """1 minus the overlap of probabilities and targets, of each class in the whole batch.
+
+    The overlap of a class is 2 sum(y t) / (sum(y) + sum(t)) over the counted pixels. A class that
+    no target has overlaps with nothing: its term of the sum is 0, so a sum over the classes that
+    are there is the sum over all, and the mean is over those that are there. No constant smooths
+    the quotient, since a class that is there never divides by 0.
+
+    Where targets are distributions, the loss is above 0 even for probabilities that equal them.
+
+    Args:
+        logits: float, shape (B, C, H, W).
+        targets: int64 labels (B, H, W) with 255 = ignore, or float distributions (B, C, H, W) that
+            are all zero where a pixel is ignored.
+        over: mean: 1 - the mean over classes, in [0, 1]. sum: 1 - the sum over classes, as the
+            equation is printed, in [1 - C, 1] and thus negative for good predictions.
+
+    Returns:
+        float32 scalar (float64 for float64 logits); 0 where no pixel counts.
+    """
+    # Products are written out: under autocast a matrix product would leave float32.
+    probabilities = at_least_float32(logits).softmax(dim=1)
+    counted = counted_pixels(targets).unsqueeze(1)
+    if targets.is_floating_point():
+        targets = targets.to(probabilities.dtype)
+        shared = (probabilities * targets).sum(dim=(0, 2, 3))
+        wanted = targets.sum(dim=(0, 2, 3))
+    else:
+        # A mask takes an eighth of the memory of int64 one-hot labels. Adding up by label instead
+        # would be atomic additions, whose order differs between runs on a GPU.
+        classes = torch.arange(logits.shape[1], device=targets.device)[:, None, None]
+        chosen = targets.unsqueeze(1) == classes
+        shared = probabilities.where(chosen, 0).sum(dim=(0, 2, 3))
+        wanted = chosen.sum(dim=(0, 2, 3))
+    given = probabilities.where(counted, 0).sum(dim=(0, 2, 3))
+    present = wanted > 0
+    overlaps = (2 * shared / (given + wanted).where(present, 1)).where(present, 0)
+    if over == "sum":
+        return present.any().to(overlaps.dtype) - overlaps.sum()
+    return (present.to(overlaps.dtype) - overlaps).sum() / present.sum().clamp(min=1)

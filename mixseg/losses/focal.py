@@ -1,0 +1,41 @@
+"""Focal loss (003, equation 5): what is already right counts less."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mixseg.losses.counted import at_least_float32, number_counted
+from mixseg.losses.cross_entropy import cross_entropy
+
+
+def focal_loss(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
+    """Cross-entropy in which each class has the factor (1 - y_c)^gamma, averaged over pixels.
+
+    Args:
+        logits: float, shape (B, C, H, W).
+        targets: int64 labels (B, H, W) with 255 = ignore, or float distributions (B, C, H, W) that
+            are all zero where a pixel is ignored; each class of a distribution has its own factor.
+        gamma: At least 0; 0 is cross-entropy.
+
+    Returns:
+        float32 scalar (float64 for float64 logits); 0 where no pixel counts.
+    """
+    if targets.is_floating_point():
+        log_probabilities = at_least_float32(logits).log_softmax(dim=1)
+        terms = (
+            -targets.to(log_probabilities.dtype)
+            * _factor(log_probabilities, gamma)
+            * log_probabilities
+        )
+    else:
+        # Only the right class has a term: its log-probability is the cross-entropy, negated.
+        losses = cross_entropy(logits, targets, "none")
+        terms = _factor(-losses, gamma) * losses
+    return terms.sum() / number_counted(targets)
+
+
+def _factor(log_probabilities: Tensor, gamma: float) -> Tensor:
+    missing = -log_probabilities.expm1()
+    # The slope of a power below 1 is infinite at 0, where pixels are that are certain or ignored.
+    return missing.clamp(min=torch.finfo(missing.dtype).tiny).pow(gamma)

@@ -113,9 +113,10 @@ class ModelSettings:
     """The segmentation network and the weights it starts from."""
 
     architecture: str = "deeplabv2"
-    """Name of the architecture: deeplabv2, fcn32s, fcn16s or fcn8s."""
+    """Name of the architecture: deeplabv2, fcn32s, fcn16s, fcn8s or enet; enet is a whole network
+    and needs model.backbone none, model.weights none and model.batch_norm train."""
     backbone: str = "resnet101"
-    """Any timm model that offers features, without its weight tag."""
+    """Any timm model that offers features, without its weight tag; none for enet."""
     output_stride: int = 8
     """Input size over size of the last feature map: 8, 16 or 32; FCN works at 32."""
     rates: tuple[int, ...] = (6, 12, 18, 24)

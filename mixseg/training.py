@@ -49,6 +49,7 @@ from mixseg.models import (
     SegmentationModel,
     build_initial_model,
     check_model_settings,
+    model_title,
     parameter_groups,
 )
 from mixseg.regularizers import build_regularizers, check_regularizer
@@ -338,7 +339,7 @@ def _fit(
         ),
         f"data {data.val.root}: {len(data.val)} validation images",
         *data.notes,
-        f"model {settings.model.architecture}-{settings.model.backbone}, "
+        f"model {model_title(settings.model)}, "
         f"{_millions(trainer.method.student)} parameters; {trainer.device}, "
         f"{trainer.precision.name}, {torch.get_num_threads()} threads",
         *(

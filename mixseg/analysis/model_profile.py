@@ -32,7 +32,12 @@ from mixseg.engine.step import clipped_gradient_norm, forward_backward
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
 from mixseg.methods import METHODS, build_method, check_method_name
-from mixseg.models import SegmentationModel, build_initial_model, parameter_groups
+from mixseg.models import (
+    SegmentationModel,
+    build_initial_model,
+    model_title,
+    parameter_groups,
+)
 from mixseg.randomness import generator
 from mixseg.regularizers import NO_REGULARIZER, build_regularizers, check_regularizer
 from mixseg.training_data import (
@@ -283,7 +288,7 @@ def profile_run(
         parts,
         tuple(costs),
         {
-            "model": f"{settings.model.architecture}-{settings.model.backbone}",
+            "model": model_title(settings.model),
             "classes": len(classes),
             "sizes": sizes,
             "batches": {name: len(batch.images) for name, batch in batches.items()},

@@ -52,6 +52,7 @@ from mixseg.mixing import build_mixer, check_labeled_mixer
 from mixseg.models import (
     SegmentationModel,
     check_model_settings,
+    model_title,
 )
 from mixseg.regularizers import check_regularizer
 from mixseg.streams import build_streams, crop_notes, loader_workers
@@ -373,7 +374,7 @@ def _fit(
         ),
         f"data {data.val.root}: {len(data.val)} validation images",
         *data.notes,
-        f"model {settings.model.architecture}-{settings.model.backbone}, "
+        f"model {model_title(settings.model)}, "
         f"{_millions(trainer.method.student)} parameters; {trainer.device}, "
         f"{trainer.precision.name}, {torch.get_num_threads()} threads",
         *(

@@ -30,6 +30,7 @@ from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
 from mixseg.learner import build_learner
 from mixseg.methods import METHODS, check_method_name
+from mixseg.models import model_title
 from mixseg.randomness import generator
 from mixseg.regularizers import NO_REGULARIZER, check_regularizer
 from mixseg.training_data import (
@@ -266,7 +267,7 @@ def profile_run(
         parts,
         tuple(costs),
         {
-            "model": f"{settings.model.architecture}-{settings.model.backbone}",
+            "model": model_title(settings.model),
             "classes": len(classes),
             "sizes": sizes,
             "batches": {name: len(batch.images) for name, batch in batches.items()},

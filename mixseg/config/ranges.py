@@ -74,17 +74,18 @@ def check_ranges(settings: Settings) -> None:
     for path, value in shares.items():
         if not 0 <= value <= 1:
             raise ConfigError(f"{path} must lie in [0, 1], found {value}")
-    if not 0 <= settings.supervised_loss.label_smoothing < 1:
+    loss = settings.supervised_loss
+    if not 0 <= loss.label_smoothing < 1:
         raise ConfigError(
-            f"supervised_loss.label_smoothing must lie in [0, 1), found {settings.supervised_loss.label_smoothing}"
+            f"supervised_loss.label_smoothing must lie in [0, 1), found {loss.label_smoothing}"
         )
-    frequencies = settings.supervised_loss.frequencies
+    frequencies = loss.frequencies
     if frequencies is not None:
         for name, frequency in frequencies.items():
             if not (math.isfinite(frequency) and frequency >= 0):
                 raise ConfigError(
-                    f"supervised_loss.frequencies must not be negative or infinite, found {frequency} "
-                    f"for {name!r}"
+                    "supervised_loss.frequencies must not be negative or infinite, found "
+                    f"{frequency} for {name!r}"
                 )
         if not any(frequencies.values()):
             raise ConfigError("supervised_loss.frequencies must have a class with a share above 0")

@@ -1,4 +1,4 @@
-"""Models: backbone, head, logits at input size."""
+"""Models: backbone and head, or a whole network; logits at input size."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from torch import nn
 
 from mixseg.config import ModelSettings
 from mixseg.errors import CheckpointError, ConfigError, unknown_name
-from mixseg.models.architecture import Architecture
-from mixseg.models.backbone import backbone_statistics, build_backbone, check_backbone_name
+from mixseg.models.architecture import Architecture, HeadOnBackbone, WholeNetwork
+from mixseg.models.backbone import NO_BACKBONE, backbone_statistics, check_backbone_name
 from mixseg.models.deeplabv2 import AtrousPyramid
 from mixseg.models.discriminator import Discriminator
+from mixseg.models.enet import build_enet
 from mixseg.models.fcn import SkipScores
 from mixseg.models.model import ModelSpec, Normalisation, SegmentationModel
-from mixseg.models.upsampling import build_upsampling
 from mixseg.models.weights import (
     DEEPLAB_MEAN,
     DEEPLAB_STD,
@@ -25,20 +25,22 @@ from mixseg.models.weights import (
 )
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "deeplabv2": Architecture(
+    "deeplabv2": HeadOnBackbone(
         lambda channels, spec: AtrousPyramid(channels[-1], spec.num_classes, spec.rates)
     ),
-    "fcn32s": Architecture(SkipScores, output_strides=(32,), fully_connected=True),
-    "fcn16s": Architecture(SkipScores, output_strides=(32,), skips=(16,), fully_connected=True),
-    "fcn8s": Architecture(SkipScores, output_strides=(32,), skips=(8, 16), fully_connected=True),
+    "fcn32s": HeadOnBackbone(SkipScores, output_strides=(32,), fully_connected=True),
+    "fcn16s": HeadOnBackbone(SkipScores, output_strides=(32,), skips=(16,), fully_connected=True),
+    "fcn8s": HeadOnBackbone(SkipScores, output_strides=(32,), skips=(8, 16), fully_connected=True),
+    "enet": WholeNetwork(build_enet, output_stride=8),
 }
-"""Name -> the maps it takes and the head on them. Add an entry to add an architecture."""
+"""Name -> what the network is made of. Add an entry to add an architecture."""
 
 
 def check_model_settings(settings: ModelSettings) -> None:
-    """Refuse unknown names and weight addresses before anything is built or read."""
-    _architecture(settings.architecture, settings.output_stride)
-    check_backbone_name(settings.backbone)
+    """Refuse unknown names, what does not go together, and weight addresses, before any is read."""
+    architecture = _architecture(settings)
+    if "backbone" not in architecture.needs:
+        check_backbone_name(settings.backbone)
     if settings.weights not in ("imagenet", "none"):
         check_weight_path(settings.weights)
 
@@ -49,31 +51,24 @@ def build_model(spec: ModelSpec, *, pretrained: bool = False) -> SegmentationMod
     Raises:
         ConfigError: An unknown name, or a combination that cannot be built.
     """
-    architecture = _architecture(spec.architecture, spec.output_stride)
-    strides = architecture.strides(spec.output_stride)
-    backbone, channels = build_backbone(
-        spec.backbone,
-        strides,
-        pretrained=pretrained,
-        stride_in_1x1=spec.stride_in_1x1,
-        fully_connected=architecture.fully_connected,
-    )
-    head = architecture.build_head(channels, spec)
-    return SegmentationModel(spec, backbone, head, build_upsampling(spec, factor=strides[0]))
+    return _architecture(spec).build(spec, pretrained=pretrained)
 
 
-def _architecture(name: str, output_stride: int) -> Architecture:
-    """The entry of this name; a ConfigError if there is none or it cannot have this stride."""
-    if name not in ARCHITECTURES:
-        message = unknown_name("architecture", name, ARCHITECTURES)
+def _architecture(given: ModelSettings | ModelSpec) -> Architecture:
+    """The entry that is named; a ConfigError if there is none or other settings do not fit it."""
+    if given.architecture not in ARCHITECTURES:
+        message = unknown_name("architecture", given.architecture, ARCHITECTURES)
         raise ConfigError(f"model.architecture: {message}")
-    choices = ARCHITECTURES[name].output_strides
-    if output_stride not in choices:
-        raise ConfigError(
-            f"model.architecture {name} needs model.output_stride "
-            f"{' or '.join(str(choice) for choice in choices)}, found {output_stride}"
-        )
-    return ARCHITECTURES[name]
+    architecture = ARCHITECTURES[given.architecture]
+    architecture.check(given)
+    return architecture
+
+
+def model_title(settings: ModelSettings) -> str:
+    """The network in a word, for people: ``deeplabv2-resnet101``, or ``enet``."""
+    if settings.backbone == NO_BACKBONE:
+        return settings.architecture
+    return f"{settings.architecture}-{settings.backbone}"
 
 
 def build_initial_model(
@@ -155,14 +150,17 @@ __all__ = [
     "ARCHITECTURES",
     "Architecture",
     "Discriminator",
+    "HeadOnBackbone",
     "ModelSpec",
     "Normalisation",
     "SegmentationModel",
     "WeightReport",
+    "WholeNetwork",
     "build_initial_model",
     "build_model",
     "check_model_settings",
     "load_weights",
+    "model_title",
     "parameter_groups",
     "read_weight_file",
 ]

@@ -1,20 +1,59 @@
-"""The architecture contract: which feature maps a head takes, and how it is built on them."""
+"""The architecture contract: what a network is made of, and which settings it works with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import final
 
 from torch import nn
 
-from mixseg.models.model import ModelSpec
+from mixseg.config import ModelSettings
+from mixseg.errors import ConfigError
+from mixseg.models.backbone import NO_BACKBONE, build_backbone
+from mixseg.models.model import ModelSpec, SegmentationModel
+from mixseg.models.upsampling import build_upsampling
+
+
+class Architecture(ABC):
+    """One entry of :data:`mixseg.models.ARCHITECTURES`: a head on a backbone or a whole network."""
+
+    @property
+    @abstractmethod
+    def needs(self) -> Mapping[str, tuple[str | int, ...]]:
+        """Settings of ``model`` that are not free -> the values that it works with."""
+
+    @abstractmethod
+    def build(self, spec: ModelSpec, *, pretrained: bool) -> SegmentationModel:
+        """The network of a specification that passed :meth:`check`.
+
+        Args:
+            spec: Of the network.
+            pretrained: Start from ImageNet weights where there are any.
+
+        Raises:
+            ConfigError: A combination that cannot be built.
+        """
+
+    def check(self, given: ModelSettings | ModelSpec) -> None:
+        """Raise a ConfigError that names everything that the architecture cannot work with."""
+        # A specification knows less than the settings: not where weights came from.
+        found = dataclasses.asdict(given)
+        wrong = [
+            f"model.{key} {' or '.join(str(choice) for choice in choices)}, found {found[key]}"
+            for key, choices in self.needs.items()
+            if key in found and found[key] not in choices
+        ]
+        if wrong:
+            raise ConfigError(f"model.architecture {given.architecture} needs {'; '.join(wrong)}")
 
 
 @final
 @dataclass(frozen=True)
-class Architecture:
-    """One entry of :data:`mixseg.models.ARCHITECTURES`.
+class HeadOnBackbone(Architecture):
+    """A head on feature maps of any timm backbone that has them; logits are enlarged.
 
     Attributes:
         build_head: From the channels of each map and the specification to the head. The head is
@@ -31,6 +70,61 @@ class Architecture:
     skips: tuple[int, ...] = ()
     fully_connected: bool = False
 
+    @property
+    def needs(self) -> Mapping[str, tuple[str | int, ...]]:
+        """See the base class."""
+        return {"output_stride": self.output_strides}
+
     def strides(self, output_stride: int) -> tuple[int, ...]:
         """Strides of all maps that the head takes, finest first."""
         return (*self.skips, output_stride)
+
+    def build(self, spec: ModelSpec, *, pretrained: bool) -> SegmentationModel:
+        """See the base class."""
+        strides = self.strides(spec.output_stride)
+        backbone, channels = build_backbone(
+            spec.backbone,
+            strides,
+            pretrained=pretrained,
+            stride_in_1x1=spec.stride_in_1x1,
+            fully_connected=self.fully_connected,
+        )
+        head = self.build_head(channels, spec)
+        return SegmentationModel(spec, backbone, head, build_upsampling(spec, factor=strides[0]))
+
+
+@final
+@dataclass(frozen=True)
+class WholeNetwork(Architecture):
+    """A network with an encoder and a decoder of its own, which starts from random weights.
+
+    Settings that could not act on it are refused, apart from ``model.rates`` and
+    ``model.align_corners``: their defaults are those of other architectures, and stay unread.
+
+    Attributes:
+        build_parts: From the specification to the encoder, the decoder and the last layer. The
+            encoder is called with normalised images (B, 3, H, W), the decoder with what the encoder
+            returned, the last layer with what the decoder returned and (H, W); it returns logits
+            (B, num_classes, H, W).
+        output_stride: Input size over size of its coarsest map.
+    """
+
+    build_parts: Callable[[ModelSpec], tuple[nn.Module, nn.Module, nn.Module]]
+    output_stride: int
+
+    @property
+    def needs(self) -> Mapping[str, tuple[str | int, ...]]:
+        """See the base class."""
+        return {
+            "backbone": (NO_BACKBONE,),
+            "weights": ("none",),
+            "batch_norm": ("train",),
+            "output_stride": (self.output_stride,),
+            "upsampling": ("bilinear",),
+        }
+
+    def build(self, spec: ModelSpec, *, pretrained: bool) -> SegmentationModel:
+        """See the base class; there are no ImageNet weights, so ``pretrained`` is refused."""
+        if pretrained:
+            raise ConfigError(f"model.architecture {spec.architecture} has no ImageNet weights")
+        return SegmentationModel(spec, *self.build_parts(spec))

@@ -14,6 +14,9 @@ from mixseg.models.vgg import FullyConvolutionalVGG
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+NO_BACKBONE = "none"
+"""The ``model.backbone`` of architectures that are whole networks."""
+
 NEEDS_BOTTLENECKS = (
     "an original DeepLabv2 checkpoint needs a ResNet with bottleneck blocks as model.backbone, for "
     "example resnet101"
@@ -99,6 +102,11 @@ def _listed(strides: tuple[int, ...]) -> str:
 
 def check_backbone_name(name: str) -> None:
     """Raise a ConfigError with the closest name if timm does not know this one."""
+    if name == NO_BACKBONE:
+        raise ConfigError(
+            f"model.backbone {name} is for architectures that are whole networks, as enet is; this "
+            "model.architecture needs a timm model, for example resnet101"
+        )
     # A path or hub address makes timm look outside its registry: only names are settings.
     base = name.split(".", 1)[0]
     if not timm.is_model(base) or not base.replace("_", "").isalnum():
@@ -111,8 +119,11 @@ def check_backbone_name(name: str) -> None:
 
 
 def backbone_statistics(name: str) -> tuple[Triple, Triple]:
-    """Mean and deviation, RGB in [0, 1], that the backbone's own weights expect."""
-    configuration = timm.get_pretrained_cfg(name)
+    """Mean and deviation, RGB in [0, 1], that the backbone's own weights expect.
+
+    Those of ImageNet where there is no backbone (003, III-B) or timm does not say.
+    """
+    configuration = None if name == NO_BACKBONE else timm.get_pretrained_cfg(name)
     if configuration is None:
         return IMAGENET_MEAN, IMAGENET_STD
     red, green, blue = configuration.mean

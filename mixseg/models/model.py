@@ -18,7 +18,7 @@ class ModelSpec:
 
     Attributes:
         architecture: Name in :data:`mixseg.models.ARCHITECTURES`.
-        backbone: Name of a timm model.
+        backbone: Name of a timm model, or ``none``.
         num_classes: Channels of the logits.
         output_stride: Input size over feature size.
         rates: Dilations of the head.
@@ -87,8 +87,9 @@ class Normalisation(nn.Module):
 class SegmentationModel(nn.Module):
     """Normalisation, backbone, head, and upsampling to the input size.
 
-    The backbone gives a list of feature maps, finest first; the head turns the list into logits of
-    the size of its finest map.
+    A timm backbone gives a list of feature maps, finest first; the head turns the list into logits
+    of the size of its finest map. Of a whole network the encoder is the backbone, the decoder the
+    head: what one returns the other takes.
 
     Called with float RGB images in [0, 1] of shape (B, 3, H, W), it returns float logits of shape
     (B, C, H, W). Any H and W of at least one pixel will do.

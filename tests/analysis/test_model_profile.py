@@ -169,6 +169,29 @@ def test_classes_belong_to_data_sets() -> None:
     assert set(CLASSES) <= {"demo", *DATASETS}
 
 
+def test_a_whole_network() -> None:
+    changes = {
+        "method": "supervised",
+        "data.crop": (32, 64),
+        "data.dataset": "camvid",
+        "model.architecture": "enet",
+        "model.backbone": "none",
+        "model.weights": "none",
+        "model.batch_norm": "train",
+        "training.device": "cpu",
+        "training.precision": "fp32",
+    }
+    profile = profile_run(resolve_settings([], changes), QUIET, images=4, steps=1)
+    assert profile.conditions["model"] == "enet"
+    assert [part.name for part in profile.parts] == ["backbone", "head", "total"]
+    encoder, decoder, total = profile.parts
+    assert encoder.parameters + decoder.parameters == total.parameters
+    # At least the last transposed convolution: nine products for each cell it enlarges.
+    classes = len(CLASSES["camvid"])
+    assert decoder.flops > 2 * 9 * 16 * classes * 16 * 32
+    assert total.flops == encoder.flops + decoder.flops
+
+
 def test_a_regularizer_is_a_row_of_each_table() -> None:
     changes = {
         "regularizer": "adversarial-temperature",

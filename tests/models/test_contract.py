@@ -15,6 +15,7 @@ from mixseg.config import ModelSettings
 from mixseg.errors import ConfigError
 from mixseg.models import (
     ARCHITECTURES,
+    HeadOnBackbone,
     ModelSpec,
     build_initial_model,
     build_model,
@@ -26,63 +27,65 @@ from tests.models.build import SMALL
 BACKBONES = ["test_resnet", "test_efficientnet", "test_byobnet", "resnet10t", "lcnet_050"]
 DOCUMENT = Path(__file__).parents[2] / "docs" / "extending.md"
 
-every_upsampling = pytest.mark.parametrize("upsampling", ["bilinear", "learnt"])
-every_architecture = pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+
+def spec_of(architecture: str, **changes: object) -> ModelSpec:
+    """A small network of an architecture; where it leaves no choice, what it needs."""
+    needed = {
+        key: values[-1]
+        for key, values in ARCHITECTURES[architecture].needs.items()
+        if key in SMALL.to_json()
+    }
+    return dataclasses.replace(SMALL, architecture=architecture, **(needed | changes))  # type: ignore[arg-type]
 
 
-def spec_of(
-    architecture: str,
-    backbone: str = "test_resnet",
-    stride: int | None = None,
-    upsampling: str = "bilinear",
-) -> ModelSpec:
-    return dataclasses.replace(
-        SMALL,
-        architecture=architecture,
-        backbone=backbone,
-        output_stride=stride or ARCHITECTURES[architecture].output_strides[-1],
-        upsampling=upsampling,  # type: ignore[arg-type]
+def backbones(architecture: str) -> list[str]:
+    entry = ARCHITECTURES[architecture]
+    if not isinstance(entry, HeadOnBackbone):
+        return [str(name) for name in entry.needs["backbone"]]
+    return [*BACKBONES, *(["vgg_tiny"] if entry.fully_connected else [])]
+
+
+def upsamplings(architecture: str) -> list[str]:
+    choices = ARCHITECTURES[architecture].needs.get("upsampling", ("bilinear", "learnt"))
+    return [str(choice) for choice in choices]
+
+
+SPECS = {
+    f"{name}-{backbone}-{stride}-{upsampling}": spec_of(
+        name, backbone=backbone, output_stride=stride, upsampling=upsampling
     )
+    for name, architecture in sorted(ARCHITECTURES.items())
+    for backbone in backbones(name)
+    for stride in architecture.needs["output_stride"]
+    for upsampling in upsamplings(name)
+}
+HEADS = {
+    key: spec
+    for key, spec in SPECS.items()
+    if isinstance(ARCHITECTURES[spec.architecture], HeadOnBackbone)
+}
+
+every_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+every_architecture = pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+every_upsampling = pytest.mark.parametrize(
+    ("architecture", "upsampling"),
+    [(name, upsampling) for name in sorted(ARCHITECTURES) for upsampling in upsamplings(name)],
+)
 
 
-def combinations() -> list[tuple[str, str, int]]:
-    return [
-        (name, backbone, stride)
-        for name, architecture in sorted(ARCHITECTURES.items())
-        for backbone in (*BACKBONES, *(["vgg_tiny"] if architecture.fully_connected else []))
-        for stride in architecture.output_strides
-    ]
-
-
-@pytest.mark.parametrize(("architecture", "backbone", "stride"), combinations())
+@every_spec
 class TestEveryArchitecture:
-    @every_upsampling
     @torch.inference_mode()
-    def test_logits_have_the_size_of_the_image(
-        self, architecture: str, backbone: str, stride: int, upsampling: str
-    ) -> None:
-        model = build_model(spec_of(architecture, backbone, stride, upsampling)).eval()
+    def test_logits_have_the_size_of_the_image(self, spec: ModelSpec) -> None:
+        model = build_model(spec).eval()
         for height, width in ((1, 1), (33, 17), (64, 40), (3, 65)):
             logits = model(torch.rand(1, 3, height, width))
             assert logits.shape == (1, SMALL.num_classes, height, width)
             assert torch.isfinite(logits).all()
 
-    @torch.inference_mode()
-    def test_maps_have_the_strides_asked_for(
-        self, architecture: str, backbone: str, stride: int
-    ) -> None:
-        model = build_model(spec_of(architecture, backbone, stride)).eval()
-        maps = model.backbone(torch.rand(1, 3, 64, 96))
-        strides = (*ARCHITECTURES[architecture].skips, stride)
-        assert [each.shape[-2:] for each in maps] == [(64 // s, 96 // s) for s in strides]
-        assert model.head(maps).shape[-2:] == maps[0].shape[-2:]
-
-    @every_upsampling
-    def test_a_loss_reaches_every_trained_parameter(
-        self, architecture: str, backbone: str, stride: int, upsampling: str
-    ) -> None:
+    def test_a_loss_reaches_every_trained_parameter(self, spec: ModelSpec) -> None:
         torch.manual_seed(0)
-        model = build_model(spec_of(architecture, backbone, stride, upsampling)).train()
+        model = build_model(spec).train()
         for layer in model.modules():
             if isinstance(layer, torch.nn.BatchNorm2d):
                 # timm starts residual branches from a scale of zero, which hides what is in them.
@@ -99,7 +102,18 @@ class TestEveryArchitecture:
             assert parameter.grad.abs().sum() > 0, name
 
 
-@every_architecture
+@pytest.mark.parametrize("spec", HEADS.values(), ids=HEADS)
+@torch.inference_mode()
+def test_maps_have_the_strides_asked_for(spec: ModelSpec) -> None:
+    model = build_model(spec).eval()
+    maps = model.backbone(torch.rand(1, 3, 64, 96))
+    entry = ARCHITECTURES[spec.architecture]
+    assert isinstance(entry, HeadOnBackbone)
+    strides = (*entry.skips, spec.output_stride)
+    assert [each.shape[-2:] for each in maps] == [(64 // s, 96 // s) for s in strides]
+    assert model.head(maps).shape[-2:] == maps[0].shape[-2:]
+
+
 @every_upsampling
 class TestSpecification:
     def test_weights_and_specification_are_the_network(
@@ -136,15 +150,18 @@ class TestSpecification:
 class TestArchitecture:
     @every_architecture
     def test_other_output_strides_are_refused(self, architecture: str) -> None:
-        choices = " or ".join(str(stride) for stride in ARCHITECTURES[architecture].output_strides)
+        strides = ARCHITECTURES[architecture].needs["output_stride"]
+        choices = " or ".join(str(stride) for stride in strides)
         message = f"{architecture} needs model.output_stride {choices}, found 4"
         with pytest.raises(ConfigError, match=message):
-            build_model(spec_of(architecture, stride=4))
+            build_model(spec_of(architecture, output_stride=4))
 
     def test_maps_that_the_backbone_lacks_are_refused(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        entry = dataclasses.replace(ARCHITECTURES["deeplabv2"], skips=(4,))
+        deeplab = ARCHITECTURES["deeplabv2"]
+        assert isinstance(deeplab, HeadOnBackbone)
+        entry = dataclasses.replace(deeplab, skips=(4,))
         monkeypatch.setitem(ARCHITECTURES, "skipping", entry)
         spec = dataclasses.replace(SMALL, architecture="skipping", output_stride=32)
         with pytest.raises(ConfigError, match=r"resnet' gives .* strides 16, 32 .* needs 4, 32"):
@@ -244,6 +261,7 @@ class TestSettings:
         [
             ({"architecture": "deeplabv3"}, r"model.architecture: unknown.*'deeplabv2'"),
             ({"backbone": "resnet999"}, r"model.backbone: unknown backbone 'resnet999'"),
+            ({"backbone": "none"}, r"none is for .* whole networks, as enet .* needs a timm model"),
             ({"backbone": "resnet1O1"}, r"Did you mean 'resnet101'"),
             ({"backbone": "hf-hub:timm/resnet18"}, "unknown backbone"),
             ({"backbone": "local-dir:/tmp"}, "unknown backbone"),

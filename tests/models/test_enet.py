@@ -1,0 +1,325 @@
+"""ENet as Table 1 and Figure 2 of its paper have it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mixseg.config import ModelSettings
+from mixseg.errors import ConfigError
+from mixseg.models import (
+    ModelSpec,
+    SegmentationModel,
+    build_initial_model,
+    build_model,
+    check_model_settings,
+)
+from mixseg.models.enet import (
+    DownsamplingBottleneck,
+    Encoder,
+    InitialBlock,
+    UpsamplingBottleneck,
+    unpool,
+)
+from tests.models.build import MEAN, SMALL, STD
+
+SPEC = dataclasses.replace(SMALL, architecture="enet", backbone="none", output_stride=8)
+SETTINGS = ModelSettings(architecture="enet", backbone="none", weights="none", batch_norm="train")
+
+
+def enet(spec: ModelSpec = SPEC, seed: int = 0) -> SegmentationModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_model(spec)
+
+
+@pytest.fixture(scope="module")
+def paper() -> SegmentationModel:
+    """The network for Cityscapes without storage: shapes and geometry need no weights."""
+    with torch.device("meta"):
+        return build_model(dataclasses.replace(SPEC, num_classes=19)).eval()
+
+
+def silence(branch: nn.Module) -> None:
+    """Let the branch of a bottleneck give zeros, so that only the main branch is left."""
+    norm = [layer for layer in branch.modules() if isinstance(layer, nn.BatchNorm2d)][-1]
+    nn.init.zeros_(norm.weight)
+    nn.init.zeros_(norm.bias)
+
+
+def windows(image: Tensor) -> Iterator[tuple[slice, slice]]:
+    for row in range(0, image.shape[-2], 2):
+        for column in range(0, image.shape[-1], 2):
+            yield slice(row, row + 2), slice(column, column + 2)
+
+
+class TestTable:
+    def test_parameters(self, paper: SegmentationModel) -> None:
+        # Counted from the table: no biases; two numbers a channel for each batch norm, one for
+        # each PReLU. A bottleneck has a quarter of its channels inside.
+        def bottleneck(
+            inputs: int, outputs: int, middle: list[int], slope: int, projection: int = 1
+        ) -> int:
+            width = outputs // 4
+            inside = inputs * width * projection + sum(taps * width * width for taps in middle)
+            inside += (1 + len(middle)) * (2 + slope) * width
+            return inside + width * outputs + 2 * outputs + slope * outputs
+
+        encoder = 13 * 3 * 9 + 3 * 16
+        encoder += bottleneck(16, 64, [9], 1, projection=4)
+        encoder += 4 * bottleneck(64, 64, [9], 1)
+        encoder += bottleneck(64, 128, [9], 1, projection=4)
+        encoder += 2 * (6 * bottleneck(128, 128, [9], 1) + 2 * bottleneck(128, 128, [5, 5], 1))
+        decoder = bottleneck(128, 64, [9], 0) + 128 * 64 + 2 * 64
+        decoder += 2 * bottleneck(64, 64, [9], 0)
+        decoder += bottleneck(64, 16, [9], 0) + 64 * 16 + 2 * 16
+        decoder += bottleneck(16, 16, [9], 0)
+        decoder += 16 * 19 * 9
+        found = sum(parameter.numel() for parameter in paper.parameters())
+        assert found == encoder + decoder
+        # The paper says 0.37 million, others 0.36.
+        assert found == pytest.approx(0.36e6, rel=0.03)
+        assert f"{found / 1e6:.2f}" == "0.37"
+
+    def test_sizes_for_512x512(self, paper: SegmentationModel) -> None:
+        sizes: dict[str, tuple[int, ...]] = {}
+
+        def remember(name: str) -> object:
+            def hook(layer: object, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+                first = output[0] if isinstance(output, tuple) else output
+                sizes[name] = tuple(first.shape[1:])
+
+            return hook
+
+        children = [*paper.backbone.named_children(), *paper.head.named_children()]
+        hooks = [child.register_forward_hook(remember(name)) for name, child in children]  # type: ignore[arg-type]
+        logits = paper(torch.empty(1, 3, 512, 512, device="meta"))
+        for hook in hooks:
+            hook.remove()
+        assert list(sizes.items()) == [
+            ("initial", (16, 256, 256)),
+            ("downsampling1", (64, 128, 128)),
+            ("stage1", (64, 128, 128)),
+            ("downsampling2", (128, 64, 64)),
+            ("stage2", (128, 64, 64)),
+            ("stage3", (128, 64, 64)),
+            ("upsampling4", (64, 128, 128)),
+            ("stage4", (64, 128, 128)),
+            ("upsampling5", (16, 256, 256)),
+            ("stage5", (16, 256, 256)),
+            ("classifier", (19, 512, 512)),
+        ]
+        assert logits.shape == (1, 19, 512, 512)
+
+    def test_kernels_and_dilations(self, paper: SegmentationModel) -> None:
+        three, plain = (3, 3), (1, 1)
+        column_and_row = [((5, 1), plain), ((1, 5), plain)]
+        section = [
+            [(three, plain)],
+            [(three, (2, 2))],
+            column_and_row,
+            [(three, (4, 4))],
+            [(three, plain)],
+            [(three, (8, 8))],
+            column_and_row,
+            [(three, (16, 16))],
+        ]
+        expected = {"stage1": [[(three, plain)]] * 4, "stage2": section, "stage3": section}
+        for stage, bottlenecks in expected.items():
+            blocks = list(paper.backbone.get_submodule(stage).children())
+            assert len(blocks) == len(bottlenecks)
+            for block, middle in zip(blocks, bottlenecks, strict=True):
+                convolutions = [x for x in block.modules() if isinstance(x, nn.Conv2d)]
+                found = [(x.kernel_size, x.dilation) for x in convolutions]
+                assert found == [((1, 1), plain), *middle, ((1, 1), plain)], stage
+
+    def test_dropout_is_spatial_and_weak_in_the_first_stage(self, paper: SegmentationModel) -> None:
+        layers = [x for x in paper.modules() if isinstance(x, nn.modules.dropout._DropoutNd)]
+        assert all(isinstance(layer, nn.Dropout2d) for layer in layers)
+        # Bottlenecks 1.0 to 1.4; 2.0 to 2.8, 3.1 to 3.8, 4.0 to 4.2, 5.0 and 5.1.
+        assert [layer.p for layer in layers] == [0.01] * 5 + [0.1] * (9 + 8 + 3 + 2)
+
+    def test_no_biases_and_which_activations(self, paper: SegmentationModel) -> None:
+        for layer in paper.modules():
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                assert layer.bias is None
+        encoder, decoder = (
+            [type(x) for x in part.modules()] for part in (paper.backbone, paper.head)
+        )
+        assert nn.PReLU in encoder and nn.ReLU not in encoder
+        assert nn.ReLU in decoder and nn.PReLU not in decoder
+        # Each convolution but the last is followed by batch norm; here pairs are counted.
+        convolutions = sum(kind in (nn.Conv2d, nn.ConvTranspose2d) for kind in encoder + decoder)
+        assert (encoder + decoder).count(nn.BatchNorm2d) == convolutions - 1
+
+
+class TestBlocks:
+    def test_the_initial_block_keeps_the_pooled_image(self) -> None:
+        block = InitialBlock().eval()
+        images = torch.rand(1, 3, 6, 8)
+        found = block(images)[0, 13:].flatten(1)
+        pooled = torch.stack([images[0, :, a, b].amax((1, 2)) for a, b in windows(images)], dim=1)
+        # Batch norm that has seen nothing divides by sqrt(1 + eps).
+        torch.testing.assert_close(found, pooled, rtol=1e-4, atol=0)
+
+    def test_downsampling_adds_pooling_and_empty_channels(self) -> None:
+        block = DownsamplingBottleneck(2, 8, dropout=0.1).train()
+        silence(block.branch)
+        x = torch.rand(3, 2, 4, 6)
+        found, indices = block(x)
+        assert found.shape == (3, 8, 2, 3)
+        pooled = torch.stack([x[..., a, b].amax((2, 3)) for a, b in windows(x)], dim=2)
+        assert torch.equal(found[:, :2].flatten(2), pooled)
+        assert not found[:, 2:].any()
+        assert torch.equal(x.flatten(2).gather(2, indices.flatten(2)), pooled)
+
+    def test_unpooling_puts_values_back(self) -> None:
+        x = torch.randn(2, 3, 6, 8)
+        pooled, indices = functional.max_pool2d(x, 2, return_indices=True)
+        restored = unpool(pooled, indices)
+        for rows, columns in windows(x):
+            there, before = restored[..., rows, columns], x[..., rows, columns]
+            highest = before == before.amax((2, 3), keepdim=True)
+            assert torch.equal(there, before * highest)
+        # Other values go to the same places.
+        values = torch.rand_like(pooled) + 1
+        assert torch.equal(unpool(values, indices) != 0, restored != 0)
+        torch.testing.assert_close(
+            unpool(values, indices), functional.max_unpool2d(values, indices, 2), rtol=0, atol=0
+        )
+
+    def test_upsampling_puts_its_main_branch_where_maxima_were(self) -> None:
+        torch.manual_seed(0)
+        block = UpsamplingBottleneck(5, 4, dropout=0.1).eval()
+        silence(block.branch)
+        before = torch.rand(2, 4, 6, 8)
+        highest, indices = functional.max_pool2d(before, 2, return_indices=True)
+        features = torch.randn(2, 5, 3, 4)
+        found = block(features, indices)
+        projected = block.main(features).relu()
+        assert projected.any()
+        torch.testing.assert_close(found.amax((2, 3)), projected.amax((2, 3)))
+        spread = functional.interpolate(highest, scale_factor=2)
+        assert not found[before != spread].any()
+
+    def test_each_unpooling_takes_the_indices_of_its_size(self) -> None:
+        fine, coarse = Encoder().eval()(torch.rand(1, 3, 32, 48)).indices
+        assert fine.shape == (1, 16, 8, 12)
+        assert coarse.shape == (1, 64, 4, 6)
+        # A window's maximum lies in its window.
+        for indices, width in ((fine, 24), (coarse, 12)):
+            rows = torch.arange(indices.shape[2]).view(-1, 1)
+            columns = torch.arange(indices.shape[3])
+            assert torch.equal((indices // width // 2), rows.expand_as(indices))
+            assert torch.equal((indices % width // 2), columns.expand_as(indices))
+
+
+class TestAnySize:
+    @pytest.mark.parametrize("size", [(1, 1), (7, 8), (33, 50), (64, 41)])
+    @torch.inference_mode()
+    def test_is_the_image_padded_with_the_mean_colour(self, size: tuple[int, int]) -> None:
+        height, width = size
+        model = enet().eval()
+        images = torch.rand(2, 3, height, width)
+        padded = torch.tensor(MEAN).view(1, 3, 1, 1).repeat(2, 1, 64, 64)
+        padded[..., :height, :width] = images
+        padded = padded[..., : -(-height // 8) * 8, : -(-width // 8) * 8]
+        expected = model(padded)[..., :height, :width]
+        torch.testing.assert_close(model(images), expected)
+
+    @torch.inference_mode()
+    def test_whole_multiples_are_not_padded(self) -> None:
+        features, _ = Encoder().eval()(torch.rand(1, 3, 48, 64))
+        assert features.shape == (1, 128, 6, 8)
+
+
+class TestArithmetic:
+    @pytest.fixture
+    def deterministic(self) -> Iterator[None]:
+        torch.use_deterministic_algorithms(True)
+        yield
+        torch.use_deterministic_algorithms(False)
+
+    @pytest.mark.parametrize("bf16", [False, True])
+    def test_a_training_step_can_be_repeated(self, deterministic: None, bf16: bool) -> None:
+        images = torch.rand(2, 3, 40, 56)
+
+        def gradients() -> list[Tensor]:
+            model = enet().train()
+            torch.manual_seed(1)  # dropout
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                logits = model(images)
+            assert logits.dtype == (torch.bfloat16 if bf16 else torch.float32)
+            logits.float().square().mean().backward()
+            return [parameter.grad for parameter in model.parameters()]  # type: ignore[misc]
+
+        first, second = gradients(), gradients()
+        assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+        assert all(gradient.isfinite().all() and gradient.any() for gradient in first)
+
+    @torch.inference_mode()
+    def test_bf16_is_close(self) -> None:
+        model = enet().eval()
+        images = torch.rand(1, 3, 64, 64)
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = model(images)
+        exact = model(images)
+        # A value that moves to another pixel of its window moves a few logits; most stay.
+        assert (rough - exact).abs().median() < 0.02 * exact.std()
+
+
+class TestSettings:
+    def test_everything_that_must_change_is_said_at_once(self) -> None:
+        with pytest.raises(ConfigError) as error:
+            check_model_settings(
+                ModelSettings(architecture="enet", output_stride=16, upsampling="learnt")
+            )
+        for text in (
+            "model.architecture enet needs",
+            "model.backbone none, found resnet101",
+            "model.weights none, found imagenet",
+            "model.batch_norm train, found affine-frozen",
+            "model.output_stride 8, found 16",
+            "model.upsampling bilinear, found learnt",
+        ):
+            assert text in str(error.value)
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("backbone", "resnet18"),
+            ("weights", "imagenet"),
+            ("weights", "file.safetensors"),
+            ("batch_norm", "frozen"),
+            ("output_stride", 32),
+            ("upsampling", "learnt"),
+        ],
+    )
+    def test_only_what_must_change_is_said(self, key: str, value: object) -> None:
+        settings = dataclasses.replace(SETTINGS, **{key: value})  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=rf"needs model\.{key} \w+, found {value}$"):
+            build_initial_model(settings, 5, seed=0)
+
+    def test_there_are_no_imagenet_weights(self) -> None:
+        with pytest.raises(ConfigError, match="enet has no ImageNet weights"):
+            build_model(SPEC, pretrained=True)
+
+    def test_rates_and_corners_change_nothing(self) -> None:
+        plain, _ = build_initial_model(SETTINGS, 5, seed=0)
+        changed = dataclasses.replace(SETTINGS, rates=(1,), align_corners=False)
+        other, _ = build_initial_model(changed, 5, seed=0)
+        images = torch.rand(1, 3, 20, 20)
+        assert torch.equal(plain.eval()(images), other.eval()(images))
+
+    def test_normalisation_is_that_of_imagenet_unless_given(self) -> None:
+        model, report = build_initial_model(SETTINGS, 5, seed=0)
+        assert report is None
+        assert (model.spec.mean, model.spec.std) == (MEAN, STD)
+        given = dataclasses.replace(SETTINGS, mean=(0.1, 0.2, 0.3))
+        other, _ = build_initial_model(given, 5, seed=0)
+        assert (other.spec.mean, other.spec.std) == ((0.1, 0.2, 0.3), STD)

@@ -75,11 +75,11 @@ def check_ranges(settings: Settings) -> None:
         if not 0 <= value <= 1:
             raise ConfigError(f"{path} must lie in [0, 1], found {value}")
     loss = settings.supervised_loss
-    if not 0 <= loss.label_smoothing < 1:
+    if not 0 <= supervised_loss.label_smoothing < 1:
         raise ConfigError(
-            f"supervised_loss.label_smoothing must lie in [0, 1), found {loss.label_smoothing}"
+            f"supervised_loss.label_smoothing must lie in [0, 1), found {supervised_loss.label_smoothing}"
         )
-    frequencies = loss.frequencies
+    frequencies = supervised_loss.frequencies
     if frequencies is not None:
         for name, frequency in frequencies.items():
             if not (math.isfinite(frequency) and frequency >= 0):

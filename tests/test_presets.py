@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from mixseg.config import Settings, dump_settings, resolve_settings
 from mixseg.engine.method import ClassShares
@@ -58,7 +59,8 @@ class TestEveryPreset:
         settings = resolved(name)
         model, report = build_initial_model(settings.model, 4, settings.seed)
         assert report is None
-        method = build_method(model, settings, ClassShares())
+        shares = ClassShares(labeled=torch.full((4,), 1 / 4))
+        method = build_method(model, settings, shares)
         assert method.student is model
         assert method.streams
         optimizer = settings.optimizer

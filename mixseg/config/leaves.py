@@ -11,7 +11,7 @@ from typing import Any, final
 
 from docstring_parser import parse_from_object
 
-from mixseg.config.sections import Settings
+from mixseg.config.sections import Settings, StageSettings
 
 
 @final
@@ -44,13 +44,14 @@ def _leaves(kind: type[Any], instance: Any, prefix: str) -> Iterator[Setting]:
 
 
 def to_flat(settings: Settings) -> dict[str, Any]:
-    """Setting path -> value."""
+    """Setting path -> value, of which JSON and YAML can be made."""
     flat: dict[str, Any] = {}
     for leaf in settings_leaves():
         value: Any = settings
         for part in leaf.path.split("."):
             value = getattr(value, part)
         flat[leaf.path] = value
+    flat["stages"] = tuple(dataclasses.asdict(stage) for stage in settings.stages)
     return flat
 
 
@@ -59,7 +60,9 @@ def build_settings(kind: type[Any], values: Mapping[str, Any], prefix: str) -> A
     arguments = {}
     for entry in dataclasses.fields(kind):
         path = prefix + entry.name
-        if path in values:
+        if path == "stages":
+            arguments[entry.name] = tuple(StageSettings(**stage) for stage in values[path])
+        elif path in values:
             arguments[entry.name] = values[path]
         else:
             section = typing.get_type_hints(kind)[entry.name]

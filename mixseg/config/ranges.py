@@ -74,12 +74,12 @@ def check_ranges(settings: Settings) -> None:
     for path, value in shares.items():
         if not 0 <= value <= 1:
             raise ConfigError(f"{path} must lie in [0, 1], found {value}")
-    loss = settings.supervised_loss
-    if not 0 <= supervised_loss.label_smoothing < 1:
+    wanted = settings.supervised_loss
+    if not 0 <= wanted.label_smoothing < 1:
         raise ConfigError(
-            f"supervised_loss.label_smoothing must lie in [0, 1), found {supervised_loss.label_smoothing}"
+            f"supervised_loss.label_smoothing must lie in [0, 1), found {wanted.label_smoothing}"
         )
-    frequencies = supervised_loss.frequencies
+    frequencies = wanted.frequencies
     if frequencies is not None:
         for name, frequency in frequencies.items():
             if not (math.isfinite(frequency) and frequency >= 0):

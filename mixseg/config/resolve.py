@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 import typing
@@ -11,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from mixseg.config.leaves import Setting, build_settings, settings_leaves
-from mixseg.config.sections import Settings, StageSettings
+from mixseg.config.sections import Settings
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.strict_yaml import KeyPath, LoadedYaml, load_yaml
 
@@ -114,7 +113,8 @@ def _typed(leaf: Setting, value: Any, origin: str) -> Any:
     if leaf.hint in (str, str | None) and type(value) in (int, float):
         value = str(value)  # `labeled: 372` is a number to YAML
     if leaf.path == "stages":
-        value = [dataclasses.asdict(x) if isinstance(x, StageSettings) else x for x in value or ()]
+        stages = value if isinstance(value, list | tuple) else [value]
+        value = [x.as_dict() if isinstance(x, Namespace) else x for x in stages]
     checker = ArgumentParser(exit_on_error=False)
     checker.add_argument(f"--{leaf.path}", type=leaf.hint)
     try:
@@ -129,7 +129,7 @@ def _typed(leaf: Setting, value: Any, origin: str) -> Any:
             f"{origin}: {leaf.path} must be {wanted}, found {value!r}. {leaf.help}"
         ) from error
     if leaf.path == "stages":
-        return tuple(StageSettings(**stage.as_dict()) for stage in parsed.stages)
+        return tuple(stage.as_dict() for stage in parsed.stages)
     return parsed[leaf.path]
 
 

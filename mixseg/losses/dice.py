@@ -11,9 +11,9 @@ from mixseg.losses.counted import at_least_float32, counted_pixels
 
 
 def dice_loss(logits: Tensor, targets: Tensor, over: Literal["mean", "sum"] = "mean") -> Tensor:
-    """1 minus the overlap of probabilities and targets, of each class in the whole batch.
+    """1 minus the overlap of probabilities y and targets q, of each class in the whole batch.
 
-    The overlap of a class is 2 sum(y t) / (sum(y) + sum(t)) over the counted pixels. A class that
+    The overlap of a class is 2 sum(y q) / (sum(y) + sum(q)) over the counted pixels. A class that
     no target has overlaps with nothing: its term of the sum is 0, so a sum over the classes that
     are there is the sum over all, and the mean is over those that are there. No constant smooths
     the quotient, since a class that is there never divides by 0.

@@ -60,6 +60,10 @@ def test_shares_of_unknown_classes(launch: Launcher, config: Path, tmp_path: Pat
     )
     flags = ("--config", config, "loss.yaml", "--output", "out")
     refused(
-        launch("train_ssl", *flags, cwd=tmp_path), "supervised_loss.frequencies", "'rode'", "'road'"
+        launch("train_ssl", *flags, cwd=tmp_path),
+        "supervised_loss.frequencies",
+        "'rode'",
+        "'road'",
+        code=1,
     )
     assert not list((tmp_path / "out").glob("*")), "no folder that looks like a run"

@@ -67,7 +67,7 @@ def test_every_sum_that_is_written_is_read(
     ],
 )
 def test_refused(text: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=rf"loss\.name.*{message}"):
+    with pytest.raises(ConfigError, match=rf"supervised_loss\.name.*{message}"):
         parse_loss_sum(text, NAMES)
 
 

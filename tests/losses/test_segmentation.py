@@ -389,12 +389,16 @@ class TestBuilding:
     def test_balanced_needs_shares(self) -> None:
         assert needs_frequencies(LossSettings(name="dice + 2*balanced-cross-entropy"))
         assert not needs_frequencies(LossSettings(name="dice + 2*cross-entropy"))
-        with pytest.raises(ConfigError, match=r"loss\.name.*balanced-cross-entropy.*share"):
+        with pytest.raises(
+            ConfigError, match=r"supervised_loss\.name.*balanced-cross-entropy.*share"
+        ):
             build_loss(LossSettings(name="dice + balanced-cross-entropy"), None)
 
     @pytest.mark.parametrize("check", [check_loss, needs_frequencies])
     def test_unknown_names_list_the_choices(self, check: object) -> None:
-        with pytest.raises(ConfigError, match=r"loss\.name.*'dise'.*mean 'dice'.*Choices: .*ohem"):
+        with pytest.raises(
+            ConfigError, match=r"supervised_loss\.name.*'dise'.*mean 'dice'.*Choices: .*ohem"
+        ):
             check(LossSettings(name="cross-entropy + dise"))  # type: ignore[operator]
 
     @every_case

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -137,6 +138,7 @@ def run_all(
 
     # A run may hear of Ctrl-C alone: in the background shells let it pass their children by.
     stopped = threading.Event()
+    running: list[subprocess.Popen[bytes]] = []
 
     def train(job: Job) -> str | None:
         if stopped.is_set():
@@ -147,7 +149,7 @@ def run_all(
         slot = slots.get()
         try:
             say(f"{job.row}, seed {job.seed}: started, see {job.log}")
-            code = _train(job, slot, at_once)
+            code = _train(job, slot, at_once, running)
             if code in INTERRUPTED:
                 stopped.set()
             error = _last_line(job, code) if code else None
@@ -156,7 +158,13 @@ def run_all(
         finally:
             slots.put(slot)
 
-    with ThreadPoolExecutor(at_once) as pool:
+    def terminate(number: int, frame: object) -> None:
+        # Unlike Ctrl-C in a terminal, this reaches no run by itself; a second one would kill them.
+        for process in running:
+            process.terminate()
+        raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(at_once) as pool, _handled(signal.SIGTERM, terminate):
         futures = {(job.row, job.seed): pool.submit(train, job) for job in jobs}
         try:
             ended = {key: future.result() for key, future in futures.items()}
@@ -170,7 +178,20 @@ def run_all(
     return {key: error for key, error in ended.items() if error is not None}
 
 
-def _train(job: Job, slot: int, at_once: int) -> int:
+@contextmanager
+def _handled(number: int, handler: Callable[[int, object], None]) -> Iterator[None]:
+    """A signal handler for a while; none outside of the main thread, which cannot have any."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def _train(job: Job, slot: int, at_once: int, running: list[subprocess.Popen[bytes]]) -> int:
     command = [sys.executable, "-m", "mixseg", COMMANDS[job.settings.method]]
     command += ["--config", str(job.preset), "--output", str(job.folder.parent)]
     command += ["--name", job.folder.name, "--seed", str(job.seed), "--resume", "auto"]
@@ -178,9 +199,12 @@ def _train(job: Job, slot: int, at_once: int) -> int:
     if torch.cuda.device_count() > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
         environment["CUDA_VISIBLE_DEVICES"] = str(slot % torch.cuda.device_count())
     with job.log.open("a", encoding="utf-8") as log:
-        return subprocess.run(
-            command, stdout=log, stderr=log, env=environment, check=False
-        ).returncode
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        running.append(process)
+        try:
+            return process.wait()
+        finally:
+            running.remove(process)
 
 
 def _last_line(job: Job, code: int) -> str:

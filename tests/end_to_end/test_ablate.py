@@ -88,15 +88,19 @@ def test_a_failed_run_does_not_stop_the_others(
 
 
 @pytest.mark.slow
-def test_interrupted(grid: Path, launch: Launcher, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(number: int, grid: Path, launch: Launcher, tmp_path: Path) -> None:
     arguments = (grid, "--seeds", 1, "--iterations", 30)
     process = launch.start("ablate", *arguments, "--output", "out", cwd=tmp_path)
     process.until(lambda: (tmp_path / "out/supervised-seed0/metrics.jsonl").is_file())
-    process.kill(signal.SIGINT, group=True)
+    # A terminal sends Ctrl-C to all of its processes, a scheduler the other signal to the first.
+    process.kill(number, group=number == signal.SIGINT)
     stopped = process.wait()
     assert stopped.code == 130, stopped.text
     assert "the same command goes on with it" in stopped.out
     assert not (tmp_path / "out/with-cutmix-seed0").exists()
+    (run,) = (tmp_path / "out").glob("*-seed0")
+    assert list((run / "checkpoints").glob("step-*")), "the run has saved before it ended"
     done = ablate(launch, tmp_path, *arguments)
     assert done.code == 0, done.text
 

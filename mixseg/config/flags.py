@@ -52,10 +52,14 @@ def add_settings_arguments(parser: ArgumentParser) -> None:
         parser.add_argument(
             *names,
             dest=leaf.path,
-            type=typing.Optional[leaf.hint],  # noqa: UP045  # a union with a runtime type
+            type=_stage_list if leaf.path == "stages" else typing.Optional[leaf.hint],  # noqa: UP045
             default=None,
             help=f"{leaf.help} [{shown}]".replace("%", "%%"),
         )
+
+
+def _stage_list(text: str) -> Any:
+    return parse_yaml(f"stages: {text}", Path("--stages")).data["stages"]
 
 
 def typed_overrides(parsed: Namespace, assignments: list[str]) -> dict[str, Any]:

@@ -43,6 +43,21 @@ def _leaves(kind: type[Any], instance: Any, prefix: str) -> Iterator[Setting]:
             yield Setting(prefix + entry.name, hints[entry.name], value, text)
 
 
+def fields_of(kind: type[Any]) -> tuple[Setting, ...]:
+    """The fields of a settings class without sections; a default of None where there is none."""
+    documents = {entry.args[1]: entry.description or "" for entry in parse_from_object(kind).params}
+    hints = typing.get_type_hints(kind)
+    return tuple(
+        Setting(
+            entry.name,
+            hints[entry.name],
+            None if entry.default is dataclasses.MISSING else entry.default,
+            " ".join(documents[entry.name].split()),
+        )
+        for entry in dataclasses.fields(kind)
+    )
+
+
 def to_flat(settings: Settings) -> dict[str, Any]:
     """Setting path -> value, of which JSON and YAML can be made."""
     flat: dict[str, Any] = {}

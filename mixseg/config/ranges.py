@@ -14,8 +14,23 @@ if TYPE_CHECKING:  # settings check themselves when they are made
 
 def check_ranges(settings: Settings) -> None:
     """Refuse values and combinations that cannot work, before any data is read."""
-    data, model, mixing = settings.data, settings.model, settings.mixing
-    epochs, warmup_epochs = settings.training.epochs, settings.schedule.warmup_epochs
+    _check_numbers(settings)
+    _check_sizes(settings)
+    _check_loss(settings)
+    _check_model(settings)
+    _check_domains(settings)
+    _check_optimization(settings)
+    _check_length(settings)
+    _check_stages(settings)
+    if settings.name is not None and not re.fullmatch(r"[\w.+=-]*\w[\w.+=-]*", settings.name):
+        raise ConfigError(
+            f"name must consist of letters, digits and . _ + = -, found {settings.name!r}"
+        )
+
+
+def _check_numbers(settings: Settings) -> None:
+    """Numbers of which each has its own range."""
+    data, mixing = settings.data, settings.mixing
     positive = {
         "data.batch_labeled": data.batch_labeled,
         "data.batch_unlabeled": data.batch_unlabeled,
@@ -25,7 +40,11 @@ def check_ranges(settings: Settings) -> None:
         "optimizer.head_factor": settings.optimizer.head_factor,
         "training.iterations": settings.training.iterations,
         "training.accumulate": settings.training.accumulate,
-        **({} if epochs is None else {"training.epochs": epochs}),
+        **(
+            {}
+            if settings.training.epochs is None
+            else {"training.epochs": settings.training.epochs}
+        ),
         "training.log_every": settings.training.log_every,
         "targets.ramp_steps": settings.targets.ramp_steps,
         "validation.batch_size": settings.validation.batch_size,
@@ -49,7 +68,7 @@ def check_ranges(settings: Settings) -> None:
         "supervised_loss.ohem_threshold": settings.supervised_loss.ohem_threshold,
         "optimizer.weight_decay": settings.optimizer.weight_decay,
         "schedule.warmup_steps": settings.schedule.warmup_steps,
-        "schedule.warmup_epochs": warmup_epochs or 0,
+        "schedule.warmup_epochs": settings.schedule.warmup_epochs or 0,
         "adversarial.alpha": settings.adversarial.alpha,
         "adversarial.warmup_steps": settings.adversarial.warmup_steps,
         "targets.unsupervised_weight": settings.targets.unsupervised_weight,
@@ -74,6 +93,57 @@ def check_ranges(settings: Settings) -> None:
     for path, value in shares.items():
         if not 0 <= value <= 1:
             raise ConfigError(f"{path} must lie in [0, 1], found {value}")
+    if settings.optimizer.momentum == 1:
+        raise ConfigError("optimizer.momentum must be below 1, found 1")
+    if not all(0 <= beta < 1 for beta in settings.adversarial.betas):
+        raise ConfigError(
+            f"adversarial.betas must lie in [0, 1), found {settings.adversarial.betas}"
+        )
+    if not 0 <= settings.augmentation.colour_jitter <= 0.5:
+        raise ConfigError(
+            "augmentation.colour_jitter must lie in [0, 0.5], found "
+            f"{settings.augmentation.colour_jitter}"
+        )
+    if not 0 <= data.rotate <= 180:
+        raise ConfigError(f"data.rotate must lie in [0, 180] degrees, found {data.rotate}")
+    if settings.optimizer.clip_norm is not None and settings.optimizer.clip_norm <= 0:
+        raise ConfigError(
+            f"optimizer.clip_norm must be above 0, found {settings.optimizer.clip_norm}"
+        )
+
+
+def _check_sizes(settings: Settings) -> None:
+    """Heights and widths, and ranges of factors."""
+    data = settings.data
+    sizes = {
+        "data.resize": data.resize,
+        "data.crop": data.crop,
+        "demo.size": settings.demo.size,
+        "source_domain.resize": settings.source_domain.resize,
+    }
+    for path, size in sizes.items():
+        if size is not None and min(size) < 32:
+            raise ConfigError(f"{path} must be at least 32x32, found {size[0]}x{size[1]}")
+    intervals = {
+        "data.scale": data.scale,
+        "source_domain.scale": settings.source_domain.scale,
+        "mixing.sigma": settings.mixing.sigma,
+    }
+    for path, interval in intervals.items():
+        if interval is not None and not 0 < interval[0] <= interval[1]:
+            raise ConfigError(f"{path} must be two numbers, 0 < low <= high, found {interval}")
+    for path, scale in {"data": data.scale, "source_domain": settings.source_domain.scale}.items():
+        if scale is not None and data.crop is None:
+            raise ConfigError(
+                f"{path}.scale needs data.crop: scaled images differ in size and cannot share a "
+                "batch"
+            )
+    if settings.validation.resolution == "input" and data.resize is None:
+        raise ConfigError("validation.resolution: input needs data.resize")
+
+
+def _check_loss(settings: Settings) -> None:
+    """The supervised loss."""
     wanted = settings.supervised_loss
     if not 0 <= wanted.label_smoothing < 1:
         raise ConfigError(
@@ -89,57 +159,39 @@ def check_ranges(settings: Settings) -> None:
                 )
         if not any(frequencies.values()):
             raise ConfigError("supervised_loss.frequencies must have a class with a share above 0")
-    cycled = settings.schedule.momentum
-    if cycled is not None and settings.schedule.name != "one-cycle":
-        raise ConfigError(f"schedule.momentum does nothing with {settings.schedule.name}")
-    if cycled is not None and not 0 <= cycled[0] <= cycled[1] < 1:
-        raise ConfigError(
-            f"schedule.momentum must be two numbers, 0 <= low <= high < 1, found {cycled}"
-        )
-    _check_stages(settings)
-    if not all(0 <= beta < 1 for beta in settings.adversarial.betas):
-        raise ConfigError(
-            f"adversarial.betas must lie in [0, 1), found {settings.adversarial.betas}"
-        )
-    if settings.optimizer.momentum == 1:
-        raise ConfigError("optimizer.momentum must be below 1, found 1")
-    if not 0 <= settings.augmentation.colour_jitter <= 0.5:
-        raise ConfigError(
-            "augmentation.colour_jitter must lie in [0, 0.5], found "
-            f"{settings.augmentation.colour_jitter}"
-        )
-    if not 0 <= data.rotate <= 180:
-        raise ConfigError(f"data.rotate must lie in [0, 180] degrees, found {data.rotate}")
-    sizes = {
-        "data.resize": data.resize,
-        "data.crop": data.crop,
-        "demo.size": settings.demo.size,
-        "source_domain.resize": settings.source_domain.resize,
-    }
-    for path, size in sizes.items():
-        if size is not None and min(size) < 32:
-            raise ConfigError(f"{path} must be at least 32x32, found {size[0]}x{size[1]}")
-    intervals = {
-        "data.scale": data.scale,
-        "source_domain.scale": settings.source_domain.scale,
-        "mixing.sigma": mixing.sigma,
-    }
-    for path, interval in intervals.items():
-        if interval is not None and not 0 < interval[0] <= interval[1]:
-            raise ConfigError(f"{path} must be two numbers, 0 < low <= high, found {interval}")
-    if settings.optimizer.clip_norm is not None and settings.optimizer.clip_norm <= 0:
-        raise ConfigError(
-            f"optimizer.clip_norm must be above 0, found {settings.optimizer.clip_norm}"
-        )
+
+
+def _check_model(settings: Settings) -> None:
+    """The network, its weights, and its average."""
+    model = settings.model
     if model.output_stride not in (8, 16, 32):
         raise ConfigError(f"model.output_stride must be 8, 16 or 32, found {model.output_stride}")
     if not model.rates or min(model.rates) < 1:
         raise ConfigError(f"model.rates must be dilations of at least 1, found {model.rates}")
+    if model.weights == "none" and model.batch_norm != "train":
+        raise ConfigError(
+            f"model.batch_norm {model.batch_norm} needs pretrained weights; with model.weights "
+            "none, where scales start at 0 or 1 and statistics are unknown, use train"
+        )
+    if model.std is not None and min(model.std) <= 0:
+        raise ConfigError(f"model.std must be above 0, found {model.std}")
+    if model.weights_sha256 is not None:
+        if not re.fullmatch(r"[0-9a-fA-F]{64}", model.weights_sha256):
+            raise ConfigError(
+                f"model.weights_sha256 must be 64 hexadecimal digits, found {model.weights_sha256}"
+            )
+        if model.weights in ("imagenet", "none"):
+            raise ConfigError("model.weights_sha256 needs model.weights to name a local file")
     if settings.teacher.mode == "eval" and settings.teacher.buffers == "own":
         raise ConfigError(
             "teacher.buffers own needs teacher.mode train: in eval mode nothing would update them. "
             "With teacher.mode eval set teacher.buffers to average"
         )
+
+
+def _check_domains(settings: Settings) -> None:
+    """One domain or two."""
+    mixing = settings.mixing
     source_domain = settings.source_domain
     if settings.method == "domain_adaptation" and source_domain.dataset is None:
         raise ConfigError("method domain_adaptation needs source_domain.dataset: --source gta5")
@@ -160,35 +212,32 @@ def check_ranges(settings: Settings) -> None:
         raise ConfigError(
             "source_domain.root needs source_domain.dataset, to know how the folder is laid out"
         )
+
+
+def _check_optimization(settings: Settings) -> None:
+    """Arithmetic and momentum."""
     if settings.training.precision == "fp16" and settings.training.device == "cpu":
         raise ConfigError("training.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
-    if model.weights == "none" and model.batch_norm != "train":
+    cycled = settings.schedule.momentum
+    if cycled is not None and settings.schedule.name != "one-cycle":
+        raise ConfigError(f"schedule.momentum does nothing with {settings.schedule.name}")
+    if cycled is not None and not 0 <= cycled[0] <= cycled[1] < 1:
         raise ConfigError(
-            f"model.batch_norm {model.batch_norm} needs pretrained weights; with model.weights "
-            "none, where scales start at 0 or 1 and statistics are unknown, use train"
+            f"schedule.momentum must be two numbers, 0 <= low <= high < 1, found {cycled}"
         )
-    if model.std is not None and min(model.std) <= 0:
-        raise ConfigError(f"model.std must be above 0, found {model.std}")
-    if model.weights_sha256 is not None:
-        if not re.fullmatch(r"[0-9a-fA-F]{64}", model.weights_sha256):
-            raise ConfigError(
-                f"model.weights_sha256 must be 64 hexadecimal digits, found {model.weights_sha256}"
-            )
-        if model.weights in ("imagenet", "none"):
-            raise ConfigError("model.weights_sha256 needs model.weights to name a local file")
-    for path, scale in {"data": data.scale, "source_domain": source_domain.scale}.items():
-        if scale is not None and data.crop is None:
-            raise ConfigError(
-                f"{path}.scale needs data.crop: scaled images differ in size and cannot share a "
-                "batch"
-            )
+
+
+def _check_length(settings: Settings) -> None:
+    """Warm-ups against the length of the run."""
+    epochs, warmup_epochs = settings.training.epochs, settings.schedule.warmup_epochs
     if epochs is not None and warmup_epochs is not None and warmup_epochs >= epochs:
         raise ConfigError(
             f"schedule.warmup_epochs ({warmup_epochs}) must be below training.epochs ({epochs})"
         )
-    # With one of them in epochs, steps are compared once the labelled images are counted.
-    warmups = {"adversarial": settings.adversarial.warmup_steps} if epochs is None else {}
-    if epochs is None and warmup_epochs is None:
+    # Otherwise steps are compared once the labelled images are counted.
+    open_end = epochs is None and not settings.stages
+    warmups = {"adversarial": settings.adversarial.warmup_steps} if open_end else {}
+    if open_end and warmup_epochs is None:
         warmups["schedule"] = settings.schedule.warmup_steps
     for path, steps in warmups.items():
         if steps >= settings.training.iterations:
@@ -196,12 +245,6 @@ def check_ranges(settings: Settings) -> None:
                 f"{path}.warmup_steps ({steps}) must be below training.iterations "
                 f"({settings.training.iterations})"
             )
-    if settings.validation.resolution == "input" and data.resize is None:
-        raise ConfigError("validation.resolution: input needs data.resize")
-    if settings.name is not None and not re.fullmatch(r"[\w.+=-]*\w[\w.+=-]*", settings.name):
-        raise ConfigError(
-            f"name must consist of letters, digits and . _ + = -, found {settings.name!r}"
-        )
 
 
 def _check_stages(settings: Settings) -> None:

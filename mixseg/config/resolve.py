@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 
-from mixseg.config.leaves import Setting, build_settings, settings_leaves
-from mixseg.config.sections import Settings
+from mixseg.config.leaves import Setting, build_settings, fields_of, settings_leaves
+from mixseg.config.sections import Settings, StageSettings
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.strict_yaml import KeyPath, LoadedYaml, load_yaml
 
@@ -113,24 +113,38 @@ def _typed(leaf: Setting, value: Any, origin: str) -> Any:
     if leaf.hint in (str, str | None) and type(value) in (int, float):
         value = str(value)  # `labeled: 372` is a number to YAML
     if leaf.path == "stages":
-        stages = value if isinstance(value, list | tuple) else [value]
-        value = [x.as_dict() if isinstance(x, Namespace) else x for x in stages]
+        return _typed_stages(value, origin)
     checker = ArgumentParser(exit_on_error=False)
     checker.add_argument(f"--{leaf.path}", type=leaf.hint)
     try:
         parsed = checker.parse_object(_nested(leaf.path, value))
     except (ArgumentError, TypeError, ValueError, OverflowError) as error:
-        if leaf.path == "stages":
-            reason = str(error).splitlines()[-1].strip()
-            raise ConfigError(f"{origin}: stages must be a list: {reason}. {leaf.help}") from error
         wanted = re.sub(r"typing\.|<class '(\w+)'>", r"\1", str(leaf.hint))
         wanted = re.sub(r"Literal\[(.*?)\]", r"one of \1", wanted)
         raise ConfigError(
             f"{origin}: {leaf.path} must be {wanted}, found {value!r}. {leaf.help}"
         ) from error
-    if leaf.path == "stages":
-        return tuple(stage.as_dict() for stage in parsed.stages)
     return parsed[leaf.path]
+
+
+def _typed_stages(stages: Any, origin: str) -> tuple[dict[str, Any], ...]:
+    """Stages as mappings; jsonargparse would import a class that one of them names."""
+    known = {leaf.path: leaf for leaf in fields_of(StageSettings)}
+    if not isinstance(stages, list | tuple):
+        raise ConfigError(f"{origin}: stages must be a list, found {stages!r}")
+    typed = []
+    for number, stage in enumerate(stages, start=1):
+        where = f"{origin}: stages: stage {number}"
+        if not isinstance(stage, dict):
+            raise ConfigError(f"{where} must be a mapping of {', '.join(known)}; found {stage!r}")
+        for key in stage:
+            if key not in known:
+                raise ConfigError(f"{where}: {unknown_name('setting', str(key), known)}")
+        missing = [key for key, leaf in known.items() if leaf.default is None and key not in stage]
+        if missing:
+            raise ConfigError(f"{where}: {missing[0]} is missing. {known[missing[0]].help}")
+        typed.append({key: _typed(known[key], value, where) for key, value in stage.items()})
+    return tuple(typed)
 
 
 def _nested(path: str, value: Any) -> dict[str, Any]:

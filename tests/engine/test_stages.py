@@ -90,16 +90,16 @@ def test_stages_are_saved_and_read_back(tmp_path: object) -> None:
     ("stages", "changes", "problem"),
     [
         (PAPER, {"training__epochs": 250}, "3 stages have 300 epochs together.*says 250"),
-        ([*PAPER[:1], {"epochs": 1, "crop": [64, 64]}], {}, "stages must be a list: .*batch"),
+        ([*PAPER[:1], {"epochs": 1, "crop": [64, 64]}], {}, "stages: stage 2: batch is missing"),
         (
             [{"epochs": 1, "crop": [64, 64], "batch": 2, "size": 3}],
             {},
-            "stages must be a list: .*'size'",
+            "stages: stage 1: unknown setting 'size'",
         ),
         (
             [{"epochs": "many", "crop": [64, 64], "batch": 2}],
             {},
-            "stages must be a list: .*int.*many",
+            "stages: stage 1: epochs must be int, found .many",
         ),
         ([{"epochs": 0, "crop": [64, 64], "batch": 2}], {}, "stage 1: epochs must be above 0"),
         ([{"epochs": 1, "crop": [16, 64], "batch": 2}], {}, "stage 1: crop.*16x64"),

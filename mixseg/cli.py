@@ -267,7 +267,8 @@ def _inference_mode(parsed: Namespace, saved: SavedNetworks) -> InferenceMode:
         ) from error
     window = None
     if parsed.mode == "slide":
-        crop = saved.settings.get("data.crop")
+        stages = saved.settings.get("stages") or ()
+        crop = stages[-1]["crop"] if stages else saved.settings.get("data.crop")
         if parsed.window:
             window = _size("--window", parsed.window)
         elif crop:

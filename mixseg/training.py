@@ -28,7 +28,12 @@ from mixseg.config import (
     with_absolute_paths,
 )
 from mixseg.data.contract import SegmentationDataset
-from mixseg.data.frequencies import counted_once, dump_frequencies, frequencies_of
+from mixseg.data.frequencies import (
+    counted_once,
+    dump_frequencies,
+    frequencies_of,
+    read_frequencies,
+)
 from mixseg.data.splits import id_lines, write_split
 from mixseg.data.streams import Batch
 from mixseg.engine.epochs import epochs_in_steps, steps_per_epoch
@@ -39,13 +44,12 @@ from mixseg.engine.precision import Precision, choose_device
 from mixseg.engine.run_directory import RunDirectory
 from mixseg.engine.saved_network import network_card
 from mixseg.engine.schedules import build_schedule, momentum_cycle
-from mixseg.engine.stages import plan_stages, staged
+from mixseg.engine.stages import of_one_stage, plan_stages, staged
 from mixseg.engine.trainer import Outcome, Trainer
 from mixseg.errors import ConfigError, TrainingError
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import Resolution, evaluate
 from mixseg.files import write_atomically
-from mixseg.learner import build_learner
 from mixseg.losses import build_consistency, check_loss, needs_frequencies
 from mixseg.methods import check_method_name
 from mixseg.mixing import build_mixer, check_labeled_mixer
@@ -55,13 +59,14 @@ from mixseg.models import (
     model_title,
 )
 from mixseg.regularizers import check_regularizer
-from mixseg.streams import build_streams, crop_notes, loader_workers
 from mixseg.targets import build_weighting
 from mixseg.training_data import (
     TrainingData,
     check_data_settings,
     open_training_data,
 )
+from mixseg.training_learner import build_learner
+from mixseg.training_streams import build_streams, crop_notes, loader_workers
 
 
 def check_names(settings: Settings) -> None:
@@ -113,8 +118,7 @@ def compose_learner(settings: Settings, data: TrainingData, console: Console) ->
     # Nothing here draws from the global generator, which torch starts with a seed of its own in
     # every process; but the dropout of a backbone does.
     torch.manual_seed(settings.seed)
-    shares = class_shares(settings, data)
-    learner, report = build_learner(settings, len(data.classes), shares)
+    learner, report = build_learner(settings, len(data.classes), class_shares(data))
     if report is not None:
         console.print(report.describe(), markup=False, highlight=False)
     return learner
@@ -132,6 +136,7 @@ def build_trainer(
     return Trainer(
         learner=learner,
         streams=build_streams(settings, data, stages, learner.method),
+        stages=stages,
         schedule=staged(schedule, stages),
         momentum=momentum_cycle(settings.schedule, settings.training.iterations),
         validate=validator(settings, data.val, learner.precision, workers),
@@ -142,35 +147,42 @@ def build_trainer(
     )
 
 
-def class_shares(settings: Settings, data: TrainingData) -> ClassShares:
+def class_shares(data: TrainingData) -> ClassShares:
     """What the method asks of the classes of the data."""
 
     def tensor(shares: NDArray[np.float64] | None) -> Tensor | None:
         return None if shares is None else torch.from_numpy(shares).float()
 
-    given = settings.supervised_loss.frequencies
-    labeled = (
-        None
-        if given is None
-        else frequencies_of(given, data.classes, "supervised_loss.frequencies")
-    )
-    return ClassShares(wanted=tensor(data.distribution), labeled=tensor(labeled))
+    return ClassShares(wanted=tensor(data.distribution), labeled=tensor(data.frequencies))
 
 
-def with_frequencies(settings: Settings, data: TrainingData, console: Console) -> Settings:
-    """The settings with the classes of the labelled images counted, where a loss asks for it."""
-    if (
-        not needs_frequencies(settings.supervised_loss)
-        or settings.supervised_loss.frequencies is not None
-    ):
-        return settings
-    indices = data.split.labeled
-    console.print(f"counting the classes of {len(indices)} labels", highlight=False)
-    shares = counted_once(data.labeled, indices)
-    # Seven digits, for people; less than one pixel in a data set of any size.
-    pairs = zip(data.classes.names, shares.round(7).tolist(), strict=True)
-    loss = dataclasses.replace(settings.supervised_loss, frequencies=dict(pairs))
-    return dataclasses.replace(settings, supervised_loss=loss)
+def with_frequencies(
+    settings: Settings, data: TrainingData, console: Console, recorded: Path | None = None
+) -> TrainingData:
+    """The data with the share of each class among its labels, where a loss asks for it.
+
+    Args:
+        settings: Of the run; shares that they give come first.
+        data: Of the run.
+        console: Where people read.
+        recorded: Shares that an earlier process of the run counted, if there is such a file.
+
+    Raises:
+        DataError: A class is unknown or missing, or all shares are 0.
+    """
+    loss = settings.supervised_loss
+    if not needs_frequencies(loss):
+        return data
+    if loss.frequencies is not None:
+        where = "supervised_loss.frequencies"
+        shares = frequencies_of(loss.frequencies, data.classes, where)
+    elif recorded is not None and recorded.is_file():
+        shares = read_frequencies(recorded, data.classes)
+    else:
+        indices = data.split.labeled
+        console.print(f"counting the classes of {len(indices)} labels", highlight=False)
+        shares = counted_once(data.labeled, indices)
+    return dataclasses.replace(data, frequencies=shares)
 
 
 def run_name(settings: Settings) -> str:
@@ -199,7 +211,7 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
     settings = with_absolute_paths(settings)
     data = open_training_data(settings, console)
     settings = epochs_in_steps(settings, len(data.split.labeled))
-    settings = with_frequencies(settings, data, console)
+    data = with_frequencies(settings, data, console)
     name = settings.name or _unused(Path(settings.output).expanduser(), run_name(settings))
     settings = dataclasses.replace(settings, name=name)
     run = RunDirectory.create(Path(settings.output).expanduser() / name)
@@ -211,6 +223,8 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
         if data.distribution is not None:
             shares = dump_frequencies(data.distribution, data.classes)
             write_atomically(run.alignment, shares)
+        if data.frequencies is not None:
+            write_atomically(run.frequencies, dump_frequencies(data.frequencies, data.classes))
         if data.class_map:
             write_atomically(run.class_map, data.class_map)
         write_atomically(run.config, dump_settings(settings))
@@ -232,7 +246,8 @@ def probe_rates(
     """A learning-rate range test with the data, the network and the method of a run.
 
     Args:
-        settings: Of a run; its length and schedule are without meaning.
+        settings: Of a run; its length and schedule are without meaning, and of its stages the first
+            one counts.
         console: Where people read.
         low: First rate of the backbone.
         high: Last rate.
@@ -245,12 +260,20 @@ def probe_rates(
     # Here, because matplotlib takes time to import and no other command needs it.
     from mixseg.analysis.charts import range_test_chart
 
-    training = dataclasses.replace(settings.training, iterations=steps, epochs=None)
-    schedule = ScheduleSettings(name="constant")
-    settings = dataclasses.replace(settings, training=training, schedule=schedule, stages=())
+    output = Path(settings.output).expanduser()
+    name = settings.name or _unused(output, f"find-lr-{run_name(settings)}")
+    folder = output / name
+    if folder.exists():
+        raise ConfigError(f"{folder} is already there; give another --name")
+    settings = dataclasses.replace(
+        of_one_stage(settings, 0),
+        training=dataclasses.replace(settings.training, iterations=steps, epochs=None),
+        schedule=ScheduleSettings(name="constant"),
+        adversarial=dataclasses.replace(settings.adversarial, schedule="same", warmup_steps=0),
+    )
     check_names(settings)
     data = open_training_data(settings, console)
-    settings = with_frequencies(settings, data, console)
+    data = with_frequencies(settings, data, console)
     learner = compose_learner(settings, data, console)
     stages = plan_stages(settings, len(data.split.labeled))
     streams = build_streams(settings, data, stages, learner.method)
@@ -263,9 +286,6 @@ def probe_rates(
             yield [{name: next(one) for name, one in batches.items()} for _ in range(accumulate)]
 
     test = range_test(learner, parts(), low, high, steps)
-    output = Path(settings.output).expanduser()
-    name = settings.name or _unused(output, f"find-lr-{run_name(settings)}")
-    folder = output / name
     folder.mkdir(parents=True)
     write_atomically(folder / "learning_rate.csv", range_test_csv(test))
     write_atomically(folder / "learning_rate.png", range_test_chart(test))
@@ -349,7 +369,7 @@ def _resume(
     if settings.two_domains:
         run.check_class_map(data.class_map)
     settings = epochs_in_steps(settings, len(data.split.labeled))
-    settings = with_frequencies(settings, data, console)
+    data = with_frequencies(settings, data, console, run.frequencies)
     trainer = build_trainer(settings, data, run, console)
     trainer.resume()
     if changes:
@@ -400,6 +420,9 @@ def _fit(
     among_themselves = settings.mixing.domains == "intra" or not settings.two_domains
     if "unlabeled" in trainer.streams and among_themselves and settings.data.batch_unlabeled == 1:
         lines.append("note: with data.batch_unlabeled 1 an image has none to be mixed with")
+    smallest = min(stage.batches["labeled"] for stage in stages)
+    if settings.mixing.labeled != "none" and smallest == 1:
+        lines.append("note: in a batch of one labelled image it has none to be mixed with")
     for line in lines:
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
     try:

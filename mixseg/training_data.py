@@ -47,6 +47,8 @@ class TrainingData:
         class_map: The classes of the source and where they go, YAML; empty for one domain.
         distribution: Share of each class that pseudo-labels are aligned to, float64, shape (C,);
             None for no alignment.
+        frequencies: Share of each class among the labelled pixels, float64, shape (C,); None where
+            no loss asks for it.
     """
 
     labeled: SegmentationDataset
@@ -57,6 +59,7 @@ class TrainingData:
     notes: tuple[str, ...] = ()
     class_map: str = ""
     distribution: NDArray[np.float64] | None = None
+    frequencies: NDArray[np.float64] | None = None
 
     @property
     def classes(self) -> ClassSet:
@@ -175,7 +178,7 @@ def open_training_data(settings: Settings, console: Console) -> TrainingData:
         raise DataError(
             f"data.val_split {settings.data.val_split!r} of {data.val.name} has no labels"
         )
-    if settings.data.crop is None:
+    if not settings.crops:
         source = settings.source_domain if settings.two_domains else settings.data
         labeled = (data.labeled, data.split.labeled, source.resize)
         unlabeled = (data.unlabeled, data.unlabeled_indices, settings.data.resize)

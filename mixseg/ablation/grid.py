@@ -149,6 +149,8 @@ def row_settings(grid: Grid, row: Row, common: Mapping[str, Any] | None = None) 
     settings = resolve_settings([grid.base], dict(common or {}) | dict(row.changes))
     if row.longer == 1:
         return settings
+    if settings.stages:
+        raise ConfigError("longer cannot stretch stages; give them more epochs")
     if settings.training.epochs is None:
         longer = {"training.iterations": round(settings.training.iterations * row.longer)}
     else:

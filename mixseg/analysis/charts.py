@@ -83,12 +83,14 @@ def range_test_chart(test: RangeTest) -> bytes:
         linestyle=":",
         label=f"lowest loss {test.rates[test.lowest]:.1e}",
     )
-    span = max(test.smoothed[0], min(test.smoothed) * 2)
+    # What lies far above the start is of no interest: there the loss runs away.
+    least, start = min(test.losses), max(test.smoothed[: test.lowest + 1])
+    margin = 0.1 * max(start - least, 1e-6)
     axes.set(
         xscale="log",
         xlabel="learning rate of the backbone",
         ylabel="loss",
-        ylim=(0.9 * min(test.losses), max(span, max(test.smoothed[: test.lowest + 1])) * 1.1),
+        ylim=(least - margin, start + 5 * margin),
     )
     axes.legend(fontsize="small")
     return _png(figure)

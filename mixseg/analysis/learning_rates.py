@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -21,8 +20,9 @@ from mixseg.errors import TrainingError
 SMOOTHING = 0.9
 """Share of the past in the running mean of the loss."""
 
-DIVERGED = 4.0
-"""The test ends once the running mean is this many times its lowest value."""
+DIVERGED = 3.0
+"""The test ends once the running mean has risen above its lowest value by this many times that
+value or its first, whichever is larger in magnitude."""
 
 FEWEST = 10
 """Steps below which a curve says nothing."""
@@ -59,7 +59,8 @@ class RangeTest:
     @property
     def suggestion(self) -> float:
         """A rate: where the loss falls fastest, but at most a tenth of where it is lowest."""
-        return min(self.rates[self.steepest], self.rates[self.lowest] / 10)
+        fastest = min(self.rates[self.steepest], self.rates[self.lowest] / 10)
+        return max(fastest, self.rates[0])
 
 
 def range_test(
@@ -79,7 +80,8 @@ def range_test(
         steps: Number of steps, at least ``FEWEST``.
 
     Raises:
-        TrainingError: The loss is not finite, or runs away, before there is a curve.
+        TrainingError: The loss is not finite, or runs away, before there is a curve; or it never
+            falls.
     """
     rates, losses, smoothed = [], [], []
     running, diverged = 0.0, False
@@ -89,16 +91,17 @@ def range_test(
         rate = low * (high / low) ** (step / (steps - 1))
         learner.set_rate(rate / peak)
         gradients = learner.gradients(next(batches), step)
-        loss = sum(float(value.detach()) for value in gradients.result.losses.values())
-        if not math.isfinite(loss) or not math.isfinite(float(gradients.norm)):
+        if not learner.is_finite(gradients):
             diverged = True
             break
+        loss = sum(float(value.detach()) for value in gradients.result.losses.values())
         learner.move(step)
         running = SMOOTHING * running + (1 - SMOOTHING) * loss
         rates.append(rate)
         losses.append(loss)
         smoothed.append(running / (1 - SMOOTHING ** (step + 1)))
-        if smoothed[-1] > DIVERGED * min(smoothed):
+        least = min(smoothed)
+        if smoothed[-1] - least > DIVERGED * max(abs(least), abs(smoothed[0])):
             diverged = True
             break
     if len(rates) < FEWEST:
@@ -106,7 +109,13 @@ def range_test(
             f"the loss ran away after {len(rates)} steps, at a rate of "
             f"{rates[-1] if rates else low:.2g}: start from a lower --low"
         )
-    return RangeTest(tuple(rates), tuple(losses), tuple(smoothed), diverged)
+    test = RangeTest(tuple(rates), tuple(losses), tuple(smoothed), diverged)
+    if test.lowest == 0:
+        raise TrainingError(
+            f"the loss never fell between rates of {low:.2g} and {rates[-1]:.2g}: start from a "
+            "lower --low, or take more --steps"
+        )
+    return test
 
 
 def range_test_csv(test: RangeTest) -> str:

@@ -26,10 +26,12 @@ from mixseg.engine.epochs import steps_per_epoch
 from mixseg.engine.learner import Learner
 from mixseg.engine.method import ClassShares
 from mixseg.engine.precision import peak_memory
+from mixseg.engine.stages import of_one_stage
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
-from mixseg.learner import build_learner
+from mixseg.losses import check_loss, needs_frequencies
 from mixseg.methods import METHODS, check_method_name
+from mixseg.mixing import check_labeled_mixer
 from mixseg.models import model_title
 from mixseg.randomness import generator
 from mixseg.regularizers import NO_REGULARIZER, check_regularizer
@@ -39,6 +41,7 @@ from mixseg.training_data import (
     check_dataset_name,
     open_training_data,
 )
+from mixseg.training_learner import build_learner
 
 WARMUP = 2
 """Steps that are not measured: the first ones choose algorithms and fill caches."""
@@ -223,7 +226,8 @@ def profile_run(
     """Costs of the run that the settings describe, measured on random images.
 
     Args:
-        settings: Of a run. ImageNet weights are not downloaded, since costs do not depend on them.
+        settings: Of a run. ImageNet weights are not downloaded, since costs do not depend on them;
+            of its stages the last one is measured.
         console: Where people read.
         images: Number of labelled images; None opens the data and counts them.
         steps: Training steps that are measured.
@@ -232,8 +236,11 @@ def profile_run(
         ConfigError: A name is unknown, or what only data can tell is missing.
         DataError: The data are opened, and not as they should be.
     """
+    settings = of_one_stage(settings, -1)
     check_method_name(settings)
     check_regularizer(settings)
+    check_labeled_mixer(settings.mixing)
+    check_loss(settings.supervised_loss)
     check_dataset_name(settings.data.dataset, "data.dataset")
     data: TrainingData | None = None
     if images is None or settings.data.dataset not in CLASSES:
@@ -243,8 +250,10 @@ def profile_run(
     sizes = {name: training_size(settings, name, data) for name in METHODS[settings.method].streams}
 
     # Any distribution costs the same.
+    even = torch.full((len(classes),), 1 / len(classes))
     aligned = settings.targets.alignment != "none"
-    shares = ClassShares(wanted=torch.full((len(classes),), 1 / len(classes)) if aligned else None)
+    counted = needs_frequencies(settings.supervised_loss)
+    shares = ClassShares(wanted=even if aligned else None, labeled=even if counted else None)
     batches = random_batches(settings, sizes, len(classes))
     plain = dataclasses.replace(settings, regularizer=NO_REGULARIZER)
     trained = {settings.method: plain}

@@ -76,6 +76,8 @@ def typed_overrides(parsed: Namespace, assignments: list[str]) -> dict[str, Any]
     for steps, epochs in IN_EPOCHS.items():
         if steps in overrides and overrides.get(epochs) is not None:
             raise ConfigError(f"--{epochs} and --{steps} contradict each other; give one of them")
+    if overrides.get("stages") and overrides.get("training.iterations") is not None:
+        raise ConfigError("--stages and --training.iterations contradict each other; give one")
     return overrides
 
 

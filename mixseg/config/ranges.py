@@ -133,7 +133,7 @@ def _check_sizes(settings: Settings) -> None:
         if interval is not None and not 0 < interval[0] <= interval[1]:
             raise ConfigError(f"{path} must be two numbers, 0 < low <= high, found {interval}")
     for path, scale in {"data": data.scale, "source_domain": settings.source_domain.scale}.items():
-        if scale is not None and data.crop is None:
+        if scale is not None and not settings.crops:
             raise ConfigError(
                 f"{path}.scale needs data.crop: scaled images differ in size and cannot share a "
                 "batch"
@@ -144,12 +144,12 @@ def _check_sizes(settings: Settings) -> None:
 
 def _check_loss(settings: Settings) -> None:
     """The supervised loss."""
-    wanted = settings.supervised_loss
-    if not 0 <= wanted.label_smoothing < 1:
+    loss = settings.supervised_loss
+    if not 0 <= loss.label_smoothing < 1:
         raise ConfigError(
-            f"supervised_loss.label_smoothing must lie in [0, 1), found {wanted.label_smoothing}"
+            f"supervised_loss.label_smoothing must lie in [0, 1), found {loss.label_smoothing}"
         )
-    frequencies = wanted.frequencies
+    frequencies = loss.frequencies
     if frequencies is not None:
         for name, frequency in frequencies.items():
             if not (math.isfinite(frequency) and frequency >= 0):

@@ -65,10 +65,12 @@ def resolve_settings(files: list[Path], overrides: Mapping[str, Any]) -> Setting
 
 
 def _replace_epochs(given: Mapping[str, Any], values: dict[str, Any]) -> None:
-    """Forget epochs of an earlier place where this one gives steps: the later of the two counts."""
+    """Forget epochs of an earlier place where this one gives steps or stages: the later counts."""
     for steps, epochs in IN_EPOCHS.items():
         if steps in given and epochs not in given:
             values[epochs] = None
+    if given.get("stages") and "training.epochs" not in given:
+        values["training.epochs"] = None
 
 
 def _keep_stages(given: Mapping[str, Any], values: Mapping[str, Any], where: str) -> None:

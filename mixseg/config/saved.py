@@ -42,8 +42,6 @@ def changed_settings(before: Settings, after: Settings, free: Collection[str]) -
     """
     old, new = to_flat(before), to_flat(after)
     left_out = {*free, *(steps for steps, epochs in IN_EPOCHS.items() if new[epochs] is not None)}
-    if new["supervised_loss.frequencies"] is None:  # asked for, counted
-        left_out.add("supervised_loss.frequencies")
     if new["stages"]:
         left_out |= {"training.iterations", "training.epochs"}
     return [

@@ -159,7 +159,8 @@ class LossSettings:
 @final
 @dataclass(frozen=True)
 class MixingSettings:
-    """How two unlabelled images become one."""
+    """How two images become one: unlabelled ones, and labelled ones if ``labeled`` says so; then
+    proportion, rounding and sigma hold for both."""
 
     mixer: str = "classmix"
     """classmix, cutmix, cowmix or none."""
@@ -263,8 +264,8 @@ class AdversarialSettings:
     betas: tuple[float, float] = (0.5, 0.999)
     """Averaging factors of its Adam optimizer."""
     schedule: str = "same"
-    """Schedule of its learning rate: same (as the student's), poly, cosine, one-cycle or
-    constant."""
+    """Schedule of its learning rate: same (as the student's, without the factors of stages), poly,
+    cosine, one-cycle or constant."""
     warmup_steps: int = 0
     """Steps of linear warm-up of a schedule of its own."""
     unlabeled: bool = False
@@ -434,6 +435,11 @@ class Settings:
     def two_domains(self) -> bool:
         """Whether labelled images come from a source domain."""
         return self.source_domain.dataset is not None
+
+    @property
+    def crops(self) -> bool:
+        """Whether all training images are cropped to a size."""
+        return self.data.crop is not None or bool(self.stages)
 
     @property
     def split_seed(self) -> int:

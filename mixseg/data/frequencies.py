@@ -126,7 +126,8 @@ def frequencies_of(
     if missing:
         raise DataError(f"{where}: says nothing of {', '.join(missing)}")
     shares = np.array([float(given[name]) for name in classes.names])
-    if shares.sum() <= 0:
+    total = float(shares.sum())
+    if total <= 0:
         raise DataError(f"{where}: all shares are 0")
-    result: NDArray[np.float64] = shares / shares.sum()
-    return result
+    # Shares that were saved come back to the bit, or a resumed run would not be the same.
+    return shares if abs(total - 1) < 1e-9 else shares / total

@@ -95,6 +95,17 @@ class Learner:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm, foreach=True)
         return norm
 
+    def is_finite(self, gradients: Gradients) -> bool:
+        """Whether a step may be taken; the host waits for the device here.
+
+        Gradients of fp16 may overflow: the scaler skips such a step by itself, and looks for a
+        scale at which it does not happen.
+        """
+        scaler = self.precision.scaler
+        overflowing = self.precision.name == "fp16" and scaler.get_scale() >= 1
+        watched = gradients.loss if overflowing else gradients.loss + gradients.norm
+        return bool(torch.isfinite(watched))
+
     def move(self, step: int) -> None:
         """Move the student along the gradients, and what follows it."""
         self.precision.scaler.step(self.optimizer)

@@ -128,6 +128,11 @@ class RunDirectory:
         """Share of each class that pseudo-labels are aligned to."""
         return self.path / "alignment.yaml"
 
+    @property
+    def frequencies(self) -> Path:
+        """Share of each class among the labelled pixels, where a loss weighs classes by it."""
+        return self.path / "frequencies.yaml"
+
     def check_class_map(self, content: str) -> None:
         """Refuse to go on with labels that mean something else.
 

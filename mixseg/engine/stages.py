@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import final
 
@@ -55,6 +56,25 @@ def plan_stages(settings: Settings, images: int) -> tuple[Stage, ...]:
         draws = {name: drawn + taken * sizes[name] for name, drawn in draws.items()}
         first = last
     return tuple(planned)
+
+
+def of_one_stage(settings: Settings, number: int) -> Settings:
+    """The settings of a run that has crop and batches of one of its stages throughout.
+
+    Args:
+        settings: They stay as they are if they name no stages.
+        number: Index of the stage; -1 is the last.
+    """
+    if not settings.stages:
+        return settings
+    stage, data = settings.stages[number], settings.data
+    data = dataclasses.replace(
+        data,
+        crop=stage.crop,
+        batch_labeled=stage.batch,
+        batch_unlabeled=max(1, stage.batch * data.batch_unlabeled // data.batch_labeled),
+    )
+    return dataclasses.replace(settings, data=data, stages=())
 
 
 def staged(schedule: Schedule, stages: tuple[Stage, ...]) -> Schedule:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -23,6 +23,7 @@ from mixseg.engine.precision import peak_memory
 from mixseg.engine.progress import TrainingProgress
 from mixseg.engine.run_directory import MetricsLog, RunDirectory
 from mixseg.engine.schedules import Schedule
+from mixseg.engine.stages import Stage
 from mixseg.errors import CheckpointError, ConfigError, DataError, TrainingError
 from mixseg.evaluation.confusion import Scores
 from mixseg.files import write_atomically
@@ -64,6 +65,7 @@ class Trainer:
         self,
         learner: Learner,
         streams: Mapping[str, Stream],
+        stages: Sequence[Stage],
         schedule: Schedule,
         momentum: Schedule | None,
         validate: Callable[[SegmentationModel], Scores],
@@ -77,6 +79,7 @@ class Trainer:
         Args:
             learner: What is trained.
             streams: Name -> batches, for every stream of the method.
+            stages: Of the run, for its record.
             schedule: Factor of the learning rate.
             momentum: Momentum of each step; None leaves it as it is.
             validate: Scores of a network.
@@ -91,6 +94,7 @@ class Trainer:
         self.optimizer = learner.optimizer
         self.precision = learner.precision
         self.streams = streams
+        self.stages = stages
         self.schedule = schedule
         self.momentum = momentum
         self.validate = validate
@@ -285,13 +289,10 @@ class Trainer:
 
     def _stop_if_not_finite(self, gradients: Gradients, step: int, names: list[str]) -> None:
         # The one place where the host waits for the device: a step that must not count has to be
-        # known before the optimizer and the teacher move. fp16 gradients may overflow; the scaler
-        # skips such a step by itself.
-        overflowing = self.precision.name == "fp16" and self.precision.scaler.get_scale() >= 1
-        result, loss, norm = gradients
-        watched = loss if overflowing else loss + norm
-        if torch.isfinite(watched):
+        # known before the optimizer and the teacher move.
+        if self.learner.is_finite(gradients):
             return
+        result, _, norm = gradients
         values = {name: float(value.detach()) for name, value in result.losses.items()}
         raise TrainingError(
             f"step {step + 1}: loss or gradient is not finite (losses {values}, gradient norm "
@@ -369,12 +370,14 @@ class Trainer:
             "seconds_per_step": outcome.seconds_per_step,
             "peak_memory": outcome.peak_memory,
             "precision": self.precision.name,
-            "effective_batch": {
-                name: getattr(self.settings.data, f"batch_{name}")
-                * self.settings.training.accumulate
-                for name in self.streams
-            },
+            "effective_batch": {name: self._effective_batch(name) for name in self.streams},
         }
+
+    def _effective_batch(self, name: str) -> int | list[int]:
+        """Images of a stream in an optimizer step; one number for each stage if there are any."""
+        accumulate = self.settings.training.accumulate
+        sizes = [stage.batches[name] * accumulate for stage in self.stages]
+        return sizes if self.settings.stages else sizes[0]
 
 
 def _miou(scores: Mapping[str, Scores]) -> dict[str, float | None]:

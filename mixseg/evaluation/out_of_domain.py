@@ -97,15 +97,12 @@ class CommonClasses:
         return lines
 
     def caption(self, scores: Scores) -> list[str]:
-        """Lines below a table of scores: what one needs to know to compare them with others."""
+        """Lines below a table of scores: what only the labels of the split could tell."""
         if self.judged is None:
             return []
         rows = dict(zip(scores.classes, scores.iou, strict=True))
         unseen = [name for name in self.judged if rows[name] is None]
-        lines = self.describe()
-        if unseen:
-            lines.append(f"without a label in this split, not judged: {', '.join(unseen)}")
-        return lines
+        return [f"without a label in this split, not judged: {', '.join(unseen)}"] if unseen else []
 
     def mean_name(self, scores: Scores) -> str:
         """What the mean IoU is taken over."""
@@ -145,6 +142,10 @@ def common_classes(
         DataError: There is no map, or the file is not one between the two sets.
         ConfigError: The file is not strict YAML.
     """
+    if file is None and network.names == dataset.classes.names:
+        # The data's own set: its files may have other ids for the same classes.
+        plain = class_map(dataset.classes, dataset.classes)
+        return CommonClasses(plain, "labels", BUILT_IN, dataset.absent)
     labels = (dataset.classes, network)
     predictions = (network, dataset.classes)
     if file is not None:

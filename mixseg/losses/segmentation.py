@@ -81,9 +81,15 @@ def check_loss(settings: LossSettings) -> None:
     """Refuse a name that :func:`build_loss` cannot read.
 
     Raises:
-        ConfigError: It is neither a loss nor a sum of some; see :func:`parse_loss_sum`.
+        ConfigError: It is neither a loss nor a sum of some, see :func:`parse_loss_sum`, or labels
+            are to be smoothed for losses that take none.
     """
-    parse_loss_sum(settings.name, LOSSES)
+    names = parse_loss_sum(settings.name, LOSSES)
+    if settings.label_smoothing and not {"cross-entropy", BALANCED} & set(names):
+        raise ConfigError(
+            f"supervised_loss.label_smoothing does nothing with {settings.name}; it belongs to "
+            f"cross-entropy and {BALANCED}"
+        )
 
 
 def needs_frequencies(settings: LossSettings) -> bool:

@@ -13,7 +13,7 @@ from mixseg.data.transforms import to_unit_range
 from mixseg.engine.method import ClassShares, Output, StepRandom
 from mixseg.ignore import IGNORE, one_hot
 from mixseg.losses import build_loss
-from mixseg.mixing import build_mixer, mixup, mixup_shares, with_partner
+from mixseg.mixing import MIXUP, build_mixer, mixup, mixup_shares, with_partner
 from mixseg.models import SegmentationModel
 from mixseg.temperature import tempered
 
@@ -45,7 +45,7 @@ class LabeledLoss:
         self.alpha = settings.mixing.alpha
         self.num_classes = num_classes
         named = dataclasses.replace(settings.mixing, mixer=settings.mixing.labeled)
-        self.mix = {"none": plain, "mixup": self.mixed_up}.get(named.mixer, self.pasted)
+        self.mix = {"none": plain, MIXUP: self.mixed_up}.get(named.mixer, self.pasted)
         if self.mix == self.pasted:
             self.mixer = build_mixer(named, num_classes)
 

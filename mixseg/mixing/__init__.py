@@ -29,20 +29,21 @@ def build_mixer(settings: MixingSettings, num_classes: int) -> Mixer:
     return MIXERS[settings.mixer](settings, num_classes)
 
 
-LABELED_MIXERS = (*MIXERS, "mixup")
-"""How labelled images can be mixed; mixup has no mask and needs labels."""
+MIXUP = "mixup"
+"""A mixer of labelled images alone: it has no mask, and needs labels."""
 
 
 def check_labeled_mixer(settings: MixingSettings) -> None:
     """Raise a ConfigError for an unknown ``mixing.labeled``."""
-    if settings.labeled not in LABELED_MIXERS:
-        message = unknown_name("mixer", settings.labeled, LABELED_MIXERS)
+    known = (*MIXERS, MIXUP)
+    if settings.labeled not in known:
+        message = unknown_name("mixer", settings.labeled, known)
         raise ConfigError(f"mixing.labeled: {message}")
 
 
 __all__ = [
-    "LABELED_MIXERS",
     "MIXERS",
+    "MIXUP",
     "ClassMix",
     "CowMix",
     "CutMix",

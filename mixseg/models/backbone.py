@@ -41,7 +41,7 @@ def build_backbone(
             later stages are dilated to keep it. The maps are the last ones that the network has.
         pretrained: Start from timm's ImageNet weights, downloading them where needed.
         stride_in_1x1: See :class:`mixseg.models.model.ModelSpec`.
-        fully_connected: See :class:`mixseg.models.architecture.Architecture`.
+        fully_connected: See :class:`mixseg.models.architecture.HeadOnBackbone`.
 
     Raises:
         ConfigError: There is no such model, or it has no maps of these strides.

@@ -16,7 +16,7 @@ from mixseg.config import resolve_settings
 from mixseg.data.streams import Batch
 from mixseg.engine.method import ClassShares
 from mixseg.errors import TrainingError
-from mixseg.learner import build_learner
+from mixseg.training_learner import build_learner
 from tests.methods.test_methods import batch
 
 TINY = {
@@ -59,6 +59,26 @@ def test_a_rate_at_which_the_loss_runs_away_is_not_suggested() -> None:
 def test_a_rate_too_high_from_the_start_is_said() -> None:
     with pytest.raises(TrainingError, match=r"ran away after .*lower --low"):
         probed(1e6, 1e9, 20)
+
+
+def test_a_loss_that_never_falls_is_no_suggestion() -> None:
+    learner, _ = build_learner(resolve_settings([], TINY), 5, ClassShares())
+    for group in learner.optimizer.param_groups:
+        group["maximize"] = True  # uphill
+    batches = iter([[{"labeled": batch(0, padded=False)}]] * 12)
+    with pytest.raises(TrainingError, match="never fell"):
+        range_test(learner, batches, 1e-3, 1e-2, 12)
+
+
+def test_a_loss_below_zero_does_not_count_as_running_away() -> None:
+    settings = resolve_settings(
+        [], TINY | {"supervised_loss.name": "dice", "supervised_loss.dice": "sum"}
+    )
+    learner, _ = build_learner(settings, 5, ClassShares())
+    batches = iter([[{"labeled": batch(0, padded=False)}]] * 20)
+    found = range_test(learner, batches, 1e-4, 1e-2, 20)
+    assert min(found.losses) < 0
+    assert len(found.rates) == 20
 
 
 def test_the_suggestion_of_a_known_curve() -> None:

@@ -174,6 +174,7 @@ def test_a_whole_network() -> None:
         "method": "supervised",
         "data.crop": (32, 64),
         "data.dataset": "camvid",
+        "supervised_loss.name": "balanced-cross-entropy",  # as in the presets
         "model.architecture": "enet",
         "model.backbone": "none",
         "model.weights": "none",

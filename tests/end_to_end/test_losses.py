@@ -20,8 +20,7 @@ def test_classes_are_counted_once_and_a_killed_run_weighs_as_before(
     whole = launch("train_ssl", *flags, "--name", "whole", cwd=tmp_path)
     assert whole.code == 0, whole.text
     assert "counting the classes of 3 labels" in whole.out
-    saved = yaml.safe_load((tmp_path / "out" / "whole" / "config.yaml").read_text())
-    shares = saved["supervised_loss"]["frequencies"]
+    shares = yaml.safe_load((tmp_path / "out" / "whole" / "frequencies.yaml").read_text())
     assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
     assert shares["road"] > shares["pole"], "shares have the names of their classes"
 
@@ -33,6 +32,8 @@ def test_classes_are_counted_once_and_a_killed_run_weighs_as_before(
     done = launch("train_ssl", "--resume", "out/cut", cwd=tmp_path)
     assert done.code == 0, done.text
     assert "counting" not in done.out
+    saved = (cut / "frequencies.yaml").read_text()
+    assert saved == (tmp_path / "out" / "whole" / "frequencies.yaml").read_text()
     assert_same_run(tmp_path / "out" / "whole", cut, settings=False)
 
 
@@ -42,6 +43,10 @@ def test_classes_are_counted_once_and_a_killed_run_weighs_as_before(
         (("--loss", "hinge"), ("unknown loss 'hinge'", "dice")),
         (("--loss", "dice+dice"), ("dice is there twice",)),
         (("--supervised_loss.gamma", "-1"), ("supervised_loss.gamma", "-1")),
+        (
+            ("--loss", "dice", "--supervised_loss.label_smoothing", "0.1"),
+            ("does nothing with dice",),
+        ),
         (("--mixing.labeled", "blend"), ("mixing.labeled: unknown mixer 'blend'", "mixup")),
         (("--schedule.momentum", "[0.8,0.9]"), ("schedule.momentum does nothing with poly",)),
     ],

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from mixseg.config import Settings, dump_settings, resolve_settings
+import pytest
+from jsonargparse import ArgumentParser
+
+from mixseg.config import (
+    Settings,
+    add_settings_arguments,
+    dump_settings,
+    resolve_settings,
+    typed_overrides,
+)
 from mixseg.engine.epochs import epochs_in_steps
 from mixseg.engine.schedules import build_schedule
-from mixseg.engine.stages import plan_stages, staged
+from mixseg.engine.stages import of_one_stage, plan_stages, staged
 from mixseg.errors import ConfigError
 
 PAPER = [
@@ -79,9 +88,9 @@ def test_rates_are_those_of_the_schedule_times_the_stage() -> None:
         assert both(step) == pytest.approx(factor * schedule(step))
 
 
-def test_stages_are_saved_and_read_back(tmp_path: object) -> None:
+def test_stages_are_saved_and_read_back(tmp_path: Path) -> None:
     found = settings()
-    path = tmp_path / "config.yaml"  # type: ignore[operator]
+    path = tmp_path / "config.yaml"
     path.write_text(dump_settings(found))
     assert resolve_settings([path], {}) == found
 
@@ -115,10 +124,42 @@ def test_refused(stages: object, changes: dict[str, object], problem: str) -> No
         settings(stages, **changes)
 
 
-def test_another_length_in_a_later_place_is_refused(tmp_path: object) -> None:
-    path = tmp_path / "stages.yaml"  # type: ignore[operator]
+def test_another_length_in_a_later_place_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "stages.yaml"
     path.write_text("method: supervised\nstages:\n- {epochs: 1, crop: [64, 64], batch: 2}\n")
     with pytest.raises(ConfigError, match=r"training\.iterations cannot shorten or stretch stages"):
         resolve_settings([path], {"training.iterations": 10})
     found = resolve_settings([path], {"training.iterations": 10, "stages": []})
     assert (found.stages, found.training.iterations) == ((), 10)
+
+
+def test_what_is_typed_beside_stages_is_refused_or_gives_way(tmp_path: Path) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    add_settings_arguments(parser)
+    text = "[{epochs: 3, crop: [64, 64], batch: 2}]"
+    typed = parser.parse_args(["--stages", text, "--iterations", "9"])
+    with pytest.raises(ConfigError, match=r"--stages and --training\.iterations contradict"):
+        typed_overrides(typed, [])
+    preset = tmp_path / "preset.yaml"
+    preset.write_text("method: supervised\ntraining: {epochs: 300}\n")
+    found = resolve_settings([preset], typed_overrides(parser.parse_args(["--stages", text]), []))
+    assert (found.training.epochs, len(found.stages)) == (None, 1)
+
+
+def test_warm_ups_are_compared_with_the_length_of_the_stages() -> None:
+    found = settings(schedule__name="poly", schedule__warmup_steps=500, training__iterations=400)
+    assert epochs_in_steps(found, 2975).schedule.warmup_steps == 500
+    with pytest.raises(ConfigError, match=r"500 steps of warm-up must be below the 300 steps"):
+        epochs_in_steps(found, 16)
+
+
+def test_stages_are_crops_enough_for_scaled_images() -> None:
+    assert settings(data__scale=(0.5, 1.5)).data.crop is None
+
+
+def test_a_run_of_one_of_the_stages() -> None:
+    found = of_one_stage(settings(data__batch_labeled=4, data__batch_unlabeled=2), -1)
+    assert (found.stages, found.data.crop) == ((), (768, 768))
+    assert (found.data.batch_labeled, found.data.batch_unlabeled) == (16, 8)
+    plain = settings([])
+    assert of_one_stage(plain, 0) is plain

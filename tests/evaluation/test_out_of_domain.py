@@ -95,7 +95,7 @@ def test_predictions_become_the_datas_classes(tmp_path: Path, batch_size: int) -
     assert scores.pixel_accuracy == pytest.approx(accuracy, abs=1e-12)
     for prediction, (guess, _) in zip(saved, brightest(dataset), strict=True):
         np.testing.assert_array_equal(prediction, np.array(to, dtype=np.uint8)[guess])
-    text = " | ".join(common.caption(scores))
+    text = " | ".join(common.describe())
     for part in (
         "predictions of 3 classes -> 3 classes of the data",
         "car -> vehicle",

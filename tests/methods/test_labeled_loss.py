@@ -10,7 +10,7 @@ from mixseg.engine.method import ClassShares, StepResult
 from mixseg.ignore import IGNORE
 from mixseg.losses import LOSSES
 from mixseg.methods import METHODS
-from mixseg.mixing import LABELED_MIXERS, MIXERS, build_mixer, mixup_shares
+from mixseg.mixing import MIXERS, MIXUP, build_mixer, mixup_shares
 from tests.methods.test_methods import CLASSES, batches, build, random_of
 
 PASTED = sorted(set(MIXERS) - {"none"})
@@ -63,7 +63,7 @@ def test_mixup_targets_are_weighted_means_of_labels() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-@pytest.mark.parametrize("mixer", sorted(LABELED_MIXERS))
+@pytest.mark.parametrize("mixer", sorted({*MIXERS, MIXUP}))
 def test_every_method_takes_every_mixer(name: str, mixer: str) -> None:
     result = step(name, mixing=MixingSettings(labeled=mixer))
     loss = sum(result.losses.values())

@@ -43,14 +43,14 @@ def build_learner(
     if settings.training.channels_last:
         model.to(memory_format=torch.channels_last)
     precision = choose_precision(settings.training.precision, device, model)
-    wanted = settings.optimizer
-    groups = parameter_groups(model, wanted.lr, wanted.head_factor, wanted.weight_decay)
+    chosen = settings.optimizer
+    groups = parameter_groups(model, chosen.lr, chosen.head_factor, chosen.weight_decay)
     learner = Learner(
         build_method(model, settings, shares.to(device)),
-        build_optimizer(groups, wanted),
+        build_optimizer(groups, chosen),
         precision,
         build_regularizers(settings, num_classes, precision),
         settings.seed,
-        wanted.clip_norm,
+        chosen.clip_norm,
     )
     return learner, report

@@ -15,6 +15,7 @@ from mixseg.strict_yaml import LoadedYaml, load_yaml
 KEYS = ("title", "base", "network", "seeds", "default", "rows")
 ROW_KEYS = ("set", "longer", "published")
 NAME_LENGTH = 60
+LENGTHS = ("training.iterations", "training.epochs")
 
 
 @final
@@ -146,7 +147,15 @@ def row_settings(grid: Grid, row: Row, common: Mapping[str, Any] | None = None) 
     Raises:
         ConfigError: A value has the wrong type or range, or settings contradict each other.
     """
-    settings = resolve_settings([grid.base], dict(common or {}) | dict(row.changes))
+    common = common or {}
+    given = [key for key in LENGTHS if common.get(key) is not None]
+    own = [key for key in (*LENGTHS, "stages") if key in row.changes]
+    if given and own:
+        raise ConfigError(
+            f"{given[0]} would be overruled by {own[0]} of this row; leave it out, or choose other "
+            "--rows"
+        )
+    settings = resolve_settings([grid.base], dict(common) | dict(row.changes))
     if row.longer == 1:
         return settings
     if settings.stages:
@@ -155,4 +164,4 @@ def row_settings(grid: Grid, row: Row, common: Mapping[str, Any] | None = None) 
         longer = {"training.iterations": round(settings.training.iterations * row.longer)}
     else:
         longer = {"training.epochs": round(settings.training.epochs * row.longer)}
-    return resolve_settings([grid.base], dict(common or {}) | dict(row.changes) | longer)
+    return resolve_settings([grid.base], dict(common) | dict(row.changes) | longer)

@@ -111,3 +111,12 @@ def test_a_row_that_cannot_work_is_named_before_anything_runs(folder: Path) -> N
     with pytest.raises(ConfigError, match=r"row 'two'.*optimizer\.lr must be above 0"):
         plan(load_grid(path), folder / "out", range(1), {})
     assert not (folder / "out").exists()
+
+
+def test_a_common_length_is_not_overruled_by_a_row_in_silence(folder: Path, tmp_path: Path) -> None:
+    (folder / "two.yaml").write_text(VALID.replace("optimizer.lr: 0.5", "training.epochs: 5"))
+    grid = load_grid(folder / "two.yaml")
+    message = r"row 'two': training\.iterations would be overruled by training\.epochs"
+    with pytest.raises(ConfigError, match=message):
+        plan(grid, tmp_path / "out", [0], {"training.iterations": 6})
+    assert len(plan(grid, tmp_path / "out", [0], {"optimizer.momentum": 0.8})) == 2

@@ -92,7 +92,8 @@ def test_a_failed_run_does_not_stop_the_others(
 def test_interrupted(number: int, grid: Path, launch: Launcher, tmp_path: Path) -> None:
     arguments = (grid, "--seeds", 1, "--iterations", 30)
     process = launch.start("ablate", *arguments, "--output", "out", cwd=tmp_path)
-    process.until(lambda: (tmp_path / "out/supervised-seed0/metrics.jsonl").is_file())
+    metrics = tmp_path / "out/supervised-seed0/metrics.jsonl"
+    process.until(lambda: metrics.is_file() and metrics.stat().st_size)
     # A terminal sends Ctrl-C to all of its processes, a scheduler the other signal to the first.
     process.kill(number, group=number == signal.SIGINT)
     stopped = process.wait()

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import ImageFont
 
 from mixseg.analysis.comparison import Column, Row, comparison, reduced
-from mixseg.analysis.pictures import overlay
+from mixseg.analysis.pictures import fitted, overlay
 from mixseg.data.contract import ClassSet
 from mixseg.evaluation.side_by_side import distinct_titles
 
@@ -74,3 +75,14 @@ def test_titles_differ() -> None:
     assert distinct_titles([("a", 4), ("b", 4)]) == ["a", "b"]
     assert distinct_titles([("a", 4), ("b", 4), ("a", 8)]) == ["a, step 4", "b", "a, step 8"]
     assert len({*distinct_titles([("a", 4), ("a", 4), ("a", 4)])}) == 3
+
+
+def test_names_that_are_cut_still_differ() -> None:
+    font = ImageFont.load_default(16)
+    names = [f"supervised-demo-1of8-seed{seed}-20261121-15143{seed}" for seed in range(2)]
+    first, second = (fitted(name, font, 150) for name in names)
+    assert first != second
+    assert max(font.getlength(name) for name in (first, second)) <= 150
+    assert first.startswith("super")
+    assert first.endswith("0")
+    assert fitted("road", font, 150) == "road"

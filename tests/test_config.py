@@ -355,6 +355,13 @@ class TestFlags:
         assert flags(f"--{short}", value) == flags(f"--{path}", value)
         assert set(flags(f"--{short}", value)) == {path}
 
+    def test_null_takes_back_what_a_file_says(self, tmp_path: Path) -> None:
+        (tmp_path / "a.yaml").write_text("data: {crop: [64, 64]}\n")
+        found = resolve_settings([tmp_path / "a.yaml"], flags("--data.crop", "null"))
+        assert found.data.crop is None
+        with pytest.raises(ConfigError, match=r"optimizer\.lr must be given a value"):
+            resolve_settings([], flags("--lr", "null"))
+
     def test_types(self) -> None:
         found = resolve_settings(
             [], flags("--lr", "1e-4", "--labeled", "372", "--data.crop", "[64, 96]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import typing
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ SHORT_FLAGS: dict[str, str] = {
 def add_settings_arguments(parser: ArgumentParser) -> None:
     """Give a parser one typed flag for each setting.
 
-    Flags default to None so that what was typed can be told from what was not.
+    What was not typed is absent from the result, so that a typed ``null`` can be told from it.
     """
     short = {path: f"--{name}" for name, path in SHORT_FLAGS.items()}
     for leaf in settings_leaves():
@@ -53,7 +54,7 @@ def add_settings_arguments(parser: ArgumentParser) -> None:
             *names,
             dest=leaf.path,
             type=_stage_list if leaf.path == "stages" else typing.Optional[leaf.hint],  # noqa: UP045
-            default=None,
+            default=argparse.SUPPRESS,
             help=f"{leaf.help} [{shown}]".replace("%", "%%"),
         )
 
@@ -63,9 +64,8 @@ def _stage_list(text: str) -> Any:
 
 
 def typed_overrides(parsed: Namespace, assignments: list[str]) -> dict[str, Any]:
-    """What was typed: flags that are not None and ``--set path=value`` assignments."""
-    typed = {leaf.path: parsed[leaf.path] for leaf in settings_leaves()}
-    overrides = {path: value for path, value in typed.items() if value is not None}
+    """What was typed: flags, and ``--set path=value`` assignments."""
+    overrides = {leaf.path: parsed[leaf.path] for leaf in settings_leaves() if leaf.path in parsed}
     for text in assignments:
         path, separator, value = text.partition("=")
         if not separator:

@@ -9,6 +9,7 @@ from timm.models.resnet import BasicBlock, Bottleneck
 from torch import nn
 
 from mixseg.errors import ConfigError, unknown_name
+from mixseg.models.dilated_depthwise import use_dilated_depthwise
 from mixseg.models.vgg import FullyConvolutionalVGG
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -93,6 +94,7 @@ def build_backbone(
         )
     if stride_in_1x1:
         _move_strides(backbone)
+    use_dilated_depthwise(backbone)
     return backbone, tuple(int(channels) for channels in information.channels())
 
 

@@ -25,6 +25,7 @@ from mixseg.analysis.model_profile import profile_run, profile_tables
 from mixseg.analysis.pictures import printable
 from mixseg.config import (
     DemoSettings,
+    Settings,
     add_settings_arguments,
     resolve_settings,
     to_flat,
@@ -184,6 +185,13 @@ def _files(parsed: Namespace, overrides: dict[str, Any], kind: str) -> list[Path
         check_dataset_name(dataset, "data.dataset")
         raise ConfigError(f"there is no preset {kind}/{name}; give one with --config FILE")
     return [preset]
+
+
+def _any_settings(parsed: Namespace) -> Settings:
+    """The settings of a tool that takes those of any training command."""
+    overrides = typed_overrides(parsed, parsed.assignments)
+    kind = "uda" if "source_domain.dataset" in overrides else "ssl"
+    return resolve_settings(_files(parsed, overrides, kind), overrides)
 
 
 def _report(outcome: Outcome, path: Path, console: Console) -> int:
@@ -480,14 +488,9 @@ def predict(arguments: Sequence[str]) -> int:
         side_by_side = SideBySide(output, titles, first, others, parsed.rows or SHEET_ROWS)
     with progress_bar(console, "predicting") as advance:
         failures = predict_files(
-            first.model,
+            first,
             paths,
             output,
-            first.classes,
-            input_size=first.input_size,
-            mode=first.mode,
-            device=device,
-            autocast=first.autocast,
             formats=sorted(formats),
             on_progress=advance,
             on_image=side_by_side,
@@ -529,9 +532,7 @@ def find_lr(arguments: Sequence[str]) -> int:
         )
     if parsed.steps < FEWEST:
         raise ConfigError(f"--steps must be at least {FEWEST}, found {parsed.steps}")
-    overrides = typed_overrides(parsed, parsed.assignments)
-    kind = "uda" if "source_domain.dataset" in overrides else "ssl"
-    settings = resolve_settings(_files(parsed, overrides, kind), overrides)
+    settings = _any_settings(parsed)
     with progress_bar(console, "range test") as advance:
         test, folder = probe_rates(
             settings, console, parsed.low, parsed.high, parsed.steps, advance
@@ -575,9 +576,7 @@ def profile_model(arguments: Sequence[str]) -> int:
     for flag in ("images", "steps"):
         if parsed[flag] is not None and parsed[flag] < 1:
             raise ConfigError(f"--{flag} must be above 0, found {parsed[flag]}")
-    overrides = typed_overrides(parsed, parsed.assignments)
-    kind = "uda" if "source_domain.dataset" in overrides else "ssl"
-    settings = resolve_settings(_files(parsed, overrides, kind), overrides)
+    settings = _any_settings(parsed)
     profile = profile_run(settings, console, images=parsed.images, steps=parsed.steps)
     for table in profile_tables(profile):
         console.print(table)

@@ -403,9 +403,8 @@ def _fit(
             for name, network in regularizer.networks.items()
         ),
     ]
-    stages = plan_stages(settings, len(split.labeled))
     if settings.stages:
-        for number, stage in enumerate(stages, start=1):
+        for number, stage in enumerate(trainer.stages, start=1):
             assert stage.crop is not None
             lines.append(
                 f"stage {number}: steps {stage.first} to {stage.last}, crops of "
@@ -414,13 +413,13 @@ def _fit(
     elif settings.training.epochs is not None:
         per_epoch = steps_per_epoch(settings, len(split.labeled))
         lines.append(f"{settings.training.epochs} epochs of {per_epoch} steps")
-    lines += crop_notes(settings, data, stages)
+    lines += crop_notes(settings, data, trainer.stages)
     if split.note:
         lines.append(f"note: {split.note}")
     among_themselves = settings.mixing.domains == "intra" or not settings.two_domains
     if "unlabeled" in trainer.streams and among_themselves and settings.data.batch_unlabeled == 1:
         lines.append("note: with data.batch_unlabeled 1 an image has none to be mixed with")
-    smallest = min(stage.batches["labeled"] for stage in stages)
+    smallest = min(stage.batches["labeled"] for stage in trainer.stages)
     if settings.mixing.labeled != "none" and smallest == 1:
         lines.append("note: in a batch of one labelled image it has none to be mixed with")
     for line in lines:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from mixseg.config import DataSettings, Settings, SourceSettings
@@ -24,7 +24,7 @@ def loader_workers(settings: Settings) -> int:
 def build_streams(
     settings: Settings,
     data: TrainingData,
-    stages: tuple[Stage, ...],
+    stages: Sequence[Stage],
     method: Method,
 ) -> dict[str, Stream]:
     """The streams that a method takes; batches are numbered through all stages.
@@ -100,7 +100,7 @@ def _staged_batches(
             )
 
 
-def crop_notes(settings: Settings, data: TrainingData, stages: tuple[Stage, ...]) -> list[str]:
+def crop_notes(settings: Settings, data: TrainingData, stages: Sequence[Stage]) -> list[str]:
     """A line if crops are larger than the images, judged by the first one."""
     domain = settings.source_domain if settings.two_domains else settings.data
     height, width = domain.resize or image_size(data.labeled.samples[data.split.labeled[0]].image)

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
 
-from mixseg.config import Settings, resolve_settings, settings_leaves
+from mixseg.config import LENGTHS, Settings, resolve_settings, settings_leaves
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.strict_yaml import LoadedYaml, load_yaml
 
 KEYS = ("title", "base", "network", "seeds", "default", "rows")
 ROW_KEYS = ("set", "longer", "published")
 NAME_LENGTH = 60
-LENGTHS = ("training.iterations", "training.epochs")
 
 
 @final

@@ -17,6 +17,7 @@ from mixseg.config.leaves import (
 )
 from mixseg.config.resolve import (
     IN_EPOCHS,
+    LENGTHS,
     resolve_settings,
 )
 from mixseg.config.saved import (
@@ -48,6 +49,7 @@ from mixseg.config.sections import (
 __all__ = [
     "ALIGNMENTS",
     "IN_EPOCHS",
+    "LENGTHS",
     "SHORT_FLAGS",
     "AdversarialSettings",
     "AugmentationSettings",

@@ -28,23 +28,21 @@ class Setting:
 @functools.cache
 def settings_leaves() -> tuple[Setting, ...]:
     """All settings with their paths, in the order in which they are documented."""
-    return tuple(_leaves(Settings, Settings(), ""))
+    return tuple(_leaves(Settings(), ""))
 
 
-def _leaves(kind: type[Any], instance: Any, prefix: str) -> Iterator[Setting]:
-    documents = {entry.args[1]: entry.description or "" for entry in parse_from_object(kind).params}
-    hints = typing.get_type_hints(kind)
-    for entry in dataclasses.fields(kind):
-        value = getattr(instance, entry.name)
+def _leaves(section: Any, prefix: str) -> Iterator[Setting]:
+    for entry in fields_of(type(section)):
+        value = getattr(section, entry.path)
+        path = prefix + entry.path
         if dataclasses.is_dataclass(value):
-            yield from _leaves(type(value), value, f"{prefix}{entry.name}.")
+            yield from _leaves(value, f"{path}.")
         else:
-            text = " ".join(documents[entry.name].split())
-            yield Setting(prefix + entry.name, hints[entry.name], value, text)
+            yield dataclasses.replace(entry, path=path, default=value)
 
 
 def fields_of(kind: type[Any]) -> tuple[Setting, ...]:
-    """The fields of a settings class without sections; a default of None where there is none."""
+    """The fields of a settings class; a default of None where there is none."""
     documents = {entry.args[1]: entry.description or "" for entry in parse_from_object(kind).params}
     hints = typing.get_type_hints(kind)
     return tuple(

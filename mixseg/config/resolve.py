@@ -17,6 +17,9 @@ from mixseg.config.sections import Settings, StageSettings
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.strict_yaml import KeyPath, LoadedYaml, load_yaml
 
+LENGTHS = ("training.iterations", "training.epochs")
+"""Settings that say how long a run is; its stages are another way to."""
+
 IN_EPOCHS: dict[str, str] = {
     "training.iterations": "training.epochs",
     "schedule.warmup_steps": "schedule.warmup_epochs",
@@ -75,7 +78,7 @@ def _replace_epochs(given: Mapping[str, Any], values: dict[str, Any]) -> None:
 
 def _keep_stages(given: Mapping[str, Any], values: Mapping[str, Any], where: str) -> None:
     """Refuse another length in a later place than the stages that make up the run."""
-    lengths = [key for key in ("training.iterations", "training.epochs") if given.get(key)]
+    lengths = [key for key in LENGTHS if given.get(key)]
     if values["stages"] and lengths and "stages" not in given:
         raise ConfigError(
             f"{where}: {lengths[0]} cannot shorten or stretch stages, whose epochs are the length "

@@ -101,7 +101,7 @@ def read_frequencies(file: Path, classes: ClassSet) -> NDArray[np.float64]:
             raise DataError(
                 f"{where}: {str(share)[:20]} is not a share; expected a number from 0 to {LARGEST}"
             )
-    return frequencies_of(loaded.data, classes, str(file))
+    return _normalised(loaded.data, classes, str(file))
 
 
 def frequencies_of(
@@ -122,6 +122,10 @@ def frequencies_of(
             raise DataError(f"{where}: {unknown_name('class', name, classes.names)}")
         if not 0 <= share <= LARGEST:
             raise DataError(f"{where}: {name}: {share} is not a share of at least 0")
+    return _normalised(given, classes, where)
+
+
+def _normalised(given: Mapping[str, float], classes: ClassSet, where: str) -> NDArray[np.float64]:
     missing = [name for name in classes.names if name not in given]
     if missing:
         raise DataError(f"{where}: says nothing of {', '.join(missing)}")

@@ -19,6 +19,18 @@ def steps_per_epoch(settings: Settings, images: int, batch: int | None = None) -
     return -(-images // ((batch or settings.data.batch_labeled) * settings.training.accumulate))
 
 
+def stage_steps(settings: Settings, images: int) -> tuple[int, ...]:
+    """Optimizer steps of each stage of a run that has stages.
+
+    Args:
+        settings: Of the run.
+        images: Number of labelled images.
+    """
+    return tuple(
+        stage.epochs * steps_per_epoch(settings, images, stage.batch) for stage in settings.stages
+    )
+
+
 def epochs_in_steps(settings: Settings, images: int) -> Settings:
     """The settings with the numbers of steps that follow from epochs; others stay as they are.
 
@@ -33,12 +45,12 @@ def epochs_in_steps(settings: Settings, images: int) -> Settings:
     training, schedule = settings.training, settings.schedule
     if training.epochs is None and schedule.warmup_epochs is None and not settings.stages:
         return settings
-    stages = [(one.epochs, steps_per_epoch(settings, images, one.batch)) for one in settings.stages]
-    per_epoch = stages[0][1] if stages else steps_per_epoch(settings, images)
+    first = settings.stages[0].batch if settings.stages else None
+    per_epoch = steps_per_epoch(settings, images, first)
     iterations, warmup = training.iterations, schedule.warmup_steps
     named = "schedule.warmup_steps"
-    if stages:
-        iterations = sum(epochs * steps for epochs, steps in stages)
+    if settings.stages:
+        iterations = sum(stage_steps(settings, images))
     elif training.epochs is not None:
         iterations = training.epochs * per_epoch
     if schedule.warmup_epochs is not None:

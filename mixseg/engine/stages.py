@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 from mixseg.config import Settings
-from mixseg.engine.epochs import steps_per_epoch
+from mixseg.engine.epochs import stage_steps
 from mixseg.engine.schedules import Schedule
 
 
@@ -40,21 +40,18 @@ def plan_stages(settings: Settings, images: int) -> tuple[Stage, ...]:
         settings: Of the run, its length in steps.
         images: Number of labelled images.
     """
-    data = settings.data
-    batches = {"labeled": data.batch_labeled, "unlabeled": data.batch_unlabeled}
-    draws = dict.fromkeys(batches, 0)
-    if not settings.stages:
-        return (Stage(0, settings.training.iterations, data.crop, batches, draws),)
+    steps = stage_steps(settings, images) or (settings.training.iterations,)
+    draws = {"labeled": 0, "unlabeled": 0}
     planned: list[Stage] = []
     first = 0
-    for stage in settings.stages:
-        last = first + stage.epochs * steps_per_epoch(settings, images, stage.batch)
-        # The settings are refused where this is no whole number and somebody asks for it.
-        sizes = {name: stage.batch * size // data.batch_labeled for name, size in batches.items()}
-        planned.append(Stage(first, last, stage.crop, sizes, draws, stage.lr_factor))
-        taken = (last - first) * settings.training.accumulate
-        draws = {name: drawn + taken * sizes[name] for name, drawn in draws.items()}
-        first = last
+    for number, taken in enumerate(steps):
+        data = of_one_stage(settings, number).data
+        batches = {"labeled": data.batch_labeled, "unlabeled": data.batch_unlabeled}
+        factor = settings.stages[number].lr_factor if settings.stages else 1.0
+        planned.append(Stage(first, first + taken, data.crop, batches, draws, factor))
+        parts = taken * settings.training.accumulate
+        draws = {name: drawn + parts * batches[name] for name, drawn in draws.items()}
+        first += taken
     return tuple(planned)
 
 
@@ -72,6 +69,7 @@ def of_one_stage(settings: Settings, number: int) -> Settings:
         data,
         crop=stage.crop,
         batch_labeled=stage.batch,
+        # The settings are refused where this is no whole number and somebody asks for it.
         batch_unlabeled=max(1, stage.batch * data.batch_unlabeled // data.batch_labeled),
     )
     return dataclasses.replace(settings, data=data, stages=())

@@ -66,12 +66,13 @@ class Predictor:
     """A network and how it is applied to photographs.
 
     Attributes:
-        model: As :func:`predict_files` takes it, like the others.
-        classes: See there.
-        input_size: See there.
-        mode: See there.
-        device: See there.
-        autocast: See there.
+        model: Called with float images in [0, 1], (B, 3, H, W); returns logits (B, C, H, W) with
+            one channel per class. Must already be on ``device``.
+        classes: Names and colours of what the model predicts.
+        input_size: Height and width that images are resized to for the network; None keeps them.
+        mode: Defaults to the whole image, once.
+        device: Where the model runs.
+        autocast: Makes the context of each forward pass.
     """
 
     model: nn.Module
@@ -139,15 +140,10 @@ def collect_images(paths: Sequence[Path], exclude: Path | None = None) -> list[t
 
 
 def predict_files(
-    model: nn.Module,
+    predictor: Predictor,
     paths: Sequence[Path],
     output_dir: Path,
-    classes: ClassSet,
     *,
-    input_size: tuple[int, int] | None = None,
-    mode: InferenceMode | None = None,
-    device: torch.device | str = "cpu",
-    autocast: Autocast = nullcontext,
     formats: Collection[str] = tuple(PICTURES),
     on_progress: Callable[[int, int], None] | None = None,
     on_image: OnPhotograph | None = None,
@@ -159,15 +155,9 @@ def predict_files(
     are results of an earlier run and are left out. A file is either complete or absent.
 
     Args:
-        model: Called with float images in [0, 1], (B, 3, H, W); returns logits (B, C, H, W) with
-            one channel per class. Must already be on ``device``.
+        predictor: The network and how it is applied.
         paths: Image files and folders.
         output_dir: Is made if it does not exist; files of the same name are replaced.
-        classes: Names and colours of what the model predicts.
-        input_size: Height and width that images are resized to for the network; None keeps them.
-        mode: Defaults to the whole image, once.
-        device: Where the model runs.
-        autocast: Makes the context of each forward pass.
         formats: Any of ``ids`` (train ids), ``colour`` (RGB) and ``overlay`` (RGB, with legend).
         on_progress: Called after each image with the number of images done and of all images.
         on_image: Called before the files of an image are written. Where it runs out of memory,
@@ -185,7 +175,6 @@ def predict_files(
         if name not in PICTURES:
             raise ConfigError(unknown_name("format", name, PICTURES))
 
-    predict = Predictor(model, classes, input_size, mode, device, autocast)
     images = collect_images(paths, exclude=output_dir)
     failures = []
     for done, (path, name) in enumerate(images, start=1):
@@ -195,7 +184,7 @@ def predict_files(
             failures.append(Failure(path, str(error)))
         else:
             try:
-                labels = predict(image)
+                labels = predictor(image)
                 if on_image is not None:
                     on_image(name, image, labels)
             except (MemoryError, RuntimeError) as error:
@@ -205,7 +194,7 @@ def predict_files(
                 failures.append(Failure(path, reason))
             else:
                 for kind in formats:
-                    drawn = PICTURES[kind](image, labels, classes)
+                    drawn = PICTURES[kind](image, labels, predictor.classes)
                     write_picture(output_dir / kind / f"{name}.png", drawn)
         if on_progress is not None:
             on_progress(done, len(images))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self, final
+from typing import Self, TypeGuard, final
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -67,7 +67,7 @@ class DilatedDepthwise(nn.Conv2d):
         return whole.permute(0, 3, 1, 2)[:, :, :height, :width]
 
 
-def fits(layer: nn.Module) -> bool:
+def fits(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
     """Whether a layer is a dilated depthwise convolution that keeps the size of its input."""
     return (
         type(layer) is nn.Conv2d

@@ -13,6 +13,7 @@ from mixseg.data.contract import ClassSet
 from mixseg.errors import ConfigError, DataError
 from mixseg.evaluation.inference import InferenceMode
 from mixseg.evaluation.prediction import (
+    Predictor,
     collect_images,
     predict_files,
     read_photograph,
@@ -80,7 +81,7 @@ def test_paths_that_lead_nowhere_are_named(tmp_path: Path) -> None:
 def test_any_size_keeps_its_size(tmp_path: Path, size: tuple[int, int]) -> None:
     labels = write_picture(tmp_path / "in/a.png", random_labels(0, *size, ignore=False))
     out = tmp_path / "out"
-    assert predict_files(Brightest(), [tmp_path / "in"], out, CLASSES) == []
+    assert predict_files(Predictor(Brightest(), CLASSES), [tmp_path / "in"], out) == []
     np.testing.assert_array_equal(read(out / "ids/a.png"), labels)
     np.testing.assert_array_equal(
         read(out / "colour/a.png"), np.array(CLASSES.palette, np.uint8)[labels]
@@ -100,12 +101,9 @@ def test_input_size_and_mode_reach_the_model(tmp_path: Path) -> None:
 
     write_picture(tmp_path / "a.png", random_labels(0, 9, 17))
     predict_files(
-        Spy(),
+        Predictor(Spy(), CLASSES, (8, 12), InferenceMode(slide=(8, 6), stride=1)),
         [tmp_path / "a.png"],
         tmp_path / "out",
-        CLASSES,
-        input_size=(8, 12),
-        mode=InferenceMode(slide=(8, 6), stride=1),
         formats=["ids"],
     )
     assert shapes == [(1, 3, 8, 6)] * 2
@@ -122,10 +120,9 @@ def test_broken_images_are_skipped_and_named(tmp_path: Path) -> None:
     write_picture(folder / "d.png", random_labels(1, 4, 4))
     progress = []
     failures = predict_files(
-        Brightest(),
+        Predictor(Brightest(), CLASSES),
         [folder],
         tmp_path / "out",
-        CLASSES,
         on_progress=lambda done, total: progress.append((done, total)),
     )
     assert [failure.path.name for failure in failures] == ["b.jpg", "c.png"]
@@ -138,7 +135,9 @@ def test_broken_images_are_skipped_and_named(tmp_path: Path) -> None:
 
 def test_too_many_pixels_are_refused_by_the_header(tmp_path: Path) -> None:
     Image.new("1", (15000, 15000)).save(tmp_path / "huge.png")
-    failures = predict_files(Brightest(), [tmp_path / "huge.png"], tmp_path / "out", CLASSES)
+    failures = predict_files(
+        Predictor(Brightest(), CLASSES), [tmp_path / "huge.png"], tmp_path / "out"
+    )
     assert len(failures) == 1
     assert "too large" in failures[0].reason
 
@@ -152,7 +151,7 @@ def test_an_image_that_exhausts_the_memory_is_skipped(tmp_path: Path) -> None:
 
     write_picture(tmp_path / "in/a.png", random_labels(0, 4, 9))
     write_picture(tmp_path / "in/b.png", random_labels(0, 4, 4))
-    failures = predict_files(Hungry(), [tmp_path / "in"], tmp_path / "out", CLASSES)
+    failures = predict_files(Predictor(Hungry(), CLASSES), [tmp_path / "in"], tmp_path / "out")
     assert [failure.path.name for failure in failures] == ["a.png"]
     assert "set an input size or a sliding window" in failures[0].reason
     assert (tmp_path / "out/ids/b.png").exists()
@@ -161,7 +160,9 @@ def test_an_image_that_exhausts_the_memory_is_skipped(tmp_path: Path) -> None:
 def test_a_network_of_other_classes_stops_the_prediction(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png", random_labels(0, 4, 4))
     with pytest.raises(DataError, match="tells 5 classes apart but the data has 3"):
-        predict_files(PerPixel(num_classes=5), [tmp_path / "a.png"], tmp_path / "out", CLASSES)
+        predict_files(
+            Predictor(PerPixel(num_classes=5), CLASSES), [tmp_path / "a.png"], tmp_path / "out"
+        )
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -183,7 +184,7 @@ def test_photographs_are_turned_upright(tmp_path: Path, orientation: int) -> Non
     path = tmp_path / "photo.png"
     Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
     np.testing.assert_array_equal(read_photograph(path), upright)
-    assert predict_files(Brightest(), [path], tmp_path / "out", CLASSES) == []
+    assert predict_files(Predictor(Brightest(), CLASSES), [path], tmp_path / "out") == []
     np.testing.assert_array_equal(read(tmp_path / "out/ids/photo.png"), upright.argmax(-1))
 
 
@@ -200,21 +201,23 @@ def test_damaged_exif_is_no_orientation(tmp_path: Path, exif: bytes) -> None:
 def test_strange_names_are_only_names(tmp_path: Path) -> None:
     name = "[red]x\x1b[31m\n"
     write_picture(tmp_path / f"in/{name}.png", random_labels(0, 4, 4))
-    assert predict_files(Brightest(), [tmp_path / "in"], tmp_path / "out", CLASSES) == []
+    assert predict_files(Predictor(Brightest(), CLASSES), [tmp_path / "in"], tmp_path / "out") == []
     assert (tmp_path / f"out/ids/{name}.png").exists()
 
 
 def test_a_second_run_does_not_predict_the_results_of_the_first(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png", random_labels(0, 4, 4))
     for _ in range(2):
-        predict_files(Brightest(), [tmp_path], tmp_path / "out", CLASSES)
+        predict_files(Predictor(Brightest(), CLASSES), [tmp_path], tmp_path / "out")
     written = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png"))
     assert written == ["a.png", "out/colour/a.png", "out/ids/a.png", "out/overlay/a.png"]
 
 
 def test_an_unknown_format_is_refused_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Did you mean 'colour'"):
-        predict_files(Brightest(), [tmp_path], tmp_path / "o", CLASSES, formats=["color"])
+        predict_files(
+            Predictor(Brightest(), CLASSES), [tmp_path], tmp_path / "o", formats=["color"]
+        )
     with pytest.raises(ConfigError, match="Did you mean 'train-ids'"):
         save_prediction(tmp_path / "x.png", np.zeros((1, 1), np.uint8), "train_ids", CLASSES)
 
@@ -223,7 +226,7 @@ def test_an_output_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png", random_labels(0, 4, 4))
     (tmp_path / "out").write_text("a file")
     with pytest.raises(DataError, match=r"out.*cannot be made"):
-        predict_files(Brightest(), [tmp_path / "a.png"], tmp_path / "out", CLASSES)
+        predict_files(Predictor(Brightest(), CLASSES), [tmp_path / "a.png"], tmp_path / "out")
 
 
 def test_predictions_of_a_data_set_in_each_format(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ from mixseg.config import (
     typed_overrides,
 )
 from mixseg.data.demo import LAYOUTS, Look, write_demo
+from mixseg.distillation.report import report_distillation
+from mixseg.distillation.settings import data_of_teacher, student_of_name
 from mixseg.engine.precision import choose_device, choose_precision
 from mixseg.engine.progress import progress_bar
 from mixseg.engine.saved_network import SavedNetworks, load_networks
@@ -71,6 +73,20 @@ def presets_folder() -> Path:
 
 # Training --------------------------------------------------------------------------------------
 
+_FEW_LABELS = (
+    "Train a segmentation network from few labelled and many unlabelled images, or from labelled "
+    "renderings and unlabelled photographs. Without data it trains on built-in demo scenes."
+)
+DESCRIPTIONS = {
+    "semi_supervised": _FEW_LABELS,
+    "supervised": _FEW_LABELS,
+    "domain_adaptation": _FEW_LABELS,
+    "distillation": "Train a small segmentation network on labels and on the answers of a trained "
+    "one: --teacher RUN --student NAME. Data and labelled part are those of the teacher's run, "
+    "unless a --config says otherwise.",
+}
+"""Method -> what its command says of itself."""
+
 
 def train_ssl(arguments: Sequence[str]) -> int:
     """Semi-supervised training; see ``--help``."""
@@ -87,13 +103,13 @@ def train_uda(arguments: Sequence[str]) -> int:
     return _train(arguments, "mixseg uda", "domain_adaptation")
 
 
+def distill(arguments: Sequence[str]) -> int:
+    """Train a small network on labels and on the answers of a trained one; see ``--help``."""
+    return _train(arguments, "mixseg distill", "distillation")
+
+
 def _train(arguments: Sequence[str], program: str, method: str) -> int:
-    parser = _parser(
-        program,
-        "Train a segmentation network from few labelled and many unlabelled images, or from "
-        "labelled renderings and unlabelled photographs. Without data it trains on built-in demo "
-        "scenes.",
-    )
+    parser = _parser(program, DESCRIPTIONS[method])
     _add_file_arguments(parser)
     parser.add_argument(
         "--resume",
@@ -113,6 +129,13 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
             dest="source_only",
             action="store_true",
             help="train on the source alone: the baseline under the same budget",
+        )
+    if method == "distillation":
+        parser.add_argument(
+            "--student",
+            type=str,
+            metavar="NAME",
+            help="a whole network such as enet, or a timm backbone",
         )
     add_settings_arguments(parser)
     parsed = _parse(parser, _joined(arguments, ("--config", "--set")))
@@ -134,9 +157,14 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
             "--labeled says what part of the target is labelled, of which adaptation uses nothing; "
             "for a part of the source: --set source_domain.labeled=1/8"
         )
-    kind = "uda" if program == "mixseg uda" else "ssl"
     # Presets say semi_supervised; what the tool stands for goes before them, but not before a flag.
-    settings = resolve_settings(_files(parsed, overrides, kind), {"method": method} | overrides)
+    implied: dict[str, Any] = {"method": method}
+    if method == "distillation":
+        files, of_teacher = _distillation_files(parsed, overrides)
+        implied |= of_teacher
+    else:
+        files = _files(parsed, overrides, "uda" if program == "mixseg uda" else "ssl")
+    settings = resolve_settings(files, implied | overrides)
     if parsed.resume == "auto":
         if settings.name is None:
             raise ConfigError("--resume auto needs --name, to know which run to go on with")
@@ -187,6 +215,33 @@ def _files(parsed: Namespace, overrides: dict[str, Any], kind: str) -> list[Path
     return [preset]
 
 
+def _distillation_files(
+    parsed: Namespace, overrides: dict[str, Any]
+) -> tuple[list[Path], dict[str, Any]]:
+    """The configuration files, and settings that follow from teacher and student.
+
+    Without files the data are those of the teacher's run.
+    """
+    student = {} if parsed.student is None else student_of_name(parsed.student)
+    if parsed.config:
+        return [Path(name) for name in parsed.config], student
+    teacher = overrides.get("distillation.teacher")
+    if teacher is None:
+        raise ConfigError("--teacher is missing: a run to learn from, such as runs/NAME")
+    path = Path(str(teacher)).expanduser()
+    presets = presets_folder() / "distill"
+    if path.is_file():  # of torchvision, which knows the classes of VOC
+        return [presets / "voc_fcn.yaml"], student
+    data = {} if not path.is_dir() else data_of_teacher(path)
+    if "data.dataset" in overrides and overrides["data.dataset"] != data.get("data.dataset"):
+        raise ConfigError(
+            f"--dataset {overrides['data.dataset']}: the teacher was trained on "
+            f"{data.get('data.dataset')}; for other data give --config FILE"
+        )
+    demo = data.get("data.dataset", "demo") == "demo"
+    return [presets / ("demo.yaml" if demo else "compress.yaml")], data | student
+
+
 def _any_settings(parsed: Namespace) -> Settings:
     """The settings of a tool that takes those of any training command."""
     overrides = typed_overrides(parsed, parsed.assignments)
@@ -197,8 +252,10 @@ def _any_settings(parsed: Namespace) -> Settings:
 def _report(outcome: Outcome, path: Path, console: Console) -> int:
     """Say how a run ended and what to do next."""
     shown = shlex.quote(str(path))
-    source = outcome.settings.source_domain.dataset
+    source, method = outcome.settings.source_domain.dataset, outcome.settings.method
     command, tool = ("ssl", "train_ssl") if source is None else ("uda", "train_uda")
+    if method == "distillation":
+        command, tool = "distill", "distill"
     run = f"python tools/{tool}.py"
     if not outcome.scores:
         console.print(
@@ -213,6 +270,8 @@ def _report(outcome: Outcome, path: Path, console: Console) -> int:
         write_atomically(path / "table.md", paper_table(columns, source))
     first = next(iter(columns.values()))
     console.print(scores_table(columns, means=protocol(source, first.classes)))
+    if method == "distillation":
+        console.print(report_distillation(outcome.settings, outcome.scores, path, console))
     best = ", ".join(
         f"{name} {100 * one.miou:.2f} at step {step}" for name, (step, one) in outcome.best.items()
     )
@@ -224,7 +283,9 @@ def _report(outcome: Outcome, path: Path, console: Console) -> int:
         f"  python tools/evaluate.py {shown} --flip",
         f"  python tools/predict.py {shown} IMAGE_OR_FOLDER --output predictions",
     ]
-    if source is None:
+    if method == "distillation":
+        lines.insert(2, f"teacher and student side by side: {path / 'comparison.png'}")
+    elif source is None:
         lines += [
             f"  {run} --labeled 1/8 --mixer cutmix",
             f"  {run} --config configs/ssl/cityscapes.yaml --data-root DIR",
@@ -753,6 +814,7 @@ def _joined(arguments: Sequence[str], flags: tuple[str, ...]) -> list[str]:
 COMMANDS: dict[str, Command] = {
     "ssl": train_ssl,
     "supervised": train_supervised,
+    "distill": distill,
     "evaluate": evaluate_checkpoint,
     "uda": train_uda,
     "predict": predict,

@@ -36,9 +36,10 @@ from mixseg.data.frequencies import (
 )
 from mixseg.data.splits import id_lines, write_split
 from mixseg.data.streams import Batch
+from mixseg.distillation.teachers import OpenedTeacher, check_same_teacher, open_teacher
 from mixseg.engine.epochs import epochs_in_steps, steps_per_epoch
 from mixseg.engine.learner import Learner
-from mixseg.engine.method import ClassShares
+from mixseg.engine.method import Given
 from mixseg.engine.optimizers import check_optimizer_name
 from mixseg.engine.precision import Precision, choose_device
 from mixseg.engine.run_directory import RunDirectory
@@ -113,22 +114,29 @@ def validator(
     return validate
 
 
-def compose_learner(settings: Settings, data: TrainingData, console: Console) -> Learner:
+def compose_learner(
+    settings: Settings, data: TrainingData, console: Console, teacher: OpenedTeacher | None
+) -> Learner:
     """What learns in a run; what its weight file gave is printed."""
     # Nothing here draws from the global generator, which torch starts with a seed of its own in
     # every process; but the dropout of a backbone does.
     torch.manual_seed(settings.seed)
-    learner, report = build_learner(settings, len(data.classes), class_shares(data))
+    given = given_by(data)._replace(teacher=None if teacher is None else teacher.network)
+    learner, report = build_learner(settings, len(data.classes), given)
     if report is not None:
         console.print(report.describe(), markup=False, highlight=False)
     return learner
 
 
 def build_trainer(
-    settings: Settings, data: TrainingData, run: RunDirectory, console: Console
+    settings: Settings,
+    data: TrainingData,
+    run: RunDirectory,
+    console: Console,
+    teacher: OpenedTeacher | None,
 ) -> Trainer:
     """Compose the parts of a run."""
-    learner = compose_learner(settings, data, console)
+    learner = compose_learner(settings, data, console, teacher)
     spec = learner.method.student.spec
     stages = plan_stages(settings, len(data.split.labeled))
     schedule = build_schedule(settings.schedule, settings.training.iterations)
@@ -147,13 +155,13 @@ def build_trainer(
     )
 
 
-def class_shares(data: TrainingData) -> ClassShares:
-    """What the method asks of the classes of the data."""
+def given_by(data: TrainingData) -> Given:
+    """What the method is given by the data."""
 
     def tensor(shares: NDArray[np.float64] | None) -> Tensor | None:
         return None if shares is None else torch.from_numpy(shares).float()
 
-    return ClassShares(wanted=tensor(data.distribution), labeled=tensor(data.frequencies))
+    return Given(wanted=tensor(data.distribution), labeled=tensor(data.frequencies))
 
 
 def with_frequencies(
@@ -192,12 +200,13 @@ def run_name(settings: Settings) -> str:
     fraction = re.fullmatch(r"(\d+)/(\d+)", labeled)
     labeled = f"{fraction[1]}of{fraction[2]}" if fraction else Path(labeled).name
     labeled = re.sub(r"[^A-Za-z0-9.]", "-", labeled)
-    kind = {"semi_supervised": "ssl", "domain_adaptation": "uda"}.get(
-        settings.method, settings.method
-    )
+    kinds = {"semi_supervised": "ssl", "domain_adaptation": "uda", "distillation": "distill"}
+    kind = kinds.get(settings.method, settings.method)
     parts = [kind, *([source] if source else []), settings.data.dataset]
-    if settings.method != "supervised":
+    if settings.mixes_unlabeled:
         parts.append(settings.mixing.mixer)
+    if settings.method == "distillation":
+        parts.append(model_title(settings.model))
     return "-".join([*parts, labeled[:20], f"seed{settings.seed}", time.strftime("%Y%m%d-%H%M%S")])
 
 
@@ -212,6 +221,7 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
     data = open_training_data(settings, console)
     settings = epochs_in_steps(settings, len(data.split.labeled))
     data = with_frequencies(settings, data, console)
+    teacher = open_teacher(settings, data.classes)
     name = settings.name or _unused(Path(settings.output).expanduser(), run_name(settings))
     settings = dataclasses.replace(settings, name=name)
     run = RunDirectory.create(Path(settings.output).expanduser() / name)
@@ -227,8 +237,10 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
             write_atomically(run.frequencies, dump_frequencies(data.frequencies, data.classes))
         if data.class_map:
             write_atomically(run.class_map, data.class_map)
+        if teacher is not None:
+            write_atomically(run.teacher, teacher.record)
         write_atomically(run.config, dump_settings(settings))
-        trainer = build_trainer(settings, data, run, console)
+        trainer = build_trainer(settings, data, run, console, teacher)
     except BaseException:
         run.remove()
         raise
@@ -274,7 +286,7 @@ def probe_rates(
     check_names(settings)
     data = open_training_data(settings, console)
     data = with_frequencies(settings, data, console)
-    learner = compose_learner(settings, data, console)
+    learner = compose_learner(settings, data, console, open_teacher(settings, data.classes))
     stages = plan_stages(settings, len(data.split.labeled))
     streams = build_streams(settings, data, stages, learner.method)
     accumulate = settings.training.accumulate
@@ -342,8 +354,10 @@ def _resume(
     path = run.path
     saved = with_absolute_paths(resolve_settings([run.config], {}))
     settings = with_absolute_paths(resolve_settings([run.config], overrides))
-    # What a run computes does not depend on how many processes read its images.
-    changes = changed_settings(saved, settings, {"data.workers", "output", "name"})
+    # What a run computes does not depend on how many processes read its images, nor on where its
+    # teacher lies: that it is the same is checked by its weights.
+    free = {"data.workers", "output", "name", "distillation.teacher", "distillation.network"}
+    changes = changed_settings(saved, settings, free)
     if changes and not allow_changes:
         raise ConfigError(
             f"{path} was started with other settings ({'; '.join(changes)}). Resume without these "
@@ -370,7 +384,10 @@ def _resume(
         run.check_class_map(data.class_map)
     settings = epochs_in_steps(settings, len(data.split.labeled))
     data = with_frequencies(settings, data, console, run.frequencies)
-    trainer = build_trainer(settings, data, run, console)
+    teacher = open_teacher(settings, data.classes)
+    if teacher is not None:
+        check_same_teacher(run.teacher, teacher.record)
+    trainer = build_trainer(settings, data, run, console, teacher)
     trainer.resume()
     if changes:
         write_atomically(run.config, dump_settings(settings))
@@ -417,7 +434,7 @@ def _fit(
     if split.note:
         lines.append(f"note: {split.note}")
     among_themselves = settings.mixing.domains == "intra" or not settings.two_domains
-    if "unlabeled" in trainer.streams and among_themselves and settings.data.batch_unlabeled == 1:
+    if settings.mixes_unlabeled and among_themselves and settings.data.batch_unlabeled == 1:
         lines.append("note: with data.batch_unlabeled 1 an image has none to be mixed with")
     smallest = min(stage.batches["labeled"] for stage in trainer.stages)
     if settings.mixing.labeled != "none" and smallest == 1:

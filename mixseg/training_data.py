@@ -160,11 +160,16 @@ def open_training_data(settings: Settings, console: Console) -> TrainingData:
     """
     opened = _two_domains if settings.two_domains else _one_domain
     data = opened(settings, console)
-    uses_unlabeled = "unlabeled" in METHODS[settings.method].streams
+    uses_unlabeled = "unlabeled" in METHODS[settings.method].streams_of(settings)
     if uses_unlabeled and not data.unlabeled_indices:
+        without = (
+            "leave them out with --distillation.unlabeled 0"
+            if settings.method == "distillation"
+            else "train with --method supervised"
+        )
         raise DataError(
             f"data.labeled {settings.data.labeled} leaves no unlabelled image. Use fewer labels, "
-            "give a folder with --unlabeled DIR, or train with --method supervised"
+            f"give a folder with --unlabeled DIR, or {without}"
         )
     bare = [index for index in data.split.labeled if data.labeled.samples[index].label is None]
     if bare:
@@ -187,7 +192,7 @@ def open_training_data(settings: Settings, console: Console) -> TrainingData:
                 check_equal_sizes(dataset, indices)
         if settings.method == "domain_adaptation" and settings.mixing.domains == "inter":
             check_same_size(data.labeled, source.resize, data.unlabeled, settings.data.resize)
-    if not uses_unlabeled:
+    if not settings.mixes_unlabeled:
         return data
     return dataclasses.replace(data, distribution=_distribution(settings, data))
 
@@ -230,7 +235,7 @@ def _two_domains(settings: Settings, console: Console) -> TrainingData:
     split = split_labeled(ids, settings.source_domain.labeled, settings.split_seed)
     if data.unlabeled is not None:
         unlabeled = open_unlabeled(Path(data.unlabeled).expanduser(), val.classes)
-    elif "unlabeled" in METHODS[settings.method].streams:
+    elif "unlabeled" in METHODS[settings.method].streams_of(settings):
         unlabeled, missing = _open_target(settings, val, console)
         if missing:
             notes.append(f"{missing} images of the target have no label, and need none")

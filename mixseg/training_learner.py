@@ -8,7 +8,7 @@ import torch
 
 from mixseg.config import Settings
 from mixseg.engine.learner import Learner
-from mixseg.engine.method import ClassShares
+from mixseg.engine.method import Given
 from mixseg.engine.optimizers import build_optimizer
 from mixseg.engine.precision import choose_device, choose_precision
 from mixseg.methods import build_method
@@ -17,14 +17,14 @@ from mixseg.regularizers import build_regularizers
 
 
 def build_learner(
-    settings: Settings, num_classes: int, shares: ClassShares, *, download: bool = True
+    settings: Settings, num_classes: int, given: Given, *, download: bool = True
 ) -> tuple[Learner, WeightReport | None]:
     """Compose what the settings name; random weights depend on their seed alone.
 
     Args:
         settings: Of a run.
         num_classes: Number of classes that the network tells apart.
-        shares: What is known of the classes of the data.
+        given: What the method is given by the data, on the CPU.
         download: Whether ImageNet weights are fetched; without them the network costs as much.
 
     Returns:
@@ -39,14 +39,15 @@ def build_learner(
     if network.weights == "imagenet" and not download:
         network = dataclasses.replace(network, weights="none")
     model, report = build_initial_model(network, num_classes, settings.seed)
-    model.to(device)
-    if settings.training.channels_last:
-        model.to(memory_format=torch.channels_last)
+    given = given.to(device)
+    for one in (model.to(device), given.teacher):
+        if one is not None and settings.training.channels_last:
+            one.to(memory_format=torch.channels_last)
     precision = choose_precision(settings.training.precision, device, model)
     chosen = settings.optimizer
     groups = parameter_groups(model, chosen.lr, chosen.head_factor, chosen.weight_decay)
     learner = Learner(
-        build_method(model, settings, shares.to(device)),
+        build_method(model, settings, given),
         build_optimizer(groups, chosen),
         precision,
         build_regularizers(settings, num_classes, precision),

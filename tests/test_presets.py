@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
 import torch
 
 from mixseg.config import Settings, dump_settings, resolve_settings
-from mixseg.engine.method import ClassShares
+from mixseg.engine.method import Given
 from mixseg.engine.optimizers import build_optimizer
 from mixseg.engine.schedules import build_schedule
+from mixseg.engine.teacher import FixedTeacher
 from mixseg.methods import build_method
 from mixseg.models import build_initial_model, parameter_groups
 from mixseg.training import check_names
@@ -32,6 +34,8 @@ ABSENT = {
 
 
 def resolved(name: str, **overrides: object) -> Settings:
+    if name.startswith("distill/"):
+        overrides["distillation.teacher"] = "/run"
     settings = resolve_settings([CONFIGS / name], ABSENT | overrides)
     if settings.data.dataset == "demo":
         return settings
@@ -59,8 +63,11 @@ class TestEveryPreset:
         settings = resolved(name)
         model, report = build_initial_model(settings.model, 4, settings.seed)
         assert report is None
-        shares = ClassShares(labeled=torch.full((4,), 1 / 4))
-        method = build_method(model, settings, shares)
+        names = ("a", "b", "c", "d")
+        given = Given(torch.full((4,), 1 / 4), torch.full((4,), 1 / 4))
+        if settings.method == "distillation":
+            given = given._replace(teacher=FixedTeacher(copy.deepcopy(model), names, names))
+        method = build_method(model, settings, given)
         assert method.student is model
         assert method.streams
         optimizer = settings.optimizer

@@ -28,7 +28,12 @@ from mixseg.config import (
 from mixseg.errors import ConfigError
 from mixseg.files import write_atomically
 
-COMMANDS = {"domain_adaptation": "uda", "semi_supervised": "ssl", "supervised": "supervised"}
+COMMANDS = {
+    "distillation": "distill",
+    "domain_adaptation": "uda",
+    "semi_supervised": "ssl",
+    "supervised": "supervised",
+}
 """Method -> command that trains with it."""
 
 INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)

@@ -22,9 +22,10 @@ from mixseg.config import Settings
 from mixseg.data.images import image_size
 from mixseg.data.registry import CLASSES
 from mixseg.data.streams import Batch
+from mixseg.distillation.teachers import open_teacher
 from mixseg.engine.epochs import steps_per_epoch
 from mixseg.engine.learner import Learner
-from mixseg.engine.method import ClassShares
+from mixseg.engine.method import Given
 from mixseg.engine.precision import peak_memory
 from mixseg.engine.stages import of_one_stage
 from mixseg.errors import ConfigError
@@ -163,15 +164,16 @@ def step_cost(
         torch.cuda.reset_peak_memory_stats(device)
     times = []
     for step in range(WARMUP + steps):
-        _wait_for(device)
+        wait_for(device)
         started = time.perf_counter()
         advance(step)
-        _wait_for(device)
+        wait_for(device)
         times.append(time.perf_counter() - started)
     return StepCost(name, statistics.median(times[WARMUP:]), peak_memory(device), per_epoch)
 
 
-def _wait_for(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Return when a device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -247,13 +249,19 @@ def profile_run(
         data = _opened(settings, console)
         images = images or len(data.split.labeled)
     classes = CLASSES[settings.data.dataset] if data is None else data.classes
-    sizes = {name: training_size(settings, name, data) for name in METHODS[settings.method].streams}
+    streams = METHODS[settings.method].streams_of(settings)
+    sizes = {name: training_size(settings, name, data) for name in streams}
 
     # Any distribution costs the same.
     even = torch.full((len(classes),), 1 / len(classes))
     aligned = settings.targets.alignment != "none"
     counted = needs_frequencies(settings.supervised_loss)
-    shares = ClassShares(wanted=even if aligned else None, labeled=even if counted else None)
+    teacher = open_teacher(settings, classes)
+    given = Given(
+        wanted=even if aligned else None,
+        labeled=even if counted else None,
+        teacher=None if teacher is None else teacher.network,
+    )
     batches = random_batches(settings, sizes, len(classes))
     plain = dataclasses.replace(settings, regularizer=NO_REGULARIZER)
     trained = {settings.method: plain}
@@ -261,7 +269,7 @@ def profile_run(
         trained[f"{settings.method}, {settings.regularizer}"] = settings
     costs = []
     for name, one in trained.items():
-        learner, _ = build_learner(one, len(classes), shares, download=False)
+        learner, _ = build_learner(one, len(classes), given, download=False)
         device = learner.precision.device
         per_epoch = steps_per_epoch(one, images)
         advance = training_step(learner, one, batches)

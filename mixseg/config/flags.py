@@ -24,6 +24,7 @@ SHORT_FLAGS: dict[str, str] = {
     "weights": "model.weights",
     "source": "source_domain.dataset",
     "source-root": "source_domain.root",
+    "teacher": "distillation.teacher",
     "loss": "supervised_loss.name",
     "mixer": "mixing.mixer",
     "domains": "mixing.domains",

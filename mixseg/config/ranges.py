@@ -19,6 +19,7 @@ def check_ranges(settings: Settings) -> None:
     _check_loss(settings)
     _check_model(settings)
     _check_domains(settings)
+    _check_distillation(settings)
     _check_optimization(settings)
     _check_length(settings)
     _check_stages(settings)
@@ -55,6 +56,7 @@ def _check_numbers(settings: Settings) -> None:
         "adversarial.lr": settings.adversarial.lr,
         "adversarial.temperature_g": settings.adversarial.temperature_g,
         "adversarial.temperature_d": settings.adversarial.temperature_d,
+        "distillation.temperature": settings.distillation.temperature,
     }
     for path, value in positive.items():
         if value <= 0:
@@ -70,6 +72,8 @@ def _check_numbers(settings: Settings) -> None:
         "schedule.warmup_steps": settings.schedule.warmup_steps,
         "schedule.warmup_epochs": settings.schedule.warmup_epochs or 0,
         "adversarial.alpha": settings.adversarial.alpha,
+        "distillation.unlabeled": settings.distillation.unlabeled,
+        "distillation.pairwise": settings.distillation.pairwise,
         "adversarial.warmup_steps": settings.adversarial.warmup_steps,
         "targets.unsupervised_weight": settings.targets.unsupervised_weight,
         "validation.every": settings.validation.every,
@@ -88,6 +92,7 @@ def _check_numbers(settings: Settings) -> None:
         "augmentation.blur_probability": settings.augmentation.blur_probability,
         "targets.alignment_decay": settings.targets.alignment_decay,
         "teacher.decay": settings.teacher.decay,
+        "distillation.alpha": settings.distillation.alpha,
         "optimizer.momentum": settings.optimizer.momentum,
     }
     for path, value in shares.items():
@@ -214,6 +219,23 @@ def _check_domains(settings: Settings) -> None:
         )
 
 
+def _check_distillation(settings: Settings) -> None:
+    """A teacher where there must be one, and only there."""
+    distillation = settings.distillation
+    if settings.method == "distillation" and distillation.teacher is None:
+        raise ConfigError(
+            "method distillation needs distillation.teacher, a run or a weight file: --teacher RUN"
+        )
+    if settings.method != "distillation" and distillation.teacher is not None:
+        raise ConfigError(
+            f"distillation.teacher does nothing with method {settings.method}; use tools/distill.py"
+        )
+    if distillation.holistic and settings.regularizer == "none":
+        raise ConfigError(
+            "distillation.holistic needs the discriminator of --regularizer adversarial-temperature"
+        )
+
+
 def _check_optimization(settings: Settings) -> None:
     """Arithmetic and momentum."""
     if settings.training.precision == "fp16" and settings.training.device == "cpu":
@@ -260,9 +282,12 @@ def _check_stages(settings: Settings) -> None:
             raise ConfigError(
                 f"{name} crop must be at least 32x32, found {stage.crop[0]}x{stage.crop[1]}"
             )
-        if settings.method != "supervised" and stage.batch * data.batch_unlabeled % (
-            data.batch_labeled
-        ):
+        takes_unlabeled = (
+            settings.distillation.unlabeled > 0
+            if settings.method == "distillation"
+            else settings.method != "supervised"
+        )
+        if takes_unlabeled and stage.batch * data.batch_unlabeled % (data.batch_labeled):
             raise ConfigError(
                 f"{name} batch {stage.batch} labelled images go with {data.batch_unlabeled} "
                 f"unlabelled for {data.batch_labeled} labelled ones, which is no whole number"

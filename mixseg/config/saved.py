@@ -14,6 +14,15 @@ from mixseg.config.leaves import build_settings, to_flat
 from mixseg.config.resolve import IN_EPOCHS
 from mixseg.config.sections import ALIGNMENTS, Settings
 
+PATHS = (
+    "data.root",
+    "data.unlabeled",
+    "source_domain.root",
+    "source_domain.class_map",
+    "distillation.teacher",
+)
+"""Settings that are paths whenever they are set."""
+
 
 def dump_settings(settings: Settings) -> str:
     """The settings as YAML that :func:`resolve_settings` reads back to equal settings."""
@@ -58,7 +67,7 @@ def with_absolute_paths(settings: Settings) -> Settings:
         return str(Path(text).expanduser().absolute())
 
     values = to_flat(settings)
-    for key in ("data.root", "data.unlabeled", "source_domain.root", "source_domain.class_map"):
+    for key in PATHS:
         if values[key] is not None:
             values[key] = absolute(values[key])
     words = {"targets.alignment": ALIGNMENTS, "model.weights": ("imagenet", "none")}

@@ -246,6 +246,31 @@ class TeacherSettings:
 
 @final
 @dataclass(frozen=True)
+class DistillationSettings:
+    """What a student learns from a trained network; in force with ``method: distillation``."""
+
+    teacher: str | None = None
+    """The trained network: a run, one of its checkpoints, or a local weight file of torchvision's
+    fcn_resnet101 or fcn_resnet50."""
+    network: Literal["teacher", "student"] = "teacher"
+    """Which network of the run: its averaged one, or the one that was trained."""
+    alpha: float = 0.9
+    """Share of the distillation loss in the sum with the supervised loss."""
+    temperature: float = 20.0
+    """Temperature of the softmax of both networks in the distillation loss (T)."""
+    ignored: bool = False
+    """Distil on pixels without label too."""
+    unlabeled: float = 0.0
+    """Weight of the distillation loss on unlabelled images; 0 leaves them out."""
+    pairwise: float = 0.0
+    """Weight of the difference between the similarities of places in the features of both."""
+    holistic: bool = False
+    """With the adversarial temperature regularizer: its discriminator tells the student's maps from
+    the teacher's rather than from the ground truth."""
+
+
+@final
+@dataclass(frozen=True)
 class AdversarialSettings:
     """The adversarial temperature regularizer; in force with ``regularizer:
     adversarial-temperature``."""
@@ -384,7 +409,7 @@ class Settings:
     """Everything that defines a run."""
 
     method: str = "semi_supervised"
-    """supervised, semi_supervised or domain_adaptation."""
+    """supervised, semi_supervised, domain_adaptation or distillation."""
     regularizer: str = "none"
     """none or adversarial-temperature; goes with any method."""
     seed: int = 0
@@ -411,6 +436,8 @@ class Settings:
     """Strong augmentation."""
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     """Mean teacher."""
+    distillation: DistillationSettings = field(default_factory=DistillationSettings)
+    """Distillation."""
     adversarial: AdversarialSettings = field(default_factory=AdversarialSettings)
     """Adversarial temperature regularizer."""
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
@@ -435,6 +462,11 @@ class Settings:
     def two_domains(self) -> bool:
         """Whether labelled images come from a source domain."""
         return self.source_domain.dataset is not None
+
+    @property
+    def mixes_unlabeled(self) -> bool:
+        """Whether the method mixes unlabelled images."""
+        return self.method in ("semi_supervised", "domain_adaptation")
 
     @property
     def crops(self) -> bool:

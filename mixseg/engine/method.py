@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mixseg.config import Settings
 from mixseg.data.streams import Batch
+from mixseg.engine.teacher import FixedTeacher
 from mixseg.models import SegmentationModel
 from mixseg.randomness import generator
 
@@ -36,21 +37,28 @@ class StepRandom(NamedTuple):
         )
 
 
-class ClassShares(NamedTuple):
-    """How often each class occurs, where somebody asks for it.
+class Given(NamedTuple):
+    """What a method is given besides the student and the settings, where it asks for it.
 
     Attributes:
         wanted: What pseudo-labels are aligned to, float32, shape (C,); None aligns nothing.
         labeled: Share among the labelled pixels, float32, shape (C,); None where no loss weighs
             classes by it.
+        teacher: A trained network; None where nothing is distilled.
     """
 
     wanted: Tensor | None = None
     labeled: Tensor | None = None
+    teacher: FixedTeacher | None = None
 
-    def to(self, device: torch.device) -> ClassShares:
+    def to(self, device: torch.device) -> Given:
         """The same on a device."""
-        return ClassShares(*(None if one is None else one.to(device) for one in self))
+
+        def moved(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device)
+
+        teacher = None if self.teacher is None else self.teacher.to(device)
+        return Given(moved(self.wanted), moved(self.labeled), teacher)
 
 
 class Output(NamedTuple):
@@ -89,13 +97,13 @@ class Method(ABC):
     """A way to train a student.
 
     Attributes:
-        streams: Names of the batch streams that a step takes.
+        streams: Names of the batch streams that a step takes; see :meth:`streams_of`.
         student: The network that the optimizer updates.
         networks: Name -> network, all that are evaluated and saved; the student among them.
         state: Name -> further tensor that a resumed run needs; written in place.
     """
 
-    streams: ClassVar[tuple[str, ...]]
+    streams: tuple[str, ...]
     student: SegmentationModel
     networks: dict[str, SegmentationModel]
     state: Mapping[str, Tensor] = MappingProxyType({})
@@ -105,15 +113,20 @@ class Method(ABC):
         self,
         student: SegmentationModel,
         settings: Settings,
-        shares: ClassShares,
+        given: Given,
     ) -> None:
         """Build the method around a student.
 
         Args:
             student: On its device already.
             settings: Of the run.
-            shares: On the device of the student.
+            given: On the device of the student.
         """
+
+    @classmethod
+    def streams_of(cls, settings: Settings) -> tuple[str, ...]:
+        """The streams that the method takes with these settings, known before it is built."""
+        return cls.streams
 
     @abstractmethod
     def step(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> StepResult:

@@ -1,16 +1,17 @@
-"""Mean teacher: an exponential moving average of the student (002, 2.5.5)."""
+"""Teachers: an exponential moving average of the student (002, 2.5.5), and a trained network."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mixseg.models import SegmentationModel
+from mixseg.errors import ConfigError
+from mixseg.models import Answer, SegmentationModel
 from mixseg.temperature import tempered
 
 
@@ -73,3 +74,52 @@ class MeanTeacher:
         torch._foreach_lerp_(own, other, 1 - factor)
         for target, source in self._copied:
             target.copy_(source)
+
+
+@final
+class FixedTeacher(nn.Module):
+    """A trained network that answers in the classes of a student, and never changes (004)."""
+
+    columns: Tensor
+
+    def __init__(
+        self, network: SegmentationModel, classes: Sequence[str], wanted: Sequence[str]
+    ) -> None:
+        """Find the student's classes among the teacher's, by their names.
+
+        Args:
+            network: The teacher.
+            classes: What its channels stand for.
+            wanted: What the student's channels stand for. The teacher may know more: the
+                probabilities of the others are shared out in proportion.
+
+        Raises:
+            ConfigError: The teacher does not know all of them.
+        """
+        super().__init__()
+        unknown = [name for name in wanted if name not in classes]
+        if unknown:
+            raise ConfigError(
+                f"distillation.teacher: it does not know {', '.join(unknown)}; its "
+                f"{len(classes)} classes are {', '.join(classes)}. A teacher must know every "
+                "class of the student, by the same name"
+            )
+        self.network = network.requires_grad_(False)
+        columns = torch.tensor([list(classes).index(name) for name in wanted])
+        self.register_buffer("columns", columns, persistent=False)
+        self.in_order = list(wanted) == list(classes)
+        self.train()
+
+    def train(self, mode: bool = True) -> FixedTeacher:
+        """Does nothing: a fixed teacher stays in evaluation mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def answer(self, images: Tensor) -> Answer:
+        """What the teacher says of float RGB images in [0, 1], (B, 3, H, W); no gradient."""
+        logits, features = self.network.answer(images)
+        return Answer(logits if self.in_order else logits[:, self.columns], features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The logits of :meth:`answer`, shape (B, C, H, W) with the student's classes."""
+        return self.answer(images).logits

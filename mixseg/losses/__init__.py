@@ -13,6 +13,7 @@ from mixseg.losses.cross_entropy import (
     segmentation_cross_entropy,
 )
 from mixseg.losses.dice import dice_loss
+from mixseg.losses.distillation import distillation_divergence, pairwise_difference
 from mixseg.losses.focal import focal_loss
 from mixseg.losses.loss_sum import SegmentationLoss
 from mixseg.losses.ohem import ohem_loss
@@ -32,9 +33,11 @@ __all__ = [
     "check_loss",
     "class_weights",
     "dice_loss",
+    "distillation_divergence",
     "focal_loss",
     "located_mean",
     "needs_frequencies",
     "ohem_loss",
+    "pairwise_difference",
     "segmentation_cross_entropy",
 ]

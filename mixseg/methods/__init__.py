@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from mixseg.config import Settings
-from mixseg.engine.method import ClassShares, Method
+from mixseg.engine.method import Given, Method
 from mixseg.errors import ConfigError, unknown_name
+from mixseg.methods.distillation import Distillation
 from mixseg.methods.domain_adaptation import DomainAdaptation
 from mixseg.methods.semi_supervised import SemiSupervised
 from mixseg.methods.supervised import Supervised
 from mixseg.models import SegmentationModel
 
 METHODS: dict[str, type[Method]] = {
+    "distillation": Distillation,
     "domain_adaptation": DomainAdaptation,
     "semi_supervised": SemiSupervised,
     "supervised": Supervised,
@@ -24,14 +26,15 @@ def check_method_name(settings: Settings) -> None:
         raise ConfigError(f"method: {unknown_name('method', settings.method, METHODS)}")
 
 
-def build_method(student: SegmentationModel, settings: Settings, shares: ClassShares) -> Method:
+def build_method(student: SegmentationModel, settings: Settings, given: Given) -> Method:
     """The method that the settings name; see :class:`mixseg.engine.method.Method`."""
     check_method_name(settings)
-    return METHODS[settings.method](student, settings, shares)
+    return METHODS[settings.method](student, settings, given)
 
 
 __all__ = [
     "METHODS",
+    "Distillation",
     "DomainAdaptation",
     "SemiSupervised",
     "Supervised",

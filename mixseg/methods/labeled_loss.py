@@ -10,7 +10,7 @@ from torch import Tensor
 from mixseg.config import Settings
 from mixseg.data.streams import Batch
 from mixseg.data.transforms import to_unit_range
-from mixseg.engine.method import ClassShares, Output, StepRandom
+from mixseg.engine.method import Given, Output, StepRandom
 from mixseg.ignore import IGNORE, one_hot
 from mixseg.losses import build_loss
 from mixseg.mixing import MIXUP, build_mixer, mixup, mixup_shares, with_partner
@@ -37,10 +37,10 @@ class Labeled(NamedTuple):
 class LabeledLoss:
     """The loss that the settings name, on images that are mixed as the settings say."""
 
-    def __init__(self, settings: Settings, num_classes: int, shares: ClassShares) -> None:
+    def __init__(self, settings: Settings, num_classes: int, given: Given) -> None:
         """Build from the settings of a run and what is known of its classes."""
         self.loss = tempered(
-            build_loss(settings.supervised_loss, shares.labeled), settings.temperature
+            build_loss(settings.supervised_loss, given.labeled), settings.temperature
         )
         self.alpha = settings.mixing.alpha
         self.num_classes = num_classes
@@ -53,10 +53,12 @@ class LabeledLoss:
         self, student: SegmentationModel, labeled: Batch, random: StepRandom
     ) -> tuple[Tensor, Output]:
         """The loss of a batch, a scalar, and what the student said."""
-        given = self.mix(labeled, random)
-        logits = student(given.images)
-        output = Output(logits, given.counted, given.targets)
-        return self.loss(logits, given.targets), output
+        asked = self.mix(labeled, random)
+        return self.of(student(asked.images), asked)
+
+    def of(self, logits: Tensor, asked: Labeled) -> tuple[Tensor, Output]:
+        """The loss of logits (B, C, H, W), and both as regularizers take them."""
+        return self.loss(logits, asked.targets), Output(logits, asked.counted, asked.targets)
 
     def pasted(self, labeled: Batch, random: StepRandom) -> Labeled:
         """Parts of each image and its label on the next one."""

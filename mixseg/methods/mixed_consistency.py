@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -12,7 +12,7 @@ from mixseg.config import Settings
 from mixseg.data.streams import Batch
 from mixseg.data.strong_augmentation import StrongAugmentation
 from mixseg.data.transforms import to_unit_range
-from mixseg.engine.method import ClassShares, Method, Output, StepRandom, StepResult
+from mixseg.engine.method import Given, Method, Output, StepRandom, StepResult
 from mixseg.engine.teacher import MeanTeacher
 from mixseg.losses import build_consistency
 from mixseg.methods.labeled_loss import LabeledLoss
@@ -55,13 +55,13 @@ class MixedConsistency(Method):
     What is mixed with what is left to :meth:`mix`.
     """
 
-    streams: ClassVar[tuple[str, ...]] = ("labeled", "unlabeled")
+    streams = ("labeled", "unlabeled")
 
     def __init__(
         self,
         student: SegmentationModel,
         settings: Settings,
-        shares: ClassShares,
+        given: Given,
     ) -> None:
         self.student = student
         teacher, temperature = settings.teacher, settings.temperature
@@ -73,13 +73,13 @@ class MixedConsistency(Method):
         self.mixing = settings.mixing
         self.mixer = build_mixer(settings.mixing, self.num_classes)
         self.weighting = build_weighting(settings.targets)
-        self.labeled_loss = LabeledLoss(settings, self.num_classes, shares)
+        self.labeled_loss = LabeledLoss(settings, self.num_classes, given)
         self.consistency = tempered(build_consistency(settings.targets), temperature)
         self.augment = StrongAugmentation(settings.augmentation)
         self.targets = settings.targets
         self.align: Alignment = unaligned
-        if shares.wanted is not None:
-            alignment = DistributionAlignment(shares.wanted, settings.targets.alignment_decay)
+        if given.wanted is not None:
+            alignment = DistributionAlignment(given.wanted, settings.targets.alignment_decay)
             self.align = alignment
             self.state = {"wanted": alignment.distribution, "aligned": alignment.running}
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, final
+from typing import final
 
 from mixseg.config import Settings
 from mixseg.data.streams import Batch
-from mixseg.engine.method import ClassShares, Method, StepRandom, StepResult
+from mixseg.engine.method import Given, Method, StepRandom, StepResult
 from mixseg.engine.teacher import MeanTeacher
 from mixseg.methods.labeled_loss import LabeledLoss
 from mixseg.models import SegmentationModel
@@ -21,18 +21,18 @@ class Supervised(Method):
     nobody, so that a comparison with semi-supervised training can be made for both networks.
     """
 
-    streams: ClassVar[tuple[str, ...]] = ("labeled",)
+    streams = ("labeled",)
 
     def __init__(
         self,
         student: SegmentationModel,
         settings: Settings,
-        shares: ClassShares,
+        given: Given,
     ) -> None:
         self.student = student
         self.teacher = MeanTeacher(student, settings.teacher.decay)
         self.networks = {"student": student, "teacher": self.teacher.network}
-        self.labeled_loss = LabeledLoss(settings, student.spec.num_classes, shares)
+        self.labeled_loss = LabeledLoss(settings, student.spec.num_classes, given)
 
     def step(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> StepResult:
         """One step of the method; see :class:`mixseg.engine.method.Method`."""

@@ -12,8 +12,8 @@ from mixseg.models.backbone import NO_BACKBONE, backbone_statistics, check_backb
 from mixseg.models.deeplabv2 import AtrousPyramid
 from mixseg.models.discriminator import Discriminator
 from mixseg.models.enet import build_enet
-from mixseg.models.fcn import SkipScores
-from mixseg.models.model import ModelSpec, Normalisation, SegmentationModel
+from mixseg.models.fcn import ConvolutionalHead, SkipScores
+from mixseg.models.model import Answer, ModelSpec, Normalisation, SegmentationModel
 from mixseg.models.weights import (
     DEEPLAB_MEAN,
     DEEPLAB_STD,
@@ -31,6 +31,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "fcn32s": HeadOnBackbone(SkipScores, output_strides=(32,), fully_connected=True),
     "fcn16s": HeadOnBackbone(SkipScores, output_strides=(32,), skips=(16,), fully_connected=True),
     "fcn8s": HeadOnBackbone(SkipScores, output_strides=(32,), skips=(8, 16), fully_connected=True),
+    "fcn": HeadOnBackbone(lambda channels, spec: ConvolutionalHead(channels[-1], spec.num_classes)),
     "enet": WholeNetwork(build_enet, output_stride=8),
 }
 """Name -> what the network is made of. Add an entry to add an architecture."""
@@ -148,6 +149,7 @@ def parameter_groups(
 
 __all__ = [
     "ARCHITECTURES",
+    "Answer",
     "Architecture",
     "Discriminator",
     "HeadOnBackbone",

@@ -1,10 +1,15 @@
-"""FCN-32s, FCN-16s and FCN-8s: scores of one, two or three maps, added (000, 3.1.1 and 4.3.1)."""
+"""Fully convolutional networks.
+
+FCN-32s, FCN-16s and FCN-8s: scores of one, two or three maps, added (000, 3.1.1 and 4.3.1). And the
+FCN of torchvision on a dilated ResNet, which is the teacher of 004.
+"""
 
 from __future__ import annotations
 
 from typing import final
 
 from torch import Tensor, nn
+from torchvision.models.segmentation.fcn import FCNHead
 
 from mixseg.models.model import ModelSpec
 from mixseg.models.upsampling import build_upsampling
@@ -47,3 +52,18 @@ class SkipScores(nn.Module):
         ):
             total = score(scale * skip) + upsampling(total, tuple(skip.shape[-2:]))
         return total
+
+
+@final
+class ConvolutionalHead(nn.Module):
+    """The head of torchvision's FCN on the last map: 3x3, batch norm, dropout, 1x1."""
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        """Channels of the last map."""
+        super().__init__()
+        self.classifier = FCNHead(channels, num_classes)
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """Maps, finest first, to logits (B, C, h, w) of the size of the last one."""
+        logits: Tensor = self.classifier(maps[-1])
+        return logits

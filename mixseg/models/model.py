@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Any, Literal, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -83,6 +83,18 @@ class Normalisation(nn.Module):
         return normalised.flip(1) if self.flip_channels else normalised
 
 
+class Answer(NamedTuple):
+    """What a network says of a batch.
+
+    Attributes:
+        logits: float, shape (B, C, H, W), as large as the images.
+        features: float, shape (B, K, h, w): the coarsest map inside.
+    """
+
+    logits: Tensor
+    features: Tensor
+
+
 @final
 class SegmentationModel(nn.Module):
     """Normalisation, backbone, head, and upsampling to the input size.
@@ -108,9 +120,15 @@ class SegmentationModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of float RGB images in [0, 1]; see the class."""
-        logits = self.head(self.backbone(self.normalisation(images)))
-        enlarged: Tensor = self.upsampling(logits, tuple(images.shape[-2:]))
-        return enlarged
+        return self.answer(images).logits
+
+    def answer(self, images: Tensor) -> Answer:
+        """Logits, and the features that the head made them of."""
+        maps = self.backbone(self.normalisation(images))
+        logits: Tensor = self.upsampling(self.head(maps), tuple(images.shape[-2:]))
+        # What a backbone gives is a list of maps; what an encoder gives is the decoder's affair,
+        # features first.
+        return Answer(logits, maps[-1] if isinstance(maps, list) else maps[0])
 
     def set_batch_norm(self, policy: Literal["train", "affine-frozen", "frozen"]) -> None:
         """Decide what of the backbone's batch norm is trained.

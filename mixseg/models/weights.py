@@ -216,4 +216,4 @@ def _candidates(key: str) -> list[str]:
     # timm flattens lists of stages when it extracts features: stages.0 becomes stages_0.
     listed = re.sub(r"^([a-z]+)_(\d+)\.", r"\1.\2.", name)
     original = re.sub(r"^head\.branches\.(\d+)\.", r"layer5.conv2d_list.\1.", name)
-    return [key, name, listed, original]
+    return [key, name, listed, original, key.removeprefix("head.")]  # the last: torchvision's FCN

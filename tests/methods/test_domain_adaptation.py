@@ -14,7 +14,7 @@ from torch.nn import functional
 from mixseg.config import AugmentationSettings, MixingSettings, TargetSettings
 from mixseg.data.streams import Batch
 from mixseg.data.strong_augmentation import StrongAugmentation
-from mixseg.engine.method import ClassShares
+from mixseg.engine.method import Given
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
 from mixseg.methods import DomainAdaptation, build_method
@@ -167,7 +167,7 @@ class TestAlignment:
         method = build_method(
             method_of().student,
             build_settings(settings),
-            ClassShares(distribution),
+            Given(distribution),
         )
         assert isinstance(method, DomainAdaptation)
         return method

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from mixseg.config import Settings, SourceSettings
+from mixseg.config import DistillationSettings, Settings, SourceSettings
 from mixseg.data.streams import Batch
-from mixseg.engine.method import ClassShares, Method, StepRandom
+from mixseg.engine.method import Given, Method, StepRandom
+from mixseg.engine.teacher import FixedTeacher
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
 from mixseg.methods import METHODS, build_method
@@ -46,11 +47,16 @@ def random_of(step: int) -> StepRandom:
     return StepRandom.of(0, step, 0, torch.device("cpu"))
 
 
-def build(name: str, shares: ClassShares | None = None, /, **changes: object) -> Method:
+def build(name: str, shares: Given | None = None, /, **changes: object) -> Method:
     if name == "domain_adaptation":
         changes.setdefault("source_domain", SourceSettings(dataset="gta5"))
+    given = shares or Given()
+    if name == "distillation":
+        changes.setdefault("distillation", DistillationSettings(teacher="/run"))
+        names = [str(index) for index in range(CLASSES)]
+        given = given._replace(teacher=FixedTeacher(small_model(2), names, names))
     settings = dataclasses.replace(Settings(), method=name, **changes)  # type: ignore[arg-type]
-    method = build_method(small_model(1), settings, shares or ClassShares())
+    method = build_method(small_model(1), settings, given)
     method.student.train()
     return method
 

@@ -1,0 +1,1 @@
+"""What belongs to distillation besides its step: where teachers come from, what a student saves."""

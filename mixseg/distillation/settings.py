@@ -1,0 +1,64 @@
+"""Settings that follow from a teacher and from the name of a student."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import timm
+
+from mixseg.config import settings_leaves
+from mixseg.engine.saved_network import load_networks
+from mixseg.errors import ConfigError, unknown_name
+from mixseg.models import ARCHITECTURES, WholeNetwork
+
+OWN = ("data.workers", "data.batch_labeled", "data.batch_unlabeled", "data.crop", "data.scale")
+"""Settings of the data in which a student need not follow its teacher."""
+
+
+def data_of_teacher(teacher: Path) -> dict[str, Any]:
+    """Setting path -> value: the data that a run was trained with, and their labelled part.
+
+    Args:
+        teacher: A run or one of its checkpoints.
+
+    Raises:
+        CheckpointError: It cannot be read.
+    """
+    saved = load_networks(teacher, "both").settings
+    known = {leaf.path for leaf in settings_leaves()}
+    sections = ("data.", "demo.", "source_domain.")
+    taken = {
+        key: value
+        for key, value in saved.items()
+        if key in known and key.startswith(sections) and key not in OWN
+    }
+    if taken.get("data.split_seed") is None:
+        taken["data.split_seed"] = saved["seed"]
+    return taken
+
+
+def student_of_name(name: str) -> dict[str, Any]:
+    """Setting path -> value for a student in a word: an architecture of its own, or a backbone.
+
+    Args:
+        name: A whole network such as ``enet``, or a timm model for a DeepLabv2 head on it.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    architecture = ARCHITECTURES.get(name)
+    if isinstance(architecture, WholeNetwork):
+        needs = {f"model.{key}": choices[0] for key, choices in architecture.needs.items()}
+        return {"model.architecture": name} | needs
+    whole = [key for key, one in ARCHITECTURES.items() if isinstance(one, WholeNetwork)]
+    if architecture is not None:
+        raise ConfigError(
+            f"--student {name}: is a head that goes on a backbone; name the backbone, and say "
+            f"--model.architecture {name}. Whole networks are: {', '.join(whole)}"
+        )
+    base = name.split(".", 1)[0]
+    if not timm.is_model(base):
+        message = unknown_name("student", name, [*whole, *timm.list_models()])
+        raise ConfigError(f"--student: {message.split(' Choices')[0]} See --help")
+    return {"model.backbone": name}

@@ -1,0 +1,86 @@
+"""Distillation: a student learns from labels and from the answers of a trained network (004)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import final
+
+from torch import Tensor
+from torch.nn import functional
+
+from mixseg.config import Settings
+from mixseg.data.streams import Batch
+from mixseg.data.transforms import to_unit_range
+from mixseg.engine.method import Given, Method, Output, StepRandom, StepResult
+from mixseg.engine.teacher import MeanTeacher
+from mixseg.errors import ConfigError
+from mixseg.losses import distillation_divergence, located_mean, pairwise_difference
+from mixseg.methods.labeled_loss import LabeledLoss
+from mixseg.models import Answer, SegmentationModel
+
+
+@final
+class Distillation(Method):
+    """L = alpha T^2 KL(teacher || student) + (1 - alpha) L_l, and what is added to it by option.
+
+    The average of the student is kept as in supervised training. It is the ``teacher`` among the
+    networks of the run; the one that is learnt from is not part of the run.
+    """
+
+    def __init__(self, student: SegmentationModel, settings: Settings, given: Given) -> None:
+        if given.teacher is None:
+            raise ConfigError("method distillation needs a teacher to learn from")
+        self.student = student
+        self.expert = given.teacher
+        self.average = MeanTeacher(student, settings.teacher.decay)
+        self.networks = {"student": student, "teacher": self.average.network}
+        self.streams = self.streams_of(settings)
+        self.options = settings.distillation
+        self.labeled_loss = LabeledLoss(settings, student.spec.num_classes, given)
+
+    @classmethod
+    def streams_of(cls, settings: Settings) -> tuple[str, ...]:
+        """Unlabelled images by option."""
+        return ("labeled", "unlabeled") if settings.distillation.unlabeled else ("labeled",)
+
+    def step(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> StepResult:
+        """One step of the method; see :class:`mixseg.engine.method.Method`."""
+        options = self.options
+        asked = self.labeled_loss.mix(batches["labeled"], random)
+        expert, own = self.expert.answer(asked.images), self.student.answer(asked.images)
+        supervised, output = self.labeled_loss.of(own.logits, asked)
+        learnt_on = batches["labeled"].valid if options.ignored else asked.counted
+        losses = {
+            "supervised": (1 - options.alpha) * supervised,
+            "distillation": options.alpha * self.distilled(own, expert, learnt_on),
+        }
+        if options.pairwise:
+            difference = pairwise_difference(own.features, expert.features)
+            losses["pairwise"] = options.pairwise * difference
+        outputs = {"labeled": self.for_discriminator(output, expert)}
+
+        if options.unlabeled:
+            images, valid = to_unit_range(batches["unlabeled"].images), batches["unlabeled"].valid
+            expert, own = self.expert.answer(images), self.student.answer(images)
+            distilled = options.alpha * self.distilled(own, expert, valid)
+            losses["unlabeled"] = options.unlabeled * distilled
+            outputs["unlabeled"] = Output(own.logits, valid)
+        return StepResult(losses=losses, logs={}, outputs=outputs)
+
+    def distilled(self, own: Answer, expert: Answer, counted: Tensor) -> Tensor:
+        """Mean of T^2 KL over the pixels that count, bool (B, H, W)."""
+        temperature = self.options.temperature
+        return located_mean(
+            distillation_divergence(own.logits, expert.logits, temperature), counted
+        )
+
+    def for_discriminator(self, output: Output, expert: Answer) -> Output:
+        """Holistic distillation (Liu et al., 3.3): what counts as real is the expert's map."""
+        if not self.options.holistic:
+            return output
+        maps = functional.softmax(expert.logits.float(), dim=1)
+        return output._replace(labels=maps.where(output.counted.unsqueeze(1), 0))
+
+    def after_update(self, step: int) -> None:
+        """The average follows the student."""
+        self.average.follow(step)

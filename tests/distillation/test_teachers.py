@@ -1,0 +1,161 @@
+"""Teachers: classes by name, torchvision's files, and that they never change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models.segmentation import fcn_resnet50
+
+from mixseg.config import Settings, resolve_settings
+from mixseg.data.contract import ClassSet
+from mixseg.data.voc import VOC
+from mixseg.distillation.settings import student_of_name
+from mixseg.distillation.teachers import (
+    check_same_teacher,
+    open_teacher,
+    read_torchvision_fcn,
+    weight_hash,
+)
+from mixseg.engine.teacher import FixedTeacher
+from mixseg.errors import CheckpointError, ConfigError
+from tests.models.build import small_model
+
+KNOWN = ("sky", "road", "car", "tree", "person")
+
+
+def images(seed: int = 0, size: tuple[int, int] = (40, 56)) -> torch.Tensor:
+    return torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(seed))
+
+
+def test_classes_are_matched_by_name() -> None:
+    network = small_model(0).eval()
+    wanted = ("person", "sky", "tree")
+    teacher = FixedTeacher(network, KNOWN, wanted)
+    with torch.no_grad():
+        logits = network(images())
+    found = teacher(images())
+    for channel, name in enumerate(wanted):
+        torch.testing.assert_close(found[:, channel], logits[:, KNOWN.index(name)])
+
+
+def test_a_class_that_the_teacher_does_not_know_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"does not know bus, train; its 5 classes are sky, "):
+        FixedTeacher(small_model(0), KNOWN, ("sky", "bus", "train"))
+
+
+def test_a_teacher_never_changes() -> None:
+    teacher = FixedTeacher(small_model(0), KNOWN, KNOWN)
+    before = weight_hash(teacher.network)
+    nn.ModuleList([teacher]).train()
+    assert not any(layer.training for layer in teacher.modules())
+    answer = teacher.answer(images())
+    assert not answer.logits.requires_grad and not answer.features.requires_grad
+    assert weight_hash(teacher.network) == before
+    # Nothing of one image reaches the answer about another, as it would with batch statistics.
+    torch.testing.assert_close(teacher(images())[:1], teacher(images()[:1]))
+
+
+def test_the_hash_tells_weights_apart() -> None:
+    one, same, other = small_model(0), small_model(0), small_model(1)
+    assert weight_hash(one) == weight_hash(same) != weight_hash(other)
+    with torch.no_grad():
+        next(same.parameters()).view(-1)[0] += 1e-6
+    assert weight_hash(one) != weight_hash(same)
+
+
+@pytest.fixture(scope="module")
+def torchvision_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
+    torch.manual_seed(0)
+    network = fcn_resnet50(weights=None, weights_backbone=None, num_classes=21, aux_loss=True)
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):  # others than those that a new network has
+            nn.init.uniform_(layer.running_mean, -0.1, 0.1)
+            nn.init.uniform_(layer.running_var, 0.8, 1.2)
+    path = tmp_path_factory.mktemp("weights") / "fcn_resnet50_coco.pth"
+    torch.save(network.state_dict(), path)
+    return network.eval(), path
+
+
+def test_torchvisions_network_gives_the_same_answer(
+    torchvision_file: tuple[nn.Module, Path],
+) -> None:
+    network, path = torchvision_file
+    ours = read_torchvision_fcn(path)
+    batch = images(1, (65, 97))
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    with torch.no_grad():
+        expected = network((batch - mean.view(3, 1, 1)) / std.view(3, 1, 1))["out"]
+        found = ours(batch)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def distilling(teacher: object) -> Settings:
+    return resolve_settings(
+        [], {"method": "distillation", "distillation.teacher": str(teacher), "data.root": "/data"}
+    )
+
+
+def test_torchvisions_classes_are_those_of_voc(torchvision_file: tuple[nn.Module, Path]) -> None:
+    _, path = torchvision_file
+    opened = open_teacher(distilling(path), VOC)
+    assert opened is not None
+    assert opened.network.in_order
+    assert "fcn_resnet50" in opened.record
+    other = ClassSet(("road", "sky"), ((1, 2, 3), (4, 5, 6)))
+    with pytest.raises(ConfigError, match="does not know road, sky"):
+        open_teacher(distilling(path), other)
+
+
+def test_files_that_cannot_teach_are_refused(
+    torchvision_file: tuple[nn.Module, Path], tmp_path: Path
+) -> None:
+    network, _ = torchvision_file
+    with pytest.raises(CheckpointError, match="there is no such run"):
+        open_teacher(distilling(tmp_path / "nothing"), VOC)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        open_teacher(distilling(tmp_path / "empty"), VOC)
+    tensors = network.state_dict()
+    wrong = {
+        "other": ({"fc.weight": torch.zeros(2)}, "holds neither fcn_resnet101 nor fcn_resnet50"),
+        "classes": (
+            tensors | {"classifier.4.weight": torch.zeros(3, 512, 1, 1)},
+            "has 3 classes",
+        ),
+        "part": (
+            {key: value for key, value in tensors.items() if "layer2" not in key},
+            "layer2|lacks|belong",
+        ),
+    }
+    for name, (content, message) in wrong.items():
+        file = tmp_path / f"{name}.pth"
+        torch.save(content, file)
+        with pytest.raises(CheckpointError, match=message):
+            open_teacher(distilling(file), VOC)
+
+
+def test_a_run_goes_on_with_its_own_teacher_alone(tmp_path: Path) -> None:
+    file = tmp_path / "teacher.yaml"
+    file.write_text("sha256: aa\ncheckpoint: /a\n")
+    check_same_teacher(file, "sha256: aa\ncheckpoint: /moved\n")
+    with pytest.raises(ConfigError, match="its teacher was another one"):
+        check_same_teacher(file, "sha256: bb\ncheckpoint: /a\n")
+    with pytest.raises(ConfigError, match="missing or damaged"):
+        check_same_teacher(tmp_path / "absent.yaml", "sha256: aa\n")
+
+
+def test_a_student_in_a_word() -> None:
+    enet = resolve_settings([], student_of_name("enet"))
+    assert (enet.model.architecture, enet.model.backbone, enet.model.weights) == (
+        "enet",
+        "none",
+        "none",
+    )
+    assert student_of_name("mobilenetv3_small_100") == {"model.backbone": "mobilenetv3_small_100"}
+    with pytest.raises(ConfigError, match="is a head that goes on a backbone"):
+        student_of_name("fcn8s")
+    with pytest.raises(ConfigError, match="mobilenetv3_small_100"):
+        student_of_name("mobilenetv3_smal_100")

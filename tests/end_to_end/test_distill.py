@@ -1,0 +1,127 @@
+"""Distillation as a user starts it: from a run to a smaller network."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.end_to_end.processes import Launcher, assert_same_run, refused
+
+SHORT = (
+    *("--iterations", 8, "--validation.every", 4, "--checkpoints.every", 2, "--workers", 0),
+    *("--precision", "fp32", "--log_every", 1),
+)
+
+
+def arguments(teacher: Path, name: str, *more: object) -> tuple[object, ...]:
+    short = [str(one).replace("--log_every", "--training.log_every") for one in SHORT]
+    return ("--teacher", teacher, "--output", "out", "--name", name, *short, *more)
+
+
+def test_a_run_becomes_a_smaller_network(
+    launch: Launcher, reference: tuple[Path, str], tmp_path: Path
+) -> None:
+    teacher, _ = reference
+    done = launch("distill", *arguments(teacher, "small"), cwd=tmp_path)
+    assert done.code == 0, done.text
+    run = tmp_path / "out" / "small"
+    # The data and their labelled part are those of the teacher.
+    for name in ("labeled.txt", "unlabeled.txt"):
+        assert (run / name).read_text() == (teacher / name).read_text()
+    assert "9 unlabelled images" in done.out
+    assert str(teacher / "checkpoints" / "step-00000008") in (run / "teacher.yaml").read_text()
+    report = json.loads((run / "distillation.json").read_text())
+    large, small = report["networks"]
+    assert large["title"] == "deeplabv2-test_resnet"
+    assert small["title"] == "deeplabv2-test_efficientnet"
+    assert small["parameters"] < large["parameters"] / 3
+    assert small["flops"] < large["flops"]
+    assert small["milliseconds"] > 0
+    # The teacher is judged as its own evaluation judges it.
+    judged = launch("evaluate", teacher, "--network", "teacher", "--json", "t.json", cwd=tmp_path)
+    assert judged.code == 0, judged.text
+    alone = json.loads((tmp_path / "t.json").read_text())["scores"]["teacher"]["miou"]
+    assert large["miou"] == pytest.approx(alone, abs=1e-4)
+    with Image.open(run / "comparison.png") as picture:
+        assert picture.width > 5 * 120
+    assert launch("evaluate", run, cwd=tmp_path).code == 0
+
+
+def test_a_whole_network_learns_on_labels_alone(
+    launch: Launcher, reference: tuple[Path, str], tmp_path: Path
+) -> None:
+    more = ("--student", "enet", "--distillation.unlabeled", 0, "--distillation.pairwise", 0.5)
+    done = launch("distill", *arguments(reference[0], "run", *more), cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert "model enet, " in done.out
+    assert "unlabelled images" not in done.out
+    lines = (tmp_path / "out" / "run" / "metrics.jsonl").read_text().splitlines()
+    assert "pairwise" in lines[0] and "distillation" in lines[0]
+
+
+def test_a_killed_run_goes_on_with_the_same_teacher_alone(
+    launch: Launcher, reference: tuple[Path, str], tmp_path: Path
+) -> None:
+    teacher = tmp_path / "teacher"
+    shutil.copytree(reference[0], teacher)
+    whole = launch("distill", *arguments(teacher, "whole"), cwd=tmp_path)
+    assert whole.code == 0, whole.text
+    process = launch.start("distill", *arguments(teacher, "cut"), cwd=tmp_path)
+    cut = tmp_path / "out" / "cut"
+    process.until(lambda: (cut / "checkpoints" / "step-00000004").is_dir())
+    process.kill(signal.SIGKILL)
+    process.wait()
+
+    moved = tmp_path / "moved"
+    teacher.rename(moved)
+    gone = launch("distill", "--resume", "out/cut", cwd=tmp_path)
+    refused(gone, "there is no such run", code=1)
+    averaged = ("--distillation.network", "student")
+    other = launch("distill", "--resume", "out/cut", "--teacher", moved, *averaged, cwd=tmp_path)
+    refused(other, "its teacher was another one")
+    done = launch("distill", "--resume", "out/cut", "--teacher", moved, cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert_same_run(tmp_path / "out" / "whole", cut, settings=False)
+
+
+def test_the_discriminator_compares_with_the_teacher(
+    launch: Launcher, reference: tuple[Path, str], tmp_path: Path
+) -> None:
+    more = ("--regularizer", "adversarial-temperature", "--distillation.holistic", "true")
+    done = launch(
+        "distill", *arguments(reference[0], "run", *more, "--iterations", 2), cwd=tmp_path
+    )
+    assert done.code == 0, done.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--teacher is missing"),
+        (("--teacher", "nothing"), "there is no such run, checkpoint or weight file"),
+        (("--teacher", "empty"), "it has no checkpoints"),
+        (("--teacher", "RUN", "--student", "fcn8s"), "is a head that goes on a backbone"),
+        (("--teacher", "RUN", "--student", "resnet1000"), "student"),
+        (("--teacher", "RUN", "--dataset", "camvid"), "the teacher was trained on demo"),
+        (("--teacher", "RUN", "--distillation.alpha", "2"), "distillation.alpha must lie in"),
+        (("--teacher", "RUN", "--labeled", "full"), "leaves no unlabelled image"),
+    ],
+)
+def test_refused(
+    arguments: tuple[str, ...],
+    message: str,
+    launch: Launcher,
+    reference: tuple[Path, str],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    given = [str(reference[0]) if one == "RUN" else one for one in arguments]
+    done = launch("distill", *given, "--output", "out", cwd=tmp_path)
+    refused(done, message, code=done.code)
+    assert done.code in (1, 2)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,156 @@
+"""The step of distillation: which terms there are, and which pixels count in them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mixseg.config import (
+    AdversarialSettings,
+    DistillationSettings,
+    MixingSettings,
+    resolve_settings,
+)
+from mixseg.data.transforms import to_unit_range
+from mixseg.engine.method import Method, StepResult
+from mixseg.errors import ConfigError
+from mixseg.ignore import IGNORE
+from mixseg.methods.distillation import Distillation
+from tests.methods.test_methods import batch, batches, build, random_of
+
+
+def options(**changes: object) -> DistillationSettings:
+    return DistillationSettings(teacher="/run", **changes)  # type: ignore[arg-type]
+
+
+def distilling(**changes: object) -> Distillation:
+    method = build("distillation", distillation=options(**changes))
+    assert isinstance(method, Distillation)
+    return method
+
+
+def take(method: Method) -> StepResult:
+    given = batches()
+    return method.step({name: given[name] for name in method.streams}, 0, random_of(0))
+
+
+def test_the_loss_is_the_sum_of_the_paper() -> None:
+    method = distilling(alpha=0.7, temperature=3.0)
+    method.student.eval()  # for the same answer twice
+    result = take(method)
+    labeled = batches()["labeled"]
+    images, labels = to_unit_range(labeled.images), labeled.labels.long()
+    with torch.no_grad():
+        own, other = method.student(images), method.expert.network(images)
+    p, q = (other / 3).softmax(1), (own / 3).softmax(1)
+    divergence = (p * (p / q).log()).sum(1)[labels != IGNORE].mean()
+    entropy = torch.nn.functional.cross_entropy(own, labels, ignore_index=IGNORE)
+    assert float(result.losses["distillation"].detach()) == pytest.approx(
+        0.7 * 9 * float(divergence), 1e-3
+    )
+    assert float(result.losses["supervised"].detach()) == pytest.approx(0.3 * float(entropy), 1e-3)
+    assert set(result.losses) == {"distillation", "supervised"}
+
+
+def test_pixels_without_label_count_by_option_and_padding_never_does() -> None:
+    found = {}
+    for ignored in (False, True):
+        method = distilling(ignored=ignored, temperature=1.0, alpha=1.0)
+        method.student.eval()
+        labeled = batch(3)
+        labels = labeled.labels.clone()
+        labels[:, :16] = IGNORE
+        result = method.step({"labeled": labeled._replace(labels=labels)}, 0, random_of(0))
+        found[ignored] = float(result.losses["distillation"].detach())
+        images = to_unit_range(labeled.images)
+        with torch.no_grad():
+            p, q = method.expert(images).softmax(1), method.student(images).softmax(1)
+        counted = labeled.valid if ignored else labels != IGNORE
+        expected = float((p * (p / q).log()).sum(1)[counted].mean())
+        assert found[ignored] == pytest.approx(expected, rel=1e-3)
+    assert found[False] != pytest.approx(found[True], rel=1e-3)
+
+
+def test_unlabelled_images_are_taken_by_option_and_give_no_supervised_loss() -> None:
+    assert distilling().streams == ("labeled",)
+    method = distilling(unlabeled=0.5)
+    assert method.streams == ("labeled", "unlabeled")
+    plain, more = take(distilling()), take(method)
+    assert float(more.losses["supervised"]) == pytest.approx(float(plain.losses["supervised"]))
+    assert float(more.losses["unlabeled"]) > 0
+    twice = take(distilling(unlabeled=1.0))
+    assert float(twice.losses["unlabeled"]) == pytest.approx(2 * float(more.losses["unlabeled"]))
+
+
+def test_a_batch_without_any_label_still_distils_where_asked() -> None:
+    method = distilling(ignored=True)
+    result = method.step({"labeled": batch(0, labeled=False)}, 0, random_of(0))
+    assert float(result.losses["supervised"]) == 0
+    assert float(result.losses["distillation"]) > 0
+    nothing = distilling().step({"labeled": batch(0, labeled=False)}, 0, random_of(0))
+    total = torch.stack(list(nothing.losses.values())).sum()
+    total.backward()
+    assert float(total.detach()) == 0
+
+
+def test_a_student_that_answers_like_its_teacher_has_nothing_to_learn() -> None:
+    method = distilling(alpha=1.0, pairwise=1.0)
+    method.student.load_state_dict(method.expert.network.state_dict())
+    method.student.eval()
+    result = take(method)
+    for loss in result.losses.values():
+        assert float(loss.detach()) == pytest.approx(0, abs=1e-3)
+
+
+def test_the_teacher_is_asked_about_mixed_images_where_labelled_ones_are_mixed() -> None:
+    method = build(
+        "distillation", distillation=options(), mixing=MixingSettings(labeled="mixup", alpha=1.0)
+    )
+    seen = []
+    assert isinstance(method, Distillation)
+    method.expert.network.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    method.student.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    answer = method.student.answer
+    method.student.answer = lambda images: (seen.append(images), answer(images))[1]  # type: ignore[method-assign]
+    expert = method.expert.network.answer
+    method.expert.network.answer = lambda images: (seen.append(images), expert(images))[1]  # type: ignore[method-assign]
+    take(method)
+    assert len(seen) == 2
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[0], to_unit_range(batches()["labeled"].images))
+
+
+def test_the_teachers_maps_are_what_is_real_in_holistic_distillation() -> None:
+    method = build(
+        "distillation",
+        distillation=options(holistic=True),
+        regularizer="adversarial-temperature",
+        adversarial=AdversarialSettings(),
+    )
+    labels = take(method).outputs["labeled"].labels
+    assert labels is not None and labels.is_floating_point()
+    counted = batches()["labeled"].labels != IGNORE
+    torch.testing.assert_close(labels.sum(1), counted.float())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "distillation"}, "needs distillation.teacher"),
+        ({"distillation.teacher": "/run"}, "does nothing with method semi_supervised"),
+        (
+            {
+                "method": "distillation",
+                "distillation.teacher": "/run",
+                "distillation.holistic": True,
+            },
+            "needs the discriminator",
+        ),
+        ({"distillation.alpha": 1.5}, "alpha must lie in"),
+        ({"distillation.temperature": 0}, "temperature must be above 0"),
+        ({"distillation.pairwise": -1}, "pairwise must not be negative"),
+    ],
+)
+def test_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve_settings([], changes)

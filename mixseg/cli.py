@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
+from rich.table import Table
 
 from mixseg import __version__
 from mixseg.ablation import Grid, collect, load_grid, plan, run_all, write_report
@@ -23,10 +24,13 @@ from mixseg.ablation.report import terminal_table
 from mixseg.analysis.learning_rates import FEWEST
 from mixseg.analysis.model_profile import profile_run, profile_tables
 from mixseg.analysis.pictures import printable
+from mixseg.classification.experiment import ClassificationSettings, run_experiment
 from mixseg.config import (
     DemoSettings,
     Settings,
     add_settings_arguments,
+    fields_of,
+    resolve_section,
     resolve_settings,
     to_flat,
     typed_overrides,
@@ -570,6 +574,51 @@ def predict(arguments: Sequence[str]) -> int:
     return EXIT_ERROR if failures else 0
 
 
+# Classifiers -----------------------------------------------------------------------------------
+
+
+def distill_cifar10(arguments: Sequence[str]) -> int:
+    """Distillation between classifiers; see ``--help``."""
+    parser = _parser(
+        "mixseg distill-cifar10",
+        "Train ResNet-18, a 5-layer CNN, and the same CNN distilled from ResNet-18, and compare "
+        "their accuracy: the first experiment of the report on shallow networks.",
+    )
+    parser.add_argument("--config", type=str, metavar="FILE", help="[configs/distill/cifar10.yaml]")
+    leaves = fields_of(ClassificationSettings)
+    for leaf in leaves:
+        flag = f"--{leaf.path.replace('_', '-')}"
+        about = f"{leaf.help} [{leaf.default}]"
+        if leaf.hint is bool:
+            parser.add_argument(flag, dest=leaf.path, action="store_true", help=about)
+        else:
+            parser.add_argument(flag, dest=leaf.path, type=leaf.hint | None, help=about)
+    parsed = _parse(parser, arguments)
+    console = Console()
+    overrides = {
+        leaf.path: parsed[leaf.path]
+        for leaf in leaves
+        if parsed[leaf.path] is not None and parsed[leaf.path] is not False
+    }
+    preset = presets_folder() / "distill" / "cifar10.yaml"
+    file = preset if parsed.config is None else Path(parsed.config)
+    settings = resolve_section(ClassificationSettings, file, overrides)
+
+    def say(name: str, done: int, total: int, share: float) -> None:
+        console.print(
+            f"{name}, epoch {done}/{total}: accuracy {100 * share:.2f} %", highlight=False
+        )
+
+    table = Table(title="shapes" if settings.demo else "CIFAR-10")
+    table.add_column("network")
+    for column in ("parameters (M)", "accuracy"):
+        table.add_column(column, justify="right")
+    for one in run_experiment(settings, say):
+        table.add_row(one.network, f"{one.parameters / 1e6:.3f}", f"{100 * one.accuracy:.2f}")
+    console.print(table)
+    return 0
+
+
 # Learning rates --------------------------------------------------------------------------------
 
 
@@ -815,6 +864,7 @@ COMMANDS: dict[str, Command] = {
     "ssl": train_ssl,
     "supervised": train_supervised,
     "distill": distill,
+    "distill-cifar10": distill_cifar10,
     "evaluate": evaluate_checkpoint,
     "uda": train_uda,
     "predict": predict,

@@ -21,7 +21,8 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 PRESETS = sorted(
     path.relative_to(CONFIGS).as_posix()
     for path in CONFIGS.rglob("*.yaml")
-    if path.parent.name != "ablations"  # grids: tests/ablation/test_grid.py
+    # Grids: tests/ablation/test_grid.py. Classifiers: tests/test_classification.py.
+    if path.parent.name != "ablations" and path.name != "cifar10.yaml"
 )
 
 # Weights and data lie with the user, not with the tests.

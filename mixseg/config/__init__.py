@@ -12,12 +12,14 @@ from mixseg.config.flags import (
 )
 from mixseg.config.leaves import (
     Setting,
+    fields_of,
     settings_leaves,
     to_flat,
 )
 from mixseg.config.resolve import (
     IN_EPOCHS,
     LENGTHS,
+    resolve_section,
     resolve_settings,
 )
 from mixseg.config.saved import (
@@ -74,6 +76,8 @@ __all__ = [
     "add_settings_arguments",
     "changed_settings",
     "dump_settings",
+    "fields_of",
+    "resolve_section",
     "resolve_settings",
     "settings_leaves",
     "to_flat",

@@ -26,8 +26,10 @@ rows:
 
 
 def common(grid: Grid) -> dict[str, object]:
-    settings = row_settings(grid, grid.rows[0], {"data.root": "/data"})
-    given = {"training.device": "cpu"}
+    given: dict[str, object] = {"training.device": "cpu"}
+    if grid.base.parent.name == "distill":
+        given["distillation.teacher"] = "/run"
+    settings = row_settings(grid, grid.rows[0], {"data.root": "/data"} | given)
     if settings.data.dataset != "demo":
         given["data.root"] = "/data"
     return dict(given)

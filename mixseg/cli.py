@@ -21,6 +21,7 @@ from rich.table import Table
 from mixseg import __version__
 from mixseg.ablation import Grid, collect, load_grid, plan, run_all, write_report
 from mixseg.ablation.report import terminal_table
+from mixseg.ablation.runs import TRAINING_COMMANDS
 from mixseg.analysis.learning_rates import FEWEST
 from mixseg.analysis.model_profile import profile_run, profile_tables
 from mixseg.analysis.pictures import printable
@@ -257,11 +258,10 @@ def _report(outcome: Outcome, path: Path, console: Console) -> int:
     """Say how a run ended and what to do next."""
     shown = shlex.quote(str(path))
     source, method = outcome.settings.source_domain.dataset, outcome.settings.method
-    command, tool = ("ssl", "train_ssl") if source is None else ("uda", "train_uda")
-    if method == "distillation":
-        command, tool = "distill", "distill"
-    run = f"python tools/{tool}.py"
+    run = f"python tools/{'train_ssl' if source is None else 'train_uda'}.py"
     if not outcome.scores:
+        on_source_alone = method == "supervised" and source is not None
+        command = "uda" if on_source_alone else TRAINING_COMMANDS[method]
         console.print(
             f"stopped at step {outcome.step}, saved. Go on with: mixseg {command} --resume {shown}",
             markup=False,

@@ -28,7 +28,7 @@ from mixseg.config import (
 from mixseg.errors import ConfigError
 from mixseg.files import write_atomically
 
-COMMANDS = {
+TRAINING_COMMANDS = {
     "distillation": "distill",
     "domain_adaptation": "uda",
     "semi_supervised": "ssl",
@@ -197,7 +197,7 @@ def _handled(number: int, handler: Callable[[int, object], None]) -> Iterator[No
 
 
 def _train(job: Job, slot: int, at_once: int, running: list[subprocess.Popen[bytes]]) -> int:
-    command = [sys.executable, "-m", "mixseg", COMMANDS[job.settings.method]]
+    command = [sys.executable, "-m", "mixseg", TRAINING_COMMANDS[job.settings.method]]
     command += ["--config", str(job.preset), "--output", str(job.folder.parent)]
     command += ["--name", job.folder.name, "--seed", str(job.seed), "--resume", "auto"]
     environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // at_once))}

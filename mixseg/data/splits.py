@@ -17,6 +17,7 @@ from mixseg.data.contract import SegmentationDataset
 from mixseg.data.lists import match_entries, read_list
 from mixseg.data.permutation_pickle import read_permutation
 from mixseg.errors import DataError
+from mixseg.files import write_atomically
 
 _ALLOWED = (
     "a fraction such as 1/8 or 0.125, a number of images, 'full', a list file LABELED.txt, a pair "
@@ -182,7 +183,7 @@ def write_split(run_dir: Path, dataset: SegmentationDataset, split: Split) -> No
     try:
         for name, indices in (("labeled", split.labeled), ("unlabeled", split.unlabeled)):
             text = id_lines(dataset, indices)
-            (run_dir / f"{name}.txt").write_text(text, encoding="utf-8", newline="\n")
+            write_atomically(run_dir / f"{name}.txt", text)
         summary = {
             "dataset": dataset.name,
             "split": dataset.split,
@@ -194,7 +195,7 @@ def write_split(run_dir: Path, dataset: SegmentationDataset, split: Split) -> No
             "spec": split.spec,
             "note": split.note,
         }
-        (run_dir / "split.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        write_atomically(run_dir / "split.json", json.dumps(summary, indent=2) + "\n")
     except OSError as error:
         raise DataError(
             f"{error.filename or run_dir}: cannot be written: {error.strerror}"

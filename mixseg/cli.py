@@ -43,7 +43,7 @@ from mixseg.engine.precision import choose_device, choose_precision
 from mixseg.engine.progress import progress_bar
 from mixseg.engine.saved_network import SavedNetworks, load_networks
 from mixseg.engine.trainer import Outcome
-from mixseg.errors import ConfigError, MixsegError, unknown_name
+from mixseg.errors import CheckpointError, ConfigError, MixsegError, unknown_name
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import evaluate
 from mixseg.evaluation.inference import InferenceMode
@@ -87,8 +87,8 @@ DESCRIPTIONS = {
     "supervised": _FEW_LABELS,
     "domain_adaptation": _FEW_LABELS,
     "distillation": "Train a small segmentation network on labels and on the answers of a trained "
-    "one: --teacher RUN --student NAME. Data and labelled part are those of the teacher's run, "
-    "unless a --config says otherwise.",
+    "one: --teacher RUN --student NAME. Without --config, data and labelled part are those of the "
+    "teacher's run.",
 }
 """Method -> what its command says of itself."""
 
@@ -153,14 +153,11 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
             raise ConfigError("--resume RUN uses the run's own config.yaml; leave --config out")
         if method == "supervised":  # the other tool goes on with any run
             overrides = {"method": method} | overrides
+        if method == "distillation" and parsed.student is not None:
+            raise ConfigError("--resume RUN has a student already; leave --student out")
         path = Path(parsed.resume)
         return _report(
             *resume(path, overrides, console, allow_changes=parsed.allow_changes), console
-        )
-    if program == "mixseg uda" and "data.labeled" in overrides:
-        raise ConfigError(
-            "--labeled says what part of the target is labelled, of which adaptation uses nothing; "
-            "for a part of the source: --set source_domain.labeled=1/8"
         )
     # Presets say semi_supervised; what the tool stands for goes before them, but not before a flag.
     implied: dict[str, Any] = {"method": method}
@@ -170,6 +167,11 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
     else:
         files = _files(parsed, overrides, "uda" if program == "mixseg uda" else "ssl")
     settings = resolve_settings(files, implied | overrides)
+    if settings.two_domains and "data.labeled" in overrides:
+        raise ConfigError(
+            "--labeled says what part of the target is labelled, of which nothing is used; for a "
+            "part of the source: --set source_domain.labeled=1/8"
+        )
     if parsed.resume == "auto":
         if settings.name is None:
             raise ConfigError("--resume auto needs --name, to know which run to go on with")
@@ -235,15 +237,21 @@ def _distillation_files(
         raise ConfigError("--teacher is missing: a run to learn from, such as runs/NAME")
     path = Path(str(teacher)).expanduser()
     presets = presets_folder() / "distill"
+    if not path.exists():
+        raise CheckpointError(
+            f"--teacher {teacher}: there is no such run, checkpoint or weight file"
+        )
     if path.is_file():  # of torchvision, which knows the classes of VOC
         return [presets / "voc_fcn.yaml"], student
-    data = {} if not path.is_dir() else data_of_teacher(path)
-    if "data.dataset" in overrides and overrides["data.dataset"] != data.get("data.dataset"):
+    data = data_of_teacher(path)
+    if "data.labeled" in overrides:  # what the teacher's own part implies does not hold then
+        data.pop("distillation.unlabeled", None)
+    if "data.dataset" in overrides and overrides["data.dataset"] != data["data.dataset"]:
         raise ConfigError(
             f"--dataset {overrides['data.dataset']}: the teacher was trained on "
-            f"{data.get('data.dataset')}; for other data give --config FILE"
+            f"{data['data.dataset']}; for other data give --config FILE"
         )
-    demo = data.get("data.dataset", "demo") == "demo"
+    demo = data["data.dataset"] == "demo"
     return [presets / ("demo.yaml" if demo else "compress.yaml")], data | student
 
 
@@ -268,14 +276,18 @@ def _report(outcome: Outcome, path: Path, console: Console) -> int:
             soft_wrap=True,
         )
         return outcome.exit_code
-    columns = {f"{name}, last step": one for name, one in outcome.scores.items()}
+    called = {"teacher": "student, averaged"} if method == "distillation" else {}
+    columns = {f"{called.get(name, name)}, last step": one for name, one in outcome.scores.items()}
     if source is not None:
         columns |= {f"{name}, best (chosen on val)": one for name, (_, one) in outcome.best.items()}
         write_atomically(path / "table.md", paper_table(columns, source))
     first = next(iter(columns.values()))
     console.print(scores_table(columns, means=protocol(source, first.classes)))
     if method == "distillation":
-        console.print(report_distillation(outcome.settings, outcome.scores, path, console))
+        try:
+            console.print(report_distillation(outcome.settings, outcome.scores, path, console))
+        except MixsegError as error:  # the run is whole without it
+            console.print(f"not compared with its teacher: {error}", style="red", markup=False)
     best = ", ".join(
         f"{name} {100 * one.miou:.2f} at step {step}" for name, (step, one) in outcome.best.items()
     )

@@ -7,6 +7,7 @@ from typing import Concatenate, ParamSpec
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 P = ParamSpec("P")
 
@@ -31,3 +32,21 @@ def tempered(
         return function(logits / temperature, *args, **kwargs)
 
     return of_divided_logits
+
+
+def class_maps(logits: Tensor, counted: Tensor, temperature: float) -> Tensor:
+    """Softmax of logits / T where it counts, as a discriminator sees it.
+
+    Zeros elsewhere, as in maps of the ground truth: otherwise the two could be told apart by their
+    holes.
+
+    Args:
+        logits: float, shape (B, C, H, W).
+        counted: bool, shape (B, H, W).
+        temperature: Above 0.
+
+    Returns:
+        float32, shape (B, C, H, W).
+    """
+    maps = functional.softmax(logits.float() / temperature, dim=1)
+    return maps.where(counted.unsqueeze(1), 0)

@@ -36,7 +36,12 @@ from mixseg.data.frequencies import (
 )
 from mixseg.data.splits import id_lines, write_split
 from mixseg.data.streams import Batch
-from mixseg.distillation.teachers import OpenedTeacher, check_same_teacher, open_teacher
+from mixseg.distillation.teachers import (
+    check_teacher_path,
+    keep_teacher,
+    open_teacher,
+    read_teacher,
+)
 from mixseg.engine.epochs import epochs_in_steps, steps_per_epoch
 from mixseg.engine.learner import Learner
 from mixseg.engine.method import Given
@@ -46,16 +51,16 @@ from mixseg.engine.run_directory import RunDirectory
 from mixseg.engine.saved_network import network_card
 from mixseg.engine.schedules import build_schedule, momentum_cycle
 from mixseg.engine.stages import of_one_stage, plan_stages, staged
+from mixseg.engine.teacher import FixedTeacher
 from mixseg.engine.trainer import Outcome, Trainer
 from mixseg.errors import ConfigError, TrainingError
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import Resolution, evaluate
 from mixseg.files import write_atomically
 from mixseg.losses import build_consistency, check_loss, needs_frequencies
-from mixseg.methods import check_method_name
+from mixseg.methods import METHODS, check_method_name, check_stage_batches
 from mixseg.mixing import build_mixer, check_labeled_mixer
 from mixseg.models import (
-    SegmentationModel,
     check_model_settings,
     model_title,
 )
@@ -73,6 +78,7 @@ from mixseg.training_streams import build_streams, crop_notes, loader_workers
 def check_names(settings: Settings) -> None:
     """Refuse unknown names of components before any data is read."""
     check_method_name(settings)
+    check_stage_batches(settings)
     check_data_settings(settings)
     check_model_settings(settings.model)
     build_mixer(settings.mixing, num_classes=1)
@@ -99,7 +105,7 @@ def validator(
     at_input = settings.validation.resolution == "input" and data.resize is not None
     size: Resolution = data.resize if at_input and data.resize is not None else "native"
 
-    def validate(network: SegmentationModel) -> Scores:
+    def validate(network: nn.Module) -> Scores:
         return evaluate(
             network,
             val,
@@ -115,13 +121,13 @@ def validator(
 
 
 def compose_learner(
-    settings: Settings, data: TrainingData, console: Console, teacher: OpenedTeacher | None
+    settings: Settings, data: TrainingData, console: Console, teacher: FixedTeacher | None
 ) -> Learner:
     """What learns in a run; what its weight file gave is printed."""
     # Nothing here draws from the global generator, which torch starts with a seed of its own in
     # every process; but the dropout of a backbone does.
     torch.manual_seed(settings.seed)
-    given = given_by(data)._replace(teacher=None if teacher is None else teacher.network)
+    given = given_by(data)._replace(teacher=teacher)
     learner, report = build_learner(settings, len(data.classes), given)
     if report is not None:
         console.print(report.describe(), markup=False, highlight=False)
@@ -133,7 +139,7 @@ def build_trainer(
     data: TrainingData,
     run: RunDirectory,
     console: Console,
-    teacher: OpenedTeacher | None,
+    teacher: FixedTeacher | None,
 ) -> Trainer:
     """Compose the parts of a run."""
     learner = compose_learner(settings, data, console, teacher)
@@ -203,7 +209,7 @@ def run_name(settings: Settings) -> str:
     kinds = {"semi_supervised": "ssl", "domain_adaptation": "uda", "distillation": "distill"}
     kind = kinds.get(settings.method, settings.method)
     parts = [kind, *([source] if source else []), settings.data.dataset]
-    if settings.mixes_unlabeled:
+    if METHODS[settings.method].mixes_unlabeled:
         parts.append(settings.mixing.mixer)
     if settings.method == "distillation":
         parts.append(model_title(settings.model))
@@ -217,6 +223,7 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
         How it ended, and the folder.
     """
     check_names(settings)
+    check_teacher_path(settings)
     settings = with_absolute_paths(settings)
     data = open_training_data(settings, console)
     settings = epochs_in_steps(settings, len(data.split.labeled))
@@ -238,7 +245,7 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
         if data.class_map:
             write_atomically(run.class_map, data.class_map)
         if teacher is not None:
-            write_atomically(run.teacher, teacher.record)
+            keep_teacher(run.path, teacher, str(settings.distillation.teacher))
         write_atomically(run.config, dump_settings(settings))
         trainer = build_trainer(settings, data, run, console, teacher)
     except BaseException:
@@ -319,6 +326,8 @@ FIXED = (
     "model.",
     "optimizer.name",
     "regularizer",
+    "distillation.network",
+    "distillation.teacher",
     "source_domain.dataset",
     "targets.alignment:",
 )
@@ -354,10 +363,8 @@ def _resume(
     path = run.path
     saved = with_absolute_paths(resolve_settings([run.config], {}))
     settings = with_absolute_paths(resolve_settings([run.config], overrides))
-    # What a run computes does not depend on how many processes read its images, nor on where its
-    # teacher lies: that it is the same is checked by its weights.
-    free = {"data.workers", "output", "name", "distillation.teacher", "distillation.network"}
-    changes = changed_settings(saved, settings, free)
+    # What a run computes does not depend on how many processes read its images.
+    changes = changed_settings(saved, settings, {"data.workers", "output", "name"})
     if changes and not allow_changes:
         raise ConfigError(
             f"{path} was started with other settings ({'; '.join(changes)}). Resume without these "
@@ -384,9 +391,8 @@ def _resume(
         run.check_class_map(data.class_map)
     settings = epochs_in_steps(settings, len(data.split.labeled))
     data = with_frequencies(settings, data, console, run.frequencies)
-    teacher = open_teacher(settings, data.classes)
-    if teacher is not None:
-        check_same_teacher(run.teacher, teacher.record)
+    distilled = settings.method == "distillation"
+    teacher = read_teacher(run.path, data.classes) if distilled else None
     trainer = build_trainer(settings, data, run, console, teacher)
     trainer.resume()
     if changes:
@@ -434,7 +440,7 @@ def _fit(
     if split.note:
         lines.append(f"note: {split.note}")
     among_themselves = settings.mixing.domains == "intra" or not settings.two_domains
-    if settings.mixes_unlabeled and among_themselves and settings.data.batch_unlabeled == 1:
+    if trainer.method.mixes_unlabeled and among_themselves and settings.data.batch_unlabeled == 1:
         lines.append("note: with data.batch_unlabeled 1 an image has none to be mixed with")
     smallest = min(stage.batches["labeled"] for stage in trainer.stages)
     if settings.mixing.labeled != "none" and smallest == 1:

@@ -192,7 +192,7 @@ def open_training_data(settings: Settings, console: Console) -> TrainingData:
                 check_equal_sizes(dataset, indices)
         if settings.method == "domain_adaptation" and settings.mixing.domains == "inter":
             check_same_size(data.labeled, source.resize, data.unlabeled, settings.data.resize)
-    if not settings.mixes_unlabeled:
+    if not METHODS[settings.method].mixes_unlabeled:
         return data
     return dataclasses.replace(data, distribution=_distribution(settings, data))
 

@@ -132,6 +132,8 @@ def test_a_folder_with_other_settings_and_damaged_weights_are_refused(tmp_path: 
     ("changes", "message"),
     [
         ({"epochs": 0}, "epochs must be above 0"),
+        ({"batch": 1}, "batch must be above 1"),
+        ({"train_images": 1}, "train_images must be above 1"),
         ({"alpha": 1.2}, "alpha must lie in"),
         ({"temperature": 0.0}, "temperature must be above 0"),
         ({"demo": False}, "data_root is missing"),

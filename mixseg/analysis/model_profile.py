@@ -260,7 +260,7 @@ def profile_run(
     given = Given(
         wanted=even if aligned else None,
         labeled=even if counted else None,
-        teacher=None if teacher is None else teacher.network,
+        teacher=teacher,
     )
     batches = random_batches(settings, sizes, len(classes))
     plain = dataclasses.replace(settings, regularizer=NO_REGULARIZER)

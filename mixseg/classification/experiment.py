@@ -16,6 +16,7 @@ from torch.nn import functional
 from mixseg.classification.data import Labelled, draw_shapes, open_cifar10
 from mixseg.classification.networks import student_network, teacher_network
 from mixseg.engine.precision import choose_device
+from mixseg.engine.run_directory import RunDirectory
 from mixseg.errors import CheckpointError, ConfigError, TrainingError
 from mixseg.files import write_atomically
 from mixseg.losses import distillation_divergence
@@ -23,6 +24,9 @@ from mixseg.randomness import generator
 
 PADDING = 4
 """Pixels by which training images are shifted at most."""
+
+FREE = ("data_root", "output", "name", "device")
+"""Settings in which the processes of a run may differ."""
 
 OnEpoch = Callable[[str, int, int, float], None]
 """Called with the name of a network, epochs done and of all, and its accuracy on test images."""
@@ -63,6 +67,9 @@ class ClassificationSettings:
             value = getattr(self, field)
             if value is not None and value <= 0:
                 raise ConfigError(f"{field} must be above 0, found {value}")
+        for field in ("batch", "train_images"):  # batch norm cannot normalise over one image
+            if getattr(self, field) == 1:
+                raise ConfigError(f"{field} must be above 1, found 1")
         if not 0 <= self.alpha <= 1:
             raise ConfigError(f"alpha must lie in [0, 1], found {self.alpha}")
         if self.seed < 0:
@@ -104,11 +111,26 @@ def run_experiment(settings: ClassificationSettings, on_epoch: OnEpoch) -> list[
         TrainingError: The loss is not finite.
     """
     folder = Path(settings.output).expanduser() / settings.name
-    record = json.dumps(asdict(settings), indent=1)
+    content = {key: value for key, value in asdict(settings).items() if key not in FREE}
+    record = json.dumps(content, indent=1)
     _check_folder(folder, record)
     train, test = _data(settings)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "settings.json", record)
+    run = RunDirectory(folder)  # locks it
+    try:
+        write_atomically(folder / "settings.json", record)
+        return _train_all(settings, train, test, folder, on_epoch)
+    finally:
+        run.close()
+
+
+def _train_all(
+    settings: ClassificationSettings,
+    train: Labelled,
+    test: Labelled,
+    folder: Path,
+    on_epoch: OnEpoch,
+) -> list[Accuracy]:
     device = choose_device(settings.device)
     teacher: nn.Module | None = None
     results = []
@@ -139,7 +161,7 @@ def run_experiment(settings: ClassificationSettings, on_epoch: OnEpoch) -> list[
 
 def _check_folder(folder: Path, record: str) -> None:
     saved = folder / "settings.json"
-    if not folder.exists():
+    if not folder.exists() or {entry.name for entry in folder.iterdir()} <= {"run.lock"}:
         return
     try:
         same = saved.read_text(encoding="utf-8") == record
@@ -179,7 +201,10 @@ def _train(
     name: str,
     on_epoch: OnEpoch,
 ) -> None:
-    """L = alpha T^2 KL(teacher || student) + (1 - alpha) CE, or CE without a teacher."""
+    """L = alpha T^2 KL(teacher || student) + (1 - alpha) CE, or CE without a teacher.
+
+    The report says nothing of augmentation; images are shifted and mirrored, as is common.
+    """
     device = next(network.parameters()).device
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.lr, foreach=True)
     for epoch in range(settings.epochs):

@@ -271,7 +271,7 @@ def _check_length(settings: Settings) -> None:
 
 def _check_stages(settings: Settings) -> None:
     """Refuse stages that cannot be, or that contradict the length of the run."""
-    stages, data = settings.stages, settings.data
+    stages = settings.stages
     for number, stage in enumerate(stages, start=1):
         name = f"stages: stage {number}:"
         for field_name in ("epochs", "batch", "lr_factor"):
@@ -281,16 +281,6 @@ def _check_stages(settings: Settings) -> None:
         if min(stage.crop) < 32:
             raise ConfigError(
                 f"{name} crop must be at least 32x32, found {stage.crop[0]}x{stage.crop[1]}"
-            )
-        takes_unlabeled = (
-            settings.distillation.unlabeled > 0
-            if settings.method == "distillation"
-            else settings.method != "supervised"
-        )
-        if takes_unlabeled and stage.batch * data.batch_unlabeled % (data.batch_labeled):
-            raise ConfigError(
-                f"{name} batch {stage.batch} labelled images go with {data.batch_unlabeled} "
-                f"unlabelled for {data.batch_labeled} labelled ones, which is no whole number"
             )
     total = sum(stage.epochs for stage in stages)
     if stages and settings.training.epochs not in (None, total):

@@ -464,11 +464,6 @@ class Settings:
         return self.source_domain.dataset is not None
 
     @property
-    def mixes_unlabeled(self) -> bool:
-        """Whether the method mixes unlabelled images."""
-        return self.method in ("semi_supervised", "domain_adaptation")
-
-    @property
     def crops(self) -> bool:
         """Whether all training images are cropped to a size."""
         return self.data.crop is not None or bool(self.stages)

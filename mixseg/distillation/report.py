@@ -22,15 +22,16 @@ from mixseg.analysis.pictures import printable
 from mixseg.config import Settings
 from mixseg.data.check import spread
 from mixseg.data.contract import SegmentationDataset
-from mixseg.distillation.teachers import open_teacher
+from mixseg.distillation.teachers import read_teacher
 from mixseg.engine.precision import Precision, choose_device, choose_precision
 from mixseg.engine.saved_network import load_networks
 from mixseg.evaluation.confusion import Scores
-from mixseg.evaluation.evaluator import evaluate
 from mixseg.evaluation.prediction import Predictor, write_picture
 from mixseg.files import write_atomically
 from mixseg.models import build_initial_model, model_title
+from mixseg.training import validator
 from mixseg.training_data import open_split
+from mixseg.training_streams import loader_workers
 
 ROWS = 4
 """Images in the picture."""
@@ -79,27 +80,17 @@ def report_distillation(
         console: Where people read.
     """
     val = open_split(settings, settings.data.val_split, console)
-    opened = open_teacher(settings, val.classes)
-    assert opened is not None
-    teacher = opened.network
+    teacher = read_teacher(run, val.classes)
     saved = load_networks(run, "both").networks
     before, _ = build_initial_model(settings.model, len(val.classes), settings.seed)
     device = choose_device(settings.training.device)
     for network in (teacher, before, *saved.values()):
         network.to(device).to(memory_format=torch.channels_last).eval()
     precision = choose_precision(settings.training.precision, device, saved["student"])
-    taught = evaluate(
-        teacher,
-        val,
-        input_size=settings.data.resize,
-        device=device,
-        autocast=precision.autocast,
-        batch_size=settings.validation.batch_size,
-    )
+    taught = validator(settings, val, precision, loader_workers(settings))(teacher)
     image = _first_image(val, settings.data.resize).to(device)
-    title = f"{teacher.network.spec.architecture}-{teacher.network.spec.backbone}"
     networks: dict[str, tuple[str, nn.Module, float | None]] = {
-        "teacher": (title.removesuffix("-none"), teacher, taught.miou)
+        "teacher": (model_title(teacher.network.spec), teacher, taught.miou)
     }
     # The average costs what the student costs, so that one line is enough.
     best = max(scores, key=lambda name: scores[name].miou or 0.0)

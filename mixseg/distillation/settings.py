@@ -19,6 +19,8 @@ OWN = ("data.workers", "data.batch_labeled", "data.batch_unlabeled", "data.crop"
 def data_of_teacher(teacher: Path) -> dict[str, Any]:
     """Setting path -> value: the data that a run was trained with, and their labelled part.
 
+    Where all images are labelled, no unlabelled ones are asked for.
+
     Args:
         teacher: A run or one of its checkpoints.
 
@@ -35,6 +37,9 @@ def data_of_teacher(teacher: Path) -> dict[str, Any]:
     }
     if taken.get("data.split_seed") is None:
         taken["data.split_seed"] = saved["seed"]
+    nothing_left = taken["data.labeled"] == "full" and taken.get("data.unlabeled") is None
+    if nothing_left and taken.get("source_domain.dataset") is None:
+        taken["distillation.unlabeled"] = 0.0
     return taken
 
 
@@ -61,4 +66,4 @@ def student_of_name(name: str) -> dict[str, Any]:
     if not timm.is_model(base):
         message = unknown_name("student", name, [*whole, *timm.list_models()])
         raise ConfigError(f"--student: {message.split(' Choices')[0]} See --help")
-    return {"model.backbone": name}
+    return {"model.architecture": "deeplabv2", "model.backbone": name}

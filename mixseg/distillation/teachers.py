@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
-import yaml
+import safetensors.torch
 from torch import Tensor, nn
 
 from mixseg.config import Settings
@@ -16,25 +16,30 @@ from mixseg.data.contract import ClassSet
 from mixseg.data.voc import VOC
 from mixseg.engine.saved_network import load_networks
 from mixseg.engine.teacher import FixedTeacher
-from mixseg.errors import CheckpointError, ConfigError
+from mixseg.errors import CheckpointError
+from mixseg.files import write_atomically
 from mixseg.models import ModelSpec, SegmentationModel, build_model, load_weights, read_weight_file
 from mixseg.models.backbone import IMAGENET_MEAN, IMAGENET_STD
 
+RECORD = "teacher.json"
+WEIGHTS = "teacher.safetensors"
 
-class OpenedTeacher(NamedTuple):
-    """A teacher, and what a run writes down of it.
 
-    Attributes:
-        network: On the CPU.
-        record: YAML: the hash of its weights, where they were read, and what they are.
+def check_teacher_path(settings: Settings) -> None:
+    """Refuse a teacher that is not there, before any data is read.
+
+    Raises:
+        CheckpointError: There is nothing at its path.
     """
+    path = settings.distillation.teacher
+    if path is not None and not Path(path).expanduser().exists():
+        raise CheckpointError(
+            f"distillation.teacher: {path}: there is no such run, checkpoint or weight file"
+        )
 
-    network: FixedTeacher
-    record: str
 
-
-def open_teacher(settings: Settings, classes: ClassSet) -> OpenedTeacher | None:
-    """The teacher of a run whose student has these classes; None if its method learns from none.
+def open_teacher(settings: Settings, classes: ClassSet) -> FixedTeacher | None:
+    """The teacher of a new run whose student has these classes; None if its method has none.
 
     Raises:
         CheckpointError: It is missing or damaged, or no network that can teach.
@@ -42,24 +47,60 @@ def open_teacher(settings: Settings, classes: ClassSet) -> OpenedTeacher | None:
     """
     if settings.method != "distillation":
         return None
+    check_teacher_path(settings)
     chosen = settings.distillation
     assert chosen.teacher is not None
     path = Path(chosen.teacher).expanduser()
-    about: dict[str, object]
-    if path.is_dir():
-        saved = load_networks(path, chosen.network)
-        network, known = saved.networks[chosen.network], saved.classes
-        about = {"checkpoint": str(saved.path), "network": chosen.network, "step": saved.step}
-    elif path.is_file():
-        network, known = read_torchvision_fcn(path), VOC
-        about = {"file": str(path), "network": f"torchvision's fcn_{network.spec.backbone}"}
-    else:
-        raise CheckpointError(
-            f"distillation.teacher: {path}: there is no such run, checkpoint or weight file"
-        )
-    record = {"sha256": weight_hash(network)} | about
-    text: str = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
-    return OpenedTeacher(FixedTeacher(network, known.names, classes.names), text)
+    if path.is_file():
+        return FixedTeacher(read_torchvision_fcn(path), VOC.names, classes.names)
+    saved = load_networks(path, chosen.network)
+    regularized = saved.settings.get("regularizer") == "adversarial-temperature"
+    return FixedTeacher(
+        saved.networks[chosen.network],
+        saved.classes.names,
+        classes.names,
+        saved.settings["adversarial.temperature_g"] if regularized else 1.0,
+    )
+
+
+def keep_teacher(run: Path, teacher: FixedTeacher, origin: str) -> None:
+    """Copy a teacher into the folder of a run, which then depends on no other.
+
+    Args:
+        run: Folder of the run.
+        teacher: To be kept.
+        origin: Where it comes from, for people.
+    """
+    weights = {key: value.contiguous() for key, value in teacher.network.state_dict().items()}
+    write_atomically(run / WEIGHTS, safetensors.torch.save(weights))
+    content = {
+        "from": origin,
+        "sha256": weight_hash(teacher.network),
+        "model": teacher.network.spec.to_json(),
+        "classes": teacher.classes,
+        "temperature": teacher.temperature,
+    }
+    write_atomically(run / RECORD, json.dumps(content, indent=1))
+
+
+def read_teacher(run: Path, classes: ClassSet) -> FixedTeacher:
+    """The teacher that a run has kept.
+
+    Raises:
+        CheckpointError: It is missing or damaged.
+        ConfigError: It does not know the classes of the student.
+    """
+    try:
+        content = json.loads((run / RECORD).read_text(encoding="utf-8"))
+        network = build_model(ModelSpec.from_json(content["model"]))
+        network.load_state_dict(safetensors.torch.load_file(run / WEIGHTS))
+        known, temperature = tuple(content["classes"]), float(content["temperature"])
+        intact = weight_hash(network) == content["sha256"]
+    except Exception as error:  # a damaged file fails in many ways
+        raise CheckpointError(f"{run / WEIGHTS}: the teacher is missing or damaged") from error
+    if not intact:
+        raise CheckpointError(f"{run / WEIGHTS}: damaged: its hash is not that of {RECORD}")
+    return FixedTeacher(network, known, classes.names, temperature)
 
 
 def read_torchvision_fcn(path: Path) -> SegmentationModel:
@@ -116,24 +157,3 @@ def weight_hash(network: nn.Module) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def check_same_teacher(file: Path, record: str) -> None:
-    """Refuse to go on with another teacher than a run was started with.
-
-    Args:
-        file: The record in the run's folder.
-        record: Of the teacher that there is now.
-
-    Raises:
-        ConfigError: The record is missing or damaged, or has another hash.
-    """
-    try:
-        saved = file.read_text(encoding="utf-8").splitlines()[0]
-    except (OSError, ValueError, IndexError) as error:
-        raise ConfigError(f"{file}: missing or damaged; the teacher cannot be checked") from error
-    if saved != record.splitlines()[0]:
-        raise ConfigError(
-            f"{file.parent}: its teacher was another one: {file.name} says which. Give that one "
-            "with --teacher, or start a new run"
-        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -98,12 +98,14 @@ class Method(ABC):
 
     Attributes:
         streams: Names of the batch streams that a step takes; see :meth:`streams_of`.
+        mixes_unlabeled: Whether unlabelled images get pseudo-labels and are mixed.
         student: The network that the optimizer updates.
         networks: Name -> network, all that are evaluated and saved; the student among them.
         state: Name -> further tensor that a resumed run needs; written in place.
     """
 
     streams: tuple[str, ...]
+    mixes_unlabeled: ClassVar[bool] = False
     student: SegmentationModel
     networks: dict[str, SegmentationModel]
     state: Mapping[str, Tensor] = MappingProxyType({})

@@ -133,11 +133,6 @@ class RunDirectory:
         """Share of each class among the labelled pixels, where a loss weighs classes by it."""
         return self.path / "frequencies.yaml"
 
-    @property
-    def teacher(self) -> Path:
-        """Which network a distillation learns from."""
-        return self.path / "teacher.yaml"
-
     def check_class_map(self, content: str) -> None:
         """Refuse to go on with labels that mean something else.
 

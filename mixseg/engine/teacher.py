@@ -83,13 +83,18 @@ class FixedTeacher(nn.Module):
     columns: Tensor
 
     def __init__(
-        self, network: SegmentationModel, classes: Sequence[str], wanted: Sequence[str]
+        self,
+        network: SegmentationModel,
+        classes: Sequence[str],
+        wanted: Sequence[str],
+        temperature: float = 1.0,
     ) -> None:
         """Find the student's classes among the teacher's, by their names.
 
         Args:
             network: The teacher.
             classes: What its channels stand for.
+            temperature: What its logits are divided by: that of its own training (T_g of 000).
             wanted: What the student's channels stand for. The teacher may know more: the
                 probabilities of the others are shared out in proportion.
 
@@ -105,6 +110,8 @@ class FixedTeacher(nn.Module):
                 "class of the student, by the same name"
             )
         self.network = network.requires_grad_(False)
+        self.classes = tuple(classes)
+        self.temperature = temperature
         columns = torch.tensor([list(classes).index(name) for name in wanted])
         self.register_buffer("columns", columns, persistent=False)
         self.in_order = list(wanted) == list(classes)
@@ -118,7 +125,11 @@ class FixedTeacher(nn.Module):
     def answer(self, images: Tensor) -> Answer:
         """What the teacher says of float RGB images in [0, 1], (B, 3, H, W); no gradient."""
         logits, features = self.network.answer(images)
-        return Answer(logits if self.in_order else logits[:, self.columns], features)
+        if not self.in_order:
+            logits = logits[:, self.columns]
+        if self.temperature != 1:
+            logits = logits.float() / self.temperature
+        return Answer(logits, features)
 
     def forward(self, images: Tensor) -> Tensor:
         """The logits of :meth:`answer`, shape (B, C, H, W) with the student's classes."""

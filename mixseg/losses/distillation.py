@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -53,4 +54,6 @@ def pairwise_difference(student: Tensor, teacher: Tensor) -> Tensor:
         directions = functional.normalize(places, dim=1)
         return directions.transpose(1, 2) @ directions
 
-    return functional.mse_loss(similarities(student), similarities(teacher.detach()))
+    # Differences between similarities are small against the steps of half precision.
+    with torch.autocast(student.device.type, enabled=False):
+        return functional.mse_loss(similarities(student), similarities(teacher.detach()))

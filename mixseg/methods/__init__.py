@@ -26,6 +26,24 @@ def check_method_name(settings: Settings) -> None:
         raise ConfigError(f"method: {unknown_name('method', settings.method, METHODS)}")
 
 
+def check_stage_batches(settings: Settings) -> None:
+    """Refuse stages whose unlabelled images would be no whole number, if the method takes any.
+
+    Raises:
+        ConfigError: The batch of a stage is no multiple of what the proportion asks for.
+    """
+    if "unlabeled" not in METHODS[settings.method].streams_of(settings):
+        return
+    data = settings.data
+    for number, stage in enumerate(settings.stages, start=1):
+        if stage.batch * data.batch_unlabeled % data.batch_labeled:
+            raise ConfigError(
+                f"stages: stage {number}: batch {stage.batch} labelled images go with "
+                f"{data.batch_unlabeled} unlabelled for {data.batch_labeled} labelled ones, which "
+                "is no whole number"
+            )
+
+
 def build_method(student: SegmentationModel, settings: Settings, given: Given) -> Method:
     """The method that the settings name; see :class:`mixseg.engine.method.Method`."""
     check_method_name(settings)
@@ -40,4 +58,5 @@ __all__ = [
     "Supervised",
     "build_method",
     "check_method_name",
+    "check_stage_batches",
 ]

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import final
 
 from torch import Tensor
-from torch.nn import functional
 
 from mixseg.config import Settings
 from mixseg.data.streams import Batch
@@ -17,6 +16,7 @@ from mixseg.errors import ConfigError
 from mixseg.losses import distillation_divergence, located_mean, pairwise_difference
 from mixseg.methods.labeled_loss import LabeledLoss
 from mixseg.models import Answer, SegmentationModel
+from mixseg.temperature import class_maps, tempered
 
 
 @final
@@ -24,8 +24,10 @@ class Distillation(Method):
     """L = alpha T^2 KL(teacher || student) + (1 - alpha) L_l, and what is added to it by option.
 
     The average of the student is kept as in supervised training. It is the ``teacher`` among the
-    networks of the run; the one that is learnt from is not part of the run.
+    networks of the run; the one that is learnt from is not among them.
     """
+
+    streams: tuple[str, ...] = ("labeled", "unlabeled")
 
     def __init__(self, student: SegmentationModel, settings: Settings, given: Given) -> None:
         if given.teacher is None:
@@ -36,6 +38,8 @@ class Distillation(Method):
         self.networks = {"student": student, "teacher": self.average.network}
         self.streams = self.streams_of(settings)
         self.options = settings.distillation
+        self.divergence = tempered(distillation_divergence, settings.temperature)
+        self.softness = settings.adversarial.temperature_d
         self.labeled_loss = LabeledLoss(settings, student.spec.num_classes, given)
 
     @classmethod
@@ -49,7 +53,7 @@ class Distillation(Method):
         asked = self.labeled_loss.mix(batches["labeled"], random)
         expert, own = self.expert.answer(asked.images), self.student.answer(asked.images)
         supervised, output = self.labeled_loss.of(own.logits, asked)
-        learnt_on = batches["labeled"].valid if options.ignored else asked.counted
+        learnt_on = asked.valid if options.ignored else asked.counted
         losses = {
             "supervised": (1 - options.alpha) * supervised,
             "distillation": options.alpha * self.distilled(own, expert, learnt_on),
@@ -69,17 +73,17 @@ class Distillation(Method):
 
     def distilled(self, own: Answer, expert: Answer, counted: Tensor) -> Tensor:
         """Mean of T^2 KL over the pixels that count, bool (B, H, W)."""
-        temperature = self.options.temperature
-        return located_mean(
-            distillation_divergence(own.logits, expert.logits, temperature), counted
-        )
+        divergence = self.divergence(own.logits, expert.logits, self.options.temperature)
+        return located_mean(divergence, counted)
 
     def for_discriminator(self, output: Output, expert: Answer) -> Output:
-        """Holistic distillation (Liu et al., 3.3): what counts as real is the expert's map."""
+        """Holistic distillation (Liu et al., 3.3): what counts as real is the expert's map.
+
+        As soft as the student's, or the discriminator could tell them apart by that alone.
+        """
         if not self.options.holistic:
             return output
-        maps = functional.softmax(expert.logits.float(), dim=1)
-        return output._replace(labels=maps.where(output.counted.unsqueeze(1), 0))
+        return output._replace(labels=class_maps(expert.logits, output.counted, self.softness))
 
     def after_update(self, step: int) -> None:
         """The average follows the student."""

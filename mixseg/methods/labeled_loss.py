@@ -26,11 +26,13 @@ class Labeled(NamedTuple):
         targets: int64 labels (B, H, W) with 255 = ignore, or float distributions (B, C, H, W) that
             are zero where a pixel is ignored.
         counted: bool, shape (B, H, W): pixels that have a label.
+        valid: bool, shape (B, H, W): false where padding shows.
     """
 
     images: Tensor
     targets: Tensor
     counted: Tensor
+    valid: Tensor
 
 
 @final
@@ -62,22 +64,24 @@ class LabeledLoss:
 
     def pasted(self, labeled: Batch, random: StepRandom) -> Labeled:
         """Parts of each image and its label on the next one."""
-        images, labels, _ = plain(labeled, random)
+        images, labels, _, valid = plain(labeled, random)
         # Padding is never pasted.
         mask = self.mixer.mask(labels, random.device) & labeled.valid
         labels = with_partner(mask, labels)
-        return Labeled(with_partner(mask, images), labels, labels != IGNORE)
+        return Labeled(
+            with_partner(mask, images), labels, labels != IGNORE, with_partner(mask, valid)
+        )
 
     def mixed_up(self, labeled: Batch, random: StepRandom) -> Labeled:
         """Weighted means with the next image; a pixel that is ignored in one is ignored."""
-        images, labels, known = plain(labeled, random)
+        images, labels, known, valid = plain(labeled, random)
         share = mixup_shares(len(images), self.alpha, random.host)
         counted = known & known.roll(-1, dims=0)
         targets = mixup(share, one_hot(labels, self.num_classes)) * counted.unsqueeze(1)
-        return Labeled(mixup(share, images), targets, counted)
+        return Labeled(mixup(share, images), targets, counted, valid & valid.roll(-1, dims=0))
 
 
 def plain(labeled: Batch, random: StepRandom) -> Labeled:
     """Images as they are."""
     labels = labeled.labels.long()
-    return Labeled(to_unit_range(labeled.images), labels, labels != IGNORE)
+    return Labeled(to_unit_range(labeled.images), labels, labels != IGNORE, labeled.valid)

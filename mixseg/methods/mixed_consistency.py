@@ -56,6 +56,7 @@ class MixedConsistency(Method):
     """
 
     streams = ("labeled", "unlabeled")
+    mixes_unlabeled = True
 
     def __init__(
         self,

@@ -65,7 +65,7 @@ def _architecture(given: ModelSettings | ModelSpec) -> Architecture:
     return architecture
 
 
-def model_title(settings: ModelSettings) -> str:
+def model_title(settings: ModelSettings | ModelSpec) -> str:
     """The network in a word, for people: ``deeplabv2-resnet101``, or ``enet``."""
     if settings.backbone == NO_BACKBONE:
         return settings.architecture

@@ -103,9 +103,9 @@ class WholeNetwork(Architecture):
 
     Attributes:
         build_parts: From the specification to the encoder, the decoder and the last layer. The
-            encoder is called with normalised images (B, 3, H, W), the decoder with what the encoder
-            returned, the last layer with what the decoder returned and (H, W); it returns logits
-            (B, num_classes, H, W).
+            encoder is called with normalised images (B, 3, H, W) and returns a tuple, its coarsest
+            features (B, K, h, w) first; the decoder is called with that tuple, the last layer with
+            what the decoder returned and (H, W); it returns logits (B, num_classes, H, W).
         output_stride: Input size over size of its coarsest map.
     """
 

@@ -7,7 +7,6 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from mixseg.config import AdversarialSettings
 from mixseg.engine.method import Output, StepResult
@@ -18,6 +17,7 @@ from mixseg.errors import CheckpointError, TrainingError
 from mixseg.ignore import one_hot
 from mixseg.losses import build_adversarial_loss, located_mean
 from mixseg.models import Discriminator
+from mixseg.temperature import class_maps
 
 
 @final
@@ -72,7 +72,7 @@ class AdversarialTemperature(Regularizer):
         discrimination = located_mean(real, labeled.counted)
         fake = []
         for output in outputs:
-            judged = self.judge(class_maps(output, self.settings.temperature_d).detach())
+            judged = self.judge(maps_of(output, self.settings.temperature_d).detach())
             fake.append(located_mean(self.loss.fake(judged), output.counted))
         discrimination = discrimination + torch.stack(fake).mean()
         self.update(discrimination, step)
@@ -82,7 +82,7 @@ class AdversarialTemperature(Regularizer):
         self.discriminator.requires_grad_(False)
         fool = []
         for output in outputs:
-            judged = self.judge(class_maps(output, self.settings.temperature_g))
+            judged = self.judge(maps_of(output, self.settings.temperature_g))
             fool.append(located_mean(self.loss.fool(judged), output.counted))
         self.discriminator.requires_grad_(True)
         adversarial = self.settings.alpha * torch.stack(fool).mean()
@@ -138,10 +138,6 @@ class AdversarialTemperature(Regularizer):
         restore_optimizer(self.optimizer, values, below("optimizer"))
 
 
-def class_maps(output: Output, temperature: float) -> Tensor:
-    """Softmax of logits / T, float32, shape (B, C, H, W); all zero where nothing counts.
-
-    Zeros there as in the ground truth: otherwise D would tell the two apart by their holes.
-    """
-    maps = functional.softmax(output.logits.float() / temperature, dim=1)
-    return maps.where(output.counted.unsqueeze(1), 0)
+def maps_of(output: Output, temperature: float) -> Tensor:
+    """Softmax of logits / T, all zero where nothing counts; see :func:`class_maps`."""
+    return class_maps(output.logits, output.counted, temperature)

@@ -76,17 +76,18 @@ def test_unlabelled_images_are_taken_by_option_and_give_no_supervised_loss() -> 
     method = distilling(unlabeled=0.5)
     assert method.streams == ("labeled", "unlabeled")
     plain, more = take(distilling()), take(method)
-    assert float(more.losses["supervised"]) == pytest.approx(float(plain.losses["supervised"]))
-    assert float(more.losses["unlabeled"]) > 0
     twice = take(distilling(unlabeled=1.0))
-    assert float(twice.losses["unlabeled"]) == pytest.approx(2 * float(more.losses["unlabeled"]))
+    with torch.no_grad():
+        assert more.losses["supervised"] == plain.losses["supervised"]
+        assert more.losses["unlabeled"] > 0
+        torch.testing.assert_close(twice.losses["unlabeled"], 2 * more.losses["unlabeled"])
 
 
 def test_a_batch_without_any_label_still_distils_where_asked() -> None:
     method = distilling(ignored=True)
     result = method.step({"labeled": batch(0, labeled=False)}, 0, random_of(0))
-    assert float(result.losses["supervised"]) == 0
-    assert float(result.losses["distillation"]) > 0
+    assert float(result.losses["supervised"].detach()) == 0
+    assert float(result.losses["distillation"].detach()) > 0
     nothing = distilling().step({"labeled": batch(0, labeled=False)}, 0, random_of(0))
     total = torch.stack(list(nothing.losses.values())).sum()
     total.backward()
@@ -102,22 +103,36 @@ def test_a_student_that_answers_like_its_teacher_has_nothing_to_learn() -> None:
         assert float(loss.detach()) == pytest.approx(0, abs=1e-3)
 
 
-def test_the_teacher_is_asked_about_mixed_images_where_labelled_ones_are_mixed() -> None:
+@pytest.mark.parametrize("mixer", ["mixup", "cutmix"])
+def test_the_teacher_is_asked_about_mixed_images_where_labelled_ones_are_mixed(mixer: str) -> None:
+    # A student that is its own teacher has nothing to learn, if both are asked about the same.
+    chosen = options(alpha=1.0, ignored=True)
     method = build(
-        "distillation", distillation=options(), mixing=MixingSettings(labeled="mixup", alpha=1.0)
+        "distillation", distillation=chosen, mixing=MixingSettings(labeled=mixer, alpha=1.0)
     )
-    seen = []
     assert isinstance(method, Distillation)
-    method.expert.network.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    method.student.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    answer = method.student.answer
-    method.student.answer = lambda images: (seen.append(images), answer(images))[1]  # type: ignore[method-assign]
-    expert = method.expert.network.answer
-    method.expert.network.answer = lambda images: (seen.append(images), expert(images))[1]  # type: ignore[method-assign]
-    take(method)
-    assert len(seen) == 2
-    assert torch.equal(seen[0], seen[1])
-    assert not torch.equal(seen[0], to_unit_range(batches()["labeled"].images))
+    method.student.load_state_dict(method.expert.network.state_dict())
+    method.student.eval()
+    result = take(method)
+    assert float(result.losses["distillation"].detach()) == pytest.approx(0, abs=1e-3)
+    labels = result.outputs["labeled"].labels
+    assert labels is not None
+    plain = batches()["labeled"].labels.long()
+    assert labels.shape != plain.shape or not torch.equal(labels, plain)
+
+
+@pytest.mark.parametrize("mixer", ["mixup", "cutmix", "classmix"])
+def test_padding_never_counts_in_mixed_images(mixer: str) -> None:
+    method = build("distillation", mixing=MixingSettings(labeled=mixer, alpha=1.0))
+    assert isinstance(method, Distillation)
+    # White images whose padding is black: what is not white shows some of it.
+    one = batch(0)
+    white = torch.full_like(one.images, 255) * one.valid.unsqueeze(1)
+    asked = method.labeled_loss.mix(one._replace(images=white), random_of(0))
+    shows_padding = (asked.images < 1).any(dim=1)
+    assert shows_padding.any()
+    assert torch.equal(asked.valid, ~shows_padding)
+    assert not (asked.counted & shows_padding).any()
 
 
 def test_the_teachers_maps_are_what_is_real_in_holistic_distillation() -> None:
@@ -129,6 +144,7 @@ def test_the_teachers_maps_are_what_is_real_in_holistic_distillation() -> None:
     )
     labels = take(method).outputs["labeled"].labels
     assert labels is not None and labels.is_floating_point()
+    assert 0 < float(labels.max()) < 1  # as soft as an answer, not as hard as ground truth
     counted = batches()["labeled"].labels != IGNORE
     torch.testing.assert_close(labels.sum(1), counted.float())
 

@@ -178,7 +178,8 @@ def _data(settings: ClassificationSettings) -> tuple[Labelled, Labelled]:
     if settings.demo:
         count = settings.train_images or 1000
         # The test images are others than those of any training seed.
-        return draw_shapes(count, 2 * settings.seed), draw_shapes(500, 2 * settings.seed + 1)
+        tested = max(100, count // 2)
+        return draw_shapes(count, 2 * settings.seed), draw_shapes(tested, 2 * settings.seed + 1)
     assert settings.data_root is not None
     train, test = open_cifar10(Path(settings.data_root).expanduser())
     kept = settings.train_images or len(train.labels)

@@ -23,6 +23,8 @@ from mixseg.analysis.model_profile import (
 )
 from mixseg.config import Settings, resolve_settings
 from mixseg.data.registry import CLASSES, DATASETS
+from mixseg.engine.checkpoint import write_checkpoint
+from mixseg.engine.saved_network import network_card
 from mixseg.errors import ConfigError
 from mixseg.methods import METHODS
 from tests.models.build import small_model
@@ -92,7 +94,7 @@ def test_a_step_is_the_median_after_the_warm_up(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture(scope="module")
-def profiles() -> Callable[[str], ModelProfile]:
+def profiles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ModelProfile]:
     found: dict[str, ModelProfile] = {}
 
     def profile(method: str) -> ModelProfile:
@@ -100,6 +102,12 @@ def profiles() -> Callable[[str], ModelProfile]:
             values = TINY | {"method": method, "training.accumulate": 2}
             if method == "domain_adaptation":
                 values |= {"source_domain.dataset": "gta5", "targets.alignment": "uniform"}
+            if method == "distillation":
+                model = small_model(num_classes=19)
+                card = network_card(model.spec, CLASSES["demo"], resolve_settings([], TINY))
+                path = tmp_path_factory.mktemp("teacher") / "step-00000001"
+                write_checkpoint(path, {"teacher": model.state_dict()}, card | {"step": 1})
+                values |= {"distillation.teacher": str(path), "distillation.unlabeled": 1.0}
             settings = resolve_settings([], values)
             found[method] = profile_run(settings, QUIET, images=21, steps=1)
         return found[method]

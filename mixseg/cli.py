@@ -58,6 +58,7 @@ from mixseg.evaluation.protocols import mean_over, paper_table, protocol
 from mixseg.evaluation.side_by_side import SHEET_ROWS, SideBySide, distinct_titles
 from mixseg.evaluation.tables import scores_table
 from mixseg.files import write_atomically
+from mixseg.strict_yaml import load_yaml
 from mixseg.training import probe_rates, resume, start
 from mixseg.training_data import check_dataset_name, open_split
 
@@ -87,8 +88,8 @@ DESCRIPTIONS = {
     "supervised": _FEW_LABELS,
     "domain_adaptation": _FEW_LABELS,
     "distillation": "Train a small segmentation network on labels and on the answers of a trained "
-    "one: --teacher RUN --student NAME. Without --config, data and labelled part are those of the "
-    "teacher's run.",
+    "one: --teacher RUN --student NAME. Data and labelled part are those of the teacher's run, "
+    "unless a --config has a section data, demo or source_domain.",
 }
 """Method -> what its command says of itself."""
 
@@ -172,6 +173,7 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
             "--labeled says what part of the target is labelled, of which nothing is used; for a "
             "part of the source: --set source_domain.labeled=1/8"
         )
+    _refuse_idle(overrides, settings)
     if parsed.resume == "auto":
         if settings.name is None:
             raise ConfigError("--resume auto needs --name, to know which run to go on with")
@@ -222,27 +224,48 @@ def _files(parsed: Namespace, overrides: dict[str, Any], kind: str) -> list[Path
     return [preset]
 
 
+def _refuse_idle(overrides: dict[str, Any], settings: Settings) -> None:
+    """Refuse flags of a part that the run does not have: whoever types them means it to be there.
+
+    Files may hold them, so that one file serves runs with and without.
+    """
+    parts = {
+        "adversarial.": (
+            settings.regularizer != "none",
+            "--regularizer adversarial-temperature",
+        ),
+        "distillation.": (settings.method == "distillation", "tools/distill.py"),
+    }
+    for prefix, (used, needed) in parts.items():
+        idle = [key for key in overrides if key.startswith(prefix)]
+        if idle and not used:
+            raise ConfigError(f"--{idle[0]} does nothing without {needed}")
+
+
 def _distillation_files(
     parsed: Namespace, overrides: dict[str, Any]
 ) -> tuple[list[Path], dict[str, Any]]:
     """The configuration files, and settings that follow from teacher and student.
 
-    Without files the data are those of the teacher's run.
+    Where no file says anything of the data, they are those of the teacher's run.
     """
     student = {} if parsed.student is None else student_of_name(parsed.student)
-    if parsed.config:
-        return [Path(name) for name in parsed.config], student
+    if student and "model.backbone" in overrides:
+        raise ConfigError("--student and --backbone both name the student; give one of them")
     teacher = overrides.get("distillation.teacher")
     if teacher is None:
         raise ConfigError("--teacher is missing: a run to learn from, such as runs/NAME")
     path = Path(str(teacher)).expanduser()
+    given = [Path(name) for name in parsed.config]
+    if any(set(load_yaml(file).data) & {"data", "demo", "source_domain"} for file in given):
+        return given, student  # they say what the data are
     presets = presets_folder() / "distill"
     if not path.exists():
         raise CheckpointError(
             f"--teacher {teacher}: there is no such run, checkpoint or weight file"
         )
     if path.is_file():  # of torchvision, which knows the classes of VOC
-        return [presets / "voc_fcn.yaml"], student
+        return given or [presets / "voc_fcn.yaml"], student
     data = data_of_teacher(path)
     if "data.labeled" in overrides:  # what the teacher's own part implies does not hold then
         data.pop("distillation.unlabeled", None)
@@ -252,7 +275,7 @@ def _distillation_files(
             f"{data['data.dataset']}; for other data give --config FILE"
         )
     demo = data["data.dataset"] == "demo"
-    return [presets / ("demo.yaml" if demo else "compress.yaml")], data | student
+    return given or [presets / ("demo.yaml" if demo else "compress.yaml")], data | student
 
 
 def _any_settings(parsed: Namespace) -> Settings:
@@ -838,6 +861,11 @@ def _parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
     except ArgumentError as error:
         text = re.sub(r"Parser key \"(.+?)\":\s*", r"--\1: ", error.message)
         text = " ".join(re.sub(r"<class '(\w+)'>", r"\1", text).split())
+        expected = re.search(
+            r"^(--\S+: ).*?Union subtypes.*?- Expected an? (\w+) .*Given value: (.*)$", text
+        )
+        if expected is not None:
+            text = f"{expected[1]}expected {expected[2]}, found {expected[3]!r}"
         choices = re.search(r"^(\S+ ).*?Literal\[(.*?)\].* Given value: (.*)$", text)
         if choices is not None:
             text = f"{choices[1]}expected one of {choices[2]}, found {choices[3]!r}"

@@ -37,7 +37,7 @@ from mixseg.data.frequencies import (
 from mixseg.data.splits import id_lines, write_split
 from mixseg.data.streams import Batch
 from mixseg.distillation.teachers import (
-    check_teacher_path,
+    check_teacher,
     keep_teacher,
     open_teacher,
     read_teacher,
@@ -58,7 +58,7 @@ from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import Resolution, evaluate
 from mixseg.files import write_atomically
 from mixseg.losses import build_consistency, check_loss, needs_frequencies
-from mixseg.methods import METHODS, check_method_name, check_stage_batches
+from mixseg.methods import METHODS, Distillation, check_method_name, check_stage_batches
 from mixseg.mixing import build_mixer, check_labeled_mixer
 from mixseg.models import (
     check_model_settings,
@@ -222,13 +222,13 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
     Returns:
         How it ended, and the folder.
     """
+    check_teacher(settings)
     check_names(settings)
-    check_teacher_path(settings)
     settings = with_absolute_paths(settings)
     data = open_training_data(settings, console)
     settings = epochs_in_steps(settings, len(data.split.labeled))
     data = with_frequencies(settings, data, console)
-    teacher = open_teacher(settings, data.classes)
+    teacher = open_teacher(settings, data.classes, console)
     name = settings.name or _unused(Path(settings.output).expanduser(), run_name(settings))
     settings = dataclasses.replace(settings, name=name)
     run = RunDirectory.create(Path(settings.output).expanduser() / name)
@@ -293,7 +293,9 @@ def probe_rates(
     check_names(settings)
     data = open_training_data(settings, console)
     data = with_frequencies(settings, data, console)
-    learner = compose_learner(settings, data, console, open_teacher(settings, data.classes))
+    learner = compose_learner(
+        settings, data, console, open_teacher(settings, data.classes, console)
+    )
     stages = plan_stages(settings, len(data.split.labeled))
     streams = build_streams(settings, data, stages, learner.method)
     accumulate = settings.training.accumulate
@@ -309,6 +311,10 @@ def probe_rates(
     write_atomically(folder / "learning_rate.csv", range_test_csv(test))
     write_atomically(folder / "learning_rate.png", range_test_chart(test))
     return test, folder
+
+
+def _described(teacher: FixedTeacher) -> str:
+    return f"{model_title(teacher.network.spec)}, {_millions(teacher.network)} parameters"
 
 
 def _millions(network: nn.Module) -> str:
@@ -365,14 +371,14 @@ def _resume(
     settings = with_absolute_paths(resolve_settings([run.config], overrides))
     # What a run computes does not depend on how many processes read its images.
     changes = changed_settings(saved, settings, {"data.workers", "output", "name"})
+    fixed = [line for line in changes if line.startswith(FIXED)]
+    if fixed:
+        raise ConfigError(f"{path}: a checkpoint does not fit such a change: {'; '.join(fixed)}")
     if changes and not allow_changes:
         raise ConfigError(
             f"{path} was started with other settings ({'; '.join(changes)}). Resume without these "
             "flags, or add --allow-changes to go on with the new ones"
         )
-    fixed = [line for line in changes if line.startswith(FIXED)]
-    if fixed:
-        raise ConfigError(f"{path}: a checkpoint does not fit such a change: {'; '.join(fixed)}")
     opened = settings
     if run.alignment.is_file():
         # The run's own record: a file that was changed or moved meanwhile is of no importance.
@@ -420,6 +426,11 @@ def _fit(
         f"model {model_title(settings.model)}, "
         f"{_millions(trainer.method.student)} parameters; {trainer.device}, "
         f"{trainer.precision.name}, {torch.get_num_threads()} threads",
+        *(
+            [f"teacher {settings.distillation.teacher}: {_described(trainer.method.expert)}"]
+            if isinstance(trainer.method, Distillation)
+            else []
+        ),
         *(
             f"regularizer {settings.regularizer}: {name} of {_millions(network)} parameters"
             for regularizer in trainer.regularizers

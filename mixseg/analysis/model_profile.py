@@ -256,7 +256,7 @@ def profile_run(
     even = torch.full((len(classes),), 1 / len(classes))
     aligned = settings.targets.alignment != "none"
     counted = needs_frequencies(settings.supervised_loss)
-    teacher = open_teacher(settings, classes)
+    teacher = open_teacher(settings, classes, console)
     given = Given(
         wanted=even if aligned else None,
         labeled=even if counted else None,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import safetensors.torch
 import torch
@@ -15,6 +16,7 @@ from torch.nn import functional
 
 from mixseg.classification.data import Labelled, draw_shapes, open_cifar10
 from mixseg.classification.networks import student_network, teacher_network
+from mixseg.config.ranges import check_run_name, check_seed
 from mixseg.engine.precision import choose_device
 from mixseg.engine.run_directory import RunDirectory
 from mixseg.errors import CheckpointError, ConfigError, TrainingError
@@ -72,8 +74,8 @@ class ClassificationSettings:
                 raise ConfigError(f"{field} must be above 1, found 1")
         if not 0 <= self.alpha <= 1:
             raise ConfigError(f"alpha must lie in [0, 1], found {self.alpha}")
-        if self.seed < 0:
-            raise ConfigError(f"seed must not be negative, found {self.seed}")
+        check_seed(self.seed)
+        check_run_name(self.name)
         if self.demo and self.data_root is not None:
             raise ConfigError("demo needs no data_root; give one of them")
         if not self.demo and self.data_root is None:
@@ -113,13 +115,14 @@ def run_experiment(settings: ClassificationSettings, on_epoch: OnEpoch) -> list[
     folder = Path(settings.output).expanduser() / settings.name
     content = {key: value for key, value in asdict(settings).items() if key not in FREE}
     record = json.dumps(content, indent=1)
-    _check_folder(folder, record)
+    _check_folder(folder, content)
+    device = choose_device(settings.device)
     train, test = _data(settings)
     folder.mkdir(parents=True, exist_ok=True)
     run = RunDirectory(folder)  # locks it
     try:
         write_atomically(folder / "settings.json", record)
-        return _train_all(settings, train, test, folder, on_epoch)
+        return _train_all(settings, train, test, folder, device, on_epoch)
     finally:
         run.close()
 
@@ -129,9 +132,9 @@ def _train_all(
     train: Labelled,
     test: Labelled,
     folder: Path,
+    device: torch.device,
     on_epoch: OnEpoch,
 ) -> list[Accuracy]:
-    device = choose_device(settings.device)
     teacher: nn.Module | None = None
     results = []
     for name, build, taught in (
@@ -149,7 +152,9 @@ def _train_all(
         else:
             _train(network, teacher if taught else None, train, test, settings, name, on_epoch)
             weights = {key: value.contiguous() for key, value in network.state_dict().items()}
-            write_atomically(file, safetensors.torch.save(weights))
+            saved = safetensors.torch.save(weights)
+            write_atomically(file.with_suffix(".sha256"), hashlib.sha256(saved).hexdigest())
+            write_atomically(file, saved)
         teacher = teacher or network.eval().requires_grad_(False)
         parameters = sum(parameter.numel() for parameter in network.parameters())
         results.append(Accuracy(name, parameters, accuracy(network, test)))
@@ -159,18 +164,20 @@ def _train_all(
     return results
 
 
-def _check_folder(folder: Path, record: str) -> None:
+def _check_folder(folder: Path, content: dict[str, Any]) -> None:
     saved = folder / "settings.json"
     if not folder.exists() or {entry.name for entry in folder.iterdir()} <= {"run.lock"}:
         return
     try:
-        same = saved.read_text(encoding="utf-8") == record
-    except (OSError, ValueError):
-        same = False
-    if not same:
+        before = dict(json.loads(saved.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{folder} is there already, and no run; give another --name") from error
+    keys = [key for key in content if before.get(key) != content[key]]
+    if keys:
+        other = "; ".join(f"{key}: {before.get(key)} -> {content[key]}" for key in keys)
         raise ConfigError(
-            f"{folder} is there already, with other settings; give another --name. The same "
-            "settings go on with an interrupted run"
+            f"{folder} is there already, with other settings ({other}); give another --name. The "
+            "same settings go on with an interrupted run"
         )
 
 
@@ -188,7 +195,11 @@ def _data(settings: ClassificationSettings) -> tuple[Labelled, Labelled]:
 
 def _restore(network: nn.Module, file: Path) -> None:
     try:
-        network.load_state_dict(safetensors.torch.load_file(file))
+        saved = file.read_bytes()
+        wanted = file.with_suffix(".sha256").read_text(encoding="ascii")
+        if hashlib.sha256(saved).hexdigest() != wanted:
+            raise ValueError("its hash is another one")
+        network.load_state_dict(safetensors.torch.load(saved))
     except Exception as error:  # a damaged file fails in many ways
         raise CheckpointError(f"{file}: damaged; remove it to train this network again") from error
 
@@ -228,7 +239,9 @@ def _train(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         if not torch.isfinite(loss.detach()):
-            raise TrainingError(f"{name}: the loss is {float(loss)}; try a lower --lr")
+            raise TrainingError(
+                f"{name}: the loss is not finite; try a lower --lr or --temperature"
+            )
         on_epoch(name, epoch + 1, settings.epochs, accuracy(network, test))
 
 

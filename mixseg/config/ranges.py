@@ -23,10 +23,23 @@ def check_ranges(settings: Settings) -> None:
     _check_optimization(settings)
     _check_length(settings)
     _check_stages(settings)
-    if settings.name is not None and not re.fullmatch(r"[\w.+=-]*\w[\w.+=-]*", settings.name):
-        raise ConfigError(
-            f"name must consist of letters, digits and . _ + = -, found {settings.name!r}"
-        )
+    if settings.name is not None:
+        check_run_name(settings.name)
+    check_seed(settings.seed)
+
+
+def check_run_name(name: str) -> None:
+    """Refuse the name of a run's folder that would lie elsewhere, or cannot be typed."""
+    if not re.fullmatch(r"[\w.+=-]*\w[\w.+=-]*", name):
+        raise ConfigError(f"name must consist of letters, digits and . _ + = -, found {name!r}")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that no generator takes."""
+    if seed < 0:
+        raise ConfigError(f"seed must not be negative, found {seed}")
+    if seed >= 2**63:
+        raise ConfigError(f"seed must be below 2^63, found {seed}")
 
 
 def _check_numbers(settings: Settings) -> None:
@@ -62,7 +75,6 @@ def _check_numbers(settings: Settings) -> None:
         if value <= 0:
             raise ConfigError(f"{path} must be above 0, found {value}")
     not_negative = {
-        "seed": settings.seed,
         "demo.seed": settings.demo.seed,
         "data.workers": data.workers or 0,
         "data.split_seed": data.split_seed or 0,
@@ -82,8 +94,6 @@ def _check_numbers(settings: Settings) -> None:
     for path, value in not_negative.items():
         if value < 0:
             raise ConfigError(f"{path} must not be negative, found {value}")
-    if settings.seed >= 2**63:
-        raise ConfigError(f"seed must be below 2^63, found {settings.seed}")
     shares = {
         "supervised_loss.ohem_share": settings.supervised_loss.ohem_share,
         "mixing.proportion": mixing.proportion,

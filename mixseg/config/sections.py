@@ -261,7 +261,7 @@ class DistillationSettings:
     ignored: bool = False
     """Distil on pixels without label too."""
     unlabeled: float = 0.0
-    """Weight of the distillation loss on unlabelled images; 0 leaves them out."""
+    """Weight of the distillation loss on unlabelled images, times alpha; 0 leaves them out."""
     pairwise: float = 0.0
     """Weight of the difference between the similarities of places in the features of both."""
     holistic: bool = False

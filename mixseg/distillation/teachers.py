@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
+from rich.console import Console
 from torch import Tensor, nn
 
+from mixseg.analysis.pictures import printable
 from mixseg.config import Settings
 from mixseg.data.contract import ClassSet
 from mixseg.data.voc import VOC
@@ -25,21 +27,29 @@ RECORD = "teacher.json"
 WEIGHTS = "teacher.safetensors"
 
 
-def check_teacher_path(settings: Settings) -> None:
-    """Refuse a teacher that is not there, before any data is read.
+def check_teacher(settings: Settings) -> None:
+    """Refuse a teacher that is not there or is none, before any data is read.
 
     Raises:
-        CheckpointError: There is nothing at its path.
+        CheckpointError: It is missing or damaged, or no network that can teach.
     """
-    path = settings.distillation.teacher
-    if path is not None and not Path(path).expanduser().exists():
+    if settings.distillation.teacher is None:
+        return
+    path = Path(settings.distillation.teacher).expanduser()
+    if path.is_file():
+        read_torchvision_fcn(path)
+    elif path.is_dir():
+        load_networks(path, settings.distillation.network)
+    else:
         raise CheckpointError(
             f"distillation.teacher: {path}: there is no such run, checkpoint or weight file"
         )
 
 
-def open_teacher(settings: Settings, classes: ClassSet) -> FixedTeacher | None:
+def open_teacher(settings: Settings, classes: ClassSet, console: Console) -> FixedTeacher | None:
     """The teacher of a new run whose student has these classes; None if its method has none.
+
+    Damaged checkpoints that were passed over are printed.
 
     Raises:
         CheckpointError: It is missing or damaged, or no network that can teach.
@@ -47,13 +57,15 @@ def open_teacher(settings: Settings, classes: ClassSet) -> FixedTeacher | None:
     """
     if settings.method != "distillation":
         return None
-    check_teacher_path(settings)
     chosen = settings.distillation
     assert chosen.teacher is not None
     path = Path(chosen.teacher).expanduser()
     if path.is_file():
         return FixedTeacher(read_torchvision_fcn(path), VOC.names, classes.names)
     saved = load_networks(path, chosen.network)
+    for problem in saved.problems:
+        text = f"passed over: {printable(problem)}"
+        console.print(text, style="yellow", markup=False, soft_wrap=True)
     regularized = saved.settings.get("regularizer") == "adversarial-temperature"
     return FixedTeacher(
         saved.networks[chosen.network],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 from torchvision.models.segmentation import fcn_resnet50
 
@@ -14,6 +15,7 @@ from mixseg.data.contract import ClassSet
 from mixseg.data.voc import VOC
 from mixseg.distillation.settings import student_of_name
 from mixseg.distillation.teachers import (
+    check_teacher,
     keep_teacher,
     open_teacher,
     read_teacher,
@@ -105,13 +107,13 @@ def distilling(teacher: object) -> Settings:
 
 def test_torchvisions_classes_are_those_of_voc(torchvision_file: tuple[nn.Module, Path]) -> None:
     _, path = torchvision_file
-    teacher = open_teacher(distilling(path), VOC)
+    teacher = open_teacher(distilling(path), VOC, Console(quiet=True))
     assert teacher is not None
     assert teacher.in_order
     assert teacher.network.spec.backbone == "resnet50"
     other = ClassSet(("road", "sky"), ((1, 2, 3), (4, 5, 6)))
     with pytest.raises(ConfigError, match="does not know road, sky"):
-        open_teacher(distilling(path), other)
+        open_teacher(distilling(path), other, Console(quiet=True))
 
 
 def test_files_that_cannot_teach_are_refused(
@@ -119,10 +121,10 @@ def test_files_that_cannot_teach_are_refused(
 ) -> None:
     network, _ = torchvision_file
     with pytest.raises(CheckpointError, match="there is no such run"):
-        open_teacher(distilling(tmp_path / "nothing"), VOC)
+        check_teacher(distilling(tmp_path / "nothing"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match="no checkpoint"):
-        open_teacher(distilling(tmp_path / "empty"), VOC)
+        check_teacher(distilling(tmp_path / "empty"))
     tensors = network.state_dict()
     wrong = {
         "other": ({"fc.weight": torch.zeros(2)}, "holds neither fcn_resnet101 nor fcn_resnet50"),
@@ -139,7 +141,7 @@ def test_files_that_cannot_teach_are_refused(
         file = tmp_path / f"{name}.pth"
         torch.save(content, file)
         with pytest.raises(CheckpointError, match=message):
-            open_teacher(distilling(file), VOC)
+            check_teacher(distilling(file))
 
 
 def test_a_run_keeps_its_teacher(tmp_path: Path) -> None:

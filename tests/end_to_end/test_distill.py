@@ -8,9 +8,10 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
-from tests.end_to_end.processes import Launcher, assert_same_run, refused
+from tests.end_to_end.processes import Launcher, assert_same_run, flip_bit, refused
 
 SHORT = (
     *("--iterations", 8, "--validation.every", 4, "--checkpoints.every", 2, "--workers", 0),
@@ -79,7 +80,7 @@ def test_a_killed_run_goes_on_without_the_run_that_it_learns_from(
     shutil.rmtree(teacher)
 
     other = launch("distill", "--resume", "out/cut", "--teacher", reference[0], cwd=tmp_path)
-    refused(other, "was started with other settings (distillation.teacher: ")
+    refused(other, "does not fit such a change: distillation.teacher: ")
     again = launch("distill", "--resume", "out/cut", "--student", "enet", cwd=tmp_path)
     refused(again, "has a student already")
     done = launch("distill", "--resume", "out/cut", cwd=tmp_path)
@@ -91,6 +92,30 @@ def test_a_killed_run_goes_on_without_the_run_that_it_learns_from(
         for name in ("whole", "cut")
     )
     assert [line["miou"] for line in one] == [line["miou"] for line in two]
+
+
+def test_a_damaged_checkpoint_of_the_teacher_is_passed_over_aloud(
+    launch: Launcher, reference: tuple[Path, str], tmp_path: Path
+) -> None:
+    teacher = tmp_path / "teacher"
+    shutil.copytree(reference[0], teacher)
+    newest = teacher / "checkpoints" / "step-00000008"
+    flip_bit(newest / "teacher.safetensors")
+    (tmp_path / "short.yaml").write_text(
+        "distillation: {unlabeled: 0}\ntraining: {iterations: 2}\n"
+    )
+    network = ("--student", "test_efficientnet", "--weights", "none", "--model.batch_norm", "train")
+    done = launch(
+        *("distill", "--teacher", teacher, "--config", "short.yaml", "--output", "out"),
+        *("--name", "run", "--workers", 0, *network),
+        cwd=tmp_path,
+    )
+    assert done.code == 0, done.text
+    assert "passed over: " in done.out and "step-00000008" in done.out
+    assert f"teacher {teacher}: deeplabv2-test_resnet, " in done.out
+    # A file that says nothing of the data leaves them to the teacher.
+    run = tmp_path / "out" / "run"
+    assert (run / "labeled.txt").read_text() == (teacher / "labeled.txt").read_text()
 
 
 def test_teacher_and_student_are_judged_at_the_same_size(
@@ -155,6 +180,7 @@ def test_the_discriminator_compares_with_the_teacher(
         (("--teacher", "empty"), 1, "it has no checkpoints"),
         (("--teacher", "RUN", "--student", "fcn8s"), 2, "is a head that goes on a backbone"),
         (("--teacher", "RUN", "--student", "resnet1000"), 2, "unknown student 'resnet1000'"),
+        (("--teacher", "weights.pth"), 1, "holds neither fcn_resnet101 nor fcn_resnet50"),
         (("--teacher", "RUN", "--dataset", "camvid"), 2, "the teacher was trained on demo"),
         (("--teacher", "RUN", "--distillation.alpha", "2"), 2, "distillation.alpha must lie in"),
         (("--teacher", "RUN", "--labeled", "full"), 1, "leaves no unlabelled image"),
@@ -169,6 +195,7 @@ def test_refused(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "empty").mkdir()
+    torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "weights.pth")
     given = [str(reference[0]) if one == "RUN" else one for one in arguments]
     done = launch("distill", *given, "--output", "out", cwd=tmp_path)
     refused(done, message, code=code)

@@ -48,6 +48,21 @@ ARGUMENTS: dict[str, tuple[list[str], int, list[str]]] = {
     "not a number": (["--lr", "fast"], 2, ["--optimizer.lr"]),
     "out of range": (["--iterations", "0"], 2, ["training.iterations must be above 0, found 0"]),
     "negative": (["--seed", "-1"], 2, ["seed must not be negative"]),
+    "idle regularizer": (
+        ["--adversarial.temperature_g", "0.5"],
+        2,
+        ["--adversarial.temperature_g does nothing without --regularizer adversarial-temperature"],
+    ),
+    "idle distillation": (
+        ["--distillation.alpha", "0.5"],
+        2,
+        ["--distillation.alpha does nothing without tools/distill.py"],
+    ),
+    "no number": (
+        ["--adversarial.temperature_g", "abc"],
+        2,
+        ["--adversarial.temperature_g: expected float, found 'abc'"],
+    ),
     "name with a path": (["--name", "../run"], 2, ["name must consist of letters"]),
     "weights over http": (["--weights", "http://localhost/w.pth"], 1, ["http"]),
     "missing weights": (["--weights", "nowhere.pth"], 1, ["nowhere.pth"]),

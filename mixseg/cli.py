@@ -252,13 +252,19 @@ def _distillation_files(
     student = {} if parsed.student is None else student_of_name(parsed.student)
     if student and "model.backbone" in overrides:
         raise ConfigError("--student and --backbone both name the student; give one of them")
-    teacher = overrides.get("distillation.teacher")
+    given = [Path(name) for name in parsed.config]
+    contents = [load_yaml(file).data for file in given]
+    if any({"data", "demo", "source_domain"} & set(content) for content in contents):
+        return given, student  # they say what the data are
+    said = {
+        f"distillation.{key}": value
+        for content in contents
+        for key, value in dict(content.get("distillation") or {}).items()
+    } | overrides
+    teacher = said.get("distillation.teacher")
     if teacher is None:
         raise ConfigError("--teacher is missing: a run to learn from, such as runs/NAME")
     path = Path(str(teacher)).expanduser()
-    given = [Path(name) for name in parsed.config]
-    if any(set(load_yaml(file).data) & {"data", "demo", "source_domain"} for file in given):
-        return given, student  # they say what the data are
     presets = presets_folder() / "distill"
     if not path.exists():
         raise CheckpointError(
@@ -267,8 +273,8 @@ def _distillation_files(
     if path.is_file():  # of torchvision, which knows the classes of VOC
         return given or [presets / "voc_fcn.yaml"], student
     data = data_of_teacher(path)
-    if "data.labeled" in overrides:  # what the teacher's own part implies does not hold then
-        data.pop("distillation.unlabeled", None)
+    if {"data.labeled", "distillation.unlabeled"} & set(said):
+        data.pop("distillation.unlabeled", None)  # what all labels imply is not asked for
     if "data.dataset" in overrides and overrides["data.dataset"] != data["data.dataset"]:
         raise ConfigError(
             f"--dataset {overrides['data.dataset']}: the teacher was trained on "

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from tests.end_to_end.processes import Launcher, assert_same_run, flip_bit, refused
@@ -92,6 +93,21 @@ def test_a_killed_run_goes_on_without_the_run_that_it_learns_from(
         for name in ("whole", "cut")
     )
     assert [line["miou"] for line in one] == [line["miou"] for line in two]
+
+
+def test_a_file_may_name_the_teacher_as_ablations_do(
+    launch: Launcher, reference: tuple[Path, str], config: Path, tmp_path: Path
+) -> None:
+    content = {"method": "distillation", "distillation": {"teacher": str(reference[0])}}
+    (tmp_path / "teacher.yaml").write_text(yaml.safe_dump(content))
+    for data in ((config,), ()):  # with a section for the data, and without one
+        name = f"run{len(data)}"
+        command = ("distill", "--config", *data, "teacher.yaml", "--output", "out", "--name", name)
+        network = ("--student", "test_efficientnet", "--weights", "none", "--iterations", 2)
+        more = (*network, "--model.batch_norm", "train", "--workers", 0, "--resume", "auto")
+        for _ in range(2):
+            done = launch(*command, *more, cwd=tmp_path)
+            assert done.code == 0, done.text
 
 
 def test_a_damaged_checkpoint_of_the_teacher_is_passed_over_aloud(

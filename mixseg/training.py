@@ -372,13 +372,19 @@ def _resume(
     # What a run computes does not depend on how many processes read its images.
     changes = changed_settings(saved, settings, {"data.workers", "output", "name"})
     fixed = [line for line in changes if line.startswith(FIXED)]
-    if fixed:
-        raise ConfigError(f"{path}: a checkpoint does not fit such a change: {'; '.join(fixed)}")
+    misfit = f"a checkpoint does not fit such a change: {'; '.join(fixed)}"
     if changes and not allow_changes:
+        advice = (
+            f"; {misfit}, not even with --allow-changes"
+            if fixed
+            else ", or add --allow-changes to go on with the new ones"
+        )
         raise ConfigError(
             f"{path} was started with other settings ({'; '.join(changes)}). Resume without these "
-            "flags, or add --allow-changes to go on with the new ones"
+            f"flags{advice}"
         )
+    if fixed:
+        raise ConfigError(f"{path}: {misfit}")
     opened = settings
     if run.alignment.is_file():
         # The run's own record: a file that was changed or moved meanwhile is of no importance.

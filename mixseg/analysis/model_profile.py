@@ -256,11 +256,10 @@ def profile_run(
     even = torch.full((len(classes),), 1 / len(classes))
     aligned = settings.targets.alignment != "none"
     counted = needs_frequencies(settings.supervised_loss)
-    teacher = open_teacher(settings, classes, console)
     given = Given(
         wanted=even if aligned else None,
         labeled=even if counted else None,
-        teacher=teacher,
+        teacher=open_teacher(settings, classes, console),
     )
     batches = random_batches(settings, sizes, len(classes))
     plain = dataclasses.replace(settings, regularizer=NO_REGULARIZER)

@@ -24,7 +24,6 @@ from mixseg.ablation.report import terminal_table
 from mixseg.ablation.runs import TRAINING_COMMANDS
 from mixseg.analysis.learning_rates import FEWEST
 from mixseg.analysis.model_profile import profile_run, profile_tables
-from mixseg.analysis.pictures import printable
 from mixseg.classification.experiment import ClassificationSettings, run_experiment
 from mixseg.config import (
     DemoSettings,
@@ -44,6 +43,7 @@ from mixseg.engine.progress import progress_bar
 from mixseg.engine.saved_network import SavedNetworks, load_networks
 from mixseg.engine.trainer import Outcome
 from mixseg.errors import CheckpointError, ConfigError, MixsegError, unknown_name
+from mixseg.escaping import printable
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import evaluate
 from mixseg.evaluation.inference import InferenceMode

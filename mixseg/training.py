@@ -18,7 +18,6 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from mixseg.analysis.learning_rates import RangeTest, range_test, range_test_csv
-from mixseg.analysis.pictures import printable
 from mixseg.config import (
     ScheduleSettings,
     Settings,
@@ -54,6 +53,7 @@ from mixseg.engine.stages import of_one_stage, plan_stages, staged
 from mixseg.engine.teacher import FixedTeacher
 from mixseg.engine.trainer import Outcome, Trainer
 from mixseg.errors import ConfigError, TrainingError
+from mixseg.escaping import printable
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import Resolution, evaluate
 from mixseg.files import write_atomically

@@ -16,7 +16,16 @@ FILES = sorted(
     for folder in ("mixseg", "tools")
     for path in (ROOT / folder).rglob("*.py")
 )
-SHARED = {"config", "errors", "files", "ignore", "randomness", "strict_yaml", "temperature"}
+SHARED = {
+    "config",
+    "errors",
+    "escaping",
+    "files",
+    "ignore",
+    "randomness",
+    "strict_yaml",
+    "temperature",
+}
 MODULES = {"pyyaml": "yaml", "pillow": "PIL"}
 """Distributions whose module has another name."""
 

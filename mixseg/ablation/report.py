@@ -16,8 +16,7 @@ from rich.text import Text
 
 from mixseg.ablation.grid import Grid
 from mixseg.ablation.runs import Job
-from mixseg.analysis.pictures import printable
-from mixseg.evaluation.markdown import markdown_cell
+from mixseg.escaping import chart_text, csv_cell, markdown_cell, printable
 from mixseg.files import write_atomically
 
 MISSING = "\N{EN DASH}"
@@ -129,11 +128,8 @@ def comma_separated(results: Sequence[RowResult]) -> str:
     writer = csv.writer(content, lineterminator="\n")
     writer.writerow(("setting", "seed", "miou"))
     for result in results:
-        # A spreadsheet would take a name that begins so for a formula.
-        name = printable(result.name)
-        name = f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
         for seed, score in result.scores.items():
-            writer.writerow((name, seed, f"{score:.4f}"))
+            writer.writerow((csv_cell(result.name), seed, f"{score:.4f}"))
     return content.getvalue()
 
 
@@ -182,13 +178,11 @@ def chart(grid: Grid, results: Sequence[RowResult]) -> bytes | None:
     if published:
         axes.plot(*zip(*published, strict=True), "x", color="tab:red", label="published")
         axes.legend(loc="best", fontsize="small")
-    # A dollar sign would start a formula.
-    names = [printable(result.name).replace("$", r"\$") for result, _ in shown]
-    axes.set_yticks(places, names)
+    axes.set_yticks(places, [chart_text(result.name) for result, _ in shown])
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel(f"mIoU of the {grid.network}, %")
-    axes.set_title(printable(grid.title).replace("$", r"\$"), fontsize="medium")
+    axes.set_title(chart_text(grid.title), fontsize="medium")
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=120)
     return content.getvalue()

@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from mixseg.analysis.learning_rates import RangeTest
-from mixseg.analysis.pictures import printable
+from mixseg.escaping import chart_text
 
 Colour = tuple[int, int, int]
 
@@ -52,7 +52,7 @@ def pseudo_label_chart(
     axes.stackplot(
         [group[-1]["step"] for group in groups],
         shares,
-        labels=[_text(name) for name in names],
+        labels=[chart_text(name) for name in names],
         colors=[(red / 255, green / 255, blue / 255) for red, green, blue in palette],
         # Palettes have neighbours that look alike.
         edgecolor="white",
@@ -100,8 +100,3 @@ def _png(figure: Figure) -> bytes:
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=120)
     return content.getvalue()
-
-
-def _text(name: str) -> str:
-    # A dollar sign would start a formula, a leading underscore hide the entry.
-    return printable(name).replace("$", r"\$").lstrip("_") or "-"

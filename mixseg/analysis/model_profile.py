@@ -17,7 +17,6 @@ from rich.table import Table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mixseg.analysis.pictures import printable
 from mixseg.config import Settings
 from mixseg.data.images import image_size
 from mixseg.data.registry import CLASSES
@@ -29,6 +28,7 @@ from mixseg.engine.method import Given
 from mixseg.engine.precision import peak_memory
 from mixseg.engine.stages import of_one_stage
 from mixseg.errors import ConfigError
+from mixseg.escaping import printable
 from mixseg.ignore import IGNORE
 from mixseg.losses import check_loss, needs_frequencies
 from mixseg.methods import METHODS, check_method_name

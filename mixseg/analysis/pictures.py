@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from mixseg.data.contract import ClassSet, ImageArray, LabelArray
+from mixseg.escaping import printable
 
 MIN_FONT_SIZE = 12
 MAX_FONT_SIZE = 160
@@ -20,18 +21,6 @@ MAX_NAME_LENGTH = 48
 
 PAPER = (255, 255, 255)
 INK = (32, 32, 32)
-
-
-def printable(text: str) -> str:
-    """A name as it can be shown: control, formatting and other invisible characters as escapes.
-
-    Terminal sequences, line breaks and characters that reverse the direction of writing come from
-    data just as letters do, and must not act on what surrounds them.
-    """
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )
 
 
 def colourise(labels: LabelArray, palette: Sequence[tuple[int, int, int]]) -> ImageArray:

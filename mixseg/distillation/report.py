@@ -18,13 +18,13 @@ from torchvision.transforms.v2 import functional as transforms
 
 from mixseg.analysis.comparison import Column, Row, comparison, reduced
 from mixseg.analysis.model_profile import part_costs, wait_for
-from mixseg.analysis.pictures import printable
 from mixseg.config import Settings
 from mixseg.data.check import spread
 from mixseg.data.contract import SegmentationDataset
 from mixseg.distillation.teachers import read_teacher
 from mixseg.engine.precision import Precision, choose_device, choose_precision
 from mixseg.engine.saved_network import load_networks
+from mixseg.escaping import printable
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.prediction import Predictor, write_picture
 from mixseg.files import write_atomically

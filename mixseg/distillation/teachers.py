@@ -12,13 +12,13 @@ import safetensors.torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from mixseg.analysis.pictures import printable
 from mixseg.config import Settings
 from mixseg.data.contract import ClassSet
 from mixseg.data.voc import VOC
 from mixseg.engine.saved_network import load_networks
 from mixseg.engine.teacher import FixedTeacher
 from mixseg.errors import CheckpointError
+from mixseg.escaping import printable
 from mixseg.files import write_atomically
 from mixseg.models import ModelSpec, SegmentationModel, build_model, load_weights, read_weight_file
 from mixseg.models.backbone import IMAGENET_MEAN, IMAGENET_STD

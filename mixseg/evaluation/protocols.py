@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mixseg.data.synthia import ABSENT
+from mixseg.escaping import markdown_cell
 from mixseg.evaluation.confusion import Scores
-from mixseg.evaluation.markdown import markdown_cell
 
 ABSENT_IN_SYNTHIA = ABSENT
 LEFT_OUT_OF_13 = ("wall", "fence", "pole")

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from mixseg.analysis.pictures import (
     INK,
@@ -11,7 +9,6 @@ from mixseg.analysis.pictures import (
     colourise,
     legend,
     overlay,
-    printable,
     with_legend,
 )
 from mixseg.data.contract import ClassSet
@@ -97,17 +94,3 @@ def test_the_picture_stays_above_its_legend(size: tuple[int, int]) -> None:
     left = (total - width) // 2
     assert np.array_equal(result[:height, left : left + width], picture)
     assert has_colour(result[height:], CLASSES.palette[0])
-
-
-@given(st.text(max_size=40))
-@settings(max_examples=50, deadline=None)
-def test_printable_text_is_printable(text: str) -> None:
-    shown = printable(text)
-    assert shown.isprintable()
-    if text.isprintable():
-        assert shown == text
-
-
-def test_what_would_act_on_its_surroundings_is_escaped() -> None:
-    assert printable("a\x1b[31m\n\u202eb") == r"a\x1b[31m\n\u202eb"
-    assert printable("Straße 道 [red]") == "Straße 道 [red]"

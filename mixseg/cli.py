@@ -365,10 +365,7 @@ def _add_inference_arguments(parser: ArgumentParser) -> None:
 def _load(path: Path, which: str, console: Console) -> SavedNetworks:
     """The networks, with a word on damaged checkpoints that are not the ones meant."""
     saved = load_networks(path, which)
-    for problem in saved.problems:
-        console.print(
-            f"passed over: {printable(problem)}", style="yellow", markup=False, soft_wrap=True
-        )
+    saved.say_problems(console)
     return saved
 
 

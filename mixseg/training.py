@@ -24,6 +24,7 @@ from mixseg.config import (
     changed_settings,
     dump_settings,
     resolve_settings,
+    to_flat,
     with_absolute_paths,
 )
 from mixseg.data.contract import SegmentationDataset
@@ -36,10 +37,10 @@ from mixseg.data.frequencies import (
 from mixseg.data.splits import id_lines, write_split
 from mixseg.data.streams import Batch
 from mixseg.distillation.teachers import (
-    check_teacher,
+    find_teacher,
+    fixed_teacher,
     keep_teacher,
-    open_teacher,
-    read_teacher,
+    kept_teacher,
 )
 from mixseg.engine.epochs import epochs_in_steps, steps_per_epoch
 from mixseg.engine.learner import Learner
@@ -156,7 +157,7 @@ def build_trainer(
         validate=validator(settings, data.val, learner.precision, workers),
         run=run,
         settings=settings,
-        card=network_card(spec, data.classes, settings),
+        card=network_card(spec, data.classes, to_flat(settings)),
         console=console,
     )
 
@@ -222,13 +223,13 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
     Returns:
         How it ended, and the folder.
     """
-    check_teacher(settings)
+    expert = find_teacher(settings, console)
     check_names(settings)
     settings = with_absolute_paths(settings)
     data = open_training_data(settings, console)
     settings = epochs_in_steps(settings, len(data.split.labeled))
     data = with_frequencies(settings, data, console)
-    teacher = open_teacher(settings, data.classes, console)
+    teacher = None if expert is None else fixed_teacher(expert, data.classes)
     name = settings.name or _unused(Path(settings.output).expanduser(), run_name(settings))
     settings = dataclasses.replace(settings, name=name)
     run = RunDirectory.create(Path(settings.output).expanduser() / name)
@@ -244,8 +245,8 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
             write_atomically(run.frequencies, dump_frequencies(data.frequencies, data.classes))
         if data.class_map:
             write_atomically(run.class_map, data.class_map)
-        if teacher is not None:
-            keep_teacher(run.path, teacher, str(settings.distillation.teacher))
+        if expert is not None:
+            keep_teacher(run.path, expert)
         write_atomically(run.config, dump_settings(settings))
         trainer = build_trainer(settings, data, run, console, teacher)
     except BaseException:
@@ -290,12 +291,12 @@ def probe_rates(
         schedule=ScheduleSettings(name="constant"),
         adversarial=dataclasses.replace(settings.adversarial, schedule="same", warmup_steps=0),
     )
+    expert = find_teacher(settings, console)
     check_names(settings)
     data = open_training_data(settings, console)
     data = with_frequencies(settings, data, console)
-    learner = compose_learner(
-        settings, data, console, open_teacher(settings, data.classes, console)
-    )
+    teacher = None if expert is None else fixed_teacher(expert, data.classes)
+    learner = compose_learner(settings, data, console, teacher)
     stages = plan_stages(settings, len(data.split.labeled))
     streams = build_streams(settings, data, stages, learner.method)
     accumulate = settings.training.accumulate
@@ -404,7 +405,7 @@ def _resume(
     settings = epochs_in_steps(settings, len(data.split.labeled))
     data = with_frequencies(settings, data, console, run.frequencies)
     distilled = settings.method == "distillation"
-    teacher = read_teacher(run.path, data.classes) if distilled else None
+    teacher = kept_teacher(run.path, data.classes) if distilled else None
     trainer = build_trainer(settings, data, run, console, teacher)
     trainer.resume()
     if changes:

@@ -21,7 +21,7 @@ from mixseg.config import Settings
 from mixseg.data.images import image_size
 from mixseg.data.registry import CLASSES
 from mixseg.data.streams import Batch
-from mixseg.distillation.teachers import open_teacher
+from mixseg.distillation.teachers import find_teacher, fixed_teacher
 from mixseg.engine.epochs import steps_per_epoch
 from mixseg.engine.learner import Learner
 from mixseg.engine.method import Given
@@ -256,10 +256,11 @@ def profile_run(
     even = torch.full((len(classes),), 1 / len(classes))
     aligned = settings.targets.alignment != "none"
     counted = needs_frequencies(settings.supervised_loss)
+    expert = find_teacher(settings, console)
     given = Given(
         wanted=even if aligned else None,
         labeled=even if counted else None,
-        teacher=open_teacher(settings, classes, console),
+        teacher=None if expert is None else fixed_teacher(expert, classes),
     )
     batches = random_batches(settings, sizes, len(classes))
     plain = dataclasses.replace(settings, regularizer=NO_REGULARIZER)

@@ -21,7 +21,7 @@ from mixseg.analysis.model_profile import part_costs, wait_for
 from mixseg.config import Settings
 from mixseg.data.check import spread
 from mixseg.data.contract import SegmentationDataset
-from mixseg.distillation.teachers import read_teacher
+from mixseg.distillation.teachers import kept_teacher
 from mixseg.engine.precision import Precision, choose_device, choose_precision
 from mixseg.engine.saved_network import load_networks
 from mixseg.escaping import printable
@@ -80,7 +80,7 @@ def report_distillation(
         console: Where people read.
     """
     val = open_split(settings, settings.data.val_split, console)
-    teacher = read_teacher(run, val.classes)
+    teacher = kept_teacher(run, val.classes)
     saved = load_networks(run, "both").networks
     before, _ = build_initial_model(settings.model, len(val.classes), settings.seed)
     device = choose_device(settings.training.device)

@@ -8,7 +8,7 @@ from typing import Any
 import timm
 
 from mixseg.config import settings_leaves
-from mixseg.engine.saved_network import load_networks
+from mixseg.engine.saved_network import load_settings
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.models import ARCHITECTURES, WholeNetwork
 
@@ -27,7 +27,7 @@ def data_of_teacher(teacher: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: It cannot be read.
     """
-    saved = load_networks(teacher, "both").settings
+    saved = load_settings(teacher)
     known = {leaf.path for leaf in settings_leaves()}
     sections = ("data.", "demo.", "source_domain.")
     taken = {

@@ -2,117 +2,81 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import safetensors.torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 
 from mixseg.config import Settings
 from mixseg.data.contract import ClassSet
 from mixseg.data.voc import VOC
-from mixseg.engine.saved_network import load_networks
+from mixseg.engine.checkpoint import write_checkpoint
+from mixseg.engine.saved_network import SavedNetworks, load_networks, network_card
 from mixseg.engine.teacher import FixedTeacher
 from mixseg.errors import CheckpointError
-from mixseg.escaping import printable
-from mixseg.files import write_atomically
 from mixseg.models import ModelSpec, SegmentationModel, build_model, load_weights, read_weight_file
 from mixseg.models.backbone import IMAGENET_MEAN, IMAGENET_STD
 
-RECORD = "teacher.json"
-WEIGHTS = "teacher.safetensors"
+COPY = "teacher"
+"""Folder within a run that holds its teacher: a checkpoint like any other."""
 
 
-def check_teacher(settings: Settings) -> None:
-    """Refuse a teacher that is not there or is none, before any data is read.
-
-    Raises:
-        CheckpointError: It is missing or damaged, or no network that can teach.
-    """
-    if settings.distillation.teacher is None:
-        return
-    path = Path(settings.distillation.teacher).expanduser()
-    if path.is_file():
-        read_torchvision_fcn(path)
-    elif path.is_dir():
-        load_networks(path, settings.distillation.network)
-    else:
-        raise CheckpointError(
-            f"distillation.teacher: {path}: there is no such run, checkpoint or weight file"
-        )
-
-
-def open_teacher(settings: Settings, classes: ClassSet, console: Console) -> FixedTeacher | None:
-    """The teacher of a new run whose student has these classes; None if its method has none.
+def find_teacher(settings: Settings, console: Console) -> SavedNetworks | None:
+    """The teacher that a new run names, before any data is read; None if its method has none.
 
     Damaged checkpoints that were passed over are printed.
 
+    Returns:
+        One network, under whatever name.
+
     Raises:
         CheckpointError: It is missing or damaged, or no network that can teach.
-        ConfigError: It does not know the classes of the student.
     """
-    if settings.method != "distillation":
-        return None
     chosen = settings.distillation
-    assert chosen.teacher is not None
+    if settings.method != "distillation" or chosen.teacher is None:
+        return None
     path = Path(chosen.teacher).expanduser()
     if path.is_file():
-        return FixedTeacher(read_torchvision_fcn(path), VOC.names, classes.names)
+        return SavedNetworks(path, 0, {"teacher": read_torchvision_fcn(path)}, VOC, {})
+    if not path.is_dir():
+        raise CheckpointError(
+            f"distillation.teacher: {path}: there is no such run, checkpoint or weight file"
+        )
     saved = load_networks(path, chosen.network)
-    for problem in saved.problems:
-        text = f"passed over: {printable(problem)}"
-        console.print(text, style="yellow", markup=False, soft_wrap=True)
-    regularized = saved.settings.get("regularizer") == "adversarial-temperature"
-    return FixedTeacher(
-        saved.networks[chosen.network],
-        saved.classes.names,
-        classes.names,
-        saved.settings["adversarial.temperature_g"] if regularized else 1.0,
-    )
+    saved.say_problems(console)
+    return saved
 
 
-def keep_teacher(run: Path, teacher: FixedTeacher, origin: str) -> None:
-    """Copy a teacher into the folder of a run, which then depends on no other.
+def fixed_teacher(saved: SavedNetworks, classes: ClassSet) -> FixedTeacher:
+    """The teacher of a student that has these classes.
 
-    Args:
-        run: Folder of the run.
-        teacher: To be kept.
-        origin: Where it comes from, for people.
+    Raises:
+        ConfigError: It does not know them all.
     """
-    weights = {key: value.contiguous() for key, value in teacher.network.state_dict().items()}
-    write_atomically(run / WEIGHTS, safetensors.torch.save(weights))
-    content = {
-        "from": origin,
-        "sha256": weight_hash(teacher.network),
-        "model": teacher.network.spec.to_json(),
-        "classes": teacher.classes,
-        "temperature": teacher.temperature,
-    }
-    write_atomically(run / RECORD, json.dumps(content, indent=1))
+    (network,) = saved.networks.values()
+    regularized = saved.settings.get("regularizer") == "adversarial-temperature"
+    temperature = saved.settings["adversarial.temperature_g"] if regularized else 1.0
+    return FixedTeacher(network, saved.classes.names, classes.names, temperature)
 
 
-def read_teacher(run: Path, classes: ClassSet) -> FixedTeacher:
+def keep_teacher(run: Path, saved: SavedNetworks) -> None:
+    """Copy a teacher into the folder of a run, which then depends on no other."""
+    (network,) = saved.networks.values()
+    card = network_card(network.spec, saved.classes, saved.settings)
+    state = card | {"step": saved.step, "from": str(saved.path)}
+    write_checkpoint(run / COPY, {"teacher": network.state_dict()}, state)
+
+
+def kept_teacher(run: Path, classes: ClassSet) -> FixedTeacher:
     """The teacher that a run has kept.
 
     Raises:
         CheckpointError: It is missing or damaged.
         ConfigError: It does not know the classes of the student.
     """
-    try:
-        content = json.loads((run / RECORD).read_text(encoding="utf-8"))
-        network = build_model(ModelSpec.from_json(content["model"]))
-        network.load_state_dict(safetensors.torch.load_file(run / WEIGHTS))
-        known, temperature = tuple(content["classes"]), float(content["temperature"])
-        intact = weight_hash(network) == content["sha256"]
-    except Exception as error:  # a damaged file fails in many ways
-        raise CheckpointError(f"{run / WEIGHTS}: the teacher is missing or damaged") from error
-    if not intact:
-        raise CheckpointError(f"{run / WEIGHTS}: damaged: its hash is not that of {RECORD}")
-    return FixedTeacher(network, known, classes.names, temperature)
+    return fixed_teacher(load_networks(run / COPY, "teacher"), classes)
 
 
 def read_torchvision_fcn(path: Path) -> SegmentationModel:
@@ -160,12 +124,3 @@ def _resnet_of(tensors: Mapping[str, Tensor]) -> str | None:
     """Told by the length of the third stage; prefixes are gone already."""
     blocks = {int(m[1]) for key in tensors if (m := re.match(r"layer3\.(\d+)\.conv3\.", key))}
     return {23: "resnet101", 6: "resnet50"}.get(len(blocks))
-
-
-def weight_hash(network: nn.Module) -> str:
-    """SHA-256 of names, shapes and values of all weights and buffers."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

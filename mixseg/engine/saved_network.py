@@ -7,15 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from mixseg.config import Settings, to_flat
+from rich.console import Console
+
 from mixseg.data.contract import ClassSet
 from mixseg.engine.checkpoint import MANIFEST, Checkpoint, CheckpointStore, read_checkpoint
 from mixseg.errors import CheckpointError, MixsegError
+from mixseg.escaping import printable
 from mixseg.models import ModelSpec, SegmentationModel, build_model
 
 
-def network_card(spec: ModelSpec, classes: ClassSet, settings: Settings) -> dict[str, Any]:
-    """What a checkpoint says of its networks; JSON."""
+def network_card(spec: ModelSpec, classes: ClassSet, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of its networks; JSON.
+
+    Args:
+        spec: Of the networks.
+        classes: That their channels stand for.
+        settings: Flat settings of the run; see :func:`mixseg.config.to_flat`.
+    """
     return {
         "model": spec.to_json(),
         "classes": {
@@ -23,7 +31,7 @@ def network_card(spec: ModelSpec, classes: ClassSet, settings: Settings) -> dict
             "palette": classes.palette,
             "label_ids": classes.label_ids,
         },
-        "settings": to_flat(settings),
+        "settings": dict(settings),
     }
 
 
@@ -54,6 +62,12 @@ class SavedNetworks:
         path = self.path.absolute()
         return path.parent.parent.name if path.parent.name == "checkpoints" else path.name
 
+    def say_problems(self, console: Console) -> None:
+        """Print which newer checkpoints were passed over, if any were."""
+        for problem in self.problems:
+            text = f"passed over: {printable(problem)}"
+            console.print(text, style="yellow", markup=False, soft_wrap=True)
+
 
 def load_networks(path: Path, which: str) -> SavedNetworks:
     """Load networks from a run, or from one of its checkpoints.
@@ -65,7 +79,7 @@ def load_networks(path: Path, which: str) -> SavedNetworks:
     Raises:
         CheckpointError: There is no checkpoint, it is damaged, or it lacks the network.
     """
-    checkpoint, problems = _open(path, which)
+    checkpoint, problems = _open(path, _stems(which))
     try:
         spec = ModelSpec.from_json(checkpoint.state["model"])
         classes = ClassSet(
@@ -85,7 +99,28 @@ def load_networks(path: Path, which: str) -> SavedNetworks:
     return SavedNetworks(checkpoint.path, step, networks, classes, settings, tuple(problems))
 
 
-def _open(path: Path, which: str) -> tuple[Checkpoint, list[str]]:
+def load_settings(path: Path) -> Mapping[str, Any]:
+    """Flat settings of a run, or of one of its checkpoints; no network is read.
+
+    Args:
+        path: As in :func:`load_networks`.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it is damaged.
+    """
+    checkpoint, _ = _open(path, ())
+    settings = checkpoint.state.get("settings")
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"{checkpoint.path}: has no settings; it is no checkpoint of mixseg")
+    return settings
+
+
+def _stems(which: str) -> tuple[str, ...] | None:
+    """The networks that are asked for; None for those that there are."""
+    return None if which == "both" else (which,)
+
+
+def _open(path: Path, stems: tuple[str, ...] | None) -> tuple[Checkpoint, list[str]]:
     """The latest intact checkpoint, and the reasons why newer ones were passed over."""
     if not path.is_dir():
         raise CheckpointError(
@@ -93,20 +128,20 @@ def _open(path: Path, which: str) -> tuple[Checkpoint, list[str]]:
             "(runs/NAME/checkpoints/step-00000400)"
         )
     if (path / MANIFEST).is_file():
-        return _read(path, which), []
+        return _read(path, stems), []
     problems: list[str] = []
     for candidate in CheckpointStore(path / "checkpoints").candidates():
         try:
-            return _read(candidate, which), problems
+            return _read(candidate, stems), problems
         except CheckpointError as error:
             problems.append(str(error))
     reason = "; ".join(problems) or "it has no checkpoints"
     raise CheckpointError(f"{path}: no checkpoint can be read: {reason}")
 
 
-def _read(path: Path, which: str) -> Checkpoint:
-    if which != "both":
-        return read_checkpoint(path, only=(which,))
+def _read(path: Path, stems: tuple[str, ...] | None) -> Checkpoint:
+    if stems is not None:
+        return read_checkpoint(path, only=stems)
     present = tuple(
         name for name in ("student", "teacher") if (path / f"{name}.safetensors").is_file()
     )

@@ -21,7 +21,7 @@ from mixseg.analysis.model_profile import (
     step_cost,
     training_size,
 )
-from mixseg.config import Settings, resolve_settings
+from mixseg.config import Settings, resolve_settings, to_flat
 from mixseg.data.registry import CLASSES, DATASETS
 from mixseg.engine.checkpoint import write_checkpoint
 from mixseg.engine.saved_network import network_card
@@ -104,7 +104,9 @@ def profiles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ModelP
                 values |= {"source_domain.dataset": "gta5", "targets.alignment": "uniform"}
             if method == "distillation":
                 model = small_model(num_classes=19)
-                card = network_card(model.spec, CLASSES["demo"], resolve_settings([], TINY))
+                card = network_card(
+                    model.spec, CLASSES["demo"], to_flat(resolve_settings([], TINY))
+                )
                 path = tmp_path_factory.mktemp("teacher") / "step-00000001"
                 write_checkpoint(path, {"teacher": model.state_dict()}, card | {"step": 1})
                 values |= {"distillation.teacher": str(path), "distillation.unlabeled": 1.0}

@@ -36,7 +36,8 @@ def test_a_run_becomes_a_smaller_network(
     for name in ("labeled.txt", "unlabeled.txt"):
         assert (run / name).read_text() == (teacher / name).read_text()
     assert "9 unlabelled images" in done.out
-    assert json.loads((run / "teacher.json").read_text())["from"] == str(teacher)
+    kept = json.loads((run / "teacher" / "state.json").read_text())
+    assert Path(kept["from"]).parents[1] == teacher
     report = json.loads((run / "distillation.json").read_text())
     large, small = report["networks"]
     assert large["title"] == "deeplabv2-test_resnet"

@@ -22,6 +22,8 @@ from mixseg import __version__
 from mixseg.ablation import Grid, collect, load_grid, plan, run_all, write_report
 from mixseg.ablation.report import terminal_table
 from mixseg.ablation.runs import TRAINING_COMMANDS
+from mixseg.analysis.dataset_statistics import FORMATS, DatasetStatistics, summary
+from mixseg.analysis.dataset_statistics import terminal_table as statistics_table
 from mixseg.analysis.learning_rates import FEWEST
 from mixseg.analysis.model_profile import profile_run, profile_tables
 from mixseg.classification.experiment import ClassificationSettings, run_experiment
@@ -36,6 +38,7 @@ from mixseg.config import (
     typed_overrides,
 )
 from mixseg.data.demo import LAYOUTS, Look, write_demo
+from mixseg.data.statistics import image_statistics, label_statistics
 from mixseg.distillation.report import report_distillation
 from mixseg.distillation.settings import data_of_teacher, student_of_name
 from mixseg.engine.precision import choose_device, choose_precision
@@ -57,10 +60,10 @@ from mixseg.evaluation.prediction import (
 from mixseg.evaluation.protocols import mean_over, paper_table, protocol
 from mixseg.evaluation.side_by_side import SHEET_ROWS, SideBySide, distinct_titles
 from mixseg.evaluation.tables import scores_table
-from mixseg.files import write_atomically
+from mixseg.files import check_unused, write_atomically
 from mixseg.strict_yaml import load_yaml
 from mixseg.training import probe_rates, resume, start
-from mixseg.training_data import check_dataset_name, open_split
+from mixseg.training_data import check_data_settings, check_dataset_name, open_split
 
 EXIT_ERROR = 1
 EXIT_USAGE = 2
@@ -795,6 +798,62 @@ def _with_rows(grid: Grid, names: Sequence[str]) -> Grid:
     return dataclasses.replace(grid, rows=tuple(row for row in grid.rows if row.name in kept))
 
 
+# Data sets and figures -------------------------------------------------------------------------
+
+
+def _add_dataset_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--split", type=str, default="train", help="name of the split")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+
+
+def dataset_stats(arguments: Sequence[str]) -> int:
+    """Count what a data set holds; see ``--help``."""
+    parser = _parser(
+        "mixseg dataset-stats",
+        "Pixels and images of each class, image sizes, share of void, and the files that cannot be "
+        "read. Counts of labels are kept in the cache.",
+    )
+    parser.add_argument(
+        "--config", type=str, default=[], nargs="+", metavar="FILE", help="that name a data set"
+    )
+    parser.add_argument("--dataset", type=str, help="layout of the data [demo]")
+    parser.add_argument("--data-root", dest="root", type=str, metavar="DIR")
+    _add_dataset_arguments(parser)
+    parser.add_argument(
+        "--output", type=str, metavar="FILE", help=f"write them too: {', '.join(FORMATS)}"
+    )
+    parsed = _parse(parser, _joined(arguments, ("--config",)))
+    console = Console()
+    given = {"data.dataset": parsed.dataset, "data.root": parsed.root}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    if parsed.root is not None and parsed.dataset is None and not parsed.config:
+        raise ConfigError(
+            "--data-root needs --config FILE or --dataset NAME, to know how the folder is laid out"
+        )
+    output = None
+    if parsed.output is not None:
+        output = Path(parsed.output)
+        if output.suffix not in FORMATS:
+            raise ConfigError(f"--output: {unknown_name('format', output.suffix, FORMATS)}")
+        check_unused([output], overwrite=parsed.overwrite)
+    settings = resolve_settings([Path(name) for name in parsed.config], overrides)
+    check_data_settings(settings)
+    dataset = open_split(settings, parsed.split, console)
+    every = range(len(dataset))
+    with progress_bar(console, "labels") as advance:
+        labels = label_statistics(dataset, every, on_count=advance)
+    with progress_bar(console, "images") as advance:
+        images = image_statistics(dataset, every, advance)
+    found = DatasetStatistics(dataset, labels, images)
+    console.print(statistics_table(found))
+    for line in summary(found):
+        style = "red" if line.startswith("corrupt") else None
+        console.print(printable(line), style=style, markup=False, highlight=False, soft_wrap=True)
+    if output is not None:
+        write_atomically(output, FORMATS[output.suffix](found))
+    return EXIT_ERROR if found.problems else 0
+
+
 # Demo ------------------------------------------------------------------------------------------
 
 
@@ -916,6 +975,7 @@ COMMANDS: dict[str, Command] = {
     "predict": predict,
     "make-demo": make_demo,
     "ablate": ablate,
+    "dataset-stats": dataset_stats,
     "profile": profile_model,
     "find-lr": find_lr,
 }

@@ -30,6 +30,9 @@ from mixseg.data.unlabeled import open_unlabeled
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.methods import METHODS
 
+ALIGNMENT_LABELS = 1000
+"""Most label files that are counted to know the distribution that is aligned to."""
+
 
 @final
 @dataclass(frozen=True)
@@ -272,12 +275,12 @@ def _distribution(settings: Settings, data: TrainingData) -> NDArray[np.float64]
     if alignment == "uniform":
         return np.full(len(data.classes), 1 / len(data.classes))
     if alignment == "labeled":
-        return class_frequencies(data.labeled, data.split.labeled)
+        return class_frequencies(data.labeled, data.split.labeled, ALIGNMENT_LABELS)
     if alignment == "target":
         if any(sample.label is None for sample in data.unlabeled.samples):
             raise DataError(
                 f"targets.alignment target counts labels of the target, but images of "
                 f"{data.unlabeled.root} have none; give shares in a file, or take labeled"
             )
-        return class_frequencies(data.unlabeled, data.unlabeled_indices)
+        return class_frequencies(data.unlabeled, data.unlabeled_indices, ALIGNMENT_LABELS)
     return read_frequencies(Path(alignment).expanduser(), data.classes)

@@ -63,7 +63,12 @@ from mixseg.evaluation.tables import scores_table
 from mixseg.files import check_unused, write_atomically
 from mixseg.strict_yaml import load_yaml
 from mixseg.training import probe_rates, resume, start
-from mixseg.training_data import check_data_settings, check_dataset_name, open_split
+from mixseg.training_data import (
+    check_data_settings,
+    check_dataset_name,
+    open_split,
+    settings_on,
+)
 
 EXIT_ERROR = 1
 EXIT_USAGE = 2
@@ -462,15 +467,8 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
     resolution: Any = "native"
     if parsed.resolution != "native":
         resolution = _size("--resolution", parsed.resolution)
-    overrides = {"data.dataset": parsed.dataset, "data.root": parsed.root}
-    overrides = {key: value for key, value in overrides.items() if value is not None}
-    own = dict(saved.settings)
-    if parsed.dataset not in (None, own.get("data.dataset")):
-        own["data.root"] = None  # is that of another data set
-    settings = resolve_settings([], own | overrides)
+    settings = settings_on(saved.settings, parsed.dataset, parsed.root)
     split = parsed.split or settings.data.val_split
-    if settings.data.dataset != "demo" and settings.data.root is None:
-        raise ConfigError("--data-root DIR is needed: the checkpoint does not say where data is")
     dataset = open_split(settings, split, console)
     map_file = None if parsed.class_map is None else Path(parsed.class_map).expanduser()
     common = common_classes(saved.classes, dataset, map_file)
@@ -801,11 +799,6 @@ def _with_rows(grid: Grid, names: Sequence[str]) -> Grid:
 # Data sets and figures -------------------------------------------------------------------------
 
 
-def _add_dataset_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--split", type=str, default="train", help="name of the split")
-    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
-
-
 def dataset_stats(arguments: Sequence[str]) -> int:
     """Count what a data set holds; see ``--help``."""
     parser = _parser(
@@ -818,7 +811,8 @@ def dataset_stats(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--dataset", type=str, help="layout of the data [demo]")
     parser.add_argument("--data-root", dest="root", type=str, metavar="DIR")
-    _add_dataset_arguments(parser)
+    parser.add_argument("--split", type=str, default="train", help="name of the split")
+    parser.add_argument("--overwrite", action="store_true", help="replace the --output that exists")
     parser.add_argument(
         "--output", type=str, metavar="FILE", help=f"write them too: {', '.join(FORMATS)}"
     )
@@ -852,6 +846,52 @@ def dataset_stats(arguments: Sequence[str]) -> int:
     if output is not None:
         write_atomically(output, FORMATS[output.suffix](found))
     return EXIT_ERROR if found.problems else 0
+
+
+def figures(arguments: Sequence[str]) -> int:
+    """Draw figures; see ``--help``."""
+    # Here, because matplotlib takes time to import and no other command needs it.
+    from mixseg.analysis.figures import FIGURES
+    from mixseg.analysis.figures.command import LIST_FLAGS, Options, draw_all
+
+    parser = _parser(
+        "mixseg figures",
+        "Draw figures of data sets and runs: a PNG, an SVG where it is a chart, and the numbers as "
+        "CSV beside it. Without a name, or with --list, the figures are listed.",
+    )
+    parser.add_argument("names", nargs="*", help="figures to draw")
+    parser.add_argument("--list", action="store_true", help="list the figures")
+    add = parser.add_argument
+    add("--dataset", type=str, nargs="+", metavar="NAME", help="[demo, or the data of the run]")
+    add("--data-root", dest="roots", type=str, nargs="+", metavar="DIR", help="one per data set")
+    add("--split", type=str, help="[train; the validation split of a run]")
+    add("--run", dest="runs", type=str, nargs="+", metavar="RUN", help="runs, or checkpoints")
+    add("--output", type=str, default="figures", metavar="DIR", help="is made if it is not there")
+    add("--overwrite", action="store_true", help="replace files that exist")
+    add("--seed", type=int, help="chooses images and masks [0]")
+    add("--images", type=int, metavar="N", help="how many images to show [4]")
+    add("--ids", type=str, nargs="+", metavar="ID", help="images to show [chosen by the seed]")
+    add("--source", type=str, help="mixing: what is pasted on the data set [demo-render]")
+    add("--source-root", dest="source_root", type=str, metavar="DIR")
+    add("--sigmas", type=float, nargs="+", help="cow-masks: in pixels of a 512x1024 image")
+    add("--threshold", type=float, help="confidence: [that of the run]")
+    add("--temperatures", type=float, nargs="+", help="temperatures: [0.5 1 2]")
+    add("--logits", type=float, nargs="+", help="temperatures: of one pixel, one for each class")
+    add("--pixel", type=str, metavar="ROW,COLUMN", help="temperatures: [one in doubt]")
+    add("--network", type=Literal["student", "teacher"] | None, help="of runs [teacher]")
+    add("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
+    parsed = _parse(parser, _joined(arguments, LIST_FLAGS))
+    console = Console()
+    if parsed.list or not parsed.names:
+        for name, kind in FIGURES.items():
+            console.print(f"{name:18} {kind.about}", markup=False, highlight=False, soft_wrap=True)
+        return 0
+    given = {key: value for key, value in vars(parsed).items() if value is not None}
+    fields = {entry.name for entry in dataclasses.fields(Options)}
+    options = Options(**{key: value for key, value in given.items() if key in fields})
+    for path in draw_all(options, console):
+        console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+    return 0
 
 
 # Demo ------------------------------------------------------------------------------------------
@@ -976,6 +1016,7 @@ COMMANDS: dict[str, Command] = {
     "make-demo": make_demo,
     "ablate": ablate,
     "dataset-stats": dataset_stats,
+    "figures": figures,
     "profile": profile_model,
     "find-lr": find_lr,
 }

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from mixseg.config import ALIGNMENTS, Settings
+from mixseg.config import ALIGNMENTS, Settings, resolve_settings
 from mixseg.data.check import (
     check_equal_sizes,
     check_same_size,
@@ -100,6 +101,30 @@ def check_data_settings(settings: Settings) -> None:
         raise ConfigError(
             f"targets.alignment {alignment!r} is neither one of {', '.join(ALIGNMENTS)} nor a file"
         )
+
+
+def settings_on(
+    flat: Mapping[str, Any], dataset: str | None = None, root: str | None = None
+) -> Settings:
+    """The settings of a run, on its own data or on others.
+
+    Args:
+        flat: Setting path -> value, as checkpoints hold them.
+        dataset: Layout of other data; None keeps the run's.
+        root: Folder of other data; None keeps the run's where the layout does.
+
+    Raises:
+        ConfigError: It is not said where the data are.
+    """
+    given = {"data.dataset": dataset, "data.root": root}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    own = dict(flat)
+    if dataset not in (None, own.get("data.dataset")):
+        own["data.root"] = None  # is that of another data set
+    settings = resolve_settings([], own | overrides)
+    if settings.data.dataset != "demo" and settings.data.root is None:
+        raise ConfigError("--data-root DIR is needed: the checkpoint does not say where data is")
+    return settings
 
 
 def open_split(settings: Settings, split: str, console: Console) -> SegmentationDataset:

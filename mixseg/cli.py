@@ -964,7 +964,7 @@ def _parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
     try:
         return parser.parse_args(list(arguments))
     except ArgumentError as error:
-        text = re.sub(r"Parser key \"(.+?)\":\s*", r"--\1: ", error.message)
+        text = re.sub(r"Parser key \"(.+?)\"( element \d+)?:\s*", r"--\1\2: ", error.message)
         text = " ".join(re.sub(r"<class '(\w+)'>", r"\1", text).split())
         expected = re.search(
             r"^(--\S+: ).*?Union subtypes.*?- Expected an? (\w+) .*Given value: (.*)$", text

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from mixseg.analysis.learning_rates import RangeTest
 from mixseg.analysis.metrics import read_metrics
-from mixseg.escaping import chart_text
+from mixseg.analysis.pictures import without_middle
+from mixseg.escaping import chart_text, printable
 
 Colour = tuple[int, int, int]
 
@@ -88,6 +89,18 @@ def range_test_chart(test: RangeTest) -> bytes:
     )
     axes.legend(fontsize="small")
     return png_of(figure)
+
+
+LONGEST_NAME = 48
+"""Characters of a name in a chart; longer ones would leave no room for the curves."""
+
+
+def chart_name(name: str) -> str:
+    """A name from data as a chart can show it: harmless, and cut in its middle where it is long."""
+    shown = printable(name)
+    if len(shown) > LONGEST_NAME:
+        shown = without_middle(shown, LONGEST_NAME - 3)
+    return chart_text(shown)
 
 
 def png_of(figure: Figure) -> bytes:

@@ -54,7 +54,7 @@ def reduced(row: Row, longest: int) -> Row:
     return Row(row.name, scaled(row.image, longest, exact=False), predictions)
 
 
-def comparison(columns: Sequence[Column], rows: Sequence[Row]) -> ImageArray:
+def comparison(columns: Sequence[Column], rows: Sequence[Row], alpha: float = 0.5) -> ImageArray:
     """One row for each photograph: itself, then the overlay of each network.
 
     Titles stand above the columns and the name of each photograph below it. The classes that occur
@@ -64,6 +64,7 @@ def comparison(columns: Sequence[Column], rows: Sequence[Row]) -> ImageArray:
     Args:
         columns: The networks.
         rows: The photographs, at least one; drawn at the size that they have.
+        alpha: Opacity of the overlay's colours; with 1 they are those of the legend.
 
     Returns:
         RGB uint8.
@@ -71,7 +72,7 @@ def comparison(columns: Sequence[Column], rows: Sequence[Row]) -> ImageArray:
     panels = []
     for row in rows:
         pairs = zip(row.predictions, columns, strict=True)
-        drawn = [Panel(overlay(row.image, labels, one.classes)) for labels, one in pairs]
+        drawn = [Panel(overlay(row.image, labels, one.classes, alpha)) for labels, one in pairs]
         panels.append([Panel(row.image, row.name), *drawn])
     titles = [PHOTOGRAPH, *(column.title for column in columns)]
     return sheet(panels, titles, lambda grid: _legends(columns, rows, grid))

@@ -135,11 +135,11 @@ def fitted(
     if len(text) <= longest and font.getlength(text) <= room:
         return text
     kept = min(len(text), longest)
-    while kept and font.getlength(_without_middle(text, kept)) > room:
+    while kept and font.getlength(without_middle(text, kept)) > room:
         kept -= 1
-    return _without_middle(text, kept)
+    return without_middle(text, kept)
 
 
-def _without_middle(text: str, kept: int) -> str:
+def without_middle(text: str, kept: int) -> str:
     """The first and last characters, ``kept`` in all."""
     return f"{text[: (kept + 1) // 2]}...{text[len(text) - kept // 2 :]}"

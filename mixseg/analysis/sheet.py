@@ -97,8 +97,10 @@ def sheet(
     below = list(feet(grid))
     captions = [grid.line if any(panel.caption for panel in row) else 0 for row in rows]
     heights = [max(len(panel.picture) for panel in row) for row in rows]
-    head = grid.line if titles else 0
-    height = gap + head + sum(heights) + sum(captions) + gap * len(rows) + sum(map(len, below))
+    head = grid.line + gap if titles else 0
+    # A caption stands closer to its picture than to the next one.
+    apart = gap + (size // 2 if any(captions) else 0)
+    height = gap + head + sum(heights) + sum(captions) + apart * len(rows) + sum(map(len, below))
     picture = Image.new("RGB", (grid.width, height), PAPER)
     draw = ImageDraw.Draw(picture)
 
@@ -115,7 +117,7 @@ def sheet(
             picture.paste(Image.fromarray(panel.picture), (left, top))
             if panel.caption:
                 write(panel.caption, column, top + tall)
-        top += tall + line + gap
+        top += tall + line + apart
     for foot in below:
         picture.paste(Image.fromarray(foot), (0, top))
         top += len(foot)

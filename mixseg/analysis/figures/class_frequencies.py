@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from mixseg.analysis.charts import chart_name
 from mixseg.analysis.figures.request import (
     Drawn,
     Request,
@@ -21,7 +23,6 @@ from mixseg.data.class_maps import built_in_map
 from mixseg.data.contract import ClassSet
 from mixseg.data.statistics import LabelStatistics, label_statistics
 from mixseg.errors import DataError
-from mixseg.escaping import chart_text
 
 BARS = ("#3b6fb6", "#e08a2e", "#5a9e57", "#9c5fa8", "#8a6d5a", "#5b5b5b")
 """Colours of data sets; colours of classes stand below the axis."""
@@ -66,6 +67,9 @@ def draw(request: Request) -> Drawn:
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     axes = figure.subplots()
     _bars(axes, request.datasets, found, classes)
+    if len(found) > 1:
+        # Above the axes: bars may reach anywhere within them.
+        figure.legend(loc="outside upper center", ncols=min(len(found), 4))
     rows = [
         (shown.title, name, pixels, share, images)
         for shown, one in zip(request.datasets, found, strict=True)
@@ -99,25 +103,27 @@ def _bars(
             places + offset,
             shares,
             width,
-            label=chart_text(shown.title),
+            label=chart_name(shown.title),
             color=colours,
             edgecolor="0.3",
             linewidth=0.5,
         )
     axes.set_yscale("log")
+    # From a whole power of ten: where bars begin on such an axis is arbitrary otherwise.
+    least = min(float(one.shares[one.pixels > 0].min()) for one in found)
+    axes.set_ylim(bottom=10 ** math.floor(math.log10(100 * least)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_ylabel("share of the labelled pixels, %")
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     axes.set_xlim(-0.6, len(classes) - 0.4)
-    names = [chart_text(name) for name in classes.names]
+    names = [chart_name(name) for name in classes.names]
     axes.set_xticks(places, names, rotation=40, ha="right", rotation_mode="anchor")
     if len(found) > 1:
         swatches(axes, classes)
-        axes.tick_params(axis="x", length=0, pad=11)
-        axes.legend()
+        axes.tick_params(axis="x", length=0, pad=17)
     else:
-        axes.set_title(chart_text(datasets[0].title), fontsize="medium")
+        axes.set_title(chart_name(datasets[0].title), fontsize="medium")
 
 
 def class_colours(classes: ClassSet) -> list[tuple[float, float, float]]:

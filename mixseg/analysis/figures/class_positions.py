@@ -38,7 +38,7 @@ def draw(request: Request) -> Drawn:
         dataset.classes.names, dataset.classes.palette, found.occupancy, strict=True
     ):
         most = float(occupancy.max())
-        what = f"{name}: up to {100 * most:.2g} %" if most else f"{name}: absent"
+        what = f"{name}: up to {_percent(most)} %" if most else f"{name}: absent"
         panels.append(Panel(_map(occupancy / (most or 1), colour, size), what))
     rows = [panels[start : start + COLUMNS] for start in range(0, len(panels), COLUMNS)]
 
@@ -59,6 +59,11 @@ def draw(request: Request) -> Drawn:
         ),
     )
     return drawn_picture(sheet(rows, feet=feet), table)
+
+
+def _percent(share: float) -> str:
+    """Two digits, and never an exponent."""
+    return f"{100 * share:.0f}" if share >= 0.0995 else f"{100 * share:.2g}"
 
 
 def _map(

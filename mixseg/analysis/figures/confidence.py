@@ -6,7 +6,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from mixseg.analysis.figures.request import Drawn, Request, csv_table, drawn_picture
+from mixseg.analysis.figures.request import (
+    Drawn,
+    Request,
+    csv_table,
+    drawn_picture,
+    short_names,
+)
 from mixseg.analysis.pictures import legend, overlay
 from mixseg.analysis.sheet import Grid, Panel, scaled, sheet
 from mixseg.data.contract import ImageArray, LabelArray
@@ -28,7 +34,8 @@ def draw(request: Request) -> Drawn:
     classes = run.predict.classes
     indices = request.chosen(dataset, request.images)
     panels, rows, present = [], [], set()
-    for done, index in enumerate(indices, start=1):
+    captions = short_names([dataset.samples[index].id for index in indices])
+    for done, (index, caption) in enumerate(zip(indices, captions, strict=True), start=1):
         image, name = dataset.image(index), dataset.samples[index].id
         probabilities = run.predict.probabilities(image)
         valid = torch.ones(1, *image.shape[:2], dtype=torch.bool)
@@ -44,8 +51,8 @@ def draw(request: Request) -> Drawn:
         grey = (255 * confidence).round().astype(np.uint8)
         panels.append(
             [
-                Panel(scaled(image, PANEL, exact=False), name),
-                Panel(scaled(overlay(image, labels, classes), PANEL, exact=False)),
+                Panel(scaled(image, PANEL, exact=False), caption),
+                Panel(scaled(overlay(image, labels, classes, alpha=1), PANEL, exact=False)),
                 Panel(_grey(scaled(grey, PANEL, exact=False)), f"mean {confidence.mean():.3f}"),
                 Panel(
                     _grey(scaled(np.where(above, 255, 0).astype(np.uint8), PANEL, exact=True)),

@@ -7,11 +7,11 @@ import dataclasses
 import torch
 from matplotlib.figure import Figure
 
+from mixseg.analysis.charts import chart_name
 from mixseg.analysis.figures.request import Drawn, Request, csv_table, drawn_chart
 from mixseg.analysis.metrics import running_mean, series
 from mixseg.config import TargetSettings
 from mixseg.errors import DataError
-from mixseg.escaping import chart_text
 from mixseg.targets import build_weighting
 
 WINDOWS = 50
@@ -43,12 +43,13 @@ def draw(request: Request) -> Drawn:
             )
         targets, colour = run.settings.targets, f"C{number}"
         means = running_mean(values, max(1, len(values) // WINDOWS))
-        title = chart_text(run.title)
+        title = chart_name(run.title)
         axes.plot(steps, values, ".", color=colour, alpha=0.3, markersize=4)
         axes.plot(
             steps, means, color=colour, label=f"{title}: above {targets.threshold:g}, running mean"
         )
-        ramped = [ramp(targets, step) for step in steps]
+        # A line is numbered by the steps done; training counts them from 0.
+        ramped = [ramp(targets, step - 1) for step in steps]
         if targets.ramp_steps not in ramps:
             ramps.add(targets.ramp_steps)
             axes.plot(

@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mixseg.analysis.figures.mixing import example
+from mixseg.analysis.figures.mixing import example, of_size
 from mixseg.analysis.figures.request import Drawn, Request, csv_table, drawn_picture
 from mixseg.analysis.sheet import Grid, Panel, scaled, sheet
 from mixseg.data.contract import ImageArray
-from mixseg.data.transforms import resized
 from mixseg.mixing import CowMix, paste
 from mixseg.mixing.cowmix import REFERENCE_AREA
 from mixseg.randomness import generator
@@ -49,7 +48,7 @@ def draw(request: Request) -> Drawn:
     dataset = request.datasets[0].dataset
     first, second = (example(dataset, index) for index in request.chosen(dataset, 2)[:2])
     height, width = first.label.shape
-    second = resized(second, (height, width))
+    second = of_size(second, first)
     scale = math.sqrt(height * width / REFERENCE_AREA)
     masks, mixed, rows = [], [], []
     for done, sigma in enumerate(request.sigmas, start=1):
@@ -62,8 +61,8 @@ def draw(request: Request) -> Drawn:
         request.advance(done, len(request.sigmas))
 
     def feet(grid: Grid) -> list[ImageArray]:
-        size = f"sigma in pixels of a 512x1024 image; these have {height}x{width}, and it is"
-        return [grid.text([f"{size} scaled by {scale:.2g}"])]
+        size = f"sigma counts in pixels of a 512x1024 image; for {height}x{width} it is"
+        return [grid.text([f"{size} multiplied by {scale:.2g}"])]
 
     titles = [f"sigma {sigma:g}" for sigma in request.sigmas]
     table = csv_table(("sigma", "sigma in pixels", "kept", "edges"), rows)

@@ -87,7 +87,7 @@ def mixtures(request: Request) -> list[Mixture]:
         raise ConfigError(f"--ids: two images are mixed, found {len(shown)}")
     first, second = shown
     own = example(dataset, first)
-    partner = _of_size(example(dataset, second), own)
+    partner = of_size(example(dataset, second), own)
     found = [
         mixture(name, name, own, partner, classes, request.seed)
         for name in MIXERS
@@ -97,7 +97,7 @@ def mixtures(request: Request) -> list[Mixture]:
         source = request.source.dataset
         labelled = class_map(source.classes, dataset.classes).apply(source)
         order = torch.randperm(len(source), generator=generator(request.seed, "source image"))
-        pasted = _of_size(example(labelled, int(order[0])), partner)
+        pasted = of_size(example(labelled, int(order[0])), partner)
         found.append(mixture(DOMAINS, "classmix", pasted, partner, classes, request.seed))
     return found
 
@@ -109,7 +109,8 @@ def draw(request: Request) -> Drawn:
     present = {int(one) for mixed in found for one in np.unique(mixed.label)}
 
     def feet(grid: Grid) -> list[ImageArray]:
-        return [legend(classes, present, grid.width)]
+        void = [grid.text(["black in a label: no class"])] if IGNORE in present else []
+        return [legend(classes, present, grid.width), *void]
 
     rows = [_panels(mixed, classes) for mixed in found]
     return drawn_picture(sheet(rows, TITLES, feet), _table(found, classes))
@@ -147,9 +148,15 @@ def example(dataset: SegmentationDataset, index: int) -> Example:
     return Example(pixels, ids, torch.ones_like(ids, dtype=torch.bool))
 
 
-def _of_size(one: Example, other: Example) -> Example:
-    height, width = other.label.shape
-    return resized(one, (height, width))
+def of_size(one: Example, other: Example) -> Example:
+    """An example of the size of another: scaled to cover it, what hangs over is cut off evenly."""
+    (height, width), (own_height, own_width) = other.label.shape, one.label.shape
+    factor = max(height / own_height, width / own_width)
+    one = resized(
+        one, (max(height, round(factor * own_height)), max(width, round(factor * own_width)))
+    )
+    top, left = (one.label.shape[0] - height) // 2, (one.label.shape[1] - width) // 2
+    return Example(*(part[..., top : top + height, left : left + width] for part in one))
 
 
 def _picture(image: Tensor) -> ImageArray:

@@ -6,7 +6,13 @@ import numpy as np
 import torch
 
 from mixseg.analysis.comparison import Column, Row, comparison, reduced
-from mixseg.analysis.figures.request import Drawn, Request, csv_table, drawn_picture
+from mixseg.analysis.figures.request import (
+    Drawn,
+    Request,
+    csv_table,
+    drawn_picture,
+    short_names,
+)
 from mixseg.data.contract import ClassSet, LabelArray
 from mixseg.evaluation.confusion import ConfusionMatrix
 from mixseg.evaluation.side_by_side import THUMBNAIL
@@ -25,7 +31,8 @@ def draw(request: Request) -> Drawn:
     labelled = all(dataset.samples[index].label is not None for index in indices)
     if labelled:
         truths = [Column(TRUTH, dataset.classes)]
-    for done, index in enumerate(indices, start=1):
+    captions = short_names([dataset.samples[index].id for index in indices])
+    for done, (index, caption) in enumerate(zip(indices, captions, strict=True), start=1):
         name = dataset.samples[index].id
         image = dataset.image(index)
         predictions = [run.predict(image) for run in request.runs]
@@ -35,10 +42,10 @@ def draw(request: Request) -> Drawn:
             for column, labels in zip([*truths, *columns], [*truth, *predictions], strict=True)
             for line in _counts(labels, column.classes, dataset.classes, truth)
         ]
-        rows.append(reduced(Row(name, image, (*truth, *predictions)), THUMBNAIL))
+        rows.append(reduced(Row(caption, image, (*truth, *predictions)), THUMBNAIL))
         request.advance(done, len(indices))
     head = ("image", "column", "class", "pixels", "iou")
-    return drawn_picture(comparison([*truths, *columns], rows), csv_table(head, table))
+    return drawn_picture(comparison([*truths, *columns], rows, alpha=1), csv_table(head, table))
 
 
 def _counts(

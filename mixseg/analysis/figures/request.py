@@ -112,6 +112,21 @@ class Request:
         return sorted(order[:count].tolist())
 
 
+def short_names(ids: Sequence[str]) -> list[str]:
+    """Ids without what all of them begin or end with, as far as whole parts of names go.
+
+    Ids of Cityscapes are longer than a picture is wide, and all end alike.
+    """
+    plain = [name.rpartition("/")[2] for name in ids]
+    names = plain if len(set(plain)) == len(set(ids)) else list(ids)
+    if len(set(names)) < 2:
+        return names
+    parts = [name.split("_") for name in names]
+    while len({one[-1] for one in parts}) == 1 and all(len(one) > 1 for one in parts):
+        parts = [one[:-1] for one in parts]
+    return ["_".join(one) for one in parts]
+
+
 @final
 @dataclass(frozen=True)
 class Drawn:

@@ -12,17 +12,20 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional
 
+from mixseg.analysis.charts import chart_name
 from mixseg.analysis.figures.class_frequencies import class_colours
 from mixseg.analysis.figures.request import Drawn, Request, csv_table, drawn_chart
 from mixseg.data.contract import ClassSet, ImageArray
 from mixseg.data.folder import distinct_colours
 from mixseg.errors import ConfigError
-from mixseg.escaping import chart_text
 from mixseg.temperature import tempered
 
 EXAMPLE = (0.0, 8.0, 7.3, 7.3, 0.0, 0.0)
 """Six classes whose cross-entropies under T = 1, 0.5 and 2 are those of Figure 2-13 to two digits:
 the figure gives them without its logits."""
+
+MOST_SLANTED = 12
+"""Names of classes that have room to be written aslant; more are written upright."""
 
 LINES = {0.5: "tab:red", 1.0: "black", 2.0: "tab:blue"}
 """Colours of the figure's own temperatures."""
@@ -55,7 +58,7 @@ def draw(request: Request) -> Drawn:
         panels = figure.subplot_mosaic([["image", "image"], ["left", "right"]], width_ratios=(2, 3))
         left, right = panels["left"], panels["right"]
         _pixel(panels["image"], request, image, place)
-    names_shown = [chart_text(name) for name in classes.names]
+    names_shown = [chart_name(name) for name in classes.names]
     places = np.arange(len(classes))
     left.bar(places, logits.tolist(), color=class_colours(classes), edgecolor="0.3", linewidth=0.5)
     left.set_ylabel(about)
@@ -73,7 +76,10 @@ def draw(request: Request) -> Drawn:
     right.set(ylabel="softmax(logits / T)", ylim=(0, 1))
     right.legend(fontsize="small")
     for axes in (left, right):
-        axes.set_xticks(places, names_shown, rotation=40, ha="right", rotation_mode="anchor")
+        if len(classes) > MOST_SLANTED:
+            axes.set_xticks(places, names_shown, rotation=90)
+        else:
+            axes.set_xticks(places, names_shown, rotation=40, ha="right", rotation_mode="anchor")
         axes.tick_params(axis="x", labelsize="small")
         axes.grid(axis="y", alpha=0.3)
         axes.set_axisbelow(True)
@@ -113,5 +119,5 @@ def _pixel(axes: Axes, request: Request, image: ImageArray, place: tuple[int, in
     axes.plot(place[1], place[0], "+", color="white", markersize=18, markeredgewidth=4)
     axes.plot(place[1], place[0], "+", color="red", markersize=16, markeredgewidth=2)
     axes.set_axis_off()
-    title = f"{request.runs[0].title}: pixel in row {place[0]}, column {place[1]}"
-    axes.set_title(chart_text(title), fontsize="medium")
+    title = f"{chart_name(request.runs[0].title)}: pixel in row {place[0]}, column {place[1]}"
+    axes.set_title(title, fontsize="medium")

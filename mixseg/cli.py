@@ -22,6 +22,8 @@ from mixseg import __version__
 from mixseg.ablation import Grid, collect, load_grid, plan, run_all, write_report
 from mixseg.ablation.report import terminal_table
 from mixseg.ablation.runs import TRAINING_COMMANDS
+from mixseg.analysis.dataset_statistics import FORMATS, DatasetStatistics, summary
+from mixseg.analysis.dataset_statistics import terminal_table as statistics_table
 from mixseg.analysis.learning_rates import FEWEST
 from mixseg.analysis.model_profile import profile_run, profile_tables
 from mixseg.classification.experiment import ClassificationSettings, run_experiment
@@ -36,6 +38,7 @@ from mixseg.config import (
     typed_overrides,
 )
 from mixseg.data.demo import LAYOUTS, Look, write_demo
+from mixseg.data.statistics import image_statistics, label_statistics
 from mixseg.distillation.report import report_distillation
 from mixseg.distillation.settings import data_of_teacher, student_of_name
 from mixseg.engine.precision import choose_device, choose_precision
@@ -57,10 +60,15 @@ from mixseg.evaluation.prediction import (
 from mixseg.evaluation.protocols import mean_over, paper_table, protocol
 from mixseg.evaluation.side_by_side import SHEET_ROWS, SideBySide, distinct_titles
 from mixseg.evaluation.tables import scores_table
-from mixseg.files import write_atomically
+from mixseg.files import check_unused, write_atomically
 from mixseg.strict_yaml import load_yaml
 from mixseg.training import probe_rates, resume, start
-from mixseg.training_data import check_dataset_name, open_split
+from mixseg.training_data import (
+    check_data_settings,
+    check_dataset_name,
+    open_split,
+    settings_on,
+)
 
 EXIT_ERROR = 1
 EXIT_USAGE = 2
@@ -456,15 +464,8 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
     resolution: Any = "native"
     if parsed.resolution != "native":
         resolution = _size("--resolution", parsed.resolution)
-    overrides = {"data.dataset": parsed.dataset, "data.root": parsed.root}
-    overrides = {key: value for key, value in overrides.items() if value is not None}
-    own = dict(saved.settings)
-    if parsed.dataset not in (None, own.get("data.dataset")):
-        own["data.root"] = None  # is that of another data set
-    settings = resolve_settings([], own | overrides)
+    settings = settings_on(saved.settings, parsed.dataset, parsed.root)
     split = parsed.split or settings.data.val_split
-    if settings.data.dataset != "demo" and settings.data.root is None:
-        raise ConfigError("--data-root DIR is needed: the checkpoint does not say where data is")
     dataset = open_split(settings, split, console)
     map_file = None if parsed.class_map is None else Path(parsed.class_map).expanduser()
     common = common_classes(saved.classes, dataset, map_file)
@@ -792,6 +793,104 @@ def _with_rows(grid: Grid, names: Sequence[str]) -> Grid:
     return dataclasses.replace(grid, rows=tuple(row for row in grid.rows if row.name in kept))
 
 
+# Data sets and figures -------------------------------------------------------------------------
+
+
+def dataset_stats(arguments: Sequence[str]) -> int:
+    """Count what a data set holds; see ``--help``."""
+    parser = _parser(
+        "mixseg dataset-stats",
+        "Pixels and images of each class, image sizes, share of void, and the files that cannot be "
+        "read. Counts of labels are kept in the cache.",
+    )
+    parser.add_argument(
+        "--config", type=str, default=[], nargs="+", metavar="FILE", help="that name a data set"
+    )
+    parser.add_argument("--dataset", type=str, help="layout of the data [demo]")
+    parser.add_argument("--data-root", dest="root", type=str, metavar="DIR")
+    parser.add_argument("--split", type=str, default="train", help="name of the split")
+    parser.add_argument("--overwrite", action="store_true", help="replace the --output that exists")
+    parser.add_argument(
+        "--output", type=str, metavar="FILE", help=f"write them too: {', '.join(FORMATS)}"
+    )
+    parsed = _parse(parser, _joined(arguments, ("--config",)))
+    console = Console()
+    given = {"data.dataset": parsed.dataset, "data.root": parsed.root}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    if parsed.root is not None and parsed.dataset is None and not parsed.config:
+        raise ConfigError(
+            "--data-root needs --config FILE or --dataset NAME, to know how the folder is laid out"
+        )
+    output = None
+    if parsed.output is not None:
+        output = Path(parsed.output)
+        if output.suffix not in FORMATS:
+            raise ConfigError(f"--output: {unknown_name('format', output.suffix, FORMATS)}")
+        check_unused([output], overwrite=parsed.overwrite)
+    settings = resolve_settings([Path(name) for name in parsed.config], overrides)
+    check_data_settings(settings)
+    dataset = open_split(settings, parsed.split, console)
+    every = range(len(dataset))
+    with progress_bar(console, "labels") as advance:
+        labels = label_statistics(dataset, every, on_count=advance)
+    with progress_bar(console, "images") as advance:
+        images = image_statistics(dataset, every, advance)
+    found = DatasetStatistics(dataset, labels, images)
+    console.print(statistics_table(found))
+    for line in summary(found):
+        style = "red" if line.startswith("corrupt") else None
+        console.print(printable(line), style=style, markup=False, highlight=False, soft_wrap=True)
+    if output is not None:
+        write_atomically(output, FORMATS[output.suffix](found))
+    return EXIT_ERROR if found.problems else 0
+
+
+def figures(arguments: Sequence[str]) -> int:
+    """Draw figures; see ``--help``."""
+    # Here, because matplotlib takes time to import and no other command needs it.
+    from mixseg.analysis.figures import FIGURES
+    from mixseg.analysis.figures.command import LIST_FLAGS, Options, draw_all
+
+    parser = _parser(
+        "mixseg figures",
+        "Draw figures of data sets and runs: a PNG, an SVG where it is a chart, and the numbers as "
+        "CSV beside it. Without a name, or with --list, the figures are listed.",
+    )
+    parser.add_argument("names", nargs="*", help="figures to draw")
+    parser.add_argument("--list", action="store_true", help="list the figures")
+    add = parser.add_argument
+    add("--dataset", type=str, nargs="+", metavar="NAME", help="[demo, or the data of the run]")
+    add("--data-root", dest="roots", type=str, nargs="+", metavar="DIR", help="one per data set")
+    add("--split", type=str, help="[train; the validation split of a run]")
+    add("--run", dest="runs", type=str, nargs="+", metavar="RUN", help="runs, or checkpoints")
+    add("--output", type=str, default="figures", metavar="DIR", help="is made if it is not there")
+    add("--overwrite", action="store_true", help="replace files that exist")
+    add("--seed", type=int, help="chooses images and masks [0]")
+    add("--images", type=int, metavar="N", help="how many images to show [4]")
+    add("--ids", type=str, nargs="+", metavar="ID", help="images to show [chosen by the seed]")
+    add("--source", type=str, help="mixing: what is pasted on the data set [demo-render]")
+    add("--source-root", dest="source_root", type=str, metavar="DIR")
+    add("--sigmas", type=float, nargs="+", help="cow-masks: in pixels of a 512x1024 image")
+    add("--threshold", type=float, help="confidence: [that of the run]")
+    add("--temperatures", type=float, nargs="+", help="temperatures: [0.5 1 2]")
+    add("--logits", type=float, nargs="+", help="temperatures: of one pixel, one for each class")
+    add("--pixel", type=str, metavar="ROW,COLUMN", help="temperatures: [one in doubt]")
+    add("--network", type=Literal["student", "teacher"] | None, help="of runs [teacher]")
+    add("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
+    parsed = _parse(parser, _joined(arguments, LIST_FLAGS))
+    console = Console()
+    if parsed.list or not parsed.names:
+        for name, kind in FIGURES.items():
+            console.print(f"{name:18} {kind.about}", markup=False, highlight=False, soft_wrap=True)
+        return 0
+    given = {key: value for key, value in vars(parsed).items() if value is not None}
+    fields = {entry.name for entry in dataclasses.fields(Options)}
+    options = Options(**{key: value for key, value in given.items() if key in fields})
+    for path in draw_all(options, console):
+        console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
 # Demo ------------------------------------------------------------------------------------------
 
 
@@ -862,7 +961,7 @@ def _parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
     try:
         return parser.parse_args(list(arguments))
     except ArgumentError as error:
-        text = re.sub(r"Parser key \"(.+?)\":\s*", r"--\1: ", error.message)
+        text = re.sub(r"Parser key \"(.+?)\"( element \d+)?:\s*", r"--\1\2: ", error.message)
         text = " ".join(re.sub(r"<class '(\w+)'>", r"\1", text).split())
         expected = re.search(
             r"^(--\S+: ).*?Union subtypes.*?- Expected an? (\w+) .*Given value: (.*)$", text
@@ -913,6 +1012,8 @@ COMMANDS: dict[str, Command] = {
     "predict": predict,
     "make-demo": make_demo,
     "ablate": ablate,
+    "dataset-stats": dataset_stats,
+    "figures": figures,
     "profile": profile_model,
     "find-lr": find_lr,
 }

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
+
+from mixseg.errors import ConfigError
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -22,6 +25,25 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     flush_folder(path.parent)
+
+
+def check_unused(paths: Sequence[Path], *, overwrite: bool) -> None:
+    """Refuse, before hours of work, files that could not be written or would be overwritten.
+
+    Raises:
+        ConfigError: A file exists already, or is to lie in a folder that does not or that nobody
+            may write to.
+    """
+    for path in paths:
+        folder = path.absolute().parent
+        if not folder.is_dir():
+            raise ConfigError(f"{path}: there is no folder {folder}")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise ConfigError(f"{path}: files cannot be written into {folder}")
+        if path.is_dir():
+            raise ConfigError(f"{path}: is a folder")
+        if path.exists() and not overwrite:
+            raise ConfigError(f"{path}: exists already; --overwrite replaces it")
 
 
 def flush_folder(folder: Path) -> None:

@@ -29,7 +29,7 @@ from mixseg.config import (
 )
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.frequencies import (
-    counted_once,
+    class_frequencies,
     dump_frequencies,
     frequencies_of,
     read_frequencies,
@@ -196,7 +196,7 @@ def with_frequencies(
     else:
         indices = data.split.labeled
         console.print(f"counting the classes of {len(indices)} labels", highlight=False)
-        shares = counted_once(data.labeled, indices)
+        shares = class_frequencies(data.labeled, indices)
     return dataclasses.replace(data, frequencies=shares)
 
 

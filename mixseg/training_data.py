@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from mixseg.config import ALIGNMENTS, Settings
+from mixseg.config import ALIGNMENTS, Settings, resolve_settings
 from mixseg.data.check import (
     check_equal_sizes,
     check_same_size,
@@ -29,6 +30,9 @@ from mixseg.data.splits import Split, split_labeled
 from mixseg.data.unlabeled import open_unlabeled
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.methods import METHODS
+
+ALIGNMENT_LABELS = 1000
+"""Most label files that are counted to know the distribution that is aligned to."""
 
 
 @final
@@ -97,6 +101,30 @@ def check_data_settings(settings: Settings) -> None:
         raise ConfigError(
             f"targets.alignment {alignment!r} is neither one of {', '.join(ALIGNMENTS)} nor a file"
         )
+
+
+def settings_on(
+    flat: Mapping[str, Any], dataset: str | None = None, root: str | None = None
+) -> Settings:
+    """The settings of a run, on its own data or on others.
+
+    Args:
+        flat: Setting path -> value, as checkpoints hold them.
+        dataset: Layout of other data; None keeps the run's.
+        root: Folder of other data; None keeps the run's where the layout does.
+
+    Raises:
+        ConfigError: It is not said where the data are.
+    """
+    given = {"data.dataset": dataset, "data.root": root}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    own = dict(flat)
+    if dataset not in (None, own.get("data.dataset")):
+        own["data.root"] = None  # is that of another data set
+    settings = resolve_settings([], own | overrides)
+    if settings.data.dataset != "demo" and settings.data.root is None:
+        raise ConfigError("--data-root DIR is needed: the checkpoint does not say where data is")
+    return settings
 
 
 def open_split(settings: Settings, split: str, console: Console) -> SegmentationDataset:
@@ -272,12 +300,12 @@ def _distribution(settings: Settings, data: TrainingData) -> NDArray[np.float64]
     if alignment == "uniform":
         return np.full(len(data.classes), 1 / len(data.classes))
     if alignment == "labeled":
-        return class_frequencies(data.labeled, data.split.labeled)
+        return class_frequencies(data.labeled, data.split.labeled, ALIGNMENT_LABELS)
     if alignment == "target":
         if any(sample.label is None for sample in data.unlabeled.samples):
             raise DataError(
                 f"targets.alignment target counts labels of the target, but images of "
                 f"{data.unlabeled.root} have none; give shares in a file, or take labeled"
             )
-        return class_frequencies(data.unlabeled, data.unlabeled_indices)
+        return class_frequencies(data.unlabeled, data.unlabeled_indices, ALIGNMENT_LABELS)
     return read_frequencies(Path(alignment).expanduser(), data.classes)

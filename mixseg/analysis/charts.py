@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from mixseg.analysis.learning_rates import RangeTest
-from mixseg.escaping import chart_text
+from mixseg.analysis.metrics import read_metrics
+from mixseg.analysis.pictures import without_middle
+from mixseg.escaping import chart_text, printable
 
 Colour = tuple[int, int, int]
 
@@ -32,14 +34,7 @@ def pseudo_label_chart(
         The file's content, or None if the run logged fewer than two lines of shares.
     """
     keys = [f"pseudo-labels/{name}" for name in names]
-    shown = []
-    for text in metrics.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:  # a log that a crash damaged is no reason to end without a table
-            continue
-        if isinstance(line, dict) and all(key in line for key in keys):
-            shown.append(line)
+    shown = [line for line in read_metrics(metrics) if all(key in line for key in keys)]
     if len(shown) < 2:
         return None
     # A line stands for one batch, which holds a few of the classes; their mean over a fiftieth of
@@ -65,7 +60,7 @@ def pseudo_label_chart(
     axes.legend(
         handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small"
     )
-    return _png(figure)
+    return png_of(figure)
 
 
 def range_test_chart(test: RangeTest) -> bytes:
@@ -93,10 +88,31 @@ def range_test_chart(test: RangeTest) -> bytes:
         ylim=(least - margin, start + 5 * margin),
     )
     axes.legend(fontsize="small")
-    return _png(figure)
+    return png_of(figure)
 
 
-def _png(figure: Figure) -> bytes:
+LONGEST_NAME = 48
+"""Characters of a name in a chart; longer ones would leave no room for the curves."""
+
+
+def chart_name(name: str) -> str:
+    """A name from data as a chart can show it: harmless, and cut in its middle where it is long."""
+    shown = printable(name)
+    if len(shown) > LONGEST_NAME:
+        shown = without_middle(shown, LONGEST_NAME - 3)
+    return chart_text(shown)
+
+
+def png_of(figure: Figure) -> bytes:
+    """A chart as a PNG, 120 pixels per inch."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=120)
+    return content.getvalue()
+
+
+def svg_of(figure: Figure) -> bytes:
+    """A chart as an SVG that is the same each time it is drawn; letters are outlines."""
+    content = io.BytesIO()
+    with rc_context({"svg.hashsalt": "mixseg", "svg.fonttype": "path"}):
+        figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
     return content.getvalue()

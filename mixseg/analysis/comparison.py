@@ -7,21 +7,10 @@ from dataclasses import dataclass
 from typing import final
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
-from mixseg.analysis.pictures import (
-    INK,
-    MAX_FONT_SIZE,
-    MIN_FONT_SIZE,
-    PAPER,
-    fitted,
-    legend,
-    overlay,
-)
+from mixseg.analysis.pictures import legend, overlay
+from mixseg.analysis.sheet import Grid, Panel, scaled, sheet
 from mixseg.data.contract import ClassSet, ImageArray, LabelArray
-
-MIN_CELL_WIDTH = 120
-"""Pixels that a column takes even where photographs are narrower, so that its title is readable."""
 
 PHOTOGRAPH = "photograph"
 """Title of the first column."""
@@ -59,20 +48,13 @@ class Row:
 
 def reduced(row: Row, longest: int) -> Row:
     """A row whose photograph has at most ``longest`` pixels on each side; never enlarged."""
-    height, width = row.image.shape[:2]
-    factor = min(1.0, longest / max(height, width))
-    if factor == 1.0:
+    if max(row.image.shape[:2]) <= longest:
         return row
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    image = Image.fromarray(row.image).resize(size, Image.Resampling.LANCZOS)
-    predictions = tuple(
-        np.array(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
-        for labels in row.predictions
-    )
-    return Row(row.name, np.array(image), predictions)
+    predictions = tuple(scaled(labels, longest, exact=True) for labels in row.predictions)
+    return Row(row.name, scaled(row.image, longest, exact=False), predictions)
 
 
-def comparison(columns: Sequence[Column], rows: Sequence[Row]) -> ImageArray:
+def comparison(columns: Sequence[Column], rows: Sequence[Row], alpha: float = 0.5) -> ImageArray:
     """One row for each photograph: itself, then the overlay of each network.
 
     Titles stand above the columns and the name of each photograph below it. The classes that occur
@@ -82,48 +64,21 @@ def comparison(columns: Sequence[Column], rows: Sequence[Row]) -> ImageArray:
     Args:
         columns: The networks.
         rows: The photographs, at least one; drawn at the size that they have.
+        alpha: Opacity of the overlay's colours; with 1 they are those of the legend.
 
     Returns:
         RGB uint8.
     """
-    cell = max(MIN_CELL_WIDTH, *(row.image.shape[1] for row in rows))
-    gap = max(4, cell // 64)
-    size = min(max(cell // 24, MIN_FONT_SIZE), MAX_FONT_SIZE)
-    font = ImageFont.load_default(size)
-    line = size + gap
-    lefts = [gap + index * (cell + gap) for index in range(len(columns) + 1)]
-    total = lefts[-1] + cell + gap
-    feet = _legends(columns, rows, total, font, line, gap)
-    heights = [row.image.shape[0] for row in rows]
-    height = gap + line + sum(heights) + (line + gap) * len(rows) + sum(map(len, feet))
-    picture = Image.new("RGB", (total, height), PAPER)
-    draw = ImageDraw.Draw(picture)
-    titles = [PHOTOGRAPH, *(column.title for column in columns)]
-    for left, title in zip(lefts, titles, strict=True):
-        _write(draw, (left + cell // 2, gap + line // 2), title, font, cell, "mm")
-    top = gap + line
+    panels = []
     for row in rows:
         pairs = zip(row.predictions, columns, strict=True)
-        drawn = [row.image, *(overlay(row.image, labels, one.classes) for labels, one in pairs)]
-        for left, array in zip(lefts, drawn, strict=True):
-            picture.paste(Image.fromarray(array), (left + (cell - array.shape[1]) // 2, top))
-        top += row.image.shape[0]
-        _write(draw, (lefts[0] + cell // 2, top + line // 2), row.name, font, cell, "mm")
-        top += line + gap
-    for foot in feet:
-        picture.paste(Image.fromarray(foot), (0, top))
-        top += len(foot)
-    return np.array(picture)
+        drawn = [Panel(overlay(row.image, labels, one.classes, alpha)) for labels, one in pairs]
+        panels.append([Panel(row.image, row.name), *drawn])
+    titles = [PHOTOGRAPH, *(column.title for column in columns)]
+    return sheet(panels, titles, lambda grid: _legends(columns, rows, grid))
 
 
-def _legends(
-    columns: Sequence[Column],
-    rows: Sequence[Row],
-    width: int,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    line: int,
-    gap: int,
-) -> list[ImageArray]:
+def _legends(columns: Sequence[Column], rows: Sequence[Row], grid: Grid) -> list[ImageArray]:
     """A legend for each distinct class set, as wide as the picture."""
     distinct = list(dict.fromkeys(_look(column.classes) for column in columns))
     feet = []
@@ -136,11 +91,8 @@ def _legends(
             for label in np.unique(row.predictions[index])
         }
         if len(distinct) > 1:
-            head = Image.new("RGB", (width, line), PAPER)
-            text = ", ".join(columns[index].title for index in users) + ":"
-            _write(ImageDraw.Draw(head), (gap, line // 2), text, font, width - 2 * gap, "lm")
-            feet.append(np.array(head))
-        key = legend(columns[users[0]].classes, present, width)
+            feet.append(grid.text([", ".join(columns[index].title for index in users) + ":"]))
+        key = legend(columns[users[0]].classes, present, grid.width)
         if len(key):
             feet.append(key)
     return feet
@@ -149,14 +101,3 @@ def _legends(
 def _look(classes: ClassSet) -> tuple[object, ...]:
     """What a legend shows of a class set; ids in files play no part."""
     return (classes.names, classes.palette)
-
-
-def _write(
-    draw: ImageDraw.ImageDraw,
-    place: tuple[int, int],
-    text: str,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    room: int,
-    anchor: str,
-) -> None:
-    draw.text(place, fitted(text, font, room), fill=INK, font=font, anchor=anchor)

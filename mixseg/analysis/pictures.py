@@ -121,20 +121,25 @@ def with_legend(picture: ImageArray, labels: LabelArray, classes: ClassSet) -> I
     return canvas
 
 
-def fitted(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: int) -> str:
-    """The name as it can be drawn, cut in its middle to a number of pixels.
+def fitted(
+    name: str,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    room: int,
+    longest: int = MAX_NAME_LENGTH,
+) -> str:
+    """The name as it can be drawn, cut in its middle to a number of pixels and characters.
 
     Names of runs begin alike and end with what tells them apart.
     """
     text = printable(name)
-    if len(text) <= MAX_NAME_LENGTH and font.getlength(text) <= room:
+    if len(text) <= longest and font.getlength(text) <= room:
         return text
-    kept = min(len(text), MAX_NAME_LENGTH)
-    while kept and font.getlength(_without_middle(text, kept)) > room:
+    kept = min(len(text), longest)
+    while kept and font.getlength(without_middle(text, kept)) > room:
         kept -= 1
-    return _without_middle(text, kept)
+    return without_middle(text, kept)
 
 
-def _without_middle(text: str, kept: int) -> str:
+def without_middle(text: str, kept: int) -> str:
     """The first and last characters, ``kept`` in all."""
     return f"{text[: (kept + 1) // 2]}...{text[len(text) - kept // 2 :]}"

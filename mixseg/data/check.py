@@ -103,6 +103,15 @@ def check_same_size(
         )
 
 
+def size_in_header(label: Path) -> tuple[int, int] | None:
+    """Height and width of a label file; None for class files of SBD, which have no such header.
+
+    Raises:
+        DataError: The file cannot be opened.
+    """
+    return image_size(label) if label.suffix.lower() in IMAGE_ENDINGS else None
+
+
 def without_unequal_pairs(
     dataset: SegmentationDataset,
 ) -> tuple[SegmentationDataset, tuple[str, ...]]:
@@ -119,9 +128,7 @@ def without_unequal_pairs(
     kept, left_out = [], []
     for sample in dataset.samples:
         image = image_size(sample.image)
-        # Class files of SBD have no header that tells; they are checked when they are read.
-        readable = sample.label is not None and sample.label.suffix.lower() in IMAGE_ENDINGS
-        label = image_size(sample.label) if sample.label and readable else image
+        label = (size_in_header(sample.label) if sample.label else None) or image
         if image == label:
             kept.append(sample)
         else:

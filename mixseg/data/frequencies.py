@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,11 +9,10 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from mixseg.data.cache import default_cache
 from mixseg.data.check import spread
 from mixseg.data.contract import ClassSet, SegmentationDataset
-from mixseg.errors import ConfigError, DataError, unknown_name
-from mixseg.files import write_atomically
+from mixseg.data.statistics import label_statistics
+from mixseg.errors import DataError, unknown_name
 from mixseg.strict_yaml import load_yaml
 
 LARGEST = 10**12
@@ -23,14 +20,18 @@ LARGEST = 10**12
 
 
 def class_frequencies(
-    dataset: SegmentationDataset, indices: Sequence[int], limit: int = 1000
+    dataset: SegmentationDataset,
+    indices: Sequence[int],
+    limit: int | None = None,
+    cache: Path | None = None,
 ) -> NDArray[np.float64]:
     """The share of each class among the labelled pixels of some samples.
 
     Args:
         dataset: A labelled data set.
         indices: The samples.
-        limit: Most label files to read, at equal distances.
+        limit: Most label files to count, at equal distances; None counts all.
+        cache: As in :func:`mixseg.data.statistics.label_statistics`.
 
     Returns:
         float64, shape (C,), summing to 1.
@@ -38,43 +39,16 @@ def class_frequencies(
     Raises:
         DataError: A label is missing or damaged, or no pixel is labelled.
     """
-    counts = np.zeros(256, dtype=np.int64)
-    for index in spread(indices, limit):
-        counts += np.bincount(dataset.label(index).ravel(), minlength=256)
-    known = counts[: len(dataset.classes)]
-    if not known.any():
+    chosen = indices if limit is None else spread(indices, limit)
+    for index in chosen:
+        if dataset.samples[index].label is None:
+            raise DataError(f"{dataset.samples[index].image} has no label file")
+    counted = label_statistics(dataset, chosen, cache)
+    for problem in counted.problems.values():
+        raise DataError(problem)
+    if not counted.pixels.any():
         raise DataError(f"{dataset.name} {dataset.split!r} has no labelled pixel to count")
-    shares: NDArray[np.float64] = known / known.sum()
-    return shares
-
-
-def counted_once(
-    dataset: SegmentationDataset, indices: Sequence[int], cache: Path | None = None
-) -> NDArray[np.float64]:
-    """:func:`class_frequencies` of all labels of these samples, remembered in the cache.
-
-    Label files count as the same as long as their paths, sizes and times of change are, and ids
-    mean the same.
-
-    Args:
-        dataset: A labelled data set.
-        indices: The samples.
-        cache: Folder of the cache; by default :func:`mixseg.data.cache.default_cache`.
-    """
-    digest = hashlib.sha256(repr((dataset.classes.names, dataset.lookup.tolist())).encode())
-    for path in sorted(str(dataset.samples[index].label) for index in indices):
-        found = Path(path).stat()
-        digest.update(repr((path, found.st_size, found.st_mtime_ns)).encode())
-    file = (default_cache() if cache is None else cache) / "frequencies"
-    file = file / f"{digest.hexdigest()[:32]}.yaml"
-    try:
-        return read_frequencies(file, dataset.classes)
-    except (DataError, ConfigError):  # absent, or damaged
-        shares = class_frequencies(dataset, indices, limit=len(indices))
-    with contextlib.suppress(OSError):  # a full or read-only cache costs time, not the run
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, dump_frequencies(shares, dataset.classes))
-    return shares
+    return counted.shares
 
 
 def dump_frequencies(shares: NDArray[np.float64], classes: ClassSet) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
 from mixseg.analysis.pictures import colourise, overlay, with_legend
@@ -21,7 +21,12 @@ from mixseg.data.contract import ClassSet, ImageArray, LabelArray
 from mixseg.data.images import read_image, write_png
 from mixseg.data.pairing import IMAGE_ENDINGS
 from mixseg.errors import ConfigError, DataError, unknown_name
-from mixseg.evaluation.inference import Autocast, InferenceMode, predict_labels
+from mixseg.evaluation.inference import (
+    Autocast,
+    InferenceMode,
+    predict_labels,
+    predict_probabilities,
+)
 from mixseg.ignore import IGNORE
 
 Draw = Callable[[ImageArray, LabelArray, ClassSet], NDArray[np.uint8]]
@@ -84,18 +89,32 @@ class Predictor:
 
     def __call__(self, image: ImageArray) -> LabelArray:
         """The train ids of an RGB image, uint8, as large as the image."""
-        pixels = torch.from_numpy(image).permute(2, 0, 1)
-        if self.input_size is not None:
-            pixels = transforms.resize(pixels, list(self.input_size), antialias=True)
         labels = predict_labels(
             self.model,
-            pixels[None].to(self.device).float().div(255),
+            self._pixels(image),
             (image.shape[0], image.shape[1]),
             self.mode,
             autocast=self.autocast,
             num_classes=len(self.classes),
         )
         return cast(LabelArray, labels[0].cpu().numpy())
+
+    def probabilities(self, image: ImageArray) -> Tensor:
+        """float32 on the CPU, shape (1, C, H, W): how probable each class is at each pixel."""
+        return predict_probabilities(
+            self.model,
+            self._pixels(image),
+            self.mode,
+            size=(image.shape[0], image.shape[1]),
+            autocast=self.autocast,
+        ).cpu()
+
+    def _pixels(self, image: ImageArray) -> Tensor:
+        """An image as the network is shown it, shape (1, 3, h, w)."""
+        pixels = torch.from_numpy(image).permute(2, 0, 1)
+        if self.input_size is not None:
+            pixels = transforms.resize(pixels, list(self.input_size), antialias=True)
+        return pixels[None].to(self.device).float().div(255)
 
 
 def collect_images(paths: Sequence[Path], exclude: Path | None = None) -> list[tuple[Path, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,6 @@ import pytest
 from mixseg.data.camvid import CAMVID
 from mixseg.data.frequencies import (
     class_frequencies,
-    counted_once,
     frequencies_of,
     read_frequencies,
 )
@@ -28,17 +27,32 @@ def test_counts_are_shares_of_labelled_pixels(tmp_path: Path) -> None:
         ids[-1] = 5
         write_label(path, ids)
     opened = open_dataset("camvid", tmp_path, "train")
-    found = class_frequencies(opened, range(4))
+    found = class_frequencies(opened, range(4), cache=tmp_path)
     rows = 1 + 2 + 3 + 4
     assert found[3] == pytest.approx(rows / (rows + 4))
     assert found[5] == pytest.approx(4 / (rows + 4))
     assert found.sum() == pytest.approx(1)
     # Of a large set a spread is read, first and last among it.
-    assert class_frequencies(opened, range(4), limit=2)[3] == pytest.approx(5 / 7)
+    assert class_frequencies(opened, range(4), limit=2, cache=tmp_path)[3] == pytest.approx(5 / 7)
     for path in (tmp_path / "trainannot").iterdir():
         write_label(path, np.full(SIZE, 11, dtype=np.uint8))
     with pytest.raises(DataError, match="no labelled pixel"):
-        class_frequencies(opened, range(4))
+        class_frequencies(opened, range(4), cache=tmp_path)
+
+
+def test_what_cannot_be_read_is_no_share(tmp_path: Path) -> None:
+    write_camvid(tmp_path)
+    opened = open_dataset("camvid", tmp_path, "train")
+    label = opened.samples[2].label
+    assert label is not None
+    label.write_bytes(label.read_bytes()[:40])
+    with pytest.raises(DataError, match=label.name):
+        class_frequencies(opened, range(4), cache=tmp_path)
+    bare = dataclasses.replace(
+        opened, samples=tuple(dataclasses.replace(one, label=None) for one in opened.samples)
+    )
+    with pytest.raises(DataError, match="has no label file"):
+        class_frequencies(bare, range(4), cache=tmp_path)
 
 
 def test_files_are_normalised(tmp_path: Path) -> None:
@@ -72,31 +86,6 @@ def test_every_class_must_be_named(tmp_path: Path) -> None:
     path.write_text("sky: 1\n")
     with pytest.raises(DataError, match="says nothing of building, pole"):
         read_frequencies(path, CAMVID)
-
-
-def test_labels_are_counted_once(tmp_path: Path) -> None:
-    write_camvid(tmp_path / "data")
-    opened = open_dataset("camvid", tmp_path / "data", "train")
-    cache = tmp_path / "cache"
-    first = counted_once(opened, range(4), cache)
-    np.testing.assert_allclose(first, class_frequencies(opened, range(4)))
-    (file,) = (cache / "frequencies").iterdir()
-    # The second time the file answers: what it says is what is given.
-    file.write_text("".join(f"{name}: {number}\n" for number, name in enumerate(CAMVID.names)))
-    np.testing.assert_allclose(counted_once(opened, range(4), cache), np.arange(11) / 55)
-    # Other samples, changed labels and damaged files are counted.
-    np.testing.assert_allclose(
-        counted_once(opened, range(2), cache), class_frequencies(opened, range(2))
-    )
-    file.write_text("nonsense: [")
-    np.testing.assert_allclose(counted_once(opened, range(4), cache), first)
-    label = opened.samples[0].label
-    assert label is not None
-    write_label(label, np.full(SIZE, 3, dtype=np.uint8))
-    os.utime(label, (1, 1))
-    changed = counted_once(opened, range(4), cache)
-    np.testing.assert_allclose(changed, class_frequencies(opened, range(4)))
-    assert not np.allclose(changed, first)
 
 
 def test_given_shares() -> None:

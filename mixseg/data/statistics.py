@@ -1,0 +1,235 @@
+"""What the files of a data set hold, counted once: classes, their places, sizes, damaged files."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixseg.data.cache import default_cache
+from mixseg.data.check import size_in_header
+from mixseg.data.contract import LabelArray, SegmentationDataset
+from mixseg.errors import DataError
+from mixseg.files import write_atomically
+
+GRID = (32, 64)
+"""Rows and columns of cells that every label is divided into, to count where classes lie."""
+
+OnCount = Callable[[int, int], None]
+"""Called with the number of files read and of all."""
+
+_FORM = 1
+"""Raised where counts mean something else than before, so that older ones are not read."""
+
+
+@final
+@dataclass(frozen=True)
+class LabelStatistics:
+    """What some labels of a data set hold.
+
+    Attributes:
+        labels: How many of them could be read.
+        pixels: int64, shape (C,): pixels of each class.
+        images: int64, shape (C,): labels that hold each class.
+        void: Pixels of no class.
+        occupancy: float64, shape (C, *GRID), in [0, 1]: the mean over labels of the share of each
+            cell's pixels that belong to a class.
+        problems: Why other labels could not be read, by the id of their sample.
+    """
+
+    labels: int
+    pixels: NDArray[np.int64]
+    images: NDArray[np.int64]
+    void: int
+    occupancy: NDArray[np.float64]
+    problems: Mapping[str, str]
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """float64, shape (C,): share of each class among the labelled pixels; 0 without any."""
+        shares: NDArray[np.float64] = self.pixels / max(1, int(self.pixels.sum()))
+        return shares
+
+
+@final
+@dataclass(frozen=True)
+class ImageStatistics:
+    """What some images of a data set are like.
+
+    Attributes:
+        sizes: (height, width) -> number of images, the most frequent first.
+        problems: Why other images could not be used, by the id of their sample: damaged, or of
+            another size than their label.
+    """
+
+    sizes: Mapping[tuple[int, int], int]
+    problems: Mapping[str, str]
+
+
+def label_statistics(
+    dataset: SegmentationDataset,
+    indices: Sequence[int],
+    cache: Path | None = None,
+    on_count: OnCount | None = None,
+) -> LabelStatistics:
+    """Count the labels of some samples; the result is remembered in the cache.
+
+    Label files count as the same as long as their paths, sizes and times of change are, and ids
+    mean the same. Where a label could not be read nothing is remembered: it may be mended.
+
+    Args:
+        dataset: Samples without a label are passed over.
+        indices: The samples.
+        cache: Folder of the cache; by default :func:`mixseg.data.cache.default_cache`.
+        on_count: Called after each label.
+    """
+    labelled = [index for index in indices if dataset.samples[index].label is not None]
+    paths = [dataset.samples[index].label for index in labelled]
+    file = _cache_file(dataset, paths, "labels", cache)
+    kept = _read_labels(file, len(dataset.classes))
+    if kept is not None:
+        return kept
+    count = len(dataset.classes)
+    pixels, images = (np.zeros(count + 1, dtype=np.int64) for _ in range(2))
+    occupancy = np.zeros((count + 1, *GRID))
+    problems = {}
+    for done, index in enumerate(labelled, start=1):
+        try:
+            label = dataset.label(index)
+        except DataError as error:
+            problems[dataset.samples[index].id] = str(error)
+        else:
+            label = np.minimum(label, count)  # no class becomes one more
+            found = np.bincount(label.ravel(), minlength=count + 1)
+            pixels += found
+            images += found > 0
+            occupancy += _in_cells(label, count + 1)
+        if on_count is not None:
+            on_count(done, len(labelled))
+    read = len(labelled) - len(problems)
+    statistics = LabelStatistics(
+        labels=read,
+        pixels=pixels[:count],
+        images=images[:count],
+        void=int(pixels[count]),
+        occupancy=occupancy[:count] / max(1, read),
+        problems=problems,
+    )
+    if not problems:
+        _remember(file, statistics)
+    return statistics
+
+
+def image_statistics(
+    dataset: SegmentationDataset,
+    indices: Sequence[int],
+    on_count: OnCount | None = None,
+) -> ImageStatistics:
+    """Read the images of some samples, pixels and all: only so shows a file that is cut off.
+
+    Args:
+        dataset: Labels are compared by the size in their headers, where there is one.
+        indices: The samples.
+        on_count: Called after each image.
+    """
+    sizes: Counter[tuple[int, int]] = Counter()
+    problems = {}
+    for done, index in enumerate(indices, start=1):
+        sample = dataset.samples[index]
+        try:
+            height, width = dataset.image(index).shape[:2]
+            # A label that cannot be opened is a problem of the labels.
+            label = None
+            with contextlib.suppress(DataError):
+                label = None if sample.label is None else size_in_header(sample.label)
+            if label not in (None, (height, width)):
+                raise DataError(
+                    f"{sample.image} has {width}x{height} pixels but its label {sample.label} has "
+                    f"{label[1]}x{label[0]}"
+                )
+            sizes[height, width] += 1
+        except DataError as error:
+            problems[sample.id] = str(error)
+        if on_count is not None:
+            on_count(done, len(indices))
+    return ImageStatistics(dict(sizes.most_common()), problems)
+
+
+def _in_cells(label: LabelArray, count: int) -> NDArray[np.float64]:
+    """The share of each id in each cell, float64, shape (count, *GRID)."""
+    height, width = GRID
+    # A label of fewer rows than there are cells lends each to several.
+    rows = np.arange(max(height, label.shape[0])) * label.shape[0] // max(height, label.shape[0])
+    columns = np.arange(max(width, label.shape[1])) * label.shape[1] // max(width, label.shape[1])
+    spread = label[rows][:, columns]
+    row = np.arange(len(rows)) * height // len(rows)
+    column = np.arange(len(columns)) * width // len(columns)
+    cell = row[:, None] * width + column
+    flat = spread.astype(np.int64) * (height * width) + cell
+    found = np.bincount(flat.ravel(), minlength=count * height * width)
+    area = np.bincount(cell.ravel(), minlength=height * width).reshape(GRID)
+    shares: NDArray[np.float64] = found.reshape(count, *GRID) / area
+    return shares
+
+
+def _cache_file(
+    dataset: SegmentationDataset, paths: Sequence[Path | None], kind: str, cache: Path | None
+) -> Path:
+    digest = hashlib.sha256(
+        repr((_FORM, GRID, dataset.classes.names, dataset.lookup.tolist())).encode()
+    )
+    for path in sorted(map(str, paths)):
+        try:
+            found = Path(path).stat()
+            digest.update(repr((path, found.st_size, found.st_mtime_ns)).encode())
+        except OSError:  # said when it is read
+            digest.update(repr((path, "missing")).encode())
+    folder = (default_cache() if cache is None else cache) / "statistics"
+    return folder / f"{kind}-{digest.hexdigest()[:32]}.npz"
+
+
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)
+"""What a file of the cache may raise that is absent, cut off or not one."""
+
+
+def _read_labels(file: Path, classes: int) -> LabelStatistics | None:
+    """Statistics from the cache; None where they are absent or damaged."""
+    try:
+        with np.load(file, allow_pickle=False) as kept:
+            statistics = LabelStatistics(
+                labels=int(kept["labels"]),
+                pixels=kept["pixels"].astype(np.int64, casting="safe"),
+                images=kept["images"].astype(np.int64, casting="safe"),
+                void=int(kept["void"]),
+                occupancy=kept["occupancy"].astype(np.float64, casting="safe"),
+                problems={},
+            )
+    except _DAMAGED:
+        return None
+    shapes = (statistics.pixels.shape, statistics.images.shape, statistics.occupancy.shape)
+    return statistics if shapes == ((classes,), (classes,), (classes, *GRID)) else None
+
+
+def _remember(file: Path, statistics: LabelStatistics) -> None:
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        labels=statistics.labels,
+        pixels=statistics.pixels,
+        images=statistics.images,
+        void=statistics.void,
+        occupancy=statistics.occupancy,
+    )
+    with contextlib.suppress(OSError):  # a full or read-only cache costs time, not the run
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, content.getvalue())

@@ -1,0 +1,248 @@
+"""What figures show, against plain counts and the equations."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mixseg.analysis.figures import FIGURES, Drawn, Request, ShownDataset
+from mixseg.analysis.figures.cow_masks import cow_mask, edges
+from mixseg.analysis.figures.mixing import DOMAINS, mixtures
+from mixseg.analysis.figures.request import csv_table, short_names
+from mixseg.analysis.figures.temperatures import EXAMPLE
+from mixseg.errors import ConfigError, DataError
+from mixseg.ignore import IGNORE
+from mixseg.mixing import MIXERS
+from tests.analysis.figures.scenes import SIZE, request_of, scenes
+
+HEIGHT, WIDTH = SIZE
+
+
+@pytest.fixture(scope="module")
+def camera(tmp_path_factory: pytest.TempPathFactory) -> ShownDataset:
+    return scenes(tmp_path_factory.mktemp("camera") / "scenes")
+
+
+@pytest.fixture(scope="module")
+def camvid(tmp_path_factory: pytest.TempPathFactory) -> ShownDataset:
+    return scenes(tmp_path_factory.mktemp("camvid") / "scenes", layout="camvid")
+
+
+def rows(drawn: Drawn) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(drawn.csv)))
+
+
+def picture(drawn: Drawn) -> np.ndarray:
+    return np.array(Image.open(io.BytesIO(drawn.png)).convert("RGB"))
+
+
+def labels(shown: ShownDataset) -> np.ndarray:
+    return np.stack([shown.dataset.label(index) for index in range(len(shown.dataset))])
+
+
+def standing_in(sheet: np.ndarray, part: np.ndarray) -> bool:
+    """Whether a picture stands in a sheet, pixel by pixel."""
+    height, width = part.shape[:2]
+    first = (sheet == part[0, 0]).all(axis=-1)[: 1 - height, : 1 - width]
+    return any(
+        np.array_equal(sheet[top : top + height, left : left + width], part)
+        for top, left in np.argwhere(first)
+    )
+
+
+def test_mixed_is_a_where_the_mask_is_and_b_elsewhere(
+    camera: ShownDataset, camvid: ShownDataset
+) -> None:
+    request = request_of(camvid, source=camera, seed=3)
+    found = mixtures(request)
+    assert [one.name for one in found] == [*(name for name in MIXERS if name != "none"), DOMAINS]
+    for one in found:
+        own, partner = (part.image.permute(1, 2, 0).numpy() for part in (one.own, one.partner))
+        assert 0 < one.mask.mean() < 1
+        np.testing.assert_array_equal(one.image[one.mask], own[one.mask])
+        np.testing.assert_array_equal(one.image[~one.mask], partner[~one.mask])
+        np.testing.assert_array_equal(one.label[one.mask], one.own.label.numpy()[one.mask])
+        np.testing.assert_array_equal(one.label[~one.mask], one.partner.label.numpy()[~one.mask])
+    classmix, domains = found[0], found[-1]
+    for one in (classmix, domains):
+        own_label = one.own.label.numpy()
+        kept = set(np.unique(own_label[one.mask]).tolist())
+        present = set(np.unique(own_label).tolist()) - {IGNORE}
+        assert len(kept) == math.ceil(len(present) / 2)
+        assert not kept & set(np.unique(own_label[~one.mask]).tolist())
+    # What is pasted from the source has the classes of the target.
+    assert set(np.unique(domains.label).tolist()) <= {*range(11), IGNORE}
+
+
+def test_the_sheet_of_mixers_holds_each_picture_and_its_counts(camera: ShownDataset) -> None:
+    request = request_of(camera, seed=1)
+    drawn, found = FIGURES["mixing"].draw(request), mixtures(request)
+    sheet = picture(drawn)
+    for one in found:
+        assert standing_in(sheet, one.image)
+        mask = np.repeat(np.where(one.mask, 255, 0)[..., None], 3, axis=2)
+        assert standing_in(sheet, mask)
+    table = rows(drawn)
+    for one in found:
+        mine = [row for row in table if row["mixer"] == one.name]
+        for column in ("A", "B", "mixed"):
+            assert sum(int(row[column]) for row in mine) == HEIGHT * WIDTH
+        assert sum(int(row["kept of A"]) for row in mine) == one.mask.sum()
+
+
+def test_the_seed_decides_and_ids_choose(camera: ShownDataset) -> None:
+    draw = FIGURES["mixing"].draw
+    first = draw(request_of(camera, seed=4))
+    assert draw(request_of(camera, seed=4)) == first
+    assert draw(request_of(camera, seed=5)).png != first.png
+    ids = tuple(sample.id for sample in camera.dataset.samples)
+    chosen = mixtures(request_of(camera, ids=(ids[4], ids[1])))[0]
+    np.testing.assert_array_equal(
+        chosen.own.image.permute(1, 2, 0).numpy(), camera.dataset.image(4)
+    )
+    np.testing.assert_array_equal(
+        chosen.partner.image.permute(1, 2, 0).numpy(), camera.dataset.image(1)
+    )
+    with pytest.raises(ConfigError, match="two images are mixed, found 1"):
+        mixtures(request_of(camera, ids=ids[:1]))
+    with pytest.raises(ConfigError, match="unknown image 'x'"):
+        mixtures(request_of(camera, ids=("x", ids[0])))
+
+
+def test_a_data_set_of_one_image_cannot_be_mixed(camera: ShownDataset) -> None:
+    one = dataclasses.replace(camera.dataset, samples=camera.dataset.samples[:1])
+    for name in ("mixing", "cow-masks"):
+        with pytest.raises(DataError, match="1 images, but 2 are shown"):
+            FIGURES[name].draw(request_of(ShownDataset("one", one)))
+
+
+def test_smoother_masks_have_fewer_edges(camera: ShownDataset) -> None:
+    found = [edges(cow_mask((96, 128), sigma, seed=2)) for sigma in (4.0, 16.0, 64.0)]
+    assert found == sorted(found, reverse=True)
+    assert found[0] > 3 * found[-1]
+    drawn = FIGURES["cow-masks"].draw(request_of(camera, sigmas=(6.0, 48.0), seed=2))
+    table = rows(drawn)
+    assert [float(row["sigma"]) for row in table] == [6.0, 48.0]
+    scale = math.sqrt(HEIGHT * WIDTH / (512 * 1024))
+    for row in table:
+        assert float(row["sigma in pixels"]) == pytest.approx(float(row["sigma"]) * scale)
+        mask = cow_mask(SIZE, float(row["sigma"]), seed=2)
+        assert float(row["kept"]) == pytest.approx(mask.mean())
+        white = np.repeat(np.where(mask, 255, 0)[..., None], 3, axis=2)
+        assert standing_in(picture(drawn), white)
+
+
+def test_frequencies_are_those_of_the_files(camera: ShownDataset, camvid: ShownDataset) -> None:
+    table = rows(FIGURES["class-frequencies"].draw(request_of(camera)))
+    truth = labels(camera)
+    assert [int(row["pixels"]) for row in table] == [int((truth == i).sum()) for i in range(19)]
+    assert sum(float(row["share"]) for row in table) == pytest.approx(1)
+    # In the classes of the first: cars, trucks and buses are cars there.
+    both = rows(FIGURES["class-frequencies"].draw(request_of(camvid, camera)))
+    assert len(both) == 2 * 11
+    second = {row["class"]: int(row["pixels"]) for row in both[11:]}
+    names = camera.dataset.classes.names
+    cars = [names.index(name) for name in ("car", "truck", "bus")]
+    assert second["car"] == np.isin(truth, cars).sum()
+    assert second["sky"] == (truth == names.index("sky")).sum()
+
+
+def test_sets_without_a_map_are_refused(camera: ShownDataset, tmp_path: Path) -> None:
+    other = scenes(tmp_path / "voc", layout="voc")
+    with pytest.raises(DataError, match="voc cannot be shown in the classes of cityscapes"):
+        FIGURES["class-frequencies"].draw(request_of(camera, other))
+
+
+def test_positions_are_means_of_the_labels(camera: ShownDataset) -> None:
+    drawn = FIGURES["class-positions"].draw(request_of(camera))
+    truth = labels(camera)
+    names = camera.dataset.classes.names
+    table = rows(drawn)
+    assert [row["class"] for row in table[::32]] == list(names)
+    for name in ("sky", "road"):
+        found = np.array(
+            [[float(row[str(c)]) for c in range(64)] for row in table if row["class"] == name]
+        )
+        here = (truth == names.index(name)).mean(axis=0)
+        # Halves of the picture: cells do not depend on how it is divided.
+        for part, whole in ((found[:16], here[: HEIGHT // 2]), (found[16:], here[HEIGHT // 2 :])):
+            assert part.mean() == pytest.approx(whole.mean(), abs=0.02)
+    assert picture(drawn).shape[1] > 1000
+
+
+@pytest.mark.parametrize("name", ["class-frequencies", "class-positions"])
+def test_labels_that_cannot_be_counted(name: str, tmp_path: Path) -> None:
+    shown = scenes(tmp_path / "scenes")
+    label = shown.dataset.samples[1].label
+    assert label is not None
+    label.write_bytes(label.read_bytes()[:60])
+    with pytest.raises(DataError, match=label.name):
+        FIGURES[name].draw(request_of(shown))
+    bare = tuple(dataclasses.replace(one, label=None) for one in shown.dataset.samples)
+    unlabeled = dataclasses.replace(shown.dataset, samples=bare)
+    with pytest.raises(DataError, match=r"no (label|pixel)"):
+        FIGURES[name].draw(request_of(ShownDataset("bare", unlabeled)))
+
+
+def test_softmax_of_the_example_and_of_given_logits() -> None:
+    drawn = FIGURES["temperatures"].draw(Request())
+    table = rows(drawn)
+    columns = {t: [float(row[f"T={t}"]) for row in table] for t in ("0.5", "1", "2")}
+    for temperature, column in columns.items():
+        powers = [math.exp(logit / float(temperature)) for logit in EXAMPLE]
+        assert column == pytest.approx([power / sum(powers) for power in powers])
+    # 000 gives the cross-entropies of class 2 in Figure 2-13.
+    losses = {t: -math.log(column[1]) for t, column in columns.items()}
+    assert losses == pytest.approx({"1": 0.693, "0.5": 0.405, "2": 0.903}, abs=0.005)
+    given = rows(FIGURES["temperatures"].draw(Request(logits=(1.0, -3.0), temperatures=(4.0,))))
+    assert [float(row["logit"]) for row in given] == [1.0, -3.0]
+    assert float(given[0]["T=4"]) == pytest.approx(1 / (1 + math.exp(-1)))
+
+
+def test_charts_are_drawn_alike_each_time(camera: ShownDataset) -> None:
+    kinds = {"class-frequencies": request_of(camera), "temperatures": Request()}
+    for name, request in kinds.items():
+        first, second = (FIGURES[name].draw(request) for _ in range(2))
+        assert first == second
+        assert first.svg is not None and b"<svg" in first.svg
+
+
+def test_any_class_name_can_be_drawn(camera: ShownDataset) -> None:
+    names = ("$x_1$", "_hidden", "\x1b[2J", "=1+1", "<script>", "a\nb", "n" * 300, "$", "-1")
+    classes = camera.dataset.classes
+    renamed = dataclasses.replace(classes, names=(*names, *classes.names[len(names) :]))
+    dataset = dataclasses.replace(camera.dataset, classes=renamed)
+    for figure in ("mixing", "class-frequencies", "class-positions"):
+        drawn = FIGURES[figure].draw(request_of(ShownDataset("$\x1b" + "t" * 200, dataset)))
+        assert not any(cell.startswith(("=", "-")) for row in rows(drawn) for cell in row.values())
+        assert "\x1b" not in drawn.csv
+        assert drawn.svg is None or b"<script" not in drawn.svg
+        assert picture(drawn).shape[1] < 2000
+
+
+def test_names_lose_what_they_share() -> None:
+    ids = ["bonn/bonn_000003_000019_leftImg8bit", "bonn/bonn_000041_000019_leftImg8bit"]
+    assert short_names(ids) == ["bonn_000003", "bonn_000041"]
+    assert short_names(["a/x", "b/x"]) == ["a/x", "b/x"]
+    assert short_names(["a_b"]) == ["a_b"]
+    assert short_names(["a_b", "b"]) == ["a_b", "b"]
+
+
+def test_numbers_keep_their_digits() -> None:
+    assert csv_table(("=a", "b"), [("-x", 1 / 3), (2, np.float64(0.1))]) == (
+        "'=a,b\n'-x,0.333333333\n2,0.1\n"
+    )
+
+
+def test_every_figure_says_what_it_takes() -> None:
+    for name, kind in FIGURES.items():
+        assert kind.datasets or kind.runs[1], name
+        assert not (kind.log and kind.networks), name
+        assert len(f"{name:18} {kind.about}") <= 110, name

@@ -1,0 +1,8 @@
+"""Figures of data sets and of runs, with their data beside them."""
+
+import sys
+
+from mixseg.cli import figures, run
+
+if __name__ == "__main__":
+    sys.exit(run(figures))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import re
 import shlex
 import sys
@@ -41,6 +42,7 @@ from mixseg.data.demo import LAYOUTS, Look, write_demo
 from mixseg.data.statistics import image_statistics, label_statistics
 from mixseg.distillation.report import report_distillation
 from mixseg.distillation.settings import data_of_teacher, student_of_name
+from mixseg.distributed import joined
 from mixseg.engine.precision import choose_device, choose_precision
 from mixseg.engine.progress import progress_bar
 from mixseg.engine.saved_network import SavedNetworks, load_networks
@@ -155,8 +157,17 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
     parsed = _parse(parser, _joined(arguments, ("--config", "--set")))
     if method == "domain_adaptation" and parsed.source_only:
         method = "supervised"
-    console = Console()
     overrides = typed_overrides(parsed, parsed.assignments)
+    with joined() as processes:
+        console = Console(quiet=processes.rank > 0)
+        outcome, path = _trained(parsed, overrides, program, method, console)
+    return _report(outcome, path, console) if processes.rank == 0 else outcome.exit_code
+
+
+def _trained(
+    parsed: Namespace, overrides: dict[str, Any], program: str, method: str, console: Console
+) -> tuple[Outcome, Path]:
+    """Start or go on with the run that was asked for."""
     if parsed.resume not in (None, "auto"):
         if parsed.config:
             raise ConfigError("--resume RUN uses the run's own config.yaml; leave --config out")
@@ -165,9 +176,7 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
         if method == "distillation" and parsed.student is not None:
             raise ConfigError("--resume RUN has a student already; leave --student out")
         path = Path(parsed.resume)
-        return _report(
-            *resume(path, overrides, console, allow_changes=parsed.allow_changes), console
-        )
+        return resume(path, overrides, console, allow_changes=parsed.allow_changes)
     # Presets say semi_supervised; what the tool stands for goes before them, but not before a flag.
     implied: dict[str, Any] = {"method": method}
     if method == "distillation":
@@ -188,10 +197,8 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
         path = Path(settings.output).expanduser() / settings.name
         if path.exists():
             asked_for = to_flat(settings)
-            return _report(
-                *resume(path, asked_for, console, allow_changes=parsed.allow_changes), console
-            )
-    return _report(*start(settings, console), console)
+            return resume(path, asked_for, console, allow_changes=parsed.allow_changes)
+    return start(settings, console)
 
 
 def _add_file_arguments(parser: ArgumentParser) -> None:
@@ -1026,7 +1033,11 @@ def run(command: Command, arguments: Sequence[str] | None = None) -> int:
         return command(sys.argv[1:] if arguments is None else arguments)
     except MixsegError as error:
         code = EXIT_USAGE if isinstance(error, ConfigError) else EXIT_ERROR
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        # The processes have parted by now, but torchrun has told each its number.
+        rank = os.environ.get("RANK", "0")
+        if rank == "0" or not error.everywhere:
+            where = "" if rank == "0" else f"process {rank}: "
+            print(f"error: {printable(where + str(error))}", file=sys.stderr)
         return code
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -11,7 +11,13 @@ from collections.abc import Iterable
 
 
 class MixsegError(Exception):
-    """Base of every error that mixseg raises on purpose."""
+    """Base of every error that mixseg raises on purpose.
+
+    Attributes:
+        everywhere: Whether all processes of a run raise it together, so that one of them says it.
+    """
+
+    everywhere = False
 
 
 class ConfigError(MixsegError):

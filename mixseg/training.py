@@ -42,13 +42,14 @@ from mixseg.distillation.teachers import (
     keep_teacher,
     kept_teacher,
 )
+from mixseg.distributed import of_first, share_of, together, world
 from mixseg.engine.epochs import epochs_in_steps, steps_per_epoch
 from mixseg.engine.learner import Learner
 from mixseg.engine.method import Given
 from mixseg.engine.optimizers import check_optimizer_name
 from mixseg.engine.precision import Precision, choose_device
 from mixseg.engine.run_directory import RunDirectory
-from mixseg.engine.saved_network import network_card
+from mixseg.engine.saved_network import SavedNetworks, network_card
 from mixseg.engine.schedules import build_schedule, momentum_cycle
 from mixseg.engine.stages import of_one_stage, plan_stages, staged
 from mixseg.engine.teacher import FixedTeacher
@@ -65,6 +66,7 @@ from mixseg.models import (
     check_model_settings,
     model_title,
 )
+from mixseg.randomness import derive_seed
 from mixseg.regularizers import check_regularizer
 from mixseg.targets import build_weighting
 from mixseg.training_data import (
@@ -94,7 +96,23 @@ def check_names(settings: Settings) -> None:
         raise ConfigError(
             "training.tensorboard: tensorboard is missing; pip install 'mixseg[tensorboard]'"
         )
-    choose_device(settings.training.device)
+    device = choose_device(settings.training.device)
+    if settings.training.sync_batch_norm and device.type == "cpu":
+        raise ConfigError("training.sync_batch_norm needs GPUs: torch has it for them alone")
+    _check_shares(settings)
+
+
+def _check_shares(settings: Settings) -> None:
+    """Refuse batches that cannot be divided among the processes of the run."""
+    if world().size == 1:
+        return
+    for number in range(max(1, len(settings.stages))):
+        data = of_one_stage(settings, number).data
+        for name in METHODS[settings.method].streams_of(settings):
+            try:
+                share_of(data.batch_labeled if name == "labeled" else data.batch_unlabeled)
+            except ConfigError as error:
+                raise ConfigError(f"data.batch_{name}: {error}") from error
 
 
 def validator(
@@ -126,8 +144,9 @@ def compose_learner(
 ) -> Learner:
     """What learns in a run; what its weight file gave is printed."""
     # Nothing here draws from the global generator, which torch starts with a seed of its own in
-    # every process; but the dropout of a backbone does.
-    torch.manual_seed(settings.seed)
+    # every process; but the dropout of a backbone does, in each process of a run its own.
+    rank = world().rank
+    torch.manual_seed(derive_seed(settings.seed, "process", rank) if rank else settings.seed)
     given = given_by(data)._replace(teacher=teacher)
     learner, report = build_learner(settings, len(data.classes), given)
     if report is not None:
@@ -231,28 +250,41 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
     data = with_frequencies(settings, data, console)
     teacher = None if expert is None else fixed_teacher(expert, data.classes)
     name = settings.name or _unused(Path(settings.output).expanduser(), run_name(settings))
+    name = of_first(name)  # it has the time in it
     settings = dataclasses.replace(settings, name=name)
-    run = RunDirectory.create(Path(settings.output).expanduser() / name)
+    path = Path(settings.output).expanduser() / name
+    first = world().rank == 0
+    run = together(lambda: RunDirectory.create(path) if first else None)
+    run = run or RunDirectory(path, lock=False)
     # The settings come first: building may download weights, and who is killed meanwhile must be
     # able to resume. What cannot be built must not leave a folder that looks like a run.
     try:
-        write_split(run.path, data.labeled, data.split)
-        write_atomically(run.unlabeled, id_lines(data.unlabeled, data.unlabeled_indices))
-        if data.distribution is not None:
-            shares = dump_frequencies(data.distribution, data.classes)
-            write_atomically(run.alignment, shares)
-        if data.frequencies is not None:
-            write_atomically(run.frequencies, dump_frequencies(data.frequencies, data.classes))
-        if data.class_map:
-            write_atomically(run.class_map, data.class_map)
-        if expert is not None:
-            keep_teacher(run.path, expert)
-        write_atomically(run.config, dump_settings(settings))
+        if first:
+            _record(run, settings, data, expert)
         trainer = build_trainer(settings, data, run, console, teacher)
     except BaseException:
-        run.remove()
+        if first:
+            run.remove()
         raise
     return _fit(trainer, data, run, console)
+
+
+def _record(
+    run: RunDirectory, settings: Settings, data: TrainingData, expert: SavedNetworks | None
+) -> None:
+    """Write what a run is made of into its folder."""
+    write_split(run.path, data.labeled, data.split)
+    write_atomically(run.unlabeled, id_lines(data.unlabeled, data.unlabeled_indices))
+    if data.distribution is not None:
+        shares = dump_frequencies(data.distribution, data.classes)
+        write_atomically(run.alignment, shares)
+    if data.frequencies is not None:
+        write_atomically(run.frequencies, dump_frequencies(data.frequencies, data.classes))
+    if data.class_map:
+        write_atomically(run.class_map, data.class_map)
+    if expert is not None:
+        keep_teacher(run.path, expert)
+    write_atomically(run.config, dump_settings(settings))
 
 
 def probe_rates(
@@ -357,7 +389,7 @@ def resume(
     """
     if path.is_dir() and not (path / "config.yaml").is_file():
         raise ConfigError(f"{path} is not a run: it has no config.yaml")
-    run = RunDirectory(path)
+    run = together(lambda: RunDirectory(path, lock=world().rank == 0))
     try:
         return _resume(run, overrides, console, allow_changes=allow_changes)
     finally:
@@ -408,9 +440,9 @@ def _resume(
     teacher = kept_teacher(run.path, data.classes) if distilled else None
     trainer = build_trainer(settings, data, run, console, teacher)
     trainer.resume()
-    if changes:
+    if changes and run.locked:
         write_atomically(run.config, dump_settings(settings))
-    if allow_changes:
+    if allow_changes and run.locked:
         write_atomically(run.unlabeled, unlabeled)
     return _fit(trainer, data, run, console)
 
@@ -418,7 +450,8 @@ def _resume(
 def _fit(
     trainer: Trainer, data: TrainingData, run: RunDirectory, console: Console
 ) -> tuple[Outcome, Path]:
-    run.write_environment()
+    if run.locked:
+        run.write_environment()
     split, settings = data.split, trainer.settings
     lines = [
         f"run {run.path}" + (f", from step {trainer.first}" if trainer.first else ""),
@@ -467,7 +500,7 @@ def _fit(
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
     try:
         outcome = trainer.fit()
-        if outcome.scores:  # not interrupted: whoever stops a run wants it to end
+        if outcome.scores and run.locked:  # not interrupted: whoever stops a run wants it to end
             # Here, because matplotlib takes time to import and no other command needs it.
             from mixseg.analysis.charts import pseudo_label_chart
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import torch
+from timm.layers.norm_act import convert_sync_batchnorm
 
 from mixseg.config import Settings
+from mixseg.distributed import world
 from mixseg.engine.learner import Learner
 from mixseg.engine.method import Given
 from mixseg.engine.optimizers import build_optimizer
@@ -40,6 +42,8 @@ def build_learner(
         network = dataclasses.replace(network, weights="none")
     model, report = build_initial_model(network, num_classes, settings.seed)
     given = given.to(device)
+    if settings.training.sync_batch_norm and world().size > 1:
+        model = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     for one in (model.to(device), given.teacher):
         if one is not None and settings.training.channels_last:
             one.to(memory_format=torch.channels_last)

@@ -18,6 +18,7 @@ FILES = sorted(
 )
 SHARED = {
     "config",
+    "distributed",
     "errors",
     "escaping",
     "files",

@@ -370,6 +370,9 @@ class TrainingSettings:
     """Memory layout of images and weights; faster on current hardware."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    sync_batch_norm: bool = False
+    """With several processes, normalise over the batch of all of them; on GPUs only. Otherwise each
+    normalises over its own part, and running statistics are averaged after every step."""
     log_every: int = 10
     """Steps between lines of metrics.jsonl."""
     tensorboard: bool = False

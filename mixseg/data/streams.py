@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.transforms import Example, PairedTransform
+from mixseg.distributed import share_of, world
 from mixseg.errors import DataError, TrainingError
 from mixseg.ignore import IGNORE
 from mixseg.randomness import derive_seed, generator
@@ -115,6 +116,23 @@ class StreamDataset(Dataset[Item]):
         return self._order
 
 
+@final
+class _OwnDraws:
+    """Draw numbers of this process: of each batch its part, the parts in the order of processes."""
+
+    def __init__(self, first: int, last: int, batch_size: int) -> None:
+        self.begins = range(first, last, batch_size)
+        self.own = share_of(batch_size)
+        self.rank = world().rank
+
+    def __len__(self) -> int:
+        return len(self.begins) * self.own
+
+    def __iter__(self) -> Iterator[int]:
+        for begin in self.begins:
+            yield from range(begin + self.rank * self.own, begin + (self.rank + 1) * self.own)
+
+
 def _collate(items: list[Item]) -> Batch | DataError:
     good = [item for item in items if not isinstance(item, DataError)]
     for item in items:
@@ -148,7 +166,7 @@ def stream_batches(
 
     Args:
         dataset: The stream.
-        batch_size: Images in a batch.
+        batch_size: Images in a batch, of which this process loads its part.
         first: Number of the first batch, above 0 when a run is resumed.
         last: Number of the batch after the last.
         workers: Loader processes; 0 loads in this one.
@@ -160,8 +178,8 @@ def stream_batches(
     """
     loader = DataLoader(
         dataset,
-        batch_size=batch_size,
-        sampler=range(drawn + first * batch_size, drawn + last * batch_size),
+        batch_size=share_of(batch_size),
+        sampler=_OwnDraws(drawn + first * batch_size, drawn + last * batch_size, batch_size),
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=torch.cuda.is_available(),

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import NamedTuple, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mixseg.data.streams import Batch
+from mixseg.distributed import average_in_place
 from mixseg.engine.method import Method, StepRandom, StepResult
 from mixseg.engine.precision import Precision
 from mixseg.engine.regularizer import Regularizer
@@ -111,4 +112,14 @@ class Learner:
         self.precision.scaler.step(self.optimizer)
         self.precision.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        # Batch norm has seen this process's part alone; the average that follows is then the same
+        # in all of them.
+        average_in_place(_statistics(self.method.networks))
         self.method.after_update(step)
+        for regularizer in self.regularizers:
+            average_in_place(_statistics(regularizer.networks))
+
+
+def _statistics(networks: Mapping[str, nn.Module]) -> list[Tensor]:
+    buffers = [one for network in networks.values() for one in network.buffers()]
+    return [one for one in buffers if one.is_floating_point()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
@@ -12,8 +12,9 @@ from torch import Tensor
 
 from mixseg.config import Settings
 from mixseg.data.streams import Batch
+from mixseg.distributed import gathered
 from mixseg.engine.teacher import FixedTeacher
-from mixseg.models import SegmentationModel
+from mixseg.models import Answer, SegmentationModel
 from mixseg.randomness import generator
 
 
@@ -93,6 +94,16 @@ class StepResult(NamedTuple):
     outputs: Mapping[str, Output] = MappingProxyType({})
 
 
+Asked = Callable[[Tensor], Answer]
+"""Float RGB images in [0, 1], (B, 3, H, W) -> what the student says; see :mod:`.student`."""
+
+
+def whole_batch(batch: Batch) -> Batch:
+    """The batches of all processes as one; the ids stay those of this process."""
+    images, labels, valid = map(gathered, batch[:3])
+    return Batch(images, labels, valid, batch.ids)
+
+
 class Method(ABC):
     """A way to train a student.
 
@@ -100,6 +111,7 @@ class Method(ABC):
         streams: Names of the batch streams that a step takes; see :meth:`streams_of`.
         mixes_unlabeled: Whether unlabelled images get pseudo-labels and are mixed.
         student: The network that the optimizer updates.
+        ask: The student, as a step has to ask it: see :func:`mixseg.engine.student.asked_by`.
         networks: Name -> network, all that are evaluated and saved; the student among them.
         state: Name -> further tensor that a resumed run needs; written in place.
     """
@@ -107,6 +119,7 @@ class Method(ABC):
     streams: tuple[str, ...]
     mixes_unlabeled: ClassVar[bool] = False
     student: SegmentationModel
+    ask: Asked
     networks: dict[str, SegmentationModel]
     state: Mapping[str, Tensor] = MappingProxyType({})
 

@@ -10,17 +10,18 @@ from typing import Literal, final
 import torch
 from torch import Tensor, nn
 
+from mixseg.distributed import own_gpu
 from mixseg.errors import ConfigError
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` takes the GPU where there is one.
+    """``auto`` takes the GPU where there is one; each of several processes takes its own.
 
     Raises:
         ConfigError: The device is unknown or not there.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return own_gpu() if torch.cuda.is_available() else torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -33,6 +34,8 @@ def choose_device(name: str) -> torch.device:
         raise ConfigError(
             f"training.device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices"
         )
+    if str(device) == "cuda":
+        return own_gpu()
     return device
 
 

@@ -30,15 +30,22 @@ class RunDirectory:
     and ``split.json``, ``metrics.jsonl``, ``checkpoints/`` and, at the end, ``summary.json``.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, lock: bool = True) -> None:
         """Open an existing folder and lock it against other processes.
+
+        Args:
+            path: The folder.
+            lock: False in all processes of a run but the first, the one that writes.
 
         Raises:
             MixsegError: There is no such folder, or another process uses it.
         """
         self.path = path
+        self.locked = lock
         if not path.is_dir():
             raise MixsegError(f"{path}: there is no such run")
+        if not lock:
+            return
         try:
             # The lock dies with the process, also with one that is killed: loader workers, which
             # outlive it for seconds, let go of their copy as soon as they are forked.
@@ -188,7 +195,8 @@ class RunDirectory:
 
     def close(self) -> None:
         """Release the lock."""
-        self._lock.close()
+        if self.locked:
+            self._lock.close()
 
     def remove(self) -> None:
         """Take back a folder that :meth:`create` has just made."""

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from mixseg.config import Settings
 from mixseg.data.streams import Batch
+from mixseg.distributed import gathered, largest, texts, together, world
 from mixseg.engine.checkpoint import CheckpointStore, write_checkpoint
 from mixseg.engine.interruption import Interruption
 from mixseg.engine.learner import Gradients, Learner
@@ -114,8 +115,10 @@ class Trainer:
 
     def resume(self) -> None:
         """Go on from the latest intact checkpoint of the run, if there is one."""
-        self.store.remove_leftovers()
-        checkpoint, problems = self.store.latest()
+        if self.run.locked:
+            self.store.remove_leftovers()
+        together(lambda: None)
+        checkpoint, problems = together(self.store.latest)
         for problem in problems:
             self.console.print(f"passed over: {problem}", style="yellow", markup=False)
         if checkpoint is None:
@@ -139,9 +142,12 @@ class Trainer:
         restore_optimizer(self.optimizer, state["optimizer"], tensors["optimizer"])
         if state["scaler"]:  # empty unless the run was in fp16
             self.precision.scaler.load_state_dict(state["scaler"])
-        torch.set_rng_state(tensors["random"]["cpu"])
-        if "cuda" in tensors["random"] and self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["random"]["cuda"], self.device)
+        # A process that was not there before keeps what its seed gives.
+        random, rank = tensors["random"], world().rank
+        if rank < len(random.get("cpu", ())):
+            torch.set_rng_state(random["cpu"][rank])
+        if rank < len(random.get("cuda", ())) and self.device.type == "cuda":
+            torch.cuda.set_rng_state(random["cuda"][rank], self.device)
         saved = tensors.get("method", {})
         for name, tensor in self.method.state.items():
             if name not in saved or saved[name].shape != tensor.shape:
@@ -164,7 +170,9 @@ class Trainer:
                 "be evaluated, not resumed"
             ) from error
         self.first = state["step"]
-        self.store.settle(self.first)
+        together(lambda: None)  # all have read what may be removed now
+        if self.run.locked:
+            self.store.settle(self.first)
         self.validated = state.get("validated", self.first)
         self._metrics_offset = state["metrics_offset"]
 
@@ -179,12 +187,14 @@ class Trainer:
         """
         total = self.settings.training.iterations
         accumulate = self.settings.training.accumulate
-        self.log = MetricsLog(self.run.metrics, self._metrics_offset)
-        board = _tensorboard(self)
+        writes = self.run.locked
+        self.log = MetricsLog(self.run.metrics, self._metrics_offset) if writes else None
+        board = _tensorboard(self) if writes else None
         try:
             return self._steps(total, accumulate, board)
         finally:
-            self.log.close()
+            if self.log is not None:
+                self.log.close()
             if board is not None:
                 board.close()
 
@@ -218,29 +228,41 @@ class Trainer:
                 times.append(time.perf_counter() - started)
                 if done % self.settings.training.log_every == 0 or done == total:
                     record = self._record(done, rate, gradients)
-                    self.log.write(record | {"seconds": round(times[-1], 4)})
+                    self._write(record | {"seconds": round(times[-1], 4)})
                     _plot(board, record, done)
                     progress.update(done, self._note(record))
 
                 if self._due(done):
                     scores = self._validation(done, board, progress)
-                stop = interruption.signal is not None
-                if stop or done == total or done % self.settings.checkpoints.every == 0:
+                code = largest(0 if interruption.signal is None else interruption.exit_code)
+                if code or done == total or done % self.settings.checkpoints.every == 0:
                     self._save(done)
-                if stop and done < total:
-                    return self._outcome({}, interruption.exit_code, done, times)
+                if code and done < total:
+                    return self._outcome({}, code, done, times)
         outcome = self._outcome(scores, 0, total, times)
-        write_atomically(self.run.summary, json.dumps(self._summary(outcome), indent=1))
+        if self.run.locked:
+            write_atomically(self.run.summary, json.dumps(self._summary(outcome), indent=1))
         return outcome
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        if self.log is not None:
+            self.log.write(record)
 
     def _taken(
         self, batches: Mapping[str, Iterator[Batch]], accumulate: int, step: int
     ) -> list[dict[str, Batch]]:
         """The next batches of each stream; before a bad file ends the run, it is saved."""
-        try:
+
+        def take() -> list[dict[str, Batch]]:
             return [
                 {name: next(batch) for name, batch in batches.items()} for _ in range(accumulate)
             ]
+
+        try:
+            parts = together(take)
+            if self.stages[0].crop is None:
+                _check_alike(parts)
+            return parts
         except DataError as error:
             raise self._saved_before(error, step) from error
 
@@ -255,7 +277,7 @@ class Trainer:
         except DataError as error:
             raise self._saved_before(error, done) from error
         self.validated = done
-        self.log.write({"step": done} | _miou(scores))
+        self._write({"step": done} | _miou(scores))
         _plot(board, _miou(scores), done)
         progress.say(f"step {done}: " + self._best_note(scores))
         return scores
@@ -266,10 +288,12 @@ class Trainer:
             return error
         if done > self.first:
             self._save(done)
-        return DataError(
+        saved = DataError(
             f"{error}. The run is saved at step {done}; once that is mended, go on with --resume "
             f"{shlex.quote(str(self.run.path))}"
         )
+        saved.everywhere = error.everywhere
+        return saved
 
     def _outcome(
         self, scores: dict[str, Scores], code: int, done: int, times: list[float]
@@ -294,12 +318,15 @@ class Trainer:
             return
         result, _, norm = gradients
         values = {name: float(value.detach()) for name, value in result.losses.items()}
-        raise TrainingError(
+        names = texts(", ".join(names))
+        stopped = TrainingError(
             f"step {step + 1}: loss or gradient is not finite (losses {values}, gradient norm "
             f"{float(norm)}). Images of the step: {', '.join(names)}. The network was not updated; "
             "the checkpoints so far are intact. Try a lower --lr, --precision fp32 or "
             "optimizer.clip_norm"
         )
+        stopped.everywhere = True  # losses and gradients are those of all processes
+        raise stopped
 
     def _record(self, done: int, rate: float, gradients: Gradients) -> dict[str, float | int]:
         result, _, norm = gradients
@@ -322,11 +349,12 @@ class Trainer:
         for name, one in scores.items():
             if name not in self.best or one.miou > self.best[name][1].miou:
                 self.best[name] = (done, one)
-                write_checkpoint(
-                    self.run.checkpoints / f"best-{name}",
-                    {name: self.method.networks[name].state_dict()},
-                    dict(self.card) | {"step": done, "scores": {name: one.to_json()}},
-                )
+                if self.run.locked:
+                    write_checkpoint(
+                        self.run.checkpoints / f"best-{name}",
+                        {name: self.method.networks[name].state_dict()},
+                        dict(self.card) | {"step": done, "scores": {name: one.to_json()}},
+                    )
         return scores
 
     def _best_note(self, scores: Mapping[str, Scores]) -> str:
@@ -336,10 +364,13 @@ class Trainer:
         )
 
     def _save(self, done: int) -> None:
-        values, tensors = optimizer_state(self.optimizer)
-        random = {"cpu": torch.get_rng_state()}
+        # One row for each process.
+        random = {"cpu": gathered(torch.get_rng_state()[None])}
         if self.device.type == "cuda":
-            random["cuda"] = torch.cuda.get_rng_state(self.device)
+            random["cuda"] = gathered(torch.cuda.get_rng_state(self.device)[None])
+        if self.log is None:
+            return
+        values, tensors = optimizer_state(self.optimizer)
         networks = {name: net.state_dict() for name, net in self.method.networks.items()}
         state = dict(self.card) | {
             "step": done,
@@ -378,6 +409,19 @@ class Trainer:
         accumulate = self.settings.training.accumulate
         sizes = [stage.batches[name] * accumulate for stage in self.stages]
         return sizes if self.settings.stages else sizes[0]
+
+
+def _check_alike(parts: Sequence[Mapping[str, Batch]]) -> None:
+    """Refuse images whose sizes differ between processes, which mix them with each other."""
+    batches = [batch for part in parts for batch in part.values()]
+    found = texts(" and ".join("x".join(map(str, one.images.shape[-2:])) for one in batches))
+    if len(set(found)) > 1:
+        error = DataError(
+            f"images differ in size between processes ({'; '.join(found)}): set data.crop or "
+            f"data.resize. Images of the first: {texts(', '.join(batches[0].ids))[0]}"
+        )
+        error.everywhere = True
+        raise error
 
 
 def _miou(scores: Mapping[str, Scores]) -> dict[str, float | None]:

@@ -10,6 +10,7 @@ from typing import Any, Self, final
 import torch
 from torch import Tensor
 
+from mixseg.distributed import summed
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
 
@@ -58,6 +59,10 @@ class ConfusionMatrix:
         # Integer addition makes the result independent of the order of the atomics.
         one = torch.ones((), dtype=torch.int64, device=cell.device)
         self._cells.index_add_(0, cell, one.expand_as(cell))
+
+    def join(self) -> None:
+        """Add what other processes have counted."""
+        self._cells = summed(self._cells)
 
     def counts(self) -> Tensor:
         """The matrix: int64 on the CPU, shape (C, C + 1), row = label, column = prediction.

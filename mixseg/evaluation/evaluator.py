@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional as transforms
 from mixseg.data.class_maps import ClassMap
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.streams import start_worker
+from mixseg.distributed import together, world
 from mixseg.errors import ConfigError, DataError
 from mixseg.evaluation.confusion import ConfusionMatrix, Scores
 from mixseg.evaluation.inference import Autocast, InferenceMode, predict_labels
@@ -48,7 +49,8 @@ def evaluate(
     """Scores of one confusion matrix over the whole split.
 
     Neither the number of workers nor the batch size changes which predictions are asked for or
-    their order. Random number generators and the model's training modes are left as they were.
+    their order. Several processes take samples in turn, and each gets the scores of all. Random
+    number generators and the model's training modes are left as they were.
 
     Args:
         model: Called with float images in [0, 1], (B, 3, H, W); returns logits (B, C, H, W) with
@@ -64,7 +66,8 @@ def evaluate(
         workers: Processes that read images; 0 reads in this one.
         batch_size: Most images per forward pass. Only neighbours of equal size share one.
         limit: Evaluate only the first so many samples.
-        on_image: Called for each sample in order, with the prediction at comparison resolution.
+        on_image: Called for each sample (of this process) in order, with the prediction at
+            comparison resolution.
         joined: From the network's classes to the data set's: predictions are turned into the
             latter before anything else sees them.
         judged: As in :meth:`Scores.of`.
@@ -83,6 +86,7 @@ def evaluate(
     loader: DataLoader[_Pair | DataError] = DataLoader(
         _Pairs(dataset, count, input_size, resolution),
         batch_size=batch_size,
+        sampler=range(world().rank, count, world().size),
         num_workers=workers,
         worker_init_fn=start_worker,
         collate_fn=list,
@@ -93,7 +97,8 @@ def evaluate(
     )
     matrix = ConfusionMatrix(len(dataset.classes), device)
     table = None if joined is None else torch.from_numpy(joined.table()).to(device)
-    for readings in loader:
+
+    def judge(readings: Sequence[_Pair | DataError]) -> None:
         for group in _of_equal_size(readings):
             images = torch.stack([pair.image for pair in group]).to(device, non_blocking=True)
             labels = torch.stack([pair.label for pair in group]).to(device, non_blocking=True)
@@ -112,6 +117,13 @@ def evaluate(
             if on_image is not None:
                 for pair, prediction in zip(group, predictions.cpu().numpy(), strict=True):
                     on_image(pair.sample, prediction)
+
+    def judge_all() -> None:
+        for readings in loader:
+            judge(readings)
+
+    together(judge_all)
+    matrix.join()
     return Scores.of(
         matrix,
         dataset.classes.names,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from mixseg.errors import ConfigError, unknown_name
+from mixseg.losses.counted import counted_mean
 
 PixelLoss = Callable[[Tensor], Tensor]
 """Judgements D(.) in [0, 1], float32 of any shape -> loss of each, of the same shape."""
@@ -66,7 +67,7 @@ def located_mean(values: Tensor, counted: Tensor) -> Tensor:
     Returns:
         Scalar; 0 with a zero gradient where nothing counts.
     """
-    return values.where(counted, 0).sum() / counted.sum().clamp(min=1)
+    return counted_mean(values.where(counted, 0).sum(), counted.sum())
 
 
 def _bounded_log(judged: Tensor) -> Tensor:

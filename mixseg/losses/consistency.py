@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mixseg.config import TargetSettings
+from mixseg.distributed import averaged
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.ignore import IGNORE
 
@@ -24,7 +25,7 @@ def cross_entropy_consistency(logits: Tensor, targets: Tensor, weights: Tensor) 
     loss = functional.cross_entropy(
         logits.float(), targets, ignore_index=_ignore_index(targets), reduction="none"
     )
-    return (loss * weights).mean()
+    return averaged((loss * weights).mean())
 
 
 def squared_error_consistency(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -34,12 +35,13 @@ def squared_error_consistency(logits: Tensor, targets: Tensor, weights: Tensor) 
     """
     probabilities = logits.float().softmax(dim=1)
     if targets.is_floating_point():
-        return ((probabilities - targets).square().sum(dim=1) * weights).mean()
+        squared = (probabilities - targets).square().sum(dim=1)
+        return averaged((squared * weights).mean())
     known = targets != IGNORE
     # |p - e_y|^2 = |p|^2 - 2 p_y + 1 needs no one-hot copy of the target.
     chosen = probabilities.gather(1, targets.where(known, 0).unsqueeze(1)).squeeze(1)
     loss = probabilities.square().sum(dim=1) - 2 * chosen + 1
-    return (loss * weights * known).mean()
+    return averaged((loss * weights * known).mean())
 
 
 def _ignore_index(targets: Tensor) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mixseg.distributed import summed
 from mixseg.ignore import IGNORE
 
 
@@ -23,18 +24,17 @@ def counted_pixels(targets: Tensor) -> Tensor:
     return targets != IGNORE
 
 
-def number_counted(targets: Tensor) -> Tensor:
-    """N of the equations: how many pixels have a target, but at least 1.
-
-    A sum of losses over no pixel divided by it is 0, not NaN.
+def counted_mean(total: Tensor, count: Tensor) -> Tensor:
+    """A sum of losses over the number of pixels it is of, in the batches of all processes.
 
     Args:
-        targets: As for :func:`counted_pixels`.
+        total: float scalar, 0 where no pixel counts.
+        count: Number of pixels, or sum of their weights, scalar.
 
     Returns:
-        int64 scalar.
+        Scalar; 0, not NaN, where no pixel counts.
     """
-    return counted_pixels(targets).sum().clamp(min=1)
+    return summed(total) / summed(count).clamp(min=1)
 
 
 def at_least_float32(values: Tensor) -> Tensor:

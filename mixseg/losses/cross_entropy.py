@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mixseg.ignore import IGNORE
-from mixseg.losses.counted import at_least_float32, number_counted
+from mixseg.losses.counted import at_least_float32, counted_mean, counted_pixels
 
 
 def segmentation_cross_entropy(
@@ -28,7 +28,7 @@ def segmentation_cross_entropy(
         float32 scalar; float64 for float64 logits.
     """
     total = cross_entropy(logits, targets, "sum", label_smoothing=label_smoothing)
-    return total / number_counted(targets)
+    return counted_mean(total, counted_pixels(targets).sum())
 
 
 def balanced_cross_entropy(
@@ -51,7 +51,7 @@ def balanced_cross_entropy(
         As :func:`segmentation_cross_entropy`.
     """
     total = cross_entropy(logits, targets, "sum", weights=weights, label_smoothing=label_smoothing)
-    return total / number_counted(targets)
+    return counted_mean(total, counted_pixels(targets).sum())
 
 
 def class_weights(frequencies: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mixseg.distributed import summed
 from mixseg.losses.counted import at_least_float32, counted_pixels
 
 
@@ -35,16 +36,16 @@ def dice_loss(logits: Tensor, targets: Tensor, over: Literal["mean", "sum"] = "m
     counted = counted_pixels(targets).unsqueeze(1)
     if targets.is_floating_point():
         targets = targets.to(probabilities.dtype)
-        shared = (probabilities * targets).sum(dim=(0, 2, 3))
-        wanted = targets.sum(dim=(0, 2, 3))
+        shared = summed((probabilities * targets).sum(dim=(0, 2, 3)))
+        wanted = summed(targets.sum(dim=(0, 2, 3)))
     else:
         # A mask takes an eighth of the memory of int64 one-hot labels. Adding up by label instead
         # would be atomic additions, whose order differs between runs on a GPU.
         classes = torch.arange(logits.shape[1], device=targets.device)[:, None, None]
         chosen = targets.unsqueeze(1) == classes
-        shared = probabilities.where(chosen, 0).sum(dim=(0, 2, 3))
-        wanted = chosen.sum(dim=(0, 2, 3))
-    given = probabilities.where(counted, 0).sum(dim=(0, 2, 3))
+        shared = summed(probabilities.where(chosen, 0).sum(dim=(0, 2, 3)))
+        wanted = summed(chosen.sum(dim=(0, 2, 3)))
+    given = summed(probabilities.where(counted, 0).sum(dim=(0, 2, 3)))
     present = wanted > 0
     overlaps = (2 * shared / (given + wanted).where(present, 1)).where(present, 0)
     if over == "sum":

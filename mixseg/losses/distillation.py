@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mixseg.distributed import averaged
+
 LARGEST_GRID = 16
 """Most places on a side that are compared with each other; more cost memory in the fourth power."""
 
@@ -56,4 +58,5 @@ def pairwise_difference(student: Tensor, teacher: Tensor) -> Tensor:
 
     # Differences between similarities are small against the steps of half precision.
     with torch.autocast(student.device.type, enabled=False):
-        return functional.mse_loss(similarities(student), similarities(teacher.detach()))
+        difference = functional.mse_loss(similarities(student), similarities(teacher.detach()))
+    return averaged(difference)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mixseg.losses.counted import at_least_float32, number_counted
+from mixseg.losses.counted import at_least_float32, counted_mean, counted_pixels
 from mixseg.losses.cross_entropy import cross_entropy
 
 
@@ -32,7 +32,7 @@ def focal_loss(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
         # Only the right class has a term: its log-probability is the cross-entropy, negated.
         losses = cross_entropy(logits, targets, "none")
         terms = _factor(-losses, gamma) * losses
-    return terms.sum() / number_counted(targets)
+    return counted_mean(terms.sum(), counted_pixels(targets).sum())
 
 
 def _factor(log_probabilities: Tensor, gamma: float) -> Tensor:

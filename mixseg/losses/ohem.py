@@ -6,14 +6,15 @@ import math
 
 from torch import Tensor
 
-from mixseg.losses.counted import counted_pixels
+from mixseg.losses.counted import counted_mean, counted_pixels
 from mixseg.losses.cross_entropy import cross_entropy
 
 
 def ohem_loss(logits: Tensor, targets: Tensor, threshold: float, share: float) -> Tensor:
     """Mean cross-entropy of the pixels above a threshold, but at least of the N_p hardest.
 
-    N_p = ceil(share * N) of the N pixels of the batch that count. Where several pixels are equally
+    N_p = ceil(share * N) of the N pixels of the batch that count (of several processes, each looks
+    for the hardest of its own part). Where several pixels are equally
     the last of the hardest, they share the places that are left, so that neither the loss nor its
     gradient depends on the order of pixels.
 
@@ -33,7 +34,7 @@ def ohem_loss(logits: Tensor, targets: Tensor, threshold: float, share: float) -
     """
     losses = cross_entropy(logits, targets, "none")
     weights = _weights(losses.detach(), counted_pixels(targets), threshold, share)
-    return (weights * losses).sum() / weights.sum().clamp(min=1)
+    return counted_mean((weights * losses).sum(), weights.sum())
 
 
 def _weights(losses: Tensor, counted: Tensor, threshold: float, share: float) -> Tensor:

@@ -11,6 +11,7 @@ from mixseg.config import Settings
 from mixseg.data.streams import Batch
 from mixseg.data.transforms import to_unit_range
 from mixseg.engine.method import Given, Method, Output, StepRandom, StepResult
+from mixseg.engine.student import asked_by
 from mixseg.engine.teacher import MeanTeacher
 from mixseg.errors import ConfigError
 from mixseg.losses import distillation_divergence, located_mean, pairwise_difference
@@ -32,7 +33,7 @@ class Distillation(Method):
     def __init__(self, student: SegmentationModel, settings: Settings, given: Given) -> None:
         if given.teacher is None:
             raise ConfigError("method distillation needs a teacher to learn from")
-        self.student = student
+        self.student, self.ask = student, asked_by(student)
         self.expert = given.teacher
         self.average = MeanTeacher(student, settings.teacher.decay)
         self.networks = {"student": student, "teacher": self.average.network}
@@ -51,7 +52,7 @@ class Distillation(Method):
         """One step of the method; see :class:`mixseg.engine.method.Method`."""
         options = self.options
         asked = self.labeled_loss.mix(batches["labeled"], random)
-        expert, own = self.expert.answer(asked.images), self.student.answer(asked.images)
+        expert, own = self.expert.answer(asked.images), self.ask(asked.images)
         supervised, output = self.labeled_loss.of(own.logits, asked)
         learnt_on = asked.valid if options.ignored else asked.counted
         losses = {
@@ -65,7 +66,7 @@ class Distillation(Method):
 
         if options.unlabeled:
             images, valid = to_unit_range(batches["unlabeled"].images), batches["unlabeled"].valid
-            expert, own = self.expert.answer(images), self.student.answer(images)
+            expert, own = self.expert.answer(images), self.ask(images)
             distilled = options.alpha * self.distilled(own, expert, valid)
             losses["unlabeled"] = options.unlabeled * distilled
             outputs["unlabeled"] = Output(own.logits, valid)

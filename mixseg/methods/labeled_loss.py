@@ -10,11 +10,11 @@ from torch import Tensor
 from mixseg.config import Settings
 from mixseg.data.streams import Batch
 from mixseg.data.transforms import to_unit_range
-from mixseg.engine.method import Given, Output, StepRandom
+from mixseg.distributed import own_part
+from mixseg.engine.method import Asked, Given, Output, StepRandom, whole_batch
 from mixseg.ignore import IGNORE, one_hot
 from mixseg.losses import build_loss
 from mixseg.mixing import MIXUP, build_mixer, mixup, mixup_shares, with_partner
-from mixseg.models import SegmentationModel
 from mixseg.temperature import tempered
 
 
@@ -51,12 +51,10 @@ class LabeledLoss:
         if self.mix == self.pasted:
             self.mixer = build_mixer(named, num_classes)
 
-    def __call__(
-        self, student: SegmentationModel, labeled: Batch, random: StepRandom
-    ) -> tuple[Tensor, Output]:
+    def __call__(self, ask: Asked, labeled: Batch, random: StepRandom) -> tuple[Tensor, Output]:
         """The loss of a batch, a scalar, and what the student said."""
         asked = self.mix(labeled, random)
-        return self.of(student(asked.images), asked)
+        return self.of(ask(asked.images).logits, asked)
 
     def of(self, logits: Tensor, asked: Labeled) -> tuple[Tensor, Output]:
         """The loss of logits (B, C, H, W), and both as regularizers take them."""
@@ -64,21 +62,26 @@ class LabeledLoss:
 
     def pasted(self, labeled: Batch, random: StepRandom) -> Labeled:
         """Parts of each image and its label on the next one."""
-        images, labels, _, valid = plain(labeled, random)
+        images, labels, _, valid = plain(whole_batch(labeled), random)
         # Padding is never pasted.
-        mask = self.mixer.mask(labels, random.device) & labeled.valid
+        mask = self.mixer.mask(labels, random.device) & valid
         labels = with_partner(mask, labels)
-        return Labeled(
+        return own_labeled(
             with_partner(mask, images), labels, labels != IGNORE, with_partner(mask, valid)
         )
 
     def mixed_up(self, labeled: Batch, random: StepRandom) -> Labeled:
         """Weighted means with the next image; a pixel that is ignored in one is ignored."""
-        images, labels, known, valid = plain(labeled, random)
+        images, labels, known, valid = plain(whole_batch(labeled), random)
         share = mixup_shares(len(images), self.alpha, random.host)
         counted = known & known.roll(-1, dims=0)
         targets = mixup(share, one_hot(labels, self.num_classes)) * counted.unsqueeze(1)
-        return Labeled(mixup(share, images), targets, counted, valid & valid.roll(-1, dims=0))
+        return own_labeled(mixup(share, images), targets, counted, valid & valid.roll(-1, dims=0))
+
+
+def own_labeled(images: Tensor, targets: Tensor, counted: Tensor, valid: Tensor) -> Labeled:
+    """The part of this process of a whole batch."""
+    return Labeled(*map(own_part, (images, targets, counted, valid)))
 
 
 def plain(labeled: Batch, random: StepRandom) -> Labeled:

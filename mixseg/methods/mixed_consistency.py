@@ -12,7 +12,9 @@ from mixseg.config import Settings
 from mixseg.data.streams import Batch
 from mixseg.data.strong_augmentation import StrongAugmentation
 from mixseg.data.transforms import to_unit_range
-from mixseg.engine.method import Given, Method, Output, StepRandom, StepResult
+from mixseg.distributed import gathered, own_part
+from mixseg.engine.method import Given, Method, Output, StepRandom, StepResult, whole_batch
+from mixseg.engine.student import asked_by
 from mixseg.engine.teacher import MeanTeacher
 from mixseg.losses import build_consistency
 from mixseg.methods.labeled_loss import LabeledLoss
@@ -49,6 +51,17 @@ class Mixed(NamedTuple):
     valid: Tensor
 
 
+def own_mixed(whole: Mixed) -> Mixed:
+    """The part of this process of a mixed whole batch; the share of confident pixels is of all."""
+    return Mixed(
+        own_part(whole.images),
+        own_part(whole.targets),
+        own_part(whole.weights),
+        whole.confident,
+        own_part(whole.valid),
+    )
+
+
 class MixedConsistency(Method):
     """L = L_l + lambda_u L_u (3.1): the student agrees with the teacher on mixed images.
 
@@ -64,7 +77,7 @@ class MixedConsistency(Method):
         settings: Settings,
         given: Given,
     ) -> None:
-        self.student = student
+        self.student, self.ask = student, asked_by(student)
         teacher, temperature = settings.teacher, settings.temperature
         self.teacher = MeanTeacher(
             student, teacher.decay, teacher.mode, teacher.buffers, temperature
@@ -88,13 +101,17 @@ class MixedConsistency(Method):
         """One step of the method; see :class:`mixseg.engine.method.Method`."""
         labeled, unlabeled = batches["labeled"], batches["unlabeled"]
 
-        supervised, labeled_output = self.labeled_loss(self.student, labeled, random)
+        supervised, labeled_output = self.labeled_loss(self.ask, labeled, random)
 
         probabilities = self.teacher.probabilities(to_unit_range(unlabeled.images))
         answer = pseudo_labels(self.align(probabilities, unlabeled.valid), unlabeled.valid)
 
-        mixed = self.mix(labeled, unlabeled, answer, step, random)
-        mixed_logits = self.student(self.augment(mixed.images, random.host))
+        # Of several processes each mixes the whole batch, as what is random is drawn for all of it
+        # and partners may lie in another process; then it goes on with its own part.
+        answers = self.all_answers(answer)
+        whole = self.mix(whole_batch(labeled), whole_batch(unlabeled), answers, step, random)
+        mixed = own_mixed(whole)
+        mixed_logits = self.ask(self.augment(mixed.images, random.host)).logits
         consistency = self.consistency(mixed_logits, mixed.targets, mixed.weights)
 
         return StepResult(
@@ -102,12 +119,21 @@ class MixedConsistency(Method):
                 "supervised": supervised,
                 "consistency": self.targets.unsupervised_weight * consistency,
             },
-            logs={"confident": mixed.confident.mean(), "weight": mixed.weights.mean()},
-            pseudo_labels=class_shares(answer.labels, self.num_classes),
+            logs={"confident": whole.confident.mean(), "weight": whole.weights.mean()},
+            pseudo_labels=class_shares(answers.labels, self.num_classes),
             outputs={
                 "labeled": labeled_output,
                 "unlabeled": Output(mixed_logits, mixed.valid),
             },
+        )
+
+    def all_answers(self, answer: PseudoLabels) -> PseudoLabels:
+        """What the teachers of all processes say, as far as it is asked for."""
+        soft = self.targets.kind == "soft"
+        return PseudoLabels(
+            gathered(answer.labels),
+            gathered(answer.confidence),
+            gathered(answer.probabilities) if soft else answer.probabilities,
         )
 
     @abstractmethod

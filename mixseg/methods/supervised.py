@@ -8,6 +8,7 @@ from typing import final
 from mixseg.config import Settings
 from mixseg.data.streams import Batch
 from mixseg.engine.method import Given, Method, StepRandom, StepResult
+from mixseg.engine.student import asked_by
 from mixseg.engine.teacher import MeanTeacher
 from mixseg.methods.labeled_loss import LabeledLoss
 from mixseg.models import SegmentationModel
@@ -29,14 +30,14 @@ class Supervised(Method):
         settings: Settings,
         given: Given,
     ) -> None:
-        self.student = student
+        self.student, self.ask = student, asked_by(student)
         self.teacher = MeanTeacher(student, settings.teacher.decay)
         self.networks = {"student": student, "teacher": self.teacher.network}
         self.labeled_loss = LabeledLoss(settings, student.spec.num_classes, given)
 
     def step(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> StepResult:
         """One step of the method; see :class:`mixseg.engine.method.Method`."""
-        loss, output = self.labeled_loss(self.student, batches["labeled"], random)
+        loss, output = self.labeled_loss(self.ask, batches["labeled"], random)
         return StepResult(losses={"supervised": loss}, logs={}, outputs={"labeled": output})
 
     def after_update(self, step: int) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mixseg.config import AdversarialSettings
+from mixseg.distributed import average_in_place
 from mixseg.engine.method import Output, StepResult
 from mixseg.engine.optimizer_state import optimizer_state, restore_optimizer
 from mixseg.engine.regularizer import Regularizer
@@ -107,6 +108,8 @@ class AdversarialTemperature(Regularizer):
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr * self.schedule(step)
         loss.backward()  # type: ignore[no-untyped-call]
+        parameters = self.discriminator.parameters()
+        average_in_place([one.grad for one in parameters if one.grad is not None])
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 

@@ -8,6 +8,8 @@ from typing import final
 import torch
 from torch import Tensor
 
+from mixseg.distributed import summed
+
 Alignment = Callable[[Tensor, Tensor], Tensor]
 """(probabilities (B, C, H, W), valid bool (B, H, W)) -> probabilities of the same shape."""
 
@@ -55,9 +57,10 @@ class DistributionAlignment:
         Returns:
             float32, shape (B, C, H, W), summing to 1 over C.
         """
-        count = valid.sum()
+        count = summed(valid.sum())
         # A plain sum: matrix products would leave float32 under autocast.
-        mean = (probabilities * valid.unsqueeze(1)).sum((0, 2, 3)) / count.clamp(min=1)
+        total = (probabilities * valid.unsqueeze(1)).sum((0, 2, 3))
+        mean = summed(total) / count.clamp(min=1)
         # Nothing but padding says nothing of the classes.
         moved = torch.lerp(self.running, mean, 1 - self.decay)
         self.running.copy_(torch.where(count > 0, moved, self.running))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -42,7 +43,7 @@ from mixseg.data.demo import LAYOUTS, Look, write_demo
 from mixseg.data.statistics import image_statistics, label_statistics
 from mixseg.distillation.report import report_distillation
 from mixseg.distillation.settings import data_of_teacher, student_of_name
-from mixseg.distributed import joined
+from mixseg.distributed import joined, started_by_torchrun, summed, together, world
 from mixseg.engine.precision import choose_device, choose_precision
 from mixseg.engine.progress import progress_bar
 from mixseg.engine.saved_network import SavedNetworks, load_networks
@@ -159,7 +160,7 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
         method = "supervised"
     overrides = typed_overrides(parsed, parsed.assignments)
     with joined() as processes:
-        console = Console(quiet=processes.rank > 0)
+        console = _console()
         outcome, path = _trained(parsed, overrides, program, method, console)
     return _report(outcome, path, console) if processes.rank == 0 else outcome.exit_code
 
@@ -363,6 +364,22 @@ def _report(outcome: Outcome, path: Path, console: Console) -> int:
 # Evaluation and prediction ---------------------------------------------------------------------
 
 
+def _divided(command: Command) -> Command:
+    """A command whose images are divided among the processes that torchrun starts."""
+
+    @functools.wraps(command)
+    def in_one_of_them(arguments: Sequence[str]) -> int:
+        with joined():
+            return command(arguments)
+
+    return in_one_of_them
+
+
+def _console() -> Console:
+    """Where people read; of several processes the first one speaks."""
+    return Console(quiet=world().rank > 0)
+
+
 def _add_inference_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=str, help="a run's folder, or one of its checkpoints")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored image")
@@ -421,6 +438,7 @@ def _input_size(saved: SavedNetworks, asked_for: str | None = None) -> tuple[int
     return None if size is None else (size[0], size[1])
 
 
+@_divided
 def evaluate_checkpoint(arguments: Sequence[str]) -> int:
     """Evaluate a checkpoint; see ``--help``."""
     parser = _parser("mixseg evaluate", "Per-class IoU, mIoU and pixel accuracy of a checkpoint.")
@@ -458,7 +476,7 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
     parser.add_argument("--workers", type=int, default=0, help="processes that read images")
     parser.add_argument("--batch-size", dest="batch_size", type=int, default=1)
     parsed = _parse(parser, arguments)
-    console = Console()
+    console = _console()
 
     if parsed.json is not None and not Path(parsed.json).absolute().parent.is_dir():
         raise ConfigError(f"--json {parsed.json}: there is no such folder")
@@ -515,7 +533,7 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
         scores, title, means, mean=common.mean_name(one), notes=common.caption(one)
     )
     console.print(table)
-    if parsed.json is not None:
+    if parsed.json is not None and world().rank == 0:
         content = {
             "checkpoint": str(saved.path),
             "step": saved.step,
@@ -537,15 +555,24 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
 
 
 def _new_folder(path: Path, flag: str) -> Path:
+    """An empty folder, made by the first process."""
+    if world().rank == 0:
+        together(lambda: _made(path, flag))
+    else:
+        together(lambda: None)
+    return path
+
+
+def _made(path: Path, flag: str) -> None:
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ConfigError(f"{flag} {path}: exists and is not empty; nothing is overwritten")
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{flag} {path}: cannot be made: {error.strerror}") from error
-    return path
 
 
+@_divided
 def predict(arguments: Sequence[str]) -> int:
     """Predict images; see ``--help``."""
     parser = _parser(
@@ -570,9 +597,11 @@ def predict(arguments: Sequence[str]) -> int:
         "--rows", type=int, metavar="N", help="photographs in comparison.png, with --compare [12]"
     )
     parsed = _parse(parser, arguments)
-    console = Console()
+    console = _console()
     if parsed.rows is not None and (parsed.rows < 1 or not parsed.compare):
         raise ConfigError(f"--rows {parsed.rows}: a number above 0, and only with --compare")
+    if parsed.compare and world().size > 1:
+        raise ConfigError("--compare draws one sheet and runs in one process, without torchrun")
     formats = set(parsed.formats.split(","))
     if not formats <= {"ids", "colour", "overlay"}:
         raise ConfigError(f"--formats {parsed.formats}: expected some of ids,colour,overlay")
@@ -610,14 +639,15 @@ def predict(arguments: Sequence[str]) -> int:
         side_by_side.write_sheet()
     for failure in failures:
         text = f"skipped {printable(failure.reason)}"
-        console.print(text, style="red", markup=False, soft_wrap=True)
+        Console().print(text, style="red", markup=False, soft_wrap=True)
+    skipped = int(summed(torch.tensor(len(failures))))
     console.print(
-        f"{len(images) - len(failures)} of {len(images)} images predicted into {output}",
+        f"{len(images) - skipped} of {len(images)} images predicted into {output}",
         markup=False,
         highlight=False,
         soft_wrap=True,
     )
-    return EXIT_ERROR if failures else 0
+    return EXIT_ERROR if skipped else 0
 
 
 # Classifiers -----------------------------------------------------------------------------------
@@ -1027,9 +1057,15 @@ COMMANDS: dict[str, Command] = {
 """Name -> command. Add an entry to add a command."""
 
 
+DIVIDED = (train_ssl, train_uda, train_supervised, distill, evaluate_checkpoint, predict)
+"""Commands that torchrun may start."""
+
+
 def run(command: Command, arguments: Sequence[str] | None = None) -> int:
     """Run a command; errors that are meant for people are printed without a traceback."""
     try:
+        if started_by_torchrun() and command not in DIVIDED:
+            raise ConfigError("this command runs in one process: start it without torchrun")
         return command(sys.argv[1:] if arguments is None else arguments)
     except MixsegError as error:
         code = EXIT_USAGE if isinstance(error, ConfigError) else EXIT_ERROR

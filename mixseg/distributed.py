@@ -45,6 +45,11 @@ def world() -> World:
     return World(dist.get_rank(), dist.get_world_size())
 
 
+def started_by_torchrun() -> bool:
+    """Whether this process is one of a group, even of one."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
 @contextmanager
 def joined() -> Iterator[World]:
     """Join the processes that ``torchrun`` started, for the length of a block.
@@ -52,7 +57,7 @@ def joined() -> Iterator[World]:
     Raises:
         ConfigError: What ``torchrun`` passes on is incomplete.
     """
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if not started_by_torchrun():
         yield World(0, 1)
         return
     missing = [name for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR") if name not in os.environ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import final
 
 from torch import Tensor, nn
@@ -25,7 +26,10 @@ def asked_by(student: SegmentationModel) -> Asked:
         return student.answer
     # A step asks twice before it goes back. Statistics that were copied from the first process in
     # between would change under the graph of the first answer; they are averaged after the step.
-    return DistributedDataParallel(_Answering(student), broadcast_buffers=False)
+    with warnings.catch_warnings():
+        # Newer versions of torch have another name for it, which older ones do not know.
+        warnings.simplefilter("ignore", FutureWarning)
+        return DistributedDataParallel(_Answering(student), broadcast_buffers=False)
 
 
 @final

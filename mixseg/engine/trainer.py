@@ -145,9 +145,9 @@ class Trainer:
         # A process that was not there before keeps what its seed gives.
         random, rank = tensors["random"], world().rank
         if rank < len(random.get("cpu", ())):
-            torch.set_rng_state(random["cpu"][rank])
+            torch.set_rng_state(random["cpu"][rank].clone())  # a view crashes torch
         if rank < len(random.get("cuda", ())) and self.device.type == "cuda":
-            torch.cuda.set_rng_state(random["cuda"][rank], self.device)
+            torch.cuda.set_rng_state(random["cuda"][rank].clone(), self.device)
         saved = tensors.get("method", {})
         for name, tensor in self.method.state.items():
             if name not in saved or saved[name].shape != tensor.shape:

@@ -20,6 +20,7 @@ from mixseg.analysis.pictures import colourise, overlay, with_legend
 from mixseg.data.contract import ClassSet, ImageArray, LabelArray
 from mixseg.data.images import read_image, write_png
 from mixseg.data.pairing import IMAGE_ENDINGS
+from mixseg.distributed import world
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.evaluation.inference import (
     Autocast,
@@ -171,7 +172,8 @@ def predict_files(
 
     Photographs are turned upright by their EXIF orientation, so the results are as large as the
     upright picture. Names are those of :func:`collect_images`; images that lie in ``output_dir``
-    are results of an earlier run and are left out. A file is either complete or absent.
+    are results of an earlier run and are left out. Several processes take images in turn. A file
+    is either complete or absent.
 
     Args:
         predictor: The network and how it is applied.
@@ -194,7 +196,8 @@ def predict_files(
         if name not in PICTURES:
             raise ConfigError(unknown_name("format", name, PICTURES))
 
-    images = collect_images(paths, exclude=output_dir)
+    rank, size = world()
+    images = collect_images(paths, exclude=output_dir)[rank::size]
     failures = []
     for done, (path, name) in enumerate(images, start=1):
         try:

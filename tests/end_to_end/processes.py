@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -227,3 +228,36 @@ def flip_bit(path: Path) -> None:
 def tree(folder: Path) -> list[str]:
     """Everything below a folder, for comparing before and after."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+# Several processes ------------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start_group(
+    launch: Launcher, tool: str | Path, *arguments: object, cwd: Path, size: int = 2
+) -> list[Running]:
+    """What ``torchrun`` starts, without its agent, which takes seconds to import."""
+    shared = {
+        "WORLD_SIZE": str(size),
+        "LOCAL_WORLD_SIZE": str(size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "TORCHELASTIC_RUN_ID": "test",
+    }
+    return [
+        launch.start(tool, *arguments, cwd=cwd, RANK=str(rank), LOCAL_RANK=str(rank), **shared)
+        for rank in range(size)
+    ]
+
+
+def run_group(
+    launch: Launcher, tool: str | Path, *arguments: object, cwd: Path, size: int = 2
+) -> list[Finished]:
+    """The same, waited for."""
+    return [one.wait() for one in start_group(launch, tool, *arguments, cwd=cwd, size=size)]

@@ -1,0 +1,329 @@
+"""Several processes that train as one, over gloo."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.end_to_end.conftest import TINY
+from tests.end_to_end.processes import (
+    TOOLS,
+    Finished,
+    Launcher,
+    assert_same_run,
+    metrics,
+    refused,
+    run_group,
+    start_group,
+    tree,
+)
+
+SCRIPT = """
+import hashlib, json, os, sys
+from pathlib import Path
+from rich.console import Console
+from mixseg.config import resolve_settings
+from mixseg.distributed import joined, world
+from mixseg.engine.stages import plan_stages
+from mixseg.training import compose_learner
+from mixseg.training_data import open_training_data
+from mixseg.training_streams import build_streams
+
+def digest(network):
+    content = b"".join(one.numpy().tobytes() for one in network.state_dict().values())
+    return hashlib.sha256(content).hexdigest()
+
+with joined():
+    settings = resolve_settings([Path(sys.argv[1])], json.loads(sys.argv[2]))
+    data = open_training_data(settings, Console(quiet=True))
+    learner = compose_learner(settings, data, Console(quiet=True), None)
+    stages = plan_stages(settings, len(data.split.labeled))
+    streams = build_streams(settings, data, stages, learner.method)
+    batches = {name: stream(0, 3) for name, stream in streams.items()}
+    learner.method.student.train()
+    ids = []
+    for step in range(3):
+        part = {name: next(one) for name, one in batches.items()}
+        ids += [part[name].ids for name in sorted(part)]
+        learner.gradients([part], step)
+        learner.move(step)
+    networks = dict(learner.method.networks)
+    for regularizer in learner.regularizers:
+        networks |= regularizer.networks
+    found = {"ids": ids, "networks": {name: digest(one) for name, one in networks.items()}}
+    Path(f"rank-{world().rank}.json").write_text(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def frozen(
+    reference: tuple[Path, str], config: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Trained weights whose batch norm stays as it is: every image then counts for itself."""
+    weights = reference[0] / "checkpoints" / "step-00000008" / "student.safetensors"
+    content = json.loads(json.dumps(TINY))
+    content["model"] |= {"weights": str(weights), "batch_norm": "frozen"}
+    path = tmp_path_factory.mktemp("frozen") / "frozen.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+METHODS: dict[str, tuple[str, int, Sequence[object]]] = {
+    "semi-supervised": ("train_ssl", 20, ()),
+    "soft targets, alignment, cowmix": (
+        "train_ssl",
+        4,
+        ("--mixer", "cowmix", "--targets.kind", "soft", "--targets.alignment", "labeled"),
+    ),
+    "accumulated, mixup, balanced": (
+        "train_supervised",
+        4,
+        (
+            *("--mixing.labeled", "mixup", "--training.accumulate", 2),
+            *("--set", "supervised_loss.name=balanced-cross-entropy"),
+        ),
+    ),
+    "dice, classmix of labels": (
+        "train_supervised",
+        4,
+        ("--mixing.labeled", "classmix", "--set", "supervised_loss.name=focal + 0.5*dice"),
+    ),
+    "domain adaptation": ("train_uda", 4, ("--source", "demo")),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_processes_are_one_with_twice_the_batch(
+    method: str, frozen: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    tool, steps, more = METHODS[method]
+    common = ("--config", frozen, "--output", "out", "--iterations", steps, *more)
+    done = launch(tool, *common, "--name", "one", cwd=tmp_path)
+    assert done.code == 0, done.text
+    for process in run_group(launch, tool, *common, "--name", "two", cwd=tmp_path):
+        assert process.code == 0, process.text
+    one, two = (metrics(tmp_path / "out" / name) for name in ("one", "two"))
+    assert len(one) == len(two) > steps
+    for alone, together in zip(one, two, strict=True):
+        assert together == pytest.approx(alone, rel=1e-5, abs=1e-5, nan_ok=True)
+
+
+def test_distillation_in_two_processes(
+    frozen: Path, reference: tuple[Path, str], launch: Launcher, tmp_path: Path
+) -> None:
+    weights = yaml.safe_load(frozen.read_text())["model"]["weights"]
+    common = (
+        *("--teacher", reference[0], "--output", "out", "--iterations", 3, "--workers", 0),
+        *("--student", "test_resnet", "--weights", weights, "--model.batch_norm", "frozen"),
+        *("--model.rates", "[1, 2]", "--model.output_stride", 16, "--training.log_every", 1),
+        *("--data.batch_labeled", 2, "--data.batch_unlabeled", 2, "--distillation.pairwise", 0.5),
+    )
+    assert launch("distill", *common, "--name", "one", cwd=tmp_path).code == 0
+    for process in run_group(launch, "distill", *common, "--name", "two", cwd=tmp_path):
+        assert process.code == 0, process.text
+    one, two = (metrics(tmp_path / "out" / name) for name in ("one", "two"))
+    for alone, together in zip(one, two, strict=True):
+        assert together == pytest.approx(alone, rel=1e-5, abs=1e-5)
+    # What comes after training is the first process's affair.
+    assert (tmp_path / "out" / "two" / "distillation.json").is_file()
+
+
+def test_all_processes_have_the_same_networks_and_other_images(
+    config: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    script = tmp_path / "steps.py"
+    script.write_text(SCRIPT)
+    changes = {"regularizer": "adversarial-temperature", "teacher.buffers": "own"}
+    for process in run_group(launch, script, config, json.dumps(changes), cwd=tmp_path):
+        assert process.code == 0, process.text
+    first, second = (json.loads((tmp_path / f"rank-{k}.json").read_text()) for k in (0, 1))
+    assert sorted(first["networks"]) == ["discriminator", "student", "teacher"]
+    assert first["networks"] == second["networks"]
+    alone = launch(script, config, json.dumps(changes), cwd=tmp_path)
+    assert alone.code == 0, alone.text
+    whole = json.loads((tmp_path / "rank-0.json").read_text())["ids"]
+    assert [a + b for a, b in zip(first["ids"], second["ids"], strict=True)] == whole
+
+
+def arguments(config: Path, *more: object) -> tuple[object, ...]:
+    return ("--config", config, "--output", "out", "--name", "run", *more)
+
+
+def test_a_stopped_run_goes_on_as_if_nothing_had_been(
+    config: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    # Dropout, so that the generators of both processes matter.
+    drop = ("--set", "model.architecture=enet", "model.backbone=none", "model.output_stride=8")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+    for process in run_group(launch, "train_ssl", *arguments(config, *drop), cwd=whole):
+        assert process.code == 0, process.text
+    processes = start_group(launch, "train_ssl", *arguments(config, *drop), cwd=parts)
+    checkpoints = parts / "out" / "run" / "checkpoints"
+    processes[0].until((checkpoints / "step-00000002").is_dir)
+    processes[1].kill(signal.SIGTERM)  # one hears it, both save and end
+    for process in processes:
+        assert process.wait().code == 143
+    resumed = run_group(launch, "train_ssl", "--resume", "out/run", cwd=parts)
+    assert [done.code for done in resumed] == [0, 0], resumed[0].text + resumed[1].text
+    assert resumed[1].out == ""
+    assert_same_run(whole / "out" / "run", parts / "out" / "run")
+
+
+def test_a_run_goes_on_with_another_number_of_processes(
+    frozen: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder in (one, other):
+        folder.mkdir()
+    assert launch("train_ssl", *arguments(frozen, "--iterations", 6), cwd=one).code == 0
+    done = launch("train_ssl", *arguments(frozen, "--iterations", 4), cwd=other)
+    assert done.code == 0
+    more = ("--resume", "out/run", "--iterations", 6, "--allow-changes")
+    for process in run_group(launch, "train_ssl", *more, cwd=other):
+        assert process.code == 0, process.text
+    scores = [
+        json.loads((folder / "out" / "run" / "summary.json").read_text())["last"]["student"]
+        for folder in (one, other)
+    ]
+    assert scores[0]["miou"] == pytest.approx(scores[1]["miou"], abs=0.02)
+
+
+def test_evaluation_and_prediction_are_divided(
+    reference: tuple[Path, str], launch: Launcher, tmp_path: Path
+) -> None:
+    common = (reference[0], "--save-predictions")
+    alone = launch("evaluate", *common, "one", "--json", "one.json", cwd=tmp_path)
+    assert alone.code == 0, alone.text
+    group = run_group(launch, "evaluate", *common, "two", "--json", "two.json", cwd=tmp_path)
+    for process in group:
+        assert process.code == 0, process.text
+    assert group[0].out == alone.out
+    assert group[1].out == ""
+    assert (tmp_path / "one.json").read_text() == (tmp_path / "two.json").read_text()
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+
+    photographs = tmp_path / "one" / "student"
+    done = run_group(
+        *(launch, "predict", reference[0], photographs, "--output", "pred"), cwd=tmp_path
+    )
+    assert [one.code for one in done] == [0, 0], done[0].text + done[1].text
+    assert "3 of 3 images predicted into pred" in done[0].out
+    assert len(list((tmp_path / "pred" / "ids").rglob("*.png"))) == 3
+
+
+def both(done: Sequence[Finished]) -> Finished:
+    """What a person reads: one error, from the first process, whoever had it."""
+    first, *others = done
+    for other in others:
+        assert other.code == first.code, other.text
+        assert "Traceback" not in other.text
+    return first
+
+
+def test_a_damaged_image_ends_all_processes(launch: Launcher, tmp_path: Path) -> None:
+    demo = ("--out", "demo", "--images", 6, "--val-images", 2, "--size", "48x96")
+    assert launch("make_demo", *demo, cwd=tmp_path).code == 0
+    content = json.loads(json.dumps(TINY)) | {"seed": 3}
+    content["data"] |= {"dataset": "cityscapes", "root": "demo", "labeled": "1/2"}
+    content["data"] |= {"crop": [32, 64], "scale": None}
+    config = tmp_path / "city.yaml"
+    config.write_text(yaml.safe_dump(content))
+    script = tmp_path / "spoil.py"
+    # In step 3 a file is damaged that one of the two processes reads.
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from mixseg.cli import run, train_ssl\n"
+        "from mixseg.engine.learner import Learner\n"
+        "move = Learner.move\n"
+        "def spoiling(self, step):\n"
+        "    move(self, step)\n"
+        "    if step == 2:\n"
+        "        for path in sorted(Path('demo').rglob('*leftImg8bit.png'))[:1]:\n"
+        "            path.write_bytes(b'damaged')\n"
+        "Learner.move = spoiling\n"
+        "sys.exit(run(train_ssl))\n"
+    )
+    done = both(run_group(launch, script, *arguments(config, "--iterations", 30), cwd=tmp_path))
+    refused(done, "leftImg8bit.png", "The run is saved at step", "--resume", code=1)
+
+
+def test_refused(config: Path, launch: Launcher, tmp_path: Path) -> None:
+    odd = run_group(
+        launch, "train_ssl", *arguments(config, "--data.batch_labeled", 3), cwd=tmp_path
+    )
+    refused(odd[0], "data.batch_labeled: a batch of 3 cannot be divided among 2 processes")
+    synced = ("--training.sync_batch_norm", "true", "--training.device", "cpu")
+    done = run_group(launch, "train_ssl", *arguments(config, *synced), cwd=tmp_path)
+    refused(done[0], "training.sync_batch_norm needs GPUs")
+    done = run_group(launch, "make_demo", "--root", "demo", cwd=tmp_path)
+    refused(done[0], "runs in one process: start it without torchrun")
+    (tmp_path / "out" / "run").mkdir(parents=True)
+    done = run_group(launch, "train_ssl", *arguments(config), cwd=tmp_path)
+    refused(both(done), "exists already and is not overwritten", code=1)
+    assert done[1].err == ""
+    assert tree(tmp_path) == ["out", "out/run"]
+
+
+def torchrun(
+    environment: dict[str, str], cwd: Path, *arguments: object, restarts: int = 0
+) -> subprocess.Popen[str]:
+    agent = ("--standalone", "--nproc-per-node", 2, "--max-restarts", restarts)
+    command = (sys.executable, "-m", "torch.distributed.run", *agent, *arguments)
+    return subprocess.Popen(
+        [str(one) for one in command],
+        cwd=cwd,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def worker(agent: subprocess.Popen[str], rank: int) -> int:
+    """Process id of one of the processes that an agent has started."""
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = path.joinpath("stat").read_text().rsplit(")", 1)[1].split()[1]
+            found = path.joinpath("environ").read_bytes().split(b"\0")
+        except OSError:  # it has ended meanwhile
+            continue
+        if int(parent) == agent.pid and f"RANK={rank}".encode() in found:
+            return int(path.name)
+    raise AssertionError(f"no process of rank {rank}")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+@pytest.mark.parametrize("rank", [0, 1])
+def test_torchrun_starts_again_after_a_kill(
+    rank: int, config: Path, environment: dict[str, str], launch: Launcher, tmp_path: Path
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+    for process in run_group(launch, "train_ssl", *arguments(config), cwd=whole):
+        assert process.code == 0, process.text
+    command = (TOOLS / "train_ssl.py", *arguments(config, "--resume", "auto"))
+    agent = torchrun(environment, killed, *command, restarts=1)
+    checkpoint = killed / "out" / "run" / "checkpoints" / "step-00000002"
+    deadline = time.monotonic() + 120
+    while not checkpoint.is_dir():
+        assert agent.poll() is None, agent.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    os.kill(worker(agent, rank), signal.SIGKILL)
+    said, _ = agent.communicate(timeout=400)
+    assert agent.returncode == 0, said
+    assert_same_run(whole / "out" / "run", killed / "out" / "run")

@@ -17,6 +17,7 @@ from mixseg.ignore import IGNORE
 from mixseg.losses import CONSISTENCIES
 from mixseg.methods import SemiSupervised
 from mixseg.mixing import MIXERS
+from mixseg.models import Answer
 from mixseg.targets import WEIGHTINGS
 from tests.methods.test_methods import CLASSES, batch, batches, build, random_of, take, weights
 
@@ -128,9 +129,15 @@ def test_every_loss_and_weighting_was_transcribed() -> None:
 def seen_by_the_student(method: SemiSupervised, given: dict) -> Tensor:
     """The mixed images of a step."""
     seen: list[Tensor] = []
-    hook = method.student.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    ask = method.ask
+
+    def asked(images: Tensor) -> Answer:
+        seen.append(images)
+        return ask(images)
+
+    method.ask = asked
     method.step(given, 0, random_of(0))
-    hook.remove()
+    method.ask = ask
     return seen[-1]
 
 

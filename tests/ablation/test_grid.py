@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from mixseg.ablation import Grid, load_grid, plan, row_settings
+from mixseg.ablation import Grid, Row, choose_rows, collect, describe, load_grid, plan, row_settings
+from mixseg.ablation.results import difference
 from mixseg.config import to_flat
 from mixseg.errors import ConfigError
 from mixseg.training import check_names
@@ -51,9 +53,12 @@ class TestEveryGrid:
     def test_rows_differ_in_exactly_what_they_say(self, name: str) -> None:
         grid = load_grid(FOLDER / name)
         given = common(grid)
-        base = to_flat(row_settings(grid, type(grid.rows[0])("base", {}), given))
+        base = to_flat(row_settings(grid, Row("base", {}), given))
         seen = []
         for row in grid.rows:
+            if row.cited:
+                assert not row.changes and row.published, row.name
+                continue
             settings = row_settings(grid, row, given)
             check_names(settings)
             own = to_flat(settings)
@@ -68,9 +73,139 @@ class TestEveryGrid:
     def test_it_can_be_planned(self, name: str, tmp_path: Path) -> None:
         grid = load_grid(FOLDER / name)
         jobs = plan(grid, tmp_path / "out", range(2), common(grid))
-        assert len(jobs) == len({job.folder for job in jobs}) == 2 * len(grid.rows)
+        trained = [row for row in grid.rows if not row.cited]
+        assert len(jobs) == len({job.folder for job in jobs}) == 2 * len(trained)
         assert [job.seed for job in jobs] == sorted(job.seed for job in jobs)
         assert not (tmp_path / "out").exists()
+
+    def test_a_short_trial_of_every_row_is_possible(self, name: str, tmp_path: Path) -> None:
+        grid = load_grid(FOLDER / name)
+        staged = [row.name for row in grid.rows if "stages" in row.changes]
+        short = common(grid) | {"training.iterations": 6}
+        if staged:
+            with pytest.raises(ConfigError, match=rf"{re.escape(staged[0])}.*overruled by stages"):
+                plan(grid, tmp_path, [0], short)
+            grid = choose_rows(grid, [row.name for row in grid.rows if row.name not in staged])
+        for job in plan(grid, tmp_path, [0], short):
+            row = next(row for row in grid.rows if row.name == job.row)
+            assert job.settings.training.epochs is None
+            assert job.settings.training.iterations == round(6 * row.longer)
+
+    def test_it_says_which_table_it_is(self, name: str) -> None:
+        text = (FOLDER / name).read_text()
+        assert text.startswith("# ")
+        grid = load_grid(FOLDER / name)
+        if any(row.published for row in grid.rows):
+            assert re.search(r"\(00\d, .*[tT]able", grid.title), grid.title
+
+    def test_it_can_be_described(self, name: str, tmp_path: Path) -> None:
+        grid = load_grid(FOLDER / name)
+        given = common(grid)
+        text = "\n".join(describe(grid, plan(grid, tmp_path, [0], given), given))
+        for row in grid.rows:
+            block = text.split(f"\n{row.name}")[1].split("\n\n")[0]
+            assert ("not trained" in block) == row.cited
+            assert all(f"  {setting}: " in block for setting in row.changes)
+
+
+PAPER_TABLES = {
+    "ssl_table_4_1.yaml": (9, ["demo/ssl.yaml", "ssl/camvid.yaml"]),
+    "ssl_table_4_2.yaml": (11, ["demo/ssl.yaml"]),
+    "ssl_table_5_1.yaml": (13, ["demo/ssl.yaml", "ssl/camvid.yaml"]),
+    "uda_table_4_3.yaml": (2, ["demo/uda.yaml"]),
+    "uda_table_4_4.yaml": (2, ["demo/uda.yaml"]),
+    "uda_table_5_2.yaml": (4, ["demo/uda.yaml", "uda/demo_camvid.yaml"]),
+    "enet_losses.yaml": (5, ["supervised/enet_camvid.yaml"]),
+}
+"""Grid -> rows that are trained, and further presets that it works with."""
+
+
+@pytest.mark.parametrize(
+    ("name", "base"), [(name, base) for name, (_, bases) in PAPER_TABLES.items() for base in bases]
+)
+def test_other_bases(name: str, base: str, tmp_path: Path) -> None:
+    grid = load_grid(FOLDER / name, FOLDER.parent / base)
+    given = common(grid)
+    start = to_flat(row_settings(grid, Row("base", {}), given))
+    jobs = {job.row: job.settings for job in plan(grid, tmp_path, [0], given)}
+    assert len(jobs) == PAPER_TABLES[name][0]
+    assert len(set(map(repr, jobs.values()))) == len(jobs)  # no row twice
+    for row in grid.rows:
+        if not row.cited:
+            own = to_flat(jobs[row.name])
+            changed = {key for key in own if own[key] != start[key]}
+            assert changed - {"training.iterations", "training.epochs"} == set(row.changes)
+
+
+def published(name: str) -> dict[str, dict[str, float]]:
+    return {row.name: dict(row.published) for row in load_grid(FOLDER / name).rows}
+
+
+def test_rows_of_summaries_are_the_rows_of_their_tables() -> None:
+    for data, lambdas in {
+        "voc": ("lambda 5e-4", "lambda 1e-4"),
+        "cityscapes": ("lambda 5e-4", "lambda 1e-4"),
+    }.items():
+        grid = load_grid(FOLDER / f"adversarial_table_4_9_{data}.yaml")
+        given = {"data.root": "/data", "training.device": "cpu"}
+        idle = {"adversarial.alpha", "adversarial.lr"}  # where the regularizer is off
+        for network, title, baseline in zip(
+            ("fcn8s", "resnet50"), ("FCN-8s", "ResNet-50"), lambdas, strict=True
+        ):
+            own = load_grid(FOLDER / f"adversarial_{network}_{data}.yaml")
+            rows = {row.name: row for row in own.rows}
+            for name, twin in (("baseline", baseline), ("T_g 0.5", "T_g 0.5")):
+                row = next(row for row in grid.rows if row.name == f"{title}, {name}")
+                assert row.published == rows[twin].published
+                one = to_flat(row_settings(grid, row, given))
+                two = to_flat(row_settings(own, rows[twin], given))
+                different = {key for key in one if one[key] != two[key]}
+                assert different <= (idle if name == "baseline" else set())
+
+
+def test_tables_that_share_runs_share_their_published_values() -> None:
+    four, five = published("ssl_table_4_1.yaml"), published("ssl_table_5_1.yaml")
+    assert four["1/8, baseline"] == five["baseline"]
+    assert four["1/8, SSL"] == five["default SSL"]
+    gta5, mixing = published("uda_table_4_3.yaml"), published("uda_table_5_2.yaml")
+    assert gta5["source only"] == mixing["source only"]
+    assert gta5["DACS"] == mixing["InterMix"]
+    crops, losses = published("enet_crop_size.yaml"), published("enet_losses.yaml")
+    procedures = published("enet_procedures.yaml")
+    assert crops["512x512"]["mIoU"] == losses["balanced cross-entropy"]["mIoU"]
+    assert crops["512x512"]["mIoU"] == procedures["512x512"]["mIoU"]
+    assert crops["768x768"]["mIoU"] == procedures["baseline"]["mIoU"]
+
+
+# As the tables print them, read independently of the numbers that they follow from.
+DELTAS = {
+    "ssl_table_4_1.yaml": {
+        "Hung et al.": {"1/8": 3.3, "1/4": 2.4, "1/2": 1.6},
+        "Mittal et al.": {"1/8": 3.1, "1/4": 1.7, "full": -0.2},
+        "French et al.": {"1/30": 6.79, "1/8": 5.09, "1/4": 3.3},
+        "Feng et al.": {"1/30": 3.2, "1/8": 3.8, "1/4": 3.3},
+        None: {"1/30": 10.23, "1/8": 6.51, "1/2": 3.27},
+    },
+    "ssl_table_4_2.yaml": {
+        "Hung et al.": {"1/50": 4.0, "1/20": 6.0, "1/8": 3.5, "1/4": 3.8},
+        "Mittal et al.": {"1/50": 10.1, "1/20": 8.5, "1/8": 5.4, "full": 2.0},
+        "French et al.": {"1/100": 20.70, "1/50": 21.66, "1/8": 7.04},
+        "Feng et al.": {"1/100": 15.9, "1/50": 10.1, "1/20": 7.1, "1/8": 4.5, "1/4": 3.1},
+        None: {"1/100": 11.71, "1/50": 10.46, "1/20": 6.41, "1/8": 3.86, "1/4": 2.25},
+    },
+}
+
+
+@pytest.mark.parametrize("name", DELTAS)
+def test_published_deltas_follow_from_the_numbers_of_the_file(name: str) -> None:
+    grid = load_grid(FOLDER / name)
+    results = collect(grid, [], {})
+    for who, deltas in DELTAS[name].items():
+        for amount, delta in deltas.items():
+            prefix = f"{who}, {amount}" if who else amount
+            (row,) = (one for one in results if one.name == f"{prefix}, SSL")
+            assert row.against == f"{prefix}, baseline"
+            assert difference(results, row, "mIoU").published == pytest.approx(delta, abs=1e-9)
 
 
 def test_a_row_may_be_longer(folder: Path) -> None:
@@ -87,7 +222,42 @@ def test_a_row_may_be_longer(folder: Path) -> None:
     [
         ("title: Two", "titel: Two", r"line 2: unknown key 'titel'.*title"),
         ("default: one", "default: three", r"line 4: unknown row 'three'"),
-        ("default: one\n", "", "default is missing"),
+        ("default: one\n", "", "line 1: default is missing"),
+        ("published: 51.2", "against: three", r"line 7: against: unknown other row 'three'"),
+        ("published: 51.2", "against: two", r"line 7: against: unknown other row 'two'"),
+        ("published: 51.2", "cited: 51.2", r"line 7: 'two' is cited, .* takes no set"),
+        ("published: 51.2", "published: {IoU: 5}", r"line 7: .*metric of this grid 'IoU'.*mIoU"),
+        ("published: 51.2", "published: 0", r"line 7: published must be .* found 0"),
+        ("published: 51.2", "published: 151.2", r"line 7: published must be .* found 151.2"),
+        ("published: 51.2", "with_base: 3", r"line 7: with_base must be a mapping"),
+        (
+            "published: 51.2",
+            "with_base: {no.yaml: {}}",
+            r"line 7: with_base: there is no",
+        ),
+        (
+            "published: 51.2",
+            "with_base: {base.yaml: {optimizer.rl: 1}}",
+            r"line 7: unknown setting 'optimizer.rl'",
+        ),
+        ("published: 51.2", "longer: no", r"line 7: longer must be a number above 0"),
+        ("title: Two", "title: Two\nmetrics: [mIou]", r"line 3: unknown metric 'mIou'.*'mIoU'"),
+        ("title: Two", "title: Two\nmetrics: mIoU", r"line 3: metrics must be a list"),
+        (
+            "title: Two",
+            "title: Two\nmetrics: [mIoU, mIoU]",
+            r"line 3: metrics must be a list of diff",
+        ),
+        (
+            "title: Two",
+            "title: Two\nmetrics: [mIoU, mIoU-13]",
+            r"line 8: published must say what it is a value of, such as \{mIoU: 61.2\}",
+        ),
+        (
+            "  one:\n  two: {set: {optimizer.lr: 0.5}, published: 51.2}",
+            "  one: {cited: 3}\n  two: {cited: 4}",
+            r"line 5: rows: every one is cited",
+        ),
         ("base: base.yaml", "base: other.yaml", r"line 3: base: there is no preset .*other.yaml"),
         ("optimizer.lr", "optimizer.rl", r"line 7: unknown setting 'optimizer.rl'.*optimizer.lr"),
         ("published: 51.2", "published: yes", r"published must be a number"),
@@ -105,6 +275,41 @@ def test_what_is_no_grid(folder: Path, old: str, new: str, message: str) -> None
     path.write_text(VALID.replace(old, new))
     with pytest.raises(ConfigError, match=message):
         load_grid(path)
+
+
+def test_what_a_row_says_for_another_base_replaces_what_it_sets(folder: Path) -> None:
+    path = folder / "grid.yaml"
+    path.write_text(
+        VALID.replace("published: 51.2", "with_base: {other.yaml: {optimizer.momentum: 0.5}}")
+    )
+    for name in ("other.yaml", "third.yaml"):
+        (folder.parent / name).write_text("training: {iterations: 40}\n")
+    assert load_grid(path).rows[1].changes == {"optimizer.lr": 0.5}
+    assert load_grid(path, folder.parent / "third.yaml").rows[1].changes == {"optimizer.lr": 0.5}
+    other = load_grid(path, folder / ".." / "other.yaml")
+    assert other.rows[1].changes == {"optimizer.momentum": 0.5}
+
+
+def test_some_rows_come_with_what_they_are_compared_with(folder: Path) -> None:
+    path = folder / "grid.yaml"
+    path.write_text(
+        VALID
+        + "  three: {against: two, set: {optimizer.lr: 0.25}}\n"
+        + "  four: {against: null, set: {optimizer.lr: 0.125}}\n"
+        + "  other: {cited: 47, against: three}\n"
+    )
+    grid = load_grid(path)
+    assert grid.several_comparisons and not load_grid(FOLDER / "mixers.yaml").several_comparisons
+    assert [row.against for row in grid.rows] == [None, "one", "two", None, "three"]
+
+    def chosen(*names: str) -> dict[str, str | None]:
+        return {row.name: row.against for row in choose_rows(grid, names).rows}
+
+    assert chosen("three") == {"two": None, "three": "two"}
+    assert chosen("four", "two") == {"one": None, "two": "one", "four": None}
+    assert chosen("other") == {"three": None, "other": "three"}
+    with pytest.raises(ConfigError, match="unknown row 'five'"):
+        chosen("five")
 
 
 def test_a_row_that_cannot_work_is_named_before_anything_runs(folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mixseg.ablation.grid import Grid, Row, row_settings
 from mixseg.ablation.runs import Job, training_command
-from mixseg.config import changed_settings
+from mixseg.config import changed_settings, with_absolute_paths
 
 
 def describe(grid: Grid, jobs: Sequence[Job], common: Mapping[str, Any]) -> Iterator[str]:
@@ -22,7 +22,7 @@ def describe(grid: Grid, jobs: Sequence[Job], common: Mapping[str, Any]) -> Iter
     Raises:
         ConfigError: The base alone is no run.
     """
-    base = row_settings(grid, Row("", {}), common)
+    base = with_absolute_paths(row_settings(grid, Row("", {}), common))
     yield f"base {grid.base}"
     for row in grid.rows:
         yield ""
@@ -32,7 +32,7 @@ def describe(grid: Grid, jobs: Sequence[Job], common: Mapping[str, Any]) -> Iter
             yield f"  cited: {values}; not trained"
             continue
         own = [job for job in jobs if job.row == row.name]
-        changes = changed_settings(base, row_settings(grid, row, common), ())
+        changes = changed_settings(base, own[0].settings, ())
         yield from (f"  {change}" for change in changes or ["no difference"])
         for job in own:
             yield f"  {'(done) ' if job.done else ''}{shlex.join(training_command(job))}"

@@ -287,7 +287,7 @@ def row_settings(grid: Grid, row: Row, common: Mapping[str, Any] | None = None) 
     """
     common = common or {}
     given = [key for key in LENGTHS if common.get(key) is not None]
-    own = [key for key in (*LENGTHS, "stages") if key in row.changes]
+    own = [key for key in (*LENGTHS, "stages") if row.changes.get(key)]
     if given and own:
         raise ConfigError(
             f"{given[0]} would be overruled by {own[0]} of this row; leave it out, or choose other "

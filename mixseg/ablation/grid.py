@@ -52,7 +52,7 @@ class Grid:
     """A file under ``configs/ablations``.
 
     Attributes:
-        title: Heading of the table.
+        title: Heading of the table; it says so if the base is not the file's own.
         base: Preset that all rows start from.
         network: Whose scores at the last step the table shows.
         seeds: Number of seeds, 0 to ``seeds`` - 1.
@@ -109,7 +109,8 @@ def load_grid(path: Path, base: Path | None = None) -> Grid:
     if type(seeds) is not int or seeds < 1:
         raise wrong(f"seeds must be a whole number above 0, found {seeds!r}", "seeds")
     presets = path.absolute().parent.parent
-    base = base or presets / str(data["base"])
+    own = presets / str(data["base"])
+    base = base or own
     if not base.is_file():
         raise wrong(f"base: there is no preset {base}", "base")
     names = [str(name) for name in data["rows"]]
@@ -132,7 +133,11 @@ def load_grid(path: Path, base: Path | None = None) -> Grid:
             )
     if all(row.cited for row in rows):
         raise wrong("rows: every one is cited; one at least must be trained", "rows")
-    return Grid(str(data["title"]), base, network, seeds, default, rows, context.metrics)
+    title = str(data["title"])
+    if base.resolve() != own.resolve():
+        # Titles name the data of a paper, and published values are of that data.
+        title += f", on {base.parent.name}/{base.name}"
+    return Grid(title, base, network, seeds, default, rows, context.metrics)
 
 
 @final

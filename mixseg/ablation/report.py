@@ -30,7 +30,7 @@ def columns(grid: Grid, metric: str) -> tuple[str, ...]:
     """Headings of the table of a metric."""
     head = ("setting", metric, "seeds")
     if grid.several_comparisons:
-        return (*head, "against", "difference", "published", "published difference")
+        return (*head, "against", "delta", "published", "published delta")
     return (*head, "to the default", "published", "published, to the default")
 
 
@@ -63,7 +63,8 @@ def cells(grid: Grid, results: Sequence[RowResult], metric: str) -> list[tuple[s
 
 
 def _signed(points: float | None) -> str:
-    return MISSING if points is None else f"{points:+.2f}"
+    # Adding 0.0 makes zero of minus zero.
+    return MISSING if points is None else f"{round(points, 2) + 0.0:+.2f}"
 
 
 def _conditions(grid: Grid, metric: str) -> str:
@@ -81,7 +82,7 @@ def terminal_tables(grid: Grid, results: Sequence[RowResult]) -> list[Table]:
         )
         for name in columns(grid, metric):
             text = name in ("setting", "against", metric)
-            table.add_column(name, justify="left" if text else "right")
+            table.add_column(name, justify="left" if text else "right", overflow="fold")
         for line in cells(grid, results, metric):
             table.add_row(*(Text(printable(cell)) for cell in line))
         tables.append(table)

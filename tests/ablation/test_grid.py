@@ -196,7 +196,7 @@ def test_tables_that_share_runs_share_their_published_values() -> None:
 
 
 # As the tables print them, read independently of the numbers that they follow from.
-DELTAS = {
+DELTAS: dict[str, dict[str | None, dict[str, float]]] = {
     "ssl_table_4_1.yaml": {
         "Hung et al.": {"1/8": 3.3, "1/4": 2.4, "1/2": 1.6},
         "Mittal et al.": {"1/8": 3.1, "1/4": 1.7, "full": -0.2},
@@ -212,6 +212,22 @@ DELTAS = {
         None: {"1/100": 11.71, "1/50": 10.46, "1/20": 6.41, "1/8": 3.86, "1/4": 2.25},
     },
 }
+
+
+def test_the_documentation_has_a_command_for_every_table() -> None:
+    text = (FOLDER.parents[1] / "docs" / "reproducing.md").read_text()
+    named = set(re.findall(r"ABLATE/(\w+\.yaml)", text))
+    assert named == {
+        name for name in GRIDS if any(row.published for row in load_grid(FOLDER / name).rows)
+    }
+    runs = {
+        (name, int(rows), int(seeds))
+        for name, rows, seeds in re.findall(r"ABLATE/(\w+\.yaml).*\| (\d+) x (\d+) \|", text)
+    }
+    assert runs == {
+        (name, sum(not row.cited for row in grid.rows), grid.seeds)
+        for name, grid in ((name, load_grid(FOLDER / name)) for name in named)
+    }
 
 
 @pytest.mark.parametrize("name", DELTAS)
@@ -306,6 +322,9 @@ def test_what_a_row_says_for_another_base_replaces_what_it_sets(folder: Path) ->
     assert load_grid(path, folder.parent / "third.yaml").rows[1].changes == {"optimizer.lr": 0.5}
     other = load_grid(path, folder / ".." / "other.yaml")
     assert other.rows[1].changes == {"optimizer.momentum": 0.5}
+    # Published values are of the grid's own data: a table of other data says that it is.
+    assert other.title.startswith("Two, on ") and other.title.endswith("/other.yaml")
+    assert load_grid(path).title == load_grid(path, folder.parent / "base.yaml").title == "Two"
 
 
 def test_some_rows_come_with_what_they_are_compared_with(folder: Path) -> None:

@@ -92,7 +92,7 @@ def test_means_deviations_and_differences() -> None:
 
 
 def test_rows_that_are_compared_with_different_ones_say_with_which() -> None:
-    assert columns(AMOUNTS, "mIoU")[3:5] == ("against", "difference")
+    assert columns(AMOUNTS, "mIoU")[3:5] == ("against", "delta")
     theirs, their_ssl, baseline, ssl = cells(AMOUNTS, AMOUNT_RESULTS, "mIoU")
     assert theirs[1:] == (CITED, MISSING, MISSING, MISSING, "50.50", MISSING)
     assert their_ssl[1:] == (CITED, MISSING, "theirs, 1/8", MISSING, "49.25", "-1.25")

@@ -21,8 +21,18 @@ from rich.console import Console
 from rich.table import Table
 
 from mixseg import __version__
-from mixseg.ablation import Grid, collect, load_grid, plan, run_all, write_report
-from mixseg.ablation.report import terminal_table
+from mixseg.ablation import (
+    FILES,
+    choose_rows,
+    collect,
+    describe,
+    load_grid,
+    plan,
+    run_all,
+    terminal_tables,
+    write_presets,
+    write_report,
+)
 from mixseg.ablation.runs import TRAINING_COMMANDS
 from mixseg.analysis.dataset_statistics import FORMATS, DatasetStatistics, summary
 from mixseg.analysis.dataset_statistics import terminal_table as statistics_table
@@ -786,7 +796,20 @@ def ablate(arguments: Sequence[str]) -> int:
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N - 1 [the grid's]")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
     parser.add_argument("--base", type=str, metavar="FILE", help="preset in place of the grid's")
-    parser.add_argument("--rows", type=str, nargs="+", metavar="NAME", help="some of the rows")
+    parser.add_argument(
+        "--rows",
+        type=str,
+        nargs="+",
+        metavar="NAME",
+        help="some of the rows, and those that they are compared with",
+    )
+    parser.add_argument(
+        "--dry-run",
+        dest="dry_run",
+        action="store_true",
+        help="print how each row differs, write the file of each run and print its command; train "
+        "nothing",
+    )
     add_settings_arguments(parser)
     parsed = _parse(parser, arguments)
     console = Console()
@@ -796,7 +819,7 @@ def ablate(arguments: Sequence[str]) -> int:
         if value is not None and value < 1:
             raise ConfigError(f"{given} {value}: must be above 0")
     if parsed.rows is not None:
-        grid = _with_rows(grid, parsed.rows)
+        grid = choose_rows(grid, parsed.rows)
     common = typed_overrides(parsed, [])
     for key in ("seed", "name"):
         if key in common:
@@ -808,6 +831,11 @@ def ablate(arguments: Sequence[str]) -> int:
     def say(line: str) -> None:
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
+    if parsed.dry_run:
+        write_presets(jobs)
+        for line in describe(grid, jobs, common):
+            say(line)
+        return 0
     try:
         errors = run_all(jobs, parsed.jobs, say)
     except KeyboardInterrupt:
@@ -815,19 +843,10 @@ def ablate(arguments: Sequence[str]) -> int:
         return 130
     results = collect(grid, jobs, errors)
     write_report(folder, grid, results)
-    console.print(terminal_table(grid, results))
-    say(f"{folder}: table.md, table.json, runs.csv, chart.png")
+    for table in terminal_tables(grid, results):
+        console.print(table)
+    say(f"{folder}: {', '.join(FILES)}")
     return EXIT_ERROR if errors else 0
-
-
-def _with_rows(grid: Grid, names: Sequence[str]) -> Grid:
-    """Some rows of a grid, and its default."""
-    known = [row.name for row in grid.rows]
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"--rows: {unknown_name('row', name, known)}")
-    kept = {*names, grid.default}
-    return dataclasses.replace(grid, rows=tuple(row for row in grid.rows if row.name in kept))
 
 
 # Data sets and figures -------------------------------------------------------------------------

@@ -1,38 +1,44 @@
-"""A grid: a base preset, and named rows that each change one aspect of it."""
+"""A grid: a base preset, and named rows that each change one aspect of it, or are cited."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, final
 
+from mixseg.ablation.metrics import DEFAULT, METRICS
 from mixseg.config import LENGTHS, Settings, resolve_settings, settings_leaves
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.strict_yaml import LoadedYaml, load_yaml
 
-KEYS = ("title", "base", "network", "seeds", "default", "rows")
-ROW_KEYS = ("set", "longer", "published")
+KEYS = ("title", "base", "network", "metrics", "seeds", "default", "rows")
+ROW_KEYS = ("set", "with_base", "longer", "against", "published", "cited")
 NAME_LENGTH = 60
 
 
 @final
 @dataclass(frozen=True)
 class Row:
-    """One setting of an ablation.
+    """One line of a table.
 
     Attributes:
         name: As the table shows it.
         changes: Setting path -> value; what differs from the base.
         longer: Factor of the base's number of steps.
-        published: mIoU in percent that a paper gives for it.
+        against: Name of the row that it is compared with; None for one that others are compared
+            with.
+        published: Metric -> value in percent that a paper gives for it.
+        cited: Whether it is somebody else's method, which is shown as published and not trained.
     """
 
     name: str
     changes: Mapping[str, Any]
     longer: float = 1.0
-    published: float | None = None
+    against: str | None = None
+    published: Mapping[str, float] = field(default_factory=dict)
+    cited: bool = False
 
     @property
     def folder(self) -> str:
@@ -46,27 +52,38 @@ class Grid:
     """A file under ``configs/ablations``.
 
     Attributes:
-        title: Heading of the table.
+        title: Heading of the table; it says so if the base is not the file's own.
         base: Preset that all rows start from.
-        network: Whose mIoU at the last step the table shows.
+        network: Whose scores at the last step the table shows.
         seeds: Number of seeds, 0 to ``seeds`` - 1.
-        default: Name of the row that the others are compared with.
+        default: Name of the row that the others are compared with unless they say otherwise; None
+            if each row says it.
         rows: In the order of the table.
+        metrics: What is shown of a run, of :data:`mixseg.ablation.metrics.METRICS`.
     """
 
     title: str
     base: Path
     network: Literal["student", "teacher"]
     seeds: int
-    default: str
+    default: str | None
     rows: tuple[Row, ...]
+    metrics: tuple[str, ...] = (DEFAULT,)
+
+    @property
+    def several_comparisons(self) -> bool:
+        """Whether rows are compared with different ones."""
+        return any(
+            row.against != (None if row.name == self.default else self.default) for row in self.rows
+        )
 
 
 def load_grid(path: Path, base: Path | None = None) -> Grid:
     """Read a grid.
 
     Args:
-        path: The file. Its ``base`` is relative to the folder above the file's own.
+        path: The file. Its ``base``, and the presets of ``with_base``, are relative to the folder
+            above the file's own.
         base: Preset in place of the file's.
 
     Raises:
@@ -81,12 +98,30 @@ def load_grid(path: Path, base: Path | None = None) -> Grid:
     for key in data:
         if key not in KEYS:
             raise wrong(unknown_name("key", str(key), KEYS), key)
-    for key in ("title", "base", "default", "rows"):
+    for key in ("title", "base", "rows"):
         if key not in data:
             raise wrong(f"{key} is missing")
     if not isinstance(data["rows"], dict) or len(data["rows"]) < 2:
         raise wrong("rows must be a mapping of at least two names", "rows")
-    rows = tuple(_row(loaded, str(name), content) for name, content in data["rows"].items())
+    network, seeds = data.get("network", "student"), data.get("seeds", 3)
+    if network not in ("student", "teacher"):
+        raise wrong(f"network must be student or teacher, found {network!r}", "network")
+    if type(seeds) is not int or seeds < 1:
+        raise wrong(f"seeds must be a whole number above 0, found {seeds!r}", "seeds")
+    presets = path.absolute().parent.parent
+    own = presets / str(data["base"])
+    base = base or own
+    if not base.is_file():
+        raise wrong(f"base: there is no preset {base}", "base")
+    names = [str(name) for name in data["rows"]]
+    default = None if data.get("default") is None else str(data["default"])
+    contents = [content for content in data["rows"].values() if isinstance(content, dict)]
+    if default is None and not any("against" in content for content in contents):
+        raise wrong("default is missing: the row that the others are compared with", "default")
+    if default is not None and default not in names:
+        raise wrong(unknown_name("row", default, names), "default")
+    context = _Context(loaded, presets, base, _metrics(loaded), tuple(names), default)
+    rows = tuple(_row(context, str(name), content) for name, content in data["rows"].items())
     folders = [row.folder for row in rows]
     for row in rows:
         if not row.folder or len(row.name) > NAME_LENGTH or folders.count(row.folder) > 1:
@@ -96,43 +131,152 @@ def load_grid(path: Path, base: Path | None = None) -> Grid:
                 "rows",
                 row.name,
             )
-    default, network, seeds = (
-        str(data["default"]),
-        data.get("network", "student"),
-        data.get("seeds", 3),
-    )
-    if default not in [row.name for row in rows]:
-        raise wrong(unknown_name("row", default, [row.name for row in rows]), "default")
-    if network not in ("student", "teacher"):
-        raise wrong(f"network must be student or teacher, found {network!r}", "network")
-    if type(seeds) is not int or seeds < 1:
-        raise wrong(f"seeds must be a whole number above 0, found {seeds!r}", "seeds")
-    base = base or path.absolute().parent.parent / str(data["base"])
-    if not base.is_file():
-        raise wrong(f"base: there is no preset {base}", "base")
-    return Grid(str(data["title"]), base, network, seeds, default, rows)
+    if all(row.cited for row in rows):
+        raise wrong("rows: every one is cited; one at least must be trained", "rows")
+    title = str(data["title"])
+    if base.resolve() != own.resolve():
+        # Titles name the data of a paper, and published values are of that data.
+        title += f", on {base.parent.name}/{base.name}"
+    return Grid(title, base, network, seeds, default, rows, context.metrics)
 
 
-def _row(loaded: LoadedYaml, name: str, content: Any) -> Row:
-    where = f"{loaded.path}, line {loaded.line(('rows', name))}"
+@final
+@dataclass(frozen=True)
+class _Context:
+    """What a row needs to know of its file."""
+
+    loaded: LoadedYaml
+    presets: Path
+    base: Path
+    metrics: tuple[str, ...]
+    names: tuple[str, ...]
+    default: str | None
+
+    def wrong(self, message: str, *key: str) -> ConfigError:
+        line = self.loaded.line(("rows", *key))
+        return ConfigError(f"{self.loaded.path}, line {line}: {message}")
+
+
+def _metrics(loaded: LoadedYaml) -> tuple[str, ...]:
+    where = f"{loaded.path}, line {loaded.line(('metrics',))}"
+    metrics = loaded.data.get("metrics", [DEFAULT])
+    if not isinstance(metrics, list) or not metrics or len(set(map(str, metrics))) < len(metrics):
+        raise ConfigError(f"{where}: metrics must be a list of different names, found {metrics!r}")
+    for name in metrics:
+        if name not in METRICS:
+            raise ConfigError(f"{where}: {unknown_name('metric', name, METRICS)}")
+    return tuple(metrics)
+
+
+def _row(context: _Context, name: str, content: Any) -> Row:
     content = {} if content is None else content
     if not isinstance(content, dict):
-        raise ConfigError(f"{where}: {name!r} must be a mapping with some of {', '.join(ROW_KEYS)}")
+        raise context.wrong(f"{name!r} must be a mapping with some of {', '.join(ROW_KEYS)}", name)
     for key in content:
         if key not in ROW_KEYS:
-            raise ConfigError(f"{where}: {unknown_name('key', str(key), ROW_KEYS)}")
-    changes = content.get("set", {})
+            raise context.wrong(unknown_name("key", str(key), ROW_KEYS), name, str(key))
+    if "cited" in content:
+        for key in ("set", "with_base", "longer", "published"):
+            if key in content:
+                raise context.wrong(
+                    f"{name!r} is cited, so it is not trained and takes no {key}", name, key
+                )
+    changes = _changes(context, content.get("set", {}), name, "set")
+    elsewhere = content.get("with_base", {})
+    if not isinstance(elsewhere, dict):
+        raise context.wrong("with_base must be a mapping of presets to settings", name, "with_base")
+    for preset, own in elsewhere.items():
+        file = context.presets / str(preset)
+        if not file.is_file():
+            raise context.wrong(
+                f"with_base: there is no preset {file}", name, "with_base", str(preset)
+            )
+        # Every one is checked, also for the bases that this call does not take.
+        own = _changes(context, own, name, "with_base", str(preset))
+        if file.resolve() == context.base.resolve():
+            changes = own
+    longer = content.get("longer", 1.0)
+    if not _is_number(longer) or longer <= 0:
+        raise context.wrong(f"longer must be a number above 0, found {longer!r}", name, "longer")
+    cited = "cited" in content
+    key = "cited" if cited else "published"
+    published = _published(context, content[key], name, key) if key in content else {}
+    return Row(name, changes, float(longer), _against(context, content, name), published, cited)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _changes(context: _Context, changes: Any, name: str, *key: str) -> dict[str, Any]:
     if not isinstance(changes, dict):
-        raise ConfigError(f"{where}: set must be a mapping of settings to values")
+        raise context.wrong(f"{key[0]} must be a mapping of settings to values", name, *key)
     known = [leaf.path for leaf in settings_leaves()]
     for setting in changes:
         if setting not in known:
-            raise ConfigError(f"{where}: {unknown_name('setting', str(setting), known)}")
-    for key in ("longer", "published"):
-        value = content.get(key, 1.0)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            raise ConfigError(f"{where}: {key} must be a number above 0, found {value!r}")
-    return Row(name, changes, float(content.get("longer", 1.0)), content.get("published"))
+            raise context.wrong(
+                unknown_name("setting", str(setting), known), name, *key, str(setting)
+            )
+    return changes
+
+
+def _against(context: _Context, content: Mapping[str, Any], name: str) -> str | None:
+    if "against" not in content:
+        return None if name == context.default else context.default
+    against = content["against"]
+    if against is None:
+        return None
+    others = [other for other in context.names if other != name]
+    if str(against) not in others:
+        raise context.wrong(
+            f"against: {unknown_name('other row', str(against), others)}", name, "against"
+        )
+    return str(against)
+
+
+def _published(context: _Context, given: Any, name: str, key: str) -> dict[str, float]:
+    """Metric -> percent; a number alone stands for the only metric of the grid."""
+    if not isinstance(given, dict):
+        if len(context.metrics) > 1:
+            raise context.wrong(
+                f"{key} must say what it is a value of, such as {{{context.metrics[0]}: 61.2}}; "
+                f"the grid has {', '.join(context.metrics)}",
+                *(name, key),
+            )
+        given = {context.metrics[0]: given}
+    for metric, value in given.items():
+        if metric not in context.metrics:
+            raise context.wrong(
+                f"{key}: {unknown_name('metric of this grid', str(metric), context.metrics)}",
+                *(name, key, str(metric)),
+            )
+        if not _is_number(value) or not 0 < value <= 100:
+            raise context.wrong(
+                f"{key} must be a number of percent above 0, found {value!r}", name, key
+            )
+    return {metric: float(value) for metric, value in given.items()}
+
+
+def choose_rows(grid: Grid, names: Sequence[str]) -> Grid:
+    """Some rows of a grid, and those that they are compared with.
+
+    Raises:
+        ConfigError: There is no row of a name, or all of them are cited.
+    """
+    rows = {row.name: row for row in grid.rows}
+    for name in names:
+        if name not in rows:
+            raise ConfigError(f"--rows: {unknown_name('row', name, rows)}")
+    kept = {*names, *(rows[name].against for name in names)}
+    chosen = tuple(
+        replace(row, against=row.against if row.against in kept else None)
+        for row in grid.rows
+        if row.name in kept
+    )
+    if all(row.cited for row in chosen):
+        raise ConfigError("--rows: every row of these is cited, so that nothing would be trained")
+    default = grid.default if grid.default in kept else None
+    return replace(grid, rows=chosen, default=default)
 
 
 def row_settings(grid: Grid, row: Row, common: Mapping[str, Any] | None = None) -> Settings:
@@ -148,7 +292,7 @@ def row_settings(grid: Grid, row: Row, common: Mapping[str, Any] | None = None) 
     """
     common = common or {}
     given = [key for key in LENGTHS if common.get(key) is not None]
-    own = [key for key in (*LENGTHS, "stages") if key in row.changes]
+    own = [key for key in (*LENGTHS, "stages") if row.changes.get(key)]
     if given and own:
         raise ConfigError(
             f"{given[0]} would be overruled by {own[0]} of this row; leave it out, or choose other "

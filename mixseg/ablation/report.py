@@ -1,140 +1,178 @@
-"""The result of an ablation: table, files and chart."""
+"""The tables of an ablation, as text and as files, and its chart."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from mixseg.ablation.grid import Grid
-from mixseg.ablation.runs import Job
+from mixseg.ablation.results import RowResult, difference
 from mixseg.escaping import chart_text, csv_cell, markdown_cell, printable
+from mixseg.evaluation.protocols import SHORT_NAMES
 from mixseg.files import write_atomically
 
 MISSING = "\N{EN DASH}"
+CITED = "cited"
+"""Stands for the measurement of a row that is not trained."""
+
+FILES = ("table.md", "table.csv", "table.json", "classes.md", "runs.csv", "chart.png")
+"""What :func:`write_report` writes; the chart once there is a mean to show."""
 
 
-@final
-@dataclass(frozen=True)
-class RowResult:
-    """What came out of a row.
-
-    Attributes:
-        name: Of the row.
-        scores: Seed -> mIoU in percent.
-        published: mIoU in percent that a paper gives for it.
-        error: Why a run failed; empty if none did.
-    """
-
-    name: str
-    scores: Mapping[int, float]
-    published: float | None
-    error: str
-
-    @property
-    def mean(self) -> float | None:
-        """Mean over seeds."""
-        return statistics.mean(self.scores.values()) if self.scores else None
-
-    @property
-    def deviation(self) -> float | None:
-        """Standard deviation over seeds (n - 1); None for fewer than two."""
-        return statistics.stdev(self.scores.values()) if len(self.scores) > 1 else None
+def columns(grid: Grid, metric: str) -> tuple[str, ...]:
+    """Headings of the table of a metric."""
+    head = ("setting", metric, "seeds")
+    if grid.several_comparisons:
+        return (*head, "against", "delta", "published", "published delta")
+    return (*head, "to the default", "published", "published, to the default")
 
 
-def collect(
-    grid: Grid, jobs: Sequence[Job], errors: Mapping[tuple[str, int], str]
-) -> tuple[RowResult, ...]:
-    """Read the scores of the finished runs."""
-    results = []
-    for row in grid.rows:
-        scores = {}
-        for job in jobs:
-            if job.row == row.name and job.done:
-                summary = json.loads((job.folder / "summary.json").read_text(encoding="utf-8"))
-                scores[job.seed] = 100 * summary["last"][grid.network]["miou"]
-        error = next((text for (name, _), text in errors.items() if name == row.name), "")
-        results.append(RowResult(row.name, scores, row.published, error))
-    return tuple(results)
-
-
-COLUMNS = ("setting", "mIoU", "seeds", "to the default", "published", "published, to the default")
-
-
-def cells(grid: Grid, results: Sequence[RowResult]) -> list[tuple[str, ...]]:
-    """The table as text; numbers in percent, differences in points."""
-    default = next(result for result in results if result.name == grid.default)
+def cells(grid: Grid, results: Sequence[RowResult], metric: str) -> list[tuple[str, ...]]:
+    """The table of a metric as text; numbers in percent, differences in points."""
     lines: list[tuple[str, ...]] = []
     for result in results:
-        mean = MISSING
-        if result.mean is not None:
-            mean = f"{result.mean:.2f}"
-            if result.deviation is not None:
-                mean += f" ± {result.deviation:.2f}"
+        value = result.metrics[metric]
+        mean = CITED if result.cited else MISSING
+        if value.mean is not None:
+            mean = f"{value.mean:.2f}"
+            if value.deviation is not None:
+                mean += f" ± {value.deviation:.2f}"
         if result.error:
-            mean = f"{mean} failed: {result.error}" if result.scores else f"failed: {result.error}"
+            failed = f"failed: {result.error}"
+            mean = f"{mean} {failed}" if value.scores else failed
+        measured, published = difference(results, result, metric)
         lines.append(
             (
                 result.name,
                 mean,
-                str(len(result.scores)),
-                _difference(result.mean, default.mean, result is default),
-                MISSING if result.published is None else f"{result.published:.2f}",
-                _difference(result.published, default.published, result is default),
+                MISSING if result.cited else str(len(value.scores)),
+                *([result.against or MISSING] if grid.several_comparisons else []),
+                _signed(measured),
+                MISSING if value.published is None else f"{value.published:.2f}",
+                _signed(published),
             )
         )
     return lines
 
 
-def _difference(value: float | None, default: float | None, is_default: bool) -> str:
-    if value is None or default is None or is_default:
-        return MISSING
-    return f"{value - default:+.2f}"
+def _signed(points: float | None) -> str:
+    # Adding 0.0 makes zero of minus zero.
+    return MISSING if points is None else f"{round(points, 2) + 0.0:+.2f}"
 
 
-def terminal_table(grid: Grid, results: Sequence[RowResult]) -> Table:
-    """The table for people who watch."""
-    table = Table(
-        title=Text(printable(grid.title)),
-        caption=f"mIoU of the {grid.network} at the last step, in percent",
-        caption_justify="left",
-    )
-    for index, name in enumerate(COLUMNS):
-        table.add_column(name, justify="left" if index < 2 else "right")
-    for line in cells(grid, results):
-        table.add_row(*(Text(printable(cell)) for cell in line))
-    return table
+def _conditions(grid: Grid, metric: str) -> str:
+    return f"{metric} of the {grid.network} at the last step, in percent"
+
+
+def terminal_tables(grid: Grid, results: Sequence[RowResult]) -> list[Table]:
+    """The tables for people who watch, one for each metric."""
+    tables = []
+    for metric in grid.metrics:
+        table = Table(
+            title=Text(printable(grid.title)),
+            caption=_conditions(grid, metric),
+            caption_justify="left",
+        )
+        for name in columns(grid, metric):
+            text = name in ("setting", "against", metric)
+            table.add_column(name, justify="left" if text else "right", overflow="fold")
+        for line in cells(grid, results, metric):
+            table.add_row(*(Text(printable(cell)) for cell in line))
+        tables.append(table)
+    return tables
 
 
 def markdown(grid: Grid, results: Sequence[RowResult]) -> str:
-    """The table in Markdown."""
-    lines = [COLUMNS, tuple("---" for _ in COLUMNS), *cells(grid, results)]
-    rows = "\n".join("| " + " | ".join(map(markdown_cell, line)) + " |" for line in lines)
-    what = f"mIoU of the {grid.network} at the last step, in percent"
-    return f"{markdown_cell(grid.title)}: {what}.\n\n{rows}\n"
+    """The tables in Markdown, one for each metric."""
+    return "\n".join(
+        f"{markdown_cell(grid.title)}: {_conditions(grid, metric)}.\n\n"
+        + _markdown_table([columns(grid, metric), *cells(grid, results, metric)])
+        for metric in grid.metrics
+    )
 
 
-def comma_separated(results: Sequence[RowResult]) -> str:
+def _markdown_table(lines: Sequence[Sequence[str]]) -> str:
+    head, *rest = ("| " + " | ".join(map(markdown_cell, line)) + " |" for line in lines)
+    return "\n".join([head, "| --- " * len(lines[0]) + "|", *rest]) + "\n"
+
+
+def markdown_of_classes(grid: Grid, results: Sequence[RowResult]) -> str:
+    """IoU of every class in Markdown, as the papers print it; mean over seeds, in percent."""
+    measured = [result for result in results if result.classes]
+    names = list(dict.fromkeys(name for result in measured for name in result.classes))
+    lines = [("setting", *(SHORT_NAMES.get(name, name) for name in names), *grid.metrics)]
+    for result in measured:
+        values = [result.classes.get(name) for name in names]
+        values += [result.metrics[metric].mean for metric in grid.metrics]
+        lines.append((result.name, *map(_percent, values)))
+    what = f"IoU of each class, {grid.network}, last step, mean over seeds, in percent"
+    return f"{markdown_cell(grid.title)}: {what}.\n\n{_markdown_table(lines)}"
+
+
+def _percent(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.2f}"
+
+
+def csv_of_runs(grid: Grid, results: Sequence[RowResult]) -> str:
     """One line for each run."""
-    content = io.StringIO()
-    writer = csv.writer(content, lineterminator="\n")
-    writer.writerow(("setting", "seed", "miou"))
+    lines = [
+        (
+            csv_cell(result.name),
+            seed,
+            *(_exact(result.metrics[metric].scores.get(seed)) for metric in grid.metrics),
+        )
+        for result in results
+        for seed in sorted({s for value in result.metrics.values() for s in value.scores})
+    ]
+    return _csv([("setting", "seed", *grid.metrics), *lines])
+
+
+def csv_of_table(grid: Grid, results: Sequence[RowResult]) -> str:
+    """One line for each row of the table and metric."""
+    head = ("setting", "against", "metric", "seeds", "mean", "deviation", "difference")
+    lines: list[Sequence[object]] = [(*head, "published", "published difference", "note")]
     for result in results:
-        for seed, score in result.scores.items():
-            writer.writerow((csv_cell(result.name), seed, f"{score:.4f}"))
+        for metric, value in result.metrics.items():
+            measured, published = difference(results, result, metric)
+            numbers = (value.mean, value.deviation, measured, value.published, published)
+            note = CITED if result.cited else result.error
+            texts = (csv_cell(result.name), csv_cell(result.against or ""), metric)
+            lines.append((*texts, len(value.scores), *map(_exact, numbers), csv_cell(note)))
+    return _csv(lines)
+
+
+def _exact(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _csv(lines: Sequence[Sequence[object]]) -> str:
+    content = io.StringIO()
+    csv.writer(content, lineterminator="\n").writerows(lines)
     return content.getvalue()
 
 
 def to_json(grid: Grid, results: Sequence[RowResult]) -> dict[str, Any]:
-    """The table as a JSON object; mIoU in percent."""
+    """The tables as a JSON object; values in percent, differences in points."""
+
+    def metric(result: RowResult, name: str) -> dict[str, Any]:
+        value = result.metrics[name]
+        measured, published = difference(results, result, name)
+        return {
+            "scores": {str(seed): score for seed, score in value.scores.items()},
+            "mean": value.mean,
+            "deviation": value.deviation,
+            "difference": measured,
+            "published": value.published,
+            "published_difference": published,
+        }
+
     return {
         "title": grid.title,
         "base": str(grid.base),
@@ -143,10 +181,10 @@ def to_json(grid: Grid, results: Sequence[RowResult]) -> dict[str, Any]:
         "rows": [
             {
                 "name": result.name,
-                "scores": {str(seed): score for seed, score in result.scores.items()},
-                "mean": result.mean,
-                "deviation": result.deviation,
-                "published": result.published,
+                "against": result.against,
+                "cited": result.cited,
+                "metrics": {name: metric(result, name) for name in result.metrics},
+                "classes": dict(result.classes),
                 "error": result.error or None,
             }
             for result in results
@@ -155,44 +193,72 @@ def to_json(grid: Grid, results: Sequence[RowResult]) -> dict[str, Any]:
 
 
 def chart(grid: Grid, results: Sequence[RowResult]) -> bytes | None:
-    """Means with their deviations, and published values beside them, as a PNG; None without any."""
+    """Means with their deviations, and published values beside them, as a PNG; None without any.
+
+    One panel for each metric.
+    """
     from matplotlib.figure import Figure
 
-    shown = [(result, result.mean) for result in results if result.mean is not None]
-    if not shown:
+    values = [value for result in results for value in result.metrics.values()]
+    if all(value.mean is None for value in values):
         return None
-    figure = Figure(figsize=(8, 1 + 0.4 * len(shown)), layout="constrained")
-    axes = figure.subplots()
-    places = range(len(shown))
-    axes.errorbar(
-        [mean for _, mean in shown],
-        places,
-        xerr=[result.deviation or 0.0 for result, _ in shown],
-        fmt="o",
-        capsize=4,
-        label="measured, mean and deviation",
-    )
-    published = [
-        (one.published, place) for place, (one, _) in enumerate(shown) if one.published is not None
+    shown = [
+        result
+        for result in results
+        if any(v.mean is not None or v.published is not None for v in result.metrics.values())
     ]
-    if published:
-        axes.plot(*zip(*published, strict=True), "x", color="tab:red", label="published")
-        axes.legend(loc="best", fontsize="small")
-    axes.set_yticks(places, [chart_text(result.name) for result, _ in shown])
-    axes.invert_yaxis()
-    axes.grid(axis="x", alpha=0.3)
-    axes.set_xlabel(f"mIoU of the {grid.network}, %")
-    axes.set_title(chart_text(grid.title), fontsize="medium")
+    count = len(grid.metrics)
+    figure = Figure(figsize=(4 + 4 * count, 1.4 + 0.3 * len(shown)), layout="constrained")
+    panels = figure.subplots(1, count, sharey=True, squeeze=False)[0]
+    for panel, metric in zip(panels, grid.metrics, strict=True):
+        _draw(panel, shown, metric)
+        panel.set_xlabel(f"{metric} of the {grid.network}, %")
+    panels[0].set_yticks(range(len(shown)), [chart_text(result.name) for result in shown])
+    panels[0].set_ylim(len(shown) - 0.5, -0.5)
+    handles = {
+        label: handle
+        for panel in panels
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    # Below the panels: within one it would hide values of a long table.
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, fontsize="small")
+    figure.suptitle(chart_text(grid.title), fontsize="medium")
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=120)
     return content.getvalue()
 
 
+def _draw(panel: Any, results: Sequence[RowResult], metric: str) -> None:
+    values = [result.metrics[metric] for result in results]
+    means = [(place, value.mean) for place, value in enumerate(values) if value.mean is not None]
+    if means:
+        panel.errorbar(
+            [mean for _, mean in means],
+            [place for place, _ in means],
+            xerr=[values[place].deviation or 0.0 for place, _ in means],
+            fmt="o",
+            capsize=4,
+            label="measured, mean and deviation",
+        )
+    for cited, marker, label in ((False, "x", "published"), (True, "d", "published, cited")):
+        points = [
+            (value.published, place)
+            for place, (result, value) in enumerate(zip(results, values, strict=True))
+            if value.published is not None and result.cited == cited
+        ]
+        if points:
+            colour = "tab:gray" if cited else "tab:red"
+            panel.plot(*zip(*points, strict=True), marker, color=colour, label=label)
+    panel.grid(axis="x", alpha=0.3)
+
+
 def write_report(output: Path, grid: Grid, results: Sequence[RowResult]) -> None:
-    """Write ``table.md``, ``table.json``, ``runs.csv`` and ``chart.png`` into a folder."""
+    """Write :data:`FILES` into a folder."""
     write_atomically(output / "table.md", markdown(grid, results))
+    write_atomically(output / "table.csv", csv_of_table(grid, results))
     write_atomically(output / "table.json", json.dumps(to_json(grid, results), indent=1))
-    write_atomically(output / "runs.csv", comma_separated(results))
+    write_atomically(output / "classes.md", markdown_of_classes(grid, results))
+    write_atomically(output / "runs.csv", csv_of_runs(grid, results))
     picture = chart(grid, results)
     if picture is not None:
         write_atomically(output / "chart.png", picture)

@@ -93,6 +93,8 @@ def plan(
     """
     jobs = []
     for row in grid.rows:
+        if row.cited:
+            continue
         try:
             settings = with_absolute_paths(row_settings(grid, row, common))
         except ConfigError as error:
@@ -118,6 +120,20 @@ def _check_earlier(job: Job) -> None:
         )
 
 
+def write_presets(jobs: Sequence[Job]) -> None:
+    """Write the file that each run is started with."""
+    for job in jobs:
+        job.folder.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(job.preset, dump_settings(job.settings))
+
+
+def training_command(job: Job) -> list[str]:
+    """What trains a run, or goes on with it; it needs the file of :func:`write_presets`."""
+    command = [sys.executable, "-m", "mixseg", TRAINING_COMMANDS[job.settings.method]]
+    command += ["--config", str(job.preset), "--output", str(job.folder.parent)]
+    return [*command, "--name", job.folder.name, "--seed", str(job.seed), "--resume", "auto"]
+
+
 def run_all(
     jobs: Sequence[Job], at_once: int, say: Callable[[str], None]
 ) -> dict[tuple[str, int], str]:
@@ -134,9 +150,7 @@ def run_all(
     Raises:
         KeyboardInterrupt: This process, or a run, was told to stop.
     """
-    for job in jobs:
-        job.folder.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(job.preset, dump_settings(job.settings))
+    write_presets(jobs)
     slots: queue.SimpleQueue[int] = queue.SimpleQueue()
     for slot in range(at_once):
         slots.put(slot)
@@ -197,14 +211,11 @@ def _handled(number: int, handler: Callable[[int, object], None]) -> Iterator[No
 
 
 def _train(job: Job, slot: int, at_once: int, running: list[subprocess.Popen[bytes]]) -> int:
-    command = [sys.executable, "-m", "mixseg", TRAINING_COMMANDS[job.settings.method]]
-    command += ["--config", str(job.preset), "--output", str(job.folder.parent)]
-    command += ["--name", job.folder.name, "--seed", str(job.seed), "--resume", "auto"]
     environment = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // at_once))}
     if torch.cuda.device_count() > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
         environment["CUDA_VISIBLE_DEVICES"] = str(slot % torch.cuda.device_count())
     with job.log.open("a", encoding="utf-8") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        process = subprocess.Popen(training_command(job), stdout=log, stderr=log, env=environment)
         running.append(process)
         try:
             return process.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import typing
@@ -144,10 +145,8 @@ def _typed(leaf: Setting, value: Any, origin: str) -> Any:
         value = str(value)  # `labeled: 372` is a number to YAML
     if leaf.path == "stages":
         return _typed_stages(value, origin)
-    checker = ArgumentParser(exit_on_error=False)
-    checker.add_argument(f"--{leaf.path}", type=leaf.hint)
     try:
-        parsed = checker.parse_object(_nested(leaf.path, value))
+        parsed = _checker(leaf.path, leaf.hint).parse_object(_nested(leaf.path, value))
     except (ArgumentError, TypeError, ValueError, OverflowError) as error:
         wanted = re.sub(r"typing\.|<class '(\w+)'>", r"\1", str(leaf.hint))
         wanted = re.sub(r"Literal\[(.*?)\]", r"one of \1", wanted)
@@ -155,6 +154,14 @@ def _typed(leaf: Setting, value: Any, origin: str) -> Any:
             f"{origin}: {leaf.path} must be {wanted}, found {value!r}. {leaf.help}"
         ) from error
     return parsed[leaf.path]
+
+
+@functools.cache
+def _checker(path: str, hint: Any) -> ArgumentParser:
+    # Kept: making one takes longer than what it is made for, and a grid resolves a file many times.
+    checker = ArgumentParser(exit_on_error=False)
+    checker.add_argument(f"--{path}", type=hint)
+    return checker
 
 
 def _typed_stages(stages: Any, origin: str) -> tuple[dict[str, Any], ...]:

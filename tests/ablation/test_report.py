@@ -8,22 +8,82 @@ import json
 import statistics
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
-from mixseg.ablation import Grid, Row, RowResult, write_report
-from mixseg.ablation.report import MISSING, cells
+from mixseg.ablation import FILES, Grid, Measured, Row, RowResult, write_report
+from mixseg.ablation.report import CITED, MISSING, cells, chart, columns
 
-GRID = Grid("Title | of <it>", Path("base.yaml"), "student", 3, "one", (Row("one", {}),))
+GRID = Grid(
+    "Title | of <it>",
+    Path("base.yaml"),
+    "student",
+    3,
+    "one",
+    (Row("one", {}), Row("=two|", {}, against="one")),
+)
+
+
+def result(
+    name: str, scores: dict[int, float], published: float | None, error: str, against: str | None
+) -> RowResult:
+    return RowResult(name, {"mIoU": Measured(scores, published)}, error, against)
+
+
 RESULTS = (
-    RowResult("one", {0: 40.0, 1: 41.0, 2: 43.0}, 50.0, ""),
-    RowResult("=two|", {0: 38.0}, None, "Killed"),
-    RowResult("three", {}, 47.5, "error: no\x1b[31m such file"),
-    RowResult("four", {0: 44.0, 1: 46.0}, 51.25, ""),
+    result("one", {0: 40.0, 1: 41.0, 2: 43.0}, 50.0, "", None),
+    result("=two|", {0: 38.0}, None, "Killed", "one"),
+    result("three", {}, 47.5, "error: no\x1b[31m such file", "one"),
+    result("four", {0: 44.0, 1: 46.0}, 51.25, "", "one"),
+)
+
+# Two amounts of labels, one method of somebody else, and two metrics.
+AMOUNTS = Grid(
+    "Amounts",
+    Path("base.yaml"),
+    "teacher",
+    2,
+    None,
+    (
+        Row("theirs, 1/8", {}, cited=True),
+        Row("theirs, 1/8, SSL", {}, cited=True, against="theirs, 1/8"),
+        Row("1/8", {}),
+        Row("1/8, SSL", {}, against="1/8"),
+    ),
+    ("mIoU", "pixel accuracy"),
+)
+AMOUNT_RESULTS = (
+    RowResult(
+        "theirs, 1/8", {"mIoU": Measured({}, 50.5), "pixel accuracy": Measured()}, cited=True
+    ),
+    RowResult(
+        "theirs, 1/8, SSL",
+        {"mIoU": Measured({}, 49.25), "pixel accuracy": Measured()},
+        against="theirs, 1/8",
+        cited=True,
+    ),
+    RowResult(
+        "1/8",
+        {
+            "mIoU": Measured({0: 41.0, 1: 44.0}, 48.0),
+            "pixel accuracy": Measured({0: 80.0, 1: 82.0}),
+        },
+        classes={"road": 90.0, "traffic light": 12.5},
+    ),
+    RowResult(
+        "1/8, SSL",
+        {
+            "mIoU": Measured({0: 46.0, 1: 45.5}, 54.5),
+            "pixel accuracy": Measured({0: 81.5, 1: 80.5}),
+        },
+        against="1/8",
+        classes={"road": 91.0},
+    ),
 )
 
 
 def test_means_deviations_and_differences() -> None:
-    one, two, three, four = cells(GRID, RESULTS)
+    one, two, three, four = cells(GRID, RESULTS, "mIoU")
     deviation = statistics.stdev([40, 41, 43])
     assert one == ("one", f"41.33 ± {deviation:.2f}", "3", MISSING, "50.00", MISSING)
     assert two == ("=two|", "38.00 failed: Killed", "1", "-3.33", MISSING, MISSING)
@@ -31,18 +91,71 @@ def test_means_deviations_and_differences() -> None:
     assert four == ("four", f"45.00 ± {2**0.5:.2f}", "2", "+3.67", "51.25", "+1.25")
 
 
+def test_rows_that_are_compared_with_different_ones_say_with_which() -> None:
+    assert columns(AMOUNTS, "mIoU")[3:5] == ("against", "delta")
+    theirs, their_ssl, baseline, ssl = cells(AMOUNTS, AMOUNT_RESULTS, "mIoU")
+    assert theirs[1:] == (CITED, MISSING, MISSING, MISSING, "50.50", MISSING)
+    assert their_ssl[1:] == (CITED, MISSING, "theirs, 1/8", MISSING, "49.25", "-1.25")
+    assert baseline[3:] == (MISSING, MISSING, "48.00", MISSING)
+    # (46 + 45.5) / 2 - (41 + 44) / 2
+    assert ssl[2:] == ("2", "1/8", "+3.25", "54.50", "+6.50")
+    assert cells(AMOUNTS, AMOUNT_RESULTS, "pixel accuracy")[3][4:] == ("+0.00", MISSING, MISSING)
+
+
 def test_the_files_say_the_same_and_nothing_in_a_name_acts(tmp_path: Path) -> None:
     write_report(tmp_path, GRID, RESULTS)
+    assert {path.name for path in tmp_path.iterdir()} == set(FILES)
     text = (tmp_path / "table.md").read_text()
     assert text.startswith("Title \\| of &lt;it&gt;: mIoU of the student")
     assert "\x1b" not in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 6 and all(row.replace("\\|", "").count("|") == 7 for row in rows)
     content = json.loads((tmp_path / "table.json").read_text())
-    assert [row["mean"] for row in content["rows"]] == [one.mean for one in RESULTS]
+    means = [row["metrics"]["mIoU"]["mean"] for row in content["rows"]]
+    assert means == [one.metrics["mIoU"].mean for one in RESULTS]
     lines = list(csv.reader(io.StringIO((tmp_path / "runs.csv").read_text())))
-    assert lines[0] == ["setting", "seed", "miou"]
+    assert lines[0] == ["setting", "seed", "mIoU"]
     assert [line[0] for line in lines[1:]] == ["one"] * 3 + ["'=two|"] + ["four"] * 2
     assert [float(line[2]) for line in lines[1:]] == [40, 41, 43, 38, 44, 46]
+    table = list(csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text())))
+    assert [line["setting"] for line in table] == ["one", "'=two|", "three", "four"]
+    assert table[2]["note"] == "error: no\\x1b[31m such file"
     with Image.open(tmp_path / "chart.png") as picture:
         assert picture.width > 400
+
+
+def test_every_file_has_metrics_comparisons_and_citations(tmp_path: Path) -> None:
+    write_report(tmp_path, AMOUNTS, AMOUNT_RESULTS)
+    text = (tmp_path / "table.md").read_text()
+    assert text.count("Amounts: ") == 2
+    assert "pixel accuracy of the teacher at the last step" in text
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text())))
+    content = json.loads((tmp_path / "table.json").read_text())
+    assert len(lines) == 2 * len(content["rows"])
+    for line in lines:
+        row = next(row for row in content["rows"] if row["name"] == line["setting"])
+        value = row["metrics"][line["metric"]]
+        for key in ("mean", "deviation", "difference", "published"):
+            number = float(line[key]) if line[key] else None
+            assert number == (None if value[key] is None else pytest.approx(value[key], abs=1e-4))
+        assert row["cited"] == (line["note"] == CITED)
+        assert (row["against"] or "") == line["against"]
+    runs = list(csv.DictReader(io.StringIO((tmp_path / "runs.csv").read_text())))
+    assert [run["pixel accuracy"] for run in runs] == ["80.0000", "82.0000", "81.5000", "80.5000"]
+    classes = (tmp_path / "classes.md").read_text().splitlines()
+    assert classes[2] == "| setting | Road | TL | mIoU | pixel accuracy |"
+    assert classes[4:] == [
+        "| 1/8 | 90.00 | 12.50 | 42.50 | 81.00 |",
+        f"| 1/8, SSL | 91.00 | {MISSING} | 45.75 | 81.00 |",
+    ]
+
+
+def test_a_chart_has_a_panel_for_each_metric() -> None:
+    pictures = [
+        chart(AMOUNTS, AMOUNT_RESULTS),
+        chart(GRID, RESULTS),
+        chart(AMOUNTS, AMOUNT_RESULTS[:2]),
+    ]
+    two, one = (Image.open(io.BytesIO(picture)) for picture in pictures[:2] if picture)
+    assert two.width > 1.3 * one.width
+    assert pictures[2] is None, "nothing was measured"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import statistics
 from pathlib import Path
@@ -51,8 +52,9 @@ def test_a_table_that_goes_on_where_it_stopped(
             ]["miou"]
             for seed in (0, 1)
         ]
-        assert row["scores"] == {"0": scores[0], "1": scores[1]}
-        assert row["mean"] == pytest.approx(statistics.mean(scores))
+        measured = row["metrics"]["mIoU"]
+        assert measured["scores"] == {"0": scores[0], "1": scores[1]}
+        assert measured["mean"] == pytest.approx(statistics.mean(scores))
         assert f"{statistics.mean(scores):.2f} ± {statistics.stdev(scores):.2f}" in done.out
     methods = [
         yaml.safe_load((tmp_path / f"out/{name}-seed1/config.yaml").read_text())["method"]
@@ -81,10 +83,33 @@ def test_a_failed_run_does_not_stop_the_others(
     rows = {
         row["name"]: row for row in json.loads((tmp_path / "out/table.json").read_text())["rows"]
     }
-    assert rows["no data"]["mean"] is None
+    means = {name: row["metrics"]["mIoU"]["mean"] for name, row in rows.items()}
+    assert means["no data"] is None
     assert "/nowhere is not a folder" in rows["no data"]["error"]
-    assert rows["supervised"]["mean"] is not None
-    assert rows["with CutMix"]["mean"] is not None
+    assert means["supervised"] is not None
+    assert means["with CutMix"] is not None
+
+
+def test_a_dry_run_says_what_would_run(grid: Path, launch: Launcher, tmp_path: Path) -> None:
+    grid.write_text(grid.read_text() + "  others: {cited: 47.25, against: supervised}\n")
+    done = ablate(launch, tmp_path, grid, "--seeds", 1, "--dry-run", "--lr", 0.02)
+    assert done.code == 0, done.text
+    assert "\n  mixing.mixer: classmix -> cutmix\n" in done.out
+    assert "others, against supervised\n  cited: mIoU 47.25; not trained" in done.out
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "supervised-seed0.yaml",
+        "with-cutmix-seed0.yaml",
+    }
+    # A printed command is a run of the table.
+    (line,) = (line for line in done.out.splitlines() if "supervised-seed0 " in line)
+    _, _, module, command, *arguments = shlex.split(line)
+    assert (module, command) == ("mixseg", "supervised")
+    run = launch.start("train_supervised", *arguments, cwd=tmp_path).wait()
+    assert run.code == 0, run.text
+    settings = yaml.safe_load((tmp_path / "out/supervised-seed0/config.yaml").read_text())
+    assert (settings["method"], settings["optimizer"]["lr"]) == ("supervised", 0.02)
+    again = ablate(launch, tmp_path, grid, "--seeds", 1, "--dry-run", "--lr", 0.02)
+    assert f"\n  (done) {line.strip()}\n" in again.out
 
 
 @pytest.mark.slow

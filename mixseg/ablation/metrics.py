@@ -1,0 +1,30 @@
+"""What a table shows of a run: numbers that can be read off its scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from mixseg.evaluation.confusion import Scores
+from mixseg.evaluation.protocols import mean_over, protocol
+
+DEFAULT = "mIoU"
+
+
+def _without_absent(name: str) -> Callable[[Scores], float | None]:
+    """A mean that leaves out what SYNTHIA lacks; None where the classes are other ones."""
+
+    def mean(scores: Scores) -> float | None:
+        classes = protocol("synthia", scores.classes).get(name)
+        return None if classes is None else mean_over(scores, classes)
+
+    return mean
+
+
+METRICS: Final[dict[str, Callable[[Scores], float | None]]] = {
+    DEFAULT: lambda scores: scores.miou,
+    "mIoU-13": _without_absent("mIoU-13"),
+    "mIoU-16": _without_absent("mIoU-16"),
+    "pixel accuracy": lambda scores: scores.pixel_accuracy,
+}
+"""Name -> fraction in [0, 1], or None if the scores do not have it. Add an entry to add one."""

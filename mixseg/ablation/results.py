@@ -1,0 +1,113 @@
+"""What came out of the runs of an ablation, and how rows compare."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, final
+
+from mixseg.ablation.grid import Grid
+from mixseg.ablation.metrics import METRICS
+from mixseg.ablation.runs import Job
+from mixseg.evaluation.confusion import Scores
+
+
+@final
+@dataclass(frozen=True)
+class Measured:
+    """One metric of a row.
+
+    Attributes:
+        scores: Seed -> value in percent.
+        published: Value in percent that a paper gives for it.
+    """
+
+    scores: Mapping[int, float] = field(default_factory=dict)
+    published: float | None = None
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over seeds."""
+        return statistics.mean(self.scores.values()) if self.scores else None
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation over seeds (n - 1); None for fewer than two."""
+        return statistics.stdev(self.scores.values()) if len(self.scores) > 1 else None
+
+
+@final
+@dataclass(frozen=True)
+class RowResult:
+    """What came out of a row.
+
+    Attributes:
+        name: Of the row.
+        metrics: Name -> its values; all metrics of the grid.
+        error: Why a run failed; empty if none did.
+        against: Name of the row that it is compared with.
+        cited: Whether it is shown as published and not trained.
+        classes: Class -> IoU in percent, mean over the seeds in which it has one.
+    """
+
+    name: str
+    metrics: Mapping[str, Measured]
+    error: str = ""
+    against: str | None = None
+    cited: bool = False
+    classes: Mapping[str, float] = field(default_factory=dict)
+
+
+def collect(
+    grid: Grid, jobs: Sequence[Job], errors: Mapping[tuple[str, int], str]
+) -> tuple[RowResult, ...]:
+    """Read the scores of the finished runs."""
+    results = []
+    for row in grid.rows:
+        scores: dict[int, Scores] = {}
+        for job in jobs:
+            if job.row == row.name and job.done:
+                summary = json.loads((job.folder / "summary.json").read_text(encoding="utf-8"))
+                scores[job.seed] = Scores.from_json(summary["last"][grid.network])
+        metrics = {name: _measured(name, scores, row.published.get(name)) for name in grid.metrics}
+        error = next((text for (name, _), text in errors.items() if name == row.name), "")
+        classes = _class_means(list(scores.values()))
+        results.append(RowResult(row.name, metrics, error, row.against, row.cited, classes))
+    return tuple(results)
+
+
+def _measured(metric: str, scores: Mapping[int, Scores], published: float | None) -> Measured:
+    values = {seed: METRICS[metric](one) for seed, one in scores.items()}
+    found = {seed: 100 * value for seed, value in values.items() if value is not None}
+    return Measured(found, published)
+
+
+def _class_means(scores: Sequence[Scores]) -> dict[str, float]:
+    values: dict[str, list[float]] = {}
+    for one in scores:
+        for name, iou in zip(one.classes, one.iou, strict=True):
+            if iou is not None:
+                values.setdefault(name, []).append(100 * iou)
+    return {name: statistics.mean(found) for name, found in values.items()}
+
+
+class Difference(NamedTuple):
+    """How far a row is above the one that it is compared with, in points; None if unknown."""
+
+    measured: float | None
+    published: float | None
+
+
+def difference(results: Sequence[RowResult], result: RowResult, metric: str) -> Difference:
+    """A row minus the row that it names: means of what was measured, and published values."""
+    other = next((one for one in results if one.name == result.against), None)
+    if other is None:
+        return Difference(None, None)
+    own, base = result.metrics[metric], other.metrics[metric]
+    return Difference(_minus(own.mean, base.mean), _minus(own.published, base.published))
+
+
+def _minus(value: float | None, base: float | None) -> float | None:
+    return None if value is None or base is None else value - base

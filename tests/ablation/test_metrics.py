@@ -1,0 +1,33 @@
+"""What a table shows of a run, against means taken by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from mixseg.ablation.metrics import METRICS
+from mixseg.data.cityscapes import CITYSCAPES
+from mixseg.evaluation.confusion import Scores
+
+
+def scores(classes: tuple[str, ...], iou: tuple[float | None, ...]) -> Scores:
+    return Scores(classes, iou, 0.4, 0.9, 7, "native", "whole image")
+
+
+def test_synthias_means() -> None:
+    names = CITYSCAPES.names
+    iou = tuple((index + 1) / 20 for index in range(19))
+    by_name = dict(zip(names, iou, strict=True))
+    absent = {"terrain", "truck", "train"}
+    sixteen = [value for name, value in by_name.items() if name not in absent]
+    rare = absent | {"wall", "fence", "pole"}
+    thirteen = [value for name, value in by_name.items() if name not in rare]
+    found = {name: metric(scores(names, iou)) for name, metric in METRICS.items()}
+    assert (len(sixteen), len(thirteen)) == (16, 13)
+    assert found["mIoU-16"] == pytest.approx(sum(sixteen) / 16)
+    assert found["mIoU-13"] == pytest.approx(sum(thirteen) / 13)
+    assert (found["mIoU"], found["pixel accuracy"]) == (0.4, 0.9)
+
+
+def test_other_classes_have_no_such_means() -> None:
+    other = scores(("sky", "car"), (0.5, None))
+    assert METRICS["mIoU-13"](other) is None and METRICS["mIoU-16"](other) is None

@@ -8,7 +8,7 @@ import math
 import re
 import shlex
 import sys
-from argparse import ArgumentError
+from argparse import SUPPRESS, ArgumentError
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,18 @@ from rich.console import Console
 from rich.table import Table
 
 from mixseg import __version__
-from mixseg.ablation import Grid, collect, load_grid, plan, run_all, write_report
+from mixseg.ablation import (
+    ClusterLauncher,
+    Grid,
+    Launcher,
+    LocalLauncher,
+    SlurmCluster,
+    SlurmSettings,
+    collect,
+    load_grid,
+    plan,
+    write_report,
+)
 from mixseg.ablation.report import terminal_table
 from mixseg.ablation.runs import TRAINING_COMMANDS
 from mixseg.analysis.learning_rates import FEWEST
@@ -749,9 +760,15 @@ def ablate(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("grid", type=str, help="a file of configs/ablations")
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N - 1 [the grid's]")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="runs at a time: locally they share the cores [1], a cluster decides [all]",
+    )
     parser.add_argument("--base", type=str, metavar="FILE", help="preset in place of the grid's")
     parser.add_argument("--rows", type=str, nargs="+", metavar="NAME", help="some of the rows")
+    _add_launcher_arguments(parser)
     add_settings_arguments(parser)
     parsed = _parse(parser, arguments)
     console = Console()
@@ -767,6 +784,7 @@ def ablate(arguments: Sequence[str]) -> int:
         if key in common:
             raise ConfigError(f"--{key}: an ablation gives each run its own; see --seeds")
     folder = Path(str(common.pop("output", Path("runs") / path.stem))).expanduser()
+    launcher = _launcher(parsed, folder)
     jobs = plan(grid, folder, range(parsed.seeds or grid.seeds), common)
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -774,15 +792,52 @@ def ablate(arguments: Sequence[str]) -> int:
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
     try:
-        errors = run_all(jobs, parsed.jobs, say)
+        errors = launcher.run(jobs, say)
     except KeyboardInterrupt:
-        say("stopped; the same command goes on with it")
+        for line in launcher.parting():
+            say(line)
         return 130
     results = collect(grid, jobs, errors)
     write_report(folder, grid, results)
     console.print(terminal_table(grid, results))
     say(f"{folder}: table.md, table.json, runs.csv, chart.png")
     return EXIT_ERROR if errors else 0
+
+
+def _add_launcher_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--launcher",
+        type=Literal["local", "slurm"],
+        default="local",
+        help="local: processes of this machine; slurm: one array job, through submitit",
+    )
+    parser.add_argument(
+        "--no-wait",
+        dest="no_wait",
+        action="store_true",
+        help="with --launcher slurm: submit and return; the same command without it collects",
+    )
+    for leaf in fields_of(SlurmSettings):
+        shown = "none" if leaf.default is None else leaf.default
+        parser.add_argument(
+            f"--slurm.{leaf.path}",
+            type=leaf.hint,
+            default=SUPPRESS,
+            help=f"{leaf.help} [{shown}]",
+        )
+
+
+def _launcher(parsed: Namespace, folder: Path) -> Launcher:
+    """Who starts the runs; flags of another launcher are refused."""
+    leaves = [leaf.path for leaf in fields_of(SlurmSettings)]
+    given = {name: parsed[f"slurm.{name}"] for name in leaves if f"slurm.{name}" in parsed}
+    if parsed.launcher == "slurm":
+        cluster = SlurmCluster(SlurmSettings(**given), parsed.jobs)
+        return ClusterLauncher(cluster, folder, wait=not parsed.no_wait)
+    idle = [*(f"--slurm.{name}" for name in given), *(["--no-wait"] if parsed.no_wait else [])]
+    if idle:
+        raise ConfigError(f"{idle[0]} does nothing without --launcher slurm")
+    return LocalLauncher(parsed.jobs or 1)
 
 
 def _with_rows(grid: Grid, names: Sequence[str]) -> Grid:

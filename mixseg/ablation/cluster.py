@@ -153,6 +153,8 @@ class ClusterLauncher(Launcher):
     def parting(self) -> Sequence[str]:
         """The jobs stay where they are."""
         names = [one.name for one in self._submissions()]
+        if not names:
+            return ("nothing was submitted",)
         return (
             *("not waiting; the jobs stay in the queue", *self.cluster.advice(names)),
             "the same command waits for them and shows the table",

@@ -205,10 +205,14 @@ class SlurmCluster(SubmititCluster):
 
     def ended(self, lines: Sequence[str]) -> str | None:
         """Why SLURM ended a task; what it only moved to another job goes on there."""
-        said = [line for line in lines if line.startswith("slurmstepd: error: ")]
+        said = (re.fullmatch(r"slurmstepd(?:-\S+)?: error: (.*)", line) for line in lines)
         moved = ("DUE TO JOB REQUEUE", "DUE TO PREEMPTION")
-        told = [line for line in said if not any(words in line for words in moved)]
-        return told[-1].removeprefix("slurmstepd: error: ").strip("* ") if told else None
+        told = [
+            match[1].strip("* ")
+            for match in said
+            if match is not None and not any(words in match[1] for words in moved)
+        ]
+        return told[-1] if told else None
 
     def advice(self, names: Sequence[str]) -> Sequence[str]:
         """How to look and how to cancel."""

@@ -35,6 +35,14 @@ from mixseg.ablation.report import terminal_table
 from mixseg.ablation.runs import TRAINING_COMMANDS
 from mixseg.analysis.learning_rates import FEWEST
 from mixseg.analysis.model_profile import profile_run, profile_tables
+from mixseg.analysis.run_comparison import (
+    FORMATS,
+    compare_runs,
+    comparison_table,
+    read_run,
+    runs_of,
+    write_comparison,
+)
 from mixseg.classification.experiment import ClassificationSettings, run_experiment
 from mixseg.config import (
     DemoSettings,
@@ -53,7 +61,7 @@ from mixseg.engine.precision import choose_device, choose_precision
 from mixseg.engine.progress import progress_bar
 from mixseg.engine.saved_network import SavedNetworks, load_networks
 from mixseg.engine.trainer import Outcome
-from mixseg.errors import CheckpointError, ConfigError, MixsegError, unknown_name
+from mixseg.errors import CheckpointError, ConfigError, DataError, MixsegError, unknown_name
 from mixseg.escaping import printable
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import evaluate
@@ -850,6 +858,53 @@ def _with_rows(grid: Grid, names: Sequence[str]) -> Grid:
     return dataclasses.replace(grid, rows=tuple(row for row in grid.rows if row.name in kept))
 
 
+# Comparison ------------------------------------------------------------------------------------
+
+
+def compare(arguments: Sequence[str]) -> int:
+    """Show in what runs differ; see ``--help``."""
+    parser = _parser(
+        "mixseg compare",
+        "One table of the settings in which runs differ and of what came out. Runs that have not "
+        "ended are shown with their last validation.",
+    )
+    parser.add_argument(
+        "runs",
+        type=str,
+        nargs="+",
+        metavar="RUN",
+        help="folders of runs, or folders that hold some, such as an ablation's",
+    )
+    parser.add_argument(
+        "--output", type=str, metavar="FILE", help=f"write it as well: {', '.join(FORMATS)}"
+    )
+    parsed = _parse(parser, arguments)
+    console = Console()
+    output = None if parsed.output is None else Path(parsed.output)
+    if output is not None and output.suffix not in FORMATS:
+        raise ConfigError(f"--output {output}: the name must end in one of {', '.join(FORMATS)}")
+    if output is not None and not output.absolute().parent.is_dir():
+        raise ConfigError(f"--output {output}: there is no such folder")
+    paths = [path for given in parsed.runs for path in runs_of(Path(given))]
+    records, problems = [], []
+    for path in {path.absolute(): path for path in paths}.values():
+        try:
+            records.append(read_run(path))
+        except DataError as error:
+            problems.append(str(error))
+    if not records:
+        raise DataError("; ".join(problems))
+    comparison = compare_runs(records)
+    console.print(comparison_table(comparison))
+    for problem in problems:
+        text = f"left out: {printable(problem)}"
+        console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+    if output is not None:
+        write_comparison(output, comparison)
+        console.print(printable(str(output)), markup=False, highlight=False, soft_wrap=True)
+    return EXIT_ERROR if problems else 0
+
+
 # Demo ------------------------------------------------------------------------------------------
 
 
@@ -971,6 +1026,7 @@ COMMANDS: dict[str, Command] = {
     "predict": predict,
     "make-demo": make_demo,
     "ablate": ablate,
+    "compare": compare,
     "profile": profile_model,
     "find-lr": find_lr,
 }

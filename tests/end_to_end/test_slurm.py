@@ -60,7 +60,9 @@ def ablate(
     def start(*arguments: object) -> Running:
         return launch.start(
             *("ablate", grid, "--output", "out", "--launcher", "slurm", "--seeds", 1),
-            *("--slurm.gpus", 0, "--slurm.cores", 1, "--slurm.time", 20, *arguments),
+            *("--slurm.gpus", 0, "--slurm.cores", 1, "--slurm.time", 20),
+            # So that what is found after an interruption was saved because of it.
+            *("--checkpoints.every", 1000, "--validation.every", 50, *arguments),
             cwd=tmp_path,
             **slurm.variables,
         )
@@ -174,7 +176,7 @@ def test_ctrl_c_leaves_the_jobs_alone(
     ablate: Callable[..., Running], slurm: Slurm, tmp_path: Path
 ) -> None:
     process = ablate("--iterations", 100000)
-    until(lambda: "submitted as" in process.out.read_text())
+    until(lambda: process.out.is_file() and "submitted as" in process.out.read_text())
     process.kill(2, group=True)
     done = process.wait()
     assert done.code == 130, done.text

@@ -62,7 +62,8 @@ def ablate(
             *("ablate", grid, "--output", "out", "--launcher", "slurm", "--seeds", 1),
             *("--slurm.gpus", 0, "--slurm.cores", 1, "--slurm.time", 20),
             # So that what is found after an interruption was saved because of it.
-            *("--checkpoints.every", 1000, "--validation.every", 50, *arguments),
+            *("--checkpoints.every", 1000, "--validation.every", 50, "--training.log_every", 1),
+            *arguments,
             cwd=tmp_path,
             **slurm.variables,
         )
@@ -117,7 +118,7 @@ def test_one_array_job_and_a_failing_run(
 def test_requeued_runs_go_on_where_they_were(
     ablate: Callable[..., Running], slurm: Slurm, launch: Launcher, tmp_path: Path
 ) -> None:
-    arguments = ("--rows", "supervised", "--iterations", 100)
+    arguments = ("--rows", "supervised", "--iterations", 200)
     first = ablate(*arguments, "--no-wait").wait()
     assert first.code == 0 and "the jobs stay in the queue" in first.out, first.text
     assert len(slurm.states()) == 2

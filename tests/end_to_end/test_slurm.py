@@ -44,7 +44,8 @@ class Slurm:
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     # Not below pytest's own folder, which only its owner may enter: munge refuses such a socket.
     folder = tmp_path_factory.mktemp("slurm") / "cluster"
-    done = subprocess.run([SCRIPT, folder], capture_output=True, text=True, check=False)
+    command = [SCRIPT, folder, str(os.getpid())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == CANNOT:
         pytest.skip(f"no SLURM here: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
@@ -118,7 +119,7 @@ def test_one_array_job_and_a_failing_run(
 def test_requeued_runs_go_on_where_they_were(
     ablate: Callable[..., Running], slurm: Slurm, launch: Launcher, tmp_path: Path
 ) -> None:
-    arguments = ("--rows", "supervised", "--iterations", 200)
+    arguments = ("--rows", "supervised", "--iterations", 80)
     first = ablate(*arguments, "--no-wait").wait()
     assert first.code == 0 and "the jobs stay in the queue" in first.out, first.text
     assert len(slurm.states()) == 2

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A SLURM of one node on this machine, for tests: munge, a controller and a node, all in one folder.
 #
-#   tests/slurm/start.sh DIR          start; prints the variable that clients need
+#   tests/slurm/start.sh DIR [PID]    start; prints the variable that clients need. With the PID of
+#                                     another process, it stops when that one ends, however it ends
 #   tests/slurm/start.sh --stop DIR   stop all that was started there and remove DIR
 #
 # Needs root and Debian's slurm-wlm and munge (apt-get install slurm-wlm munge), and nothing of their
@@ -40,7 +41,7 @@ if [ "${1:-}" = --stop ]; then
     exit
 fi
 
-[ $# -eq 1 ] || { echo "usage: start.sh [--stop] DIR" >&2; exit 2; }
+[ $# -eq 1 ] || [ $# -eq 2 ] || { echo "usage: start.sh DIR [PID], start.sh --stop DIR" >&2; exit 2; }
 for program in slurmctld slurmd munged sinfo sbatch; do
     PATH="$PATH:/usr/sbin" command -v "$program" >/dev/null || {
         echo "$program is missing: apt-get install slurm-wlm munge" >&2
@@ -125,4 +126,10 @@ for _ in $(seq 150); do
     sleep 0.2
 done
 [ -n "$up" ] || { echo "the node did not come up" >&2; false; }
+if [ -n "${2:-}" ]; then
+    (
+        while kill -0 "$2" && [ -d "$folder" ]; do sleep 1; done
+        [ ! -d "$folder" ] || stop "$folder"
+    ) </dev/null >/dev/null 2>&1 &
+fi
 echo "export SLURM_CONF=$SLURM_CONF"

@@ -5,9 +5,9 @@
 #                                     another process, it stops when that one ends, however it ends
 #   tests/slurm/start.sh --stop DIR   stop all that was started there and remove DIR
 #
-# Needs root and Debian's slurm-wlm and munge (apt-get install slurm-wlm munge), and nothing of their
-# configuration: key, sockets, state and logs are in DIR, ports are free ones. Nothing else of the
-# machine is touched. What does not come up is stopped again.
+# Needs root and Debian's slurm-wlm and munge (apt-get install slurm-wlm munge), and nothing of
+# their configuration: key, sockets, state and logs are in DIR, ports are free ones. Nothing else of
+# the machine is touched. What does not come up is stopped again.
 set -euo pipefail
 
 processes() { cat "$1"/run/*.pid 2>/dev/null || true; }
@@ -41,7 +41,10 @@ if [ "${1:-}" = --stop ]; then
     exit
 fi
 
-[ $# -eq 1 ] || [ $# -eq 2 ] || { echo "usage: start.sh DIR [PID], start.sh --stop DIR" >&2; exit 2; }
+if [ $# -ne 1 ] && [ $# -ne 2 ]; then
+    echo "usage: start.sh DIR [PID], start.sh --stop DIR" >&2
+    exit 2
+fi
 for program in slurmctld slurmd munged sinfo sbatch; do
     PATH="$PATH:/usr/sbin" command -v "$program" >/dev/null || {
         echo "$program is missing: apt-get install slurm-wlm munge" >&2

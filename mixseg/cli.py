@@ -10,7 +10,7 @@ import os
 import re
 import shlex
 import sys
-from argparse import ArgumentError
+from argparse import SUPPRESS, ArgumentError
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -23,21 +23,33 @@ from rich.table import Table
 from mixseg import __version__
 from mixseg.ablation import (
     FILES,
+    ClusterLauncher,
+    Launcher,
+    LocalLauncher,
+    SlurmCluster,
+    SlurmSettings,
     choose_rows,
     collect,
     describe,
     load_grid,
     plan,
-    run_all,
     terminal_tables,
-    write_presets,
     write_report,
 )
 from mixseg.ablation.runs import TRAINING_COMMANDS
-from mixseg.analysis.dataset_statistics import FORMATS, DatasetStatistics, summary
+from mixseg.analysis.dataset_statistics import FORMATS as STATISTICS_FORMATS
+from mixseg.analysis.dataset_statistics import DatasetStatistics, summary
 from mixseg.analysis.dataset_statistics import terminal_table as statistics_table
 from mixseg.analysis.learning_rates import FEWEST
 from mixseg.analysis.model_profile import profile_run, profile_tables
+from mixseg.analysis.run_comparison import (
+    FORMATS,
+    compare_runs,
+    comparison_table,
+    read_run,
+    runs_of,
+    write_comparison,
+)
 from mixseg.classification.experiment import ClassificationSettings, run_experiment
 from mixseg.config import (
     DemoSettings,
@@ -58,7 +70,7 @@ from mixseg.engine.precision import choose_device, choose_precision
 from mixseg.engine.progress import progress_bar
 from mixseg.engine.saved_network import SavedNetworks, load_networks
 from mixseg.engine.trainer import Outcome
-from mixseg.errors import CheckpointError, ConfigError, MixsegError, unknown_name
+from mixseg.errors import CheckpointError, ConfigError, DataError, MixsegError, unknown_name
 from mixseg.escaping import printable
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import evaluate
@@ -794,7 +806,12 @@ def ablate(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("grid", type=str, help="a file of configs/ablations")
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N - 1 [the grid's]")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="runs at a time: locally they share the cores [1], a cluster decides [all]",
+    )
     parser.add_argument("--base", type=str, metavar="FILE", help="preset in place of the grid's")
     parser.add_argument(
         "--rows",
@@ -810,6 +827,7 @@ def ablate(arguments: Sequence[str]) -> int:
         help="print how each row differs, write the file of each run and print its command; train "
         "nothing",
     )
+    _add_launcher_arguments(parser)
     add_settings_arguments(parser)
     parsed = _parse(parser, arguments)
     console = Console()
@@ -825,6 +843,7 @@ def ablate(arguments: Sequence[str]) -> int:
         if key in common:
             raise ConfigError(f"--{key}: an ablation gives each run its own; see --seeds")
     folder = Path(str(common.pop("output", Path("runs") / path.stem))).expanduser()
+    launcher = _launcher(parsed, folder)
     jobs = plan(grid, folder, range(parsed.seeds or grid.seeds), common)
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -832,14 +851,16 @@ def ablate(arguments: Sequence[str]) -> int:
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
     if parsed.dry_run:
-        write_presets(jobs)
+        for job in jobs:
+            job.prepare()
         for line in describe(grid, jobs, common):
             say(line)
         return 0
     try:
-        errors = run_all(jobs, parsed.jobs, say)
+        errors = launcher.run(jobs, say)
     except KeyboardInterrupt:
-        say("stopped; the same command goes on with it")
+        for line in launcher.parting():
+            say(line)
         return 130
     results = collect(grid, jobs, errors)
     write_report(folder, grid, results)
@@ -847,6 +868,42 @@ def ablate(arguments: Sequence[str]) -> int:
         console.print(table)
     say(f"{folder}: {', '.join(FILES)}")
     return EXIT_ERROR if errors else 0
+
+
+def _add_launcher_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--launcher",
+        type=Literal["local", "slurm"],
+        default="local",
+        help="local: processes of this machine; slurm: one array job, through submitit",
+    )
+    parser.add_argument(
+        "--no-wait",
+        dest="no_wait",
+        action="store_true",
+        help="with --launcher slurm: submit and return; the same command without it collects",
+    )
+    for leaf in fields_of(SlurmSettings):
+        shown = "none" if leaf.default is None else leaf.default
+        parser.add_argument(
+            f"--slurm.{leaf.path}",
+            type=leaf.hint,
+            default=SUPPRESS,
+            help=f"{leaf.help} [{shown}]",
+        )
+
+
+def _launcher(parsed: Namespace, folder: Path) -> Launcher:
+    """Who starts the runs; flags of another launcher are refused."""
+    leaves = [leaf.path for leaf in fields_of(SlurmSettings)]
+    given = {name: parsed[f"slurm.{name}"] for name in leaves if f"slurm.{name}" in parsed}
+    if parsed.launcher == "slurm":
+        cluster = SlurmCluster(SlurmSettings(**given), parsed.jobs)
+        return ClusterLauncher(cluster, folder, wait=not parsed.no_wait)
+    idle = [*(f"--slurm.{name}" for name in given), *(["--no-wait"] if parsed.no_wait else [])]
+    if idle:
+        raise ConfigError(f"{idle[0]} does nothing without --launcher slurm")
+    return LocalLauncher(parsed.jobs or 1)
 
 
 # Data sets and figures -------------------------------------------------------------------------
@@ -867,7 +924,10 @@ def dataset_stats(arguments: Sequence[str]) -> int:
     parser.add_argument("--split", type=str, default="train", help="name of the split")
     parser.add_argument("--overwrite", action="store_true", help="replace the --output that exists")
     parser.add_argument(
-        "--output", type=str, metavar="FILE", help=f"write them too: {', '.join(FORMATS)}"
+        "--output",
+        type=str,
+        metavar="FILE",
+        help=f"write them too: {', '.join(STATISTICS_FORMATS)}",
     )
     parsed = _parse(parser, _joined(arguments, ("--config",)))
     console = Console()
@@ -880,8 +940,10 @@ def dataset_stats(arguments: Sequence[str]) -> int:
     output = None
     if parsed.output is not None:
         output = Path(parsed.output)
-        if output.suffix not in FORMATS:
-            raise ConfigError(f"--output: {unknown_name('format', output.suffix, FORMATS)}")
+        if output.suffix not in STATISTICS_FORMATS:
+            raise ConfigError(
+                f"--output: {unknown_name('format', output.suffix, STATISTICS_FORMATS)}"
+            )
         check_unused([output], overwrite=parsed.overwrite)
     settings = resolve_settings([Path(name) for name in parsed.config], overrides)
     check_data_settings(settings)
@@ -897,7 +959,7 @@ def dataset_stats(arguments: Sequence[str]) -> int:
         style = "red" if line.startswith("corrupt") else None
         console.print(printable(line), style=style, markup=False, highlight=False, soft_wrap=True)
     if output is not None:
-        write_atomically(output, FORMATS[output.suffix](found))
+        write_atomically(output, STATISTICS_FORMATS[output.suffix](found))
     return EXIT_ERROR if found.problems else 0
 
 
@@ -945,6 +1007,53 @@ def figures(arguments: Sequence[str]) -> int:
     for path in draw_all(options, console):
         console.print(str(path), markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+# Comparison ------------------------------------------------------------------------------------
+
+
+def compare(arguments: Sequence[str]) -> int:
+    """Show in what runs differ; see ``--help``."""
+    parser = _parser(
+        "mixseg compare",
+        "One table of the settings in which runs differ and of what came out. Runs that have not "
+        "ended are shown with their last validation.",
+    )
+    parser.add_argument(
+        "runs",
+        type=str,
+        nargs="+",
+        metavar="RUN",
+        help="folders of runs, or folders that hold some, such as an ablation's",
+    )
+    parser.add_argument(
+        "--output", type=str, metavar="FILE", help=f"write it as well: {', '.join(FORMATS)}"
+    )
+    parsed = _parse(parser, arguments)
+    console = Console()
+    output = None if parsed.output is None else Path(parsed.output)
+    if output is not None and output.suffix not in FORMATS:
+        raise ConfigError(f"--output {output}: the name must end in one of {', '.join(FORMATS)}")
+    if output is not None and not output.absolute().parent.is_dir():
+        raise ConfigError(f"--output {output}: there is no such folder")
+    paths = [path for given in parsed.runs for path in runs_of(Path(given))]
+    records, problems = [], []
+    for path in {path.absolute(): path for path in paths}.values():
+        try:
+            records.append(read_run(path))
+        except DataError as error:
+            problems.append(str(error))
+    if not records:
+        raise DataError("; ".join(problems))
+    comparison = compare_runs(records)
+    console.print(comparison_table(comparison))
+    for problem in problems:
+        text = f"left out: {printable(problem)}"
+        console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+    if output is not None:
+        write_comparison(output, comparison)
+        console.print(printable(str(output)), markup=False, highlight=False, soft_wrap=True)
+    return EXIT_ERROR if problems else 0
 
 
 # Demo ------------------------------------------------------------------------------------------
@@ -1070,6 +1179,7 @@ COMMANDS: dict[str, Command] = {
     "ablate": ablate,
     "dataset-stats": dataset_stats,
     "figures": figures,
+    "compare": compare,
     "profile": profile_model,
     "find-lr": find_lr,
 }

@@ -95,15 +95,17 @@ def test_what_is_shared_knows_nothing_else() -> None:
 @pytest.mark.parametrize("file", FILES)
 def test_third_party_packages_are_declared(file: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    names = {re.split(r"[\[<>=!~; ]", entry)[0].lower() for entry in project["dependencies"]}
+    entries = project["dependencies"] + project["optional-dependencies"]["slurm"]
+    names = {re.split(r"[\[<>=!~; ]", entry)[0].lower() for entry in entries}
     declared = {MODULES.get(name, name.replace("-", "_")) for name in names}
     used = {name.split(".")[0] for name in imports(file)}
     assert used - declared - set(sys.stdlib_module_names) <= {"mixseg"}
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_tensorboard_is_imported_only_where_it_is_used(file: str) -> None:
+def test_extras_are_imported_only_where_they_are_used(file: str) -> None:
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             assert "tensorboard" not in ast.unparse(node)
+            assert "submitit" not in ast.unparse(node)

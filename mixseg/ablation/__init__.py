@@ -1,26 +1,33 @@
 """Ablations: many runs that differ in one aspect each, and their table."""
 
+from mixseg.ablation.cluster import ClusterLauncher
 from mixseg.ablation.dry_run import describe
 from mixseg.ablation.grid import Grid, Row, choose_rows, load_grid, row_settings
+from mixseg.ablation.launcher import Launcher
+from mixseg.ablation.local import LocalLauncher
 from mixseg.ablation.report import FILES, terminal_tables, write_report
 from mixseg.ablation.results import Measured, RowResult, collect
-from mixseg.ablation.runs import Job, plan, run_all, write_presets
+from mixseg.ablation.runs import Job, plan
+from mixseg.ablation.slurm import SlurmCluster, SlurmSettings
 
 __all__ = [
     "FILES",
+    "ClusterLauncher",
     "Grid",
     "Job",
+    "Launcher",
+    "LocalLauncher",
     "Measured",
     "Row",
     "RowResult",
+    "SlurmCluster",
+    "SlurmSettings",
     "choose_rows",
     "collect",
     "describe",
     "load_grid",
     "plan",
     "row_settings",
-    "run_all",
     "terminal_tables",
-    "write_presets",
     "write_report",
 ]

@@ -89,3 +89,18 @@ def train(launch: Launcher, config: Path, tmp_path: Path) -> Callable[..., objec
         )
 
     return start
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Path:
+    """Two rows of runs of a second, and one that cannot read its data."""
+    (tmp_path / "configs/ablations").mkdir(parents=True)
+    content = TINY | {"training": {"iterations": 2, "precision": "fp32"}}
+    (tmp_path / "configs/tiny.yaml").write_text(yaml.safe_dump(content))
+    path = tmp_path / "configs/ablations/small.yaml"
+    path.write_text(
+        "title: Small\nbase: tiny.yaml\nseeds: 2\ndefault: with CutMix\nrows:\n"
+        "  supervised: {set: {method: supervised}, published: 40.5}\n"
+        "  with CutMix: {set: {mixing.mixer: cutmix}}\n"
+    )
+    return path

@@ -11,23 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.end_to_end.conftest import TINY
 from tests.end_to_end.processes import Finished, Launcher, refused, tree
-
-
-@pytest.fixture
-def grid(tmp_path: Path) -> Path:
-    """Two rows of runs of a second, and one that cannot read its data."""
-    (tmp_path / "configs/ablations").mkdir(parents=True)
-    content = TINY | {"training": {"iterations": 2, "precision": "fp32"}}
-    (tmp_path / "configs/tiny.yaml").write_text(yaml.safe_dump(content))
-    path = tmp_path / "configs/ablations/small.yaml"
-    path.write_text(
-        "title: Small\nbase: tiny.yaml\nseeds: 2\ndefault: with CutMix\nrows:\n"
-        "  supervised: {set: {method: supervised}, published: 40.5}\n"
-        "  with CutMix: {set: {mixing.mixer: cutmix}}\n"
-    )
-    return path
 
 
 def ablate(launch: Launcher, cwd: Path, *arguments: object) -> Finished:
@@ -139,6 +123,13 @@ def test_refusals(grid: Path, launch: Launcher, tmp_path: Path) -> None:
         ((grid, "--rows", "supervisd"), "unknown row 'supervisd'"),
         ((grid, "--base", "gone.yaml"), "there is no preset"),
         (("gone.yaml",), "gone.yaml"),
+        ((grid, "--launcher", "slrum"), "expected one of"),
+        ((grid, "--no-wait"), "--no-wait does nothing without --launcher slurm"),
+        ((grid, "--slurm.cores", 2), "--slurm.cores does nothing without --launcher slurm"),
+        ((grid, "--launcher", "slurm", "--slurm.cores", 0), "--slurm.cores 0"),
+        ((grid, "--launcher", "slurm", "--slurm.tim", 5), "Did you mean '--slurm.time'"),
     ):
         refused(ablate(launch, tmp_path, *arguments), message)
+    without_slurm = launch("ablate", grid, "--launcher", "slurm", cwd=tmp_path, PATH="/nowhere")
+    refused(without_slurm, "there is no sbatch here")
     assert not (tmp_path / "out").exists()

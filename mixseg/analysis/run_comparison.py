@@ -1,0 +1,333 @@
+"""Runs side by side: the settings in which they differ, and what came out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from rich.table import Table
+from rich.text import Text
+
+from mixseg.config import resolve_settings, to_flat
+from mixseg.engine.checkpoint import CheckpointStore, read_checkpoint
+from mixseg.errors import DataError, MixsegError
+from mixseg.escaping import csv_cell, markdown_cell, printable
+from mixseg.files import write_atomically
+from mixseg.models import ModelSpec, build_model
+
+OF_NO_INTEREST = ("name", "output")
+"""Settings in which all runs differ; the heading has the name."""
+
+MISSING = "\N{EN DASH}"
+
+FORMATS = (".md", ".csv", ".json")
+"""Endings of files that a comparison is written to."""
+
+
+@final
+@dataclass(frozen=True)
+class Validated:
+    """A validation of a network.
+
+    Attributes:
+        step: After which it was.
+        miou: In percent; None where no class could be judged.
+    """
+
+    step: int
+    miou: float | None
+
+
+@final
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run's folder says.
+
+    Attributes:
+        path: The folder.
+        settings: Setting path -> value.
+        finished: Whether it was trained to its end.
+        step: Steps that were trained; of an unfinished run, those that it logged.
+        last: Network -> its last validation.
+        best: Network -> its best validation.
+        seconds: Of a step, the median; None before the first was logged.
+        parameters: Number of weights of the student; None without a readable checkpoint.
+    """
+
+    path: Path
+    settings: Mapping[str, Any]
+    finished: bool
+    step: int
+    last: Mapping[str, Validated]
+    best: Mapping[str, Validated]
+    seconds: float | None
+    parameters: int | None
+
+    @property
+    def progress(self) -> str:
+        """Such as ``finished`` or ``unfinished, step 40 of 2000``."""
+        if self.finished:
+            return "finished"
+        total = self.settings["training.iterations"]
+        return f"unfinished, step {self.step} of {total}"
+
+
+def runs_of(path: Path) -> list[Path]:
+    """A run, or the runs of a folder such as an ablation's, by name."""
+    inside = [] if (path / "config.yaml").is_file() else sorted(path.glob("*/config.yaml"))
+    return [one.parent for one in inside] or [path]
+
+
+def read_run(path: Path) -> RunRecord:
+    """Read a run's folder; nothing in it is changed, so that the run may still go on.
+
+    Raises:
+        DataError: It is not a run, or a file in it is damaged; the message says what to give.
+    """
+    config = path / "config.yaml"
+    if not config.is_file():
+        found = "has no config.yaml" if path.is_dir() else "is no folder"
+        raise DataError(
+            f"{path} {found}; give the folder of a run, such as runs/NAME, or a folder of runs"
+        )
+    try:
+        settings = to_flat(resolve_settings([config], {}))
+    except MixsegError as error:
+        raise DataError(
+            f"{path}: its settings cannot be read: {error}; was it made by another version?"
+        ) from error
+    summary = path / "summary.json"
+    logged = _logged(path / "metrics.jsonl")
+    times = [line["seconds"] for line in logged if "seconds" in line]
+    seconds = statistics.median(times) if times else None
+    parameters = _parameters(path)
+    if not summary.is_file():
+        step = max((line["step"] for line in logged), default=0)
+        last, best = _validations(logged)
+        return RunRecord(path, settings, False, step, last, best, seconds, parameters)
+    try:
+        content = json.loads(summary.read_text(encoding="utf-8"))
+        step = content["step"]
+        last = {name: Validated(step, _percent(one)) for name, one in content["last"].items()}
+        best = {
+            name: Validated(one["step"], _percent(one)) for name, one in content["best"].items()
+        }
+        seconds = float(content["seconds_per_step"]) or seconds
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{summary}: is damaged; remove it and go on with --resume {path}, which evaluates the "
+            "last step again"
+        ) from error
+    return RunRecord(path, settings, True, step, last, best, seconds, parameters)
+
+
+def _percent(scores: Mapping[str, Any]) -> float | None:
+    return None if scores["miou"] is None else 100 * float(scores["miou"])
+
+
+def _logged(metrics: Path) -> list[dict[str, Any]]:
+    """The lines of a log; what a crash or a running process left half written does not count."""
+    if not metrics.is_file():
+        return []
+    lines = []
+    for text in metrics.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and isinstance(line.get("step"), int):
+            lines.append(line)
+    return lines
+
+
+def _validations(
+    logged: Sequence[Mapping[str, Any]],
+) -> tuple[dict[str, Validated], dict[str, Validated]]:
+    """The last and the best validation of each network."""
+    last: dict[str, Validated] = {}
+    best: dict[str, Validated] = {}
+    for line in logged:
+        for key, value in line.items():
+            name = key.removeprefix("miou/")
+            if name == key:
+                continue
+            last[name] = Validated(line["step"], None if value is None else 100 * value)
+            highest = best.get(name)
+            if highest is None or (last[name].miou or 0.0) > (highest.miou or 0.0):
+                best[name] = last[name]
+    return last, best
+
+
+def _parameters(path: Path) -> int | None:
+    """Weights of the network that a checkpoint describes, counted without reading any."""
+    for candidate in CheckpointStore(path / "checkpoints").candidates():
+        try:
+            spec = ModelSpec.from_json(read_checkpoint(candidate, only=()).state["model"])
+            with torch.device("meta"):
+                return sum(one.numel() for one in build_model(spec).parameters())
+        except (MixsegError, KeyError, TypeError):  # tells nothing; the run is compared without it
+            continue
+    return None
+
+
+@final
+@dataclass(frozen=True)
+class Comparison:
+    """Runs and the settings in which they differ.
+
+    Attributes:
+        runs: At least one.
+        titles: What each run is called.
+        differing: Setting paths.
+    """
+
+    runs: tuple[RunRecord, ...]
+    titles: tuple[str, ...]
+    differing: tuple[str, ...]
+
+
+def compare_runs(runs: Sequence[RunRecord]) -> Comparison:
+    """Find the settings in which runs differ."""
+    names = [run.path.absolute().name for run in runs]
+    # Names that several runs share do not tell them apart, and folders differ.
+    titles = [
+        name if names.count(name) == 1 else str(run.path)
+        for name, run in zip(names, runs, strict=True)
+    ]
+    first = runs[0].settings
+    differing = [
+        key
+        for key in first
+        if key not in OF_NO_INTEREST and any(run.settings[key] != first[key] for run in runs)
+    ]
+    return Comparison(tuple(runs), tuple(titles), tuple(differing))
+
+
+def facts(run: RunRecord, comparison: Comparison) -> dict[str, str]:
+    """A run's part of the table: what it is called there -> its text."""
+    cells = {key: setting_text(run.settings[key]) for key in comparison.differing}
+    cells["state"] = run.progress
+    networks = dict.fromkeys(name for one in comparison.runs for name in one.last)
+    for name in networks:
+        cells[f"{name} mIoU, last"] = _score_text(run.last.get(name), run.finished)
+        cells[f"{name} mIoU, best"] = _score_text(run.best.get(name), False)
+    cells["steps"] = str(run.step)
+    cells["s per step"] = MISSING if run.seconds is None else f"{run.seconds:.3g}"
+    cells["parameters"] = MISSING if run.parameters is None else f"{run.parameters / 1e6:.2f} M"
+    return cells
+
+
+def setting_text(value: Any) -> str:
+    """A value as one writes it in YAML."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "true", False: "false"}[value]
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(setting_text, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {setting_text(one)}' for key, one in value.items())}}}"
+    return str(value)
+
+
+def _score_text(score: Validated | None, at_the_end: bool) -> str:
+    if score is None or score.miou is None:
+        return MISSING
+    return f"{score.miou:.2f}" if at_the_end else f"{score.miou:.2f} at {score.step}"
+
+
+def _grid(comparison: Comparison) -> list[list[str]]:
+    """The table with its headings; whatever there is more of, runs or facts, goes down."""
+    columns = [facts(run, comparison) for run in comparison.runs]
+    rows = [["", *comparison.titles]]
+    rows += [[key, *(one[key] for one in columns)] for key in columns[0]]
+    if len(comparison.runs) <= len(columns[0]):
+        return rows
+    return [list(row) for row in zip(*rows, strict=True)]
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """The table for people who watch."""
+    heading, *rows = [[Text(printable(cell)) for cell in row] for row in _grid(comparison)]
+    counts = f"{len(comparison.runs)} runs, {len(comparison.differing)} settings differ"
+    units = "mIoU in percent, the best one chosen on the validation split itself"
+    table = Table(caption=f"{counts}; {units}", caption_justify="left")
+    for index, title in enumerate(heading):
+        table.add_column(title, justify="right" if index else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def markdown(comparison: Comparison) -> str:
+    """The table in Markdown."""
+    heading, *rows = _grid(comparison)
+    lines = [heading, ["---"] * len(heading), *rows]
+    return "".join(f"| {' | '.join(map(markdown_cell, line))} |\n" for line in lines)
+
+
+def to_json(comparison: Comparison) -> list[dict[str, Any]]:
+    """An object for each run; mIoU in percent."""
+
+    def scores(found: Mapping[str, Validated]) -> dict[str, Any]:
+        return {name: {"step": one.step, "miou": one.miou} for name, one in found.items()}
+
+    return [
+        {
+            "run": str(run.path),
+            "finished": run.finished,
+            "settings": {key: run.settings[key] for key in comparison.differing},
+            "step": run.step,
+            "steps": run.settings["training.iterations"],
+            "last": scores(run.last),
+            "best": scores(run.best),
+            "seconds_per_step": run.seconds,
+            "parameters": run.parameters,
+        }
+        for run in comparison.runs
+    ]
+
+
+def comma_separated(comparison: Comparison) -> str:
+    """A line for each run, with plain numbers; what is not known is empty."""
+    networks = list(dict.fromkeys(name for one in comparison.runs for name in one.last))
+    content = io.StringIO()
+    writer = csv.writer(content, lineterminator="\n")
+    results = [f"{name}_{which}{what}" for name in networks for which, what in _SCORES]
+    columns = ("finished", "step", "seconds_per_step", "parameters")
+    writer.writerow(["run", *comparison.differing, *results, *columns])
+    for run in comparison.runs:
+        found = [
+            getattr(scores.get(name), what, None)
+            for name in networks
+            for scores in (run.last, run.best)
+            for what in ("miou", "step")
+        ]
+        writer.writerow(
+            [
+                csv_cell(str(run.path)),
+                *(csv_cell(setting_text(run.settings[key])) for key in comparison.differing),
+                *found,
+                *(setting_text(run.finished), run.step, run.seconds, run.parameters),
+            ]
+        )
+    return content.getvalue()
+
+
+_SCORES = (("last", "_miou"), ("last", "_step"), ("best", "_miou"), ("best", "_step"))
+
+
+def write_comparison(path: Path, comparison: Comparison) -> None:
+    """Write Markdown, CSV or JSON, by the ending of the name, one of :data:`FORMATS`."""
+    if path.suffix == ".md":
+        content = markdown(comparison)
+    elif path.suffix == ".csv":
+        content = comma_separated(comparison)
+    else:
+        content = json.dumps(to_json(comparison), indent=1)
+    write_atomically(path, content)

@@ -1,0 +1,187 @@
+"""Tables of runs whose folders are written here, and of a run as it is trained."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rich.console import Console
+
+from mixseg.analysis.run_comparison import (
+    comma_separated,
+    compare_runs,
+    comparison_table,
+    markdown,
+    read_run,
+    runs_of,
+    to_json,
+    write_comparison,
+)
+from mixseg.config import Settings, dump_settings, resolve_settings
+from mixseg.engine.checkpoint import write_checkpoint
+from mixseg.errors import DataError
+from mixseg.models import ModelSpec, build_model
+
+
+def settings(**changes: Any) -> Settings:
+    return resolve_settings([], {key.replace("__", "."): value for key, value in changes.items()})
+
+
+def write_run(path: Path, given: Settings, log: list[dict[str, Any]]) -> Path:
+    path.mkdir(parents=True)
+    (path / "config.yaml").write_text(dump_settings(given))
+    (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+    return path
+
+
+LOG = [
+    {"step": 10, "loss/supervised": 2.0, "seconds": 0.5},
+    {"step": 10, "miou/student": 0.25, "miou/teacher": 0.125},
+    {"step": 20, "loss/supervised": 1.0, "seconds": 0.7},
+    {"step": 20, "miou/student": 0.20, "miou/teacher": 0.375},
+    {"step": 25, "loss/supervised": 1.0, "seconds": 0.6},
+]
+
+
+def finish(path: Path) -> None:
+    summary = {
+        "step": 30,
+        "last": {"student": {"miou": 0.21}, "teacher": {"miou": 0.4}},
+        "best": {"student": {"miou": 0.25, "step": 10}, "teacher": {"miou": 0.4, "step": 30}},
+        "seconds_per_step": 0.65,
+    }
+    (path / "summary.json").write_text(json.dumps(summary))
+
+
+def test_what_differs_and_what_came_out(tmp_path: Path) -> None:
+    one = write_run(tmp_path / "one", settings(training__iterations=30), LOG)
+    finish(one)
+    changed = settings(training__iterations=30, mixing__mixer="cutmix", data__crop=[64, 96])
+    two = write_run(tmp_path / "two", changed, LOG)
+    with (two / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 30, "miou/stud')  # a process writes, or was killed, just here
+    comparison = compare_runs([read_run(one), read_run(two)])
+    assert set(comparison.differing) == {"mixing.mixer", "data.crop"}
+    first, second = to_json(comparison)
+    assert first["finished"] and not second["finished"]
+    assert (first["step"], second["step"], second["steps"]) == (30, 25, 30)
+    assert first["last"]["student"] == {"step": 30, "miou": pytest.approx(21)}
+    assert first["best"]["student"] == {"step": 10, "miou": pytest.approx(25)}
+    assert second["last"]["teacher"] == {"step": 20, "miou": pytest.approx(37.5)}
+    assert second["best"]["student"] == {"step": 10, "miou": pytest.approx(25)}
+    assert (first["seconds_per_step"], second["seconds_per_step"]) == (0.65, 0.6)
+    assert second["settings"] == {"mixing.mixer": "cutmix", "data.crop": (64, 96)}
+    text = markdown(comparison)
+    rows = {line.split(" | ")[0]: line for line in text.splitlines()}
+    assert "unfinished, step 25 of 30" in rows["| state"]
+    assert rows["| student mIoU, last"] == "| student mIoU, last | 21.00 | 20.00 at 20 |"
+    assert rows["| data.crop"].endswith(r"\[64, 96\] |")
+    lines = list(csv.DictReader(io.StringIO(comma_separated(comparison))))
+    assert [line["mixing.mixer"] for line in lines] == ["classmix", "cutmix"]
+    assert [float(line["teacher_best_miou"]) for line in lines] == [40, 37.5]
+    assert [line["teacher_best_step"] for line in lines] == ["30", "20"]
+    assert lines[1]["parameters"] == ""
+
+
+def test_what_there_is_more_of_goes_down(tmp_path: Path) -> None:
+    many = [
+        read_run(write_run(tmp_path / f"run-{seed}", settings(seed=seed), LOG))
+        for seed in range(12)
+    ]
+    heading, _, *rows = markdown(compare_runs(many)).splitlines()
+    assert "| seed |" in heading and len(rows) == 12
+    assert [row.split(" | ")[0] for row in rows] == [f"| run-{seed}" for seed in range(12)]
+    heading, _, *rows = markdown(compare_runs(many[:2])).splitlines()
+    assert heading == "|  | run-0 | run-1 |" and rows[0] == "| seed | 0 | 1 |"
+
+
+def test_runs_without_a_validation_or_without_a_step(tmp_path: Path) -> None:
+    early = write_run(tmp_path / "early", settings(), LOG[:1])
+    new = write_run(tmp_path / "new", settings(), [])
+    (new / "metrics.jsonl").unlink()
+    first, second = to_json(compare_runs([read_run(early), read_run(new)]))
+    assert (first["step"], first["last"], first["best"]) == (10, {}, {})
+    assert (second["step"], second["last"], second["seconds_per_step"]) == (0, {}, None)
+
+
+def test_nothing_in_a_name_acts(tmp_path: Path) -> None:
+    name = "=cmd()|<b>\x1b[31m"
+    runs = [
+        read_run(write_run(tmp_path / folder / name, settings(seed=seed), LOG))
+        for seed, folder in enumerate("ab")
+    ]
+    comparison = compare_runs(runs)
+    # Of two runs with one name, the paths tell which is which.
+    assert comparison.titles == (str(tmp_path / "a" / name), str(tmp_path / "b" / name))
+    console = Console(width=300, record=True, file=io.StringIO())
+    console.print(comparison_table(comparison))
+    assert "\x1b" not in console.export_text() and "[31m" in markdown(comparison).replace("\\", "")
+    text = markdown(comparison)
+    assert "\x1b" not in text and "<b>" not in text
+    assert {line.replace("\\|", "").count("|") for line in text.splitlines()} == {4}
+    alone = compare_runs([read_run(runs[0].path)])
+    assert alone.titles == (name,) and alone.differing == ()
+    assert "\x1b" not in comma_separated(comparison)
+
+
+def test_parameters_are_counted_from_the_checkpoint(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run", settings(), LOG)
+    spec = {
+        "architecture": "deeplabv2",
+        "backbone": "test_resnet",
+        "num_classes": 3,
+        "output_stride": 16,
+        "rates": [1, 2],
+        "align_corners": True,
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.2, 0.2, 0.2],
+    }
+    (path / "checkpoints").mkdir()
+    assert read_run(path).parameters is None
+    write_checkpoint(path / "checkpoints" / "step-00000010", {}, {"model": spec})
+    three = read_run(path).parameters
+    write_checkpoint(
+        path / "checkpoints" / "step-00000020", {}, {"model": spec | {"num_classes": 4}}
+    )
+    four = read_run(path).parameters
+    one = build_model(ModelSpec.from_json(spec))
+    assert three == sum(weight.numel() for weight in one.parameters())
+    assert four is not None and four > three
+    (path / "checkpoints" / "step-00000020" / "state.json").write_text("{}")
+    assert read_run(path).parameters == three
+
+
+def test_folders_that_are_no_runs(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    for name, found in (
+        ("empty", "has no config.yaml"),
+        ("file", "is no folder"),
+        ("gone", "no f"),
+    ):
+        with pytest.raises(DataError, match=f"{name} .*{found}.* give the folder of a run"):
+            read_run(tmp_path / name)
+    path = write_run(tmp_path / "ablation" / "run", settings(), LOG)
+    assert runs_of(tmp_path / "ablation") == [path] == runs_of(path)
+    (path / "summary.json").write_text('{"step": 30}')
+    with pytest.raises(DataError, match=r"summary.json: is damaged; remove it and go on with"):
+        read_run(path)
+    (path / "config.yaml").write_text(yaml.safe_dump({"mixing": {"mixr": "cutmix"}}))
+    with pytest.raises(DataError, match=r"run: its settings cannot be read: .*mixr"):
+        read_run(path)
+
+
+@pytest.mark.parametrize("ending", [".md", ".csv", ".json"])
+def test_files(ending: str, tmp_path: Path) -> None:
+    comparison = compare_runs([read_run(write_run(tmp_path / "run", settings(), LOG))])
+    write_comparison(tmp_path / f"table{ending}", comparison)
+    text = (tmp_path / f"table{ending}").read_text()
+    if ending == ".json":
+        assert json.loads(text)[0]["run"] == str(tmp_path / "run")
+    else:
+        assert "run" in text.splitlines()[0]

@@ -870,12 +870,19 @@ def ablate(arguments: Sequence[str]) -> int:
     return EXIT_ERROR if errors else 0
 
 
+LAUNCHERS = {
+    "local": "processes of this machine",
+    "slurm": "one array job, through submitit",
+}
+"""Name -> how the runs of an ablation are started."""
+
+
 def _add_launcher_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--launcher",
-        type=Literal["local", "slurm"],
+        type=str,
         default="local",
-        help="local: processes of this machine; slurm: one array job, through submitit",
+        help="; ".join(f"{name}: {what}" for name, what in LAUNCHERS.items()),
     )
     parser.add_argument(
         "--no-wait",
@@ -897,6 +904,8 @@ def _launcher(parsed: Namespace, folder: Path) -> Launcher:
     """Who starts the runs; flags of another launcher are refused."""
     leaves = [leaf.path for leaf in fields_of(SlurmSettings)]
     given = {name: parsed[f"slurm.{name}"] for name in leaves if f"slurm.{name}" in parsed}
+    if parsed.launcher not in LAUNCHERS:
+        raise ConfigError(f"--launcher: {unknown_name('launcher', parsed.launcher, LAUNCHERS)}")
     if parsed.launcher == "slurm":
         cluster = SlurmCluster(SlurmSettings(**given), parsed.jobs)
         return ClusterLauncher(cluster, folder, wait=not parsed.no_wait)

@@ -123,7 +123,7 @@ def test_refusals(grid: Path, launch: Launcher, tmp_path: Path) -> None:
         ((grid, "--rows", "supervisd"), "unknown row 'supervisd'"),
         ((grid, "--base", "gone.yaml"), "there is no preset"),
         (("gone.yaml",), "gone.yaml"),
-        ((grid, "--launcher", "slrum"), "expected one of"),
+        ((grid, "--launcher", "slrum"), "Did you mean 'slurm'? Choices: local, slurm"),
         ((grid, "--no-wait"), "--no-wait does nothing without --launcher slurm"),
         ((grid, "--slurm.cores", 2), "--slurm.cores does nothing without --launcher slurm"),
         ((grid, "--launcher", "slurm", "--slurm.cores", 0), "--slurm.cores 0"),

@@ -18,7 +18,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mixseg.config import Settings
-from mixseg.data.images import image_size
 from mixseg.data.registry import CLASSES
 from mixseg.data.streams import Batch
 from mixseg.distillation.teachers import find_teacher, fixed_teacher
@@ -41,6 +40,7 @@ from mixseg.training_data import (
     check_data_settings,
     check_dataset_name,
     open_training_data,
+    training_size,
 )
 from mixseg.training_learner import build_learner
 
@@ -307,35 +307,6 @@ def _opened(settings: Settings, console: Console) -> TrainingData:
             f"{error}. Without data, say with --images N how many images are labelled"
         ) from error
     return open_training_data(settings, console)
-
-
-def training_size(settings: Settings, stream: str, data: TrainingData | None) -> Size:
-    """Height and width of the images of a stream: the crop, or what comes in its place.
-
-    Args:
-        settings: Of a run.
-        stream: ``labeled`` or ``unlabeled``.
-        data: Whose first image is looked at where neither crop nor resize is set; None if it is
-            not there.
-
-    Raises:
-        ConfigError: Only the data could tell, and it is not there.
-    """
-    from_source = stream == "labeled" and settings.two_domains
-    domain = settings.source_domain if from_source else settings.data
-    given = settings.data.crop or domain.resize
-    if given is not None:
-        return given
-    if data is not None:
-        if stream == "labeled":
-            return image_size(data.labeled.samples[data.split.labeled[0]].image)
-        return image_size(data.unlabeled.samples[data.unlabeled_indices[0]].image)
-    if domain.root is None and "demo" in (domain.dataset, settings.data.dataset):
-        return settings.demo.size
-    raise ConfigError(
-        f"the size of {stream} images is not known without data: set data.crop, or resize them, or "
-        "leave --images out"
-    )
 
 
 # Showing ---------------------------------------------------------------------------------------

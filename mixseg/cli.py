@@ -822,7 +822,7 @@ def benchmark(arguments: Sequence[str]) -> int:
     console.print(describe_workload(work), markup=False, highlight=False, soft_wrap=True)
     reports = []
     for name in parsed.parts or PARTS:
-        reports.append(PARTS[name](work))
+        reports.append(PARTS[name](work, console))
         for table in part_tables(reports[-1]):
             console.print(table)
     if parsed.json is not None:

@@ -43,6 +43,7 @@ from mixseg.training_data import (
     training_size,
 )
 from mixseg.training_learner import build_learner
+from mixseg.training_precision import precision_of_run
 
 WARMUP = 2
 """Steps that are not measured: the first ones choose algorithms and fill caches."""
@@ -269,7 +270,8 @@ def profile_run(
         trained[f"{settings.method}, {settings.regularizer}"] = settings
     costs = []
     for name, one in trained.items():
-        learner, _ = build_learner(one, len(classes), given, download=False)
+        choose = precision_of_run(one, sizes["labeled"], console)
+        learner, _ = build_learner(one, len(classes), given, download=False, choose=choose)
         device = learner.precision.device
         per_epoch = steps_per_epoch(one, images)
         advance = training_step(learner, one, batches)

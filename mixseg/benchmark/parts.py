@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from rich.console import Console
+
 from mixseg.benchmark.augment import measure_augment
 from mixseg.benchmark.ema import measure_ema
 from mixseg.benchmark.evaluate import measure_evaluate
@@ -14,13 +16,13 @@ from mixseg.benchmark.step import measure_step
 from mixseg.benchmark.workload import Workload
 from mixseg.errors import ConfigError, unknown_name
 
-PARTS: dict[str, Callable[[Workload], PartReport]] = {
-    "step": lambda work: PartReport("step", *measure_step(work)),
-    "mixers": lambda work: PartReport("mixers", measure_mixers(work)),
-    "augment": lambda work: PartReport("augment", measure_augment(work)),
-    "ema": lambda work: PartReport("ema", measure_ema(work)),
-    "loader": lambda work: PartReport("loader", measure_loader(work)),
-    "evaluate": lambda work: PartReport("evaluate", measure_evaluate(work)),
+PARTS: dict[str, Callable[[Workload, Console], PartReport]] = {
+    "step": lambda work, console: PartReport("step", *measure_step(work, console)),
+    "mixers": lambda work, _: PartReport("mixers", measure_mixers(work)),
+    "augment": lambda work, _: PartReport("augment", measure_augment(work)),
+    "ema": lambda work, _: PartReport("ema", measure_ema(work)),
+    "loader": lambda work, _: PartReport("loader", measure_loader(work)),
+    "evaluate": lambda work, _: PartReport("evaluate", measure_evaluate(work)),
 }
 """Name -> what measures it. Add an entry to add a part."""
 

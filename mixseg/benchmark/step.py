@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import torch
+from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
 from mixseg.analysis.model_profile import WARMUP, random_batches, training_step
@@ -19,6 +20,7 @@ from mixseg.engine.learner import Learner
 from mixseg.engine.method import Given, StepRandom
 from mixseg.methods import SemiSupervised
 from mixseg.training_learner import build_learner
+from mixseg.training_precision import precision_of_run
 
 LABELED, MIXED = "student forward, labelled", "student forward, mixed"
 TEACHER, LABELS = "teacher forward", "teacher's upsampling and labels"
@@ -66,15 +68,16 @@ class StepReport:
         }
 
 
-def measure_step(work: Workload) -> tuple[list[Comparison], StepReport]:
-    """A semi-supervised step on random images.
+def measure_step(work: Workload, console: Console) -> tuple[list[Comparison], StepReport]:
+    """A semi-supervised step on random images; the console is told of its precision.
 
     Raises:
         ConfigError: There is no transcription of what the settings ask for.
     """
     settings = work.settings
     check_transcribed(settings)
-    learner, _ = build_learner(settings, work.num_classes, Given(), download=False)
+    choose = precision_of_run(settings, work.size, console)
+    learner, _ = build_learner(settings, work.num_classes, Given(), download=False, choose=choose)
     sizes = dict.fromkeys(learner.method.streams, work.size)
     batches = random_batches(settings, sizes, work.num_classes)
     plain = PublishedStep(learner.method.student, settings)

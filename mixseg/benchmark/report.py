@@ -83,7 +83,7 @@ def part_tables(report: PartReport) -> list[Table]:
     )
     table.add_column("what", min_width=14)
     for heading in ("mixseg ms", "published ms", "ratio", "MiB"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right")
     for one in report.comparisons:
         low, high = quartiles(one.ratios)
         table.add_row(
@@ -105,7 +105,7 @@ def _parts(step: StepReport) -> Table:
     )
     table.add_column("part")
     for heading in (f"mixseg {step.precision} ms", "%", "published fp32 ms", "%"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right")
     totals = [sum(parts.values()) for parts in (step.parts, step.published_parts)]
     for name in step.parts:
         row = [name]

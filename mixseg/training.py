@@ -73,8 +73,10 @@ from mixseg.training_data import (
     TrainingData,
     check_data_settings,
     open_training_data,
+    training_size,
 )
 from mixseg.training_learner import build_learner
+from mixseg.training_precision import precision_of_run
 from mixseg.training_streams import build_streams, crop_notes, loader_workers
 
 
@@ -140,15 +142,27 @@ def validator(
 
 
 def compose_learner(
-    settings: Settings, data: TrainingData, console: Console, teacher: FixedTeacher | None
+    settings: Settings,
+    data: TrainingData,
+    console: Console,
+    teacher: FixedTeacher | None,
+    recorded: Path | None = None,
+    *,
+    measure: bool = True,
 ) -> Learner:
-    """What learns in a run; what its weight file gave is printed."""
+    """What learns in a run; what its weight file gave is printed.
+
+    ``recorded`` and ``measure`` are those of :func:`precision_of_run`.
+    """
     # Nothing here draws from the global generator, which torch starts with a seed of its own in
     # every process; but the dropout of a backbone does, in each process of a run its own.
     rank = world().rank
     torch.manual_seed(derive_seed(settings.seed, "process", rank) if rank else settings.seed)
     given = given_by(data)._replace(teacher=teacher)
-    learner, report = build_learner(settings, len(data.classes), given)
+    last = of_one_stage(settings, -1)
+    size = training_size(last, "labeled", data)
+    choose = precision_of_run(last, size, console, recorded, measure=measure)
+    learner, report = build_learner(settings, len(data.classes), given, choose=choose)
     if report is not None:
         console.print(report.describe(), markup=False, highlight=False)
     return learner
@@ -160,9 +174,11 @@ def build_trainer(
     run: RunDirectory,
     console: Console,
     teacher: FixedTeacher | None,
+    *,
+    new: bool = True,
 ) -> Trainer:
-    """Compose the parts of a run."""
-    learner = compose_learner(settings, data, console, teacher)
+    """Compose the parts of a run; one that is not ``new`` has chosen its precision already."""
+    learner = compose_learner(settings, data, console, teacher, run.precision, measure=new)
     spec = learner.method.student.spec
     stages = plan_stages(settings, len(data.split.labeled))
     schedule = build_schedule(settings.schedule, settings.training.iterations)
@@ -438,7 +454,7 @@ def _resume(
     data = with_frequencies(settings, data, console, run.frequencies)
     distilled = settings.method == "distillation"
     teacher = kept_teacher(run.path, data.classes) if distilled else None
-    trainer = build_trainer(settings, data, run, console, teacher)
+    trainer = build_trainer(settings, data, run, console, teacher, new=False)
     trainer.resume()
     if changes and run.locked:
         write_atomically(run.config, dump_settings(settings))

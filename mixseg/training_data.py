@@ -24,6 +24,7 @@ from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset
 from mixseg.data.demo import LAYOUTS, Look, ensure_demo
 from mixseg.data.frequencies import class_frequencies, read_frequencies
+from mixseg.data.images import image_size
 from mixseg.data.pairing import MissingLabelsError
 from mixseg.data.registry import DATASETS, open_dataset
 from mixseg.data.splits import Split, split_labeled
@@ -309,3 +310,32 @@ def _distribution(settings: Settings, data: TrainingData) -> NDArray[np.float64]
             )
         return class_frequencies(data.unlabeled, data.unlabeled_indices, ALIGNMENT_LABELS)
     return read_frequencies(Path(alignment).expanduser(), data.classes)
+
+
+def training_size(settings: Settings, stream: str, data: TrainingData | None) -> tuple[int, int]:
+    """Height and width of the images of a stream: the crop, or what comes in its place.
+
+    Args:
+        settings: Of a run.
+        stream: ``labeled`` or ``unlabeled``.
+        data: Whose first image is looked at where neither crop nor resize is set; None if it is
+            not there.
+
+    Raises:
+        ConfigError: Only the data could tell, and it is not there.
+    """
+    from_source = stream == "labeled" and settings.two_domains
+    domain = settings.source_domain if from_source else settings.data
+    given = settings.data.crop or domain.resize
+    if given is not None:
+        return given
+    if data is not None:
+        if stream == "labeled":
+            return image_size(data.labeled.samples[data.split.labeled[0]].image)
+        return image_size(data.unlabeled.samples[data.unlabeled_indices[0]].image)
+    if domain.root is None and "demo" in (domain.dataset, settings.data.dataset):
+        return settings.demo.size
+    raise ConfigError(
+        f"the size of {stream} images is not known without data: set data.crop, or resize them, or "
+        "leave --images out"
+    )

@@ -16,10 +16,16 @@ from mixseg.engine.precision import choose_device, choose_precision
 from mixseg.methods import build_method
 from mixseg.models import WeightReport, build_initial_model, parameter_groups
 from mixseg.regularizers import build_regularizers
+from mixseg.training_precision import Choose
 
 
 def build_learner(
-    settings: Settings, num_classes: int, given: Given, *, download: bool = True
+    settings: Settings,
+    num_classes: int,
+    given: Given,
+    *,
+    download: bool = True,
+    choose: Choose | None = None,
 ) -> tuple[Learner, WeightReport | None]:
     """Compose what the settings name; random weights depend on their seed alone.
 
@@ -28,6 +34,7 @@ def build_learner(
         num_classes: Number of classes that the network tells apart.
         given: What the method is given by the data, on the CPU.
         download: Whether ImageNet weights are fetched; without them the network costs as much.
+        choose: Says the precision; None is :func:`choose_precision`, which measures nothing.
 
     Returns:
         What learns, and what its weight file gave, if there was one.
@@ -47,7 +54,10 @@ def build_learner(
     for one in (model.to(device), given.teacher):
         if one is not None and settings.training.channels_last:
             one.to(memory_format=torch.channels_last)
-    precision = choose_precision(settings.training.precision, device, model)
+    if choose is None:
+        precision = choose_precision(settings.training.precision, device, model)
+    else:
+        precision = choose(model, device)
     chosen = settings.optimizer
     groups = parameter_groups(model, chosen.lr, chosen.head_factor, chosen.weight_decay)
     learner = Learner(

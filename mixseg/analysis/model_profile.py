@@ -18,7 +18,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mixseg.config import Settings
-from mixseg.data.images import image_size
 from mixseg.data.registry import CLASSES
 from mixseg.data.streams import Batch
 from mixseg.distillation.teachers import find_teacher, fixed_teacher
@@ -41,8 +40,10 @@ from mixseg.training_data import (
     check_data_settings,
     check_dataset_name,
     open_training_data,
+    training_size,
 )
 from mixseg.training_learner import build_learner
+from mixseg.training_precision import precision_of_run
 
 WARMUP = 2
 """Steps that are not measured: the first ones choose algorithms and fill caches."""
@@ -269,7 +270,8 @@ def profile_run(
         trained[f"{settings.method}, {settings.regularizer}"] = settings
     costs = []
     for name, one in trained.items():
-        learner, _ = build_learner(one, len(classes), given, download=False)
+        choose = precision_of_run(one, sizes["labeled"], console)
+        learner, _ = build_learner(one, len(classes), given, download=False, choose=choose)
         device = learner.precision.device
         per_epoch = steps_per_epoch(one, images)
         advance = training_step(learner, one, batches)
@@ -307,35 +309,6 @@ def _opened(settings: Settings, console: Console) -> TrainingData:
             f"{error}. Without data, say with --images N how many images are labelled"
         ) from error
     return open_training_data(settings, console)
-
-
-def training_size(settings: Settings, stream: str, data: TrainingData | None) -> Size:
-    """Height and width of the images of a stream: the crop, or what comes in its place.
-
-    Args:
-        settings: Of a run.
-        stream: ``labeled`` or ``unlabeled``.
-        data: Whose first image is looked at where neither crop nor resize is set; None if it is
-            not there.
-
-    Raises:
-        ConfigError: Only the data could tell, and it is not there.
-    """
-    from_source = stream == "labeled" and settings.two_domains
-    domain = settings.source_domain if from_source else settings.data
-    given = settings.data.crop or domain.resize
-    if given is not None:
-        return given
-    if data is not None:
-        if stream == "labeled":
-            return image_size(data.labeled.samples[data.split.labeled[0]].image)
-        return image_size(data.unlabeled.samples[data.unlabeled_indices[0]].image)
-    if domain.root is None and "demo" in (domain.dataset, settings.data.dataset):
-        return settings.demo.size
-    raise ConfigError(
-        f"the size of {stream} images is not known without data: set data.crop, or resize them, or "
-        "leave --images out"
-    )
 
 
 # Showing ---------------------------------------------------------------------------------------

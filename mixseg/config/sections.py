@@ -365,7 +365,8 @@ class TrainingSettings:
     accumulate: int = 1
     """Batches per optimizer step; the effective batch is this many times larger."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the forward pass; auto takes bf16 where the hardware has it."""
+    """Arithmetic of the forward pass. auto: on GPUs bf16 where the hardware has it, else fp16; on
+    CPUs fp32 or bf16, whichever is found to be faster when the run starts."""
     channels_last: bool = True
     """Memory layout of images and weights; faster on current hardware."""
     device: str = "auto"

@@ -55,12 +55,39 @@ def jittered(images: Tensor, strength: float, draws: list[float], order: float) 
         lambda batch: tv.adjust_brightness(batch, 1 + shifts[0]),
         lambda batch: tv.adjust_contrast(batch, 1 + shifts[1]),
         lambda batch: tv.adjust_saturation(batch, 1 + shifts[2]),
-        lambda batch: tv.adjust_hue(batch, shifts[3]),
+        lambda batch: hue_shifted(batch, shifts[3]),
     ]
     first = int(order * len(changes))
     for change in changes[first:] + changes[:first]:
         images = change(images)
     return images
+
+
+def hue_shifted(images: Tensor, turns: float) -> Tensor:
+    """Turn the hue of each pixel; its largest and its smallest channel stay what they are.
+
+    Args:
+        images: float RGB in [0, 1], shape (B, 3, H, W).
+        turns: Share of the circle of hues, of either sign.
+    """
+    red, green, blue = images.unbind(dim=1)
+    largest = images.amax(dim=1)
+    span = largest - images.amin(dim=1)
+    # Hue in sixths, 0 at red. Grey has none: its differences are 0, and so is what is made of it.
+    divisor = span.masked_fill(span == 0, 1)
+    sixths = torch.where(
+        largest == red,
+        (green - blue) / divisor,
+        torch.where(largest == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
+    )
+    # A channel falls from the largest to the smallest value in one sixth of the circle, stays
+    # there for two, and rises again.
+    channels = []
+    for offset in (5, 3, 1):
+        place = (sixths + (offset + 6 * turns)).remainder_(6)
+        fall = torch.minimum(place, 4 - place).clamp_(0, 1)
+        channels.append(torch.addcmul(largest, span, fall, value=-1))
+    return torch.stack(channels, dim=1)
 
 
 def blurred(images: Tensor, sigma: float) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import resource
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -68,7 +69,11 @@ class Precision:
 def choose_precision(
     name: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device, model: nn.Module
 ) -> Precision:
-    """``auto`` takes bf16 where the hardware multiplies it fast, fp16 on older GPUs, else fp32."""
+    """``auto`` takes bf16 where the hardware multiplies it fast, fp16 on older GPUs, else fp32.
+
+    Nothing is measured: for tools that apply a network. A run on a CPU measures; see
+    :func:`mixseg.training_precision.precision_of_run`.
+    """
     if name != "auto":
         return Precision(name, device)
     if device.type == "cuda":
@@ -91,6 +96,16 @@ def has_amx() -> bool:
     """Whether this CPU has tile registers for bf16 matrices."""
     # Without them bf16 is emulated, or gains less than the conversions cost.
     return bool(torch.cpu._is_amx_tile_supported())
+
+
+def has_bf16() -> bool:
+    """Whether it may pay to measure this CPU in bf16.
+
+    Without instructions for it bf16 is emulated, many times slower. Torch can ask x86 for them;
+    other CPUs have to be measured.
+    """
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return not x86 or has_amx() or bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def is_depthwise(model: nn.Module) -> bool:

@@ -136,6 +136,11 @@ class RunDirectory:
         return self.path / "alignment.yaml"
 
     @property
+    def precision(self) -> Path:
+        """What ``training.precision: auto`` has chosen on a CPU, and the times that decided."""
+        return self.path / "precision.json"
+
+    @property
     def frequencies(self) -> Path:
         """Share of each class among the labelled pixels, where a loss weighs classes by it."""
         return self.path / "frequencies.yaml"

@@ -19,7 +19,6 @@ from mixseg.analysis.model_profile import (
     profile_run,
     profile_tables,
     step_cost,
-    training_size,
 )
 from mixseg.config import Settings, resolve_settings, to_flat
 from mixseg.data.registry import CLASSES, DATASETS
@@ -27,6 +26,7 @@ from mixseg.engine.checkpoint import write_checkpoint
 from mixseg.engine.saved_network import network_card
 from mixseg.errors import ConfigError
 from mixseg.methods import METHODS
+from mixseg.training_data import training_size
 from tests.models.build import small_model
 
 QUIET = Console(quiet=True)

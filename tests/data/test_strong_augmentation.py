@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import colorsys
 import dataclasses
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from mixseg.config import AugmentationSettings
-from mixseg.data.strong_augmentation import StrongAugmentation, blurred, jittered
+from mixseg.data.strong_augmentation import StrongAugmentation, blurred, hue_shifted, jittered
 
 EVERYTHING = AugmentationSettings(
     colour_jitter=0.25, colour_jitter_probability=1.0, blur=True, blur_probability=1.0
@@ -118,3 +119,15 @@ def test_jitter_stays_within_its_strength() -> None:
     for draw, factor in ((0.0, 0.75), (0.5, 1.0), (1.0, 1.25)):
         result = jittered(grey, 0.25, [draw, 0.9, 0.9, 0.9], 0.0)
         torch.testing.assert_close(result, grey * factor, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("turns", [-0.5, -0.13, 0.0, 1 / 6, 0.25, 0.5])
+def test_hue_is_that_of_colorsys(turns: float) -> None:
+    batch = images(shape=(2, 3, 8, 12))
+    batch[0, :, :2] = batch[0, :1, :2]  # grey has no hue
+    batch[0, :, 2:4] = batch[0, :, 2:4].round()  # black, white and pure colours
+    found = hue_shifted(batch, turns).permute(0, 2, 3, 1).reshape(-1, 3)
+    for pixel, result in zip(batch.permute(0, 2, 3, 1).reshape(-1, 3), found, strict=True):
+        hue, saturation, value = colorsys.rgb_to_hsv(*pixel.tolist())
+        expected = colorsys.hsv_to_rgb((hue + turns) % 1, saturation, value)
+        assert result.tolist() == pytest.approx(expected, abs=2e-6)

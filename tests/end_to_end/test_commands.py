@@ -47,7 +47,7 @@ def test_help_lists_every_setting(
     assert {"--config", "--set", "--resume", "--allow-changes"} <= words
 
 
-@pytest.mark.parametrize("command", ["evaluate", "predict", "make-demo", "profile"])
+@pytest.mark.parametrize("command", ["evaluate", "predict", "make-demo", "profile", "benchmark"])
 def test_help_of_the_others(command: str, mixseg: Path, launch: Launcher, tmp_path: Path) -> None:
     done = launch(mixseg, command, "--help", cwd=tmp_path)
     assert done.code == 0, done.text

@@ -1,0 +1,1 @@
+"""What mixseg's code costs beside a plain transcription of the papers' arithmetic."""

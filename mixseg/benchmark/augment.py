@@ -1,0 +1,43 @@
+"""Strong augmentation, against jitter image by image and a kernel of a tenth of the image."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from mixseg.benchmark import published
+from mixseg.benchmark.measure import Comparison, compare
+from mixseg.benchmark.published_step import drawn_masks
+from mixseg.benchmark.workload import Workload
+from mixseg.data.strong_augmentation import BLUR_SIGMA, blurred, jittered
+from mixseg.mixing import build_mixer, with_partner
+
+STRENGTH = 0.25
+"""Of the jitter in the thesis."""
+
+
+def measure_augment(work: Workload) -> list[Comparison]:
+    """Jitter, blur, and both after ClassMix."""
+    images, labels = work.images(work.batch), work.labels(work.batch)
+    random = work.random("masks")
+    settings = dataclasses.replace(work.settings.mixing, mixer="classmix")
+    mixer = build_mixer(settings, work.num_classes)
+    draws, order, sigma = [0.2, 0.7, 0.4, 0.9], 0.3, sum(BLUR_SIGMA) / 2
+
+    def own() -> None:
+        mixed = with_partner(mixer.mask(labels, random), images)
+        blurred(jittered(mixed, STRENGTH, draws, order), sigma)
+
+    def plain() -> None:
+        masks = drawn_masks(settings, labels, random, work.num_classes)
+        mixed = published.mixed(masks, images)
+        published.blurred(published.jittered(mixed, STRENGTH, draws, order), sigma)
+
+    pairs = {
+        "colour jitter": (
+            lambda: jittered(images, STRENGTH, draws, order),
+            lambda: published.jittered(images, STRENGTH, draws, order),
+        ),
+        "blur": (lambda: blurred(images, sigma), lambda: published.blurred(images, sigma)),
+        "classmix, jitter, blur": (own, plain),
+    }
+    return [compare(name, *pair, work.device, work.rounds) for name, pair in pairs.items()]

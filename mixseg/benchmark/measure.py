@@ -1,0 +1,209 @@
+"""Two ways to do the same thing, measured in turn: time, and memory while one runs."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from mixseg.analysis.model_profile import wait_for
+
+Action = Callable[[], object]
+
+
+@final
+@dataclass(frozen=True)
+class Comparison:
+    """Measurements of one thing done in two ways, pair by pair.
+
+    Attributes:
+        name: What was done.
+        own: Seconds of mixseg's form, one number for each pair.
+        published: Seconds of the transcription, in the same order.
+        own_memory: Bytes in use at most, beyond those before, while mixseg's form ran; None where
+            the machine does not say.
+        published_memory: The same of the transcription.
+    """
+
+    name: str
+    own: tuple[float, ...]
+    published: tuple[float, ...]
+    own_memory: int | None
+    published_memory: int | None
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """How many times as long the transcription took, pair by pair."""
+        return tuple(slow / fast for slow, fast in zip(self.published, self.own, strict=True))
+
+    @property
+    def ratio(self) -> float:
+        """Median of the ratios: what disturbs a machine disturbs both halves of a pair."""
+        return statistics.median(self.ratios)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; seconds and bytes as they are."""
+        return {
+            "name": self.name,
+            "seconds": list(self.own),
+            "published_seconds": list(self.published),
+            "ratio": self.ratio,
+            "ratio_quartiles": quartiles(self.ratios),
+            "peak_memory": self.own_memory,
+            "published_peak_memory": self.published_memory,
+        }
+
+
+def compare(
+    name: str, own: Action, published: Action, device: torch.device, rounds: int
+) -> Comparison:
+    """Run both in turn: once to warm up, once for the memory, then ``rounds`` timed pairs.
+
+    Args:
+        name: What both do.
+        own: mixseg's form.
+        published: The transcription.
+        device: On which they work.
+        rounds: Pairs, at least one.
+    """
+    for action in (own, published):
+        action()
+    memory = [memory_growth(action, device) for action in (own, published)]
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for action, seconds in zip((own, published), times, strict=True):
+            seconds.append(duration(action, device))
+    return Comparison(name, tuple(times[0]), tuple(times[1]), memory[0], memory[1])
+
+
+def duration(action: Action, device: torch.device) -> float:
+    """Seconds until a device has done what an action gave it."""
+    wait_for(device)
+    started = time.perf_counter()
+    action()
+    wait_for(device)
+    return time.perf_counter() - started
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float]:
+    """The lower and the upper quartile."""
+    if len(values) == 1:
+        return values[0], values[0]
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, high
+
+
+def matmul_peak(
+    device: torch.device, dtype: torch.dtype, side: int = 1536, tries: int = 5
+) -> float:
+    """Operations per second of the fastest of some products of square matrices.
+
+    Args:
+        device: Where to multiply.
+        dtype: Of the matrices.
+        side: Rows and columns.
+        tries: How many products are timed.
+    """
+    random = torch.Generator(device=device).manual_seed(0)
+    one = torch.rand(side, side, generator=random, device=device).to(dtype)
+    return 2 * side**3 / min(duration(lambda: one @ one, device) for _ in range(tries))
+
+
+# Memory ----------------------------------------------------------------------------------------
+
+
+def memory_growth(action: Action, device: torch.device) -> int | None:
+    """Most bytes in use while an action runs, beyond those in use before.
+
+    Of a GPU's memory, or of this process: there it is what the system hands out, so that SciPy's
+    arrays and a library's scratch space count as tensors do. None where the system does not say
+    (only Linux does).
+    """
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        action()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    try:
+        _give_back_free_memory()
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        before = _status("VmRSS")
+    except (OSError, AttributeError):
+        action()
+        return None
+    action()
+    return max(0, _status("VmHWM") - before)
+
+
+def _give_back_free_memory() -> None:
+    # What the allocator keeps for later would hide what the action takes.
+    ctypes.CDLL(None).malloc_trim(0)
+
+
+def _status(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == field:
+            return 1024 * int(value.split()[0])
+    raise OSError(f"/proc/self/status has no {field}")
+
+
+# Parts of one action ---------------------------------------------------------------------------
+
+
+@final
+class Stopwatch:
+    """Time of named parts; what happens inside a nested part is not counted by the outer one."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: dict[str, float] = {}
+        self._open: list[str] = []
+        self._since = 0.0
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Count what happens in the block as part ``name``."""
+        self._turn()
+        self._open.append(name)
+        try:
+            yield
+        finally:
+            self._turn()
+            self._open.pop()
+
+    def watch(self, owner: object, method: str, name: str | Callable[[], str]) -> None:
+        """Count every call of a method, or of a function that is an attribute.
+
+        Args:
+            owner: Has the method; it is replaced there.
+            method: Name of the attribute.
+            name: Of the part, or a function that is asked for it at each call.
+        """
+        plain = getattr(owner, method)
+
+        def watched(*arguments: Any, **keywords: Any) -> Any:
+            with self.part(name if isinstance(name, str) else name()):
+                return plain(*arguments, **keywords)
+
+        setattr(owner, method, watched)
+
+    def _turn(self) -> None:
+        """The time since the last border goes to the part that is open."""
+        wait_for(self.device)
+        now = time.perf_counter()
+        if self._open:
+            name = self._open[-1]
+            self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
+        self._since = now

@@ -1,0 +1,224 @@
+"""The semi-supervised step as Figure 3.3 of 002 draws it, out of plain pieces."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mixseg.benchmark import published
+from mixseg.config import AugmentationSettings, MixingSettings, Settings
+from mixseg.data.streams import Batch
+from mixseg.data.strong_augmentation import BLUR_SIGMA
+from mixseg.engine.method import StepRandom
+from mixseg.errors import ConfigError
+from mixseg.mixing.cowmix import REFERENCE_AREA
+from mixseg.models import SegmentationModel, parameter_groups
+
+MASKED = ("classmix", "cutmix", "cowmix")
+"""Mixers of which there is a transcription."""
+
+
+@final
+class PublishedStep:
+    """Three network calls in float32, two losses, the optimizer, and the average, in this order.
+
+    Tensors have torch's default memory layout; the optimizer goes from parameter to parameter.
+    """
+
+    def __init__(self, student: SegmentationModel, settings: Settings) -> None:
+        """Copy the student twice.
+
+        Args:
+            student: Its weights are where training starts.
+            settings: Of the run.
+
+        Raises:
+            ConfigError: :func:`check_transcribed` refuses the settings.
+        """
+        check_transcribed(settings)
+        plain = copy.deepcopy(student).to(memory_format=torch.contiguous_format)
+        self.student = plain.train()
+        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
+        self.settings = settings
+        self.optimizer = _optimizer(self.student, settings)
+
+    def __call__(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> float:
+        """Take a step.
+
+        Args:
+            batches: ``labeled`` and ``unlabeled``, on the device of the student.
+            step: Number of the step, from 0.
+            random: Generators of the step; see :func:`drawn_masks` for what is drawn.
+
+        Returns:
+            The sum of both losses.
+        """
+        labeled, unlabeled = batches["labeled"], batches["unlabeled"]
+        logits = self.answer(labeled.images.float() / 255)
+        supervised = self.supervised(logits, labeled.labels.long())
+
+        images = unlabeled.images.float() / 255
+        with torch.no_grad():
+            labels, confidence = self.pseudo_labels(self.ask_teacher(images))
+        masks = self.masks(labels, random)
+        images, labels = self.mixed(masks, images), self.mixed(masks, labels)
+        weights = self.weights(self.mixed(masks, confidence))
+        logits = self.answer(self.augment(images, random))
+        consistency = self.consistency(logits, labels, weights)
+
+        loss = supervised + self.settings.targets.unsupervised_weight * consistency
+        self.backward(loss)
+        self.move()
+        self.follow(step)
+        return float(loss.detach())
+
+    def answer(self, images: Tensor) -> Tensor:
+        """The student's logits, (B, C, H, W)."""
+        logits: Tensor = self.student(images)
+        return logits
+
+    def ask_teacher(self, images: Tensor) -> Tensor:
+        """The teacher's logits, (B, C, H, W); it normalises with the statistics of the batch."""
+        logits: Tensor = self.teacher(images)
+        return logits
+
+    def supervised(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """See :func:`published.supervised_loss`."""
+        return published.supervised_loss(logits, labels)
+
+    def pseudo_labels(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """See :func:`published.pseudo_labels`."""
+        return published.pseudo_labels(logits)
+
+    def masks(self, labels: Tensor, random: StepRandom) -> Tensor:
+        """See :func:`drawn_masks`."""
+        classes = self.student.spec.num_classes
+        return drawn_masks(self.settings.mixing, labels, random.device, classes)
+
+    def mixed(self, masks: Tensor, values: Tensor) -> Tensor:
+        """See :func:`published.mixed`."""
+        return published.mixed(masks, values)
+
+    def weights(self, confidence: Tensor) -> Tensor:
+        """See :func:`published.proportional_weights`."""
+        return published.proportional_weights(confidence, self.settings.targets.threshold)
+
+    def augment(self, images: Tensor, random: StepRandom) -> Tensor:
+        """See :func:`augmented`."""
+        return augmented(self.settings.augmentation, images, random.host)
+
+    def consistency(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        """See :func:`published.consistency_loss`."""
+        return published.consistency_loss(logits, labels, weights)
+
+    def backward(self, loss: Tensor) -> None:
+        """Gradients."""
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def move(self) -> None:
+        """A step of the optimizer."""
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def follow(self, step: int) -> None:
+        """See :func:`published.follow`."""
+        chosen = self.settings.teacher
+        average = chosen.buffers == "average"
+        published.follow(self.teacher, self.student, step, chosen.decay, buffers=average)
+
+
+def check_transcribed(settings: Settings) -> None:
+    """Refuse settings of which there is no transcription.
+
+    Raises:
+        ConfigError: A setting differs from the thesis' semi-supervised step.
+    """
+    found = {
+        "method": (settings.method, ("semi_supervised",)),
+        "regularizer": (settings.regularizer, ("none",)),
+        "mixing.mixer": (settings.mixing.mixer, MASKED),
+        "mixing.labeled": (settings.mixing.labeled, ("none",)),
+        "mixing.rounding": (settings.mixing.rounding, ("ceil",)),
+        "supervised_loss.name": (settings.supervised_loss.name, ("cross-entropy",)),
+        "supervised_loss.label_smoothing": (settings.supervised_loss.label_smoothing, (0.0,)),
+        "targets.kind": (settings.targets.kind, ("hard",)),
+        "targets.weighting": (settings.targets.weighting, ("threshold-proportional",)),
+        "targets.per": (settings.targets.per, ("batch",)),
+        "targets.consistency": (settings.targets.consistency, ("cross-entropy",)),
+        "targets.alignment": (settings.targets.alignment, ("none",)),
+        "teacher.mode": (settings.teacher.mode, ("train",)),
+        "optimizer.clip_norm": (settings.optimizer.clip_norm, (None,)),
+        "training.accumulate": (settings.training.accumulate, (1,)),
+    }
+    for name, (value, known) in found.items():
+        if value not in known:
+            raise ConfigError(
+                f"{name}: the step is compared with that of the semi-supervised thesis, where it "
+                f"is {' or '.join(map(str, known))}; found {value}"
+            )
+
+
+def drawn_masks(
+    settings: MixingSettings, labels: Tensor, random: torch.Generator, num_classes: int
+) -> Tensor:
+    """Masks of the mixer that the settings name.
+
+    ClassMix and CutMix take the numbers that mixseg's mixers take: both give the same masks.
+
+    Args:
+        settings: Of mixing.
+        labels: int64, shape (B, H, W), 255 = ignore.
+        random: On the device of the labels.
+        num_classes: C.
+
+    Returns:
+        bool, shape (B, H, W).
+    """
+    count, height, width = labels.shape
+    if settings.mixer == "classmix":
+        scores = torch.rand(count, num_classes + 1, generator=random, device=labels.device)
+        return published.classmix_masks(labels, scores, settings.proportion)
+    if settings.mixer == "cutmix":
+        draws = torch.rand(3, count, 1, 1, generator=random, device=labels.device)
+        masks = published.cutmix_masks((height, width), draws.flatten(1), settings.proportion)
+        return masks.to(labels.device)
+    scale = math.sqrt(height * width / REFERENCE_AREA)
+    low, high = (math.log(scale * bound) for bound in settings.sigma)
+    seed = int(torch.randint(2**62, (), generator=random, device=labels.device))
+    draws_of = np.random.default_rng(seed)
+    sigmas = np.exp(draws_of.uniform(low, high, size=count))
+    noise = draws_of.normal(size=(count, height, width))
+    cows = published.cowmix_masks(noise, sigmas.tolist(), settings.proportion)
+    return torch.from_numpy(cows).to(labels.device)
+
+
+def augmented(settings: AugmentationSettings, images: Tensor, random: torch.Generator) -> Tensor:
+    """Colour jitter and blur with the numbers that mixseg's strong augmentation takes.
+
+    Args:
+        settings: Of the augmentation.
+        images: float RGB in [0, 1], shape (B, 3, H, W).
+        random: On the CPU.
+    """
+    draws = torch.rand(8, generator=random).tolist()
+    if settings.colour_jitter > 0 and draws[0] < settings.colour_jitter_probability:
+        images = published.jittered(images, settings.colour_jitter, draws[1:5], draws[5])
+    if settings.blur and draws[6] < settings.blur_probability:
+        low, high = BLUR_SIGMA
+        images = published.blurred(images, low + (high - low) * draws[7])
+    return images
+
+
+def _optimizer(student: SegmentationModel, settings: Settings) -> Optimizer:
+    chosen = settings.optimizer
+    groups = parameter_groups(student, chosen.lr, chosen.head_factor, chosen.weight_decay)
+    if chosen.name == "sgd":
+        return torch.optim.SGD(groups, chosen.lr, momentum=chosen.momentum, foreach=False)
+    return torch.optim.AdamW(groups, chosen.lr, betas=(chosen.momentum, 0.999), foreach=False)

@@ -1,0 +1,93 @@
+"""The transcribed step takes a network where mixseg's step takes it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+
+from mixseg.analysis.model_profile import random_batches, training_step
+from mixseg.benchmark.published_step import PublishedStep
+from mixseg.benchmark.step import advancing
+from mixseg.config import Settings, resolve_settings
+from mixseg.engine.method import Given
+from mixseg.errors import ConfigError
+from mixseg.models import build_model
+from mixseg.training_learner import build_learner
+from tests.models.build import SMALL
+
+CLASSES, SIZE, STEPS = 5, (96, 64), 3
+TINY: dict[str, Any] = {
+    "model.backbone": "test_resnet",
+    "model.output_stride": 16,
+    "model.rates": (1, 2),
+    "model.weights": "none",
+    "model.batch_norm": "train",
+    "training.precision": "fp32",
+    "training.channels_last": False,
+    "training.device": "cpu",
+    "optimizer.lr": 0.01,
+    "targets.threshold": 0.25,
+}
+
+
+def settings_of(**changes: object) -> Settings:
+    return resolve_settings(
+        [], TINY | {key.replace("__", "."): one for key, one in changes.items()}
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mixing__mixer": "classmix", "teacher__buffers": "own"},
+        {"mixing__mixer": "cutmix", "optimizer__name": "adamw", "optimizer__lr": 1e-4},
+        {
+            "augmentation__colour_jitter": 0.25,
+            "augmentation__colour_jitter_probability": 1.0,
+        },
+    ],
+)
+def test_some_steps(changes: dict[str, Any]) -> None:
+    settings = settings_of(**changes)
+    learner, _ = build_learner(settings, CLASSES, Given())
+    batches = random_batches(settings, {"labeled": SIZE, "unlabeled": SIZE}, CLASSES)
+    plain = PublishedStep(learner.method.student, settings)
+    before = {key: value.clone() for key, value in plain.student.state_dict().items()}
+    own = training_step(learner, settings, batches)
+    transcribed = advancing(plain, batches, settings.seed, torch.device("cpu"))
+    for step in range(STEPS):
+        own(step)
+        transcribed(step)
+    moved = 0.0
+    for expected, found in (
+        (learner.method.student, plain.student),
+        (learner.method.networks["teacher"], plain.teacher),
+    ):
+        found_values = dict(found.named_parameters())
+        for name, parameter in expected.named_parameters():
+            torch.testing.assert_close(found_values[name], parameter, rtol=1e-3, atol=2e-5)
+            moved = max(moved, float((parameter - before[name]).detach().abs().max()))
+    assert moved > 1e-3
+    if settings.teacher.buffers == "own":
+        buffers = dict(plain.teacher.named_buffers())
+        for name, buffer in learner.method.networks["teacher"].named_buffers():
+            torch.testing.assert_close(buffers[name], buffer, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("method", "supervised"),
+        ("mixing__mixer", "none"),
+        ("targets__kind", "soft"),
+        ("teacher__mode", "eval"),
+        ("training__accumulate", 2),
+    ],
+)
+def test_what_has_no_transcription_is_refused(name: str, value: object) -> None:
+    model = build_model(dataclasses.replace(SMALL, num_classes=CLASSES))
+    with pytest.raises(ConfigError, match=name.replace("__", r"\.") + ".*thesis"):
+        PublishedStep(model, settings_of(**{name: value}))

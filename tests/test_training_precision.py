@@ -1,0 +1,74 @@
+"""What ``auto`` becomes on a CPU, and that a run stays in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from mixseg.config import Settings
+from mixseg.engine.precision import choose_precision, has_bf16
+from mixseg.errors import CheckpointError
+from mixseg.training_precision import precision_of_run
+from tests.models.build import small_model
+
+CPU, SIZE = torch.device("cpu"), (32, 64)
+AUTO = Settings()
+
+
+def said(settings: Settings, recorded: Path | None, *, measure: bool = True) -> tuple[str, str]:
+    """The precision, and what was printed."""
+    text = io.StringIO()
+    console = Console(file=text, width=200)
+    choose = precision_of_run(settings, SIZE, console, recorded, measure=measure)
+    return choose(small_model(), CPU).name, text.getvalue()
+
+
+def test_the_choice_is_printed_and_kept(tmp_path: Path) -> None:
+    file = tmp_path / "precision.json"
+    name, text = said(AUTO, file)
+    content = json.loads(file.read_text())
+    assert content["precision"] == name
+    assert text.startswith(f"precision {name}: ")
+    if has_bf16():
+        assert name == min(content["seconds"], key=content["seconds"].get)
+    else:
+        assert (name, content["seconds"]) == ("fp32", {})
+    assert len(text.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16"])
+@pytest.mark.parametrize("measure", [True, False])
+def test_what_is_kept_is_not_asked_again(name: str, measure: bool, tmp_path: Path) -> None:
+    file = tmp_path / "precision.json"
+    file.write_text(json.dumps({"precision": name}))
+    assert said(AUTO, file, measure=measure) == (name, "")
+    assert json.loads(file.read_text()) == {"precision": name}
+
+
+def test_a_run_without_a_record_goes_on_by_the_rule_of_its_time(tmp_path: Path) -> None:
+    file = tmp_path / "precision.json"
+    name, text = said(AUTO, file, measure=False)
+    assert (name, text) == (choose_precision("auto", CPU, small_model()).name, "")
+    assert json.loads(file.read_text())["precision"] == name
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16"])
+def test_a_name_is_taken_at_its_word(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "precision.json"
+    training = dataclasses.replace(AUTO.training, precision=name)  # type: ignore[arg-type]
+    assert said(dataclasses.replace(AUTO, training=training), file) == (name, "")
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"precision": "fp8"}', '{"precision": 1}'])
+def test_a_damaged_record(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "precision.json"
+    file.write_text(content)
+    with pytest.raises(CheckpointError, match=r"precision\.json: damaged.*fp32 or bf16"):
+        said(AUTO, file)

@@ -74,6 +74,8 @@ from mixseg.evaluation.protocols import mean_over, paper_table, protocol
 from mixseg.evaluation.side_by_side import SHEET_ROWS, SideBySide, distinct_titles
 from mixseg.evaluation.tables import scores_table
 from mixseg.files import check_unused, write_atomically
+from mixseg.preflight.data_check import inspect_data, report_lines
+from mixseg.preflight.data_check import to_json as data_report
 from mixseg.strict_yaml import load_yaml
 from mixseg.training import probe_rates, resume, start
 from mixseg.training_data import (
@@ -82,6 +84,7 @@ from mixseg.training_data import (
     open_split,
     settings_on,
 )
+from mixseg.training_streams import loader_workers
 
 EXIT_ERROR = 1
 EXIT_USAGE = 2
@@ -901,6 +904,40 @@ def dataset_stats(arguments: Sequence[str]) -> int:
     return EXIT_ERROR if found.problems else 0
 
 
+def check_data(arguments: Sequence[str]) -> int:
+    """Read every file of a configuration's data; see ``--help``."""
+    parser = _parser(
+        "mixseg check-data",
+        "Read every image and label of a configuration's data with several processes and list what "
+        "is damaged, missing or wrong. Takes the settings of a training command. The exit code is "
+        "1 if there is any problem.",
+    )
+    _add_file_arguments(parser)
+    parser.add_argument("--json", type=str, metavar="FILE", help="write all problems as JSON too")
+    parser.add_argument(
+        "--show", type=int, default=10, metavar="N", help="files of each kind that are named [10]"
+    )
+    add_settings_arguments(parser)
+    parsed = _parse(parser, _joined(arguments, ("--config", "--set")))
+    console = Console()
+    if parsed.show < 0:
+        raise ConfigError(f"--show must not be negative, found {parsed.show}")
+    if parsed.json is not None and not Path(parsed.json).absolute().parent.is_dir():
+        raise ConfigError(f"--json {parsed.json}: there is no such folder")
+    settings = _any_settings(parsed)
+    reports = inspect_data(settings, console, loader_workers(settings))
+    for line in report_lines(reports, parsed.show):
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+    if parsed.json is not None:
+        domains = {
+            key: value
+            for key, value in to_flat(settings).items()
+            if key.startswith(("data.", "source_domain."))
+        }
+        write_atomically(Path(parsed.json), data_report(reports, domains))
+    return EXIT_ERROR if any(report.problems for report in reports) else 0
+
+
 def figures(arguments: Sequence[str]) -> int:
     """Draw figures; see ``--help``."""
     # Here, because matplotlib takes time to import and no other command needs it.
@@ -1069,6 +1106,7 @@ COMMANDS: dict[str, Command] = {
     "make-demo": make_demo,
     "ablate": ablate,
     "dataset-stats": dataset_stats,
+    "check-data": check_data,
     "figures": figures,
     "profile": profile_model,
     "find-lr": find_lr,

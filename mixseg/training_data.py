@@ -24,7 +24,7 @@ from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset
 from mixseg.data.demo import LAYOUTS, Look, ensure_demo
 from mixseg.data.frequencies import class_frequencies, read_frequencies
-from mixseg.data.pairing import MissingLabelsError
+from mixseg.data.pairing import MissingLabelsError, Pairing, pair_samples
 from mixseg.data.registry import DATASETS, open_dataset
 from mixseg.data.splits import Split, split_labeled
 from mixseg.data.unlabeled import open_unlabeled
@@ -127,23 +127,27 @@ def settings_on(
     return settings
 
 
-def open_split(settings: Settings, split: str, console: Console) -> SegmentationDataset:
+def open_split(
+    settings: Settings, split: str, console: Console, pair: Pairing = pair_samples
+) -> SegmentationDataset:
     """A split of the data that the settings name; the demo's scenes are written on first use."""
     data = settings.data
     if data.dataset != "demo":
-        return open_dataset(data.dataset, Path(data.root or "").expanduser(), split)
+        return open_dataset(data.dataset, Path(data.root or "").expanduser(), split, pair)
     if data.root is not None:
-        return open_dataset("cityscapes", Path(data.root).expanduser(), split)
+        return open_dataset("cityscapes", Path(data.root).expanduser(), split, pair)
     return _open_scenes(settings, settings.demo.look, "cityscapes", split, console)
 
 
-def open_source(settings: Settings, console: Console) -> SegmentationDataset:
+def open_source(
+    settings: Settings, console: Console, pair: Pairing = pair_samples
+) -> SegmentationDataset:
     """The source domain with its own classes."""
     source = settings.source_domain
     assert source.dataset is not None
     layout = "cityscapes" if source.dataset == "demo" else source.dataset
     if source.root is not None:
-        return open_dataset(layout, Path(source.root).expanduser(), source.split)
+        return open_dataset(layout, Path(source.root).expanduser(), source.split, pair)
     look: Look = "render" if settings.demo.look == "camera" else "camera"
     return _open_scenes(settings, look, layout, source.split, console)
 

@@ -76,6 +76,8 @@ from mixseg.evaluation.tables import scores_table
 from mixseg.files import check_unused, write_atomically
 from mixseg.preflight.data_check import inspect_data, report_lines
 from mixseg.preflight.data_check import to_json as data_report
+from mixseg.preflight.doctor import Finding, compare, examine
+from mixseg.preflight.memory import estimate_needs
 from mixseg.strict_yaml import load_yaml
 from mixseg.training import probe_rates, resume, start
 from mixseg.training_data import (
@@ -784,6 +786,40 @@ def profile_model(arguments: Sequence[str]) -> int:
     return 0
 
 
+# Preflight -------------------------------------------------------------------------------------
+
+
+def doctor(arguments: Sequence[str]) -> int:
+    """Look at the machine and at what a run will need; see ``--help``."""
+    parser = _parser(
+        "mixseg doctor",
+        "Versions, devices, precision, memory, disk and loader processes of this machine; with "
+        "--config also the memory and the disk that the configured run will need, from real steps "
+        "on noise. Takes the settings of a training command. The exit code is 1 if a run would "
+        "fail.",
+    )
+    _add_file_arguments(parser)
+    add_settings_arguments(parser)
+    parsed = _parse(parser, _joined(arguments, ("--config", "--set")))
+    console = Console()
+    settings = _any_settings(parsed)
+    wrong = False
+
+    def say(finding: Finding) -> bool:
+        text = printable(f"{finding.name + ':':16} {finding.text}")
+        style = "red" if finding.wrong else None
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        return finding.wrong
+
+    for finding in examine(settings, loader_workers(settings)):
+        wrong |= say(finding)
+    if parsed.config:
+        console.print("taking training steps on noise, this may take minutes", highlight=False)
+        for finding in compare(settings, estimate_needs(settings, console)):
+            wrong |= say(finding)
+    return EXIT_ERROR if wrong else 0
+
+
 # Ablations -------------------------------------------------------------------------------------
 
 
@@ -1107,6 +1143,7 @@ COMMANDS: dict[str, Command] = {
     "ablate": ablate,
     "dataset-stats": dataset_stats,
     "check-data": check_data,
+    "doctor": doctor,
     "figures": figures,
     "profile": profile_model,
     "find-lr": find_lr,

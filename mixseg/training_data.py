@@ -209,7 +209,8 @@ def open_training_data(settings: Settings, console: Console) -> TrainingData:
             f"{len(bare)} of the labelled images of {data.labeled.name} {data.labeled.split!r} "
             f"have no label, the first is {data.labeled.samples[bare[0]].image}"
         )
-    check_samples(data.labeled, data.split.labeled)
+    skip_bad = settings.data.skip_bad
+    check_samples(data.labeled, data.split.labeled, skip_bad=skip_bad)
     check_samples(data.val, range(len(data.val)))
     if any(sample.label is None for sample in data.val.samples):
         raise DataError(
@@ -221,7 +222,7 @@ def open_training_data(settings: Settings, console: Console) -> TrainingData:
         unlabeled = (data.unlabeled, data.unlabeled_indices, settings.data.resize)
         for dataset, indices, resize in (labeled, unlabeled):
             if resize is None:
-                check_equal_sizes(dataset, indices)
+                check_equal_sizes(dataset, indices, skip_bad=skip_bad)
         if settings.method == "domain_adaptation" and settings.mixing.domains == "inter":
             check_same_size(data.labeled, source.resize, data.unlabeled, settings.data.resize)
     if not METHODS[settings.method].mixes_unlabeled:
@@ -257,7 +258,7 @@ def _two_domains(settings: Settings, console: Console) -> TrainingData:
     notes = [f"classes of {source.name}: {line}" for line in classes.describe(source.absent)]
     if len(source) > 2000:
         console.print(f"comparing the sizes of {len(source)} pairs of {source.name}")
-    source, left_out = without_unequal_pairs(source)
+    source, left_out = without_unequal_pairs(source, skip_bad=data.skip_bad)
     if left_out:
         notes.append(
             f"left out {len(left_out)} pairs of {source.name} whose image and label differ in "
@@ -304,7 +305,9 @@ def _distribution(settings: Settings, data: TrainingData) -> NDArray[np.float64]
     if alignment == "uniform":
         return np.full(len(data.classes), 1 / len(data.classes))
     if alignment == "labeled":
-        return class_frequencies(data.labeled, data.split.labeled, ALIGNMENT_LABELS)
+        return class_frequencies(
+            data.labeled, data.split.labeled, ALIGNMENT_LABELS, skip_bad=settings.data.skip_bad
+        )
     if alignment == "target":
         if any(sample.label is None for sample in data.unlabeled.samples):
             raise DataError(

@@ -126,6 +126,11 @@ class RunDirectory:
         return self.path / "unlabeled.txt"
 
     @property
+    def skipped(self) -> Path:
+        """Images that could not be read, one JSON object per line; with ``data.skip_bad``."""
+        return self.path / "skipped.jsonl"
+
+    @property
     def class_map(self) -> Path:
         """Where each class of a source domain went."""
         return self.path / "class_map.yaml"

@@ -45,7 +45,8 @@ def examine(settings: Settings, workers: int) -> Iterator[Finding]:
         settings: Say which device, and where output goes.
         workers: Loader processes that are started to see whether they do.
     """
-    packages = ", ".join(f"{name} {package_version(name)}" for name in PACKAGES)
+    found = {name: package_version(name) or "not installed" for name in PACKAGES}
+    packages = ", ".join(f"{name} {version}" for name, version in found.items())
     yield Finding("versions", f"Python {platform.python_version()}, {packages}")
     yield Finding("system", f"{platform.platform()}, CUDA {torch.version.cuda or 'not built in'}")
     yield Finding("cores", f"{_cores()} for this process, {torch.get_num_threads()} torch threads")

@@ -157,9 +157,9 @@ def smaller(sizes: Mapping[str, Size], area: int) -> dict[str, Size]:
 
 
 def extrapolated(measured: Mapping[int, int], pixels: int) -> int:
-    """The peak at a number of pixels on the line through one or two measured ones."""
-    if pixels in measured or len(measured) == 1:
-        return measured.get(pixels, *measured.values())
+    """The peak at a number of pixels: as measured, or on the line through two measured ones."""
+    if pixels in measured:
+        return measured[pixels]
     (first, low), (second, high) = sorted(measured.items())
     # Noise of the allocator must not make larger images cheaper.
     slope = max(0.0, (high - low) / (second - first))
@@ -167,10 +167,8 @@ def extrapolated(measured: Mapping[int, int], pixels: int) -> int:
 
 
 def _pixels(settings: Settings, sizes: Mapping[str, Size]) -> int:
-    return sum(
-        getattr(settings.data, f"batch_{name}") * height * width
-        for name, (height, width) in sizes.items()
-    )
+    counts = {"labeled": settings.data.batch_labeled, "unlabeled": settings.data.batch_unlabeled}
+    return sum(counts[name] * height * width for name, (height, width) in sizes.items())
 
 
 def measure_elsewhere(settings: Settings, sizes: Mapping[str, Size], classes: ClassSet) -> Probe:

@@ -148,7 +148,7 @@ def smaller(sizes: Mapping[str, Size], area: int) -> dict[str, Size]:
     largest = max(height * width for height, width in sizes.values())
     if largest <= area:
         return dict(sizes)
-    factor = (area / largest) ** 0.5
+    factor = math.sqrt(area / largest)
 
     def scaled(length: int) -> int:
         return max(32, 32 * round(length * factor / 32))

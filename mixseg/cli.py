@@ -91,6 +91,11 @@ from mixseg.evaluation.protocols import mean_over, paper_table, protocol
 from mixseg.evaluation.side_by_side import SHEET_ROWS, SideBySide, distinct_titles
 from mixseg.evaluation.tables import scores_table
 from mixseg.files import check_unused, write_atomically
+from mixseg.preflight.data_check import inspect_data, report_lines
+from mixseg.preflight.data_check import to_json as data_report
+from mixseg.preflight.doctor import Finding, examine
+from mixseg.preflight.doctor import compare as needs_and_machine
+from mixseg.preflight.memory import estimate_needs
 from mixseg.strict_yaml import load_yaml
 from mixseg.training import probe_rates, resume, start
 from mixseg.training_data import (
@@ -99,6 +104,7 @@ from mixseg.training_data import (
     open_split,
     settings_on,
 )
+from mixseg.training_streams import loader_workers
 
 EXIT_ERROR = 1
 EXIT_USAGE = 2
@@ -843,6 +849,40 @@ def benchmark(arguments: Sequence[str]) -> int:
     return 0
 
 
+# Preflight -------------------------------------------------------------------------------------
+
+
+def doctor(arguments: Sequence[str]) -> int:
+    """Look at the machine and at what a run will need; see ``--help``."""
+    parser = _parser(
+        "mixseg doctor",
+        "Versions, devices, precision, memory, disk and loader processes of this machine; with "
+        "--config also the memory and the disk that the configured run will need, from real steps "
+        "on noise. Takes the settings of a training command. The exit code is 1 if a run would "
+        "fail.",
+    )
+    _add_file_arguments(parser)
+    add_settings_arguments(parser)
+    parsed = _parse(parser, _joined(arguments, ("--config", "--set")))
+    console = Console()
+    settings = _any_settings(parsed)
+    wrong = False
+
+    def say(finding: Finding) -> bool:
+        text = printable(f"{finding.name + ':':16} {finding.text}")
+        style = "red" if finding.wrong else None
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+        return finding.wrong
+
+    for finding in examine(settings, loader_workers(settings)):
+        wrong |= say(finding)
+    if parsed.config:
+        console.print("taking training steps on noise, this may take minutes", highlight=False)
+        for finding in needs_and_machine(settings, estimate_needs(settings, console)):
+            wrong |= say(finding)
+    return EXIT_ERROR if wrong else 0
+
+
 # Ablations -------------------------------------------------------------------------------------
 
 
@@ -1020,6 +1060,40 @@ def dataset_stats(arguments: Sequence[str]) -> int:
     if output is not None:
         write_atomically(output, STATISTICS_FORMATS[output.suffix](found))
     return EXIT_ERROR if found.problems else 0
+
+
+def check_data(arguments: Sequence[str]) -> int:
+    """Read every file of a configuration's data; see ``--help``."""
+    parser = _parser(
+        "mixseg check-data",
+        "Read every image and label of a configuration's data with several processes and list what "
+        "is damaged, missing or wrong. Takes the settings of a training command. The exit code is "
+        "1 if there is any problem.",
+    )
+    _add_file_arguments(parser)
+    parser.add_argument("--json", type=str, metavar="FILE", help="write all problems as JSON too")
+    parser.add_argument(
+        "--show", type=int, default=10, metavar="N", help="files of each kind that are named [10]"
+    )
+    add_settings_arguments(parser)
+    parsed = _parse(parser, _joined(arguments, ("--config", "--set")))
+    console = Console()
+    if parsed.show < 0:
+        raise ConfigError(f"--show must not be negative, found {parsed.show}")
+    if parsed.json is not None and not Path(parsed.json).absolute().parent.is_dir():
+        raise ConfigError(f"--json {parsed.json}: there is no such folder")
+    settings = _any_settings(parsed)
+    reports = inspect_data(settings, console, loader_workers(settings))
+    for line in report_lines(reports, parsed.show):
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+    if parsed.json is not None:
+        domains = {
+            key: value
+            for key, value in to_flat(settings).items()
+            if key.startswith(("data.", "source_domain."))
+        }
+        write_atomically(Path(parsed.json), data_report(reports, domains))
+    return EXIT_ERROR if any(report.problems for report in reports) else 0
 
 
 def figures(arguments: Sequence[str]) -> int:
@@ -1237,6 +1311,8 @@ COMMANDS: dict[str, Command] = {
     "make-demo": make_demo,
     "ablate": ablate,
     "dataset-stats": dataset_stats,
+    "check-data": check_data,
+    "doctor": doctor,
     "figures": figures,
     "compare": compare,
     "profile": profile_model,

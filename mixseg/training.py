@@ -51,6 +51,7 @@ from mixseg.engine.precision import Precision, choose_device
 from mixseg.engine.run_directory import RunDirectory
 from mixseg.engine.saved_network import SavedNetworks, network_card
 from mixseg.engine.schedules import build_schedule, momentum_cycle
+from mixseg.engine.skipped import SkippedSamples
 from mixseg.engine.stages import of_one_stage, plan_stages, staged
 from mixseg.engine.teacher import FixedTeacher
 from mixseg.engine.trainer import Outcome, Trainer
@@ -194,7 +195,18 @@ def build_trainer(
         settings=settings,
         card=network_card(spec, data.classes, to_flat(settings)),
         console=console,
+        skipped=_skipped(settings, data, run, console),
     )
+
+
+def _skipped(
+    settings: Settings, data: TrainingData, run: RunDirectory, console: Console
+) -> SkippedSamples | None:
+    if not settings.data.skip_bad:
+        return None
+    samples = {"labeled": len(data.split.labeled), "unlabeled": len(data.unlabeled_indices)}
+    share = settings.data.skip_bad_share
+    return SkippedSamples(run.skipped, samples, share, console, writes=run.locked)
 
 
 def given_by(data: TrainingData) -> Given:
@@ -231,7 +243,7 @@ def with_frequencies(
     else:
         indices = data.split.labeled
         console.print(f"counting the classes of {len(indices)} labels", highlight=False)
-        shares = class_frequencies(data.labeled, indices)
+        shares = class_frequencies(data.labeled, indices, skip_bad=settings.data.skip_bad)
     return dataclasses.replace(data, frequencies=shares)
 
 

@@ -25,7 +25,7 @@ from mixseg.data.contract import ClassSet, Sample, SegmentationDataset
 from mixseg.data.demo import LAYOUTS, Look, ensure_demo
 from mixseg.data.frequencies import class_frequencies, read_frequencies
 from mixseg.data.images import image_size
-from mixseg.data.pairing import MissingLabelsError
+from mixseg.data.pairing import MissingLabelsError, Pairing, pair_samples
 from mixseg.data.registry import DATASETS, open_dataset
 from mixseg.data.splits import Split, split_labeled
 from mixseg.data.unlabeled import open_unlabeled
@@ -128,23 +128,27 @@ def settings_on(
     return settings
 
 
-def open_split(settings: Settings, split: str, console: Console) -> SegmentationDataset:
+def open_split(
+    settings: Settings, split: str, console: Console, pair: Pairing = pair_samples
+) -> SegmentationDataset:
     """A split of the data that the settings name; the demo's scenes are written on first use."""
     data = settings.data
     if data.dataset != "demo":
-        return open_dataset(data.dataset, Path(data.root or "").expanduser(), split)
+        return open_dataset(data.dataset, Path(data.root or "").expanduser(), split, pair)
     if data.root is not None:
-        return open_dataset("cityscapes", Path(data.root).expanduser(), split)
+        return open_dataset("cityscapes", Path(data.root).expanduser(), split, pair)
     return _open_scenes(settings, settings.demo.look, "cityscapes", split, console)
 
 
-def open_source(settings: Settings, console: Console) -> SegmentationDataset:
+def open_source(
+    settings: Settings, console: Console, pair: Pairing = pair_samples
+) -> SegmentationDataset:
     """The source domain with its own classes."""
     source = settings.source_domain
     assert source.dataset is not None
     layout = "cityscapes" if source.dataset == "demo" else source.dataset
     if source.root is not None:
-        return open_dataset(layout, Path(source.root).expanduser(), source.split)
+        return open_dataset(layout, Path(source.root).expanduser(), source.split, pair)
     look: Look = "render" if settings.demo.look == "camera" else "camera"
     return _open_scenes(settings, look, layout, source.split, console)
 
@@ -206,7 +210,8 @@ def open_training_data(settings: Settings, console: Console) -> TrainingData:
             f"{len(bare)} of the labelled images of {data.labeled.name} {data.labeled.split!r} "
             f"have no label, the first is {data.labeled.samples[bare[0]].image}"
         )
-    check_samples(data.labeled, data.split.labeled)
+    skip_bad = settings.data.skip_bad
+    check_samples(data.labeled, data.split.labeled, skip_bad=skip_bad)
     check_samples(data.val, range(len(data.val)))
     if any(sample.label is None for sample in data.val.samples):
         raise DataError(
@@ -218,7 +223,7 @@ def open_training_data(settings: Settings, console: Console) -> TrainingData:
         unlabeled = (data.unlabeled, data.unlabeled_indices, settings.data.resize)
         for dataset, indices, resize in (labeled, unlabeled):
             if resize is None:
-                check_equal_sizes(dataset, indices)
+                check_equal_sizes(dataset, indices, skip_bad=skip_bad)
         if settings.method == "domain_adaptation" and settings.mixing.domains == "inter":
             check_same_size(data.labeled, source.resize, data.unlabeled, settings.data.resize)
     if not METHODS[settings.method].mixes_unlabeled:
@@ -254,7 +259,7 @@ def _two_domains(settings: Settings, console: Console) -> TrainingData:
     notes = [f"classes of {source.name}: {line}" for line in classes.describe(source.absent)]
     if len(source) > 2000:
         console.print(f"comparing the sizes of {len(source)} pairs of {source.name}")
-    source, left_out = without_unequal_pairs(source)
+    source, left_out = without_unequal_pairs(source, skip_bad=data.skip_bad)
     if left_out:
         notes.append(
             f"left out {len(left_out)} pairs of {source.name} whose image and label differ in "
@@ -301,7 +306,9 @@ def _distribution(settings: Settings, data: TrainingData) -> NDArray[np.float64]
     if alignment == "uniform":
         return np.full(len(data.classes), 1 / len(data.classes))
     if alignment == "labeled":
-        return class_frequencies(data.labeled, data.split.labeled, ALIGNMENT_LABELS)
+        return class_frequencies(
+            data.labeled, data.split.labeled, ALIGNMENT_LABELS, skip_bad=settings.data.skip_bad
+        )
     if alignment == "target":
         if any(sample.label is None for sample in data.unlabeled.samples):
             raise DataError(

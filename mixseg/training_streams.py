@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from mixseg.config import DataSettings, Settings, SourceSettings
-from mixseg.data.images import image_size
+from mixseg.data.check import first_size
 from mixseg.data.streams import Batch, StreamDataset, default_workers, stream_batches
 from mixseg.data.transforms import PairedTransform
 from mixseg.engine.method import Method
@@ -63,6 +63,7 @@ def build_streams(
             seed=settings.seed,
             stream=name,
             labeled=name == "labeled",
+            bad_share=settings.data.skip_bad_share if settings.data.skip_bad else 0.0,
         )
 
     return {
@@ -101,9 +102,9 @@ def _staged_batches(
 
 
 def crop_notes(settings: Settings, data: TrainingData, stages: Sequence[Stage]) -> list[str]:
-    """A line if crops are larger than the images, judged by the first one."""
+    """A line if crops are larger than the images, judged by the first one that can be read."""
     domain = settings.source_domain if settings.two_domains else settings.data
-    height, width = domain.resize or image_size(data.labeled.samples[data.split.labeled[0]].image)
+    height, width = domain.resize or first_size(data.labeled, data.split.labeled)
     largest = 1 if domain.scale is None else domain.scale[1]
     size = (round(height * largest), round(width * largest))
     crops = sorted({stage.crop for stage in stages if stage.crop is not None})

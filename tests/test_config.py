@@ -351,9 +351,17 @@ class TestFlags:
             "lr": "1e-3",
             "precision": "fp32",
             "domains": "intra",
+            "skip-bad": "false",
         }.get(short, "text")
         assert flags(f"--{short}", value) == flags(f"--{path}", value)
         assert set(flags(f"--{short}", value)) == {path}
+
+    def test_a_switch_needs_no_value(self) -> None:
+        assert flags("--skip-bad", "--seed", "1") == {"data.skip_bad": True, "seed": 1}
+        assert flags("--data.flip", "false", "--skip-bad", "null") == {
+            "data.flip": False,
+            "data.skip_bad": None,
+        }
 
     def test_null_takes_back_what_a_file_says(self, tmp_path: Path) -> None:
         (tmp_path / "a.yaml").write_text("data: {crop: [64, 64]}\n")

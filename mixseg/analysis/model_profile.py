@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mixseg.config import Settings
+from mixseg.data.contract import ClassSet
 from mixseg.data.registry import CLASSES
 from mixseg.data.streams import Batch
 from mixseg.distillation.teachers import find_teacher, fixed_teacher
@@ -253,16 +254,7 @@ def profile_run(
     streams = METHODS[settings.method].streams_of(settings)
     sizes = {name: training_size(settings, name, data) for name in streams}
 
-    # Any distribution costs the same.
-    even = torch.full((len(classes),), 1 / len(classes))
-    aligned = settings.targets.alignment != "none"
-    counted = needs_frequencies(settings.supervised_loss)
-    expert = find_teacher(settings, console)
-    given = Given(
-        wanted=even if aligned else None,
-        labeled=even if counted else None,
-        teacher=None if expert is None else fixed_teacher(expert, classes),
-    )
+    given = given_alike(settings, classes, console)
     batches = random_batches(settings, sizes, len(classes))
     plain = dataclasses.replace(settings, regularizer=NO_REGULARIZER)
     trained = {settings.method: plain}
@@ -296,6 +288,20 @@ def profile_run(
             "precision": learner.precision.name,
             "measured_steps": steps,
         },
+    )
+
+
+def given_alike(settings: Settings, classes: ClassSet, console: Console) -> Given:
+    """What costs as much as what the data of a run would give its method."""
+    # Any distribution costs the same.
+    even = torch.full((len(classes),), 1 / len(classes))
+    aligned = settings.targets.alignment != "none"
+    counted = needs_frequencies(settings.supervised_loss)
+    expert = find_teacher(settings, console)
+    return Given(
+        wanted=even if aligned else None,
+        labeled=even if counted else None,
+        teacher=None if expert is None else fixed_teacher(expert, classes),
     )
 
 

@@ -20,6 +20,7 @@ SHORT_FLAGS: dict[str, str] = {
     "dataset": "data.dataset",
     "data-root": "data.root",
     "workers": "data.workers",
+    "skip-bad": "data.skip_bad",
     "backbone": "model.backbone",
     "weights": "model.weights",
     "source": "source_domain.dataset",
@@ -51,8 +52,10 @@ def add_settings_arguments(parser: ArgumentParser) -> None:
         if leaf.path in short:
             names.insert(0, short[leaf.path])
         shown = "none" if leaf.default is None else leaf.default
+        alone: dict[str, Any] = {"nargs": "?", "const": True} if leaf.hint is bool else {}
         parser.add_argument(
             *names,
+            **alone,
             dest=leaf.path,
             type=_stage_list if leaf.path == "stages" else typing.Optional[leaf.hint],  # noqa: UP045
             default=argparse.SUPPRESS,

@@ -97,6 +97,7 @@ def _check_numbers(settings: Settings) -> None:
     shares = {
         "supervised_loss.ohem_share": settings.supervised_loss.ohem_share,
         "mixing.proportion": mixing.proportion,
+        "data.skip_bad_share": data.skip_bad_share,
         "targets.threshold": settings.targets.threshold,
         "augmentation.colour_jitter_probability": settings.augmentation.colour_jitter_probability,
         "augmentation.blur_probability": settings.augmentation.blur_probability,

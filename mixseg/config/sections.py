@@ -51,6 +51,11 @@ class DataSettings:
     """Unlabelled images per step; they are mixed with each other."""
     workers: int | None = None
     """Loader processes per stream; by default chosen from the number of cores."""
+    skip_bad: bool = False
+    """Replace training images and labels that cannot be read by the next ones of the epoch's order,
+    and list them in skipped.jsonl; by default the first one ends the run."""
+    skip_bad_share: float = 0.05
+    """With skip_bad: share of a stream's images that may be unreadable before the run ends."""
 
 
 @final

@@ -14,7 +14,7 @@ from typing import final
 from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.data.contract import Sample, SegmentationDataset, lookup_table
 from mixseg.data.images import read_image, read_index_png
-from mixseg.data.pairing import files_by_id, found_instead, pair_samples
+from mixseg.data.pairing import Pairing, files_by_id, found_instead, pair_samples
 from mixseg.errors import DataError, unknown_name
 from mixseg.ignore import IGNORE
 
@@ -44,7 +44,7 @@ _MASKS = _Release(Path("images/10k"), Path("labels/sem_seg/masks"), ".png")
 _OLDER = _Release(Path("seg/images"), Path("seg/labels"), "_train_id.png")
 
 
-def open_bdd100k(root: Path, split: str) -> SegmentationDataset:
+def open_bdd100k(root: Path, split: str, pair: Pairing = pair_samples) -> SegmentationDataset:
     """List a split of BDD100K.
 
     Images are ``images/10k/SPLIT/*.jpg``, labels ``labels/sem_seg/masks/SPLIT/*.png``; where there
@@ -55,6 +55,7 @@ def open_bdd100k(root: Path, split: str) -> SegmentationDataset:
         root: Folder that holds them, or the one that holds it as ``bdd100k``, as the archives
             unpack.
         split: ``train``, ``val`` or ``test``.
+        pair: Gives the samples.
 
     Raises:
         DataError: The split is unknown or empty, or an image has no label.
@@ -75,7 +76,7 @@ def open_bdd100k(root: Path, split: str) -> SegmentationDataset:
         samples = tuple(sorted(Sample(key, path) for key, path in images.items()))
     else:
         label_folder = root / release.labels / split
-        samples = pair_samples(
+        samples = pair(
             images,
             files_by_id(label_folder, (release.ending,)),
             f"{label_folder}/*{release.ending}; {found_instead(label_folder)}",

@@ -11,7 +11,7 @@ from pathlib import Path
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
 from mixseg.data.images import read_image, read_index_png
 from mixseg.data.lists import read_list, without_ending
-from mixseg.data.pairing import IMAGE_ENDINGS, files_by_id, found_instead, pair_samples
+from mixseg.data.pairing import IMAGE_ENDINGS, Pairing, files_by_id, found_instead, pair_samples
 from mixseg.errors import DataError, unknown_name
 from mixseg.ignore import IGNORE
 
@@ -50,7 +50,7 @@ _VOID = 11
 _LIST_PREFIXES = ("/SegNet/CamVid/",)
 
 
-def open_camvid(root: Path, split: str) -> SegmentationDataset:
+def open_camvid(root: Path, split: str, pair: Pairing = pair_samples) -> SegmentationDataset:
     """List a split of CamVid.
 
     Images are ``SPLIT/*.png`` or ``.jpg``, labels ``SPLITannot/*.png``. Where ``SPLIT.txt``
@@ -60,6 +60,7 @@ def open_camvid(root: Path, split: str) -> SegmentationDataset:
     Args:
         root: Folder of the splits, or the one that holds it as ``CamVid``.
         split: ``train``, ``val`` or ``test``.
+        pair: Gives the samples.
 
     Raises:
         DataError: The split is unknown or empty, an image has no label, or the list names a file
@@ -79,7 +80,7 @@ def open_camvid(root: Path, split: str) -> SegmentationDataset:
     list_file = root / f"{split}.txt"
     if list_file.is_file():
         images = _listed(list_file, images, split)
-    samples: tuple[Sample, ...] = pair_samples(
+    samples: tuple[Sample, ...] = pair(
         images,
         files_by_id(label_folder, (".png",)),
         f"{label_folder}/*.png; {found_instead(label_folder)}",

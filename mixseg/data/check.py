@@ -15,7 +15,13 @@ from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
 
 
-def check_samples(dataset: SegmentationDataset, indices: Sequence[int], limit: int = 16) -> None:
+def check_samples(
+    dataset: SegmentationDataset,
+    indices: Sequence[int],
+    limit: int = 16,
+    *,
+    skip_bad: bool = False,
+) -> None:
     """Read a spread of samples; a wrong label folder or class table shows in the first few.
 
     Args:
@@ -23,6 +29,7 @@ def check_samples(dataset: SegmentationDataset, indices: Sequence[int], limit: i
         indices: Samples that training will use; the first and last of them are always read.
             Those without a label are read as images.
         limit: How many samples to read at most.
+        skip_bad: Pass over samples that cannot be read, unless none can.
 
     Raises:
         DataError: A file is damaged, image and label differ in size, a label holds an unknown id,
@@ -30,14 +37,24 @@ def check_samples(dataset: SegmentationDataset, indices: Sequence[int], limit: i
     """
     void: list[Path] = []
     has_class = False
+    read = 0
+    bad: DataError | None = None
     for index in spread(indices, limit):
         path = dataset.samples[index].label
-        if path is None:
-            dataset.image(index)
-        elif (dataset.pair(index)[1] == IGNORE).all():
-            void.append(path)
-        else:
-            has_class = True
+        try:
+            if path is None:
+                dataset.image(index)
+            elif (dataset.pair(index)[1] == IGNORE).all():
+                void.append(path)
+            else:
+                has_class = True
+            read += 1
+        except DataError as error:
+            if not skip_bad:
+                raise
+            bad = error
+    if bad is not None and not read:
+        raise bad
     if void and not has_class:
         found = np.unique(dataset.read_raw_label(void[0])).tolist()
         known = np.flatnonzero((dataset.lookup >= 0) & (dataset.lookup != IGNORE)).tolist()
@@ -48,12 +65,15 @@ def check_samples(dataset: SegmentationDataset, indices: Sequence[int], limit: i
         )
 
 
-def check_equal_sizes(dataset: SegmentationDataset, indices: Sequence[int]) -> None:
+def check_equal_sizes(
+    dataset: SegmentationDataset, indices: Sequence[int], *, skip_bad: bool = False
+) -> None:
     """Refuse images of different sizes where neither a crop nor a resize makes them equal.
 
     Args:
         dataset: The data set.
         indices: Images that will share batches; the headers of all are read.
+        skip_bad: Pass over images that cannot be read.
 
     Raises:
         DataError: Two images differ in size.
@@ -61,7 +81,12 @@ def check_equal_sizes(dataset: SegmentationDataset, indices: Sequence[int]) -> N
     first: tuple[str, tuple[int, int]] | None = None
     for index in indices:
         sample = dataset.samples[index]
-        found = (sample.id, image_size(sample.image))
+        try:
+            found = (sample.id, image_size(sample.image))
+        except DataError:
+            if not skip_bad:
+                raise
+            continue
         first = first or found
         if found[1] != first[1]:
             sizes = " and ".join(f"{h}x{w} ({name})" for name, (h, w) in sorted((first, found)))
@@ -94,13 +119,28 @@ def check_same_size(
     Raises:
         DataError: The sizes differ.
     """
-    first = labeled_resize or image_size(labeled.samples[0].image)
-    second = unlabeled_resize or image_size(unlabeled.samples[0].image)
+    first = labeled_resize or first_size(labeled, range(len(labeled)))
+    second = unlabeled_resize or first_size(unlabeled, range(len(unlabeled)))
     if first != second:
         raise DataError(
             f"images of {labeled.name} have {first[0]}x{first[1]} pixels, those of "
             f"{unlabeled.name} {second[0]}x{second[1]}, and they cannot be mixed: set data.crop"
         )
+
+
+def first_size(dataset: SegmentationDataset, indices: Sequence[int]) -> tuple[int, int]:
+    """Height and width of the first image whose header can be read.
+
+    Raises:
+        DataError: None can; the error is that of the first.
+    """
+    first: DataError | None = None
+    for index in indices:
+        try:
+            return image_size(dataset.samples[index].image)
+        except DataError as error:
+            first = first or error
+    raise first or DataError(f"{dataset.name} {dataset.split!r}: there is no image")
 
 
 def size_in_header(label: Path) -> tuple[int, int] | None:
@@ -113,11 +153,15 @@ def size_in_header(label: Path) -> tuple[int, int] | None:
 
 
 def without_unequal_pairs(
-    dataset: SegmentationDataset,
+    dataset: SegmentationDataset, *, skip_bad: bool = False
 ) -> tuple[SegmentationDataset, tuple[str, ...]]:
     """Leave out pairs whose image and label differ in size, by their headers alone.
 
     GTA5 as published holds some; found in the middle of a run, they would end it.
+
+    Args:
+        dataset: The data set.
+        skip_bad: Keep pairs whose headers cannot be read, for whoever replaces them later.
 
     Returns:
         The data set without them, and a line for each.
@@ -127,8 +171,14 @@ def without_unequal_pairs(
     """
     kept, left_out = [], []
     for sample in dataset.samples:
-        image = image_size(sample.image)
-        label = (size_in_header(sample.label) if sample.label else None) or image
+        try:
+            image = image_size(sample.image)
+            label = (size_in_header(sample.label) if sample.label else None) or image
+        except DataError:
+            if not skip_bad:
+                raise
+            kept.append(sample)
+            continue
         if image == label:
             kept.append(sample)
         else:

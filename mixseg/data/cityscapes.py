@@ -18,7 +18,7 @@ from mixseg.data.contract import (
     lookup_table,
 )
 from mixseg.data.images import read_image, read_index_png
-from mixseg.data.pairing import files_by_id, found_instead, pair_samples
+from mixseg.data.pairing import Pairing, files_by_id, found_instead, pair_samples
 from mixseg.errors import DataError, unknown_name
 from mixseg.ignore import IGNORE
 
@@ -83,7 +83,7 @@ _LABEL_IDS = "_gtfine_labelids.png"
 _TRAIN_IDS = "_gtfine_labeltrainids.png"
 
 
-def open_cityscapes(root: Path, split: str) -> SegmentationDataset:
+def open_cityscapes(root: Path, split: str, pair: Pairing = pair_samples) -> SegmentationDataset:
     """List a split of Cityscapes.
 
     Images are ``leftImg8bit/SPLIT/CITY/*_leftImg8bit.png``, labels
@@ -94,6 +94,7 @@ def open_cityscapes(root: Path, split: str) -> SegmentationDataset:
     Args:
         root: Folder that holds the two.
         split: ``train``, ``val`` or ``test``.
+        pair: Gives the samples.
 
     Raises:
         DataError: The split is unknown or empty, or an image has no label.
@@ -115,7 +116,7 @@ def open_cityscapes(root: Path, split: str) -> SegmentationDataset:
         labels = _as_ids(
             files_by_id(labels_folder, (_TRAIN_IDS,)) | files_by_id(labels_folder, (_LABEL_IDS,))
         )
-        pairs = pair_samples(
+        pairs = pair(
             images,
             labels,
             f"{labels_folder}/CITY/*_gtFine_labelIds.png or *_gtFine_labelTrainIds.png; "

@@ -117,7 +117,18 @@ class SegmentationDataset:
         path = self.samples[index].label
         if path is None:
             raise DataError(f"{self.samples[index].image} has no label file")
-        raw = self.read_raw_label(path)
+        return self.train_ids(self.read_raw_label(path), path)
+
+    def train_ids(self, raw: LabelArray, path: Path) -> LabelArray:
+        """Raw ids as train ids, both of shape (height, width); 255 = ignore.
+
+        Args:
+            raw: What :attr:`read_raw_label` gave.
+            path: The file, for the message.
+
+        Raises:
+            DataError: An id is none of the data set.
+        """
         train = self.lookup[raw]
         if train.min(initial=0) == UNKNOWN:
             value = int(raw[train == UNKNOWN].flat[0])
@@ -129,12 +140,16 @@ class SegmentationDataset:
         """Image and train ids of a sample; their sizes are checked against each other."""
         image, label = self.image(index), self.label(index)
         if image.shape[:2] != label.shape:
-            sample = self.samples[index]
-            raise DataError(
-                f"{sample.image} has {image.shape[1]}x{image.shape[0]} pixels but its label "
-                f"{sample.label} has {label.shape[1]}x{label.shape[0]}"
-            )
+            raise DataError(unequal_sizes(self.samples[index], image.shape, label.shape))
         return image, label
+
+
+def unequal_sizes(sample: Sample, image: tuple[int, ...], label: tuple[int, ...]) -> str:
+    """The message for an image and a label of different shapes (height, width, ...)."""
+    return (
+        f"{sample.image} has {image[1]}x{image[0]} pixels but its label {sample.label} has "
+        f"{label[1]}x{label[0]}"
+    )
 
 
 def lookup_table(mapping: Mapping[int, int], ignore: Iterable[int]) -> NDArray[np.int16]:

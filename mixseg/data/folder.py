@@ -16,7 +16,7 @@ from typing import Any
 
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
 from mixseg.data.images import read_image, read_index_png
-from mixseg.data.pairing import IMAGE_ENDINGS, files_by_id, found_instead, pair_samples
+from mixseg.data.pairing import IMAGE_ENDINGS, Pairing, files_by_id, found_instead, pair_samples
 from mixseg.errors import DataError, unknown_name
 from mixseg.ignore import IGNORE
 from mixseg.strict_yaml import KeyPath, LoadedYaml, load_yaml
@@ -27,7 +27,7 @@ DESCRIPTION = "dataset.yaml"
 _KEYS = ("names", "palette", "ignore", "id_map")
 
 
-def open_folder(root: Path, split: str) -> SegmentationDataset:
+def open_folder(root: Path, split: str, pair: Pairing = pair_samples) -> SegmentationDataset:
     """List a split of a folder data set.
 
     Images are ``images/SPLIT/**`` (PNG or JPEG), labels ``labels/SPLIT/**`` with the same relative
@@ -37,6 +37,7 @@ def open_folder(root: Path, split: str) -> SegmentationDataset:
         root: Folder with ``dataset.yaml``, ``images`` and ``labels``; or a YAML file of another
             name that lies there.
         split: Name of a folder in ``images``.
+        pair: Gives the samples.
 
     Raises:
         DataError: The description is incomplete or contradicts itself (with its line), the split
@@ -70,7 +71,7 @@ def open_folder(root: Path, split: str) -> SegmentationDataset:
         )
     label_folder = root / "labels" / split
     if label_folder.is_dir():
-        samples = pair_samples(
+        samples = pair(
             images,
             files_by_id(label_folder, (".png",)),
             f"{label_folder}/**/*.png; {found_instead(label_folder)}",

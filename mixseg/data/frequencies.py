@@ -24,6 +24,8 @@ def class_frequencies(
     indices: Sequence[int],
     limit: int | None = None,
     cache: Path | None = None,
+    *,
+    skip_bad: bool = False,
 ) -> NDArray[np.float64]:
     """The share of each class among the labelled pixels of some samples.
 
@@ -32,6 +34,7 @@ def class_frequencies(
         indices: The samples.
         limit: Most label files to count, at equal distances; None counts all.
         cache: As in :func:`mixseg.data.statistics.label_statistics`.
+        skip_bad: Leave out labels that cannot be read.
 
     Returns:
         float64, shape (C,), summing to 1.
@@ -45,7 +48,8 @@ def class_frequencies(
             raise DataError(f"{dataset.samples[index].image} has no label file")
     counted = label_statistics(dataset, chosen, cache)
     for problem in counted.problems.values():
-        raise DataError(problem)
+        if not skip_bad:
+            raise DataError(problem)
     if not counted.pixels.any():
         raise DataError(f"{dataset.name} {dataset.split!r} has no labelled pixel to count")
     return counted.shares

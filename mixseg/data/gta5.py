@@ -11,7 +11,7 @@ from pathlib import Path
 from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.data.contract import SegmentationDataset, lookup_table
 from mixseg.data.images import read_image, read_index_png
-from mixseg.data.pairing import files_by_id, found_instead, pair_samples
+from mixseg.data.pairing import Pairing, files_by_id, found_instead, pair_samples
 from mixseg.errors import DataError, unknown_name
 from mixseg.ignore import IGNORE
 
@@ -25,7 +25,7 @@ RAW_TO_TRAIN = lookup_table(
 """int16, shape (256,): raw id -> train id."""
 
 
-def open_gta5(root: Path, split: str) -> SegmentationDataset:
+def open_gta5(root: Path, split: str, pair: Pairing = pair_samples) -> SegmentationDataset:
     """List GTA5: ``images/NNNNN.png`` and palette pictures ``labels/NNNNN.png``.
 
     All frames are training data. A few of the published labels have another size than their
@@ -34,6 +34,7 @@ def open_gta5(root: Path, split: str) -> SegmentationDataset:
     Args:
         root: Folder that holds the two.
         split: ``train``.
+        pair: Gives the samples.
 
     Raises:
         DataError: The split is unknown or empty, or an image has no label.
@@ -51,7 +52,7 @@ def open_gta5(root: Path, split: str) -> SegmentationDataset:
         root=folder,
         split=split,
         classes=CITYSCAPES,
-        samples=pair_samples(
+        samples=pair(
             images,
             files_by_id(label_folder, (".png",)),
             f"{label_folder}/NNNNN.png; {found_instead(label_folder)}",

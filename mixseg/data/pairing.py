@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import final
 
@@ -58,6 +58,10 @@ def files_by_id(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
     return found
 
 
+Pairing = Callable[[Mapping[str, Path], Mapping[str, Path], str], tuple[Sample, ...]]
+"""Images, labels and where labels should lie -> samples; :func:`pair_samples` is one."""
+
+
 @final
 class MissingLabelsError(DataError):
     """Images of a split that have no label.
@@ -95,6 +99,13 @@ def pair_samples(
             len(missing),
         )
     return tuple(sorted(Sample(key, path, labels[key]) for key, path in images.items()))
+
+
+def pair_present(
+    images: Mapping[str, Path], labels: Mapping[str, Path], expected: str
+) -> tuple[Sample, ...]:
+    """As :func:`pair_samples`, with samples without a label where there is none."""
+    return tuple(sorted(Sample(key, path, labels.get(key)) for key, path in images.items()))
 
 
 def found_instead(folder: Path) -> str:

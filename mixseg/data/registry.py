@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from mixseg.data.bdd100k import BDD100K, open_bdd100k
 from mixseg.data.camvid import CAMVID, open_camvid
@@ -11,12 +11,20 @@ from mixseg.data.cityscapes import CITYSCAPES, open_cityscapes
 from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.folder import open_folder
 from mixseg.data.gta5 import open_gta5
-from mixseg.data.pairing import found_instead
+from mixseg.data.pairing import Pairing, found_instead, pair_samples
 from mixseg.data.synthia import open_synthia
 from mixseg.data.voc import VOC, open_voc
 from mixseg.errors import DataError, unknown_name
 
-DATASETS: dict[str, Callable[[Path, str], SegmentationDataset]] = {
+
+class Opener(Protocol):
+    """Lists the files of a split."""
+
+    def __call__(self, root: Path, split: str, pair: Pairing = pair_samples) -> SegmentationDataset:
+        """The split of a data set in a folder; ``pair`` gives its samples."""
+
+
+DATASETS: dict[str, Opener] = {
     "bdd100k": open_bdd100k,
     "camvid": open_camvid,
     "cityscapes": open_cityscapes,
@@ -39,13 +47,17 @@ CLASSES: dict[str, ClassSet] = {
 """Name -> classes, where they are known before any file is read."""
 
 
-def open_dataset(name: str, root: Path, split: str) -> SegmentationDataset:
+def open_dataset(
+    name: str, root: Path, split: str, pair: Pairing = pair_samples
+) -> SegmentationDataset:
     """List a split of a data set; no image or label is read yet.
 
     Args:
         name: Key of :data:`DATASETS`.
         root: Folder of the data set.
         split: Name of the split, as the layout calls it.
+        pair: Finds the label of each image; :func:`mixseg.data.pairing.pair_present` lets images
+            be without.
 
     Raises:
         DataError: The name or the split is unknown, the root does not exist, or the files are not
@@ -55,4 +67,4 @@ def open_dataset(name: str, root: Path, split: str) -> SegmentationDataset:
         raise DataError(unknown_name("data set", name, DATASETS))
     if not root.exists():
         raise DataError(f"root of data set {name!r}: {found_instead(root)}")
-    return DATASETS[name](root, split)
+    return DATASETS[name](root, split, pair)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mixseg.data.cache import default_cache
 from mixseg.data.check import size_in_header
-from mixseg.data.contract import LabelArray, SegmentationDataset
+from mixseg.data.contract import LabelArray, SegmentationDataset, unequal_sizes
 from mixseg.errors import DataError
 from mixseg.files import write_atomically
 
@@ -153,10 +153,7 @@ def image_statistics(
             with contextlib.suppress(DataError):
                 label = None if sample.label is None else size_in_header(sample.label)
             if label not in (None, (height, width)):
-                raise DataError(
-                    f"{sample.image} has {width}x{height} pixels but its label {sample.label} has "
-                    f"{label[1]}x{label[0]}"
-                )
+                raise DataError(unequal_sizes(sample, (height, width), label))
             sizes[height, width] += 1
         except DataError as error:
             problems[sample.id] = str(error)

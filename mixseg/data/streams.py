@@ -30,6 +30,20 @@ WORKER_TIMEOUT = 60.0
 """Seconds without a batch after which a worker counts as dead."""
 
 
+class Skipped(NamedTuple):
+    """A sample of a stream that could not be read.
+
+    Attributes:
+        stream: Name of the stream.
+        id: Of the sample.
+        reason: The error, which names the file.
+    """
+
+    stream: str
+    id: str
+    reason: str
+
+
 class Batch(NamedTuple):
     """Training images; on the CPU as they come from the loader.
 
@@ -38,12 +52,14 @@ class Batch(NamedTuple):
         labels: uint8, shape (B, H, W), 255 = ignore; all 255 in an unlabelled stream.
         valid: bool, shape (B, H, W), false where a crop or a rotation left the image.
         ids: Sample ids, for messages.
+        skipped: Samples that could not be read and that others stand for.
     """
 
     images: Tensor
     labels: Tensor
     valid: Tensor
     ids: tuple[str, ...]
+    skipped: tuple[Skipped, ...] = ()
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device, without waiting for the copy."""
@@ -52,10 +68,25 @@ class Batch(NamedTuple):
             self.labels.to(device, non_blocking=True),
             self.valid.to(device, non_blocking=True),
             self.ids,
+            self.skipped,
         )
 
 
-Item = tuple[Example, str] | DataError
+class Drawn(NamedTuple):
+    """What a draw gave.
+
+    Attributes:
+        example: The augmented image.
+        id: Of its sample.
+        skipped: Samples that came before it in the order and could not be read.
+    """
+
+    example: Example
+    id: str
+    skipped: tuple[Skipped, ...] = ()
+
+
+Item = Drawn | DataError
 
 
 @final
@@ -75,26 +106,60 @@ class StreamDataset(Dataset[Item]):
         seed: int,
         stream: str,
         labeled: bool,
+        bad_share: float = 0.0,
     ) -> None:
+        """Describe a stream.
+
+        Args:
+            dataset: Where its samples come from.
+            indices: Which of them.
+            transform: Augmentation.
+            seed: Of the run.
+            stream: Its name; streams of other names are drawn independently.
+            labeled: Whether labels are read.
+            bad_share: Share of the samples that may be unreadable; each of them is replaced by the
+                next one of its epoch's order. At 0 the first one is an error.
+        """
         self.dataset = dataset
         self.indices = indices
         self.transform = transform
         self.seed = seed
         self.stream = stream
         self.labeled = labeled
+        self.most_bad = int(bad_share * len(indices))
         self._epoch = -1
         self._order = np.empty(0, dtype=np.int64)
 
     def __getitem__(self, draw: int) -> Item:
-        """The example of a draw with the id of its sample, or what is wrong with its files."""
-        try:
-            return self._example(draw)
-        except DataError as error:
-            return error
+        """The example of a draw, or what is wrong with its files.
 
-    def _example(self, draw: int) -> tuple[Example, str]:
-        epoch, position = divmod(draw, len(self.indices))
-        index = self.indices[self._permutation(epoch)[position]]
+        Where some may be unreadable, the first good sample from the draw's place in the order of
+        its epoch on; after the last place comes the first.
+        """
+        epoch, place = divmod(draw, len(self.indices))
+        order = self._permutation(epoch)
+        skipped: list[Skipped] = []
+        while True:
+            index = self.indices[order[(place + len(skipped)) % len(order)]]
+            # One that stands for others is augmented in another way than where it stands itself.
+            instead = (place,) if skipped else ()
+            try:
+                example = self._example(index, epoch, *instead)
+            except DataError as error:
+                if len(skipped) == self.most_bad:
+                    return self._too_many(error) if skipped else error
+                name = self.dataset.samples[index].id
+                skipped.append(Skipped(self.stream, name, str(error)))
+            else:
+                return Drawn(example, self.dataset.samples[index].id, tuple(skipped))
+
+    def _too_many(self, error: DataError) -> DataError:
+        return DataError(
+            f"more than {self.most_bad} of {len(self.indices)} images of the {self.stream} stream "
+            f"cannot be read, more than data.skip_bad_share allows. The last one: {error}"
+        )
+
+    def _example(self, index: int, epoch: int, *instead: int) -> Example:
         if self.labeled:
             image, label = self.dataset.pair(index)
         else:
@@ -105,8 +170,8 @@ class StreamDataset(Dataset[Item]):
             torch.from_numpy(label),
             torch.ones(label.shape, dtype=torch.bool),
         )
-        random = generator(self.seed, self.stream, "augment", epoch, index)
-        return self.transform(example, random), self.dataset.samples[index].id
+        random = generator(self.seed, self.stream, "augment", epoch, index, *instead)
+        return self.transform(example, random)
 
     def _permutation(self, epoch: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         if epoch != self._epoch:
@@ -138,19 +203,20 @@ def _collate(items: list[Item]) -> Batch | DataError:
     for item in items:
         if isinstance(item, DataError):
             return item
-    examples = [example for example, _ in good]
+    examples = [item.example for item in good]
     sizes = {tuple(example.image.shape[-2:]) for example in examples}
     if len(sizes) > 1:
         found = " and ".join(f"{height}x{width}" for height, width in sorted(sizes)[:2])
         return DataError(
             f"images differ in size ({found}) and cannot share a batch: set data.crop or "
-            f"data.resize. Images of the batch: {', '.join(name for _, name in good)}"
+            f"data.resize. Images of the batch: {', '.join(item.id for item in good)}"
         )
     return Batch(
         torch.stack([example.image for example in examples]),
         torch.stack([example.label for example in examples]),
         torch.stack([example.valid for example in examples]),
-        tuple(name for _, name in good),
+        tuple(item.id for item in good),
+        tuple(one for item in good for one in item.skipped),
     )
 
 

@@ -12,7 +12,7 @@ from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.data.cityscapes import RAW_TO_TRAIN as CITYSCAPES_RAW_TO_TRAIN
 from mixseg.data.contract import LabelArray, SegmentationDataset, lookup_table
 from mixseg.data.images import read_image, read_index_png
-from mixseg.data.pairing import files_by_id, found_instead, pair_samples
+from mixseg.data.pairing import Pairing, files_by_id, found_instead, pair_samples
 from mixseg.data.png16 import is_png16, read_first_channel
 from mixseg.errors import DataError, unknown_name
 from mixseg.ignore import IGNORE
@@ -33,7 +33,7 @@ RAW_TO_TRAIN = lookup_table(
 _MAPPED = "synthia_mapped_to_cityscapes"
 
 
-def open_synthia(root: Path, split: str) -> SegmentationDataset:
+def open_synthia(root: Path, split: str, pair: Pairing = pair_samples) -> SegmentationDataset:
     """List SYNTHIA: ``RGB/NNNNNNN.png`` and ``GT/LABELS/NNNNNNN.png``.
 
     Labels are 16-bit colour pictures with the class in their red channel. Where ``GT/LABELS`` is
@@ -43,6 +43,7 @@ def open_synthia(root: Path, split: str) -> SegmentationDataset:
     Args:
         root: Folder that holds them, or the one that holds it as ``RAND_CITYSCAPES``.
         split: ``train``.
+        pair: Gives the samples.
 
     Raises:
         DataError: The split is unknown or empty, or an image has no label.
@@ -65,7 +66,7 @@ def open_synthia(root: Path, split: str) -> SegmentationDataset:
         root=folder,
         split=split,
         classes=CITYSCAPES,
-        samples=pair_samples(
+        samples=pair(
             images,
             files_by_id(label_folder, (".png",)),
             f"{label_folder}/NNNNNNN.png; {found_instead(label_folder)}",

@@ -19,7 +19,7 @@ from scipy.io.matlab import MatReadError
 from mixseg.data.contract import ClassSet, LabelArray, SegmentationDataset, lookup_table
 from mixseg.data.images import MAX_PIXELS, read_image, read_index_png
 from mixseg.data.lists import read_list, without_ending
-from mixseg.data.pairing import files_by_id, found_instead, pair_samples
+from mixseg.data.pairing import Pairing, files_by_id, found_instead, pair_samples
 from mixseg.errors import DataError, unknown_name
 from mixseg.ignore import IGNORE
 
@@ -80,7 +80,7 @@ _AUGMENTED_LISTS = ("train_aug.txt", "trainaug.txt")
 _LIST_PREFIXES = ("/JPEGImages/", "/SegmentationClassAug/", "/SegmentationClass/")
 
 
-def open_voc(root: Path, split: str) -> SegmentationDataset:
+def open_voc(root: Path, split: str, pair: Pairing = pair_samples) -> SegmentationDataset:
     """List a split of VOC 2012.
 
     ``train``, ``val`` and ``trainval`` come from ``ImageSets/Segmentation`` with the labels of
@@ -93,6 +93,7 @@ def open_voc(root: Path, split: str) -> SegmentationDataset:
         root: ``VOC2012``, ``VOCdevkit``, or the folder that holds ``VOCdevkit``; SBD may lie in
             it or next to it as ``benchmark_RELEASE`` or ``sbd``.
         split: ``train``, ``val``, ``trainval`` or ``train_aug``.
+        pair: Gives the samples.
 
     Raises:
         DataError: The split is unknown or empty, or an image or label of it is missing.
@@ -121,7 +122,7 @@ def open_voc(root: Path, split: str) -> SegmentationDataset:
         root=voc / "JPEGImages",
         split=split,
         classes=VOC,
-        samples=pair_samples(_images(voc / "JPEGImages", ids, split), labels, expected),
+        samples=pair(_images(voc / "JPEGImages", ids, split), labels, expected),
         lookup=lookup_table({i: i for i in range(len(VOC))}, ignore=(IGNORE,)),
         read_raw_image=read_image,
         read_raw_label=_read_label,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -104,7 +105,8 @@ def read_checkpoint(path: Path, only: tuple[str, ...] | None = None) -> Checkpoi
     if manifest.get("format") != FORMAT or not isinstance(hashes, dict):
         raise CheckpointError(f"{path / MANIFEST}: not a manifest of format {FORMAT}")
     stems = [name.removesuffix(".safetensors") for name in hashes if name.endswith(".safetensors")]
-    if len(stems) + 1 != len(hashes):  # a damaged name must not pass for a file that is not there
+    # A damaged name must not pass for a file that is not there, nor lead to one elsewhere.
+    if len(stems) + 1 != len(hashes) or not all(re.fullmatch(r"[\w-]+", stem) for stem in stems):
         raise CheckpointError(f"{path / MANIFEST}: damaged: lists {', '.join(hashes)}")
     for stem in only or ():
         if stem not in stems:
@@ -114,9 +116,9 @@ def read_checkpoint(path: Path, only: tuple[str, ...] | None = None) -> Checkpoi
         data = _verified(path / f"{stem}.safetensors", hashes)
         try:
             tensors[stem] = safetensors.torch.load(data)
-        except SafetensorError as error:
+        except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise CheckpointError(f"{path / stem}.safetensors: damaged: {error}") from error
-    state = json.loads(_verified(path / "state.json", hashes))
+    state = _parsed(path / "state.json", _verified(path / "state.json", hashes))
     return Checkpoint(path, state, tensors)
 
 
@@ -136,10 +138,15 @@ def _verified(path: Path, hashes: Mapping[str, str]) -> bytes:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return _parsed(path, path.read_bytes())
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
+
+
+def _parsed(path: Path, data: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(data.decode())
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: damaged: {error}") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: damaged: not a JSON object")

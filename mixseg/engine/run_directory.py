@@ -109,7 +109,7 @@ class RunDirectory:
                 "command": sys.argv,
                 "python": platform.python_version(),
                 "platform": platform.platform(),
-                "packages": {name: _version(name) for name in PACKAGES},
+                "packages": {name: package_version(name) for name in PACKAGES},
                 "threads": torch.get_num_threads(),
                 "cpu": torch.backends.cpu.get_cpu_capability(),
                 "gpus": [
@@ -124,6 +124,11 @@ class RunDirectory:
     def unlabeled(self) -> Path:
         """Ids of the unlabelled images."""
         return self.path / "unlabeled.txt"
+
+    @property
+    def skipped(self) -> Path:
+        """Images that could not be read, one JSON object per line; with ``data.skip_bad``."""
+        return self.path / "skipped.jsonl"
 
     @property
     def class_map(self) -> Path:
@@ -209,7 +214,8 @@ class RunDirectory:
         shutil.rmtree(self.path)
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """The installed version of a distribution; None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

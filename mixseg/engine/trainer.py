@@ -24,6 +24,7 @@ from mixseg.engine.precision import peak_memory
 from mixseg.engine.progress import TrainingProgress
 from mixseg.engine.run_directory import MetricsLog, RunDirectory
 from mixseg.engine.schedules import Schedule
+from mixseg.engine.skipped import SkippedSamples
 from mixseg.engine.stages import Stage
 from mixseg.errors import CheckpointError, ConfigError, DataError, TrainingError
 from mixseg.evaluation.confusion import Scores
@@ -74,6 +75,7 @@ class Trainer:
         settings: Settings,
         card: Mapping[str, Any],
         console: Console,
+        skipped: SkippedSamples | None,
     ) -> None:
         """Compose a run.
 
@@ -88,6 +90,7 @@ class Trainer:
             settings: The settings of the run.
             card: What a checkpoint says of itself: model, classes, preprocessing.
             console: Where people read.
+            skipped: Takes in samples that could not be read; None where they end the run.
         """
         self.learner = learner
         self.method = learner.method
@@ -103,6 +106,7 @@ class Trainer:
         self.settings = settings
         self.card = card
         self.console = console
+        self.skipped = skipped
         self.classes = tuple(card["classes"]["names"])
         self.device = self.precision.device
         self.store = CheckpointStore(
@@ -260,6 +264,8 @@ class Trainer:
 
         try:
             parts = together(take)
+            if self.skipped is not None:
+                self.skipped.note(batch for part in parts for batch in part.values())
             if self.stages[0].crop is None:
                 _check_alike(parts)
             return parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_t
 from mixseg.data.images import read_image, read_index_png, write_png
 from mixseg.data.streams import Batch, StreamDataset, stream_batches
 from mixseg.data.transforms import PairedTransform
+from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
 
 CLASSES = ClassSet(names=("a", "b", "c"), palette=((0, 0, 0), (1, 1, 1), (2, 2, 2)))
@@ -89,7 +91,7 @@ class TestPurity:
         one, other = stream(dataset), stream(dataset)
         forwards = [one[draw] for draw in range(2 * COUNT)]
         for draw in reversed(range(2 * COUNT)):
-            example, name = other[draw]
+            example, name, _ = other[draw]
             assert name == forwards[draw][1]
             assert torch.equal(example.image, forwards[draw][0].image)
 
@@ -147,6 +149,69 @@ class TestBatches:
             read_image,
             read_index_png,
         )
-        example, _ = stream(bare, labeled=False)[0]
+        example = stream(bare, labeled=False)[0].example
         assert (example.label == IGNORE).all()
         assert example.valid.any()
+
+
+class TestBadSamples:
+    """One of seven samples is damaged, and at most one may be."""
+
+    SHARE = 1 / COUNT
+
+    @pytest.fixture
+    def damaged(self, dataset: SegmentationDataset, tmp_path: Path) -> SegmentationDataset:
+        path = tmp_path / "bad.png"
+        path.write_bytes(dataset.samples[4].image.read_bytes()[:-30])
+        samples = [*dataset.samples]
+        samples[4] = dataclasses.replace(samples[4], image=path)
+        return dataclasses.replace(dataset, samples=tuple(samples))
+
+    def test_the_next_of_the_epochs_order_stands_for_it(
+        self, dataset: SegmentationDataset, damaged: SegmentationDataset
+    ) -> None:
+        whole, part = stream(dataset), stream(damaged, bad_share=self.SHARE)
+        for epoch in range(6):
+            draws = range(epoch * COUNT, (epoch + 1) * COUNT)
+            order = [whole[draw].id for draw in draws]
+            place = order.index("s4")
+            expected = [*order]
+            expected[place] = order[(place + 1) % COUNT]
+            assert [part[draw].id for draw in draws] == expected
+            for draw in draws:
+                bad = draw % COUNT == place
+                assert [one.id for one in part[draw].skipped] == ["s4"] * bad
+                if not bad:  # as if nothing had been
+                    assert torch.equal(part[draw].example.image, whole[draw].example.image)
+            # What stands for it is another view than where it stands for itself.
+            own = next(draw for draw in draws if order[draw % COUNT] == expected[place])
+            instead = part[epoch * COUNT + place].example.image
+            assert not torch.equal(part[own].example.image, instead)
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_workers_and_a_later_start_change_nothing(
+        self, damaged: SegmentationDataset, workers: int
+    ) -> None:
+        def taken(first: int, workers: int) -> list[Batch]:
+            part = stream(damaged, bad_share=self.SHARE)
+            return list(stream_batches(part, 3, first, 7, workers))
+
+        expected = taken(0, 0)
+        assert same(expected[3:], taken(3, workers))
+        skipped = [one for batch in expected for one in batch.skipped]
+        assert {(one.stream, one.id) for one in skipped} == {("labeled", "s4")}
+        assert all("bad.png" in one.reason for one in skipped)
+
+    @pytest.mark.parametrize("share", [0.0, 0.99 / COUNT])
+    def test_more_than_the_share_is_an_error(
+        self, damaged: SegmentationDataset, share: float
+    ) -> None:
+        with pytest.raises(DataError, match=r"bad\.png"):
+            list(stream_batches(stream(damaged, bad_share=share), 1, 0, COUNT, 0))
+
+    def test_all_bad_is_an_end(self, damaged: SegmentationDataset) -> None:
+        bad = damaged.samples[4]
+        samples = tuple(Sample(f"s{index}", bad.image, bad.label) for index in range(COUNT))
+        hopeless = dataclasses.replace(damaged, samples=samples)
+        with pytest.raises(DataError, match=r"more than 3 of 7 images of the labeled stream"):
+            list(stream_batches(stream(hopeless, bad_share=0.5), 1, 0, 1, 0))

@@ -1,0 +1,58 @@
+"""tools/doctor.py: what the machine has, and what a run will need."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.end_to_end.processes import Launcher, refused, tree
+
+
+def test_the_machine(launch: Launcher, tmp_path: Path) -> None:
+    done = launch("doctor", "--workers", 1, "--output", "out", cwd=tmp_path)
+    assert done.code == 0, done.text
+    for expected in (platform.python_version(), f"torch {torch.__version__}", "1 start in"):
+        assert expected in done.out
+    free = float(re.search(r"output: .*: ([\d.]+) GiB free", done.out)[1])
+    assert free == pytest.approx(shutil.disk_usage(tmp_path).free / 2**30, abs=5)
+    assert not tree(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_run_takes_what_was_said(launch: Launcher, config: Path, tmp_path: Path) -> None:
+    done = launch("doctor", "--config", config, "--output", "out", cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert not tree(tmp_path)
+    needed = float(re.search(r"memory needed: +([\d.]+) GiB", done.out)[1])
+    disk = re.search(r"disk needed: +([\d.]+) GiB .*: (\d+) checkpoints of ([\d.]+) GiB", done.out)
+    done = launch("train_ssl", "--config", config, "--output", "out", "--name", "run", cwd=tmp_path)
+    assert done.code == 0, done.text
+    run = tmp_path / "out" / "run"
+    peak = json.loads((run / "summary.json").read_text())["peak_memory"]
+    assert needed == pytest.approx(peak / 2**30, rel=0.2)
+    newest = sorted(run.glob("checkpoints/step-*"))[-1]
+    size = sum(path.stat().st_size for path in newest.iterdir())
+    assert float(disk[3]) == pytest.approx(size / 2**30, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--config", "nowhere.yaml"), ("nowhere.yaml",)),
+        (("--device", "gpu0"), ("'gpu0' is not a device",)),
+        (("--mixer", "classmax", "--config", "empty.yaml"), ("Did you mean 'classmix'?",)),
+    ],
+)
+def test_refusals(
+    flags: tuple[str, ...], words: tuple[str, ...], launch: Launcher, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.yaml").write_text("seed: 0\n")
+    before = tree(tmp_path)
+    refused(launch("doctor", *flags, "--workers", 0, cwd=tmp_path), *words)
+    assert tree(tmp_path) == before

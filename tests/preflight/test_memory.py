@@ -1,0 +1,82 @@
+"""What a run will take, against what real steps take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mixseg.config import Settings, resolve_settings
+from mixseg.data.registry import CLASSES
+from mixseg.errors import TrainingError
+from mixseg.preflight.memory import (
+    checkpoints_at_once,
+    estimate_needs,
+    extrapolated,
+    measure_elsewhere,
+    smaller,
+)
+from tests.end_to_end.processes import REPOSITORY
+
+
+def deeplab(**changes: object) -> Settings:
+    """The preset of Cityscapes with an image in each part of the batch."""
+    given = {
+        "data.root": "nowhere",
+        "data.batch_labeled": 1,
+        "data.batch_unlabeled": 1,
+        "training.device": "cpu",
+        "training.precision": "fp32",
+    }
+    return resolve_settings([REPOSITORY / "configs" / "ssl" / "cityscapes.yaml"], given | changes)
+
+
+def test_a_line_through_two_sizes() -> None:
+    measured = {100: 1100, 300: 1300}
+    assert extrapolated(measured, 1000) == 2000
+    assert extrapolated(measured, 300) == 1300
+    # Larger images are never said to be cheaper.
+    assert extrapolated({100: 1300, 300: 1290}, 1000) == 1290
+
+
+def test_smaller_images_of_the_same_form() -> None:
+    found = smaller({"labeled": (512, 1024), "unlabeled": (256, 512)}, 256 * 256)
+    assert found == {"labeled": (192, 352), "unlabeled": (96, 192)}
+    few = {"labeled": (65, 129)}
+    assert smaller(few, 256 * 256) == few
+
+
+@pytest.mark.parametrize(
+    ("every", "keep", "keep_every", "iterations", "count"),
+    [(1000, 2, 0, 40_000, 3), (1000, 2, 10_000, 40_000, 7), (1000, 5, 0, 2000, 3)],
+)
+def test_checkpoints_in_the_folder(
+    every: int, keep: int, keep_every: int, iterations: int, count: int
+) -> None:
+    changes = {
+        "checkpoints.every": every,
+        "checkpoints.keep": keep,
+        "checkpoints.keep_every": keep_every,
+        "training.iterations": iterations,
+    }
+    assert checkpoints_at_once(deeplab(**changes)) == count
+
+
+def test_what_fails_elsewhere_is_said() -> None:
+    settings = deeplab(**{"model.backbone": "resnet18", "model.weights": "none"})
+    broken = {"labeled": (0, 0), "unlabeled": (0, 0)}
+    with pytest.raises(TrainingError, match="a training step on images of 0x0 and 0x0 failed: "):
+        measure_elsewhere(settings, broken, CLASSES["cityscapes"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("crop", [(448, 448), (512, 512), (513, 640)], ids=str)
+def test_within_a_fifth_of_the_measured_peak(crop: tuple[int, int], tmp_path: Path) -> None:
+    """DeepLabv2 with ResNet-101, whose peak is that of real steps of the whole size."""
+    settings = deeplab(**{"data.crop": crop})
+    needs = estimate_needs(settings, Console(quiet=True))
+    assert not needs.is_measured
+    sizes = {"labeled": crop, "unlabeled": crop}
+    peak = measure_elsewhere(settings, sizes, CLASSES["cityscapes"]).peak
+    assert needs.memory == pytest.approx(peak, rel=0.2)

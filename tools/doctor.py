@@ -1,0 +1,8 @@
+"""What this machine has, and what a configured run will need."""
+
+import sys
+
+from mixseg.cli import doctor, run
+
+if __name__ == "__main__":
+    sys.exit(run(doctor))

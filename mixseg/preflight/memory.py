@@ -37,7 +37,7 @@ from mixseg.engine.stages import of_one_stage
 from mixseg.errors import ConfigError, TrainingError
 from mixseg.methods import METHODS
 from mixseg.training import check_names
-from mixseg.training_data import TrainingData, open_training_data
+from mixseg.training_data import TrainingData, open_training_data, training_size
 from mixseg.training_learner import build_learner
 
 PROBED_AREAS = (256 * 256, 384 * 384)

@@ -64,7 +64,8 @@ def test_checkpoints_in_the_folder(
 
 
 def test_what_fails_elsewhere_is_said() -> None:
-    settings = deeplab(**{"model.backbone": "resnet18", "model.weights": "none"})
+    small = {"model.backbone": "resnet18", "model.weights": "none", "model.batch_norm": "train"}
+    settings = deeplab(**small)
     broken = {"labeled": (0, 0), "unlabeled": (0, 0)}
     with pytest.raises(TrainingError, match="a training step on images of 0x0 and 0x0 failed: "):
         measure_elsewhere(settings, broken, CLASSES["cityscapes"])

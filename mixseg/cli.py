@@ -70,7 +70,7 @@ from mixseg.data.demo import LAYOUTS, Look, write_demo
 from mixseg.data.statistics import image_statistics, label_statistics
 from mixseg.distillation.report import report_distillation
 from mixseg.distillation.settings import data_of_teacher, student_of_name
-from mixseg.distributed import joined, started_by_torchrun, summed, together, world
+from mixseg.distributed import by_first, joined, started_by_torchrun, summed, world
 from mixseg.engine.precision import choose_device, choose_precision
 from mixseg.engine.progress import progress_bar
 from mixseg.engine.saved_network import SavedNetworks, load_networks
@@ -93,8 +93,7 @@ from mixseg.evaluation.tables import scores_table
 from mixseg.files import check_unused, write_atomically
 from mixseg.preflight.data_check import inspect_data, report_lines
 from mixseg.preflight.data_check import to_json as data_report
-from mixseg.preflight.doctor import Finding, examine
-from mixseg.preflight.doctor import compare as needs_and_machine
+from mixseg.preflight.doctor import Finding, compare_needs, examine
 from mixseg.preflight.memory import estimate_needs
 from mixseg.strict_yaml import load_yaml
 from mixseg.training import probe_rates, resume, start
@@ -589,10 +588,7 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
 
 def _new_folder(path: Path, flag: str) -> Path:
     """An empty folder, made by the first process."""
-    if world().rank == 0:
-        together(lambda: _made(path, flag))
-    else:
-        together(lambda: None)
+    by_first(lambda: _made(path, flag))
     return path
 
 
@@ -878,7 +874,7 @@ def doctor(arguments: Sequence[str]) -> int:
         wrong |= say(finding)
     if parsed.config:
         console.print("taking training steps on noise, this may take minutes", highlight=False)
-        for finding in needs_and_machine(settings, estimate_needs(settings, console)):
+        for finding in compare_needs(settings, estimate_needs(settings, console)):
             wrong |= say(finding)
     return EXIT_ERROR if wrong else 0
 

@@ -174,6 +174,20 @@ def average_in_place(tensors: Sequence[Tensor]) -> None:
         tensor.copy_(part.view_as(tensor))
 
 
+def wait_for_all() -> None:
+    """Return once every process has come here."""
+    largest(0)  # on the CPU, where torch's own barrier may take a GPU
+
+
+def by_first(action: Callable[[], T]) -> T | None:
+    """Do something in the first process alone; if it fails there, all end, as in :func:`together`.
+
+    Returns:
+        What it gave; None in all other processes.
+    """
+    return together(lambda: action() if world().rank == 0 else None)
+
+
 def largest(number: int) -> int:
     """The largest of the numbers that the processes give."""
     if world().size == 1:

@@ -42,7 +42,7 @@ from mixseg.distillation.teachers import (
     keep_teacher,
     kept_teacher,
 )
-from mixseg.distributed import of_first, share_of, together, world
+from mixseg.distributed import by_first, of_first, share_of, together, world
 from mixseg.engine.epochs import epochs_in_steps, steps_per_epoch
 from mixseg.engine.learner import Learner
 from mixseg.engine.method import Given
@@ -281,17 +281,15 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
     name = of_first(name)  # it has the time in it
     settings = dataclasses.replace(settings, name=name)
     path = Path(settings.output).expanduser() / name
-    first = world().rank == 0
-    run = together(lambda: RunDirectory.create(path) if first else None)
-    run = run or RunDirectory(path, lock=False)
+    run = by_first(lambda: RunDirectory.create(path)) or RunDirectory(path, lock=False)
     # The settings come first: building may download weights, and who is killed meanwhile must be
     # able to resume. What cannot be built must not leave a folder that looks like a run.
     try:
-        if first:
+        if run.locked:
             _record(run, settings, data, expert)
         trainer = build_trainer(settings, data, run, console, teacher)
     except BaseException:
-        if first:
+        if run.locked:
             run.remove()
         raise
     return _fit(trainer, data, run, console)

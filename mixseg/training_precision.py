@@ -11,7 +11,7 @@ from rich.console import Console
 from torch import nn
 
 from mixseg.config import Settings
-from mixseg.distributed import of_first, share_of, together, world
+from mixseg.distributed import by_first, of_first, share_of
 from mixseg.engine.precision import Precision, choose_precision, has_bf16
 from mixseg.engine.step_times import Name, step_times
 from mixseg.errors import CheckpointError
@@ -76,8 +76,7 @@ def precision_of_run(
     def choose(model: nn.Module, device: torch.device) -> Precision:
         if asked != "auto" or device.type != "cpu":
             return choose_precision(asked, device, model)
-        first = world().rank == 0
-        name = of_first(together(lambda: decide(model, device) if first else "fp32"))
+        name = of_first(by_first(lambda: decide(model, device)) or "")
         return Precision("bf16" if name == "bf16" else "fp32", device)
 
     return choose

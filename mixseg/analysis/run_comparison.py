@@ -15,6 +15,7 @@ import torch
 from rich.table import Table
 from rich.text import Text
 
+from mixseg.analysis.metrics import read_metrics
 from mixseg.config import resolve_settings, to_flat
 from mixseg.engine.checkpoint import CheckpointStore, read_checkpoint
 from mixseg.errors import DataError, MixsegError
@@ -104,7 +105,9 @@ def read_run(path: Path) -> RunRecord:
             f"{path}: its settings cannot be read: {error}; was it made by another version?"
         ) from error
     summary = path / "summary.json"
-    logged = _logged(path / "metrics.jsonl")
+    metrics = path / "metrics.jsonl"
+    lines = read_metrics(metrics) if metrics.is_file() else []
+    logged = [line for line in lines if isinstance(line.get("step"), int)]
     times = [line["seconds"] for line in logged if "seconds" in line]
     seconds = statistics.median(times) if times else None
     parameters = _parameters(path)
@@ -130,21 +133,6 @@ def read_run(path: Path) -> RunRecord:
 
 def _percent(scores: Mapping[str, Any]) -> float | None:
     return None if scores["miou"] is None else 100 * float(scores["miou"])
-
-
-def _logged(metrics: Path) -> list[dict[str, Any]]:
-    """The lines of a log; what a crash or a running process left half written does not count."""
-    if not metrics.is_file():
-        return []
-    lines = []
-    for text in metrics.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict) and isinstance(line.get("step"), int):
-            lines.append(line)
-    return lines
 
 
 def _validations(

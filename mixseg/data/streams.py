@@ -293,5 +293,11 @@ def _end_workers() -> None:
 
 def default_workers() -> int:
     """Loader processes per stream: half of the cores that this process may use, one to four."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(4, max(1, (cores or 1) // 2))
+    return min(4, max(1, usable_cores() // 2))
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, which on a shared machine are not all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mixseg.data.streams import Batch
-from mixseg.distributed import average_in_place
+from mixseg.distributed import average_in_place, world
 from mixseg.engine.method import Method, StepRandom, StepResult
 from mixseg.engine.precision import Precision
 from mixseg.engine.regularizer import Regularizer
@@ -112,14 +112,14 @@ class Learner:
         self.precision.scaler.step(self.optimizer)
         self.precision.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        # Batch norm has seen this process's part alone; the average that follows is then the same
-        # in all of them.
-        average_in_place(_statistics(self.method.networks))
+        if world().size > 1:
+            # Batch norm has seen this process's part alone; the average of the networks that
+            # follows is then the same in all of them.
+            self._average_statistics()
         self.method.after_update(step)
-        for regularizer in self.regularizers:
-            average_in_place(_statistics(regularizer.networks))
 
-
-def _statistics(networks: Mapping[str, nn.Module]) -> list[Tensor]:
-    buffers = [one for network in networks.values() for one in network.buffers()]
-    return [one for one in buffers if one.is_floating_point()]
+    def _average_statistics(self) -> None:
+        parts = (self.method.networks, *(one.networks for one in self.regularizers))
+        networks: list[nn.Module] = [network for part in parts for network in part.values()]
+        buffers = [buffer for network in networks for buffer in network.buffers()]
+        average_in_place([buffer for buffer in buffers if buffer.is_floating_point()])

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from mixseg.config import Settings
 from mixseg.data.streams import Batch
-from mixseg.distributed import gathered, largest, texts, together, world
+from mixseg.distributed import gathered, largest, texts, together, wait_for_all, world
 from mixseg.engine.checkpoint import CheckpointStore, write_checkpoint
 from mixseg.engine.interruption import Interruption
 from mixseg.engine.learner import Gradients, Learner
@@ -121,7 +121,7 @@ class Trainer:
         """Go on from the latest intact checkpoint of the run, if there is one."""
         if self.run.locked:
             self.store.remove_leftovers()
-        together(lambda: None)
+        wait_for_all()
         checkpoint, problems = together(self.store.latest)
         for problem in problems:
             self.console.print(f"passed over: {problem}", style="yellow", markup=False)
@@ -174,7 +174,7 @@ class Trainer:
                 "be evaluated, not resumed"
             ) from error
         self.first = state["step"]
-        together(lambda: None)  # all have read what may be removed now
+        wait_for_all()  # all have read what may be removed now
         if self.run.locked:
             self.store.settle(self.first)
         self.validated = state.get("validated", self.first)

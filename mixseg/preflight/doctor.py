@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mixseg.config import Settings
 from mixseg.data.cache import default_cache
-from mixseg.data.streams import start_worker
+from mixseg.data.streams import start_worker, usable_cores
 from mixseg.engine.precision import choose_device, has_amx
 from mixseg.engine.run_directory import PACKAGES, package_version
 from mixseg.preflight.memory import Needs, checkpoints_at_once
@@ -49,7 +49,9 @@ def examine(settings: Settings, workers: int) -> Iterator[Finding]:
     packages = ", ".join(f"{name} {version}" for name, version in found.items())
     yield Finding("versions", f"Python {platform.python_version()}, {packages}")
     yield Finding("system", f"{platform.platform()}, CUDA {torch.version.cuda or 'not built in'}")
-    yield Finding("cores", f"{_cores()} for this process, {torch.get_num_threads()} torch threads")
+    yield Finding(
+        "cores", f"{usable_cores()} for this process, {torch.get_num_threads()} torch threads"
+    )
     free, total = main_memory()
     yield Finding("memory", f"{_size(free)} free of {_size(total)}")
     for index in range(torch.cuda.device_count()):
@@ -67,7 +69,7 @@ def examine(settings: Settings, workers: int) -> Iterator[Finding]:
     yield _loaders(workers)
 
 
-def compare(settings: Settings, needs: Needs) -> Iterator[Finding]:
+def compare_needs(settings: Settings, needs: Needs) -> Iterator[Finding]:
     """What a run will take, against what there is."""
     device = choose_device(settings.training.device)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else main_memory()[0]
@@ -128,10 +130,6 @@ def _lines(path: Path) -> list[str]:
 def _number(path: Path) -> int | None:
     lines = _lines(path)
     return int(lines[0]) if lines and lines[0].isdigit() else None
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _precision(device: torch.device) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from mixseg.errors import ConfigError, MixsegError
+from mixseg.rendezvous import store_of_this_start
 
 TIMEOUT = datetime.timedelta(hours=1)
 """How long a process waits for the others: while one writes, or draws a picture."""
@@ -60,12 +61,15 @@ def joined() -> Iterator[World]:
     if not started_by_torchrun():
         yield World(0, 1)
         return
-    missing = [name for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR") if name not in os.environ]
+    needed = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    missing = [name for name in needed if name not in os.environ]
     if missing:
         raise ConfigError(f"{missing[0]} is not set, though torchrun started this process")
     # Flags and texts travel on the CPU, whatever the tensors do.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=TIMEOUT)
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    store = store_of_this_start(rank, size, TIMEOUT)
+    dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=size)
     try:
         yield world()
     finally:

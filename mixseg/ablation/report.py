@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from mixseg.ablation.results import RowResult, difference
 from mixseg.escaping import chart_text, csv_cell, markdown_cell, printable
 from mixseg.evaluation.protocols import SHORT_NAMES
 from mixseg.files import write_atomically
+from mixseg.text_tables import csv_lines, markdown_table
 
 MISSING = "\N{EN DASH}"
 CITED = "cited"
@@ -93,14 +93,9 @@ def markdown(grid: Grid, results: Sequence[RowResult]) -> str:
     """The tables in Markdown, one for each metric."""
     return "\n".join(
         f"{markdown_cell(grid.title)}: {_conditions(grid, metric)}.\n\n"
-        + _markdown_table([columns(grid, metric), *cells(grid, results, metric)])
+        + markdown_table([columns(grid, metric), *cells(grid, results, metric)])
         for metric in grid.metrics
     )
-
-
-def _markdown_table(lines: Sequence[Sequence[str]]) -> str:
-    head, *rest = ("| " + " | ".join(map(markdown_cell, line)) + " |" for line in lines)
-    return "\n".join([head, "| --- " * len(lines[0]) + "|", *rest]) + "\n"
 
 
 def markdown_of_classes(grid: Grid, results: Sequence[RowResult]) -> str:
@@ -113,7 +108,7 @@ def markdown_of_classes(grid: Grid, results: Sequence[RowResult]) -> str:
         values += [result.metrics[metric].mean for metric in grid.metrics]
         lines.append((result.name, *map(_percent, values)))
     what = f"IoU of each class, {grid.network}, last step, mean over seeds, in percent"
-    return f"{markdown_cell(grid.title)}: {what}.\n\n{_markdown_table(lines)}"
+    return f"{markdown_cell(grid.title)}: {what}.\n\n{markdown_table(lines)}"
 
 
 def _percent(value: float | None) -> str:
@@ -131,7 +126,7 @@ def csv_of_runs(grid: Grid, results: Sequence[RowResult]) -> str:
         for result in results
         for seed in sorted({s for value in result.metrics.values() for s in value.scores})
     ]
-    return _csv([("setting", "seed", *grid.metrics), *lines])
+    return csv_lines([("setting", "seed", *grid.metrics), *lines])
 
 
 def csv_of_table(grid: Grid, results: Sequence[RowResult]) -> str:
@@ -145,17 +140,11 @@ def csv_of_table(grid: Grid, results: Sequence[RowResult]) -> str:
             note = CITED if result.cited else result.error
             texts = (csv_cell(result.name), csv_cell(result.against or ""), metric)
             lines.append((*texts, len(value.scores), *map(_exact, numbers), csv_cell(note)))
-    return _csv(lines)
+    return csv_lines(lines)
 
 
 def _exact(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
-
-
-def _csv(lines: Sequence[Sequence[object]]) -> str:
-    content = io.StringIO()
-    csv.writer(content, lineterminator="\n").writerows(lines)
-    return content.getvalue()
 
 
 def to_json(grid: Grid, results: Sequence[RowResult]) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from rich.text import Text
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.statistics import ImageStatistics, LabelStatistics
 from mixseg.escaping import csv_cell, markdown_cell, printable
+from mixseg.text_tables import csv_lines, markdown_table
 
 COLUMNS = ("class", "pixels", "share, %", "images", "of images, %")
 """Of the table; shares are of the labelled pixels."""
@@ -107,29 +106,21 @@ def terminal_table(found: DatasetStatistics) -> Table:
 
 def to_markdown(found: DatasetStatistics) -> str:
     """The table and its summary in Markdown."""
-    lines = [COLUMNS, ("---", *("---:" for _ in COLUMNS[1:])), *_rows(found)]
-    cells = [
-        [cell if index == 1 else markdown_cell(cell) for cell in line]
-        for index, line in enumerate(lines)
-    ]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in cells)
+    table = markdown_table([COLUMNS, *_rows(found)], numbers=True)
     title = markdown_cell(f"{found.dataset.name} {found.dataset.split}")
     notes = "\n".join(f"- {markdown_cell(line)}" for line in summary(found))
-    return f"{title}\n\n{table}\n\n{notes}\n"
+    return f"{title}\n\n{table}\n{notes}\n"
 
 
 def to_csv(found: DatasetStatistics) -> str:
     """One line for each class; pixels of no class stand in a last one."""
-    content = io.StringIO()
-    writer = csv.writer(content, lineterminator="\n")
-    writer.writerow(("class", "pixels", "share", "images"))
     labels = found.labels
-    for name, pixels, share, images in zip(
+    counted = zip(
         found.dataset.classes.names, labels.pixels, labels.shares, labels.images, strict=True
-    ):
-        writer.writerow((csv_cell(name), pixels, f"{share:.9g}", images))
-    writer.writerow(("(void)", labels.void, "", ""))
-    return content.getvalue()
+    )
+    lines: list[tuple[object, ...]] = [("class", "pixels", "share", "images")]
+    lines += [(csv_cell(name), n, f"{share:.9g}", images) for name, n, share, images in counted]
+    return csv_lines([*lines, ("(void)", labels.void, "", "")])
 
 
 def to_json(found: DatasetStatistics) -> str:

@@ -5,8 +5,6 @@ L. N. Smith, "Cyclical learning rates for training neural networks", 2017.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -16,6 +14,7 @@ import numpy as np
 from mixseg.data.streams import Batch
 from mixseg.engine.learner import Learner
 from mixseg.errors import TrainingError
+from mixseg.text_tables import csv_lines
 
 SMOOTHING = 0.9
 """Share of the past in the running mean of the loss."""
@@ -120,8 +119,5 @@ def range_test(
 
 def range_test_csv(test: RangeTest) -> str:
     """One line for each step."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["rate", "loss", "smoothed"])
-    writer.writerows(zip(test.rates, test.losses, test.smoothed, strict=True))
-    return text.getvalue()
+    lines = zip(test.rates, test.losses, test.smoothed, strict=True)
+    return csv_lines([("rate", "loss", "smoothed"), *lines])

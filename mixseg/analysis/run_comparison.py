@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import statistics
 from collections.abc import Mapping, Sequence
@@ -19,9 +17,10 @@ from mixseg.analysis.metrics import read_metrics
 from mixseg.config import resolve_settings, to_flat
 from mixseg.engine.checkpoint import CheckpointStore, read_checkpoint
 from mixseg.errors import DataError, MixsegError
-from mixseg.escaping import csv_cell, markdown_cell, printable
+from mixseg.escaping import csv_cell, printable
 from mixseg.files import write_atomically
 from mixseg.models import ModelSpec, build_model
+from mixseg.text_tables import csv_lines, markdown_table
 
 OF_NO_INTEREST = ("name", "output")
 """Settings in which all runs differ; the heading has the name."""
@@ -254,9 +253,7 @@ def comparison_table(comparison: Comparison) -> Table:
 
 def markdown(comparison: Comparison) -> str:
     """The table in Markdown."""
-    heading, *rows = _grid(comparison)
-    lines = [heading, ["---"] * len(heading), *rows]
-    return "".join(f"| {' | '.join(map(markdown_cell, line))} |\n" for line in lines)
+    return markdown_table(_grid(comparison))
 
 
 def to_json(comparison: Comparison) -> list[dict[str, Any]]:
@@ -284,11 +281,9 @@ def to_json(comparison: Comparison) -> list[dict[str, Any]]:
 def comma_separated(comparison: Comparison) -> str:
     """A line for each run, with plain numbers; what is not known is empty."""
     networks = list(dict.fromkeys(name for one in comparison.runs for name in one.last))
-    content = io.StringIO()
-    writer = csv.writer(content, lineterminator="\n")
     results = [f"{name}_{which}{what}" for name in networks for which, what in _SCORES]
     columns = ("finished", "step", "seconds_per_step", "parameters")
-    writer.writerow(["run", *comparison.differing, *results, *columns])
+    lines: list[list[object]] = [["run", *comparison.differing, *results, *columns]]
     for run in comparison.runs:
         found = [
             getattr(scores.get(name), what, None)
@@ -296,7 +291,7 @@ def comma_separated(comparison: Comparison) -> str:
             for scores in (run.last, run.best)
             for what in ("miou", "step")
         ]
-        writer.writerow(
+        lines.append(
             [
                 csv_cell(str(run.path)),
                 *(csv_cell(setting_text(run.settings[key])) for key in comparison.differing),
@@ -304,7 +299,7 @@ def comma_separated(comparison: Comparison) -> str:
                 *(setting_text(run.finished), run.step, run.seconds, run.parameters),
             ]
         )
-    return content.getvalue()
+    return csv_lines(lines)
 
 
 _SCORES = (("last", "_miou"), ("last", "_step"), ("best", "_miou"), ("best", "_step"))

@@ -304,6 +304,31 @@ def worker(agent: subprocess.Popen[str], rank: int) -> int:
     raise AssertionError(f"no process of rank {rank}")
 
 
+KILLED_TWICE = """
+import os, signal
+from mixseg.distributed import joined, texts
+
+attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+with joined() as processes:
+    said = texts(f"{processes.rank} of attempt {attempt}")
+    if attempt == 1 - processes.rank:
+        os.kill(os.getpid(), signal.SIGKILL)
+    texts("")
+    print(" and ".join(said))
+"""
+
+
+def test_processes_find_one_another_after_each_was_killed(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    script = tmp_path / "killed_twice.py"
+    script.write_text(KILLED_TWICE)
+    agent = torchrun(environment, tmp_path, script, restarts=2)
+    said, _ = agent.communicate(timeout=120)
+    assert agent.returncode == 0, said
+    assert said.count("0 of attempt 2 and 1 of attempt 2") == 2, said
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 @pytest.mark.parametrize("rank", [0, 1])

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -70,3 +74,24 @@ class TestPrecision:
         assert not is_depthwise(DENSE)
         # One input channel makes every convolution "grouped by channel" without being depthwise.
         assert not is_depthwise(nn.Sequential(nn.Conv2d(1, 8, 3)))
+
+
+PEAKS = """
+import torch
+from mixseg.engine.precision import peak_memory
+
+before = peak_memory(torch.device("cpu"))
+held = bytearray(2**28)
+print(before, peak_memory(torch.device("cpu")))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells it by /proc")
+def test_peak_memory_is_that_of_this_process_alone() -> None:
+    """What a large process starts inherits its peak, as ``getrusage`` tells it."""
+    held = bytearray(2**31)
+    done = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True)
+    del held
+    before, after = map(int, done.stdout.split())
+    assert before < 2**31
+    assert after - before == pytest.approx(2**28, rel=0.1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.escaping import csv_cell
 from mixseg.evaluation.prediction import Predictor
 from mixseg.randomness import generator
+from mixseg.text_tables import csv_lines
 
 
 @final
@@ -157,12 +157,7 @@ def drawn_chart(figure: Figure, table: str) -> Drawn:
 
 def csv_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Rows as CSV; names cannot act in a spreadsheet, numbers keep 9 digits."""
-    content = io.StringIO()
-    writer = csv.writer(content, lineterminator="\n")
-    writer.writerow([csv_cell(name) for name in head])
-    for row in rows:
-        writer.writerow([_cell(value) for value in row])
-    return content.getvalue()
+    return csv_lines([_cell(value) for value in line] for line in (head, *rows))
 
 
 def _cell(value: object) -> object:

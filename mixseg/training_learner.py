@@ -14,7 +14,13 @@ from mixseg.engine.method import Given
 from mixseg.engine.optimizers import build_optimizer
 from mixseg.engine.precision import choose_device, choose_precision
 from mixseg.methods import build_method
-from mixseg.models import WeightReport, build_initial_model, parameter_groups
+from mixseg.models import (
+    WeightReport,
+    build_initial_model,
+    checkpoint_blocks,
+    model_title,
+    parameter_groups,
+)
 from mixseg.regularizers import build_regularizers
 from mixseg.training_precision import Choose
 
@@ -48,20 +54,28 @@ def build_learner(
     if network.weights == "imagenet" and not download:
         network = dataclasses.replace(network, weights="none")
     model, report = build_initial_model(network, num_classes, settings.seed)
+    if network.activation_checkpointing:
+        checkpoint_blocks(model.backbone, model_title(network))
     given = given.to(device)
     if settings.training.sync_batch_norm and world().size > 1:
         model = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    for one in (model.to(device), given.teacher):
-        if one is not None and settings.training.channels_last:
-            one.to(memory_format=torch.channels_last)
+    for each in (model.to(device), given.teacher):
+        if each is not None and settings.training.channels_last:
+            each.to(memory_format=torch.channels_last)
     if choose is None:
         precision = choose_precision(settings.training.precision, device, model)
     else:
         precision = choose(model, device)
     chosen = settings.optimizer
     groups = parameter_groups(model, chosen.lr, chosen.head_factor, chosen.weight_decay)
+    method = build_method(model, settings, given)
+    if settings.training.compile:
+        # What they hold keeps its names, and their copies are plain again.
+        for one in method.networks.values():
+            one.backbone.compile()
+            one.head.compile()
     learner = Learner(
-        build_method(model, settings, given),
+        method,
         build_optimizer(groups, chosen),
         precision,
         build_regularizers(settings, num_classes, precision),

@@ -136,7 +136,7 @@ def watch_learner(learner: Learner, watch: Stopwatch) -> None:
     method = learner.method
     assert isinstance(method, SemiSupervised)  # check_transcribed let no other through
     _watch_networks(method.student, method.teacher.network, watch)
-    watch.watch(method.teacher, "probabilities", LABELS)
+    watch.watch(method, "answer", LABELS)
     watch.watch(method.labeled_loss, "loss", LOSS)
     watch.watch(method, "consistency", LOSS)
     watch.watch(method, "mix", MASKS)

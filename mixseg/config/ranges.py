@@ -189,6 +189,15 @@ def _check_model(settings: Settings) -> None:
             f"model.batch_norm {model.batch_norm} needs pretrained weights; with model.weights "
             "none, where scales start at 0 or 1 and statistics are unknown, use train"
         )
+    if model.activation_checkpointing and settings.training.compile:
+        raise ConfigError(
+            "training.compile decides itself what is kept for the way back; leave "
+            "model.activation_checkpointing or training.compile out"
+        )
+    if model.joint_forward and settings.method not in ("semi_supervised", "domain_adaptation"):
+        raise ConfigError(
+            f"model.joint_forward: there are no mixed images in method {settings.method}"
+        )
     if model.std is not None and min(model.std) <= 0:
         raise ConfigError(f"model.std must be above 0, found {model.std}")
     if model.weights_sha256 is not None:

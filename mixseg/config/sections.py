@@ -133,6 +133,12 @@ class ModelSettings:
     channel_order: Literal["rgb", "bgr"] | None = None
     """Order in which channels enter the network; by default bgr for an original DeepLabv2
     checkpoint, else rgb."""
+    joint_forward: bool = False
+    """Ask the student once for labelled and mixed images together; faster with small batches, but
+    batch norm then normalises over both, and both have to fit into memory at once."""
+    activation_checkpointing: bool = False
+    """Keep of each block of the backbone only what it is given and compute the rest again on the
+    way back: less memory, about a third more time, the same gradients."""
 
 
 @final
@@ -376,6 +382,9 @@ class TrainingSettings:
     """Memory layout of images and weights; faster on current hardware."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    compile: bool = False
+    """Compile backbone and head with torch.compile. The first steps take minutes; afterwards GPUs
+    are faster, CPUs often not."""
     sync_batch_norm: bool = False
     """With several processes, normalise over the batch of all of them; on GPUs only. Otherwise each
     normalises over its own part, and running statistics are averaged after every step."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, final
 
@@ -12,7 +13,7 @@ from torch.optim import Optimizer
 
 from mixseg.data.streams import Batch
 from mixseg.distributed import average_in_place, world
-from mixseg.engine.method import Method, StepRandom, StepResult
+from mixseg.engine.method import Method, StepRandom, StepResult, whole_result
 from mixseg.engine.precision import Precision
 from mixseg.engine.regularizer import Regularizer
 
@@ -21,8 +22,8 @@ class Gradients(NamedTuple):
     """What is known of a step before anything moves.
 
     Attributes:
-        result: What the last part of the step gave, without its outputs.
-        loss: The share of the loss that the last part added, a scalar.
+        result: What the last batch of the step gave, without its outputs.
+        loss: The share of the loss that the last batch added, a scalar.
         norm: Norm of the unscaled gradients before they were clipped, a scalar.
     """
 
@@ -66,26 +67,47 @@ class Learner:
                 group["momentum"] = momentum
 
     def gradients(self, parts: Sequence[Mapping[str, Batch]], step: int) -> Gradients:
-        """Gradients of the mean loss over the parts of a step.
+        """Gradients of the mean loss over the batches of a step.
 
         Args:
-            parts: Stream -> batch on any device, for each part of an accumulated step.
+            parts: Stream -> batch on any device, for each of an accumulated step.
             step: Number of the step, from 0.
         """
-        result, loss = StepResult({}, {}), torch.zeros(())
-        device = self.precision.device
-        for part, batches in enumerate(parts):
+        result, device = StepResult({}, {}), self.precision.device
+        for number, batches in enumerate(parts):
             taken = {name: batch.to(device) for name, batch in batches.items()}
-            random = StepRandom.of(self.seed, step, part, device)
+            random = StepRandom.of(self.seed, step, number, device)
+            back = functools.partial(self._back, 1 / len(parts))
+            result = whole_result(map(back, self._results(taken, step, random)))
+        loss = torch.stack(list(result.losses.values())).sum() / len(parts)
+        return Gradients(result, loss, self._clipped_norm())
+
+    def _results(
+        self, batches: Mapping[str, Batch], step: int, random: StepRandom
+    ) -> Iterator[StepResult]:
+        """What the method gives, part by part where nobody needs the graphs of all together."""
+        # Regularizers look at all outputs. Several processes reduce their gradients once.
+        if self.regularizers or world().size > 1:
             with self.precision.autocast():
-                result = self.method.step(taken, step, random)
+                result = self.method.step(batches, step, random)
                 for regularizer in self.regularizers:
                     result = regularizer(result, step)
-            # Maps as large as the batch would otherwise live on until the next step.
-            result = result._replace(outputs={})
-            loss = torch.stack(list(result.losses.values())).sum() / len(parts)
-            self.precision.backward(loss)
-        return Gradients(result, loss, self._clipped_norm())
+            yield result
+            return
+        parts = self.method.parts(batches, step, random)
+        while True:
+            with self.precision.autocast():
+                part = next(parts, None)
+            if part is None:
+                return
+            yield part
+            del part  # its maps are as large as the batch
+
+    def _back(self, share: float, result: StepResult) -> StepResult:
+        """Add the gradients of a share of the losses; what is left has no graph."""
+        self.precision.backward(torch.stack(list(result.losses.values())).sum() * share)
+        losses = {name: loss.detach() for name, loss in result.losses.items()}
+        return result._replace(losses=losses, outputs={})
 
     def _clipped_norm(self) -> Tensor:
         self.precision.scaler.unscale_(self.optimizer)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -78,7 +78,7 @@ class Output(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """What a step gives.
+    """What a step, or a part of it, gives.
 
     Attributes:
         losses: Name -> scalar with gradient; the trainer minimises their sum.
@@ -92,6 +92,20 @@ class StepResult(NamedTuple):
     logs: dict[str, Tensor]
     pseudo_labels: Tensor | None = None
     outputs: Mapping[str, Output] = MappingProxyType({})
+
+
+def whole_result(parts: Iterable[StepResult]) -> StepResult:
+    """What the parts of a step give together; at most one of them tells of pseudo-labels."""
+    losses: dict[str, Tensor] = {}
+    logs: dict[str, Tensor] = {}
+    outputs: dict[str, Output] = {}
+    pseudo_labels = None
+    for part in parts:
+        losses |= part.losses
+        logs |= part.logs
+        outputs |= part.outputs
+        pseudo_labels = part.pseudo_labels if pseudo_labels is None else pseudo_labels
+    return StepResult(losses, logs, pseudo_labels, outputs)
 
 
 Asked = Callable[[Tensor], Answer]
@@ -144,11 +158,20 @@ class Method(ABC):
         return cls.streams
 
     @abstractmethod
-    def step(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> StepResult:
-        """Losses of one batch from each stream; ``step`` counts from 0.
+    def parts(
+        self, batches: Mapping[str, Batch], step: int, random: StepRandom
+    ) -> Iterator[StepResult]:
+        """The losses of a step, one after the other; ``step`` counts from 0.
 
-        The ``outputs`` of the result hold ``labeled`` at least: regularizers need it.
+        The trainer may go back through the graph of one part before it asks for the next, so that
+        only one of them is in memory: no part needs the graph of another. The ``outputs`` of all
+        together hold ``labeled`` at least: regularizers need it.
         """
+
+    @final
+    def step(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> StepResult:
+        """All parts of a step as one, with all their graphs."""
+        return whole_result(self.parts(batches, step, random))
 
     @abstractmethod
     def after_update(self, step: int) -> None:

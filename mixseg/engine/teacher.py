@@ -12,7 +12,6 @@ from torch.nn import functional
 
 from mixseg.errors import ConfigError
 from mixseg.models import Answer, SegmentationModel
-from mixseg.temperature import tempered
 
 
 @final
@@ -46,7 +45,7 @@ class MeanTeacher:
         self.network = copy.deepcopy(student).requires_grad_(False)
         self.decay = decay
         self.network.train(mode == "train")
-        self._softmax = tempered(functional.softmax, temperature)
+        self.temperature = temperature
         followed: list[tuple[Iterable[Tensor], Iterable[Tensor]]] = [
             (self.network.parameters(), student.parameters())
         ]
@@ -61,10 +60,14 @@ class MeanTeacher:
         self._copied = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()
-    def probabilities(self, images: Tensor) -> Tensor:
-        """Softmax of the teacher's logits, float32, shape (B, C, H, W); no gradient."""
+    def logits(self, images: Tensor) -> Tensor:
+        """The teacher's logits over its temperature, shape (B, C, H, W); no gradient."""
         logits: Tensor = self.network(images)
-        return self._softmax(logits.float(), dim=1)
+        return logits if self.temperature == 1 else logits.float() / self.temperature
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Their softmax, float32, shape (B, C, H, W); no gradient."""
+        return functional.softmax(self.logits(images).float(), dim=1)
 
     @torch.no_grad()
     def follow(self, step: int) -> None:

@@ -230,6 +230,8 @@ class Trainer:
 
                 done = step + 1
                 times.append(time.perf_counter() - started)
+                if self.settings.training.compile and step == self.first:
+                    progress.say(f"torch.compile: the first step took {times[-1]:.0f} s")
                 if done % self.settings.training.log_every == 0 or done == total:
                     record = self._record(done, rate, gradients)
                     self._write(record | {"seconds": round(times[-1], 4)})
@@ -351,7 +353,10 @@ class Trainer:
         return f"loss {total:.3f}{confident}"
 
     def _validated(self, done: int) -> dict[str, Scores]:
-        scores = {name: self.validate(network) for name, network in self.method.networks.items()}
+        # Whole images come in other sizes than crops; what is compiled would be compiled again.
+        with torch.compiler.set_stance("force_eager"):
+            networks = self.method.networks.items()
+            scores = {name: self.validate(network) for name, network in networks}
         for name, one in scores.items():
             if name not in self.best or one.miou > self.best[name][1].miou:
                 self.best[name] = (done, one)

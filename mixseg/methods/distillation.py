@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import final
 
 from torch import Tensor
@@ -48,8 +48,10 @@ class Distillation(Method):
         """Unlabelled images by option."""
         return ("labeled", "unlabeled") if settings.distillation.unlabeled else ("labeled",)
 
-    def step(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> StepResult:
-        """One step of the method; see :class:`mixseg.engine.method.Method`."""
+    def parts(
+        self, batches: Mapping[str, Batch], step: int, random: StepRandom
+    ) -> Iterator[StepResult]:
+        """A step: labelled images, then the others; see :class:`mixseg.engine.method.Method`."""
         options = self.options
         asked = self.labeled_loss.mix(batches["labeled"], random)
         expert, own = self.expert.answer(asked.images), self.ask(asked.images)
@@ -62,15 +64,14 @@ class Distillation(Method):
         if options.pairwise:
             difference = pairwise_difference(own.features, expert.features)
             losses["pairwise"] = options.pairwise * difference
-        outputs = {"labeled": self.for_discriminator(output, expert)}
+        yield StepResult(losses, {}, outputs={"labeled": self.for_discriminator(output, expert)})
 
         if options.unlabeled:
             images, valid = to_unit_range(batches["unlabeled"].images), batches["unlabeled"].valid
             expert, own = self.expert.answer(images), self.ask(images)
             distilled = options.alpha * self.distilled(own, expert, valid)
-            losses["unlabeled"] = options.unlabeled * distilled
-            outputs["unlabeled"] = Output(own.logits, valid)
-        return StepResult(losses=losses, logs={}, outputs=outputs)
+            losses = {"unlabeled": options.unlabeled * distilled}
+            yield StepResult(losses, {}, outputs={"unlabeled": Output(own.logits, valid)})
 
     def distilled(self, own: Answer, expert: Answer, counted: Tensor) -> Tensor:
         """Mean of T^2 KL over the pixels that count, bool (B, H, W)."""

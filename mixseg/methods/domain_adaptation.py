@@ -50,13 +50,11 @@ class DomainAdaptation(MixedConsistency):
 
         mask = self.mixer.mask(truth, random.device) & source.valid
         weights = self.weighting(answer.confidence, target.valid, step) * target.valid
-        targets = answer.labels
         if self.targets.kind == "soft":
-            targets = answer.probabilities
             truth = one_hot(truth, self.num_classes)
         return Mixed(
             images=paste(mask, to_unit_range(source.images), to_unit_range(target.images)),
-            targets=paste(mask, truth, targets),
+            targets=paste(mask, truth, answer.targets(self.targets.kind)),
             # Pasted pixels weigh 1: their labels are true. Those without a label do not count.
             weights=paste(mask, (source.labels != IGNORE).to(weights.dtype), weights),
             confident=self.confident(answer.confidence, target.valid),

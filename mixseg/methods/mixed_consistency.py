@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from mixseg.config import Settings
@@ -13,22 +14,30 @@ from mixseg.data.streams import Batch
 from mixseg.data.strong_augmentation import StrongAugmentation
 from mixseg.data.transforms import to_unit_range
 from mixseg.distributed import gathered, own_part
-from mixseg.engine.method import Given, Method, Output, StepRandom, StepResult, whole_batch
+from mixseg.engine.method import (
+    Given,
+    Method,
+    Output,
+    StepRandom,
+    StepResult,
+    whole_batch,
+    whole_result,
+)
 from mixseg.engine.student import asked_by
 from mixseg.engine.teacher import MeanTeacher
+from mixseg.errors import ConfigError
 from mixseg.losses import build_consistency
-from mixseg.methods.labeled_loss import LabeledLoss
+from mixseg.methods.labeled_loss import Labeled, LabeledLoss
 from mixseg.mixing import build_mixer
 from mixseg.models import SegmentationModel
 from mixseg.targets import (
-    Alignment,
     DistributionAlignment,
     PseudoLabels,
     build_weighting,
     class_shares,
     confident_fraction,
+    most_probable,
     pseudo_labels,
-    unaligned,
 )
 from mixseg.temperature import tempered
 
@@ -51,15 +60,26 @@ class Mixed(NamedTuple):
     valid: Tensor
 
 
-def own_mixed(whole: Mixed) -> Mixed:
-    """The part of this process of a mixed whole batch; the share of confident pixels is of all."""
-    return Mixed(
-        own_part(whole.images),
-        own_part(whole.targets),
-        own_part(whole.weights),
-        whole.confident,
-        own_part(whole.valid),
-    )
+def all_answers(answer: PseudoLabels) -> PseudoLabels:
+    """What the teachers of all processes say."""
+    soft = answer.probabilities
+    whole = None if soft is None else gathered(soft)
+    return PseudoLabels(gathered(answer.labels), gathered(answer.confidence), whole)
+
+
+def joined(labeled: Tensor, mixed: Tensor) -> Tensor:
+    """Labelled and mixed images (B, 3, H, W) as one batch.
+
+    Raises:
+        ConfigError: They differ in size.
+    """
+    if labeled.shape[1:] != mixed.shape[1:]:
+        sizes = " and ".join("x".join(map(str, one.shape[-2:])) for one in (labeled, mixed))
+        raise ConfigError(
+            f"model.joint_forward: labelled and unlabelled images differ in size ({sizes}) and "
+            "cannot be one batch; set data.crop, or switch it off"
+        )
+    return torch.cat((labeled, mixed))
 
 
 class MixedConsistency(Method):
@@ -91,49 +111,64 @@ class MixedConsistency(Method):
         self.consistency = tempered(build_consistency(settings.targets), temperature)
         self.augment = StrongAugmentation(settings.augmentation)
         self.targets = settings.targets
-        self.align: Alignment = unaligned
+        self.joint_forward = settings.model.joint_forward
+        self.align: DistributionAlignment | None = None
         if given.wanted is not None:
-            alignment = DistributionAlignment(given.wanted, settings.targets.alignment_decay)
-            self.align = alignment
-            self.state = {"wanted": alignment.distribution, "aligned": alignment.running}
+            self.align = DistributionAlignment(given.wanted, settings.targets.alignment_decay)
+            self.state = {"wanted": self.align.distribution, "aligned": self.align.running}
 
-    def step(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> StepResult:
-        """One step of the method; see :class:`mixseg.engine.method.Method`."""
+    def parts(
+        self, batches: Mapping[str, Batch], step: int, random: StepRandom
+    ) -> Iterator[StepResult]:
+        """A step: labelled images, then mixed ones; see :class:`mixseg.engine.method.Method`."""
         labeled, unlabeled = batches["labeled"], batches["unlabeled"]
-
-        supervised, labeled_output = self.labeled_loss(self.ask, labeled, random)
-
-        probabilities = self.teacher.probabilities(to_unit_range(unlabeled.images))
-        answer = pseudo_labels(self.align(probabilities, unlabeled.valid), unlabeled.valid)
+        asked = self.labeled_loss.mix(labeled, random)
+        if not self.joint_forward:
+            yield self.on_labeled(self.ask(asked.images).logits, asked)
 
         # Of several processes each mixes the whole batch, as what is random is drawn for all of it
         # and partners may lie in another process; then it goes on with its own part.
-        answers = self.all_answers(answer)
-        whole = self.mix(whole_batch(labeled), whole_batch(unlabeled), answers, step, random)
-        mixed = own_mixed(whole)
-        mixed_logits = self.ask(self.augment(mixed.images, random.host)).logits
-        consistency = self.consistency(mixed_logits, mixed.targets, mixed.weights)
+        answers = all_answers(self.answer(unlabeled))
+        mixed = self.mix(whole_batch(labeled), whole_batch(unlabeled), answers, step, random)
+        shares = class_shares(answers.labels, self.num_classes)
+        images = self.augment(own_part(mixed.images), random.host)
+        if not self.joint_forward:
+            yield self.on_mixed(self.ask(images).logits, mixed, shares)
+            return
+        logits = self.ask(joined(asked.images, images)).logits
+        first, second = torch.split(logits, [len(asked.images), len(images)])
+        yield whole_result([self.on_labeled(first, asked), self.on_mixed(second, mixed, shares)])
 
+    def answer(self, unlabeled: Batch) -> PseudoLabels:
+        """What the teacher says about unlabelled images, as far as it is asked for."""
+        images, valid = to_unit_range(unlabeled.images), unlabeled.valid
+        if self.targets.kind == "hard" and self.align is None:
+            return most_probable(self.teacher.logits(images), valid)
+        probabilities = self.teacher.probabilities(images)
+        if self.align is not None:
+            probabilities = self.align(probabilities, valid)
+        return pseudo_labels(probabilities, valid)
+
+    def on_labeled(self, logits: Tensor, asked: Labeled) -> StepResult:
+        """L_l of logits (B, C, H, W)."""
+        loss, output = self.labeled_loss.of(logits, asked)
+        return StepResult(losses={"supervised": loss}, logs={}, outputs={"labeled": output})
+
+    def on_mixed(self, logits: Tensor, mixed: Mixed, shares: Tensor) -> StepResult:
+        """lambda_u L_u of logits (B, C, H, W).
+
+        Args:
+            logits: Of this process's part of the mixed images.
+            mixed: The whole batch.
+            shares: Of the classes in the pseudo-labels, shape (C,).
+        """
+        targets, weights, valid = map(own_part, (mixed.targets, mixed.weights, mixed.valid))
+        consistency = self.consistency(logits, targets, weights)
         return StepResult(
-            losses={
-                "supervised": supervised,
-                "consistency": self.targets.unsupervised_weight * consistency,
-            },
-            logs={"confident": whole.confident.mean(), "weight": whole.weights.mean()},
-            pseudo_labels=class_shares(answers.labels, self.num_classes),
-            outputs={
-                "labeled": labeled_output,
-                "unlabeled": Output(mixed_logits, mixed.valid),
-            },
-        )
-
-    def all_answers(self, answer: PseudoLabels) -> PseudoLabels:
-        """What the teachers of all processes say, as far as it is asked for."""
-        soft = self.targets.kind == "soft"
-        return PseudoLabels(
-            gathered(answer.labels),
-            gathered(answer.confidence),
-            gathered(answer.probabilities) if soft else answer.probabilities,
+            losses={"consistency": self.targets.unsupervised_weight * consistency},
+            logs={"confident": mixed.confident.mean(), "weight": mixed.weights.mean()},
+            pseudo_labels=shares,
+            outputs={"unlabeled": Output(logits, valid)},
         )
 
     @abstractmethod

@@ -38,12 +38,11 @@ def mix_unlabeled(
     """Mix each unlabelled image with the next; their pseudo-labels say where (Algorithm 1)."""
     # Padding is never pasted: where the kept image has none of its own, its partner stays.
     mask = method.mixer.mask(answer.labels, random.device) & unlabeled.valid
-    hard = method.targets.kind == "hard"
     confidence = with_partner(mask, answer.confidence)
     valid = with_partner(mask, unlabeled.valid)
     return Mixed(
         images=with_partner(mask, to_unit_range(unlabeled.images)),
-        targets=with_partner(mask, answer.labels if hard else answer.probabilities),
+        targets=with_partner(mask, answer.targets(method.targets.kind)),
         weights=method.weighting(confidence, valid, step) * valid,
         confident=method.confident(confidence, valid),
         valid=valid,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import final
 
 from mixseg.config import Settings
@@ -35,10 +35,12 @@ class Supervised(Method):
         self.networks = {"student": student, "teacher": self.teacher.network}
         self.labeled_loss = LabeledLoss(settings, student.spec.num_classes, given)
 
-    def step(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> StepResult:
-        """One step of the method; see :class:`mixseg.engine.method.Method`."""
+    def parts(
+        self, batches: Mapping[str, Batch], step: int, random: StepRandom
+    ) -> Iterator[StepResult]:
+        """A step of the method, which has one part; see :class:`mixseg.engine.method.Method`."""
         loss, output = self.labeled_loss(self.ask, batches["labeled"], random)
-        return StepResult(losses={"supervised": loss}, logs={}, outputs={"labeled": output})
+        yield StepResult(losses={"supervised": loss}, logs={}, outputs={"labeled": output})
 
     def after_update(self, step: int) -> None:
         """The average follows the student."""

@@ -9,6 +9,7 @@ from mixseg.config import ModelSettings
 from mixseg.errors import CheckpointError, ConfigError, unknown_name
 from mixseg.models.architecture import Architecture, HeadOnBackbone, WholeNetwork
 from mixseg.models.backbone import NO_BACKBONE, backbone_statistics, check_backbone_name
+from mixseg.models.checkpointing import checkpoint_blocks
 from mixseg.models.deeplabv2 import AtrousPyramid
 from mixseg.models.discriminator import Discriminator
 from mixseg.models.enet import build_enet
@@ -161,6 +162,7 @@ __all__ = [
     "build_initial_model",
     "build_model",
     "check_model_settings",
+    "checkpoint_blocks",
     "load_weights",
     "model_title",
     "parameter_groups",

@@ -1,23 +1,23 @@
 """Targets of the unlabelled images: pseudo-labels and their weights."""
 
-from mixseg.targets.alignment import Alignment, DistributionAlignment, unaligned
+from mixseg.targets.alignment import DistributionAlignment
 from mixseg.targets.pseudo_labels import (
     PseudoLabels,
     class_shares,
     confident_fraction,
+    most_probable,
     pseudo_labels,
 )
 from mixseg.targets.weighting import WEIGHTINGS, Weighting, build_weighting
 
 __all__ = [
     "WEIGHTINGS",
-    "Alignment",
     "DistributionAlignment",
     "PseudoLabels",
     "Weighting",
     "build_weighting",
     "class_shares",
     "confident_fraction",
+    "most_probable",
     "pseudo_labels",
-    "unaligned",
 ]

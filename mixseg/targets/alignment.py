@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import final
 
 import torch
 from torch import Tensor
 
 from mixseg.distributed import summed
-
-Alignment = Callable[[Tensor, Tensor], Tensor]
-"""(probabilities (B, C, H, W), valid bool (B, H, W)) -> probabilities of the same shape."""
-
-
-def unaligned(probabilities: Tensor, valid: Tensor) -> Tensor:
-    """No alignment: what the teacher said."""
-    return probabilities
 
 
 @final

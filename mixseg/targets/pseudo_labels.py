@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,12 +16,20 @@ class PseudoLabels(NamedTuple):
     Attributes:
         labels: int64, shape (B, H, W): the most probable class, 255 outside the image.
         confidence: float32, shape (B, H, W): its probability, 0 outside the image.
-        probabilities: float32, shape (B, C, H, W): the whole distribution.
+        probabilities: float32, shape (B, C, H, W): the whole distribution; None where nobody asks
+            for it, see :func:`most_probable`.
     """
 
     labels: Tensor
     confidence: Tensor
-    probabilities: Tensor
+    probabilities: Tensor | None = None
+
+    def targets(self, kind: Literal["hard", "soft"]) -> Tensor:
+        """What the student should say: labels, or distributions, which then have to be there."""
+        if kind == "hard":
+            return self.labels
+        assert self.probabilities is not None
+        return self.probabilities
 
 
 def pseudo_labels(probabilities: Tensor, valid: Tensor) -> PseudoLabels:
@@ -32,11 +40,37 @@ def pseudo_labels(probabilities: Tensor, valid: Tensor) -> PseudoLabels:
         valid: bool, shape (B, H, W): false where the crop padded the image.
     """
     confidence, labels = probabilities.max(dim=1)
-    return PseudoLabels(
-        torch.where(valid, labels, IGNORE),
-        torch.where(valid, confidence, 0.0),
-        probabilities,
-    )
+    return within(valid, labels, confidence)._replace(probabilities=probabilities)
+
+
+def most_probable(logits: Tensor, valid: Tensor) -> PseudoLabels:
+    """As :func:`pseudo_labels` of the softmax of logits, which is never there as a whole.
+
+    Args:
+        logits: float, shape (B, C, H, W).
+        valid: bool, shape (B, H, W): false where the crop padded the image.
+    """
+    batch, channels, _, width = logits.shape
+    rows = max(1, AT_ONCE // (batch * channels * width))
+    parts = [_highest(part) for part in torch.split(logits, rows, dim=2)]
+    labels, confidence = (torch.cat(some, dim=1) for some in zip(*parts, strict=True))
+    return within(valid, labels, confidence)
+
+
+AT_ONCE = 2**20
+"""Numbers that are exponentiated together; they stay in a cache."""
+
+
+def _highest(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The highest class and its probability, as 1 / sum(exp(l - max l))."""
+    logits = logits.float()
+    highest, labels = logits.max(dim=1, keepdim=True)
+    return labels.squeeze(1), (logits - highest).exp().sum(dim=1).reciprocal()
+
+
+def within(valid: Tensor, labels: Tensor, confidence: Tensor) -> PseudoLabels:
+    """An answer that says nothing outside the image."""
+    return PseudoLabels(torch.where(valid, labels, IGNORE), torch.where(valid, confidence, 0.0))
 
 
 def confident_fraction(confidence: Tensor, valid: Tensor, threshold: float, per: str) -> Tensor:

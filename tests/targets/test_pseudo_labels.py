@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mixseg.ignore import IGNORE
-from mixseg.targets import confident_fraction, pseudo_labels
+from mixseg.targets import confident_fraction, most_probable, pseudo_labels
 
 
 def random_case(seed: int) -> tuple[Tensor, Tensor]:
@@ -34,6 +34,19 @@ def test_pseudo_labels_are_the_most_probable_classes_of_the_image(seed: int) -> 
     assert answer.labels.dtype == torch.int64
     assert answer.confidence.dtype == torch.float32
     assert torch.equal(answer.probabilities, probabilities)
+
+
+@pytest.mark.parametrize("width", [3, 70_000])  # the rows of one go and of several
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_labels_of_logits_are_those_of_their_softmax(width: int, dtype: torch.dtype) -> None:
+    random = torch.Generator().manual_seed(width)
+    logits = (10 * torch.randn(2, 4, 5, width, generator=random)).to(dtype)
+    valid = torch.rand(2, 5, width, generator=random) < 0.7
+    found, wanted = most_probable(logits, valid), pseudo_labels(logits.float().softmax(1), valid)
+    torch.testing.assert_close(found.confidence, wanted.confidence, rtol=0, atol=1e-6)
+    # Of equal probabilities either may be named.
+    assert (found.labels == wanted.labels).float().mean() > 0.999
+    assert found.probabilities is None
 
 
 @settings(max_examples=30, deadline=None)

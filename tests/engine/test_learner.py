@@ -1,0 +1,121 @@
+"""The gradients of a step, however it is taken."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mixseg.config import ModelSettings, Settings, SourceSettings
+from mixseg.engine.learner import Learner
+from mixseg.engine.method import Given
+from mixseg.errors import ConfigError
+from mixseg.training_learner import build_learner
+from tests.methods.test_methods import CLASSES, batches, random_of
+
+NETWORK = ModelSettings(backbone="test_resnet", weights="none", batch_norm="train")
+
+
+def learner_of(name: str, **model: object) -> Learner:
+    settings = dataclasses.replace(
+        Settings(),
+        method=name,
+        model=dataclasses.replace(NETWORK, **model),  # type: ignore[arg-type]
+        source_domain=SourceSettings(dataset="gta5" if name == "domain_adaptation" else None),
+    )
+    learner, _ = build_learner(settings, CLASSES, Given())
+    learner.method.student.train()
+    return learner
+
+
+def gradients(learner: Learner) -> list[Tensor]:
+    return [one.grad.clone() for one in learner.method.student.parameters()]
+
+
+@pytest.mark.parametrize("name", ["semi_supervised", "domain_adaptation"])
+def test_going_back_part_by_part_is_going_back_once(name: str) -> None:
+    one, other = learner_of(name), learner_of(name)
+    given = batches()
+    found = one.gradients([given], 0)
+    result = other.method.step(given, 0, random_of(0))
+    torch.stack(list(result.losses.values())).sum().backward()
+    for own, wanted in zip(gradients(one), gradients(other), strict=True):
+        torch.testing.assert_close(own, wanted, rtol=1e-5, atol=1e-7)
+    assert found.result.losses.keys() == result.losses.keys() == {"supervised", "consistency"}
+    assert float(found.loss) == pytest.approx(sum(loss.item() for loss in result.losses.values()))
+    assert torch.equal(found.result.pseudo_labels, result.pseudo_labels)
+
+
+def test_only_one_graph_is_there_at_a_time() -> None:
+    learner = learner_of("semi_supervised")
+    student = learner.method.student
+    kept: dict[int, int] = {}
+    most = 0
+
+    def pack(tensor: Tensor) -> Packed:
+        return Packed(tensor, kept)
+
+    def watch(module: nn.Module, inputs: object, output: object) -> None:
+        nonlocal most
+        most = max(most, sum(kept.values()))
+
+    student.upsampling.register_forward_hook(watch)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda packed: packed.tensor):
+        learner.gradients([batches()], 0)
+        together = most
+        most = 0
+        learner.method.step(batches(), 0, random_of(0))
+    assert together < 0.6 * most
+
+
+class Packed:
+    """A tensor that a graph keeps; it is counted for as long as it does."""
+
+    def __init__(self, tensor: Tensor, kept: dict[int, int]) -> None:
+        self.tensor, self.kept = tensor, kept
+        kept[id(self)] = tensor.numel() * tensor.element_size()
+
+    def __del__(self) -> None:
+        self.kept.pop(id(self))
+
+
+class TestJointForward:
+    @pytest.mark.parametrize("name", ["semi_supervised", "domain_adaptation"])
+    def test_with_frozen_statistics_it_is_the_same_step(self, name: str) -> None:
+        one, other = learner_of(name), learner_of(name, joint_forward=True)
+        for learner in (one, other):
+            # Each image is then normalised by itself.
+            for layer in learner.method.student.modules():
+                if isinstance(layer, nn.BatchNorm2d):
+                    layer.eval()
+        calls = []
+        other.method.student.backbone.register_forward_hook(lambda *_: calls.append(1))
+        found, wanted = other.gradients([batches()], 0), one.gradients([batches()], 0)
+        assert len(calls) == 1
+        for key, value in wanted.result.losses.items():
+            torch.testing.assert_close(found.result.losses[key], value)
+        for own, expected in zip(gradients(other), gradients(one), strict=True):
+            torch.testing.assert_close(own, expected, rtol=1e-3, atol=1e-5)
+
+    def test_batch_norm_sees_both(self) -> None:
+        joint = learner_of("semi_supervised", joint_forward=True)
+        joint.gradients([batches()], 0)
+        counts = {
+            int(layer.num_batches_tracked)
+            for layer in joint.method.student.modules()
+            if isinstance(layer, nn.BatchNorm2d)
+        }
+        assert counts == {1}
+
+    def test_images_of_two_sizes_are_refused(self) -> None:
+        given = batches()
+        unlabeled = given["unlabeled"]
+        given["unlabeled"] = unlabeled._replace(
+            images=unlabeled.images[..., :32],
+            labels=unlabeled.labels[..., :32],
+            valid=unlabeled.valid[..., :32],
+        )
+        with pytest.raises(ConfigError, match=r"differ in size \(32x40 and 32x32\)"):
+            learner_of("semi_supervised", joint_forward=True).gradients([given], 0)

@@ -1,0 +1,75 @@
+"""Activation checkpointing: less is kept, and nothing else changes."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from mixseg.config import ModelSettings
+from mixseg.errors import ConfigError
+from mixseg.models import SegmentationModel, build_initial_model, checkpoint_blocks
+
+
+def network(backbone: str) -> SegmentationModel:
+    settings = ModelSettings(
+        architecture="enet" if backbone == "none" else "deeplabv2",
+        backbone=backbone,
+        weights="none",
+        batch_norm="train",
+    )
+    return build_initial_model(settings, 5, seed=0)[0].train()
+
+
+def step(model: SegmentationModel) -> int:
+    """A forward and a backward pass; bytes that were kept for the latter."""
+    kept = 0
+
+    def count(tensor: Tensor) -> Tensor:
+        nonlocal kept
+        kept += tensor.numel() * tensor.element_size()
+        return tensor
+
+    torch.manual_seed(3)  # for dropout
+    images = torch.rand(2, 3, 49, 65, generator=torch.Generator().manual_seed(1))
+    with saved_tensors_hooks(count, lambda tensor: tensor):
+        loss = model(images).square().mean()
+    loss.backward()
+    return kept
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "tf_efficientnet_lite0", "none"])
+def test_gradients_and_statistics_are_the_same(backbone: str) -> None:
+    plain = network(backbone)
+    saving = copy.deepcopy(plain)
+    checkpoint_blocks(saving.backbone, backbone)
+    copied = copy.deepcopy(saving)  # as a teacher is
+    kept = step(plain)
+    for model in (saving, copied):
+        assert step(model) < 0.6 * kept
+        for (name, wanted), (other, found) in zip(
+            plain.named_parameters(), model.named_parameters(), strict=True
+        ):
+            assert name == other
+            assert torch.equal(wanted.grad, found.grad), name
+        for name, buffer in plain.named_buffers():
+            assert torch.equal(buffer, model.get_buffer(name)), name
+
+
+def test_a_copy_computes_with_its_own_weights() -> None:
+    saving = network("test_resnet")
+    checkpoint_blocks(saving.backbone, "test_resnet")
+    moved = copy.deepcopy(saving)
+    with torch.no_grad():
+        for parameter in moved.backbone.parameters():
+            parameter.mul_(1.5)
+    step(moved)
+    assert all(parameter.grad is None for parameter in saving.parameters())
+
+
+def test_a_backbone_without_blocks_is_refused() -> None:
+    with pytest.raises(ConfigError, match="plain is not made of blocks"):
+        checkpoint_blocks(torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3)), "plain")

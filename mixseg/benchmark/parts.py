@@ -10,6 +10,7 @@ from mixseg.benchmark.augment import measure_augment
 from mixseg.benchmark.ema import measure_ema
 from mixseg.benchmark.evaluate import measure_evaluate
 from mixseg.benchmark.loader import measure_loader
+from mixseg.benchmark.memory import measure_memory
 from mixseg.benchmark.mixers import measure_mixers
 from mixseg.benchmark.report import PartReport
 from mixseg.benchmark.step import measure_step
@@ -23,6 +24,7 @@ PARTS: dict[str, Callable[[Workload, Console], PartReport]] = {
     "ema": lambda work, _: PartReport("ema", measure_ema(work)),
     "loader": lambda work, _: PartReport("loader", measure_loader(work)),
     "evaluate": lambda work, _: PartReport("evaluate", measure_evaluate(work)),
+    "memory": lambda work, _: PartReport("memory", memory=measure_memory(work)),
 }
 """Name -> what measures it. Add an entry to add a part."""
 

@@ -13,6 +13,7 @@ import torch
 from rich.table import Table
 
 from mixseg.benchmark.measure import Comparison, quartiles
+from mixseg.benchmark.memory import AS_SET, MemoryReport
 from mixseg.benchmark.step import StepReport
 from mixseg.benchmark.workload import Workload
 from mixseg.escaping import printable
@@ -28,14 +29,18 @@ class PartReport:
         name: Such as ``mixers``.
         comparisons: Rows of its table.
         step: Where the time of a step goes; None in the other parts.
+        memory: Peaks; None in the other parts, and then there are no comparisons.
     """
 
     name: str
-    comparisons: Sequence[Comparison]
+    comparisons: Sequence[Comparison] = ()
     step: StepReport | None = None
+    memory: MemoryReport | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
+        if self.memory is not None:
+            return {"peaks": self.memory.to_json()}
         step = {} if self.step is None else self.step.to_json()
         return {"comparisons": [one.to_json() for one in self.comparisons]} | step
 
@@ -74,7 +79,9 @@ def describe(work: Workload) -> str:
 
 
 def part_tables(report: PartReport) -> list[Table]:
-    """The comparisons, and of a step the parts of its time."""
+    """The comparisons, and of a step the parts of its time; or the peaks of memory."""
+    if report.memory is not None:
+        return [_peaks(report.memory)]
     table = Table(
         title=report.name,
         caption="ms: median and half of what lies between the quartiles; ratio: published / "
@@ -111,6 +118,26 @@ def _parts(step: StepReport) -> Table:
         row = [name]
         for parts, total in zip((step.parts, step.published_parts), totals, strict=True):
             row += [f"{1000 * parts[name]:.1f}", f"{100 * parts[name] / total:.0f}"]
+        table.add_row(*row)
+    return table
+
+
+def _peaks(memory: MemoryReport) -> Table:
+    table = Table(
+        title="memory",
+        caption="MiB: most that two steps had in use, in a process of their own, with all that it "
+        "has imported; %: of the settings as they are",
+        caption_justify="left",
+    )
+    table.add_column("what")
+    wanted = memory.peaks[AS_SET]
+    for height, width in wanted:
+        table.add_column(f"{height}x{width} MiB", justify="right")
+        table.add_column("%", justify="right")
+    for name, found in memory.peaks.items():
+        row = [name]
+        for size, peak in found.items():
+            row += [f"{peak / 2**20:.0f}", f"{100 * peak / wanted[size]:.0f}"]
         table.add_row(*row)
     return table
 

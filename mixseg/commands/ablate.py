@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import SUPPRESS
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
@@ -24,19 +25,57 @@ from mixseg.ablation import (
     terminal_tables,
     write_report,
 )
+from mixseg.ablation.grid import Grid
+from mixseg.commands.console import say
 from mixseg.commands.contract import EXIT_ERROR
 from mixseg.commands.parsing import new_parser, parse
-from mixseg.config import (
-    add_settings_arguments,
-    fields_of,
-    typed_overrides,
-)
+from mixseg.config import add_settings_arguments, fields_of, typed_overrides
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.escaping import printable
+
+LAUNCHERS = {
+    "local": "processes of this machine",
+    "slurm": "one array job, through submitit",
+}
+"""Name -> how the runs of an ablation are started."""
 
 
 def ablate(arguments: Sequence[str]) -> int:
     """Train the rows of a table with several seeds; see ``--help``."""
+    parsed = parse(_ablation_parser(), arguments)
+    console = Console()
+    grid = _grid(parsed)
+    common = _common_overrides(parsed)
+    stem = Path(parsed.grid).stem
+    folder = Path(str(common.pop("output", Path("runs") / stem))).expanduser()
+    launcher = _launcher(parsed, folder)
+    jobs = plan(grid, folder, range(parsed.seeds or grid.seeds), common)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def say_line(line: str) -> None:
+        say(console, printable(line))
+
+    if parsed.dry_run:
+        for job in jobs:
+            job.prepare()
+        for line in describe(grid, jobs, common):
+            say_line(line)
+        return 0
+    try:
+        errors = launcher.run(jobs, say_line)
+    except KeyboardInterrupt:
+        for line in launcher.parting():
+            say_line(line)
+        return 130
+    results = collect(grid, jobs, errors)
+    write_report(folder, grid, results)
+    for table in terminal_tables(grid, results):
+        console.print(table)
+    say_line(f"{folder}: {', '.join(FILES)}")
+    return EXIT_ERROR if errors else 0
+
+
+def _ablation_parser() -> ArgumentParser:
     parser = new_parser(
         "mixseg ablate",
         "Train every row of a grid with several seeds, one process each, and print the table. "
@@ -68,52 +107,25 @@ def ablate(arguments: Sequence[str]) -> int:
     )
     _add_launcher_arguments(parser)
     add_settings_arguments(parser)
-    parsed = parse(parser, arguments)
-    console = Console()
-    path = Path(parsed.grid)
-    grid = load_grid(path, None if parsed.base is None else Path(parsed.base))
+    return parser
+
+
+def _grid(parsed: Namespace) -> Grid:
+    """The rows that were asked for."""
+    grid = load_grid(Path(parsed.grid), None if parsed.base is None else Path(parsed.base))
     for given, value in {"--seeds": parsed.seeds, "--jobs": parsed.jobs}.items():
         if value is not None and value < 1:
             raise ConfigError(f"{given} {value}: must be above 0")
-    if parsed.rows is not None:
-        grid = choose_rows(grid, parsed.rows)
+    return grid if parsed.rows is None else choose_rows(grid, parsed.rows)
+
+
+def _common_overrides(parsed: Namespace) -> dict[str, Any]:
+    """Settings of all rows, by flags; what tells the runs apart is refused."""
     common = typed_overrides(parsed, [])
     for key in ("seed", "name"):
         if key in common:
             raise ConfigError(f"--{key}: an ablation gives each run its own; see --seeds")
-    folder = Path(str(common.pop("output", Path("runs") / path.stem))).expanduser()
-    launcher = _launcher(parsed, folder)
-    jobs = plan(grid, folder, range(parsed.seeds or grid.seeds), common)
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def say(line: str) -> None:
-        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
-
-    if parsed.dry_run:
-        for job in jobs:
-            job.prepare()
-        for line in describe(grid, jobs, common):
-            say(line)
-        return 0
-    try:
-        errors = launcher.run(jobs, say)
-    except KeyboardInterrupt:
-        for line in launcher.parting():
-            say(line)
-        return 130
-    results = collect(grid, jobs, errors)
-    write_report(folder, grid, results)
-    for table in terminal_tables(grid, results):
-        console.print(table)
-    say(f"{folder}: {', '.join(FILES)}")
-    return EXIT_ERROR if errors else 0
-
-
-LAUNCHERS = {
-    "local": "processes of this machine",
-    "slurm": "one array job, through submitit",
-}
-"""Name -> how the runs of an ablation are started."""
+    return common
 
 
 def _add_launcher_arguments(parser: ArgumentParser) -> None:

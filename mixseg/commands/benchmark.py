@@ -13,11 +13,9 @@ from mixseg.benchmark.report import conditions as workload_conditions
 from mixseg.benchmark.report import describe as describe_workload
 from mixseg.benchmark.report import part_tables
 from mixseg.benchmark.workload import workload
-from mixseg.commands.parsing import height_and_width, new_parser, parse, with_joined
-from mixseg.commands.settings_arguments import add_file_arguments, any_settings
-from mixseg.config import (
-    add_settings_arguments,
-)
+from mixseg.commands.console import say
+from mixseg.commands.parsing import height_and_width, new_parser
+from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
 from mixseg.errors import ConfigError
 from mixseg.files import check_unused, write_atomically
 
@@ -46,8 +44,7 @@ def benchmark(arguments: Sequence[str]) -> int:
         help="loader: size of the image files",
     )
     parser.add_argument("--json", type=str, metavar="FILE", help="write the numbers as JSON too")
-    add_settings_arguments(parser)
-    parsed = parse(parser, with_joined(arguments, ("--config", "--set")))
+    parsed = parse_with_settings(parser, arguments)
     check_parts(parsed.parts)
     if parsed.rounds < 1:
         raise ConfigError(f"--rounds must be above 0, found {parsed.rounds}")
@@ -55,7 +52,7 @@ def benchmark(arguments: Sequence[str]) -> int:
         check_unused([Path(parsed.json)], overwrite=True)
     work = workload(any_settings(parsed), parsed.rounds, height_and_width("--files", parsed.files))
     console = Console()
-    console.print(describe_workload(work), markup=False, highlight=False, soft_wrap=True)
+    say(console, describe_workload(work))
     reports = []
     for name in parsed.parts or PARTS:
         reports.append(PARTS[name](work, console))

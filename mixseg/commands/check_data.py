@@ -7,13 +7,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from mixseg.commands.console import say
 from mixseg.commands.contract import EXIT_ERROR
-from mixseg.commands.parsing import new_parser, parse, with_joined
-from mixseg.commands.settings_arguments import add_file_arguments, any_settings
-from mixseg.config import (
-    add_settings_arguments,
-    to_flat,
-)
+from mixseg.commands.output_files import check_folder
+from mixseg.commands.parsing import new_parser
+from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
+from mixseg.config import to_flat
 from mixseg.errors import ConfigError
 from mixseg.escaping import printable
 from mixseg.files import write_atomically
@@ -35,17 +34,15 @@ def check_data(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--show", type=int, default=10, metavar="N", help="files of each kind that are named [10]"
     )
-    add_settings_arguments(parser)
-    parsed = parse(parser, with_joined(arguments, ("--config", "--set")))
+    parsed = parse_with_settings(parser, arguments)
     console = Console()
     if parsed.show < 0:
         raise ConfigError(f"--show must not be negative, found {parsed.show}")
-    if parsed.json is not None and not Path(parsed.json).absolute().parent.is_dir():
-        raise ConfigError(f"--json {parsed.json}: there is no such folder")
+    check_folder("--json", parsed.json)
     settings = any_settings(parsed)
     reports = inspect_data(settings, console, loader_workers(settings))
     for line in report_lines(reports, parsed.show):
-        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+        say(console, printable(line))
     if parsed.json is not None:
         domains = {
             key: value

@@ -9,13 +9,16 @@ from rich.console import Console
 
 from mixseg.analysis.run_comparison import (
     FORMATS,
+    RunRecord,
     compare_runs,
     comparison_table,
     read_run,
     runs_of,
     write_comparison,
 )
+from mixseg.commands.console import say
 from mixseg.commands.contract import EXIT_ERROR
+from mixseg.commands.output_files import check_folder
 from mixseg.commands.parsing import new_parser, parse
 from mixseg.errors import ConfigError, DataError
 from mixseg.escaping import printable
@@ -43,9 +46,25 @@ def compare(arguments: Sequence[str]) -> int:
     output = None if parsed.output is None else Path(parsed.output)
     if output is not None and output.suffix not in FORMATS:
         raise ConfigError(f"--output {output}: the name must end in one of {', '.join(FORMATS)}")
-    if output is not None and not output.absolute().parent.is_dir():
-        raise ConfigError(f"--output {output}: there is no such folder")
-    paths = [path for given in parsed.runs for path in runs_of(Path(given))]
+    check_folder("--output", output)
+    records, problems = _read_runs([Path(given) for given in parsed.runs])
+    comparison = compare_runs(records)
+    console.print(comparison_table(comparison))
+    for problem in problems:
+        say(console, f"left out: {printable(problem)}", "red")
+    if output is not None:
+        write_comparison(output, comparison)
+        say(console, printable(str(output)))
+    return EXIT_ERROR if problems else 0
+
+
+def _read_runs(given: Sequence[Path]) -> tuple[list[RunRecord], list[str]]:
+    """What runs say of themselves, each once, and why others could not be read.
+
+    Raises:
+        DataError: None could be read.
+    """
+    paths = [path for folder in given for path in runs_of(folder)]
     records, problems = [], []
     for path in {path.absolute(): path for path in paths}.values():
         try:
@@ -54,12 +73,4 @@ def compare(arguments: Sequence[str]) -> int:
             problems.append(str(error))
     if not records:
         raise DataError("; ".join(problems))
-    comparison = compare_runs(records)
-    console.print(comparison_table(comparison))
-    for problem in problems:
-        text = f"left out: {printable(problem)}"
-        console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
-    if output is not None:
-        write_comparison(output, comparison)
-        console.print(printable(str(output)), markup=False, highlight=False, soft_wrap=True)
-    return EXIT_ERROR if problems else 0
+    return records, problems

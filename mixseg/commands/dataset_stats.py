@@ -5,29 +5,43 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
-from mixseg.analysis.dataset_statistics import FORMATS as STATISTICS_FORMATS
-from mixseg.analysis.dataset_statistics import DatasetStatistics, summary
-from mixseg.analysis.dataset_statistics import terminal_table as statistics_table
+from mixseg.analysis.dataset_statistics import FORMATS, DatasetStatistics, summary, terminal_table
+from mixseg.commands.console import say
 from mixseg.commands.contract import EXIT_ERROR
 from mixseg.commands.parsing import new_parser, parse, with_joined
-from mixseg.config import (
-    resolve_settings,
-)
+from mixseg.commands.settings_arguments import check_layout
+from mixseg.config import resolve_settings
+from mixseg.data.contract import SegmentationDataset
 from mixseg.data.statistics import image_statistics, label_statistics
 from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.escaping import printable
 from mixseg.files import check_unused, write_atomically
-from mixseg.training_data import (
-    check_data_settings,
-    open_split,
-)
+from mixseg.training_data import check_data_settings, open_split
 
 
 def dataset_stats(arguments: Sequence[str]) -> int:
     """Count what a data set holds; see ``--help``."""
+    parsed = parse(_statistics_parser(), with_joined(arguments, ("--config",)))
+    console = Console()
+    check_layout(
+        root_given=parsed.root is not None,
+        layout_known=parsed.dataset is not None or bool(parsed.config),
+    )
+    output = _checked_output(parsed)
+    found = _counted(_opened(parsed, console), console)
+    console.print(terminal_table(found))
+    for line in summary(found):
+        say(console, printable(line), "red" if line.startswith("corrupt") else None)
+    if output is not None:
+        write_atomically(output, FORMATS[output.suffix](found))
+    return EXIT_ERROR if found.problems else 0
+
+
+def _statistics_parser() -> ArgumentParser:
     parser = new_parser(
         "mixseg dataset-stats",
         "Pixels and images of each class, image sizes, share of void, and the files that cannot be "
@@ -44,37 +58,34 @@ def dataset_stats(arguments: Sequence[str]) -> int:
         "--output",
         type=str,
         metavar="FILE",
-        help=f"write them too: {', '.join(STATISTICS_FORMATS)}",
+        help=f"write them too: {', '.join(FORMATS)}",
     )
-    parsed = parse(parser, with_joined(arguments, ("--config",)))
-    console = Console()
+    return parser
+
+
+def _checked_output(parsed: Namespace) -> Path | None:
+    """The file to write, whose suffix names its format."""
+    if parsed.output is None:
+        return None
+    output = Path(parsed.output)
+    if output.suffix not in FORMATS:
+        raise ConfigError(f"--output: {unknown_name('format', output.suffix, FORMATS)}")
+    check_unused([output], overwrite=parsed.overwrite)
+    return output
+
+
+def _opened(parsed: Namespace, console: Console) -> SegmentationDataset:
     given = {"data.dataset": parsed.dataset, "data.root": parsed.root}
     overrides = {key: value for key, value in given.items() if value is not None}
-    if parsed.root is not None and parsed.dataset is None and not parsed.config:
-        raise ConfigError(
-            "--data-root needs --config FILE or --dataset NAME, to know how the folder is laid out"
-        )
-    output = None
-    if parsed.output is not None:
-        output = Path(parsed.output)
-        if output.suffix not in STATISTICS_FORMATS:
-            raise ConfigError(
-                f"--output: {unknown_name('format', output.suffix, STATISTICS_FORMATS)}"
-            )
-        check_unused([output], overwrite=parsed.overwrite)
     settings = resolve_settings([Path(name) for name in parsed.config], overrides)
     check_data_settings(settings)
-    dataset = open_split(settings, parsed.split, console)
+    return open_split(settings, parsed.split, console)
+
+
+def _counted(dataset: SegmentationDataset, console: Console) -> DatasetStatistics:
     every = range(len(dataset))
     with progress_bar(console, "labels") as advance:
         labels = label_statistics(dataset, every, on_count=advance)
     with progress_bar(console, "images") as advance:
         images = image_statistics(dataset, every, advance)
-    found = DatasetStatistics(dataset, labels, images)
-    console.print(statistics_table(found))
-    for line in summary(found):
-        style = "red" if line.startswith("corrupt") else None
-        console.print(printable(line), style=style, markup=False, highlight=False, soft_wrap=True)
-    if output is not None:
-        write_atomically(output, STATISTICS_FORMATS[output.suffix](found))
-    return EXIT_ERROR if found.problems else 0
+    return DatasetStatistics(dataset, labels, images)

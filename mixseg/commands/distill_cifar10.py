@@ -5,35 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from jsonargparse import ArgumentParser
 from rich.console import Console
 from rich.table import Table
 
 from mixseg.classification.experiment import ClassificationSettings, run_experiment
 from mixseg.commands.parsing import new_parser, parse
 from mixseg.commands.presets import presets_folder
-from mixseg.config import (
-    fields_of,
-    resolve_section,
-)
+from mixseg.config import Setting, fields_of, resolve_section
 
 
 def distill_cifar10(arguments: Sequence[str]) -> int:
     """Distillation between classifiers; see ``--help``."""
-    parser = new_parser(
-        "mixseg distill-cifar10",
-        "Train ResNet-18, a 5-layer CNN, and the same CNN distilled from ResNet-18, and compare "
-        "their accuracy: the first experiment of the report on shallow networks.",
-    )
-    parser.add_argument("--config", type=str, metavar="FILE", help="[configs/distill/cifar10.yaml]")
     leaves = fields_of(ClassificationSettings)
-    for leaf in leaves:
-        flag = f"--{leaf.path.replace('_', '-')}"
-        about = f"{leaf.help} [{leaf.default}]"
-        if leaf.hint is bool:
-            parser.add_argument(flag, dest=leaf.path, action="store_true", help=about)
-        else:
-            parser.add_argument(flag, dest=leaf.path, type=leaf.hint | None, help=about)
-    parsed = parse(parser, arguments)
+    parsed = parse(_classification_parser(leaves), arguments)
     console = Console()
     overrides = {
         leaf.path: parsed[leaf.path]
@@ -57,3 +42,20 @@ def distill_cifar10(arguments: Sequence[str]) -> int:
         table.add_row(one.network, f"{one.parameters / 1e6:.3f}", f"{100 * one.accuracy:.2f}")
     console.print(table)
     return 0
+
+
+def _classification_parser(leaves: Sequence[Setting]) -> ArgumentParser:
+    parser = new_parser(
+        "mixseg distill-cifar10",
+        "Train ResNet-18, a 5-layer CNN, and the same CNN distilled from ResNet-18, and compare "
+        "their accuracy: the first experiment of the report on shallow networks.",
+    )
+    parser.add_argument("--config", type=str, metavar="FILE", help="[configs/distill/cifar10.yaml]")
+    for leaf in leaves:
+        flag = f"--{leaf.path.replace('_', '-')}"
+        about = f"{leaf.help} [{leaf.default}]"
+        if leaf.hint is bool:
+            parser.add_argument(flag, dest=leaf.path, action="store_true", help=about)
+        else:
+            parser.add_argument(flag, dest=leaf.path, type=leaf.hint | None, help=about)
+    return parser

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from mixseg.commands.console import say
 from mixseg.commands.contract import EXIT_ERROR
-from mixseg.commands.parsing import new_parser, parse, with_joined
-from mixseg.commands.settings_arguments import add_file_arguments, any_settings
-from mixseg.config import (
-    add_settings_arguments,
-)
+from mixseg.commands.parsing import new_parser
+from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
 from mixseg.escaping import printable
 from mixseg.preflight.doctor import Finding, compare_needs, examine
 from mixseg.preflight.memory import estimate_needs
@@ -28,22 +26,22 @@ def doctor(arguments: Sequence[str]) -> int:
         "fail.",
     )
     add_file_arguments(parser)
-    add_settings_arguments(parser)
-    parsed = parse(parser, with_joined(arguments, ("--config", "--set")))
+    parsed = parse_with_settings(parser, arguments)
     console = Console()
     settings = any_settings(parsed)
     wrong = False
 
-    def say(finding: Finding) -> bool:
-        text = printable(f"{finding.name + ':':16} {finding.text}")
-        style = "red" if finding.wrong else None
-        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
-        return finding.wrong
-
     for finding in examine(settings, loader_workers(settings)):
-        wrong |= say(finding)
+        wrong |= _shown(finding, console)
     if parsed.config:
         console.print("taking training steps on noise, this may take minutes", highlight=False)
         for finding in compare_needs(settings, estimate_needs(settings, console)):
-            wrong |= say(finding)
+            wrong |= _shown(finding, console)
     return EXIT_ERROR if wrong else 0
+
+
+def _shown(finding: Finding, console: Console) -> bool:
+    """Print one finding; returns whether it would make a run fail."""
+    text = printable(f"{finding.name + ':':16} {finding.text}")
+    say(console, text, "red" if finding.wrong else None)
+    return finding.wrong

@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
+from jsonargparse import ArgumentParser
 from rich.console import Console
 
+from mixseg.commands.console import say
 from mixseg.commands.parsing import new_parser, parse, with_joined
 
 
@@ -17,6 +19,21 @@ def figures(arguments: Sequence[str]) -> int:
     from mixseg.analysis.figures import FIGURES
     from mixseg.analysis.figures.command import LIST_FLAGS, Options, draw_all
 
+    parsed = parse(_figures_parser(), with_joined(arguments, LIST_FLAGS))
+    console = Console()
+    if parsed.list or not parsed.names:
+        for name, kind in FIGURES.items():
+            say(console, f"{name:18} {kind.about}")
+        return 0
+    given = {key: value for key, value in vars(parsed).items() if value is not None}
+    fields = {entry.name for entry in dataclasses.fields(Options)}
+    options = Options(**{key: value for key, value in given.items() if key in fields})
+    for path in draw_all(options, console):
+        say(console, str(path))
+    return 0
+
+
+def _figures_parser() -> ArgumentParser:
     parser = new_parser(
         "mixseg figures",
         "Draw figures of data sets and runs: a PNG, an SVG where it is a chart, and the numbers as "
@@ -43,15 +60,4 @@ def figures(arguments: Sequence[str]) -> int:
     add("--pixel", type=str, metavar="ROW,COLUMN", help="temperatures: [one in doubt]")
     add("--network", type=Literal["student", "teacher"] | None, help="of runs [teacher]")
     add("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
-    parsed = parse(parser, with_joined(arguments, LIST_FLAGS))
-    console = Console()
-    if parsed.list or not parsed.names:
-        for name, kind in FIGURES.items():
-            console.print(f"{name:18} {kind.about}", markup=False, highlight=False, soft_wrap=True)
-        return 0
-    given = {key: value for key, value in vars(parsed).items() if value is not None}
-    fields = {entry.name for entry in dataclasses.fields(Options)}
-    options = Options(**{key: value for key, value in given.items() if key in fields})
-    for path in draw_all(options, console):
-        console.print(str(path), markup=False, highlight=False, soft_wrap=True)
-    return 0
+    return parser

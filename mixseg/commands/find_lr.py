@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from mixseg.analysis.learning_rates import FEWEST
-from mixseg.commands.parsing import new_parser, parse, with_joined
-from mixseg.commands.settings_arguments import add_file_arguments, any_settings
-from mixseg.config import (
-    add_settings_arguments,
-)
+from mixseg.commands.console import say
+from mixseg.commands.parsing import new_parser
+from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
 from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError
 from mixseg.training import probe_rates
@@ -29,8 +27,7 @@ def find_lr(arguments: Sequence[str]) -> int:
     parser.add_argument("--low", type=float, default=1e-6, help="first rate of the backbone")
     parser.add_argument("--high", type=float, default=1.0, help="last rate")
     parser.add_argument("--steps", type=int, default=100)
-    add_settings_arguments(parser)
-    parsed = parse(parser, with_joined(arguments, ("--config", "--set")))
+    parsed = parse_with_settings(parser, arguments)
     console = Console()
     if not 0 < parsed.low < parsed.high < math.inf:
         raise ConfigError(
@@ -51,5 +48,5 @@ def find_lr(arguments: Sequence[str]) -> int:
         f"next: --optimizer.lr {test.suggestion:.1e}",
     ]
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(console, line)
     return 0

@@ -1,4 +1,4 @@
-"""What commands that use a trained network share: flags, networks, output folders."""
+"""What commands share that use a trained network: flags, checkpoints, processes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import torch
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
+from torch import nn
 
 from mixseg.commands.contract import Command
 from mixseg.commands.parsing import height_and_width
-from mixseg.distributed import by_first, joined, world
+from mixseg.distributed import joined
+from mixseg.engine.precision import Precision, choose_precision
 from mixseg.engine.saved_network import SavedNetworks, load_networks
 from mixseg.errors import ConfigError
 from mixseg.evaluation.inference import InferenceMode
+
+AskedPrecision = Literal["auto", "fp32", "bf16", "fp16"]
+"""What ``--precision`` takes; auto leaves the choice to the device."""
 
 
 def divided(command: Command) -> Command:
@@ -27,11 +33,6 @@ def divided(command: Command) -> Command:
             return command(arguments)
 
     return in_one_of_them
-
-
-def console_of_first() -> Console:
-    """Where people read; of several processes the first one speaks."""
-    return Console(quiet=world().rank > 0)
 
 
 def add_inference_arguments(parser: ArgumentParser) -> None:
@@ -46,7 +47,7 @@ def add_inference_arguments(parser: ArgumentParser) -> None:
         "--window", type=str, help="HEIGHTxWIDTH of the sliding window [the training crop]"
     )
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--precision", type=Literal["auto", "fp32", "bf16", "fp16"], default="auto")
+    parser.add_argument("--precision", type=AskedPrecision, default="auto")
 
 
 def load_saved(path: Path, which: str, console: Console) -> SavedNetworks:
@@ -56,11 +57,17 @@ def load_saved(path: Path, which: str, console: Console) -> SavedNetworks:
     return saved
 
 
+def placed(network: nn.Module, device: torch.device, asked_for: AskedPrecision) -> Precision:
+    """Move a network to the device, channels last; returns the precision that it runs in there."""
+    network.to(device).to(memory_format=torch.channels_last)
+    return choose_precision(asked_for, device, network)
+
+
 def inference_mode(parsed: Namespace, saved: SavedNetworks) -> InferenceMode:
-    """How images go through the network; a sliding window is by default the training crop.
+    """How images go through the network, as the flags say.
 
     Raises:
-        ConfigError: A flag is wrong, or the window is missing.
+        ConfigError: A flag is wrong, or the window has no size.
     """
     try:
         scales = tuple(float(scale) for scale in parsed.scales.split(","))
@@ -68,19 +75,22 @@ def inference_mode(parsed: Namespace, saved: SavedNetworks) -> InferenceMode:
         raise ConfigError(
             f"--scales {parsed.scales}: expected numbers such as 0.75,1,1.25"
         ) from error
-    window = None
-    if parsed.mode == "slide":
-        stages = saved.settings.get("stages") or ()
-        crop = stages[-1]["crop"] if stages else saved.settings.get("data.crop")
+    return InferenceMode(slide=_window(parsed, saved), flip=parsed.flip, scales=scales)
+
+
+def _window(parsed: Namespace, saved: SavedNetworks) -> tuple[int, int] | None:
+    """Size of the sliding window: as asked for, else what training cropped last."""
+    if parsed.mode != "slide":
         if parsed.window:
-            window = height_and_width("--window", parsed.window)
-        elif crop:
-            window = (crop[0], crop[1])
-        else:
-            raise ConfigError("--mode slide needs --window HEIGHTxWIDTH: training did not crop")
-    elif parsed.window:
-        raise ConfigError("--window needs --mode slide")
-    return InferenceMode(slide=window, flip=parsed.flip, scales=scales)
+            raise ConfigError("--window needs --mode slide")
+        return None
+    if parsed.window:
+        return height_and_width("--window", parsed.window)
+    stages = saved.settings.get("stages") or ()
+    crop = stages[-1]["crop"] if stages else saved.settings.get("data.crop")
+    if not crop:
+        raise ConfigError("--mode slide needs --window HEIGHTxWIDTH: training did not crop")
+    return crop[0], crop[1]
 
 
 def input_size_of(saved: SavedNetworks, asked_for: str | None = None) -> tuple[int, int] | None:
@@ -89,18 +99,3 @@ def input_size_of(saved: SavedNetworks, asked_for: str | None = None) -> tuple[i
         return None if asked_for == "none" else height_and_width("--resize", asked_for)
     size = saved.settings.get("data.resize")
     return None if size is None else (size[0], size[1])
-
-
-def new_folder(path: Path, flag: str) -> Path:
-    """An empty folder, made by the first process."""
-    by_first(lambda: _made(path, flag))
-    return path
-
-
-def _made(path: Path, flag: str) -> None:
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ConfigError(f"{flag} {path}: exists and is not empty; nothing is overwritten")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{flag} {path}: cannot be made: {error.strerror}") from error

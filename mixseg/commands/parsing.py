@@ -19,26 +19,36 @@ def new_parser(program: str, description: str) -> ArgumentParser:
 
 
 def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
-    """Parse, and turn what argparse says into an error that names the closest flag."""
+    """Parse, and turn what argparse says into an error that names the closest flag.
+
+    Raises:
+        ConfigError: A flag is unknown or missing, or its value is of another type.
+    """
     try:
         return parser.parse_args(list(arguments))
     except ArgumentError as error:
-        text = re.sub(r"Parser key \"(.+?)\"( element \d+)?:\s*", r"--\1\2: ", error.message)
-        text = " ".join(re.sub(r"<class '(\w+)'>", r"\1", text).split())
-        expected = re.search(
-            r"^(--\S+: ).*?Union subtypes.*?- Expected an? (\w+) .*Given value: (.*)$", text
-        )
-        if expected is not None:
-            text = f"{expected[1]}expected {expected[2]}, found {expected[3]!r}"
-        choices = re.search(r"^(\S+ ).*?Literal\[(.*?)\].* Given value: (.*)$", text)
-        if choices is not None:
-            text = f"{choices[1]}expected one of {choices[2]}, found {choices[3]!r}"
+        text = _for_people(error.message)
         unknown = re.search(r"unrecognized arguments: (--[\w.-]+)", text)
         if unknown is not None:
             flags = [flag for action in parser._actions for flag in action.option_strings]
             message = unknown_name("flag", unknown[1], flags).split(" Choices")[0]
             raise ConfigError(f"{message} --help lists all") from error
         raise ConfigError(text) from error
+
+
+def _for_people(message: str) -> str:
+    """What jsonargparse says of a value, without the names of Python's types around it."""
+    text = re.sub(r"Parser key \"(.+?)\"( element \d+)?:\s*", r"--\1\2: ", message)
+    text = " ".join(re.sub(r"<class '(\w+)'>", r"\1", text).split())
+    expected = re.search(
+        r"^(--\S+: ).*?Union subtypes.*?- Expected an? (\w+) .*Given value: (.*)$", text
+    )
+    if expected is not None:
+        text = f"{expected[1]}expected {expected[2]}, found {expected[3]!r}"
+    choices = re.search(r"^(\S+ ).*?Literal\[(.*?)\].* Given value: (.*)$", text)
+    if choices is not None:
+        text = f"{choices[1]}expected one of {choices[2]}, found {choices[3]!r}"
+    return text
 
 
 def with_joined(arguments: Sequence[str], flags: tuple[str, ...]) -> list[str]:

@@ -9,11 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from mixseg.analysis.model_profile import profile_run, profile_tables
-from mixseg.commands.parsing import new_parser, parse, with_joined
-from mixseg.commands.settings_arguments import add_file_arguments, any_settings
-from mixseg.config import (
-    add_settings_arguments,
-)
+from mixseg.commands.output_files import check_folder
+from mixseg.commands.parsing import new_parser
+from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
 from mixseg.errors import ConfigError
 from mixseg.files import write_atomically
 
@@ -34,11 +32,9 @@ def profile_model(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--steps", type=int, default=5, help="training steps that are measured")
     parser.add_argument("--json", type=str, metavar="FILE", help="write the numbers as JSON too")
-    add_settings_arguments(parser)
-    parsed = parse(parser, with_joined(arguments, ("--config", "--set")))
+    parsed = parse_with_settings(parser, arguments)
     console = Console()
-    if parsed.json is not None and not Path(parsed.json).absolute().parent.is_dir():
-        raise ConfigError(f"--json {parsed.json}: there is no such folder")
+    check_folder("--json", parsed.json)
     for flag in ("images", "steps"):
         if parsed[flag] is not None and parsed[flag] < 1:
             raise ConfigError(f"--{flag} must be above 0, found {parsed[flag]}")

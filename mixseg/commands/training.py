@@ -6,23 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import Namespace
+from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
+from mixseg.commands.console import console_of_first
 from mixseg.commands.distillation_files import distillation_files
-from mixseg.commands.inference import (
-    console_of_first,
+from mixseg.commands.parsing import new_parser
+from mixseg.commands.settings_arguments import (
+    add_file_arguments,
+    configuration_files,
+    parse_with_settings,
 )
-from mixseg.commands.parsing import new_parser, parse, with_joined
-from mixseg.commands.settings_arguments import add_file_arguments, configuration_files
 from mixseg.commands.training_report import report
-from mixseg.config import (
-    Settings,
-    add_settings_arguments,
-    resolve_settings,
-    to_flat,
-    typed_overrides,
-)
+from mixseg.config import Settings, resolve_settings, to_flat, typed_overrides
 from mixseg.distributed import joined
 from mixseg.engine.trainer import Outcome
 from mixseg.errors import ConfigError
@@ -66,6 +62,19 @@ def distill(arguments: Sequence[str]) -> int:
 
 
 def _train(arguments: Sequence[str], program: str, method: str) -> int:
+    parsed = parse_with_settings(_training_parser(program, method), arguments)
+    if method == "domain_adaptation" and parsed.source_only:
+        method = "supervised"
+    overrides = typed_overrides(parsed, parsed.assignments)
+    with joined() as processes:
+        console = console_of_first()
+        outcome, path = _trained(parsed, overrides, program, method, console)
+    if processes.rank == 0:
+        report(outcome, path, console)
+    return outcome.exit_code
+
+
+def _training_parser(program: str, method: str) -> ArgumentParser:
     parser = new_parser(program, DESCRIPTIONS[method])
     add_file_arguments(parser)
     parser.add_argument(
@@ -94,15 +103,7 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
             metavar="NAME",
             help="a whole network such as enet, or a timm backbone",
         )
-    add_settings_arguments(parser)
-    parsed = parse(parser, with_joined(arguments, ("--config", "--set")))
-    if method == "domain_adaptation" and parsed.source_only:
-        method = "supervised"
-    overrides = typed_overrides(parsed, parsed.assignments)
-    with joined() as processes:
-        console = console_of_first()
-        outcome, path = _trained(parsed, overrides, program, method, console)
-    return report(outcome, path, console) if processes.rank == 0 else outcome.exit_code
+    return parser
 
 
 def _trained(
@@ -110,28 +111,8 @@ def _trained(
 ) -> tuple[Outcome, Path]:
     """Start or go on with the run that was asked for."""
     if parsed.resume not in (None, "auto"):
-        if parsed.config:
-            raise ConfigError("--resume RUN uses the run's own config.yaml; leave --config out")
-        if method == "supervised":  # the other tool goes on with any run
-            overrides = {"method": method} | overrides
-        if method == "distillation" and parsed.student is not None:
-            raise ConfigError("--resume RUN has a student already; leave --student out")
-        path = Path(parsed.resume)
-        return resume(path, overrides, console, allow_changes=parsed.allow_changes)
-    # Presets say semi_supervised; what the tool stands for goes before them, but not before a flag.
-    implied: dict[str, Any] = {"method": method}
-    if method == "distillation":
-        files, of_teacher = distillation_files(parsed, overrides)
-        implied |= of_teacher
-    else:
-        files = configuration_files(parsed, overrides, "uda" if program == "mixseg uda" else "ssl")
-    settings = resolve_settings(files, implied | overrides)
-    if settings.two_domains and "data.labeled" in overrides:
-        raise ConfigError(
-            "--labeled says what part of the target is labelled, of which nothing is used; for a "
-            "part of the source: --set source_domain.labeled=1/8"
-        )
-    _refuse_idle(overrides, settings)
+        return _gone_on(parsed, overrides, method, console)
+    settings = _settings(parsed, overrides, program, method)
     if parsed.resume == "auto":
         if settings.name is None:
             raise ConfigError("--resume auto needs --name, to know which run to go on with")
@@ -140,6 +121,39 @@ def _trained(
             asked_for = to_flat(settings)
             return resume(path, asked_for, console, allow_changes=parsed.allow_changes)
     return start(settings, console)
+
+
+def _gone_on(
+    parsed: Namespace, overrides: dict[str, Any], method: str, console: Console
+) -> tuple[Outcome, Path]:
+    """Go on with the run that ``--resume RUN`` names, with its own settings."""
+    if parsed.config:
+        raise ConfigError("--resume RUN uses the run's own config.yaml; leave --config out")
+    if method == "supervised":  # the other tool goes on with any run
+        overrides = {"method": method} | overrides
+    if method == "distillation" and parsed.student is not None:
+        raise ConfigError("--resume RUN has a student already; leave --student out")
+    return resume(Path(parsed.resume), overrides, console, allow_changes=parsed.allow_changes)
+
+
+def _settings(parsed: Namespace, overrides: dict[str, Any], program: str, method: str) -> Settings:
+    """The settings of a new run: of its files, of what the command stands for, of the flags."""
+    # Presets say semi_supervised; what the tool stands for goes before them, but not before a flag.
+    implied: dict[str, Any] = {"method": method}
+    if method == "distillation":
+        files, of_teacher = distillation_files(parsed, overrides)
+        implied |= of_teacher
+    else:
+        kind = "uda" if program == "mixseg uda" else "ssl"
+        files = configuration_files(parsed, overrides, kind)
+    settings = resolve_settings(files, implied | overrides)
+    if settings.two_domains and "data.labeled" in overrides:
+        raise ConfigError(
+            "--labeled says what part of the target is labelled, of which nothing is used; for a "
+            "part of the source: --set source_domain.labeled=1/8"
+        )
+    _refuse_idle(overrides, settings)
+    return settings
 
 
 def _refuse_idle(overrides: dict[str, Any], settings: Settings) -> None:

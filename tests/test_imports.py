@@ -24,6 +24,7 @@ SHARED = {
     "files",
     "ignore",
     "randomness",
+    "rendezvous",
     "strict_yaml",
     "temperature",
 }

@@ -24,6 +24,7 @@ SHARED = {
     "files",
     "ignore",
     "randomness",
+    "rendezvous",
     "strict_yaml",
     "temperature",
 }
@@ -78,12 +79,21 @@ def test_evaluation_knows_neither_methods_nor_engine() -> None:
 def test_regularizers_know_no_method() -> None:
     assert below("regularizers")
     for file in below("regularizers"):
-        assert not parts(file) & {"methods", "data", "evaluation", "training", "cli"}, file
+        assert not parts(file) & {"methods", "data", "evaluation", "training"}, file
 
 
-def test_methods_know_neither_evaluation_nor_the_commands() -> None:
+def test_methods_know_no_evaluation() -> None:
     for file in below("methods"):
-        assert not parts(file) & {"evaluation", "regularizers", "training", "cli"}, file
+        assert not parts(file) & {"evaluation", "regularizers", "training"}, file
+
+
+def test_nothing_knows_the_commands() -> None:
+    outside = [file for file in FILES if file.startswith("mixseg/")]
+    outside = [file for file in outside if file not in ("mixseg/cli.py", "mixseg/__main__.py")]
+    assert below("commands")
+    for file in outside:
+        assert "cli" not in parts(file), file
+        assert "commands" not in parts(file) or file in below("commands"), file
 
 
 def test_what_is_shared_knows_nothing_else() -> None:

@@ -2,7 +2,8 @@
 
 import sys
 
-from mixseg.cli import ablate, run
+from mixseg.cli import run
+from mixseg.commands.ablate import ablate
 
 if __name__ == "__main__":
     sys.exit(run(ablate))

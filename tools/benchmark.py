@@ -2,7 +2,8 @@
 
 import sys
 
-from mixseg.cli import benchmark, run
+from mixseg.cli import run
+from mixseg.commands.benchmark import benchmark
 
 if __name__ == "__main__":
     sys.exit(run(benchmark))

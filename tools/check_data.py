@@ -2,7 +2,8 @@
 
 import sys
 
-from mixseg.cli import check_data, run
+from mixseg.cli import run
+from mixseg.commands.check_data import check_data
 
 if __name__ == "__main__":
     sys.exit(run(check_data))

@@ -2,7 +2,8 @@
 
 import sys
 
-from mixseg.cli import compare, run
+from mixseg.cli import run
+from mixseg.commands.compare import compare
 
 if __name__ == "__main__":
     sys.exit(run(compare))

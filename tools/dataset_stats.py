@@ -2,7 +2,8 @@
 
 import sys
 
-from mixseg.cli import dataset_stats, run
+from mixseg.cli import run
+from mixseg.commands.dataset_stats import dataset_stats
 
 if __name__ == "__main__":
     sys.exit(run(dataset_stats))

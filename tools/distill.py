@@ -2,7 +2,8 @@
 
 import sys
 
-from mixseg.cli import distill, run
+from mixseg.cli import run
+from mixseg.commands.training import distill
 
 if __name__ == "__main__":
     sys.exit(run(distill))

@@ -2,7 +2,8 @@
 
 import sys
 
-from mixseg.cli import distill_cifar10, run
+from mixseg.cli import run
+from mixseg.commands.distill_cifar10 import distill_cifar10
 
 if __name__ == "__main__":
     sys.exit(run(distill_cifar10))

@@ -2,7 +2,8 @@
 
 import sys
 
-from mixseg.cli import doctor, run
+from mixseg.cli import run
+from mixseg.commands.doctor import doctor
 
 if __name__ == "__main__":
     sys.exit(run(doctor))

@@ -2,7 +2,8 @@
 
 import sys
 
-from mixseg.cli import figures, run
+from mixseg.cli import run
+from mixseg.commands.figures import figures
 
 if __name__ == "__main__":
     sys.exit(run(figures))

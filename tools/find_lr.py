@@ -2,7 +2,8 @@
 
 import sys
 
-from mixseg.cli import find_lr, run
+from mixseg.cli import run
+from mixseg.commands.find_lr import find_lr
 
 if __name__ == "__main__":
     sys.exit(run(find_lr))

@@ -2,7 +2,8 @@
 
 import sys
 
-from mixseg.cli import make_demo, run
+from mixseg.cli import run
+from mixseg.commands.make_demo import make_demo
 
 if __name__ == "__main__":
     sys.exit(run(make_demo))

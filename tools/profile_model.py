@@ -2,7 +2,8 @@
 
 import sys
 
-from mixseg.cli import profile_model, run
+from mixseg.cli import run
+from mixseg.commands.profile_model import profile_model
 
 if __name__ == "__main__":
     sys.exit(run(profile_model))

@@ -244,7 +244,8 @@ def test_a_damaged_image_ends_all_processes(launch: Launcher, tmp_path: Path) ->
     script.write_text(
         "import sys\n"
         "from pathlib import Path\n"
-        "from mixseg.cli import run, train_ssl\n"
+        "from mixseg.cli import run\n"
+        "from mixseg.commands.training import train_ssl\n"
         "from mixseg.engine.learner import Learner\n"
         "move = Learner.move\n"
         "def spoiling(self, step):\n"

@@ -1,0 +1,166 @@
+"""The rows of a table, each trained with several seeds."""
+
+from __future__ import annotations
+
+from argparse import SUPPRESS
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+
+from mixseg.ablation import (
+    FILES,
+    ClusterLauncher,
+    Launcher,
+    LocalLauncher,
+    SlurmCluster,
+    SlurmSettings,
+    choose_rows,
+    collect,
+    describe,
+    load_grid,
+    plan,
+    terminal_tables,
+    write_report,
+)
+from mixseg.ablation.grid import Grid
+from mixseg.commands.console import say
+from mixseg.commands.contract import EXIT_ERROR
+from mixseg.commands.parsing import new_parser, parse
+from mixseg.config import add_settings_arguments, fields_of, typed_overrides
+from mixseg.errors import ConfigError, unknown_name
+from mixseg.escaping import printable
+
+LAUNCHERS = {
+    "local": "processes of this machine",
+    "slurm": "one array job, through submitit",
+}
+"""Name -> how the runs of an ablation are started."""
+
+
+def ablate(arguments: Sequence[str]) -> int:
+    """Train the rows of a table with several seeds; see ``--help``."""
+    parsed = parse(_ablation_parser(), arguments)
+    console = Console()
+    grid = _grid(parsed)
+    common = _common_overrides(parsed)
+    stem = Path(parsed.grid).stem
+    folder = Path(str(common.pop("output", Path("runs") / stem))).expanduser()
+    launcher = _launcher(parsed, folder)
+    jobs = plan(grid, folder, range(parsed.seeds or grid.seeds), common)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def say_line(line: str) -> None:
+        say(console, printable(line))
+
+    if parsed.dry_run:
+        for job in jobs:
+            job.prepare()
+        for line in describe(grid, jobs, common):
+            say_line(line)
+        return 0
+    try:
+        errors = launcher.run(jobs, say_line)
+    except KeyboardInterrupt:
+        for line in launcher.parting():
+            say_line(line)
+        return 130
+    results = collect(grid, jobs, errors)
+    write_report(folder, grid, results)
+    for table in terminal_tables(grid, results):
+        console.print(table)
+    say_line(f"{folder}: {', '.join(FILES)}")
+    return EXIT_ERROR if errors else 0
+
+
+def _ablation_parser() -> ArgumentParser:
+    parser = new_parser(
+        "mixseg ablate",
+        "Train every row of a grid with several seeds, one process each, and print the table. "
+        "Finished runs are kept: the same command goes on where it stopped. Setting flags, such as "
+        "--data-root, hold for all rows.",
+    )
+    parser.add_argument("grid", type=str, help="a file of configs/ablations")
+    parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N - 1 [the grid's]")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="runs at a time: locally they share the cores [1], a cluster decides [all]",
+    )
+    parser.add_argument("--base", type=str, metavar="FILE", help="preset in place of the grid's")
+    parser.add_argument(
+        "--rows",
+        type=str,
+        nargs="+",
+        metavar="NAME",
+        help="some of the rows, and those that they are compared with",
+    )
+    parser.add_argument(
+        "--dry-run",
+        dest="dry_run",
+        action="store_true",
+        help="print how each row differs, write the file of each run and print its command; train "
+        "nothing",
+    )
+    _add_launcher_arguments(parser)
+    add_settings_arguments(parser)
+    return parser
+
+
+def _grid(parsed: Namespace) -> Grid:
+    """The rows that were asked for."""
+    grid = load_grid(Path(parsed.grid), None if parsed.base is None else Path(parsed.base))
+    for given, value in {"--seeds": parsed.seeds, "--jobs": parsed.jobs}.items():
+        if value is not None and value < 1:
+            raise ConfigError(f"{given} {value}: must be above 0")
+    return grid if parsed.rows is None else choose_rows(grid, parsed.rows)
+
+
+def _common_overrides(parsed: Namespace) -> dict[str, Any]:
+    """Settings of all rows, by flags; what tells the runs apart is refused."""
+    common = typed_overrides(parsed, [])
+    for key in ("seed", "name"):
+        if key in common:
+            raise ConfigError(f"--{key}: an ablation gives each run its own; see --seeds")
+    return common
+
+
+def _add_launcher_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--launcher",
+        type=str,
+        default="local",
+        help="; ".join(f"{name}: {what}" for name, what in LAUNCHERS.items()),
+    )
+    parser.add_argument(
+        "--no-wait",
+        dest="no_wait",
+        action="store_true",
+        help="with --launcher slurm: submit and return; the same command without it collects",
+    )
+    for leaf in fields_of(SlurmSettings):
+        shown = "none" if leaf.default is None else leaf.default
+        parser.add_argument(
+            f"--slurm.{leaf.path}",
+            type=leaf.hint,
+            default=SUPPRESS,
+            help=f"{leaf.help} [{shown}]",
+        )
+
+
+def _launcher(parsed: Namespace, folder: Path) -> Launcher:
+    """Who starts the runs; flags of another launcher are refused."""
+    leaves = [leaf.path for leaf in fields_of(SlurmSettings)]
+    given = {name: parsed[f"slurm.{name}"] for name in leaves if f"slurm.{name}" in parsed}
+    if parsed.launcher not in LAUNCHERS:
+        raise ConfigError(f"--launcher: {unknown_name('launcher', parsed.launcher, LAUNCHERS)}")
+    if parsed.launcher == "slurm":
+        cluster = SlurmCluster(SlurmSettings(**given), parsed.jobs)
+        return ClusterLauncher(cluster, folder, wait=not parsed.no_wait)
+    idle = [*(f"--slurm.{name}" for name in given), *(["--no-wait"] if parsed.no_wait else [])]
+    if idle:
+        raise ConfigError(f"{idle[0]} does nothing without --launcher slurm")
+    return LocalLauncher(parsed.jobs or 1)

@@ -1,0 +1,17 @@
+"""What a command is, and how it says to the shell that something went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+EXIT_ERROR = 1
+"""Something that was looked at or run is not as it should be."""
+
+EXIT_USAGE = 2
+"""What was asked for makes no sense."""
+
+Command = Callable[[Sequence[str]], int]
+"""From the arguments after its name to an exit code; 0 if all is well.
+
+Errors for people leave it as :class:`mixseg.errors.MixsegError`.
+"""

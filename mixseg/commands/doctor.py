@@ -1,0 +1,47 @@
+"""What this machine has, and what a configured run will need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from mixseg.commands.console import say
+from mixseg.commands.contract import EXIT_ERROR
+from mixseg.commands.parsing import new_parser
+from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
+from mixseg.escaping import printable
+from mixseg.preflight.doctor import Finding, compare_needs, examine
+from mixseg.preflight.memory import estimate_needs
+from mixseg.training_streams import loader_workers
+
+
+def doctor(arguments: Sequence[str]) -> int:
+    """Look at the machine and at what a run will need; see ``--help``."""
+    parser = new_parser(
+        "mixseg doctor",
+        "Versions, devices, precision, memory, disk and loader processes of this machine; with "
+        "--config also the memory and the disk that the configured run will need, from real steps "
+        "on noise. Takes the settings of a training command. The exit code is 1 if a run would "
+        "fail.",
+    )
+    add_file_arguments(parser)
+    parsed = parse_with_settings(parser, arguments)
+    console = Console()
+    settings = any_settings(parsed)
+    wrong = False
+
+    for finding in examine(settings, loader_workers(settings)):
+        wrong |= _shown(finding, console)
+    if parsed.config:
+        console.print("taking training steps on noise, this may take minutes", highlight=False)
+        for finding in compare_needs(settings, estimate_needs(settings, console)):
+            wrong |= _shown(finding, console)
+    return EXIT_ERROR if wrong else 0
+
+
+def _shown(finding: Finding, console: Console) -> bool:
+    """Print one finding; returns whether it would make a run fail."""
+    text = printable(f"{finding.name + ':':16} {finding.text}")
+    say(console, text, "red" if finding.wrong else None)
+    return finding.wrong

@@ -1,0 +1,232 @@
+"""Scores of a trained network on a split."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, final
+
+import torch
+from jsonargparse import ArgumentParser, Namespace
+from numpy import uint8
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from mixseg.commands.console import console_of_first, say
+from mixseg.commands.inference import (
+    add_inference_arguments,
+    divided,
+    inference_mode,
+    input_size_of,
+    load_saved,
+    placed,
+)
+from mixseg.commands.output_files import check_folder, new_folder
+from mixseg.commands.parsing import height_and_width, new_parser, parse
+from mixseg.data.contract import SegmentationDataset
+from mixseg.distributed import world
+from mixseg.engine.precision import choose_device
+from mixseg.engine.saved_network import SavedNetworks
+from mixseg.escaping import printable
+from mixseg.evaluation.confusion import Scores
+from mixseg.evaluation.evaluator import OnImage, Resolution, evaluate
+from mixseg.evaluation.inference import InferenceMode
+from mixseg.evaluation.out_of_domain import CommonClasses, common_classes
+from mixseg.evaluation.prediction import save_prediction
+from mixseg.evaluation.protocols import Protocol, mean_over, protocol
+from mixseg.evaluation.tables import scores_table
+from mixseg.files import write_atomically
+from mixseg.training_data import check_dataset_name, open_split, settings_on
+
+
+@divided
+def evaluate_checkpoint(arguments: Sequence[str]) -> int:
+    """Evaluate a checkpoint; see ``--help``."""
+    parsed = parse(_evaluation_parser(), arguments)
+    console = console_of_first()
+    check_folder("--json", parsed.json)
+    subject = _opened(parsed, console)
+    _say_what_is_compared(subject, parsed, console)
+    folder = None if parsed.save is None else new_folder(Path(parsed.save), "--save-predictions")
+    scores = _scores(subject, parsed, folder)
+    console.print(_table(subject, scores))
+    if parsed.json is not None and world().rank == 0:
+        write_atomically(Path(parsed.json), json.dumps(_to_json(subject, scores), indent=1))
+    return 0
+
+
+def _evaluation_parser() -> ArgumentParser:
+    parser = new_parser(
+        "mixseg evaluate", "Per-class IoU, mIoU and pixel accuracy of a checkpoint."
+    )
+    add_inference_arguments(parser)
+    parser.add_argument("--data-root", dest="root", type=str, help="[that of the run]")
+    parser.add_argument(
+        "--dataset", type=str, help="layout of the data, which may have other classes [the run's]"
+    )
+    parser.add_argument(
+        "--class-map",
+        dest="class_map",
+        type=str,
+        metavar="FILE",
+        help="from the data's classes to the network's, or the other way [built in]",
+    )
+    parser.add_argument(
+        "--resize",
+        type=str,
+        metavar="HEIGHTxWIDTH|none",
+        help="size of the images for the network [data.resize of the run]",
+    )
+    parser.add_argument("--split", type=str, help="[the validation split of the run]")
+    parser.add_argument("--network", type=Literal["student", "teacher", "both"], default="both")
+    parser.add_argument(
+        "--resolution",
+        type=str,
+        default="native",
+        help="where labels are compared: native or HEIGHTxWIDTH",
+    )
+    parser.add_argument("--save-predictions", dest="save", type=str, metavar="DIR")
+    parser.add_argument(
+        "--format", type=Literal["train-ids", "label-ids", "colour"], default="train-ids"
+    )
+    parser.add_argument("--json", type=str, metavar="FILE", help="write the scores as JSON too")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read images")
+    parser.add_argument("--batch-size", dest="batch_size", type=int, default=1)
+    return parser
+
+
+@final
+@dataclass(frozen=True)
+class _Subject:
+    """The networks, the images, and how the ones see the others.
+
+    Attributes:
+        saved: The checkpoint.
+        dataset: Its labels are in the common classes.
+        split: Name of the split.
+        common: The classes in which network and data are compared.
+        device: Where the networks run.
+        mode: How images go through them.
+        input_size: Height and width of images for the networks, in pixels; None keeps their own.
+        resolution: Where labels are compared.
+    """
+
+    saved: SavedNetworks
+    dataset: SegmentationDataset
+    split: str
+    common: CommonClasses
+    device: torch.device
+    mode: InferenceMode
+    input_size: tuple[int, int] | None
+    resolution: Resolution
+
+    @property
+    def means(self) -> Protocol:
+        source = self.saved.settings.get("source_domain.dataset")
+        return protocol(source, self.common.classes.names)
+
+
+def _opened(parsed: Namespace, console: Console) -> _Subject:
+    if parsed.dataset is not None:
+        check_dataset_name(parsed.dataset, "--dataset")
+    device = choose_device(parsed.device)
+    saved = load_saved(Path(parsed.checkpoint), parsed.network, console)
+    mode = inference_mode(parsed, saved)
+    input_size = input_size_of(saved, parsed.resize)
+    resolution: Resolution = "native"
+    if parsed.resolution != "native":
+        resolution = height_and_width("--resolution", parsed.resolution)
+    settings = settings_on(saved.settings, parsed.dataset, parsed.root)
+    split = parsed.split or settings.data.val_split
+    dataset = open_split(settings, split, console)
+    map_file = None if parsed.class_map is None else Path(parsed.class_map).expanduser()
+    common = common_classes(saved.classes, dataset, map_file)
+    dataset = common.labelled(dataset)
+    return _Subject(saved, dataset, split, common, device, mode, input_size, resolution)
+
+
+def _say_what_is_compared(subject: _Subject, parsed: Namespace, console: Console) -> None:
+    given = "data.resize of the run" if parsed.resize is None else "--resize"
+    size = subject.input_size
+    shown = "own size" if size is None else f"{size[0]}x{size[1]}"
+    for line in (*subject.common.describe(), f"images reach the network in {shown} ({given})"):
+        say(console, printable(line))
+
+
+def _scores(subject: _Subject, parsed: Namespace, folder: Path | None) -> dict[str, Scores]:
+    """Name of a network -> its scores; predictions are saved where there is a folder for them."""
+    networks = subject.saved.networks
+    scores = {}
+    for name, network in networks.items():
+        precision = placed(network, subject.device, parsed.precision)
+        on_image = None
+        if folder is not None:
+            inside = folder / name if len(networks) > 1 else folder
+            on_image = _saver(subject, inside, parsed.format)
+        scores[name] = evaluate(
+            network,
+            subject.dataset,
+            input_size=subject.input_size,
+            resolution=subject.resolution,
+            mode=subject.mode,
+            device=subject.device,
+            autocast=precision.autocast,
+            workers=parsed.workers,
+            batch_size=parsed.batch_size,
+            on_image=on_image,
+            joined=subject.common.of_predictions,
+            judged=subject.common.judged,
+        )
+    return scores
+
+
+def _saver(subject: _Subject, folder: Path, form: str) -> OnImage:
+    """What writes each prediction under the id of its image."""
+
+    def save(index: int, prediction: NDArray[uint8]) -> None:
+        path = folder / f"{subject.dataset.samples[index].id}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_prediction(path, prediction, form, subject.common.classes)
+
+    return save
+
+
+def _table(subject: _Subject, scores: Mapping[str, Scores]) -> Table:
+    saved, common = subject.saved, subject.common
+    one = _any_of(scores)
+    return scores_table(
+        scores,
+        f"{saved.path.name}, step {saved.step}, {subject.dataset.name} {subject.split}",
+        subject.means,
+        mean=common.mean_name(one),
+        notes=common.caption(one),
+    )
+
+
+def _to_json(subject: _Subject, scores: Mapping[str, Scores]) -> dict[str, Any]:
+    saved, common, means = subject.saved, subject.common, subject.means
+    one = _any_of(scores)
+    return {
+        "checkpoint": str(saved.path),
+        "step": saved.step,
+        "dataset": str(subject.dataset.root),
+        "split": subject.split,
+        "input_size": subject.input_size,
+        "class_map": None if common.is_plain else common.to_json(),
+        "judged": [
+            name for name, value in zip(one.classes, one.iou, strict=True) if value is not None
+        ],
+        "scores": {
+            name: found.to_json()
+            | {mean: mean_over(found, classes) for mean, classes in means.items()}
+            for name, found in scores.items()
+        },
+    }
+
+
+def _any_of(scores: Mapping[str, Scores]) -> Scores:
+    """Scores of one network: which classes are judged depends on the labels alone."""
+    return next(iter(scores.values()))

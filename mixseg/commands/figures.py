@@ -1,0 +1,63 @@
+"""Figures of data sets and runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+from jsonargparse import ArgumentParser
+from rich.console import Console
+
+from mixseg.commands.console import say
+from mixseg.commands.parsing import new_parser, parse, with_joined
+
+
+def figures(arguments: Sequence[str]) -> int:
+    """Draw figures; see ``--help``."""
+    # Here, because matplotlib takes time to import and no other command needs it.
+    from mixseg.analysis.figures import FIGURES
+    from mixseg.analysis.figures.command import LIST_FLAGS, Options, draw_all
+
+    parsed = parse(_figures_parser(), with_joined(arguments, LIST_FLAGS))
+    console = Console()
+    if parsed.list or not parsed.names:
+        for name, kind in FIGURES.items():
+            say(console, f"{name:18} {kind.about}")
+        return 0
+    given = {key: value for key, value in vars(parsed).items() if value is not None}
+    fields = {entry.name for entry in dataclasses.fields(Options)}
+    options = Options(**{key: value for key, value in given.items() if key in fields})
+    for path in draw_all(options, console):
+        say(console, str(path))
+    return 0
+
+
+def _figures_parser() -> ArgumentParser:
+    parser = new_parser(
+        "mixseg figures",
+        "Draw figures of data sets and runs: a PNG, an SVG where it is a chart, and the numbers as "
+        "CSV beside it. Without a name, or with --list, the figures are listed.",
+    )
+    parser.add_argument("names", nargs="*", help="figures to draw")
+    parser.add_argument("--list", action="store_true", help="list the figures")
+    add = parser.add_argument
+    add("--dataset", type=str, nargs="+", metavar="NAME", help="[demo, or the data of the run]")
+    add("--data-root", dest="roots", type=str, nargs="+", metavar="DIR", help="one per data set")
+    add("--split", type=str, help="[train; the validation split of a run]")
+    add("--run", dest="runs", type=str, nargs="+", metavar="RUN", help="runs, or checkpoints")
+    add("--output", type=str, default="figures", metavar="DIR", help="is made if it is not there")
+    add("--overwrite", action="store_true", help="replace files that exist")
+    add("--seed", type=int, help="chooses images and masks [0]")
+    add("--images", type=int, metavar="N", help="how many images to show [4]")
+    add("--ids", type=str, nargs="+", metavar="ID", help="images to show [chosen by the seed]")
+    add("--source", type=str, help="mixing: what is pasted on the data set [demo-render]")
+    add("--source-root", dest="source_root", type=str, metavar="DIR")
+    add("--sigmas", type=float, nargs="+", help="cow-masks: in pixels of a 512x1024 image")
+    add("--threshold", type=float, help="confidence: [that of the run]")
+    add("--temperatures", type=float, nargs="+", help="temperatures: [0.5 1 2]")
+    add("--logits", type=float, nargs="+", help="temperatures: of one pixel, one for each class")
+    add("--pixel", type=str, metavar="ROW,COLUMN", help="temperatures: [one in doubt]")
+    add("--network", type=Literal["student", "teacher"] | None, help="of runs [teacher]")
+    add("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
+    return parser

@@ -1,0 +1,52 @@
+"""The learning-rate range test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from mixseg.analysis.learning_rates import FEWEST
+from mixseg.commands.console import say
+from mixseg.commands.parsing import new_parser
+from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
+from mixseg.engine.progress import progress_bar
+from mixseg.errors import ConfigError
+from mixseg.training import probe_rates
+
+
+def find_lr(arguments: Sequence[str]) -> int:
+    """Learning-rate range test; see ``--help``."""
+    parser = new_parser(
+        "mixseg find-lr",
+        "Train for a few steps while the learning rate grows, draw the loss over the rate, and "
+        "suggest one. Takes the settings of a training command.",
+    )
+    add_file_arguments(parser)
+    parser.add_argument("--low", type=float, default=1e-6, help="first rate of the backbone")
+    parser.add_argument("--high", type=float, default=1.0, help="last rate")
+    parser.add_argument("--steps", type=int, default=100)
+    parsed = parse_with_settings(parser, arguments)
+    console = Console()
+    if not 0 < parsed.low < parsed.high < math.inf:
+        raise ConfigError(
+            f"--low and --high must be rates, 0 < low < high; found {parsed.low}, {parsed.high}"
+        )
+    if parsed.steps < FEWEST:
+        raise ConfigError(f"--steps must be at least {FEWEST}, found {parsed.steps}")
+    settings = any_settings(parsed)
+    with progress_bar(console, "range test") as advance:
+        test, folder = probe_rates(
+            settings, console, parsed.low, parsed.high, parsed.steps, advance
+        )
+    end = "the loss ran away after it" if test.diverged else "the loss never ran away; try --high"
+    lines = [
+        f"suggested learning rate: {test.suggestion:.1e} (steepest {test.rates[test.steepest]:.1e},"
+        f" lowest loss at {test.rates[test.lowest]:.1e}; {end})",
+        f"curve: {folder / 'learning_rate.png'}, numbers: {folder / 'learning_rate.csv'}",
+        f"next: --optimizer.lr {test.suggestion:.1e}",
+    ]
+    for line in lines:
+        say(console, line)
+    return 0

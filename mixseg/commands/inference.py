@@ -1,0 +1,101 @@
+"""What commands share that use a trained network: flags, checkpoints, processes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+from torch import nn
+
+from mixseg.commands.contract import Command
+from mixseg.commands.parsing import height_and_width
+from mixseg.distributed import joined
+from mixseg.engine.precision import Precision, choose_precision
+from mixseg.engine.saved_network import SavedNetworks, load_networks
+from mixseg.errors import ConfigError
+from mixseg.evaluation.inference import InferenceMode
+
+AskedPrecision = Literal["auto", "fp32", "bf16", "fp16"]
+"""What ``--precision`` takes; auto leaves the choice to the device."""
+
+
+def divided(command: Command) -> Command:
+    """A command whose images are divided among the processes that torchrun starts."""
+
+    @functools.wraps(command)
+    def in_one_of_them(arguments: Sequence[str]) -> int:
+        with joined():
+            return command(arguments)
+
+    return in_one_of_them
+
+
+def add_inference_arguments(parser: ArgumentParser) -> None:
+    """The flags that say which checkpoint predicts, where and how."""
+    parser.add_argument("checkpoint", type=str, help="a run's folder, or one of its checkpoints")
+    parser.add_argument("--flip", action="store_true", help="average with the mirrored image")
+    parser.add_argument(
+        "--scales", type=str, default="1", help="average over scales, for example 0.75,1,1.25"
+    )
+    parser.add_argument("--mode", type=Literal["whole", "slide"], default="whole")
+    parser.add_argument(
+        "--window", type=str, help="HEIGHTxWIDTH of the sliding window [the training crop]"
+    )
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--precision", type=AskedPrecision, default="auto")
+
+
+def load_saved(path: Path, which: str, console: Console) -> SavedNetworks:
+    """The networks, with a word on damaged checkpoints that are not the ones meant."""
+    saved = load_networks(path, which)
+    saved.say_problems(console)
+    return saved
+
+
+def placed(network: nn.Module, device: torch.device, asked_for: AskedPrecision) -> Precision:
+    """Move a network to the device, channels last; returns the precision that it runs in there."""
+    network.to(device).to(memory_format=torch.channels_last)
+    return choose_precision(asked_for, device, network)
+
+
+def inference_mode(parsed: Namespace, saved: SavedNetworks) -> InferenceMode:
+    """How images go through the network, as the flags say.
+
+    Raises:
+        ConfigError: A flag is wrong, or the window has no size.
+    """
+    try:
+        scales = tuple(float(scale) for scale in parsed.scales.split(","))
+    except ValueError as error:
+        raise ConfigError(
+            f"--scales {parsed.scales}: expected numbers such as 0.75,1,1.25"
+        ) from error
+    return InferenceMode(slide=_window(parsed, saved), flip=parsed.flip, scales=scales)
+
+
+def _window(parsed: Namespace, saved: SavedNetworks) -> tuple[int, int] | None:
+    """Size of the sliding window: as asked for, else what training cropped last."""
+    if parsed.mode != "slide":
+        if parsed.window:
+            raise ConfigError("--window needs --mode slide")
+        return None
+    if parsed.window:
+        return height_and_width("--window", parsed.window)
+    stages = saved.settings.get("stages") or ()
+    crop = stages[-1]["crop"] if stages else saved.settings.get("data.crop")
+    if not crop:
+        raise ConfigError("--mode slide needs --window HEIGHTxWIDTH: training did not crop")
+    return crop[0], crop[1]
+
+
+def input_size_of(saved: SavedNetworks, asked_for: str | None = None) -> tuple[int, int] | None:
+    """What images are resized to for the network: as asked for, else as in its training."""
+    if asked_for is not None:
+        return None if asked_for == "none" else height_and_width("--resize", asked_for)
+    size = saved.settings.get("data.resize")
+    return None if size is None else (size[0], size[1])

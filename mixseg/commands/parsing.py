@@ -1,0 +1,86 @@
+"""From what was typed to values; what cannot be read is an error for people."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentError
+from collections.abc import Sequence
+
+from jsonargparse import ArgumentParser, Namespace
+
+from mixseg.errors import ConfigError, unknown_name
+
+
+def new_parser(program: str, description: str) -> ArgumentParser:
+    """A parser that raises where argparse would exit, and takes no abbreviated flags."""
+    return ArgumentParser(
+        prog=program, description=description, exit_on_error=False, allow_abbrev=False
+    )
+
+
+def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
+    """Parse, and turn what argparse says into an error that names the closest flag.
+
+    Raises:
+        ConfigError: A flag is unknown or missing, or its value is of another type.
+    """
+    try:
+        return parser.parse_args(list(arguments))
+    except ArgumentError as error:
+        text = _for_people(error.message)
+        unknown = re.search(r"unrecognized arguments: (--[\w.-]+)", text)
+        if unknown is not None:
+            flags = [flag for action in parser._actions for flag in action.option_strings]
+            message = unknown_name("flag", unknown[1], flags).split(" Choices")[0]
+            raise ConfigError(f"{message} --help lists all") from error
+        raise ConfigError(text) from error
+
+
+def _for_people(message: str) -> str:
+    """What jsonargparse says of a value, without the names of Python's types around it."""
+    text = re.sub(r"Parser key \"(.+?)\"( element \d+)?:\s*", r"--\1\2: ", message)
+    text = " ".join(re.sub(r"<class '(\w+)'>", r"\1", text).split())
+    expected = re.search(
+        r"^(--\S+: ).*?Union subtypes.*?- Expected an? (\w+) .*Given value: (.*)$", text
+    )
+    if expected is not None:
+        text = f"{expected[1]}expected {expected[2]}, found {expected[3]!r}"
+    choices = re.search(r"^(\S+ ).*?Literal\[(.*?)\].* Given value: (.*)$", text)
+    if choices is not None:
+        text = f"{choices[1]}expected one of {choices[2]}, found {choices[3]!r}"
+    return text
+
+
+def with_joined(arguments: Sequence[str], flags: tuple[str, ...]) -> list[str]:
+    """Let a list flag be given several times: ``--set a=1 --set b=2`` is ``--set a=1 b=2``."""
+    rest: list[str] = []
+    collected: dict[str, list[str]] = {flag: [] for flag in flags}
+    target: list[str] = rest
+    for argument in arguments:
+        name, separator, value = argument.partition("=")
+        if argument in collected:
+            target = collected[argument]
+        elif separator and name in collected:
+            collected[name].append(value)
+            target = rest
+        elif argument.startswith("-"):
+            target = rest
+            rest.append(argument)
+        else:
+            target.append(argument)
+    for flag, values in collected.items():
+        if values or flag in arguments:
+            rest += [flag, *values]
+    return rest
+
+
+def height_and_width(flag: str, text: str) -> tuple[int, int]:
+    """Pixels from a text such as 512x1024.
+
+    Raises:
+        ConfigError: It is something else; the message names ``flag``.
+    """
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if match is None:
+        raise ConfigError(f"{flag} {text}: expected HEIGHTxWIDTH, for example 512x1024")
+    return int(match[1]), int(match[2])

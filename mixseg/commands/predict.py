@@ -1,0 +1,119 @@
+"""Predictions of image files, of one network or of several side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+
+from mixseg.commands.console import console_of_first, say
+from mixseg.commands.contract import EXIT_ERROR
+from mixseg.commands.inference import (
+    add_inference_arguments,
+    divided,
+    inference_mode,
+    input_size_of,
+    load_saved,
+    placed,
+)
+from mixseg.commands.output_files import new_folder
+from mixseg.commands.parsing import new_parser, parse
+from mixseg.distributed import summed, world
+from mixseg.engine.precision import choose_device
+from mixseg.engine.progress import progress_bar
+from mixseg.engine.saved_network import SavedNetworks
+from mixseg.errors import ConfigError
+from mixseg.escaping import printable
+from mixseg.evaluation.inference import InferenceMode
+from mixseg.evaluation.prediction import Predictor, collect_images, predict_files
+from mixseg.evaluation.side_by_side import SHEET_ROWS, SideBySide, distinct_titles
+
+
+@divided
+def predict(arguments: Sequence[str]) -> int:
+    """Predict images; see ``--help``."""
+    parsed = parse(_prediction_parser(), arguments)
+    console = console_of_first()
+    _check_comparison(parsed)
+    formats = _formats(parsed)
+    device = choose_device(parsed.device)
+    paths = [Path(path) for path in parsed.paths]
+    images = collect_images(paths)
+    every = [
+        load_saved(Path(path), parsed.network, console)
+        for path in (parsed.checkpoint, *parsed.compare)
+    ]
+    modes = [inference_mode(parsed, saved) for saved in every]
+    output = new_folder(Path(parsed.output), "--output")
+    first, *others = [
+        _predictor(parsed, saved, mode, device) for saved, mode in zip(every, modes, strict=True)
+    ]
+    side_by_side = None
+    if others:
+        titles = distinct_titles([(saved.run_name, saved.step) for saved in every])
+        side_by_side = SideBySide(output, titles, first, others, parsed.rows or SHEET_ROWS)
+    with progress_bar(console, "predicting") as advance:
+        failures = predict_files(
+            first, paths, output, formats=formats, on_progress=advance, on_image=side_by_side
+        )
+    if side_by_side is not None:
+        side_by_side.write_sheet()
+    for failure in failures:  # of this process, whichever it is
+        text = f"skipped {printable(failure.reason)}"
+        Console().print(text, style="red", markup=False, soft_wrap=True)
+    skipped = int(summed(torch.tensor(len(failures))))
+    say(console, f"{len(images) - skipped} of {len(images)} images predicted into {output}")
+    return EXIT_ERROR if skipped else 0
+
+
+def _prediction_parser() -> ArgumentParser:
+    parser = new_parser(
+        "mixseg predict", "Ids, colours and overlays for images and folders of any size."
+    )
+    add_inference_arguments(parser)
+    parser.add_argument("paths", nargs="+", help="images and folders")
+    parser.add_argument("--output", type=str, required=True, metavar="DIR")
+    parser.add_argument("--network", type=Literal["student", "teacher"], default="teacher")
+    parser.add_argument(
+        "--formats", type=str, default="ids,colour,overlay", help="some of ids,colour,overlay"
+    )
+    parser.add_argument(
+        "--compare",
+        type=str,
+        nargs="+",
+        default=[],
+        metavar="CHECKPOINT",
+        help="further checkpoints, drawn side by side with the first",
+    )
+    parser.add_argument(
+        "--rows", type=int, metavar="N", help="photographs in comparison.png, with --compare [12]"
+    )
+    return parser
+
+
+def _check_comparison(parsed: Namespace) -> None:
+    """Refuse flags of the sheet that do not go together."""
+    if parsed.rows is not None and (parsed.rows < 1 or not parsed.compare):
+        raise ConfigError(f"--rows {parsed.rows}: a number above 0, and only with --compare")
+    if parsed.compare and world().size > 1:
+        raise ConfigError("--compare draws one sheet and runs in one process, without torchrun")
+
+
+def _formats(parsed: Namespace) -> list[str]:
+    """What is to be written for each image."""
+    formats = set(parsed.formats.split(","))
+    if not formats <= {"ids", "colour", "overlay"}:
+        raise ConfigError(f"--formats {parsed.formats}: expected some of ids,colour,overlay")
+    return sorted(formats)
+
+
+def _predictor(
+    parsed: Namespace, saved: SavedNetworks, mode: InferenceMode, device: torch.device
+) -> Predictor:
+    network = saved.networks[parsed.network]
+    precision = placed(network, device, parsed.precision)
+    return Predictor(network, saved.classes, input_size_of(saved), mode, device, precision.autocast)

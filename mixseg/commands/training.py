@@ -1,0 +1,174 @@
+"""Training: semi-supervised, supervised, across domains, from a teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+
+from mixseg.commands.console import console_of_first
+from mixseg.commands.distillation_files import distillation_files
+from mixseg.commands.parsing import new_parser
+from mixseg.commands.settings_arguments import (
+    add_file_arguments,
+    configuration_files,
+    parse_with_settings,
+)
+from mixseg.commands.training_report import report
+from mixseg.config import Settings, resolve_settings, to_flat, typed_overrides
+from mixseg.distributed import joined
+from mixseg.engine.trainer import Outcome
+from mixseg.errors import ConfigError
+from mixseg.training import resume, start
+
+_FEW_LABELS = (
+    "Train a segmentation network from few labelled and many unlabelled images, or from labelled "
+    "renderings and unlabelled photographs. Without data it trains on built-in demo scenes."
+)
+
+
+DESCRIPTIONS = {
+    "semi_supervised": _FEW_LABELS,
+    "supervised": _FEW_LABELS,
+    "domain_adaptation": _FEW_LABELS,
+    "distillation": "Train a small segmentation network on labels and on the answers of a trained "
+    "one: --teacher RUN --student NAME. Data and labelled part are those of the teacher's run, "
+    "unless a --config has a section data, demo or source_domain.",
+}
+"""Method -> what its command says of itself."""
+
+
+def train_ssl(arguments: Sequence[str]) -> int:
+    """Semi-supervised training; see ``--help``."""
+    return _train(arguments, "mixseg ssl", "semi_supervised")
+
+
+def train_supervised(arguments: Sequence[str]) -> int:
+    """Supervised training on the labelled part, with the same presets and flags."""
+    return _train(arguments, "mixseg supervised", "supervised")
+
+
+def train_uda(arguments: Sequence[str]) -> int:
+    """Domain adaptation from labelled renderings to unlabelled photographs; see ``--help``."""
+    return _train(arguments, "mixseg uda", "domain_adaptation")
+
+
+def distill(arguments: Sequence[str]) -> int:
+    """Train a small network on labels and on the answers of a trained one; see ``--help``."""
+    return _train(arguments, "mixseg distill", "distillation")
+
+
+def _train(arguments: Sequence[str], program: str, method: str) -> int:
+    parsed = parse_with_settings(_training_parser(program, method), arguments)
+    if method == "domain_adaptation" and parsed.source_only:
+        method = "supervised"
+    overrides = typed_overrides(parsed, parsed.assignments)
+    with joined() as processes:
+        console = console_of_first()
+        outcome, path = _trained(parsed, overrides, program, method, console)
+    if processes.rank == 0:
+        report(outcome, path, console)
+    return outcome.exit_code
+
+
+def _training_parser(program: str, method: str) -> ArgumentParser:
+    parser = new_parser(program, DESCRIPTIONS[method])
+    add_file_arguments(parser)
+    parser.add_argument(
+        "--resume",
+        type=str,
+        metavar="auto|RUN",
+        help="go on with a run; auto takes the one of this --name, and starts it if there is none",
+    )
+    parser.add_argument(
+        "--allow-changes",
+        dest="allow_changes",
+        action="store_true",
+        help="with --resume: accept settings that differ from the run's",
+    )
+    if method == "domain_adaptation":
+        parser.add_argument(
+            "--source-only",
+            dest="source_only",
+            action="store_true",
+            help="train on the source alone: the baseline under the same budget",
+        )
+    if method == "distillation":
+        parser.add_argument(
+            "--student",
+            type=str,
+            metavar="NAME",
+            help="a whole network such as enet, or a timm backbone",
+        )
+    return parser
+
+
+def _trained(
+    parsed: Namespace, overrides: dict[str, Any], program: str, method: str, console: Console
+) -> tuple[Outcome, Path]:
+    """Start or go on with the run that was asked for."""
+    if parsed.resume not in (None, "auto"):
+        return _gone_on(parsed, overrides, method, console)
+    settings = _settings(parsed, overrides, program, method)
+    if parsed.resume == "auto":
+        if settings.name is None:
+            raise ConfigError("--resume auto needs --name, to know which run to go on with")
+        path = Path(settings.output).expanduser() / settings.name
+        if path.exists():
+            asked_for = to_flat(settings)
+            return resume(path, asked_for, console, allow_changes=parsed.allow_changes)
+    return start(settings, console)
+
+
+def _gone_on(
+    parsed: Namespace, overrides: dict[str, Any], method: str, console: Console
+) -> tuple[Outcome, Path]:
+    """Go on with the run that ``--resume RUN`` names, with its own settings."""
+    if parsed.config:
+        raise ConfigError("--resume RUN uses the run's own config.yaml; leave --config out")
+    if method == "supervised":  # the other tool goes on with any run
+        overrides = {"method": method} | overrides
+    if method == "distillation" and parsed.student is not None:
+        raise ConfigError("--resume RUN has a student already; leave --student out")
+    return resume(Path(parsed.resume), overrides, console, allow_changes=parsed.allow_changes)
+
+
+def _settings(parsed: Namespace, overrides: dict[str, Any], program: str, method: str) -> Settings:
+    """The settings of a new run: of its files, of what the command stands for, of the flags."""
+    # Presets say semi_supervised; what the tool stands for goes before them, but not before a flag.
+    implied: dict[str, Any] = {"method": method}
+    if method == "distillation":
+        files, of_teacher = distillation_files(parsed, overrides)
+        implied |= of_teacher
+    else:
+        kind = "uda" if program == "mixseg uda" else "ssl"
+        files = configuration_files(parsed, overrides, kind)
+    settings = resolve_settings(files, implied | overrides)
+    if settings.two_domains and "data.labeled" in overrides:
+        raise ConfigError(
+            "--labeled says what part of the target is labelled, of which nothing is used; for a "
+            "part of the source: --set source_domain.labeled=1/8"
+        )
+    _refuse_idle(overrides, settings)
+    return settings
+
+
+def _refuse_idle(overrides: dict[str, Any], settings: Settings) -> None:
+    """Refuse flags of a part that the run does not have: whoever types them means it to be there.
+
+    Files may hold them, so that one file serves runs with and without.
+    """
+    parts = {
+        "adversarial.": (
+            settings.regularizer != "none",
+            "--regularizer adversarial-temperature",
+        ),
+        "distillation.": (settings.method == "distillation", "tools/distill.py"),
+    }
+    for prefix, (used, needed) in parts.items():
+        idle = [key for key in overrides if key.startswith(prefix)]
+        if idle and not used:
+            raise ConfigError(f"--{idle[0]} does nothing without {needed}")

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from mixseg.mixing import CowMix
+from mixseg.mixing.cowmix import bumps
 
 HEIGHT, WIDTH = 128, 256
 SCALE = 1 / 4
@@ -87,3 +88,23 @@ def test_patches_scale_with_the_image() -> None:
     )
     ratio = boundary_share(small.numpy()) / boundary_share(large.numpy())
     assert ratio == pytest.approx(2, rel=0.15)
+
+
+@pytest.mark.parametrize(("low", "sigma", "high"), [(8, 8, 32), (8, 20, 32), (2, 2, 8), (1, 1, 3)])
+def test_the_field_varies_as_scipys_does(low: float, sigma: float, high: float) -> None:
+    """Both are linear in white noise, so that their covariances are known without any sample."""
+    length = 150
+    kernels = bumps(length, torch.tensor([[[float(sigma)]]]), low, high)[0].double().numpy()
+    own = kernels @ kernels.T
+    margin = int(4 * high) + 1
+    spread = gaussian_filter1d(np.eye(length + 2 * margin), sigma, axis=0)[margin:-margin]
+    expected = spread @ spread.T
+    # The same everywhere: neither borders nor the points of the grid are seen.
+    assert np.ptp(np.diagonal(own)) < 0.002 * own[0, 0]
+    found, wanted = (one[length // 2] / one[length // 2, length // 2] for one in (own, expected))
+    np.testing.assert_allclose(found, wanted, atol=0.005)
+    crossings = [np.arccos(one[length // 2 + 1]) for one in (found, wanted)]
+    assert crossings[0] == pytest.approx(crossings[1], rel=0.02)
+    lags = np.arange(length - length // 2)
+    lengths = [np.interp(-1 / np.e, -one[length // 2 :], lags) for one in (found, wanted)]
+    assert lengths[0] == pytest.approx(lengths[1], rel=0.02)

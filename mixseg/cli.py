@@ -56,6 +56,7 @@ from mixseg.benchmark.report import describe as describe_workload
 from mixseg.benchmark.report import part_tables
 from mixseg.benchmark.workload import workload
 from mixseg.classification.experiment import ClassificationSettings, run_experiment
+from mixseg.commands.prepare_data import prepare_data
 from mixseg.config import (
     DemoSettings,
     Settings,
@@ -1308,6 +1309,7 @@ COMMANDS: dict[str, Command] = {
     "ablate": ablate,
     "dataset-stats": dataset_stats,
     "check-data": check_data,
+    "prepare-data": prepare_data,
     "doctor": doctor,
     "figures": figures,
     "compare": compare,

@@ -65,6 +65,8 @@ def read_image(path: Path) -> ImageArray:
         if image.mode == "P":
             # The palette's transparency is only understood on the way to RGBA.
             return np.array(image.convert("RGBA").convert("RGB"), dtype=np.uint8)
+        if image.mode == "RGB":  # Pillow would copy what needs no conversion
+            return np.array(image, dtype=np.uint8)
         return np.array(image.convert("RGB"), dtype=np.uint8)
 
 

@@ -78,11 +78,11 @@ def resized(example: Example, size: Size) -> Example:
     """Image bilinear with antialiasing, label and mask nearest."""
     if example.image.shape[-2:] == size:
         return example
-    return Example(
-        resized_image(example.image, size),
-        resized_ids(example.label, size),
-        resized_ids(example.valid.to(torch.uint8), size).bool(),
-    )
+    if example.valid.all():  # an image as it was read
+        valid = torch.ones(size, dtype=torch.bool)
+    else:
+        valid = resized_ids(example.valid.to(torch.uint8), size).bool()
+    return Example(resized_image(example.image, size), resized_ids(example.label, size), valid)
 
 
 def resized_image(image: Tensor, size: Size) -> Tensor:

@@ -188,18 +188,26 @@ def prepare_data(arguments: Sequence[str]) -> int:
             "files right and give the command again, or copy them as they are with --skip-bad"
         )
     else:
-        lines.append(f"use it with {_flags(part, plan, settings, output)}")
+        lines += _use(part, plan, settings, output)
     for line in lines:
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
     return cli.EXIT_ERROR if left_out else 0
 
 
-def _flags(part: Part, plan: Plan, settings: Settings, output: Path) -> str:
+def _use(part: Part, plan: Plan, settings: Settings, output: Path) -> list[str]:
     """What a training command needs to take the copy."""
     name = Path(plan.origin.root).name
     place = output / name if name in plan.lists else output
     height, width = plan.origin.size
-    flags = f"{part.root} {shlex.quote(str(place))}"
-    if part.its_size(settings) != plan.origin.size:
-        flags += f" --set {part.resize}=[{height},{width}]"
-    return flags
+    flags = f"use it with {part.root} {shlex.quote(str(place))}"
+    set_size = f"--set {part.resize}=[{height},{width}]"
+    its_size = part.its_size(settings)
+    if its_size is None:  # images that keep their size have to be brought to it as well
+        return [f"{flags} {set_size}"]
+    if its_size == plan.origin.size:
+        return [flags]
+    return [
+        f"{part.resize} is {its_size[0]}x{its_size[1]}, to which a loader still resizes; to train "
+        f"at the size of the copy: {set_size}",
+        flags,
+    ]

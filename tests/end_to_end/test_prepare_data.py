@@ -109,7 +109,8 @@ def test_parts_of_a_domain_adaptation(launch: Launcher, tmp_path: Path) -> None:
             cwd=tmp_path,
         )  # fmt: skip
         assert done.code == 0, done.text
-        assert f"use it with {flag} --set " in done.out
+        assert f"use it with {flag}\n" in done.out
+        assert "at the size of the copy: --set " in done.out
         assert (tmp_path / part / copied).is_file()
 
 

@@ -20,6 +20,7 @@ from mixseg.commands.figures import figures
 from mixseg.commands.find_lr import find_lr
 from mixseg.commands.make_demo import make_demo
 from mixseg.commands.predict import predict
+from mixseg.commands.prepare_data import prepare_data
 from mixseg.commands.profile_model import profile_model
 from mixseg.commands.training import distill, train_ssl, train_supervised, train_uda
 from mixseg.distributed import started_by_torchrun
@@ -38,6 +39,7 @@ COMMANDS: dict[str, Command] = {
     "ablate": ablate,
     "dataset-stats": dataset_stats,
     "check-data": check_data,
+    "prepare-data": prepare_data,
     "doctor": doctor,
     "figures": figures,
     "compare": compare,

@@ -12,10 +12,13 @@ from PIL import Image
 
 from mixseg.analysis.model_profile import Size
 from mixseg.benchmark import published
-from mixseg.benchmark.measure import Comparison, compare
+from mixseg.benchmark.measure import Action, Comparison, compare
 from mixseg.benchmark.workload import Workload, patches
+from mixseg.data.bdd100k import open_bdd100k
 from mixseg.data.cityscapes import CITYSCAPES, open_cityscapes
-from mixseg.data.images import write_png
+from mixseg.data.contract import SegmentationDataset
+from mixseg.data.images import encode_jpeg, write_png
+from mixseg.data.prepared import check_output, plan_splits, prepare
 from mixseg.data.streams import StreamDataset
 from mixseg.data.transforms import PairedTransform
 from mixseg.errors import DataError
@@ -29,51 +32,94 @@ MEAN = (123.675, 116.28, 103.53)
 
 
 def measure_loader(work: Workload) -> list[Comparison]:
-    """Train ids of one file, and whole examples at training size, in one thread as in a loader."""
+    """Train ids of one file, and whole examples at training size, in one thread as in a loader.
+
+    Examples are read from PNGs, from a copy of these that was prepared at training size, and from
+    JPEGs; the transcription reads the originals each time.
+    """
     host = torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        write_street(root, work.files, work.settings.seed)
-        dataset = open_cityscapes(root, "train")
-        transform = PairedTransform(resize=work.size, flip=True)
-        stream = StreamDataset(
-            dataset, tuple(range(FILES)), transform, seed=0, stream="benchmark", labeled=True
+        pngs, copies, jpegs = (Path(folder) / name for name in ("pngs", "copies", "jpegs"))
+        write_street(pngs, work.files, work.settings.seed)
+        streets = open_cityscapes(pngs, "train")
+        write_jpegs(jpegs, streets)
+        plan = plan_splits(
+            "cityscapes",
+            pngs,
+            size=work.size,
+            training="train",
+            validation=None,
+            keep_labeled=True,
         )
-        raw = dataset.read_raw_label(_label_file(dataset.samples[0].label))
+        prepare(
+            plan,
+            copies,
+            check_output(plan, copies),
+            jobs=1,
+            keep_bad=False,
+            progress=lambda done, total: None,
+        )
         train_ids = {raw_id: train for train, raw_id in enumerate(CITYSCAPES.label_ids)}
-        random = np.random.default_rng(0)
-
-        def own() -> None:
-            for draw in range(FILES):
-                item = stream[draw]
-                if isinstance(item, DataError):
-                    raise item
-
-        def plain() -> None:
-            for sample in dataset.samples:
-                plain_example(sample.image, _label_file(sample.label), work.size, train_ids, random)
-
+        path = _label_file(streets.samples[0].label)
+        raw = streets.read_raw_label(path)
+        size = f"{work.files[0]}x{work.files[1]}"
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            return [
+            results = [
                 compare(
                     "train ids of a label",
-                    lambda: dataset.lookup[raw].astype(np.uint8),
+                    lambda: streets.train_ids(raw, path),
                     lambda: published.encoded(raw, train_ids),
                     host,
                     work.rounds,
-                ),
-                compare(
-                    f"{FILES} examples of {work.files[0]}x{work.files[1]}",
-                    own,
-                    plain,
-                    host,
-                    work.rounds,
-                ),
+                )
             ]
+            in_files = {index: index for index in range(len(CITYSCAPES))}  # BDD100K has train ids
+            copied, windscreens = open_cityscapes(copies, "train"), open_bdd100k(jpegs, "train")
+            cases: tuple[tuple[str, SegmentationDataset, SegmentationDataset, dict[int, int]], ...]
+            cases = (
+                (f"PNGs of {size}", streets, streets, train_ids),
+                ("a prepared copy of them", streets, copied, train_ids),
+                (f"JPEGs of {size}", windscreens, windscreens, in_files),
+            )
+            for name, original, read, ids in cases:
+                own, plain = own_examples(read, work.size), plain_examples(original, work.size, ids)
+                results.append(compare(f"{FILES} examples, {name}", own, plain, host, work.rounds))
+            return results
         finally:
             torch.set_num_threads(threads)
+
+
+def own_examples(dataset: SegmentationDataset, size: Size) -> Action:
+    """Reads every sample once, as a loader process does."""
+    stream = StreamDataset(
+        dataset,
+        tuple(range(FILES)),
+        PairedTransform(resize=size, flip=True),
+        seed=0,
+        stream="benchmark",
+        labeled=True,
+    )
+
+    def read() -> None:
+        for draw in range(FILES):
+            item = stream[draw]
+            if isinstance(item, DataError):
+                raise item
+
+    return read
+
+
+def plain_examples(dataset: SegmentationDataset, size: Size, train_ids: dict[int, int]) -> Action:
+    """Reads every sample once by :func:`plain_example`."""
+    random = np.random.default_rng(0)
+
+    def read() -> None:
+        for sample in dataset.samples:
+            plain_example(sample.image, _label_file(sample.label), size, train_ids, random)
+
+    return read
 
 
 def plain_example(
@@ -131,6 +177,17 @@ def write_street(root: Path, size: Size, seed: int) -> None:
         write_png(images / f"city_{index:06}_leftImg8bit.png", photograph)
         ids = patches(1, size, len(CITYSCAPES), generator(seed, "street", index))[0].numpy()
         write_png(labels / f"city_{index:06}_gtFine_labelIds.png", raw_ids[ids])
+
+
+def write_jpegs(root: Path, dataset: SegmentationDataset) -> None:
+    """Write the samples of a data set in the layout of BDD100K, whose images are JPEGs."""
+    images, labels = root / "images/10k/train", root / "labels/sem_seg/masks/train"
+    for folder in (images, labels):
+        folder.mkdir(parents=True)
+    for index in range(len(dataset)):
+        image, label = dataset.pair(index)
+        (images / f"{index:06}.jpg").write_bytes(encode_jpeg(image, quality=90))
+        write_png(labels / f"{index:06}.png", label)
 
 
 NOISE = 0.75

@@ -20,6 +20,9 @@ from mixseg.ignore import IGNORE
 UNKNOWN = -1
 """Entry of a lookup table for raw ids that must not occur."""
 
+_NO_CLASS = IGNORE - 1
+"""Stands for ``UNKNOWN`` in 8 bits; a class set is too small to have it as a train id."""
+
 ImageArray = NDArray[np.uint8]
 """RGB image, shape (height, width, 3)."""
 
@@ -129,12 +132,15 @@ class SegmentationDataset:
         Raises:
             DataError: An id is none of the data set.
         """
-        train = self.lookup[raw]
-        if train.min(initial=0) == UNKNOWN:
-            value = int(raw[train == UNKNOWN].flat[0])
+        table = np.where(self.lookup == UNKNOWN, _NO_CLASS, self.lookup).astype(np.uint8)
+        # Bytes through a table of bytes: several times faster than indexing an array with one.
+        train = raw.tobytes().translate(table.tobytes())
+        if _NO_CLASS in train:
+            value = raw.reshape(-1)[train.index(_NO_CLASS)]
             known = np.flatnonzero(self.lookup != UNKNOWN).tolist()
             raise DataError(f"{path}: label id {value} is not an id of {self.name} ({known})")
-        return train.astype(np.uint8)
+        # A copy, because arrays on bytes cannot be written to.
+        return np.frombuffer(bytearray(train), dtype=np.uint8).reshape(raw.shape)
 
     def pair(self, index: int) -> tuple[ImageArray, LabelArray]:
         """Image and train ids of a sample; their sizes are checked against each other."""

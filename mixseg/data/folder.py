@@ -55,7 +55,7 @@ def open_folder(root: Path, split: str, pair: Pairing = pair_samples) -> Segment
     classes, ignored, raw_to_train = _read_description(loaded)
 
     folder = root / "images" / split
-    splits = _folders(root / "images")
+    splits = folder_splits(root)
     if split not in splits:
         if not splits:
             raise DataError(
@@ -87,6 +87,16 @@ def open_folder(root: Path, split: str, pair: Pairing = pair_samples) -> Segment
         lookup=lookup_table(raw_to_train, ignored),
         read_raw_image=read_image,
         read_raw_label=read_index_png,
+    )
+
+
+def folder_splits(root: Path) -> tuple[str, ...]:
+    """Names of the splits: the folders in ``images``; ``root`` as in :func:`open_folder`."""
+    images = (root if root.is_dir() else root.parent) / "images"
+    if not images.is_dir():
+        return ()
+    return tuple(
+        sorted(p.name for p in images.iterdir() if p.is_dir() and not p.name.startswith("."))
     )
 
 
@@ -161,12 +171,6 @@ def _read_palette(loaded: LoadedYaml, count: int) -> tuple[tuple[int, int, int],
 def _is_id(value: Any, end: int) -> bool:
     # YAML's true and false are integers to Python.
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < end
-
-
-def _folders(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def _wrong(loaded: LoadedYaml, key_path: KeyPath, problem: str) -> DataError:

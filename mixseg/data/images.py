@@ -24,6 +24,9 @@ from mixseg.errors import DataError
 MAX_PIXELS = 100_000_000
 """Largest image that is read, width times height; 50 times a Cityscapes frame."""
 
+Palette = Sequence[tuple[int, int, int]]
+"""RGB colours, 0 to 255, of indices from 0 on."""
+
 _IMAGE_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")
 _INDEX_MODES = ("L", "P")
 
@@ -62,6 +65,8 @@ def read_image(path: Path) -> ImageArray:
         if image.mode == "P":
             # The palette's transparency is only understood on the way to RGBA.
             return np.array(image.convert("RGBA").convert("RGB"), dtype=np.uint8)
+        if image.mode == "RGB":  # Pillow would copy what needs no conversion
+            return np.array(image, dtype=np.uint8)
         return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
@@ -84,6 +89,11 @@ def read_index_png(path: Path) -> LabelArray:
         DataError: The file is missing, damaged, not a PNG, larger than :data:`MAX_PIXELS`, or not
             an 8-bit greyscale or palette picture.
     """
+    return read_palette_png(path)[0]
+
+
+def read_palette_png(path: Path) -> tuple[LabelArray, Palette | None]:
+    """As :func:`read_index_png`, with the colours of the indices; None for greyscale."""
     with _opened(path, ("PNG",)) as image:
         stored = _stored_mode(image)
         if image.mode not in _INDEX_MODES or stored in ("L;2", "L;4"):
@@ -91,47 +101,95 @@ def read_index_png(path: Path) -> LabelArray:
                 f"{path}: {_describe_mode(image, stored)}; expected a label PNG with one class id "
                 "per pixel: 8-bit greyscale (mode L) or palette (mode P)"
             )
-        return np.array(image, dtype=np.uint8)
+        ids = np.array(image, dtype=np.uint8)
+        channels = image.getpalette("RGB")
+        if channels is None:
+            return ids, None
+        return ids, tuple(zip(*(iter(channels),) * 3, strict=True))
 
 
-def write_png(
-    path: Path,
-    array: NDArray[np.uint8],
-    palette: Sequence[tuple[int, int, int]] | None = None,
-) -> None:
-    """Write a PNG so that ``path`` never holds half a file, even if the process is killed.
+def encode_png(
+    array: NDArray[np.uint8], palette: Palette | None = None, compression: int = 6
+) -> bytes:
+    """An array as a PNG file.
 
     Args:
-        path: Target; its folder must exist.
         array: uint8, shape (height, width) for greyscale or indices, (height, width, 3) for RGB.
         palette: RGB colours of the indices; only with a 2-D array, whose values stay as they are.
+        compression: 1 to 9 pack the file, 9 the most. 0 stores pixels as they are: three bytes for
+            each of RGB, and several times faster to read.
 
     Raises:
-        DataError: The array is not such a picture, or the file cannot be written.
+        DataError: The array is not such a picture.
     """
     shape = array.shape
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and shape[2] == 3)):
         raise DataError(
-            f"{path}: a PNG is written from uint8 of shape (h, w) or (h, w, 3), "
+            f"a PNG is written from uint8 of shape (h, w) or (h, w, 3), "
             f"found {array.dtype} of shape {shape}"
         )
     if palette is not None and (array.ndim != 2 or len(palette) > 256):
         raise DataError(
-            f"{path}: a palette has at most 256 colours and needs a 2-D array, "
+            f"a palette has at most 256 colours and needs a 2-D array, "
             f"found {len(palette)} colours and shape {shape}"
         )
+    if compression == 0 and array.ndim == 3:
+        return _stored_png(array)
     image = Image.fromarray(array)
     if palette is not None:
         # Pillow stores as few bits as the palette needs, which would cut off higher ids (255).
         full = [*palette, *[(0, 0, 0)] * (256 - len(palette))]
         image.putpalette([channel for colour in full for channel in colour])
     encoded = io.BytesIO()
-    image.save(encoded, format="PNG")
+    image.save(encoded, format="PNG", compress_level=compression)
+    return encoded.getvalue()
 
+
+def _stored_png(array: NDArray[np.uint8]) -> bytes:
+    """An RGB picture whose rows are neither filtered nor packed.
+
+    Pillow filters rows at every level, and undoing that takes most of the time of reading them.
+    """
+    height, width = array.shape[:2]
+    rows = np.zeros((height, 1 + 3 * width), dtype=np.uint8)  # a row begins with its filter, 0
+    rows[:, 1:] = array.reshape(height, 3 * width)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB, not interlaced
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 0)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    )
+
+
+def encode_jpeg(array: ImageArray, quality: int = 95) -> bytes:
+    """RGB, uint8, shape (height, width, 3), as a JPEG file with colour at full resolution."""
+    encoded = io.BytesIO()
+    Image.fromarray(array).save(encoded, format="JPEG", quality=quality, subsampling=0)
+    return encoded.getvalue()
+
+
+def write_png(path: Path, array: NDArray[np.uint8], palette: Palette | None = None) -> None:
+    """Write a PNG so that ``path`` never holds half a file, even if the process is killed.
+
+    Args:
+        path: Target; its folder must exist.
+        array: As in :func:`encode_png`.
+        palette: As there.
+
+    Raises:
+        DataError: The array is not such a picture, or the file cannot be written.
+    """
+    try:
+        encoded = encode_png(array, palette)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(encoded.getbuffer())
+            file.write(encoded)
             file.flush()
         temporary.replace(path)
     except OSError as error:

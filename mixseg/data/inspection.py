@@ -63,7 +63,7 @@ def inspect_sample(dataset: SegmentationDataset, index: int, *, labeled: bool) -
     try:
         image = dataset.image(index)
     except DataError as error:
-        problems.append(Problem(_reading(error), str(sample.image), str(error)))
+        problems.append(Problem(reading_problem(error), str(sample.image), str(error)))
     if not labeled:
         return problems
     if sample.label is None:
@@ -73,7 +73,7 @@ def inspect_sample(dataset: SegmentationDataset, index: int, *, labeled: bool) -
     try:
         raw = dataset.read_raw_label(sample.label)
     except DataError as error:
-        return [*problems, Problem(_reading(error), path, str(error))]
+        return [*problems, Problem(reading_problem(error), path, str(error))]
     if image is not None and image.shape[:2] != raw.shape:
         message = unequal_sizes(sample, image.shape, raw.shape)
         problems.append(Problem("size mismatch", path, message))
@@ -86,7 +86,8 @@ def inspect_sample(dataset: SegmentationDataset, index: int, *, labeled: bool) -
     return problems
 
 
-def _reading(error: DataError) -> Kind:
+def reading_problem(error: DataError) -> Kind:
+    """Whether the system did not give a file, or a decoder could do nothing with it."""
     # What the system says has a number; what a decoder says of a file that it was given has none.
     cause = error.__cause__
     from_system = isinstance(cause, OSError) and cause.errno is not None

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from mixseg.data import bdd100k, camvid, cityscapes, gta5, synthia, voc
 from mixseg.data.bdd100k import BDD100K, open_bdd100k
 from mixseg.data.camvid import CAMVID, open_camvid
 from mixseg.data.cityscapes import CITYSCAPES, open_cityscapes
 from mixseg.data.contract import ClassSet, SegmentationDataset
-from mixseg.data.folder import open_folder
+from mixseg.data.folder import folder_splits, open_folder
 from mixseg.data.gta5 import open_gta5
 from mixseg.data.pairing import Pairing, found_instead, pair_samples
 from mixseg.data.synthia import open_synthia
@@ -35,6 +36,16 @@ DATASETS: dict[str, Opener] = {
 }
 """Name -> function of root and split that lists the files of the split."""
 
+SPLITS: dict[str, tuple[str, ...]] = {
+    "bdd100k": bdd100k.SPLITS,
+    "camvid": camvid.SPLITS,
+    "cityscapes": cityscapes.SPLITS,
+    "gta5": gta5.SPLITS,
+    "synthia": synthia.SPLITS,
+    "voc": voc.SPLITS,
+}
+"""Name -> splits that a layout can have; those of ``folder`` are the folders that are there."""
+
 CLASSES: dict[str, ClassSet] = {
     "bdd100k": BDD100K,
     "camvid": CAMVID,
@@ -45,6 +56,17 @@ CLASSES: dict[str, ClassSet] = {
     "voc": VOC,
 }
 """Name -> classes, where they are known before any file is read."""
+
+
+def splits_of(name: str, root: Path) -> tuple[str, ...]:
+    """Names of the splits that a data set can have; a copy need not hold all of them.
+
+    Raises:
+        DataError: The name is unknown.
+    """
+    if name not in DATASETS:
+        raise DataError(unknown_name("data set", name, DATASETS))
+    return SPLITS.get(name) or folder_splits(root)
 
 
 def open_dataset(

@@ -78,19 +78,26 @@ def resized(example: Example, size: Size) -> Example:
     """Image bilinear with antialiasing, label and mask nearest."""
     if example.image.shape[-2:] == size:
         return example
-    height_width = list(size)
-    image = tv.resize(
-        example.image, height_width, interpolation=InterpolationMode.BILINEAR, antialias=True
+    if example.valid.all():  # an image as it was read
+        valid = torch.ones(size, dtype=torch.bool)
+    else:
+        valid = resized_ids(example.valid.to(torch.uint8), size).bool()
+    return Example(resized_image(example.image, size), resized_ids(example.label, size), valid)
+
+
+def resized_image(image: Tensor, size: Size) -> Tensor:
+    """An image, uint8, shape (3, H, W), brought to a size, bilinear with antialiasing."""
+    resized: Tensor = tv.resize(
+        image, list(size), interpolation=InterpolationMode.BILINEAR, antialias=True
     )
-    label, valid = (
-        tv.resize(
-            part.unsqueeze(0).to(torch.uint8),
-            height_width,
-            interpolation=InterpolationMode.NEAREST_EXACT,
-        ).squeeze(0)
-        for part in (example.label, example.valid)
-    )
-    return Example(image, label, valid.bool())
+    return resized
+
+
+def resized_ids(ids: Tensor, size: Size) -> Tensor:
+    """A map of ids, uint8, shape (H, W), brought to a size: the nearest pixel's."""
+    nearest = InterpolationMode.NEAREST_EXACT
+    resized: Tensor = tv.resize(ids.unsqueeze(0), list(size), interpolation=nearest).squeeze(0)
+    return resized
 
 
 def rotated(example: Example, angle: float, fill: tuple[int, int, int]) -> Example:

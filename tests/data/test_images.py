@@ -5,10 +5,19 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import png
 import pytest
 from PIL import Image
 
-from mixseg.data.images import MAX_PIXELS, read_image, read_index_png, write_png
+from mixseg.data.images import (
+    MAX_PIXELS,
+    encode_jpeg,
+    encode_png,
+    read_image,
+    read_index_png,
+    read_palette_png,
+    write_png,
+)
 from mixseg.errors import DataError
 
 RGB = np.random.default_rng(0).integers(0, 256, (9, 14, 3), dtype=np.uint8)
@@ -212,3 +221,39 @@ class TestWritePng:
     def test_palette_of_a_colour_picture(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="palette"):
             write_png(tmp_path / "a.png", RGB, [(0, 0, 0)])
+
+
+class TestEncoding:
+    @pytest.mark.parametrize("compression", [0, 1, 9])
+    @pytest.mark.parametrize("size", [(1, 1), (5, 3), (40, 61)])
+    def test_pngs_lose_nothing(
+        self, size: tuple[int, int], compression: int, tmp_path: Path
+    ) -> None:
+        pixels = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
+        path = tmp_path / "a.png"
+        path.write_bytes(encode_png(pixels, compression=compression))
+        np.testing.assert_array_equal(read_image(path), pixels)
+        width, height, rows, info = png.Reader(filename=str(path)).read()
+        assert (height, width, info["bitdepth"], info["greyscale"]) == (*size, 8, False)
+        np.testing.assert_array_equal(np.vstack(list(rows)).reshape(pixels.shape), pixels)
+
+    def test_nothing_is_packed_at_0(self) -> None:
+        blank = np.zeros((64, 64, 3), dtype=np.uint8)
+        assert len(encode_png(blank, compression=0)) > blank.size > len(encode_png(blank))
+
+    def test_a_palette_comes_back(self, tmp_path: Path) -> None:
+        ids = np.arange(256, dtype=np.uint8).reshape(8, 32)
+        palette = [(i, 255 - i, i // 2) for i in range(256)]
+        path = tmp_path / "a.png"
+        for written, expected in ((palette, tuple(palette)), (None, None)):
+            path.write_bytes(encode_png(ids, written))
+            found, colours = read_palette_png(path)
+            np.testing.assert_array_equal(found, ids)
+            assert colours == expected
+
+    def test_a_jpeg_is_close(self, tmp_path: Path) -> None:
+        rows, columns = np.mgrid[:48, :64]
+        pixels = np.stack([4 * rows, 3 * columns, rows + columns], axis=2).astype(np.uint8)
+        path = tmp_path / "a.jpg"
+        path.write_bytes(encode_jpeg(pixels))
+        assert np.abs(read_image(path).astype(int) - pixels).max() <= 4

@@ -14,7 +14,7 @@ ROWS = {
     "mixers": 4,
     "augment": 3,
     "ema": 1,
-    "loader": 2,
+    "loader": 4,
     "evaluate": 2,
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mixseg.benchmark.parts import PARTS, check_parts
+from mixseg.benchmark.parts import PARTS, UNASKED, check_parts
 from mixseg.benchmark.report import conditions as workload_conditions
 from mixseg.benchmark.report import describe as describe_workload
 from mixseg.benchmark.report import part_tables
@@ -32,7 +32,7 @@ def benchmark(arguments: Sequence[str]) -> int:
         type=str,
         nargs="*",
         metavar="PART",
-        help=f"{', '.join(PARTS)} [all]",
+        help=f"{', '.join(PARTS)} [all but memory]",
     )
     add_file_arguments(parser)
     parser.add_argument("--rounds", type=int, default=10, help="pairs that are measured")
@@ -54,7 +54,7 @@ def benchmark(arguments: Sequence[str]) -> int:
     console = Console()
     say(console, describe_workload(work))
     reports = []
-    for name in parsed.parts or PARTS:
+    for name in parsed.parts or UNASKED:
         reports.append(PARTS[name](work, console))
         for table in part_tables(reports[-1]):
             console.print(table)

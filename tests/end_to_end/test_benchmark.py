@@ -19,7 +19,7 @@ ROWS = {
 }
 
 
-def test_all_parts(launch: Launcher, config: Path, tmp_path: Path) -> None:
+def test_all_parts_that_compare(launch: Launcher, config: Path, tmp_path: Path) -> None:
     options = ("--rounds", 2, "--files", "64x128", "--json", "speed.json", "--device", "cpu")
     done = launch("benchmark", "--config", config, *options, cwd=tmp_path)
     assert done.code == 0, done.text
@@ -41,6 +41,20 @@ def test_all_parts(launch: Launcher, config: Path, tmp_path: Path) -> None:
         unused = {name for name, seconds in parts.items() if seconds == 0}
         assert not unused
     assert [path.name for path in tmp_path.iterdir()] == ["speed.json"]
+
+
+@pytest.mark.slow
+def test_memory(launch: Launcher, config: Path, tmp_path: Path) -> None:
+    options = ("--json", "memory.json", "--device", "cpu", "--demo.size", "[256,512]")
+    process = launch.start("benchmark", "memory", "--config", config, *options, cwd=tmp_path)
+    done = process.wait(600)
+    assert done.code == 0, done.text
+    peaks = json.loads((tmp_path / "memory.json").read_text())["memory"]["peaks"]
+    assert {tuple(found) for found in peaks.values()} == {("128x256", "192x352", "256x512")}
+    for found in peaks.values():
+        assert found["128x256"] < found["256x512"]
+    whole = {name: found["256x512"] for name, found in peaks.items()}
+    assert whole["activation checkpointing"] < whole["as set"] < whole["joint forward"]
 
 
 @pytest.mark.parametrize(

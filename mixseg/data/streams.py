@@ -316,6 +316,8 @@ def start_worker(worker: int) -> None:
 
 @atexit.register
 def _end_workers() -> None:
+    # Torch would raise an error for each, with a traceback that nobody asked for.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # They ignore the SIGTERM with which multiprocessing would end those that hang, before it waits
     # for them.
     for process in multiprocessing.active_children():

@@ -44,7 +44,7 @@ from mixseg.distillation.teachers import (
     keep_teacher,
     kept_teacher,
 )
-from mixseg.distributed import by_first, of_first, share_of, together, world
+from mixseg.distributed import by_first, lost_process, of_first, share_of, together, world
 from mixseg.engine.epochs import epochs_in_steps, steps_per_epoch
 from mixseg.engine.learner import Learner
 from mixseg.engine.method import Given
@@ -551,6 +551,11 @@ def _fit(
                 write_atomically(run.path / "pseudo_labels.png", chart)
         return outcome, run.path
     except RuntimeError as error:
+        if lost_process(error):
+            raise TrainingError(
+                "another process of this run has ended, and its own message says why; go on with "
+                f"--resume {run.path}"
+            ) from error
         # torch raises this wherever the process happens to be when a loader worker has died.
         if "DataLoader worker" not in str(error):
             raise

@@ -218,6 +218,11 @@ def of_first(text: str) -> str:
     return texts(text)[0]
 
 
+def lost_process(error: RuntimeError) -> bool:
+    """Whether an error says that the connection to another process is gone."""
+    return isinstance(error, dist.DistBackendError) or "gloo/transport" in str(error)
+
+
 def together(action: Callable[[], T]) -> T:
     """Do what may fail in one process alone; then all end, since the others would wait for it.
 

@@ -11,7 +11,11 @@ from mixseg.errors import ConfigError
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write to a temporary name beside ``path``, flush to disk, rename."""
+    """Write to a temporary name beside ``path``, flush to disk, rename.
+
+    Raises:
+        OSError: The disk is full or not writable; the error names ``path``, which is as it was.
+    """
     data = content.encode() if isinstance(content, str) else content
     # Not by tempfile, whose files nobody but their owner may read.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -21,10 +25,20 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # the system names the temporary file, or none
         raise
     flush_folder(path.parent)
+
+
+def not_written(path: Path, error: OSError) -> str:
+    """What a run says when the system does not take a file of it."""
+    return (
+        f"{path}: could not be written: {error.strerror or error}. Earlier checkpoints are intact; "
+        "once there is room and the folder is writable, go on with --resume"
+    )
 
 
 def check_unused(paths: Sequence[Path], *, overwrite: bool) -> None:

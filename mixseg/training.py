@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import importlib.util
 import itertools
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,7 @@ from mixseg.distillation.teachers import (
     keep_teacher,
     kept_teacher,
 )
-from mixseg.distributed import by_first, of_first, share_of, together, world
+from mixseg.distributed import by_first, lost_process, of_first, share_of, together, world
 from mixseg.engine.epochs import epochs_in_steps, steps_per_epoch
 from mixseg.engine.learner import Learner
 from mixseg.engine.method import Given
@@ -59,7 +61,7 @@ from mixseg.errors import ConfigError, TrainingError
 from mixseg.escaping import printable
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import Resolution, evaluate
-from mixseg.files import write_atomically
+from mixseg.files import not_written, write_atomically
 from mixseg.losses import build_consistency, check_loss, needs_frequencies
 from mixseg.methods import METHODS, Distillation, check_method_name, check_stage_batches
 from mixseg.mixing import build_mixer, check_labeled_mixer
@@ -292,7 +294,20 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
         if run.locked:
             run.remove()
         raise
-    return _fit(trainer, data, run, console)
+    with _writing(run):
+        return _fit(trainer, data, run, console)
+
+
+@contextmanager
+def _writing(run: RunDirectory) -> Iterator[None]:
+    """Says how a run goes on that the disk has stopped."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+            raise
+        path = run.path if error.filename is None else Path(error.filename)
+        raise TrainingError(not_written(path, error)) from error
 
 
 def _record(
@@ -417,7 +432,8 @@ def resume(
         raise ConfigError(f"{path} is not a run: it has no config.yaml")
     run = together(lambda: RunDirectory(path, lock=world().rank == 0))
     try:
-        return _resume(run, overrides, console, allow_changes=allow_changes)
+        with _writing(run):
+            return _resume(run, overrides, console, allow_changes=allow_changes)
     finally:
         run.close()
 
@@ -535,6 +551,11 @@ def _fit(
                 write_atomically(run.path / "pseudo_labels.png", chart)
         return outcome, run.path
     except RuntimeError as error:
+        if lost_process(error):
+            raise TrainingError(
+                "another process of this run has ended, and its own message says why; go on with "
+                f"--resume {run.path}"
+            ) from error
         # torch raises this wherever the process happens to be when a loader worker has died.
         if "DataLoader worker" not in str(error):
             raise

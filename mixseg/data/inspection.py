@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple, final
 from torch.utils.data import DataLoader, Dataset
 
 from mixseg.data.contract import ImageArray, SegmentationDataset, unequal_sizes
-from mixseg.data.streams import WORKER_TIMEOUT, start_worker
-from mixseg.errors import DataError, TrainingError
+from mixseg.data.streams import WORKER_TIMEOUT, loaded, start_worker
+from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
 
 Kind = Literal[
@@ -131,9 +131,4 @@ def inspect(
         timeout=WORKER_TIMEOUT if workers else 0,
         worker_init_fn=start_worker,
     )
-    try:
-        yield from loader
-    except (RuntimeError, OSError, EOFError) as error:
-        raise TrainingError(
-            f"reading {dataset.root} failed: {error!r}. Out of memory? Try fewer --workers"
-        ) from error
+    yield from loaded(loader, f"reading {dataset.root}")

@@ -11,8 +11,9 @@ import atexit
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
-from typing import NamedTuple, final
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, TypeVar, final
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ from mixseg.randomness import derive_seed, generator
 
 WORKER_TIMEOUT = 60.0
 """Seconds without a batch after which a worker counts as dead."""
+
+T = TypeVar("T")
 
 
 class Skipped(NamedTuple):
@@ -255,21 +258,50 @@ def stream_batches(
         generator=torch.Generator().manual_seed(0),
         worker_init_fn=start_worker,
     )
+    for batch in loaded(loader, f"loading images of the {dataset.stream} stream"):
+        if isinstance(batch, DataError):
+            try:
+                raise batch
+            finally:
+                # Its traceback holds this frame: as a circle they would keep workers alive.
+                del batch
+        yield batch
+
+
+def loaded(loader: Iterable[T], work: str) -> Iterator[T]:
+    """What a loader gives, its own failures as errors for people.
+
+    Args:
+        loader: With a timeout of :data:`WORKER_TIMEOUT` if it has workers.
+        work: What it is doing, for the message.
+
+    Raises:
+        TrainingError: A loader process died, or gave nothing for a minute.
+    """
     try:
-        for batch in loader:
-            if isinstance(batch, DataError):
-                try:
-                    raise batch
-                finally:
-                    # Its traceback holds this frame: as a circle they would keep workers alive.
-                    del batch
-            yield batch
+        yield from loader
     except (RuntimeError, OSError, EOFError) as error:
         # Besides torch's own error a dead worker shows as a connection that is refused or lost.
-        raise TrainingError(
-            f"loading images of the {dataset.stream} stream failed: {error!r}. Out of memory? Try "
-            "fewer --workers"
-        ) from error
+        raise _failed(work, error) from error
+
+
+@contextmanager
+def while_loading(work: str) -> Iterator[None]:
+    """Names the death of a loader process that is noticed while its batches are worked on.
+
+    Raises:
+        TrainingError: Torch has raised its error in this block, wherever the process was.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise _failed(work, error) from error
+
+
+def _failed(work: str, error: Exception) -> TrainingError:
+    return TrainingError(f"{work} failed: {error!r}. Out of memory? Try fewer --workers")
 
 
 def start_worker(worker: int) -> None:
@@ -284,6 +316,8 @@ def start_worker(worker: int) -> None:
 
 @atexit.register
 def _end_workers() -> None:
+    # Torch would raise an error for each, with a traceback that nobody asked for.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # They ignore the SIGTERM with which multiprocessing would end those that hang, before it waits
     # for them.
     for process in multiprocessing.active_children():

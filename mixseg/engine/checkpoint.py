@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from mixseg.errors import CheckpointError
-from mixseg.files import flush_folder, write_atomically
+from mixseg.files import flush_folder, not_written, write_atomically
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -83,10 +83,7 @@ def write_checkpoint(
             shutil.rmtree(replaced)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise CheckpointError(
-            f"{path}: could not be written: {error.strerror or error}. Earlier checkpoints are "
-            "intact; free some space and go on with --resume."
-        ) from error
+        raise CheckpointError(not_written(path, error)) from error
 
 
 def read_checkpoint(path: Path, only: tuple[str, ...] | None = None) -> Checkpoint:
@@ -166,10 +163,17 @@ class CheckpointStore:
     def save(
         self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
     ) -> Path:
-        """Write the checkpoint of a step, make it the latest, then remove what is too old."""
+        """Write the checkpoint of a step, make it the latest, then remove what is too old.
+
+        Raises:
+            CheckpointError: The disk is full or not writable. Earlier checkpoints are intact.
+        """
         path = self.folder / f"step-{step:08d}"
         write_checkpoint(path, tensors, state)
-        self.settle(step)
+        try:
+            self.settle(step)
+        except OSError as error:
+            raise CheckpointError(not_written(self.folder / POINTER, error)) from error
         return path
 
     def settle(self, step: int) -> None:

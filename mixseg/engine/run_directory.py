@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import importlib.metadata
 import json
@@ -16,8 +17,8 @@ from typing import IO, Any, final
 
 import torch
 
-from mixseg.errors import MixsegError
-from mixseg.files import write_atomically
+from mixseg.errors import MixsegError, TrainingError
+from mixseg.files import not_written, write_atomically
 
 PACKAGES = ("mixseg", "torch", "torchvision", "timm", "numpy", "scipy", "pillow", "safetensors")
 
@@ -55,7 +56,10 @@ class RunDirectory:
         except BlockingIOError as error:
             raise MixsegError(f"{path}: another process is training in this folder") from error
         except OSError as error:
-            raise MixsegError(f"{path}: cannot be used: {error.strerror}") from error
+            raise MixsegError(
+                f"{path}: cannot be used: {error.strerror}. A run goes on in a folder that can be "
+                "written: make it so, or copy it to one and give that to --resume"
+            ) from error
 
     @classmethod
     def create(cls, path: Path) -> RunDirectory:
@@ -66,14 +70,18 @@ class RunDirectory:
         """
         try:
             path.mkdir(parents=True)
-            (path / "checkpoints").mkdir()
         except FileExistsError as error:
             raise MixsegError(
                 f"{path} exists already and is not overwritten. Go on with it by --resume {path}, "
                 "or choose another --name."
             ) from error
         except OSError as error:
-            raise MixsegError(f"{path}: cannot be made: {error.strerror}") from error
+            raise MixsegError(_not_made(path, error)) from error
+        try:
+            (path / "checkpoints").mkdir()
+        except OSError as error:
+            path.rmdir()
+            raise MixsegError(_not_made(path, error)) from error
         return cls(path)
 
     @property
@@ -214,6 +222,10 @@ class RunDirectory:
         shutil.rmtree(self.path)
 
 
+def _not_made(path: Path, error: OSError) -> str:
+    return f"{path}: cannot be made: {error.strerror}. Give an --output that has room for it"
+
+
 def package_version(package: str) -> str | None:
     """The installed version of a distribution; None if it is not installed."""
     try:
@@ -228,22 +240,37 @@ class MetricsLog:
 
     def __init__(self, path: Path, offset: int = 0) -> None:
         """Open at a byte offset; lines after it belong to steps that will be done again."""
+        self.path = path
         self._file = path.open("ab")
         # Not beyond its end: truncate would fill a file that lost lines with zeros.
         self._file.truncate(min(offset, self._file.seek(0, os.SEEK_END)))
         self._file.seek(0, os.SEEK_END)
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append one line."""
-        self._file.write(json.dumps(record).encode() + b"\n")
-        self._file.flush()  # people watch this file
+        """Append one line.
+
+        Raises:
+            TrainingError: The disk is full.
+        """
+        try:
+            self._file.write(json.dumps(record).encode() + b"\n")
+            self._file.flush()  # people watch this file
+        except OSError as error:
+            raise TrainingError(not_written(self.path, error)) from error
 
     def offset(self) -> int:
-        """Bytes written so far, all of them on disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Bytes written so far, all of them on disk.
+
+        Raises:
+            TrainingError: The disk is full or damaged.
+        """
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise TrainingError(not_written(self.path, error)) from error
         return self._file.tell()
 
     def close(self) -> None:
-        """Flush and close."""
-        self._file.close()
+        """Close; every line is written already, or was an error."""
+        with contextlib.suppress(OSError):
+            self._file.close()

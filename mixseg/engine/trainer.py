@@ -8,6 +8,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -15,7 +16,7 @@ from rich.console import Console
 
 from mixseg.config import Settings
 from mixseg.data.streams import Batch
-from mixseg.distributed import gathered, largest, texts, together, wait_for_all, world
+from mixseg.distributed import by_first, gathered, largest, texts, together, wait_for_all, world
 from mixseg.engine.checkpoint import CheckpointStore, write_checkpoint
 from mixseg.engine.interruption import Interruption
 from mixseg.engine.learner import Gradients, Learner
@@ -251,8 +252,11 @@ class Trainer:
         return outcome
 
     def _write(self, record: Mapping[str, Any]) -> None:
-        if self.log is not None:
-            self.log.write(record)
+        by_first(partial(self._write_line, record))
+
+    def _write_line(self, record: Mapping[str, Any]) -> None:
+        assert self.log is not None  # this is the process that writes
+        self.log.write(record)
 
     def _taken(
         self, batches: Mapping[str, Iterator[Batch]], accumulate: int, step: int
@@ -360,13 +364,15 @@ class Trainer:
         for name, one in scores.items():
             if name not in self.best or one.miou > self.best[name][1].miou:
                 self.best[name] = (done, one)
-                if self.run.locked:
-                    write_checkpoint(
-                        self.run.checkpoints / f"best-{name}",
-                        {name: self.method.networks[name].state_dict()},
-                        dict(self.card) | {"step": done, "scores": {name: one.to_json()}},
-                    )
+                by_first(partial(self._write_best, name, one, done))
         return scores
+
+    def _write_best(self, name: str, scores: Scores, done: int) -> None:
+        write_checkpoint(
+            self.run.checkpoints / f"best-{name}",
+            {name: self.method.networks[name].state_dict()},
+            dict(self.card) | {"step": done, "scores": {name: scores.to_json()}},
+        )
 
     def _best_note(self, scores: Mapping[str, Scores]) -> str:
         return ", ".join(
@@ -379,8 +385,11 @@ class Trainer:
         random = {"cpu": gathered(torch.get_rng_state()[None])}
         if self.device.type == "cuda":
             random["cuda"] = gathered(torch.cuda.get_rng_state(self.device)[None])
-        if self.log is None:
-            return
+        # All end if the disk is full: the others would wait for the process that writes.
+        by_first(partial(self._write_state, done, random))
+
+    def _write_state(self, done: int, random: dict[str, torch.Tensor]) -> None:
+        assert self.log is not None  # this is the process that writes
         values, tensors = optimizer_state(self.optimizer)
         networks = {name: net.state_dict() for name, net in self.method.networks.items()}
         state = dict(self.card) | {

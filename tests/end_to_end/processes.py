@@ -58,11 +58,7 @@ class Running:
                 raise AssertionError(f"hung for {timeout} s: {self.err.read_text()}")
             time.sleep(0.005)
         assert self.code is not None
-        return Finished(
-            self.code,
-            self.out.read_text(errors="surrogateescape"),
-            self.err.read_text(errors="surrogateescape"),
-        )
+        return Finished(self.code, _said(self.out), _said(self.err))
 
     def until(self, condition: Callable[[], object], timeout: float = 60.0) -> None:
         """Wait for a moment of the run; fails if the process ends before."""
@@ -82,6 +78,11 @@ class Running:
         if self.poll() is None:
             os.killpg(self.pid, 9)
             self.wait()
+
+
+def _said(path: Path) -> str:
+    # A process may be killed before it has opened its output.
+    return path.read_text(errors="surrogateescape") if path.is_file() else ""
 
 
 class Launcher:

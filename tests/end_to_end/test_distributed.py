@@ -260,6 +260,65 @@ def test_a_damaged_image_ends_all_processes(launch: Launcher, tmp_path: Path) ->
     refused(done, "leftImg8bit.png", "The run is saved at step", "--resume", code=1)
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_is_killed_leaves_nobody_waiting(
+    rank: int, config: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    given = arguments(config, "--iterations", 100_000)
+    processes = start_group(launch, "train_ssl", *given, cwd=tmp_path)
+    processes[0].until((tmp_path / "out/run/checkpoints/step-00000002").is_dir)
+    processes[rank].kill(signal.SIGKILL)
+    other = processes[1 - rank].wait()
+    refused(other, "another process of this run has ended", "--resume out/run", code=1)
+
+
+SPOILT = """
+import os, runpy, sys
+import torch
+from mixseg.engine.learner import Learner
+
+tool, rank = sys.argv.pop(1), sys.argv.pop(1)
+move = Learner.move
+
+def spoiling(self, step):
+    move(self, step)
+    if step == 4 and os.environ["RANK"] == rank:
+        with torch.no_grad():
+            next(self.method.student.parameters()).fill_(float("nan"))
+
+Learner.move = spoiling
+runpy.run_path(tool, run_name="__main__")
+"""
+"""A tool in which, after its fifth step, the student of one process gives losses that are no
+numbers."""
+
+
+def test_a_loss_that_is_not_finite_in_one_process_stops_all(
+    config: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    script = tmp_path / "spoilt.py"
+    script.write_text(SPOILT)
+    whole, spoilt = tmp_path / "whole", tmp_path / "spoilt"
+    for folder in (whole, spoilt):
+        folder.mkdir()
+    given = (TOOLS / "train_ssl.py", 1, *arguments(config))
+    processes = start_group(launch, script, *given, cwd=spoilt)
+    done = both([process.wait() for process in processes])
+    refused(done, "step 6: loss or gradient is not finite", "Images of the step:", code=1)
+    named = done.err.split("Images of the step: ")[1].split(". The network")[0].split(", ")
+    assert len(named) == 4  # those of both processes
+    run = spoilt / "out" / "run"
+    assert [path.name for path in sorted(run.glob("checkpoints/step-*"))] == [
+        "step-00000002",
+        "step-00000004",
+    ]
+    for process in run_group(launch, "train_ssl", "--resume", "out/run", cwd=spoilt):
+        assert process.code == 0, process.text
+    for process in run_group(launch, "train_ssl", *arguments(config), cwd=whole):
+        assert process.code == 0, process.text
+    assert_same_run(whole / "out" / "run", run)
+
+
 def test_refused(config: Path, launch: Launcher, tmp_path: Path) -> None:
     odd = run_group(
         launch, "train_ssl", *arguments(config, "--data.batch_labeled", 3), cwd=tmp_path

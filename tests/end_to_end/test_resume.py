@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import time
 from collections.abc import Callable
@@ -98,49 +97,6 @@ def test_other_workers_after_the_kill(
     done = launch("train_ssl", "--resume", "out/run", "--workers", 0, cwd=tmp_path)
     assert done.code == 0, done.text
     assert_same_run(reference[0], run, settings=False)
-
-
-@pytest.mark.slow
-def test_killed_again_and_again_at_random(
-    reference: tuple[Path, str], train: Train, launch: Launcher, tmp_path: Path
-) -> None:
-    run, chance = tmp_path / "out" / "run", random.Random(0)
-    kills = 0
-    process = train("--workers", 0)
-    process.until(lambda: (run / "config.yaml").is_file())
-    while kills < 15:
-        # The first one comes early, so that there is always one; how many follow depends on how
-        # fast the machine is.
-        time.sleep(chance.uniform(0.0, 1.0) if kills else 0.05)
-        process.kill(signal.SIGKILL)
-        if process.wait().code == 0:
-            break
-        kills += 1
-        process = launch.start(
-            "train_ssl",
-            *("--resume", "out/run", "--workers", chance.choice((0, 1, 2))),
-            cwd=tmp_path,
-        )
-    done = process.wait()
-    assert done.code == 0, done.text
-    assert kills >= 1
-    assert_same_run(reference[0], run, settings=False)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(8))
-def test_killed_once_at_random(
-    seed: int, reference: tuple[Path, str], train: Train, launch: Launcher, tmp_path: Path
-) -> None:
-    run = tmp_path / "out" / "run"
-    process = train()
-    process.until(lambda: (run / "config.yaml").is_file())
-    time.sleep(random.Random(seed).uniform(0.0, 1.2))
-    process.kill(signal.SIGKILL)
-    process.wait()
-    done = launch("train_ssl", "--resume", "out/run", cwd=tmp_path)
-    assert done.code == 0, done.text
-    assert_same_run(reference[0], run)
 
 
 # Signals that ask -------------------------------------------------------------------------------

@@ -1,0 +1,195 @@
+"""Disks that are full, or cannot be written, in the middle of a run and at its start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mixseg.engine.checkpoint import CheckpointStore
+from tests.end_to_end.processes import (
+    TOOLS,
+    Finished,
+    Launcher,
+    Running,
+    assert_same_run,
+    refused,
+    run_group,
+    start_group,
+    tree,
+)
+
+Mount = Callable[..., None]
+
+
+@pytest.fixture
+def mount() -> Iterator[Mount]:
+    """``mount(folder, *arguments)``, for the length of a test."""
+    mounted: list[Path] = []
+
+    def call(folder: Path, *flags: object) -> None:
+        done = subprocess.run(
+            ["mount", *map(str, flags), str(folder)], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+        mounted.append(folder)
+
+    if os.geteuid() or not Path("/proc/mounts").exists():
+        pytest.skip("only root can mount a file system")
+    yield call
+    for folder in reversed(mounted):
+        subprocess.run(["umount", "--lazy", str(folder)], capture_output=True, check=False)
+
+
+@pytest.fixture
+def disk(mount: Mount, tmp_path: Path) -> Path:
+    """A disk of 64 MiB; a run of these tests takes about 20."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount(folder, "-t", "tmpfs", "-o", "size=64m", "tmpfs")
+    return folder
+
+
+def fill(disk: Path) -> Path:
+    """Write until there is no room at all; returns the file to remove."""
+    path = disk / "others"
+    with path.open("wb", buffering=0) as file:
+        for size in (2**20, 2**12, 1):
+            try:
+                while file.write(bytes(size)) == size:
+                    pass
+            except OSError:
+                continue
+    return path
+
+
+def at_step_2(process: Running, run: Path) -> None:
+    """Hold a run that has saved its second step, of eight."""
+    process.until((run / "checkpoints" / "step-00000002").is_dir)
+    process.kill(signal.SIGSTOP)
+
+
+def says_what_to_do(done: Finished, run: Path, reason: str) -> None:
+    refused(done, reason, "Earlier checkpoints are intact", "go on with --resume", code=1)
+    assert done.err.startswith(f"error: {run}"), done.err
+    checkpoint, problems = CheckpointStore(run / "checkpoints").latest()
+    assert problems == []
+    assert checkpoint is not None
+    assert 2 <= checkpoint.state["step"] < 8
+
+
+def start(launch: Launcher, config: Path, output: Path, cwd: Path) -> Running:
+    flags = ("--config", config, "--output", output, "--name", "run")
+    return launch.start("train_ssl", *flags, cwd=cwd)
+
+
+def test_a_disk_that_becomes_full(
+    disk: Path, reference: tuple[Path, str], launch: Launcher, config: Path, tmp_path: Path
+) -> None:
+    run = disk / "run"
+    process = start(launch, config, disk, tmp_path)
+    at_step_2(process, run)
+    others = fill(disk)
+    process.kill(signal.SIGCONT)
+    says_what_to_do(process.wait(), run, "No space left on device")
+    # As long as there is no room, nothing is lost by trying.
+    says_what_to_do(
+        launch("train_ssl", "--resume", run, cwd=tmp_path), run, "No space left on device"
+    )
+    others.unlink()
+    done = launch("train_ssl", "--resume", run, cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert_same_run(reference[0], run, settings=False)
+
+
+def test_a_full_disk_ends_all_processes_of_a_run(
+    disk: Path, launch: Launcher, config: Path, tmp_path: Path
+) -> None:
+    flags = ("--config", config, "--output", disk, "--name", "run")
+    processes = start_group(launch, "train_ssl", *flags, cwd=tmp_path)
+    at_step_2(processes[0], disk / "run")
+    others = fill(disk)
+    processes[0].kill(signal.SIGCONT)
+    first, second = (one.wait() for one in processes)
+    says_what_to_do(first, disk / "run", "No space left on device")
+    assert (second.code, second.err) == (1, ""), second.text
+    others.unlink()
+    for process in run_group(launch, "train_ssl", "--resume", disk / "run", cwd=tmp_path):
+        assert process.code == 0, process.text
+
+
+def test_a_full_disk_at_the_start(
+    disk: Path, launch: Launcher, config: Path, tmp_path: Path
+) -> None:
+    fill(disk)
+    done = start(launch, config, disk, tmp_path).wait()
+    refused(done, f"{disk}/run", "No space left on device", code=1)
+    assert tree(disk) == ["others"]
+
+
+def test_a_folder_that_becomes_read_only(
+    mount: Mount, reference: tuple[Path, str], launch: Launcher, config: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "out" / "run"
+    process = start(launch, config, tmp_path / "out", tmp_path)
+    at_step_2(process, run)
+    mount(run / "checkpoints", "--bind", run / "checkpoints")
+    mount(run / "checkpoints", "-o", "remount,ro,bind")
+    process.kill(signal.SIGCONT)
+    says_what_to_do(process.wait(), run, "Read-only file system")
+    mount(run, "--bind", run)
+    mount(run, "-o", "remount,ro,bind")
+    before = tree(run)
+    refused(
+        launch("train_ssl", "--resume", run, cwd=tmp_path),
+        f"{run}: cannot be used: Read-only file system",
+        "copy it to one",
+        code=1,
+    )
+    assert tree(run) == before
+    for folder in (run, run / "checkpoints"):
+        subprocess.run(["umount", str(folder)], check=True)
+    done = launch("train_ssl", "--resume", run, cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert_same_run(reference[0], run, settings=False)
+
+
+def test_a_read_only_folder_at_the_start(
+    mount: Mount, launch: Launcher, config: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    mount(output, "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs")
+    done = start(launch, config, output, tmp_path).wait()
+    refused(done, f"{output}/run: cannot be made: Read-only file system", "--output", code=1)
+
+
+LIMITED = """
+import resource, runpy, sys
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+sys.argv[0] = {tool!r}
+runpy.run_path({tool!r}, run_name="__main__")
+"""
+
+
+def test_a_limit_on_the_size_of_files(
+    reference: tuple[Path, str], launch: Launcher, config: Path, tmp_path: Path
+) -> None:
+    """What a full disk is to somebody who cannot mount one: weights do not fit, the log does."""
+    run = tmp_path / "out" / "run"
+    process = start(launch, config, tmp_path / "out", tmp_path)
+    at_step_2(process, run)
+    process.kill(signal.SIGKILL)
+    process.wait()
+    script = tmp_path / "limited.py"
+    script.write_text(LIMITED.format(tool=str(TOOLS / "train_ssl.py")))
+    says_what_to_do(launch(script, "--resume", run, cwd=tmp_path), run, "File too large")
+    done = launch("train_ssl", "--resume", run, cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert_same_run(reference[0], run, settings=False)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
+from collections.abc import Iterable
 
 import torch
 from timm.layers.norm_act import convert_sync_batchnorm
@@ -13,8 +16,10 @@ from mixseg.engine.learner import Learner
 from mixseg.engine.method import Given
 from mixseg.engine.optimizers import build_optimizer
 from mixseg.engine.precision import choose_device, choose_precision
+from mixseg.errors import ConfigError
 from mixseg.methods import build_method
 from mixseg.models import (
+    SegmentationModel,
     WeightReport,
     build_initial_model,
     checkpoint_blocks,
@@ -70,10 +75,7 @@ def build_learner(
     groups = parameter_groups(model, chosen.lr, chosen.head_factor, chosen.weight_decay)
     method = build_method(model, settings, given)
     if settings.training.compile:
-        # What they hold keeps its names, and their copies are plain again.
-        for one in method.networks.values():
-            one.backbone.compile()
-            one.head.compile()
+        compile_networks(method.networks.values())
     learner = Learner(
         method,
         build_optimizer(groups, chosen),
@@ -83,3 +85,20 @@ def build_learner(
         chosen.clip_norm,
     )
     return learner, report
+
+
+def compile_networks(networks: Iterable[SegmentationModel]) -> None:
+    """Let torch compile backbones and heads when they are first called; names of weights stay.
+
+    Raises:
+        ConfigError: There is nothing to compile with.
+    """
+    named = filter(None, (os.environ.get("CXX"), "g++", "clang++", "c++"))
+    if not any(map(shutil.which, named)):
+        raise ConfigError(
+            "training.compile: torch.compile needs a C++ compiler, and there is none; install g++, "
+            "name another in the environment variable CXX, or leave training.compile out"
+        )
+    for network in networks:
+        network.backbone.compile()
+        network.head.compile()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,12 +20,13 @@ from tests.methods.test_methods import CLASSES, batches, random_of
 NETWORK = ModelSettings(backbone="test_resnet", weights="none", batch_norm="train")
 
 
-def learner_of(name: str, **model: object) -> Learner:
+def learner_of(name: str, *, compiled: bool = False, **model: object) -> Learner:
     settings = dataclasses.replace(
         Settings(),
         method=name,
         model=dataclasses.replace(NETWORK, **model),  # type: ignore[arg-type]
         source_domain=SourceSettings(dataset="gta5" if name == "domain_adaptation" else None),
+        training=dataclasses.replace(Settings().training, compile=compiled),
     )
     learner, _ = build_learner(settings, CLASSES, Given())
     learner.method.student.train()
@@ -79,6 +82,30 @@ class Packed:
 
     def __del__(self) -> None:
         self.kept.pop(id(self))
+
+
+def test_nothing_to_compile_with_is_told_before_the_first_step(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(ConfigError, match=r"training\.compile: .* C\+\+ compiler"):
+        learner_of("semi_supervised", compiled=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+def test_compiled_networks_compute_the_same() -> None:
+    one, other = (learner_of("semi_supervised", compiled=flag) for flag in (False, True))
+    assert one.method.student.state_dict().keys() == other.method.student.state_dict().keys()
+    for step in range(2):
+        found, wanted = (learner.gradients([batches(step)], step) for learner in (other, one))
+        for name, loss in wanted.result.losses.items():
+            torch.testing.assert_close(found.result.losses[name], loss, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(found.norm, wanted.norm, rtol=1e-3, atol=1e-6)
+        for learner in (one, other):
+            learner.set_rate(1.0)
+            learner.move(step)
 
 
 class TestJointForward:

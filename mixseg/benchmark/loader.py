@@ -18,7 +18,7 @@ from mixseg.data.bdd100k import open_bdd100k
 from mixseg.data.cityscapes import CITYSCAPES, open_cityscapes
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.images import encode_jpeg, write_png
-from mixseg.data.prepared import check_output, plan_splits, prepare
+from mixseg.data.prepared_copy import check_output, plan_splits, prepare
 from mixseg.data.streams import StreamDataset
 from mixseg.data.transforms import PairedTransform
 from mixseg.errors import DataError

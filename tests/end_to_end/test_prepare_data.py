@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixseg.data.manifest import MANIFEST
+from mixseg.data.prepared_copy import MANIFEST
 from tests.data.layouts import (
     cycle_ids,
     write_camvid,

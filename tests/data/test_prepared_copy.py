@@ -13,15 +13,17 @@ import torch
 from PIL import Image
 
 from mixseg.data.contract import SegmentationDataset
-from mixseg.data.manifest import MANIFEST, Stamp, read_manifest
 from mixseg.data.png16 import is_png16
-from mixseg.data.prepared import (
+from mixseg.data.prepared_copy import (
+    MANIFEST,
     Outcome,
     Plan,
+    Stamp,
     check_output,
     plan_splits,
     plan_unlabeled,
     prepare,
+    read_manifest,
 )
 from mixseg.data.registry import open_dataset
 from mixseg.data.streams import Drawn, StreamDataset

@@ -1,0 +1,95 @@
+"""The files of a copy that an image with its labels becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import torch
+
+from mixseg.data.contract import (
+    ImageArray,
+    LabelArray,
+    Sample,
+    unequal_sizes,
+)
+from mixseg.data.images import Palette, encode_jpeg, encode_png, read_image, read_palette_png
+from mixseg.data.inspection import Problem, reading_problem
+from mixseg.data.png16 import is_png16
+from mixseg.data.prepared_copy.plan import Original
+from mixseg.data.transforms import Size, resized_ids, resized_image
+from mixseg.errors import DataError
+
+
+@final
+@dataclass(frozen=True)
+class FileCopy:
+    """What a file of the copy will hold.
+
+    Attributes:
+        content: The file.
+        source_size: Height and width of the original; None where they do not matter.
+        size: Of the copy.
+    """
+
+    content: bytes
+    source_size: Size | None
+    size: Size | None
+
+
+def file_copies(original: Original, compression: int) -> tuple[dict[str, FileCopy], list[Problem]]:
+    """Path in the copy -> its content, and what is wrong with the files that have none."""
+    problems: list[Problem] = []
+    copies: dict[str, FileCopy] = {}
+    image: ImageArray | None = None
+    for name, path in original.targets.items():
+        try:
+            if path == original.image:
+                image = read_image(path)
+                copies[name] = _image_copy(path, image, original.size, compression)
+                continue
+            raw = original.labels[path].read_raw_label(path)
+            copies[name] = _label_copy(path, raw, original.size)
+        except DataError as error:
+            problems.append(Problem(reading_problem(error), str(path), str(error)))
+            continue
+        except OSError as error:
+            message = f"{path}: cannot be read: {error.strerror}"
+            problems.append(Problem("unreadable", str(path), message))
+            continue
+        if image is not None and image.shape[:2] != raw.shape:
+            sample = Sample("", original.image, path)
+            message = unequal_sizes(sample, image.shape, raw.shape)
+            problems.append(Problem("size mismatch", str(path), message))
+        try:
+            original.labels[path].train_ids(raw, path)
+        except DataError as error:
+            problems.append(Problem("unknown ids", str(path), str(error)))
+    return copies, problems
+
+
+def _image_copy(path: Path, image: ImageArray, size: Size | None, compression: int) -> FileCopy:
+    there = (image.shape[0], image.shape[1])
+    if size in (None, there):  # a JPEG would lose by being written again
+        return FileCopy(path.read_bytes(), there, there)
+    pixels = torch.from_numpy(image).permute(2, 0, 1)
+    smaller = resized_image(pixels, size).permute(1, 2, 0).contiguous().numpy()
+    is_png = path.suffix.lower() == ".png"
+    content = encode_png(smaller, compression=compression) if is_png else encode_jpeg(smaller)
+    return FileCopy(content, there, size)
+
+
+def _label_copy(path: Path, raw: LabelArray, size: Size | None) -> FileCopy:
+    there = (raw.shape[0], raw.shape[1])
+    palette: Palette | None = None
+    ids = raw
+    # Class files of SBD, and 16-bit labels of SYNTHIA, which take a second to read, become 8-bit
+    # PNGs with the same ids; the loaders of both know such files.
+    if path.suffix.lower() == ".png" and not is_png16(path):
+        if size in (None, there):
+            return FileCopy(path.read_bytes(), there, there)
+        ids, palette = read_palette_png(path)
+    size = size or there
+    smaller = resized_ids(torch.from_numpy(ids), size).numpy()
+    return FileCopy(encode_png(smaller, palette), there, size)

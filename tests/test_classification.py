@@ -94,6 +94,7 @@ def test_a_cnn_learns_shapes() -> None:
     assert accuracy(network, test) > 0.3  # by chance 0.1
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
     whole = run_experiment(tiny(tmp_path / "a"), quiet)
     seen: list[str] = []
@@ -169,6 +170,7 @@ def test_the_preset_has_the_constants_of_the_report() -> None:
     assert found == (30, 128, 1e-3, 0.9, 20)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path) -> None:
     def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -127,6 +127,7 @@ def grid(tmp_path: Path) -> Grid:
     return load_grid(path)
 
 
+@pytest.mark.slow
 def test_runs_are_submitted_once_and_failed_ones_are_told(
     grid: Grid, cluster: Processes, tmp_path: Path
 ) -> None:

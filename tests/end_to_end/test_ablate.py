@@ -55,6 +55,7 @@ def test_a_table_that_goes_on_where_it_stopped(
     assert tree(tmp_path / "out") == before
 
 
+@pytest.mark.slow
 def test_a_failed_run_does_not_stop_the_others(
     grid: Path, launch: Launcher, tmp_path: Path
 ) -> None:

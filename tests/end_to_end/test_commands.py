@@ -92,6 +92,7 @@ def test_the_readmes_training_command(environment: dict[str, str], tmp_path: Pat
     assert "mIoU" in done.out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not EXTENDING.exists(), reason="docs/extending.md is not there")
 def test_what_extending_shows_runs(
     environment: dict[str, str], config: Path, tmp_path: Path

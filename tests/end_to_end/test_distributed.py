@@ -158,6 +158,7 @@ def arguments(config: Path, *more: object) -> tuple[object, ...]:
     return ("--config", config, "--output", "out", "--name", "run", *more)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_as_if_nothing_had_been(
     config: Path, launch: Launcher, tmp_path: Path
 ) -> None:

@@ -259,6 +259,7 @@ def test_a_target_split_needs_no_labels(
     assert ids.splitlines() == [sample.id for sample in labelled.samples]
 
 
+@pytest.mark.slow
 def test_a_bad_file_in_the_middle_costs_nothing(
     uda: Path, launch: Launcher, tmp_path: Path
 ) -> None:
@@ -296,6 +297,7 @@ def test_a_bad_file_in_the_middle_costs_nothing(
     assert len((tmp_path / "a/bad/unlabeled.txt").read_text().splitlines()) == 39
 
 
+@pytest.mark.slow
 def test_a_bad_file_of_the_validation_split(
     uda: Path, roots: dict[str, Path], launch: Launcher, tmp_path: Path
 ) -> None:

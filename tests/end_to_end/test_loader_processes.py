@@ -86,6 +86,7 @@ def silence(folder: Path) -> None:
         os.mkfifo(image)  # to open it takes until somebody writes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("split", "work"), [("train", "loading images of the"), ("val", "reading images of")]
 )

@@ -58,6 +58,7 @@ def test_alpha_0_is_the_run_without_it(
             assert torch.equal(tensor, found[name][key]), (name, key)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_the_same_discriminator(
     launch: Launcher, config: Path, tmp_path: Path
 ) -> None:

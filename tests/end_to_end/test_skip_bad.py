@@ -44,6 +44,7 @@ def skipped(run: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in (run / "skipped.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_what_is_drawn_does_not_depend_on_workers_and_kills(
     folder: Path, config: Path, launch: Launcher, tmp_path: Path
 ) -> None:
@@ -75,6 +76,7 @@ def test_what_is_drawn_does_not_depend_on_workers_and_kills(
     assert_same_run(runs[0], runs[2], settings=False)
 
 
+@pytest.mark.slow
 def test_several_processes_know_of_the_same(
     folder: Path, config: Path, launch: Launcher, tmp_path: Path
 ) -> None:

@@ -50,7 +50,7 @@ def store_of_this_start(rank: int, size: int, timeout: timedelta) -> TCPStore | 
             # Refused at once where torch would try again for as long as it may.
             socket.create_connection((host, port), ATTEMPT.total_seconds()).close()
             found = TCPStore(host, port, size, is_master=False, timeout=ATTEMPT)
-        except (OSError, DistStoreError, RuntimeError):
+        except (OSError, RuntimeError):  # torch's own among them
             time.sleep(0.05)
             continue
         found.set_timeout(timeout)

@@ -268,12 +268,13 @@ def stream_batches(
         yield batch
 
 
-def loaded(loader: Iterable[T], work: str) -> Iterator[T]:
+def loaded(loader: Iterable[T], work: str, fewer: str = "--workers") -> Iterator[T]:
     """What a loader gives, its own failures as errors for people.
 
     Args:
         loader: With a timeout of :data:`WORKER_TIMEOUT` if it has workers.
         work: What it is doing, for the message.
+        fewer: The flag that says how many processes there are.
 
     Raises:
         TrainingError: A loader process died, or gave nothing for a minute.
@@ -282,7 +283,7 @@ def loaded(loader: Iterable[T], work: str) -> Iterator[T]:
         yield from loader
     except (RuntimeError, OSError, EOFError) as error:
         # Besides torch's own error a dead worker shows as a connection that is refused or lost.
-        raise _failed(work, error) from error
+        raise _failed(work, error, fewer) from error
 
 
 @contextmanager
@@ -300,8 +301,8 @@ def while_loading(work: str) -> Iterator[None]:
         raise _failed(work, error) from error
 
 
-def _failed(work: str, error: Exception) -> TrainingError:
-    return TrainingError(f"{work} failed: {error!r}. Out of memory? Try fewer --workers")
+def _failed(work: str, error: Exception, fewer: str = "--workers") -> TrainingError:
+    return TrainingError(f"{work} failed: {error!r}. Out of memory? Try fewer {fewer}")
 
 
 def start_worker(worker: int) -> None:

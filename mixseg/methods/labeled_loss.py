@@ -11,7 +11,7 @@ from mixseg.config import Settings
 from mixseg.data.streams import Batch
 from mixseg.data.transforms import to_unit_range
 from mixseg.distributed import own_part
-from mixseg.engine.method import Asked, Given, Output, StepRandom, whole_batch
+from mixseg.engine.method import Given, Output, StepRandom, StepResult, whole_batch
 from mixseg.ignore import IGNORE, one_hot
 from mixseg.losses import build_loss
 from mixseg.mixing import MIXUP, build_mixer, mixup, mixup_shares, with_partner
@@ -51,14 +51,14 @@ class LabeledLoss:
         if self.mix == self.pasted:
             self.mixer = build_mixer(named, num_classes)
 
-    def __call__(self, ask: Asked, labeled: Batch, random: StepRandom) -> tuple[Tensor, Output]:
-        """The loss of a batch, a scalar, and what the student said."""
-        asked = self.mix(labeled, random)
-        return self.of(ask(asked.images).logits, asked)
-
     def of(self, logits: Tensor, asked: Labeled) -> tuple[Tensor, Output]:
         """The loss of logits (B, C, H, W), and both as regularizers take them."""
         return self.loss(logits, asked.targets), Output(logits, asked.counted, asked.targets)
+
+    def result(self, logits: Tensor, asked: Labeled) -> StepResult:
+        """L_l of logits (B, C, H, W), as a step gives it."""
+        loss, output = self.of(logits, asked)
+        return StepResult(losses={"supervised": loss}, logs={}, outputs={"labeled": output})
 
     def pasted(self, labeled: Batch, random: StepRandom) -> Labeled:
         """Parts of each image and its label on the next one."""

@@ -27,7 +27,7 @@ from mixseg.engine.student import asked_by
 from mixseg.engine.teacher import MeanTeacher
 from mixseg.errors import ConfigError
 from mixseg.losses import build_consistency
-from mixseg.methods.labeled_loss import Labeled, LabeledLoss
+from mixseg.methods.labeled_loss import LabeledLoss
 from mixseg.mixing import build_mixer
 from mixseg.models import SegmentationModel
 from mixseg.targets import (
@@ -67,7 +67,7 @@ def all_answers(answer: PseudoLabels) -> PseudoLabels:
     return PseudoLabels(gathered(answer.labels), gathered(answer.confidence), whole)
 
 
-def joined(labeled: Tensor, mixed: Tensor) -> Tensor:
+def one_batch(labeled: Tensor, mixed: Tensor) -> Tensor:
     """Labelled and mixed images (B, 3, H, W) as one batch.
 
     Raises:
@@ -124,7 +124,7 @@ class MixedConsistency(Method):
         labeled, unlabeled = batches["labeled"], batches["unlabeled"]
         asked = self.labeled_loss.mix(labeled, random)
         if not self.joint_forward:
-            yield self.on_labeled(self.ask(asked.images).logits, asked)
+            yield self.labeled_loss.result(self.ask(asked.images).logits, asked)
 
         # Of several processes each mixes the whole batch, as what is random is drawn for all of it
         # and partners may lie in another process; then it goes on with its own part.
@@ -135,9 +135,11 @@ class MixedConsistency(Method):
         if not self.joint_forward:
             yield self.on_mixed(self.ask(images).logits, mixed, shares)
             return
-        logits = self.ask(joined(asked.images, images)).logits
+        logits = self.ask(one_batch(asked.images, images)).logits
         first, second = torch.split(logits, [len(asked.images), len(images)])
-        yield whole_result([self.on_labeled(first, asked), self.on_mixed(second, mixed, shares)])
+        yield whole_result(
+            [self.labeled_loss.result(first, asked), self.on_mixed(second, mixed, shares)]
+        )
 
     def answer(self, unlabeled: Batch) -> PseudoLabels:
         """What the teacher says about unlabelled images, as far as it is asked for."""
@@ -148,11 +150,6 @@ class MixedConsistency(Method):
         if self.align is not None:
             probabilities = self.align(probabilities, valid)
         return pseudo_labels(probabilities, valid)
-
-    def on_labeled(self, logits: Tensor, asked: Labeled) -> StepResult:
-        """L_l of logits (B, C, H, W)."""
-        loss, output = self.labeled_loss.of(logits, asked)
-        return StepResult(losses={"supervised": loss}, logs={}, outputs={"labeled": output})
 
     def on_mixed(self, logits: Tensor, mixed: Mixed, shares: Tensor) -> StepResult:
         """lambda_u L_u of logits (B, C, H, W).

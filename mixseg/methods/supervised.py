@@ -39,8 +39,8 @@ class Supervised(Method):
         self, batches: Mapping[str, Batch], step: int, random: StepRandom
     ) -> Iterator[StepResult]:
         """A step of the method, which has one part; see :class:`mixseg.engine.method.Method`."""
-        loss, output = self.labeled_loss(self.ask, batches["labeled"], random)
-        yield StepResult(losses={"supervised": loss}, logs={}, outputs={"labeled": output})
+        asked = self.labeled_loss.mix(batches["labeled"], random)
+        yield self.labeled_loss.result(self.ask(asked.images).logits, asked)
 
     def after_update(self, step: int) -> None:
         """The average follows the student."""

@@ -33,6 +33,15 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.fixture
+def city(launch: Launcher, tmp_path: Path) -> Path:
+    """Labelled images in the layout of Cityscapes, all of them good."""
+    size = ("--images", 12, "--val-images", 3, "--size", "64x128")
+    done = launch("make_demo", "--out", "data", *size, cwd=tmp_path)
+    assert done.code == 0, done.text
+    return tmp_path / "data"
+
+
 def arguments(config: Path, folder: Path, name: str, *more: object) -> tuple[object, ...]:
     return (
         *("--config", config, "--output", "out", "--name", name, "--unlabeled", folder),
@@ -111,15 +120,9 @@ def test_too_many_end_the_run(folder: Path, config: Path, launch: Launcher, tmp_
 
 
 def test_a_damaged_labelled_image_is_skipped_too(
-    config: Path, launch: Launcher, tmp_path: Path
+    city: Path, config: Path, launch: Launcher, tmp_path: Path
 ) -> None:
-    done = launch(
-        "make_demo",
-        *("--out", "data", "--images", 12, "--val-images", 3, "--size", "64x128"),
-        cwd=tmp_path,
-    )
-    assert done.code == 0, done.text
-    label = sorted((tmp_path / "data" / "gtFine" / "train").rglob("*_labelIds.png"))[5]
+    label = sorted((city / "gtFine" / "train").rglob("*_labelIds.png"))[5]
     label.write_bytes(label.read_bytes()[:60])
     common = ("--config", config, "--output", "out", "--data-root", "data", "--labeled", "full")
     flags = (*common, "--dataset", "cityscapes", "--iterations", 8)
@@ -137,16 +140,10 @@ def test_a_damaged_labelled_image_is_skipped_too(
 
 
 def test_a_validation_image_is_never_skipped(
-    config: Path, launch: Launcher, tmp_path: Path
+    city: Path, config: Path, launch: Launcher, tmp_path: Path
 ) -> None:
     """Scores of a part of the split would be those of another split."""
-    done = launch(
-        "make_demo",
-        *("--out", "data", "--images", 12, "--val-images", 3, "--size", "64x128"),
-        cwd=tmp_path,
-    )
-    assert done.code == 0, done.text
-    image = next((tmp_path / "data" / "leftImg8bit" / "val").rglob("*.png"))
+    image = next((city / "leftImg8bit" / "val").rglob("*.png"))
     image.write_bytes(b"")
     done = launch(
         "train_ssl",

@@ -23,8 +23,8 @@ from mixseg.data.prepared_copy.manifest import (
 )
 from mixseg.data.prepared_copy.output import unfinished_name
 from mixseg.data.prepared_copy.plan import Original, Plan
-from mixseg.data.streams import WORKER_TIMEOUT, start_worker
-from mixseg.errors import DataError, TrainingError
+from mixseg.data.streams import WORKER_TIMEOUT, loaded, start_worker
+from mixseg.errors import DataError
 from mixseg.files import write_atomically
 
 _MANIFEST_SHARE = 0.05
@@ -151,15 +151,10 @@ def _outcomes(
         timeout=WORKER_TIMEOUT if jobs > 1 else 0,
         worker_init_fn=start_worker,
     )
-    try:
-        for outcome in loader:
-            if isinstance(outcome, DataError):
-                raise outcome
-            yield outcome
-    except (RuntimeError, OSError, EOFError) as error:
-        raise TrainingError(
-            f"preparing {plan.base} failed: {error!r}. Out of memory? Try fewer --jobs"
-        ) from error
+    for outcome in loaded(loader, f"preparing {plan.base}", fewer="--jobs"):
+        if isinstance(outcome, DataError):
+            raise outcome
+        yield outcome
 
 
 @final

@@ -20,6 +20,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from mixseg.analysis.learning_rates import RangeTest, range_test, range_test_csv
+from mixseg.analysis.plots import plots_installed
 from mixseg.config import (
     ScheduleSettings,
     Settings,
@@ -29,7 +30,7 @@ from mixseg.config import (
     to_flat,
     with_absolute_paths,
 )
-from mixseg.data.contract import SegmentationDataset
+from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.frequencies import (
     class_frequencies,
     dump_frequencies,
@@ -348,11 +349,8 @@ def probe_rates(
         on_step: Called with the number of steps begun and of all.
 
     Returns:
-        The test, and the folder that got its curve and numbers.
+        The test, and the folder that got its numbers, and its curve where matplotlib is installed.
     """
-    # Here, because matplotlib takes time to import and no other command needs it.
-    from mixseg.analysis.charts import range_test_chart
-
     output = Path(settings.output).expanduser()
     name = settings.name or _unused(output, f"find-lr-{run_name(settings)}")
     folder = output / name
@@ -383,8 +381,24 @@ def probe_rates(
     test = range_test(learner, parts(), low, high, steps)
     folder.mkdir(parents=True)
     write_atomically(folder / "learning_rate.csv", range_test_csv(test))
-    write_atomically(folder / "learning_rate.png", range_test_chart(test))
+    if plots_installed():
+        # Here, because matplotlib takes time to import and may be missing.
+        from mixseg.analysis.charts import range_test_chart
+
+        write_atomically(folder / "learning_rate.png", range_test_chart(test))
     return test, folder
+
+
+def _draw_pseudo_labels(run: RunDirectory, classes: ClassSet) -> None:
+    """The shares of classes in the pseudo-labels, where they were logged and can be drawn."""
+    if not plots_installed():
+        return
+    # Here, because matplotlib takes time to import and may be missing.
+    from mixseg.analysis.charts import pseudo_label_chart
+
+    chart = pseudo_label_chart(run.metrics, classes.names, classes.palette)
+    if chart is not None:
+        write_atomically(run.path / "pseudo_labels.png", chart)
 
 
 def _described(teacher: FixedTeacher) -> str:
@@ -543,12 +557,7 @@ def _fit(
     try:
         outcome = trainer.fit()
         if outcome.scores and run.locked:  # not interrupted: whoever stops a run wants it to end
-            # Here, because matplotlib takes time to import and no other command needs it.
-            from mixseg.analysis.charts import pseudo_label_chart
-
-            chart = pseudo_label_chart(run.metrics, data.classes.names, data.classes.palette)
-            if chart is not None:
-                write_atomically(run.path / "pseudo_labels.png", chart)
+            _draw_pseudo_labels(run, data.classes)
         return outcome, run.path
     except RuntimeError as error:
         if lost_process(error):

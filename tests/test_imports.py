@@ -28,6 +28,9 @@ SHARED = {
     "strict_yaml",
     "temperature",
 }
+DRAWING = ("mixseg/analysis/charts.py", "mixseg/analysis/figures/")
+"""Where matplotlib, an extra, is imported at the top."""
+PLOTTING = ("from mixseg.analysis.charts", "from mixseg.analysis.figures")
 MODULES = {"pyyaml": "yaml", "pillow": "PIL"}
 """Distributions whose module has another name."""
 
@@ -105,7 +108,8 @@ def test_what_is_shared_knows_nothing_else() -> None:
 @pytest.mark.parametrize("file", FILES)
 def test_third_party_packages_are_declared(file: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    entries = project["dependencies"] + project["optional-dependencies"]["slurm"]
+    extras = project["optional-dependencies"]
+    entries = project["dependencies"] + extras["slurm"] + extras["plots"]
     names = {re.split(r"[\[<>=!~; ]", entry)[0].lower() for entry in entries}
     declared = {MODULES.get(name, name.replace("-", "_")) for name in names}
     used = {name.split(".")[0] for name in imports(file)}
@@ -119,3 +123,6 @@ def test_extras_are_imported_only_where_they_are_used(file: str) -> None:
         if isinstance(node, ast.Import | ast.ImportFrom):
             assert "tensorboard" not in ast.unparse(node)
             assert "submitit" not in ast.unparse(node)
+            if not file.startswith(DRAWING):
+                assert "matplotlib" not in ast.unparse(node)
+                assert not ast.unparse(node).startswith(PLOTTING)

@@ -5,13 +5,13 @@ from mixseg.ablation.dry_run import describe
 from mixseg.ablation.grid import Grid, Row, choose_rows, load_grid, row_settings
 from mixseg.ablation.launcher import Launcher
 from mixseg.ablation.local import LocalLauncher
-from mixseg.ablation.report import FILES, terminal_tables, write_report
+from mixseg.ablation.report import CHART, terminal_tables, write_report
 from mixseg.ablation.results import Measured, RowResult, collect
 from mixseg.ablation.runs import Job, plan
 from mixseg.ablation.slurm import SlurmCluster, SlurmSettings
 
 __all__ = [
-    "FILES",
+    "CHART",
     "ClusterLauncher",
     "Grid",
     "Job",

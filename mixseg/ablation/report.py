@@ -13,6 +13,7 @@ from rich.text import Text
 
 from mixseg.ablation.grid import Grid
 from mixseg.ablation.results import RowResult, difference
+from mixseg.analysis.plots import plots_installed
 from mixseg.escaping import chart_text, csv_cell, markdown_cell, printable
 from mixseg.evaluation.protocols import SHORT_NAMES
 from mixseg.files import write_atomically
@@ -22,8 +23,8 @@ MISSING = "\N{EN DASH}"
 CITED = "cited"
 """Stands for the measurement of a row that is not trained."""
 
-FILES = ("table.md", "table.csv", "table.json", "classes.md", "runs.csv", "chart.png")
-"""What :func:`write_report` writes; the chart once there is a mean to show."""
+CHART = "chart.png"
+"""What :func:`write_report` draws once there is a mean to show, if matplotlib is installed."""
 
 
 def columns(grid: Grid, metric: str) -> tuple[str, ...]:
@@ -241,13 +242,22 @@ def _draw(panel: Any, results: Sequence[RowResult], metric: str) -> None:
     panel.grid(axis="x", alpha=0.3)
 
 
-def write_report(output: Path, grid: Grid, results: Sequence[RowResult]) -> None:
-    """Write :data:`FILES` into a folder."""
-    write_atomically(output / "table.md", markdown(grid, results))
-    write_atomically(output / "table.csv", csv_of_table(grid, results))
-    write_atomically(output / "table.json", json.dumps(to_json(grid, results), indent=1))
-    write_atomically(output / "classes.md", markdown_of_classes(grid, results))
-    write_atomically(output / "runs.csv", csv_of_runs(grid, results))
-    picture = chart(grid, results)
+def write_report(output: Path, grid: Grid, results: Sequence[RowResult]) -> list[str]:
+    """Write the tables into a folder, and :data:`CHART` where it can be drawn.
+
+    Returns:
+        The names of the files.
+    """
+    files: dict[str, str | bytes] = {
+        "table.md": markdown(grid, results),
+        "table.csv": csv_of_table(grid, results),
+        "table.json": json.dumps(to_json(grid, results), indent=1),
+        "classes.md": markdown_of_classes(grid, results),
+        "runs.csv": csv_of_runs(grid, results),
+    }
+    picture = chart(grid, results) if plots_installed() else None
     if picture is not None:
-        write_atomically(output / "chart.png", picture)
+        files[CHART] = picture
+    for name, content in files.items():
+        write_atomically(output / name, content)
+    return list(files)

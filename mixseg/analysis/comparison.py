@@ -10,7 +10,8 @@ import numpy as np
 
 from mixseg.analysis.pictures import legend, overlay
 from mixseg.analysis.sheet import Grid, Panel, scaled, sheet
-from mixseg.data.contract import ClassSet, ImageArray, LabelArray
+from mixseg.data.arrays import ImageArray, LabelArray
+from mixseg.data.contract import ClassSet
 
 PHOTOGRAPH = "photograph"
 """Title of the first column."""

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from mixseg.data.contract import ClassSet, ImageArray, LabelArray
+from mixseg.data.arrays import ImageArray, LabelArray
+from mixseg.data.contract import ClassSet
 from mixseg.escaping import printable
 
 MIN_FONT_SIZE = 12

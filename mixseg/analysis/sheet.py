@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mixseg.analysis.pictures import INK, MAX_FONT_SIZE, MIN_FONT_SIZE, PAPER, fitted
-from mixseg.data.contract import ImageArray
+from mixseg.data.arrays import ImageArray
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 

@@ -11,7 +11,6 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
 from mixseg.ablation import (
-    FILES,
     ClusterLauncher,
     Launcher,
     LocalLauncher,
@@ -26,6 +25,7 @@ from mixseg.ablation import (
     write_report,
 )
 from mixseg.ablation.grid import Grid
+from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.console import say
 from mixseg.commands.contract import EXIT_ERROR
 from mixseg.commands.parsing import new_parser, parse
@@ -68,10 +68,12 @@ def ablate(arguments: Sequence[str]) -> int:
             say_line(line)
         return 130
     results = collect(grid, jobs, errors)
-    write_report(folder, grid, results)
+    files = write_report(folder, grid, results)
     for table in terminal_tables(grid, results):
         console.print(table)
-    say_line(f"{folder}: {', '.join(FILES)}")
+    say_line(f"{folder}: {', '.join(files)}")
+    if not plots_installed():
+        say_line(WITHOUT_PLOTS)
     return EXIT_ERROR if errors else 0
 
 

@@ -9,17 +9,32 @@ from typing import Literal
 from jsonargparse import ArgumentParser
 from rich.console import Console
 
+from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.console import say
 from mixseg.commands.parsing import new_parser, parse, with_joined
+from mixseg.errors import ConfigError
+
+LIST_FLAGS = (
+    "--dataset",
+    "--data-root",
+    "--run",
+    "--ids",
+    "--sigmas",
+    "--temperatures",
+    "--logits",
+)
+"""Flags that take several values, and may be given several times."""
 
 
 def figures(arguments: Sequence[str]) -> int:
     """Draw figures; see ``--help``."""
-    # Here, because matplotlib takes time to import and no other command needs it.
-    from mixseg.analysis.figures import FIGURES
-    from mixseg.analysis.figures.command import LIST_FLAGS, Options, draw_all
-
     parsed = parse(_figures_parser(), with_joined(arguments, LIST_FLAGS))
+    if not plots_installed():
+        raise ConfigError(WITHOUT_PLOTS)
+    # Here, because matplotlib takes time to import and may be missing.
+    from mixseg.analysis.figures import FIGURES
+    from mixseg.analysis.figures.command import Options, draw_all
+
     console = Console()
     if parsed.list or not parsed.names:
         for name, kind in FIGURES.items():

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from mixseg.analysis.learning_rates import FEWEST
+from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.console import say
 from mixseg.commands.parsing import new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
@@ -44,7 +45,8 @@ def find_lr(arguments: Sequence[str]) -> int:
     lines = [
         f"suggested learning rate: {test.suggestion:.1e} (steepest {test.rates[test.steepest]:.1e},"
         f" lowest loss at {test.rates[test.lowest]:.1e}; {end})",
-        f"curve: {folder / 'learning_rate.png'}, numbers: {folder / 'learning_rate.csv'}",
+        f"numbers: {folder / 'learning_rate.csv'}",
+        f"curve: {folder / 'learning_rate.png'}" if plots_installed() else WITHOUT_PLOTS,
         f"next: --optimizer.lr {test.suggestion:.1e}",
     ]
     for line in lines:

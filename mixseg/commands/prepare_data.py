@@ -15,10 +15,10 @@ from mixseg.commands.contract import EXIT_ERROR
 from mixseg.commands.parsing import height_and_width, new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
 from mixseg.config import Settings
+from mixseg.data.arrays import Size
 from mixseg.data.prepared_copy import Plan, check_output, plan_splits, plan_unlabeled, prepare
 from mixseg.data.registry import splits_of
 from mixseg.data.streams import usable_cores
-from mixseg.data.transforms import Size
 from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.escaping import printable

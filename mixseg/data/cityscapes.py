@@ -10,13 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mixseg.data.contract import (
-    ClassSet,
-    LabelArray,
-    Sample,
-    SegmentationDataset,
-    lookup_table,
-)
+from mixseg.data.arrays import LabelArray
+from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
 from mixseg.data.images import read_image, read_index_png
 from mixseg.data.pairing import Pairing, files_by_id, found_instead, pair_samples
 from mixseg.errors import DataError, unknown_name

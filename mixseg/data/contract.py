@@ -14,6 +14,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from mixseg.data.arrays import ImageArray, LabelArray, Size
+from mixseg.data.images import image_size
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
 
@@ -22,12 +24,6 @@ UNKNOWN = -1
 
 _NO_CLASS = IGNORE - 1
 """Stands for ``UNKNOWN`` in 8 bits; a class set is too small to have it as a train id."""
-
-ImageArray = NDArray[np.uint8]
-"""RGB image, shape (height, width, 3)."""
-
-LabelArray = NDArray[np.uint8]
-"""Label map, shape (height, width)."""
 
 
 @final
@@ -88,7 +84,8 @@ class SegmentationDataset:
         classes: The class set of the labels.
         samples: Sorted by id, never empty.
         lookup: int16, shape (256,): raw id -> train id, ``IGNORE``, or ``UNKNOWN``.
-        read_raw_image: Reads an image file as RGB uint8.
+        read_raw_image: Reads an image file as RGB uint8; given the size that the image is
+            brought to next, it may give a reduced one.
         read_raw_label: Reads a label file as a uint8 map of raw ids.
         absent: Names of classes of the set that no label file holds.
     """
@@ -99,16 +96,22 @@ class SegmentationDataset:
     classes: ClassSet
     samples: tuple[Sample, ...]
     lookup: NDArray[np.int16]
-    read_raw_image: Callable[[Path], ImageArray]
+    read_raw_image: Callable[[Path, Size | None], ImageArray]
     read_raw_label: Callable[[Path], LabelArray]
     absent: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    def image(self, index: int) -> ImageArray:
-        """The RGB image of a sample, uint8, shape (height, width, 3)."""
-        return self.read_raw_image(self.samples[index].image)
+    def image(self, index: int, target: Size | None = None) -> ImageArray:
+        """The RGB image of a sample, uint8, shape (height, width, 3).
+
+        Args:
+            index: Which sample.
+            target: Height and width that the image is brought to next; it may be reduced, but to
+                no less.
+        """
+        return self.read_raw_image(self.samples[index].image, target)
 
     def label(self, index: int) -> LabelArray:
         """The train ids of a sample, uint8, shape (height, width), 255 = ignore.
@@ -142,11 +145,21 @@ class SegmentationDataset:
         # A copy, because arrays on bytes cannot be written to.
         return np.frombuffer(bytearray(train), dtype=np.uint8).reshape(raw.shape)
 
-    def pair(self, index: int) -> tuple[ImageArray, LabelArray]:
-        """Image and train ids of a sample; their sizes are checked against each other."""
-        image, label = self.image(index), self.label(index)
-        if image.shape[:2] != label.shape:
-            raise DataError(unequal_sizes(self.samples[index], image.shape, label.shape))
+    def pair(self, index: int, target: Size | None = None) -> tuple[ImageArray, LabelArray]:
+        """Image and train ids of a sample; the sizes of their files are checked.
+
+        Args:
+            index: Which sample.
+            target: As in :meth:`image`; the label keeps its size.
+
+        Raises:
+            DataError: A file is damaged, or their sizes differ.
+        """
+        image, label = self.image(index, target), self.label(index)
+        # A reduced image says nothing about its file: it may even be as large as a wrong label.
+        there = image.shape if target is None else image_size(self.samples[index].image)
+        if there[:2] != label.shape:
+            raise DataError(unequal_sizes(self.samples[index], there, label.shape))
         return image, label
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from mixseg.data.contract import ImageArray, LabelArray
+from mixseg.data.arrays import ImageArray, LabelArray, Size
 from mixseg.errors import DataError
 
 MAX_PIXELS = 100_000_000
@@ -43,11 +43,17 @@ _DECODE_ERRORS = (
 )
 
 
-def read_image(path: Path) -> ImageArray:
+def read_image(path: Path, target: Size | None = None) -> ImageArray:
     """An image file as RGB, uint8, shape (height, width, 3).
 
     Greyscale, palette and CMYK pictures are converted, an alpha channel is dropped. EXIF
     orientation is not applied.
+
+    Args:
+        path: The file.
+        target: Height and width that the image is brought to next. A JPEG is then decoded at 1/2,
+            1/4 or 1/8 of its size where at least twice the target is left: its decoder computes
+            one pixel for each block. A PNG has no such form.
 
     Raises:
         DataError: The file is missing, damaged, neither PNG nor JPEG, larger than
@@ -62,6 +68,10 @@ def read_image(path: Path) -> ImageArray:
                 f"{path}: pixels of mode {image.mode} (16 bits or more per grey value); expected "
                 "8 bits per channel. Convert the file first"
             )
+        if target is not None and image.format == "JPEG":
+            # Twice the target, because what a decoder makes is a mean of blocks: brought right to
+            # the target it would differ at edges from a whole image that is resized.
+            image.draft(None, (2 * target[1], 2 * target[0]))
         if image.mode == "P":
             # The palette's transparency is only understood on the way to RGBA.
             return np.array(image.convert("RGBA").convert("RGB"), dtype=np.uint8)

@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple, final
 
 from torch.utils.data import DataLoader, Dataset
 
-from mixseg.data.contract import ImageArray, SegmentationDataset, unequal_sizes
+from mixseg.data.arrays import ImageArray
+from mixseg.data.contract import SegmentationDataset, unequal_sizes
 from mixseg.data.streams import WORKER_TIMEOUT, loaded, start_worker
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE

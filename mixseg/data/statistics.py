@@ -16,9 +16,10 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from mixseg.data.arrays import LabelArray
 from mixseg.data.cache import default_cache
 from mixseg.data.check import size_in_header
-from mixseg.data.contract import LabelArray, SegmentationDataset, unequal_sizes
+from mixseg.data.contract import SegmentationDataset, unequal_sizes
 from mixseg.errors import DataError
 from mixseg.files import write_atomically
 

@@ -164,9 +164,9 @@ class StreamDataset(Dataset[Item]):
 
     def _example(self, index: int, epoch: int, *instead: int) -> Example:
         if self.labeled:
-            image, label = self.dataset.pair(index)
+            image, label = self.dataset.pair(index, self.transform.target)
         else:
-            image = self.dataset.image(index)
+            image = self.dataset.image(index, self.transform.target)
             label = np.full(image.shape[:2], IGNORE, dtype=np.uint8)
         example = Example(
             torch.from_numpy(image).permute(2, 0, 1),

@@ -73,21 +73,30 @@ def hue_shifted(images: Tensor, turns: float) -> Tensor:
     red, green, blue = images.unbind(dim=1)
     largest = images.amax(dim=1)
     span = largest - images.amin(dim=1)
-    # Hue in sixths, 0 at red. Grey has none: its differences are 0, and so is what is made of it.
-    divisor = span.masked_fill(span == 0, 1)
-    sixths = torch.where(
-        largest == red,
-        (green - blue) / divisor,
-        torch.where(largest == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
+    # Hue times span, in sixths of the circle with 0 at red, for each channel that may be the
+    # largest. Chosen by arithmetic: on CPUs torch.where takes five times as long.
+    if_red = green - blue
+    if_green = (blue - red).add_(span, alpha=2)
+    if_blue = (red - green).add_(span, alpha=4)
+    hue = torch.lerp(
+        torch.lerp(if_blue, if_green, _is_zero(green - largest)), if_red, _is_zero(red - largest)
     )
+    # Grey has no hue: its differences are 0, and so is what is made of it.
+    hue.div_(span.clamp(min=torch.finfo(span.dtype).tiny))
     # A channel falls from the largest to the smallest value in one sixth of the circle, stays
-    # there for two, and rises again.
-    channels = []
-    for offset in (5, 3, 1):
-        place = (sixths + (offset + 6 * turns)).remainder_(6)
-        fall = torch.minimum(place, 4 - place).clamp_(0, 1)
-        channels.append(torch.addcmul(largest, span, fall, value=-1))
-    return torch.stack(channels, dim=1)
+    # there for two, and rises again. ``away`` is the distance from the middle of its low part.
+    result = torch.empty_like(images)
+    for channel, middle in zip(result.unbind(dim=1), (3, 5, 1), strict=True):
+        away = hue + (6 * turns - middle)
+        away.sub_((away / 6).round_(), alpha=6).abs_()
+        fall = away.neg_().add_(2).clamp_(0, 1)
+        torch.addcmul(largest, span, fall, value=-1, out=channel)
+    return result
+
+
+def _is_zero(values: Tensor) -> Tensor:
+    """1 where a value, which is not above 0, is 0, and 0 elsewhere; overwrites the values."""
+    return values.sign_().add_(1)
 
 
 def blurred(images: Tensor, sigma: float) -> Tensor:
@@ -97,5 +106,22 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
     """
     # Reflection at the border needs more pixels than the kernel reaches.
     reach = min(math.ceil(4 * sigma), min(images.shape[-2:]) - 1)
-    result: Tensor = tv.gaussian_blur(images, [2 * reach + 1] * 2, [sigma, sigma])
+    weights = [math.exp(-0.5 * (step / sigma) ** 2) for step in range(reach + 1)]
+    total = weights[0] + 2 * sum(weights[1:])
+    weights = [weight / total for weight in weights]
+    for dim in (-2, -1):
+        images = _blurred_along(images, dim, weights)
+    return images
+
+
+def _blurred_along(images: Tensor, dim: int, weights: list[float]) -> Tensor:
+    """A symmetric filter along rows or columns; ``weights[i]`` is that of the i-th neighbours."""
+    reach, length = len(weights) - 1, images.shape[dim]
+    sides = [0, 0, reach, reach] if dim == -2 else [reach, reach, 0, 0]
+    padded = torch.nn.functional.pad(images, sides, mode="reflect")
+    # Sums of shifted pictures: several times as fast on a CPU as a convolution of few channels.
+    result = padded.narrow(dim, reach, length) * weights[0]
+    for step, weight in enumerate(weights[1:], start=1):
+        for start in (reach - step, reach + step):
+            result.add_(padded.narrow(dim, start, length), alpha=weight)
     return result

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mixseg.data.arrays import LabelArray
 from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.data.cityscapes import RAW_TO_TRAIN as CITYSCAPES_RAW_TO_TRAIN
-from mixseg.data.contract import LabelArray, SegmentationDataset, lookup_table
+from mixseg.data.contract import SegmentationDataset, lookup_table
 from mixseg.data.images import read_image, read_index_png
 from mixseg.data.pairing import Pairing, files_by_id, found_instead, pair_samples
 from mixseg.data.png16 import is_png16, read_first_channel

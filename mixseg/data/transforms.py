@@ -14,9 +14,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
+from mixseg.data.arrays import Size
 from mixseg.ignore import IGNORE
-
-Size = tuple[int, int]
 
 
 class Example(NamedTuple):
@@ -57,12 +56,24 @@ class PairedTransform:
     flip: bool = False
     fill: tuple[int, int, int] = (0, 0, 0)
 
+    @property
+    def target(self) -> Size | None:
+        """Largest size that an image is brought to; None where it depends on the image."""
+        if self.resize is None:
+            return None
+        largest = 1.0 if self.scale is None else self.scale[1]
+        return _scaled(self.resize, largest)
+
     def __call__(self, example: Example, generator: torch.Generator) -> Example:
-        """Augment one example; the same generator state gives the same result."""
+        """Augment one example; the same generator state gives the same result.
+
+        With ``resize`` the image may be smaller than its label: it was read as :attr:`target`
+        allows.
+        """
         size = self.resize or (example.image.shape[-2], example.image.shape[-1])
         if self.scale is not None:
             factor = _uniform(*self.scale, generator)
-            size = (max(1, round(size[0] * factor)), max(1, round(size[1] * factor)))
+            size = _scaled(size, factor)
         example = resized(example, size)
         if self.rotate:
             angle = _uniform(-self.rotate, self.rotate, generator)
@@ -75,14 +86,18 @@ class PairedTransform:
 
 
 def resized(example: Example, size: Size) -> Example:
-    """Image bilinear with antialiasing, label and mask nearest."""
-    if example.image.shape[-2:] == size:
-        return example
-    if example.valid.all():  # an image as it was read
-        valid = torch.ones(size, dtype=torch.bool)
-    else:
-        valid = resized_ids(example.valid.to(torch.uint8), size).bool()
-    return Example(resized_image(example.image, size), resized_ids(example.label, size), valid)
+    """Image bilinear with antialiasing, label and mask nearest, each from the size that it has."""
+    image, label, valid = example
+    if image.shape[-2:] != size:
+        image = resized_image(image, size)
+    if label.shape != size:
+        label = resized_ids(label, size)
+    if valid.shape != size:
+        if valid.all():  # an image as it was read
+            valid = torch.ones(size, dtype=torch.bool)
+        else:
+            valid = resized_ids(valid.to(torch.uint8), size).bool()
+    return Example(image, label, valid)
 
 
 def resized_image(image: Tensor, size: Size) -> Tensor:
@@ -140,6 +155,10 @@ def _cropped(
     top = _integer(height - crop[0], generator)
     left = _integer(width - crop[1], generator)
     return Example(*(tv.crop(part, top, left, *crop) for part in example))
+
+
+def _scaled(size: Size, factor: float) -> Size:
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
 def _uniform(low: float, high: float, generator: torch.Generator) -> float:

@@ -16,7 +16,8 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from mixseg.data.contract import ClassSet, LabelArray, SegmentationDataset, lookup_table
+from mixseg.data.arrays import LabelArray
+from mixseg.data.contract import ClassSet, SegmentationDataset, lookup_table
 from mixseg.data.images import MAX_PIXELS, read_image, read_index_png
 from mixseg.data.lists import read_list, without_ending
 from mixseg.data.pairing import Pairing, files_by_id, found_instead, pair_samples

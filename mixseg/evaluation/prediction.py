@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
 from mixseg.analysis.pictures import colourise, overlay, with_legend
-from mixseg.data.contract import ClassSet, ImageArray, LabelArray
+from mixseg.data.arrays import ImageArray, LabelArray
+from mixseg.data.contract import ClassSet
 from mixseg.data.images import read_image, write_png
 from mixseg.data.pairing import IMAGE_ENDINGS
 from mixseg.distributed import world

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import final
 
 from mixseg.analysis.comparison import Column, Row, comparison, reduced
-from mixseg.data.contract import ImageArray, LabelArray
+from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.evaluation.prediction import Predictor, write_picture
 
 SHEET_ROWS = 12

@@ -28,7 +28,7 @@ class ClassMix(Mixer):
         """See :meth:`Mixer.mask`; ignored pixels are never kept, since ignore is not a class."""
         batch = labels.shape[0]
         ignore = self.num_classes
-        ids = torch.where(labels < self.num_classes, labels, ignore).flatten(1)
+        ids = labels.clamp(max=ignore).flatten(1)
         present = torch.zeros(batch, ignore + 1, dtype=torch.bool, device=labels.device)
         present.scatter_(1, ids, True)
         present[:, ignore] = False

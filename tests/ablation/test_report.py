@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mixseg.ablation import FILES, Grid, Measured, Row, RowResult, write_report
+from mixseg.ablation import CHART, Grid, Measured, Row, RowResult, write_report
 from mixseg.ablation.report import CITED, MISSING, cells, chart, columns
 
 GRID = Grid(
@@ -103,8 +103,9 @@ def test_rows_that_are_compared_with_different_ones_say_with_which() -> None:
 
 
 def test_the_files_say_the_same_and_nothing_in_a_name_acts(tmp_path: Path) -> None:
-    write_report(tmp_path, GRID, RESULTS)
-    assert {path.name for path in tmp_path.iterdir()} == set(FILES)
+    files = write_report(tmp_path, GRID, RESULTS)
+    assert {path.name for path in tmp_path.iterdir()} == set(files)
+    assert CHART in files
     text = (tmp_path / "table.md").read_text()
     assert text.startswith("Title \\| of &lt;it&gt;: mIoU of the student")
     assert "\x1b" not in text

@@ -68,6 +68,41 @@ class TestReadImage:
         expected = np.asarray(source.convert("RGB"))
         np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected)
 
+    @pytest.mark.parametrize(
+        ("target", "size"),
+        [
+            ((18, 28), (36, 56)),
+            ((19, 28), (72, 112)),
+            ((18, 29), (72, 112)),
+            ((15, 20), (36, 56)),
+            ((9, 10), (18, 28)),
+            ((4, 7), (9, 14)),
+            ((1, 1), (9, 14)),
+            ((500, 500), (72, 112)),
+        ],
+    )
+    @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+    def test_a_jpeg_is_reduced_where_twice_the_target_is_left(
+        self, tmp_path: Path, mode: str, target: tuple[int, int], size: tuple[int, int]
+    ) -> None:
+        # Without chroma subsampling, and with a picture that a mean of blocks keeps.
+        tile = Image.fromarray(RGB).resize((112, 72), Image.Resampling.BICUBIC).convert(mode)
+        tile.save(tmp_path / "a.jpg", quality=95, subsampling=0)
+        whole = read_image(tmp_path / "a.jpg").astype(float)
+        reduced = read_image(tmp_path / "a.jpg", target)
+        assert reduced.shape[:2] == size
+        block = 72 // size[0]
+        mean = whole.reshape(size[0], block, size[1], block, 3).mean((1, 3))
+        assert np.abs(reduced - mean).max() <= 4
+
+    def test_sizes_that_are_no_multiple(self, tmp_path: Path) -> None:
+        Image.fromarray(RGB).save(tmp_path / "a.jpg")
+        assert read_image(tmp_path / "a.jpg", (2, 3)).shape == (5, 7, 3)
+
+    def test_a_png_is_never_reduced(self, tmp_path: Path) -> None:
+        Image.fromarray(RGB).save(tmp_path / "a.png")
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png", (1, 1)), RGB)
+
     def test_orientation_tag_is_ignored(self, tmp_path: Path) -> None:
         exif = Image.Exif()
         exif[0x0112] = 6

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from mixseg.data.arrays import ImageArray, Size
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
 from mixseg.data.images import read_image, read_index_png, write_png
-from mixseg.data.streams import Batch, StreamDataset, stream_batches
+from mixseg.data.streams import Batch, Drawn, StreamDataset, stream_batches
 from mixseg.data.transforms import PairedTransform
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
@@ -59,6 +61,67 @@ def same(first: list[Batch], second: list[Batch]) -> bool:
         a.ids == b.ids and all(torch.equal(x, y) for x, y in zip(a[:3], b[:3], strict=True))
         for a, b in zip(first, second, strict=True)
     )
+
+
+WAVES = ((1, 0.5), (0.3, 1), (1, -1))
+
+
+def jpegs(root: Path, label_size: Size = (120, 160)) -> SegmentationDataset:
+    """Two photographs of 120x160 that change slowly, and their labels."""
+    rows, columns = np.mgrid[:120, :160]
+    samples = []
+    for index in range(2):
+        waves = [128 + 100 * np.sin((rows * a + columns * b) / 20 + index) for a, b in WAVES]
+        image, label = root / f"{index}.jpg", root / f"{index}.png"
+        Image.fromarray(np.stack(waves, axis=2).astype(np.uint8)).save(image, quality=95)
+        height, width = label_size
+        write_png(label, (columns[:height, :width] // 40 % 3).astype(np.uint8))
+        samples.append(Sample(f"s{index}", image, label))
+    table = lookup_table({0: 0, 1: 1, 2: 2}, ignore=[255])
+    return SegmentationDataset(
+        "toy", root, "train", CLASSES, tuple(samples), table, read_image, read_index_png
+    )
+
+
+class TestReducedPhotographs:
+    """Where images are made smaller first, their JPEGs are not decoded whole."""
+
+    @pytest.mark.parametrize("labeled", [True, False])
+    @pytest.mark.parametrize("scale", [None, (0.5, 1.2)])
+    def test_the_example_is_that_of_the_whole_photograph(
+        self, tmp_path: Path, labeled: bool, scale: tuple[float, float] | None
+    ) -> None:
+        photographs = jpegs(tmp_path)
+        heights: list[int] = []
+
+        def whole(path: Path, target: Size | None) -> ImageArray:
+            heights.append(read_image(path, target).shape[0])
+            return read_image(path)
+
+        plain = dataclasses.replace(photographs, read_raw_image=whole)
+        transform = PairedTransform(resize=(24, 32), scale=scale, crop=(20, 20), flip=True)
+        reduced, expected = (
+            StreamDataset(data, (0, 1), transform, seed=0, stream="s", labeled=labeled)
+            for data in (photographs, plain)
+        )
+        for draw in range(8):
+            one, other = reduced[draw], expected[draw]
+            assert isinstance(one, Drawn) and isinstance(other, Drawn)
+            assert torch.equal(one.example.label, other.example.label)
+            assert torch.equal(one.example.valid, other.example.valid)
+            assert torch.equal(one.example.label != 255, one.example.valid & labeled)
+            difference = one.example.image.float() - other.example.image.float()
+            assert difference.abs().max() <= 3 and difference.abs().mean() < 1
+        assert set(heights) == {60}
+
+    # 60x80 is also the size of the photograph as it is decoded.
+    @pytest.mark.parametrize("size", [(119, 160), (60, 80)])
+    def test_a_label_of_another_size_is_refused(self, tmp_path: Path, size: Size) -> None:
+        wrong = jpegs(tmp_path, size)
+        transform = PairedTransform(resize=(30, 40))
+        found = StreamDataset(wrong, (0, 1), transform, seed=0, stream="s", labeled=True)[0]
+        assert isinstance(found, DataError)
+        assert "160x120" in str(found) and f"{size[1]}x{size[0]}" in str(found)
 
 
 class TestPurity:

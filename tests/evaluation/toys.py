@@ -76,6 +76,6 @@ def write_dataset(
         classes=CLASSES,
         samples=tuple(samples),
         lookup=lookup_table({0: 0, 1: 1, 2: 2}, [IGNORE]),
-        read_raw_image=lambda path: np.array(Image.open(path)),
+        read_raw_image=lambda path, target: np.array(Image.open(path)),
         read_raw_label=lambda path: np.array(Image.open(path)),
     )

@@ -8,7 +8,7 @@ from PIL import Image
 
 from mixseg.analysis.figures.request import Drawn, Request, csv_table, drawn_picture
 from mixseg.analysis.sheet import Grid, Panel, sheet
-from mixseg.data.contract import ImageArray
+from mixseg.data.arrays import ImageArray
 from mixseg.data.images import image_size
 from mixseg.data.statistics import GRID, label_statistics
 from mixseg.errors import DataError

@@ -24,17 +24,6 @@ from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.files import check_unused, write_atomically
 
-LIST_FLAGS = (
-    "--dataset",
-    "--data-root",
-    "--run",
-    "--ids",
-    "--sigmas",
-    "--temperatures",
-    "--logits",
-)
-"""Flags that take several values, and may be given several times."""
-
 
 @final
 @dataclass(frozen=True)

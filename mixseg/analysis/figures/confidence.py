@@ -15,7 +15,7 @@ from mixseg.analysis.figures.request import (
 )
 from mixseg.analysis.pictures import legend, overlay
 from mixseg.analysis.sheet import Grid, Panel, scaled, sheet
-from mixseg.data.contract import ImageArray, LabelArray
+from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.targets import confident_fraction, pseudo_labels
 from mixseg.temperature import tempered
 

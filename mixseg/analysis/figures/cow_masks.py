@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mixseg.analysis.figures.mixing import example, of_size
 from mixseg.analysis.figures.request import Drawn, Request, csv_table, drawn_picture
 from mixseg.analysis.sheet import Grid, Panel, scaled, sheet
-from mixseg.data.contract import ImageArray
+from mixseg.data.arrays import ImageArray
 from mixseg.mixing import CowMix, paste
 from mixseg.mixing.cowmix import REFERENCE_AREA
 from mixseg.randomness import generator

@@ -14,8 +14,9 @@ from mixseg.analysis.figures.request import Drawn, Request, csv_table, drawn_pic
 from mixseg.analysis.pictures import colourise, legend
 from mixseg.analysis.sheet import Grid, Panel, scaled, sheet
 from mixseg.config import MixingSettings
+from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.data.class_maps import class_map
-from mixseg.data.contract import ClassSet, ImageArray, LabelArray, SegmentationDataset
+from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.transforms import Example, resized
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE

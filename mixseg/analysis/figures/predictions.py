@@ -13,7 +13,8 @@ from mixseg.analysis.figures.request import (
     drawn_picture,
     short_names,
 )
-from mixseg.data.contract import ClassSet, LabelArray
+from mixseg.data.arrays import LabelArray
+from mixseg.data.contract import ClassSet
 from mixseg.evaluation.confusion import ConfusionMatrix
 from mixseg.evaluation.side_by_side import THUMBNAIL
 from mixseg.ignore import IGNORE

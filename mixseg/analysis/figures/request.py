@@ -16,7 +16,8 @@ from PIL import Image
 from mixseg.analysis.charts import png_of, svg_of
 from mixseg.analysis.metrics import Line
 from mixseg.config import Settings
-from mixseg.data.contract import ImageArray, SegmentationDataset
+from mixseg.data.arrays import ImageArray
+from mixseg.data.contract import SegmentationDataset
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.escaping import csv_cell
 from mixseg.evaluation.prediction import Predictor

@@ -15,7 +15,8 @@ from torch.nn import functional
 from mixseg.analysis.charts import chart_name
 from mixseg.analysis.figures.class_frequencies import class_colours
 from mixseg.analysis.figures.request import Drawn, Request, csv_table, drawn_chart
-from mixseg.data.contract import ClassSet, ImageArray
+from mixseg.data.arrays import ImageArray
+from mixseg.data.contract import ClassSet
 from mixseg.data.folder import distinct_colours
 from mixseg.errors import ConfigError
 from mixseg.temperature import tempered

@@ -14,7 +14,7 @@ from typing import final
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mixseg.data.contract import ImageArray, LabelArray
+from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.data.demo.dice import Dice
 from mixseg.data.demo.geometry import Camera, Pixel, Point
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from mixseg.data.contract import ImageArray, LabelArray
+from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.data.demo import labels as ids
 from mixseg.data.demo.canvas import SUPERSAMPLING, Canvas
 from mixseg.data.demo.dice import Dice

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.data.camvid import CAMVID
 from mixseg.data.cityscapes import CITYSCAPES, RAW_TO_TRAIN
 from mixseg.data.class_maps import CITYSCAPES_TO_CAMVID, CITYSCAPES_TO_VOC, IGNORED
-from mixseg.data.contract import ClassSet, ImageArray, LabelArray
+from mixseg.data.contract import ClassSet
 from mixseg.data.synthia import ABSENT, LABEL_IDS
 from mixseg.data.voc import VOC
 from mixseg.ignore import IGNORE

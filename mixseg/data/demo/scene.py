@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mixseg.data.contract import ImageArray, LabelArray
+from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.data.demo import labels as ids
 from mixseg.data.demo.canvas import SUPERSAMPLING, Canvas, tint
 from mixseg.data.demo.dice import Dice

@@ -8,17 +8,13 @@ from typing import final
 
 import torch
 
-from mixseg.data.contract import (
-    ImageArray,
-    LabelArray,
-    Sample,
-    unequal_sizes,
-)
+from mixseg.data.arrays import ImageArray, LabelArray, Size
+from mixseg.data.contract import Sample, unequal_sizes
 from mixseg.data.images import Palette, encode_jpeg, encode_png, read_image, read_palette_png
 from mixseg.data.inspection import Problem, reading_problem
 from mixseg.data.png16 import is_png16
 from mixseg.data.prepared_copy.plan import Original
-from mixseg.data.transforms import Size, resized_ids, resized_image
+from mixseg.data.transforms import resized_ids, resized_image
 from mixseg.errors import DataError
 
 

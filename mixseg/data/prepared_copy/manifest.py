@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, final
 
-from mixseg.data.transforms import Size
+from mixseg.data.arrays import Size
 from mixseg.errors import DataError
 
 MANIFEST = "prepared.json"

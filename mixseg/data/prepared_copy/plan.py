@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+from mixseg.data.arrays import Size
 from mixseg.data.contract import (
     ClassSet,
     Sample,
@@ -18,7 +19,6 @@ from mixseg.data.prepared_copy.manifest import (
     Origin,
 )
 from mixseg.data.registry import open_dataset, splits_of
-from mixseg.data.transforms import Size
 from mixseg.data.unlabeled import open_unlabeled
 from mixseg.errors import DataError
 

@@ -6,6 +6,7 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 @final
@@ -17,6 +18,7 @@ class AtrousPyramid(nn.Module):
 
     def __init__(self, channels: int, num_classes: int, rates: tuple[int, ...]) -> None:
         super().__init__()
+        self.rates = rates
         self.branches = nn.ModuleList(
             nn.Conv2d(channels, num_classes, kernel_size=3, padding=rate, dilation=rate)
             for rate in rates
@@ -29,4 +31,41 @@ class AtrousPyramid(nn.Module):
     def forward(self, maps: list[Tensor]) -> Tensor:
         """The last of the maps, (B, channels, h, w), to logits (B, num_classes, h, w)."""
         features = maps[-1]
+        if features.device.type == "cpu" and torch.is_grad_enabled():
+            weights, biases = zip(*(branch.parameters() for branch in self.branches), strict=True)
+            return sum_by_taps(features, weights, biases, self.rates)
         return torch.stack([branch(features) for branch in self.branches]).sum(dim=0)
+
+
+def sum_by_taps(
+    features: Tensor,
+    weights: tuple[Tensor, ...],
+    biases: tuple[Tensor, ...],
+    rates: tuple[int, ...],
+) -> Tensor:
+    """Sum of atrous convolutions, with the taps of all their kernels as one pointwise convolution.
+
+    With many channels in, few out and wide gaps, the gradients of atrous convolutions take several
+    times as long on a CPU as those of this product, whose answers are then moved to where the taps
+    reach, and summed in float32.
+
+    Args:
+        features: (B, channels, h, w).
+        weights: Kernels, each (classes, channels, 3, 3).
+        biases: Each (classes,).
+        rates: Dilations, each also the padding.
+
+    Returns:
+        (B, classes, h, w).
+    """
+    # A tap brings what lies on its side to the middle, "fold" moves from the middle to the tap's
+    # side: hence the turned kernels.
+    kernels = [weight.flip(2, 3).permute(0, 2, 3, 1).flatten(0, 2) for weight in weights]
+    taps = functional.conv2d(features, torch.cat(kernels)[:, :, None, None])
+    size = (features.shape[2], features.shape[3])
+    moved = [
+        functional.fold(answers.flatten(2).float(), size, 3, dilation=rate, padding=rate)
+        for rate, answers in zip(rates, taps.chunk(len(rates), dim=1), strict=True)
+    ]
+    bias = torch.stack(biases).sum(dim=0)
+    return (torch.stack(moved).sum(dim=0) + bias[:, None, None]).to(taps.dtype)

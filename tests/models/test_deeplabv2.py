@@ -109,6 +109,39 @@ def test_head_is_the_sum_of_atrous_convolutions() -> None:
                 expected += torch.einsum("oc,bchw->bohw", branch.weight[:, :, row, column], shifted)  # type: ignore[index]
         expected += branch.bias.view(1, -1, 1, 1)  # type: ignore[operator, union-attr]
     torch.testing.assert_close(head([features]), expected, rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(head([features]), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(9, 11), (1, 1), (2, 30)])
+@pytest.mark.parametrize("rates", [(6, 12, 18, 24), (1, 2), (3,)])
+def test_head_has_the_gradients_of_atrous_convolutions(
+    size: tuple[int, int], rates: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    head = AtrousPyramid(7, 5, rates).double()
+    features = torch.rand(2, 7, *size, dtype=torch.double, requires_grad=True)
+    found = head([features])
+    plain = torch.stack([branch(features) for branch in head.branches]).sum(dim=0)
+    torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-6)  # sums are in float32
+    upstream = torch.rand_like(found)
+    inputs = (features, *head.parameters())
+    for ours, theirs in zip(
+        torch.autograd.grad(found, inputs, upstream),
+        torch.autograd.grad(plain, inputs, upstream),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_head_follows_autocast() -> None:
+    head = AtrousPyramid(7, 3, (1, 3))
+    features = torch.rand(2, 7, 9, 11)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = head([features])
+        plain = torch.stack([branch(features) for branch in head.branches]).sum(dim=0)
+    assert found.dtype == plain.dtype == torch.bfloat16
+    torch.testing.assert_close(found, plain, rtol=0.02, atol=0.002)
 
 
 def test_head_starts_from_small_normal_weights() -> None:

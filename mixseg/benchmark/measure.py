@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from mixseg.analysis.model_profile import wait_for
 
@@ -115,6 +116,38 @@ def matmul_peak(
     random = torch.Generator(device=device).manual_seed(0)
     one = torch.rand(side, side, generator=random, device=device).to(dtype)
     return 2 * side**3 / min(duration(lambda: one @ one, device) for _ in range(tries))
+
+
+def operations(action: Action) -> int:
+    """Operations of an action's convolutions and products, by torch's counter.
+
+    A multiplication and an addition are two. Of convolutions in groups torch counts the gradient
+    of the weights once for every group; here it is counted once.
+    """
+    formulas = {torch.ops.aten.convolution_backward: _operations_of_gradients}
+    with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
+        action()
+    total: int = counter.get_total_flops()
+    return total
+
+
+def _operations_of_gradients(
+    out_gradient: Sequence[int],
+    images: Sequence[int],
+    weight: Sequence[int],
+    _bias: object,
+    _stride: object,
+    _padding: object,
+    _dilation: object,
+    transposed: bool,
+    _output_padding: object,
+    _groups: object,
+    wanted: Sequence[bool],
+    **_: object,
+) -> int:
+    """Each gradient takes as many products as the convolution itself; biases count nothing."""
+    once = conv_flop_count(list(images), list(weight), list(out_gradient), transposed)
+    return once * sum(wanted[:2])
 
 
 # Memory ----------------------------------------------------------------------------------------

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 from rich.console import Console
-from torch.utils.flop_counter import FlopCounterMode
 
 from mixseg.analysis.model_profile import WARMUP, random_batches, training_step
-from mixseg.benchmark.measure import Comparison, Stopwatch, compare, matmul_peak
+from mixseg.benchmark.measure import Comparison, Stopwatch, compare, matmul_peak, operations
 from mixseg.benchmark.published_step import PublishedStep, check_transcribed
 from mixseg.benchmark.workload import Workload
 from mixseg.data.streams import Batch
@@ -93,20 +92,20 @@ def measure_step(work: Workload, console: Console) -> tuple[list[Comparison], St
         work.device,
         work.rounds,
     )
-    with FlopCounterMode(display=False) as counter:
-        own(next(number))
-    flops = counter.get_total_flops()
+    flops = operations(lambda: own(next(number)))
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     peak = matmul_peak(work.device, dtypes[learner.precision.name])
     fastest = min(comparison.own)
     watch, plain_watch = Stopwatch(work.device), Stopwatch(work.device)
     watch_learner(learner, watch)
     watch_published(plain, plain_watch)
-    steps = max(1, work.rounds // 2)
+    parts, published_parts = times_of_parts(
+        ((watch, own), (plain_watch, transcribed)), max(1, work.rounds // 2)
+    )
     report = StepReport(
         precision=learner.precision.name,
-        parts=times_of_parts(watch, own, steps),
-        published_parts=times_of_parts(plain_watch, transcribed, steps),
+        parts=parts,
+        published_parts=published_parts,
         flops=flops,
         peak=peak,
         share=flops / fastest / peak,
@@ -121,14 +120,19 @@ def advancing(
     return lambda step: plain(batches, step, StepRandom.of(seed, step, 0, device))
 
 
-def times_of_parts(watch: Stopwatch, advance: Advance, steps: int) -> dict[str, float]:
-    """Seconds of each part of a step, the mean over some steps."""
+def times_of_parts(
+    sides: Sequence[tuple[Stopwatch, Advance]], steps: int
+) -> list[dict[str, float]]:
+    """Seconds of each part of a step, the mean over some steps, of forms that take turns."""
     for step in range(WARMUP + steps):
-        if step == WARMUP:
-            watch.seconds.clear()
-        with watch.part(REST):
-            advance(step)
-    return {name: watch.seconds.get(name, 0.0) / steps for name in PARTS_OF_STEP}
+        for watch, advance in sides:
+            if step == WARMUP:
+                watch.seconds.clear()
+            with watch.part(REST):
+                advance(step)
+    return [
+        {name: watch.seconds.get(name, 0.0) / steps for name in PARTS_OF_STEP} for watch, _ in sides
+    ]
 
 
 def watch_learner(learner: Learner, watch: Stopwatch) -> None:

@@ -63,9 +63,11 @@ def sum_by_taps(
     kernels = [weight.flip(2, 3).permute(0, 2, 3, 1).flatten(0, 2) for weight in weights]
     taps = functional.conv2d(features, torch.cat(kernels)[:, :, None, None])
     size = (features.shape[2], features.shape[3])
-    moved = [
+    logits = [
         functional.fold(answers.flatten(2).float(), size, 3, dilation=rate, padding=rate)
-        for rate, answers in zip(rates, taps.chunk(len(rates), dim=1), strict=True)
+        # To each its own: as a sum of their stack the biases would share one gradient in memory,
+        # which a second backward pass would then add to twice.
+        + bias[:, None, None]
+        for rate, bias, answers in zip(rates, biases, taps.chunk(len(rates), dim=1), strict=True)
     ]
-    bias = torch.stack(biases).sum(dim=0)
-    return (torch.stack(moved).sum(dim=0) + bias[:, None, None]).to(taps.dtype)
+    return torch.stack(logits).sum(dim=0).to(taps.dtype)

@@ -9,7 +9,7 @@ from typing import final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mixseg.benchmark import published
@@ -20,6 +20,8 @@ from mixseg.engine.method import StepRandom
 from mixseg.errors import ConfigError
 from mixseg.mixing.cowmix import REFERENCE_AREA
 from mixseg.models import SegmentationModel, parameter_groups
+from mixseg.models.deeplabv2 import AtrousPyramid
+from mixseg.models.dilated_depthwise import DilatedDepthwise
 
 MASKED = ("classmix", "cutmix", "cowmix")
 """Mixers of which there is a transcription."""
@@ -29,7 +31,8 @@ MASKED = ("classmix", "cutmix", "cowmix")
 class PublishedStep:
     """Three network calls in float32, two losses, the optimizer, and the average, in this order.
 
-    Tensors have torch's default memory layout; the optimizer goes from parameter to parameter.
+    Tensors have torch's default memory layout, convolutions are the library's; the optimizer goes
+    from parameter to parameter.
     """
 
     def __init__(self, student: SegmentationModel, settings: Settings) -> None:
@@ -44,6 +47,7 @@ class PublishedStep:
         """
         check_transcribed(settings)
         plain = copy.deepcopy(student).to(memory_format=torch.contiguous_format)
+        use_plain_convolutions(plain)
         self.student = plain.train()
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
         self.settings = settings
@@ -163,6 +167,29 @@ def check_transcribed(settings: Settings) -> None:
                 f"{name}: the step is compared with that of the semi-supervised thesis, where it "
                 f"is {' or '.join(map(str, known))}; found {value}"
             )
+
+
+@final
+class PlainPyramid(nn.Module):
+    """The head of DeepLabv2 as it is written down, with the parameters of one."""
+
+    def __init__(self, head: AtrousPyramid) -> None:
+        super().__init__()
+        self.branches = head.branches
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """See :class:`AtrousPyramid`."""
+        return torch.stack([branch(maps[-1]) for branch in self.branches]).sum(dim=0)
+
+
+def use_plain_convolutions(network: nn.Module) -> None:
+    """Put what it stands for in place of each of mixseg's own forms of a convolution."""
+    for parent in list(network.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, DilatedDepthwise):
+                setattr(parent, name, layer.plain())
+            elif isinstance(layer, AtrousPyramid):
+                setattr(parent, name, PlainPyramid(layer))
 
 
 def drawn_masks(

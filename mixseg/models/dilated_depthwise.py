@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Self, TypeGuard, final
+from typing import Self, TypeGuard, TypeVar, final
 
 from torch import Tensor, nn
 from torch.nn import functional
+
+Kind = TypeVar("Kind", bound=nn.Conv2d)
 
 
 @final
@@ -21,18 +23,11 @@ class DilatedDepthwise(nn.Conv2d):
     @classmethod
     def of(cls, convolution: nn.Conv2d) -> Self:
         """With the parameters of a convolution that :func:`fits`."""
-        same = cls(
-            convolution.in_channels,
-            convolution.out_channels,
-            convolution.kernel_size,  # type: ignore[arg-type]
-            padding=convolution.padding,  # type: ignore[arg-type]
-            dilation=convolution.dilation,  # type: ignore[arg-type]
-            groups=convolution.groups,
-            bias=convolution.bias is not None,
-            device="meta",
-        )
-        same.weight, same.bias = convolution.weight, convolution.bias
-        return same
+        return _same(convolution, cls)
+
+    def plain(self) -> nn.Conv2d:
+        """The library's, with these parameters."""
+        return _same(self, nn.Conv2d)
 
     def forward(self, images: Tensor) -> Tensor:
         """See :class:`torch.nn.Conv2d`."""
@@ -65,6 +60,21 @@ class DilatedDepthwise(nn.Conv2d):
             .reshape(batch, rows * down, columns * across, channels)
         )
         return whole.permute(0, 3, 1, 2)[:, :, :height, :width]
+
+
+def _same(convolution: nn.Conv2d, kind: type[Kind]) -> Kind:
+    same = kind(
+        convolution.in_channels,
+        convolution.out_channels,
+        convolution.kernel_size,  # type: ignore[arg-type]
+        padding=convolution.padding,  # type: ignore[arg-type]
+        dilation=convolution.dilation,  # type: ignore[arg-type]
+        groups=convolution.groups,
+        bias=convolution.bias is not None,
+        device="meta",
+    )
+    same.weight, same.bias = convolution.weight, convolution.bias
+    return same
 
 
 def fits(layer: nn.Module) -> TypeGuard[nn.Conv2d]:

@@ -39,6 +39,16 @@ def settings_of(**changes: object) -> Settings:
     )
 
 
+def test_convolutions_are_the_library_s_own() -> None:
+    model = build_model(dataclasses.replace(SMALL, backbone="tf_efficientnet_lite0")).eval()
+    plain = PublishedStep(model, settings_of()).student.eval()
+    kinds = {type(layer) for layer in model.modules()} - {type(layer) for layer in plain.modules()}
+    assert {kind.__name__ for kind in kinds} == {"DilatedDepthwise", "AtrousPyramid"}
+    assert list(plain.state_dict()) == list(model.state_dict())
+    images = torch.rand(2, 3, *SIZE)
+    torch.testing.assert_close(plain(images), model(images), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

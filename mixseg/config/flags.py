@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import typing
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -57,14 +57,21 @@ def add_settings_arguments(parser: ArgumentParser) -> None:
             *names,
             **alone,
             dest=leaf.path,
-            type=_stage_list if leaf.path == "stages" else typing.Optional[leaf.hint],  # noqa: UP045
+            type=_StageList() if leaf.path == "stages" else typing.Optional[leaf.hint],  # noqa: UP045
             default=argparse.SUPPRESS,
             help=f"{leaf.help} [{shown}]".replace("%", "%%"),
         )
 
 
-def _stage_list(text: str) -> Any:
-    return parse_yaml(f"stages: {text}", Path("--stages")).data["stages"]
+@final
+class _StageList:
+    """The type of a flag; a class because ``--help`` prints it."""
+
+    def __call__(self, text: str) -> Any:
+        return parse_yaml(f"stages: {text}", Path("--stages")).data["stages"]
+
+    def __repr__(self) -> str:
+        return "list[Stage]"
 
 
 def typed_overrides(parsed: Namespace, assignments: list[str]) -> dict[str, Any]:

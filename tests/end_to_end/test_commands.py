@@ -45,6 +45,7 @@ def test_help_lists_every_setting(
     assert {f"--{leaf.path}" for leaf in settings_leaves()} <= words
     assert {f"--{flag}" for flag in SHORT_FLAGS} <= words
     assert {"--config", "--set", "--resume", "--allow-changes"} <= words
+    assert " at 0x" not in done.out  # types and defaults are named for people
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict", "make-demo", "profile", "benchmark"])

@@ -248,16 +248,19 @@ def write_report(output: Path, grid: Grid, results: Sequence[RowResult]) -> list
     Returns:
         The names of the files.
     """
-    files: dict[str, str | bytes] = {
+    files = {
         "table.md": markdown(grid, results),
         "table.csv": csv_of_table(grid, results),
         "table.json": json.dumps(to_json(grid, results), indent=1),
         "classes.md": markdown_of_classes(grid, results),
         "runs.csv": csv_of_runs(grid, results),
     }
-    picture = chart(grid, results) if plots_installed() else None
-    if picture is not None:
-        files[CHART] = picture
     for name, content in files.items():
         write_atomically(output / name, content)
-    return list(files)
+    # Of an earlier report; and last, so that what is wrong with matplotlib costs no table.
+    (output / CHART).unlink(missing_ok=True)
+    picture = chart(grid, results) if plots_installed() else None
+    if picture is None:
+        return list(files)
+    write_atomically(output / CHART, picture)
+    return [*files, CHART]

@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mixseg.config import Settings
+from mixseg.data.arrays import Size
 from mixseg.data.contract import ClassSet
 from mixseg.data.registry import CLASSES
 from mixseg.data.streams import Batch
@@ -48,8 +49,6 @@ from mixseg.training_precision import precision_of_run
 
 WARMUP = 2
 """Steps that are not measured: the first ones choose algorithms and fill caches."""
-
-Size = tuple[int, int]
 
 
 @final

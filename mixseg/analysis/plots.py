@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-WITHOUT_PLOTS = "charts are drawn with matplotlib: pip install 'mixseg[plots]'"
+WITHOUT_PLOTS = "figures and charts are drawn with matplotlib: pip install 'mixseg[plots]'"
 """What to tell a person whose command has a chart to draw and nothing to draw it with."""
 
 

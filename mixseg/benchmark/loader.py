@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mixseg.analysis.model_profile import Size
 from mixseg.benchmark import published
 from mixseg.benchmark.measure import Action, Comparison, compare
 from mixseg.benchmark.workload import Workload, patches
+from mixseg.data.arrays import Size
 from mixseg.data.bdd100k import open_bdd100k
 from mixseg.data.cityscapes import CITYSCAPES, open_cityscapes
 from mixseg.data.contract import SegmentationDataset

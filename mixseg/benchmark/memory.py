@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, final
 
-from mixseg.analysis.model_profile import Size
 from mixseg.benchmark.workload import Workload
 from mixseg.config import Settings
+from mixseg.data.arrays import Size
 from mixseg.data.registry import CLASSES
 from mixseg.methods import METHODS
 from mixseg.preflight.memory import measure_elsewhere, smaller

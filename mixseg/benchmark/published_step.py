@@ -158,6 +158,8 @@ def check_transcribed(settings: Settings) -> None:
         "targets.consistency": (settings.targets.consistency, ("cross-entropy",)),
         "targets.alignment": (settings.targets.alignment, ("none",)),
         "teacher.mode": (settings.teacher.mode, ("train",)),
+        "model.joint_forward": (settings.model.joint_forward, (False,)),
+        "model.activation_checkpointing": (settings.model.activation_checkpointing, (False,)),
         "optimizer.clip_norm": (settings.optimizer.clip_norm, (None,)),
         "training.accumulate": (settings.training.accumulate, (1,)),
     }
@@ -169,27 +171,14 @@ def check_transcribed(settings: Settings) -> None:
             )
 
 
-@final
-class PlainPyramid(nn.Module):
-    """The head of DeepLabv2 as it is written down, with the parameters of one."""
-
-    def __init__(self, head: AtrousPyramid) -> None:
-        super().__init__()
-        self.branches = head.branches
-
-    def forward(self, maps: list[Tensor]) -> Tensor:
-        """See :class:`AtrousPyramid`."""
-        return torch.stack([branch(maps[-1]) for branch in self.branches]).sum(dim=0)
-
-
 def use_plain_convolutions(network: nn.Module) -> None:
-    """Put what it stands for in place of each of mixseg's own forms of a convolution."""
+    """Let the library compute what mixseg has forms of its own for."""
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, DilatedDepthwise):
                 setattr(parent, name, layer.plain())
             elif isinstance(layer, AtrousPyramid):
-                setattr(parent, name, PlainPyramid(layer))
+                layer.by_taps = False
 
 
 def drawn_masks(

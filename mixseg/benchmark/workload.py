@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mixseg.analysis.model_profile import Size
 from mixseg.config import Settings
+from mixseg.data.arrays import Size
 from mixseg.data.registry import CLASSES
 from mixseg.engine.precision import choose_device
 from mixseg.engine.stages import of_one_stage

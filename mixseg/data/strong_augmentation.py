@@ -67,7 +67,7 @@ def hue_shifted(images: Tensor, turns: float) -> Tensor:
     """Turn the hue of each pixel; its largest and its smallest channel stay what they are.
 
     Args:
-        images: float RGB in [0, 1], shape (B, 3, H, W).
+        images: float RGB in [0, 1], shape (B, 3, H, W); no gradient goes through.
         turns: Share of the circle of hues, of either sign.
     """
     red, green, blue = images.unbind(dim=1)
@@ -79,7 +79,9 @@ def hue_shifted(images: Tensor, turns: float) -> Tensor:
     if_green = (blue - red).add_(span, alpha=2)
     if_blue = (red - green).add_(span, alpha=4)
     hue = torch.lerp(
-        torch.lerp(if_blue, if_green, _is_zero(green - largest)), if_red, _is_zero(red - largest)
+        torch.lerp(if_blue, if_green, _one_at_zero_(green - largest)),
+        if_red,
+        _one_at_zero_(red - largest),
     )
     # Grey has no hue: its differences are 0, and so is what is made of it.
     hue.div_(span.clamp(min=torch.finfo(span.dtype).tiny))
@@ -94,8 +96,8 @@ def hue_shifted(images: Tensor, turns: float) -> Tensor:
     return result
 
 
-def _is_zero(values: Tensor) -> Tensor:
-    """1 where a value, which is not above 0, is 0, and 0 elsewhere; overwrites the values."""
+def _one_at_zero_(values: Tensor) -> Tensor:
+    """1 where a value is 0, and 0 elsewhere, in place; no value may be above 0."""
     return values.sign_().add_(1)
 
 

@@ -171,7 +171,7 @@ class _Pairs(Dataset[_Pair | DataError]):
 
     def __getitem__(self, index: int) -> _Pair | DataError:
         try:
-            pixels, ids = self._dataset.pair(index, self._input_size)
+            pixels, ids = self._dataset.pair(index)
         except DataError as error:
             return error
         # Copies, because an array of a reader may be read-only, and torch has no such thing.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -14,11 +15,15 @@ class AtrousPyramid(nn.Module):
     """The sum of 3x3 convolutions at several dilations, one channel per class.
 
     Weights start from N(0, 0.01), biases from 0.
+
+    Attributes:
+        by_taps: Whether training on a CPU takes :func:`sum_by_taps`.
     """
 
     def __init__(self, channels: int, num_classes: int, rates: tuple[int, ...]) -> None:
         super().__init__()
         self.rates = rates
+        self.by_taps = True
         self.branches = nn.ModuleList(
             nn.Conv2d(channels, num_classes, kernel_size=3, padding=rate, dilation=rate)
             for rate in rates
@@ -31,23 +36,26 @@ class AtrousPyramid(nn.Module):
     def forward(self, maps: list[Tensor]) -> Tensor:
         """The last of the maps, (B, channels, h, w), to logits (B, num_classes, h, w)."""
         features = maps[-1]
-        if features.device.type == "cpu" and torch.is_grad_enabled():
-            weights, biases = zip(*(branch.parameters() for branch in self.branches), strict=True)
+        if self.by_taps and features.device.type == "cpu" and torch.is_grad_enabled():
+            parameters = dict(self.branches.named_parameters())
+            weights = [parameters[f"{branch}.weight"] for branch in range(len(self.rates))]
+            biases = [parameters[f"{branch}.bias"] for branch in range(len(self.rates))]
             return sum_by_taps(features, weights, biases, self.rates)
         return torch.stack([branch(features) for branch in self.branches]).sum(dim=0)
 
 
 def sum_by_taps(
     features: Tensor,
-    weights: tuple[Tensor, ...],
-    biases: tuple[Tensor, ...],
-    rates: tuple[int, ...],
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    rates: Sequence[int],
 ) -> Tensor:
     """Sum of atrous convolutions, with the taps of all their kernels as one pointwise convolution.
 
     With many channels in, few out and wide gaps, the gradients of atrous convolutions take several
     times as long on a CPU as those of this product, whose answers are then moved to where the taps
-    reach, and summed in float32.
+    reach, and summed in float32 or finer. In bf16 each tap is rounded, where a convolution rounds
+    the sum of its nine.
 
     Args:
         features: (B, channels, h, w).
@@ -62,9 +70,10 @@ def sum_by_taps(
     # side: hence the turned kernels.
     kernels = [weight.flip(2, 3).permute(0, 2, 3, 1).flatten(0, 2) for weight in weights]
     taps = functional.conv2d(features, torch.cat(kernels)[:, :, None, None])
+    exact = torch.promote_types(taps.dtype, torch.float32)
     size = (features.shape[2], features.shape[3])
     logits = [
-        functional.fold(answers.flatten(2).float(), size, 3, dilation=rate, padding=rate)
+        functional.fold(answers.flatten(2).to(exact), size, 3, dilation=rate, padding=rate)
         # To each its own: as a sum of their stack the biases would share one gradient in memory,
         # which a second backward pass would then add to twice.
         + bias[:, None, None]

@@ -23,11 +23,11 @@ class DilatedDepthwise(nn.Conv2d):
     @classmethod
     def of(cls, convolution: nn.Conv2d) -> Self:
         """With the parameters of a convolution that :func:`fits`."""
-        return _same(convolution, cls)
+        return _with_parameters_of(convolution, cls)
 
     def plain(self) -> nn.Conv2d:
         """The library's, with these parameters."""
-        return _same(self, nn.Conv2d)
+        return _with_parameters_of(self, nn.Conv2d)
 
     def forward(self, images: Tensor) -> Tensor:
         """See :class:`torch.nn.Conv2d`."""
@@ -62,7 +62,8 @@ class DilatedDepthwise(nn.Conv2d):
         return whole.permute(0, 3, 1, 2)[:, :, :height, :width]
 
 
-def _same(convolution: nn.Conv2d, kind: type[Kind]) -> Kind:
+def _with_parameters_of(convolution: nn.Conv2d, kind: type[Kind]) -> Kind:
+    """A convolution of a kind that shares, and does not copy, the parameters of another."""
     same = kind(
         convolution.in_channels,
         convolution.out_channels,

@@ -22,13 +22,13 @@ from rich.console import Console
 from torch import Tensor
 
 from mixseg.analysis.model_profile import (
-    Size,
     given_alike,
     random_batches,
     training_step,
     wait_for,
 )
 from mixseg.config import Settings, dump_settings, resolve_settings
+from mixseg.data.arrays import Size
 from mixseg.data.contract import ClassSet
 from mixseg.data.registry import CLASSES
 from mixseg.engine.optimizer_state import optimizer_state

@@ -43,7 +43,8 @@ def test_convolutions_are_the_library_s_own() -> None:
     model = build_model(dataclasses.replace(SMALL, backbone="tf_efficientnet_lite0")).eval()
     plain = PublishedStep(model, settings_of()).student.eval()
     kinds = {type(layer) for layer in model.modules()} - {type(layer) for layer in plain.modules()}
-    assert {kind.__name__ for kind in kinds} == {"DilatedDepthwise", "AtrousPyramid"}
+    assert {kind.__name__ for kind in kinds} == {"DilatedDepthwise"}
+    assert model.head.by_taps and not plain.head.by_taps
     assert list(plain.state_dict()) == list(model.state_dict())
     images = torch.rand(2, 3, *SIZE)
     torch.testing.assert_close(plain(images), model(images), rtol=1e-4, atol=1e-5)
@@ -95,6 +96,8 @@ def test_some_steps(changes: dict[str, Any]) -> None:
         ("targets__kind", "soft"),
         ("teacher__mode", "eval"),
         ("training__accumulate", 2),
+        ("model__joint_forward", True),
+        ("model__activation_checkpointing", True),
     ],
 )
 def test_what_has_no_transcription_is_refused(name: str, value: object) -> None:

@@ -123,14 +123,14 @@ def test_head_has_the_gradients_of_atrous_convolutions(
     features = torch.rand(2, 7, *size, dtype=torch.double, requires_grad=True)
     found = head([features])
     plain = torch.stack([branch(features) for branch in head.branches]).sum(dim=0)
-    torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-6)  # sums are in float32
+    torch.testing.assert_close(found, plain)
     upstream = torch.rand_like(found)
     expected = torch.autograd.grad(plain, (features, *head.parameters()), upstream)
     # Twice, as a step has two groups of images whose gradients add up.
     found.backward(upstream, retain_graph=True)
     found.backward(upstream)
     for tensor, gradient in zip((features, *head.parameters()), expected, strict=True):
-        torch.testing.assert_close(tensor.grad, 2 * gradient, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(tensor.grad, 2 * gradient)
 
 
 def test_head_follows_autocast() -> None:

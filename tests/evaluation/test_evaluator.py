@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mixseg.data.contract import Sample, SegmentationDataset
+from mixseg.data.images import read_image
 from mixseg.errors import ConfigError, DataError
 from mixseg.evaluation.evaluator import evaluate
 from mixseg.evaluation.inference import InferenceMode
+from mixseg.evaluation.prediction import Predictor
 from tests.evaluation.toys import CLASSES, Brightest, PerPixel, random_labels, write_dataset
 
 SIZES = [(20, 30), (20, 30), (7, 11), (20, 30), (1, 1)]
@@ -103,6 +106,25 @@ def test_predictions_handed_out_are_the_ones_scored(mixed: SegmentationDataset) 
 
     scores = evaluate(PerPixel(), mixed, batch_size=2, on_image=count)
     assert scores.pixel_accuracy == right / labelled
+
+
+def test_large_jpegs_are_scored_as_they_are_predicted(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (23, 31, 3), dtype=np.uint8)
+    path = tmp_path / "image.jpg"
+    Image.fromarray(noise).resize((240, 160)).save(path)
+    dataset = dataclasses.replace(
+        write_dataset(tmp_path, [random_labels(0, 160, 240)]), read_raw_image=read_image
+    )
+    sample = dataclasses.replace(dataset.samples[0], image=path)
+    seen: list[NDArray[np.uint8]] = []
+    evaluate(
+        PerPixel(),
+        dataclasses.replace(dataset, samples=(sample,)),
+        input_size=(20, 30),
+        on_image=lambda _, prediction: seen.append(prediction),
+    )
+    predicted = Predictor(PerPixel().eval(), CLASSES, (20, 30))(read_image(path))
+    np.testing.assert_array_equal(seen[0], predicted)
 
 
 def test_a_limit_takes_the_first_samples(mixed: SegmentationDataset) -> None:

@@ -118,12 +118,12 @@ def test_large_jpegs_are_scored_as_they_are_predicted(tmp_path: Path) -> None:
     sample = dataclasses.replace(dataset.samples[0], image=path)
     seen: list[NDArray[np.uint8]] = []
     evaluate(
-        PerPixel(),
+        Brightest(),
         dataclasses.replace(dataset, samples=(sample,)),
         input_size=(20, 30),
         on_image=lambda _, prediction: seen.append(prediction),
     )
-    predicted = Predictor(PerPixel().eval(), CLASSES, (20, 30))(read_image(path))
+    predicted = Predictor(Brightest(), CLASSES, (20, 30))(read_image(path))
     np.testing.assert_array_equal(seen[0], predicted)
 
 

@@ -112,7 +112,11 @@ def load_grid(path: Path, base: Path | None = None) -> Grid:
     own = presets / str(data["base"])
     base = base or own
     if not base.is_file():
-        raise wrong(f"base: there is no preset {base}", "base")
+        raise wrong(
+            f"base: there is no preset {base}. A path starts at the folder above that of the grid; "
+            "--base FILE takes another one",
+            "base",
+        )
     names = [str(name) for name in data["rows"]]
     default = None if data.get("default") is None else str(data["default"])
     contents = [content for content in data["rows"].values() if isinstance(content, dict)]

@@ -83,7 +83,9 @@ def workload(settings: Settings, rounds: int, files: Size) -> Workload:
     """
     settings = of_one_stage(settings, -1)
     if min(files) < SMALLEST_FILE:
-        raise ConfigError(f"--files: at least {SMALLEST_FILE} pixels on a side, found {files}")
+        raise ConfigError(
+            f"--files: at least {SMALLEST_FILE} pixels on a side, found {files[0]}x{files[1]}"
+        )
     check_dataset_name(settings.data.dataset, "data.dataset")
     check_model_settings(dataclasses.replace(settings.model, weights="none"))
     check_labeled_mixer(settings.mixing)

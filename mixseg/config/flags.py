@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
 import typing
 from pathlib import Path
 from typing import Any, final
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mixseg.config.leaves import settings_leaves
+from mixseg.config.leaves import Setting, settings_leaves
 from mixseg.config.resolve import IN_EPOCHS
+from mixseg.config.sections import Size
 from mixseg.errors import ConfigError
 from mixseg.strict_yaml import parse_yaml
 
@@ -57,10 +59,18 @@ def add_settings_arguments(parser: ArgumentParser) -> None:
             *names,
             **alone,
             dest=leaf.path,
-            type=_StageList() if leaf.path == "stages" else typing.Optional[leaf.hint],  # noqa: UP045
+            type=_flag_type(leaf),
             default=argparse.SUPPRESS,
             help=f"{leaf.help} [{shown}]".replace("%", "%%"),
         )
+
+
+def _flag_type(leaf: Setting) -> Any:
+    if leaf.path == "stages":
+        return _StageList()
+    if Size in (leaf.hint, *typing.get_args(leaf.hint)):
+        return _HeightAndWidth()
+    return typing.Optional[leaf.hint]  # noqa: UP045
 
 
 @final
@@ -72,6 +82,25 @@ class _StageList:
 
     def __repr__(self) -> str:
         return "list[Stage]"
+
+
+@final
+class _HeightAndWidth:
+    """Of a flag: 512x1024 as in other flags, or [512, 1024] as in files."""
+
+    def __call__(self, given: str | Size | None) -> Size | None:
+        if not isinstance(given, str):  # the parser checks once more what it has read
+            return given
+        if given in ("null", "none"):
+            return None
+        pixels = re.fullmatch(r"(\d+)x(\d+)|\[ *(\d+) *, *(\d+) *\]", given)
+        if pixels is None:
+            raise ValueError("neither 512x1024 nor [512, 1024]")
+        height, width = (int(number) for number in pixels.groups() if number is not None)
+        return height, width
+
+    def __repr__(self) -> str:
+        return "HEIGHTxWIDTH"
 
 
 def typed_overrides(parsed: Namespace, assignments: list[str]) -> dict[str, Any]:

@@ -189,6 +189,18 @@ def _check_model(settings: Settings) -> None:
             f"model.batch_norm {model.batch_norm} needs pretrained weights; with model.weights "
             "none, where scales start at 0 or 1 and statistics are unknown, use train"
         )
+    size = settings.data.crop or settings.data.resize
+    if (
+        model.batch_norm == "train"
+        and size is not None
+        and max(size) <= model.output_stride
+        and 1 in (settings.data.batch_labeled, settings.data.batch_unlabeled)
+    ):
+        raise ConfigError(
+            f"model.batch_norm train: {size[0]}x{size[1]} pixels at model.output_stride "
+            f"{model.output_stride} are one value per channel, of which a batch of one image has "
+            "no deviation. Take larger crops, more images, or a smaller stride"
+        )
     if model.activation_checkpointing and settings.training.compile:
         raise ConfigError(
             "training.compile decides itself what is kept for the way back; leave "

@@ -165,10 +165,13 @@ class SegmentationDataset:
 
 def unequal_sizes(sample: Sample, image: tuple[int, ...], label: tuple[int, ...]) -> str:
     """The message for an image and a label of different shapes (height, width, ...)."""
-    return (
+    message = (
         f"{sample.image} has {image[1]}x{image[0]} pixels but its label {sample.label} has "
         f"{label[1]}x{label[0]}"
     )
+    if image[:2] == label[1::-1]:
+        message += ". Labels belong to pixels as they are stored: EXIF orientation is not applied"
+    return message
 
 
 def lookup_table(mapping: Mapping[int, int], ignore: Iterable[int]) -> NDArray[np.int16]:

@@ -528,7 +528,15 @@ class TestBdd100k:
         path = opened.samples[2].label
         assert path is not None
         write_label(path, cycle_ids([0, 1], size=(6, 10)))
-        with pytest.raises(DataError, match=rf"20x12 pixels but its label .*{path.name} has 10x6"):
+        with pytest.raises(DataError, match=rf"20x12 pixels but its label .*{path.name} has 10x6$"):
+            opened.pair(2)
+
+    def test_a_label_of_a_turned_image(self, tmp_path: Path) -> None:
+        opened = bdd100k(tmp_path)
+        path = opened.samples[2].label
+        assert path is not None
+        write_label(path, cycle_ids([0, 1], size=(20, 12)))
+        with pytest.raises(DataError, match=r"has 12x20\. .* EXIF orientation is not applied"):
             opened.pair(2)
 
 

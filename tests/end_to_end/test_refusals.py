@@ -63,6 +63,12 @@ ARGUMENTS: dict[str, tuple[list[str], int, list[str]]] = {
         2,
         ["--adversarial.temperature_g: expected float, found 'abc'"],
     ),
+    "no size": (["--data.crop", "64"], 2, ["--data.crop", "HEIGHTxWIDTH", "'64'"]),
+    "one value per channel": (
+        ["--data.crop", "32x32", "--model.output_stride", "32", "--data.batch_unlabeled", "1"],
+        2,
+        ["model.batch_norm train: 32x32 pixels", "a batch of one image"],
+    ),
     "name with a path": (["--name", "../run"], 2, ["name must consist of letters"]),
     "weights over http": (["--weights", "http://localhost/w.pth"], 1, ["http"]),
     "missing weights": (["--weights", "nowhere.pth"], 1, ["nowhere.pth"]),

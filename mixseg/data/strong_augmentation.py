@@ -7,7 +7,7 @@ never waited for.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import final
 
 import torch
@@ -17,6 +17,8 @@ from torchvision.transforms.v2 import functional as tv
 from mixseg.config import AugmentationSettings
 
 BLUR_SIGMA = (0.15, 1.15)
+BAND = 2**17
+"""Pixels that a CPU works on at a time."""
 
 
 @final
@@ -70,6 +72,13 @@ def hue_shifted(images: Tensor, turns: float) -> Tensor:
         images: float RGB in [0, 1], shape (B, 3, H, W); no gradient goes through.
         turns: Share of the circle of hues, of either sign.
     """
+    result = torch.empty_like(images)
+    for rows in _bands(images):
+        _shift_hue(images[:, :, rows], turns, result[:, :, rows])
+    return result
+
+
+def _shift_hue(images: Tensor, turns: float, result: Tensor) -> None:
     red, green, blue = images.unbind(dim=1)
     largest = images.amax(dim=1)
     span = largest - images.amin(dim=1)
@@ -87,13 +96,11 @@ def hue_shifted(images: Tensor, turns: float) -> Tensor:
     hue.div_(span.clamp(min=torch.finfo(span.dtype).tiny))
     # A channel falls from the largest to the smallest value in one sixth of the circle, stays
     # there for two, and rises again. ``away`` is the distance from the middle of its low part.
-    result = torch.empty_like(images)
     for channel, middle in zip(result.unbind(dim=1), (3, 5, 1), strict=True):
         away = hue + (6 * turns - middle)
         away.sub_((away / 6).round_(), alpha=6).abs_()
         fall = away.neg_().add_(2).clamp_(0, 1)
         torch.addcmul(largest, span, fall, value=-1, out=channel)
-    return result
 
 
 def _one_at_zero_(values: Tensor) -> Tensor:
@@ -111,19 +118,35 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
     weights = [math.exp(-0.5 * (step / sigma) ** 2) for step in range(reach + 1)]
     total = weights[0] + 2 * sum(weights[1:])
     weights = [weight / total for weight in weights]
-    for dim in (-2, -1):
-        images = _blurred_along(images, dim, weights)
-    return images
+    last = images.shape[2] - 1
+    result = torch.empty_like(images)
+    for rows in _bands(images):
+        around = torch.arange(rows.start - reach, rows.stop + reach, device=images.device)
+        reflected = last - (last - around.abs()).abs()
+        band = _filtered(images[:, :, reflected], -2, weights)
+        band = torch.nn.functional.pad(band, [reach, reach, 0, 0], mode="reflect")
+        result[:, :, rows] = _filtered(band, -1, weights)
+    return result
 
 
-def _blurred_along(images: Tensor, dim: int, weights: list[float]) -> Tensor:
-    """A symmetric filter along rows or columns; ``weights[i]`` is that of the i-th neighbours."""
-    reach, length = len(weights) - 1, images.shape[dim]
-    sides = [0, 0, reach, reach] if dim == -2 else [reach, reach, 0, 0]
-    padded = torch.nn.functional.pad(images, sides, mode="reflect")
+def _filtered(images: Tensor, dim: int, weights: list[float]) -> Tensor:
+    """A symmetric filter along rows or columns, where all of it lies inside.
+
+    ``weights[i]`` is that of the i-th neighbours.
+    """
+    reach = len(weights) - 1
+    length = images.shape[dim] - 2 * reach
     # Sums of shifted pictures: several times as fast on a CPU as a convolution of few channels.
-    result = padded.narrow(dim, reach, length) * weights[0]
+    result = images.narrow(dim, reach, length) * weights[0]
     for step, weight in enumerate(weights[1:], start=1):
         for start in (reach - step, reach + step):
-            result.add_(padded.narrow(dim, start, length), alpha=weight)
+            result.add_(images.narrow(dim, start, length), alpha=weight)
     return result
+
+
+def _bands(images: Tensor) -> Iterator[slice]:
+    """Rows to work on at a time: on CPUs so few that what is made on the way stays in the cache."""
+    batch, _, height, width = images.shape
+    rows = max(1, BAND // (batch * width)) if images.device.type == "cpu" else height
+    for top in range(0, height, rows):
+        yield slice(top, min(top + rows, height))

@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from mixseg.config import AugmentationSettings
+from mixseg.data import strong_augmentation
 from mixseg.data.strong_augmentation import StrongAugmentation, blurred, hue_shifted, jittered
 
 EVERYTHING = AugmentationSettings(
@@ -131,3 +132,11 @@ def test_hue_is_that_of_colorsys(turns: float) -> None:
         hue, saturation, value = colorsys.rgb_to_hsv(*pixel.tolist())
         expected = colorsys.hsv_to_rgb((hue + turns) % 1, saturation, value)
         assert result.tolist() == pytest.approx(expected, abs=2e-6)
+
+
+@pytest.mark.parametrize("band", [1, 100, 1000])
+def test_bands_have_no_borders(band: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = images(shape=(2, 3, 41, 17))
+    whole = blurred(batch, 1.1), hue_shifted(batch, 0.2)
+    monkeypatch.setattr(strong_augmentation, "BAND", band)
+    torch.testing.assert_close((blurred(batch, 1.1), hue_shifted(batch, 0.2)), whole)

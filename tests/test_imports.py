@@ -23,6 +23,7 @@ SHARED = {
     "errors",
     "escaping",
     "files",
+    "highest",
     "ignore",
     "randomness",
     "rendezvous",

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mixseg.errors import ConfigError, DataError
+from mixseg.highest import highest
 
 Autocast = Callable[[], AbstractContextManager[object]]
 """Makes the context that each forward pass runs in, for example ``torch.autocast``."""
@@ -192,7 +193,7 @@ def resized_argmax(scores: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = size
     band = max(1, BAND_ELEMENTS // (batch * classes * width))
     if height <= band or height <= rows:
-        return _resize(scores, size).argmax(dim=1).to(torch.uint8)
+        return highest(_resize(scores, size))[1]
     labels = torch.empty((batch, *size), dtype=torch.uint8, device=scores.device)
     for top in range(0, height, band):
         bottom = min(top + band, height)
@@ -204,7 +205,7 @@ def resized_argmax(scores: Tensor, size: tuple[int, int]) -> Tensor:
         blended = torch.lerp(
             scores[:, :, above], scores[:, :, (above + 1).clamp(max=rows - 1)], weight
         )
-        labels[:, top:bottom] = _resize(blended, (bottom - top, width)).argmax(dim=1)
+        labels[:, top:bottom] = highest(_resize(blended, (bottom - top, width)))[1]
     return labels
 
 

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from mixseg.highest import highest
 from mixseg.ignore import IGNORE
 
 
@@ -39,8 +40,8 @@ def pseudo_labels(probabilities: Tensor, valid: Tensor) -> PseudoLabels:
         probabilities: float, shape (B, C, H, W), summing to 1 over C.
         valid: bool, shape (B, H, W): false where the crop padded the image.
     """
-    confidence, labels = probabilities.max(dim=1)
-    return within(valid, labels, confidence)._replace(probabilities=probabilities)
+    confidence, labels = highest(probabilities)
+    return within(valid, labels.long(), confidence)._replace(probabilities=probabilities)
 
 
 def most_probable(logits: Tensor, valid: Tensor) -> PseudoLabels:
@@ -52,7 +53,7 @@ def most_probable(logits: Tensor, valid: Tensor) -> PseudoLabels:
     """
     batch, channels, _, width = logits.shape
     rows = max(1, AT_ONCE // (batch * channels * width))
-    parts = [_highest(part) for part in torch.split(logits, rows, dim=2)]
+    parts = [_most_probable(part) for part in torch.split(logits, rows, dim=2)]
     labels, confidence = (torch.cat(some, dim=1) for some in zip(*parts, strict=True))
     return within(valid, labels, confidence)
 
@@ -61,11 +62,11 @@ AT_ONCE = 2**20
 """Numbers that are exponentiated together; they stay in a cache."""
 
 
-def _highest(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """The highest class and its probability, as 1 / sum(exp(l - max l))."""
+def _most_probable(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The most probable class and its probability, as 1 / sum(exp(l - max l))."""
     logits = logits.float()
-    highest, labels = logits.max(dim=1, keepdim=True)
-    return labels.squeeze(1), (logits - highest).exp().sum(dim=1).reciprocal()
+    largest, labels = highest(logits)
+    return labels.long(), (logits - largest.unsqueeze(1)).exp_().sum(dim=1).reciprocal()
 
 
 def within(valid: Tensor, labels: Tensor, confidence: Tensor) -> PseudoLabels:

@@ -77,6 +77,9 @@ def frozen(
     return path
 
 
+PIXELS = 2 * 64 * 128
+"""Of the unlabelled images of a step."""
+
 METHODS: dict[str, tuple[str, int, Sequence[object]]] = {
     "semi-supervised": ("train_ssl", 20, ()),
     "soft targets, alignment, cowmix": (
@@ -114,7 +117,12 @@ def test_two_processes_are_one_with_twice_the_batch(
     one, two = (metrics(tmp_path / "out" / name) for name in ("one", "two"))
     assert len(one) == len(two) > steps
     for alone, together in zip(one, two, strict=True):
-        assert together == pytest.approx(alone, rel=1e-5, abs=1e-5, nan_ok=True)
+        assert together.keys() == alone.keys()
+        for key, value in alone.items():
+            # Sums in another order may tip pixels whose classes are almost equally probable.
+            counts_pixels = key.startswith(("confident", "pseudo-labels/"))
+            tolerance = 4 / PIXELS if counts_pixels else 1e-4
+            assert together[key] == pytest.approx(value, rel=1e-4, abs=tolerance, nan_ok=True), key
 
 
 def test_distillation_in_two_processes(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
+from mixseg.config.flags import size_of
 from mixseg.errors import ConfigError, unknown_name
 
 
@@ -80,7 +81,7 @@ def height_and_width(flag: str, text: str) -> tuple[int, int]:
     Raises:
         ConfigError: It is something else; the message names ``flag``.
     """
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if match is None:
+    size = size_of(text)
+    if size is None:
         raise ConfigError(f"{flag} {text}: expected HEIGHTxWIDTH, for example 512x1024")
-    return int(match[1]), int(match[2])
+    return size

@@ -65,6 +65,12 @@ def add_settings_arguments(parser: ArgumentParser) -> None:
         )
 
 
+def size_of(text: str) -> Size | None:
+    """Height and width from a text such as 512x1024; None for anything else."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    return None if match is None else (int(match[1]), int(match[2]))
+
+
 def _flag_type(leaf: Setting) -> Any:
     if leaf.path == "stages":
         return _StageList()
@@ -93,11 +99,11 @@ class _HeightAndWidth:
             return given
         if given in ("null", "none"):
             return None
-        pixels = re.fullmatch(r"(\d+)x(\d+)|\[ *(\d+) *, *(\d+) *\]", given)
-        if pixels is None:
+        listed = re.fullmatch(r"\[ *(\d+) *, *(\d+) *\]", given)
+        size = size_of(given) if listed is None else (int(listed[1]), int(listed[2]))
+        if size is None:
             raise ValueError("neither 512x1024 nor [512, 1024]")
-        height, width = (int(number) for number in pixels.groups() if number is not None)
-        return height, width
+        return size
 
     def __repr__(self) -> str:
         return "HEIGHTxWIDTH"

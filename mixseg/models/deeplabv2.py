@@ -37,9 +37,8 @@ class AtrousPyramid(nn.Module):
         """The last of the maps, (B, channels, h, w), to logits (B, num_classes, h, w)."""
         features = maps[-1]
         if self.by_taps and features.device.type == "cpu" and torch.is_grad_enabled():
-            parameters = dict(self.branches.named_parameters())
-            weights = [parameters[f"{branch}.weight"] for branch in range(len(self.rates))]
-            biases = [parameters[f"{branch}.bias"] for branch in range(len(self.rates))]
+            weights = [branch.get_parameter("weight") for branch in self.branches]
+            biases = [branch.get_parameter("bias") for branch in self.branches]
             return sum_by_taps(features, weights, biases, self.rates)
         return torch.stack([branch(features) for branch in self.branches]).sum(dim=0)
 

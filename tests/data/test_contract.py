@@ -523,20 +523,21 @@ class TestBdd100k:
         with pytest.raises(DataError, match=r"'train' is empty: .*seg/images/train/\*\.jpg"):
             open_dataset("bdd100k", tmp_path, "train")
 
-    def test_a_label_of_another_size(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("size", "message"),
+        [
+            ((6, 10), r"20x12 pixels but its label .*{name} has 10x6$"),
+            ((20, 12), r"has 12x20\. .* EXIF orientation is not applied"),
+        ],
+    )
+    def test_a_label_of_another_size(
+        self, tmp_path: Path, size: tuple[int, int], message: str
+    ) -> None:
         opened = bdd100k(tmp_path)
         path = opened.samples[2].label
         assert path is not None
-        write_label(path, cycle_ids([0, 1], size=(6, 10)))
-        with pytest.raises(DataError, match=rf"20x12 pixels but its label .*{path.name} has 10x6$"):
-            opened.pair(2)
-
-    def test_a_label_of_a_turned_image(self, tmp_path: Path) -> None:
-        opened = bdd100k(tmp_path)
-        path = opened.samples[2].label
-        assert path is not None
-        write_label(path, cycle_ids([0, 1], size=(20, 12)))
-        with pytest.raises(DataError, match=r"has 12x20\. .* EXIF orientation is not applied"):
+        write_label(path, cycle_ids([0, 1], size=size))
+        with pytest.raises(DataError, match=message.format(name=path.name)):
             opened.pair(2)
 
 

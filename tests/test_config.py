@@ -15,6 +15,7 @@ from mixseg.config import (
     Settings,
     add_settings_arguments,
     dump_settings,
+    refuse_idle_flags,
     resolve_settings,
     settings_leaves,
     to_flat,
@@ -403,6 +404,58 @@ class TestFlags:
     def test_refused(self, arguments: tuple[str, ...], message: str) -> None:
         with pytest.raises(ConfigError, match=message):
             resolve_settings([], flags(*arguments))
+
+
+class TestIdleFlags:
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ("--method supervised --mixer cutmix", "--mixer does nothing .*unlabelled images"),
+            ("--method supervised --targets.threshold 0.9", "--targets.threshold does nothing"),
+            ("--method supervised --augmentation.blur", "--augmentation.blur does nothing"),
+            ("--method distillation --teacher a --weighting sigmoid", "--weighting does nothing"),
+            ("--domains intra", r"--domains does nothing .*train_uda"),
+            ("--targets.ramp_steps 9", "--targets.ramp_steps .* --weighting sigmoid"),
+            ("--targets.alignment_decay 0.9", "--targets.alignment_decay .* --targets.alignment"),
+            ("--mixer cutmix --mixing.rounding floor", "--mixing.rounding .* --mixer classmix"),
+            ("--mixing.sigma [8,8]", "--mixing.sigma .* --mixer cowmix"),
+            ("--mixing.alpha 0.2", "--mixing.alpha .* --mixing.labeled mixup"),
+            ("--supervised_loss.gamma 1", "--supervised_loss.gamma .* --loss focal"),
+            ("--loss dice --supervised_loss.ohem_share 1", "ohem_share .* --loss ohem"),
+            ("--supervised_loss.dice sum", "--supervised_loss.dice .* --loss dice"),
+            ("--adversarial.unlabeled", "--adversarial.unlabeled .*--regularizer"),
+            (
+                "--method supervised --regularizer adversarial-temperature --adversarial.unlabeled",
+                "--adversarial.unlabeled .*unlabelled images",
+            ),
+        ],
+    )
+    def test_refused(self, arguments: str, message: str) -> None:
+        typed = flags(*arguments.split())
+        with pytest.raises(ConfigError, match=message):
+            refuse_idle_flags(typed, resolve_settings([], typed))
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            "--mixer cowmix --mixing.sigma [8,8] --weighting sigmoid --targets.ramp_steps 9",
+            "--method supervised --mixing.labeled classmix --mixing.rounding floor",
+            "--method supervised --mixing.labeled mixup --mixing.alpha 0.2",
+            "--loss cross-entropy+0.5*focal --supervised_loss.gamma 1",
+            "--method domain_adaptation --source gta5 --domains intra --alignment uniform",
+            # What somebody registered may read any of them.
+            "--mixer stripes --mixing.sigma [8,8] --mixing.rounding floor",
+            "--weighting mine --targets.ramp_steps 9",
+            "--loss mine --supervised_loss.gamma 1",
+        ],
+    )
+    def test_accepted(self, arguments: str) -> None:
+        typed = flags(*arguments.split())
+        refuse_idle_flags(typed, resolve_settings([], typed))
+
+    def test_files_may_hold_what_a_method_leaves_out(self, tmp_path: Path) -> None:
+        found = resolved(tmp_path, "method: supervised\nmixing: {mixer: cutmix}\n")
+        refuse_idle_flags({}, found)
 
 
 @pytest.mark.parametrize("path", sorted(LEAVES))

@@ -18,7 +18,13 @@ from mixseg.commands.settings_arguments import (
     parse_with_settings,
 )
 from mixseg.commands.training_report import report
-from mixseg.config import Settings, resolve_settings, to_flat, typed_overrides
+from mixseg.config import (
+    Settings,
+    refuse_idle_flags,
+    resolve_settings,
+    to_flat,
+    typed_overrides,
+)
 from mixseg.distributed import joined
 from mixseg.engine.trainer import Outcome
 from mixseg.errors import ConfigError
@@ -152,23 +158,5 @@ def _settings(parsed: Namespace, overrides: dict[str, Any], program: str, method
             "--labeled says what part of the target is labelled, of which nothing is used; for a "
             "part of the source: --set source_domain.labeled=1/8"
         )
-    _refuse_idle(overrides, settings)
+    refuse_idle_flags(overrides, settings)
     return settings
-
-
-def _refuse_idle(overrides: dict[str, Any], settings: Settings) -> None:
-    """Refuse flags of a part that the run does not have: whoever types them means it to be there.
-
-    Files may hold them, so that one file serves runs with and without.
-    """
-    parts = {
-        "adversarial.": (
-            settings.regularizer != "none",
-            "--regularizer adversarial-temperature",
-        ),
-        "distillation.": (settings.method == "distillation", "tools/distill.py"),
-    }
-    for prefix, (used, needed) in parts.items():
-        idle = [key for key in overrides if key.startswith(prefix)]
-        if idle and not used:
-            raise ConfigError(f"--{idle[0]} does nothing without {needed}")

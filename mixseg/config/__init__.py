@@ -10,6 +10,7 @@ from mixseg.config.flags import (
     add_settings_arguments,
     typed_overrides,
 )
+from mixseg.config.idle import refuse_idle_flags
 from mixseg.config.leaves import (
     Setting,
     fields_of,
@@ -77,6 +78,7 @@ __all__ = [
     "changed_settings",
     "dump_settings",
     "fields_of",
+    "refuse_idle_flags",
     "resolve_section",
     "resolve_settings",
     "settings_leaves",

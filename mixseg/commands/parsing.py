@@ -11,6 +11,11 @@ from jsonargparse import ArgumentParser, Namespace
 from mixseg.config.flags import size_of
 from mixseg.errors import ConfigError, unknown_name
 
+LIST = "numbers in brackets, such as [1, 2]"
+TYPES = {"tuple": LIST, "NoneType": LIST}
+"""Python's names of types, where jsonargparse has nothing better, and what people call them; of an
+optional list with a wrong entry it says that it is not None."""
+
 
 def new_parser(program: str, description: str) -> ArgumentParser:
     """A parser that raises where argparse would exit, and takes no abbreviated flags."""
@@ -45,7 +50,8 @@ def _for_people(message: str) -> str:
         r"^(--\S+: ).*?Union subtypes.*?- Expected an? (\w+) .*Given value: (.*)$", text
     )
     if expected is not None:
-        text = f"{expected[1]}expected {expected[2]}, found {expected[3]!r}"
+        wanted = TYPES.get(expected[2], expected[2])
+        text = f"{expected[1]}expected {wanted}, found {expected[3]!r}"
     choices = re.search(r"^(\S+ ).*?Literal\[(.*?)\].* Given value: (.*)$", text)
     if choices is not None:
         text = f"{choices[1]}expected one of {choices[2]}, found {choices[3]!r}"

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from mixseg.ablation.runs import TRAINING_COMMANDS
 from mixseg.commands.console import say
+from mixseg.config import Settings
 from mixseg.distillation.report import report_distillation
 from mixseg.engine.trainer import Outcome
 from mixseg.errors import MixsegError
@@ -65,9 +66,10 @@ def _what_came_out(outcome: Outcome, path: Path) -> list[str]:
     best = ", ".join(
         f"{name} {100 * one.miou:.2f} at step {step}" for name, (step, one) in outcome.best.items()
     )
+    speed = f"{outcome.seconds_per_step * 1000:.0f} ms per step, "
     lines = [
         f"best validation (chosen on this very split): {best}",
-        f"run: {path}  ({outcome.seconds_per_step * 1000:.0f} ms per step, "
+        f"run: {path}  ({speed if outcome.seconds_per_step else ''}"
         f"peak memory {outcome.peak_memory / 2**30:.2f} GiB)",
     ]
     if outcome.settings.method == "distillation":
@@ -77,25 +79,45 @@ def _what_came_out(outcome: Outcome, path: Path) -> list[str]:
 
 def _next_steps(outcome: Outcome, path: Path) -> list[str]:
     """Commands to try next: the run's own ones, then further runs."""
-    source, method = outcome.settings.source_domain.dataset, outcome.settings.method
     shown = shlex.quote(str(path))
     lines = [
         "next:",
         f"  python tools/evaluate.py {shown} --flip",
         f"  python tools/predict.py {shown} IMAGE_OR_FOLDER --output predictions",
     ]
-    if method == "distillation":
+    if outcome.settings.method == "distillation":
         return lines
+    on_demo = outcome.settings.data.root is None
+    further = _runs_on_demo(outcome.settings) if on_demo else _runs_alike(outcome.settings, path)
+    return lines + [f"  python tools/{run}" for run in further]
+
+
+def _runs_on_demo(settings: Settings) -> list[str]:
+    """What to try after built-in scenes."""
+    source = settings.source_domain.dataset
     if source is None:
-        run = "python tools/train_ssl.py"
         return [
-            *lines,
-            f"  {run} --labeled 1/8 --mixer cutmix",
-            f"  {run} --config configs/ssl/cityscapes.yaml --data-root DIR",
+            f"train_ssl.py --labeled 1/8 --mixer {_another_mixer(settings)}",
+            "train_ssl.py --config configs/ssl/cityscapes.yaml --data-root DIR",
         ]
-    run = "python tools/train_uda.py"
     return [
-        *lines,
-        f"  {run} --source {source} --source-only",
-        f"  {run} --config configs/uda/gta5_cityscapes.yaml --source-root DIR --data-root DIR",
+        f"train_uda.py --source {source} --source-only",
+        "train_uda.py --config configs/uda/gta5_cityscapes.yaml --source-root DIR --data-root DIR",
     ]
+
+
+def _runs_alike(settings: Settings, path: Path) -> list[str]:
+    """The same run but for one aspect, on the same data."""
+    alike = f"--config {shlex.quote(str(path / 'config.yaml'))}"
+    tool = "train_ssl.py" if settings.source_domain.dataset is None else "train_uda.py"
+    if settings.method == "supervised":
+        return [f"{tool} {alike} --name {path.name}-mixed"]
+    mixer = _another_mixer(settings)
+    return [
+        f"{tool} {alike} --mixer {mixer} --name {path.name}-{mixer}",
+        f"compare.py {shlex.quote(str(path))} {shlex.quote(f'{path}-{mixer}')}",
+    ]
+
+
+def _another_mixer(settings: Settings) -> str:
+    return "classmix" if settings.mixing.mixer == "cutmix" else "cutmix"

@@ -63,6 +63,13 @@ ARGUMENTS: dict[str, tuple[list[str], int, list[str]]] = {
         2,
         ["--adversarial.temperature_g: expected float, found 'abc'"],
     ),
+    "no list": (["--data.scale", "3"], 2, ["--data.scale: expected numbers in brackets", "'3'"]),
+    "no list of numbers": (["--data.scale", "[1,a]"], 2, ["expected numbers in brackets"]),
+    "idle mixer": (
+        ["--method", "supervised", "--mixer", "cutmix"],
+        2,
+        ["--mixer does nothing without unlabelled images"],
+    ),
     "no size": (["--data.crop", "64"], 2, ["--data.crop", "HEIGHTxWIDTH", "'64'"]),
     "one value per channel": (
         ["--data.crop", "32x32", "--model.output_stride", "32", "--data.batch_unlabeled", "1"],

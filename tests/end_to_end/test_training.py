@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,25 @@ def test_the_output_ends_with_all_classes_of_both_networks(reference: tuple[Path
     for counted in ("3 labelled", "9 unlabelled", "3 validation"):
         assert f": {counted} images" in text
     assert "python tools/evaluate.py out/run" in text
+
+
+def test_commands_to_try_next_work_on_the_same_data(
+    launch: Launcher, config: Path, tmp_path: Path
+) -> None:
+    sizes = ("--images", 12, "--val-images", 3, "--size", "64x128")
+    made = launch("make_demo", "--out", "data", *sizes, cwd=tmp_path)
+    assert made.code == 0, made.text
+    data = ("--dataset", "cityscapes", "--data-root", "data")
+    run = ("--config", config, "--iterations", 1, "--output", "out", "--name", "mine")
+    done = launch("train_ssl", *run, *data, cwd=tmp_path)
+    assert done.code == 0, done.text
+    suggested = [line.split("tools/")[1] for line in done.out.splitlines() if "tools/" in line]
+    further = [shlex.split(line) for line in suggested if "IMAGE" not in line]
+    assert [command[0] for command in further] == ["evaluate.py", "train_ssl.py", "compare.py"]
+    for tool, *arguments in further:
+        followed = launch(tool.removesuffix(".py"), *arguments, cwd=tmp_path)
+        assert followed.code == 0, followed.text
+    assert "classmix" in followed.out and "cutmix" in followed.out
 
 
 def test_the_run_folder_is_complete(reference: tuple[Path, str]) -> None:

@@ -346,6 +346,8 @@ class Trainer:
         logs = {name: float(value) for name, value in result.logs.items()}
         lr = rate * float(self.optimizer.param_groups[0]["peak_lr"])
         record = {"step": done, "lr": lr, "gradient_norm": float(norm)} | losses | logs
+        if self.momentum is not None:
+            record["momentum"] = self.momentum(done - 1)
         if result.pseudo_labels is not None:
             shares = zip(self.classes, result.pseudo_labels.tolist(), strict=True)
             record |= {f"pseudo-labels/{name}": share for name, share in shares}

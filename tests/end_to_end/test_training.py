@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import yaml
 
 from mixseg.config import resolve_settings
@@ -116,6 +117,17 @@ def test_metrics_are_json_lines(reference: tuple[Path, str]) -> None:
         assert 0 <= line["confident"] <= 1
     validations = [line for line in lines if "miou/teacher" in line]
     assert [line["step"] for line in validations] == [4, 8]
+
+
+def test_momentum_is_logged_where_it_moves(train: Train, tmp_path: Path) -> None:
+    moving = ("--set", "schedule.name=one-cycle", "schedule.momentum=[0.8, 0.9]")
+    done = train(*moving, "--method", "supervised").wait()
+    assert done.code == 0, done.text
+    lines = [line for line in metrics(tmp_path / "out" / "run") if "lr" in line]
+    assert max(line["momentum"] for line in lines) == pytest.approx(0.9, abs=0.01)
+    assert min(line["momentum"] for line in lines) == pytest.approx(0.8, abs=0.01)
+    fastest = max(lines, key=lambda line: line["lr"])
+    assert fastest["momentum"] == min(line["momentum"] for line in lines)
 
 
 def test_the_best_checkpoint_is_that_of_the_best_validation(reference: tuple[Path, str]) -> None:

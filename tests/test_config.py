@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from mixseg.config import (
     refuse_idle_flags,
     resolve_settings,
     settings_leaves,
+    spelled_out,
     to_flat,
     typed_overrides,
     with_absolute_paths,
@@ -47,7 +49,7 @@ def flag_parser() -> ArgumentParser:
 
 
 def flags(*arguments: str) -> dict[str, Any]:
-    parsed = flag_parser().parse_args(list(arguments))
+    parsed = flag_parser().parse_args(spelled_out(arguments))
     return typed_overrides(parsed, parsed.assignments)
 
 
@@ -68,6 +70,10 @@ CHANGES: dict[str, Any] = {
     "seed": 12345678901,
     "method": "supervised",
 }
+
+
+NEEDED: dict[str, dict[str, Any]] = {"data.scale": {"data.crop": (64, 64)}}
+"""Setting -> what a value in ``CHANGES`` needs beside it."""
 
 
 class TestRoundTrip:
@@ -357,6 +363,17 @@ class TestFlags:
         assert flags(f"--{short}", value) == flags(f"--{path}", value)
         assert set(flags(f"--{short}", value)) == {path}
 
+    @pytest.mark.parametrize("path", sorted(LEAVES))
+    def test_every_setting_has_a_flag_that_takes_its_value(self, path: str) -> None:
+        value = CHANGES.get(path, LEAVES[path].default)
+        text = value if isinstance(value, str) else json.dumps(value)
+        for typed in ((f"--{path}", text), (f"--{path}={text}",)):
+            found = flags(*typed)
+            assert set(found) == {path}
+            settings = {} if path == "method" else {"method": "semi_supervised"}
+            read = to_flat(resolve_settings([], settings | NEEDED.get(path, {}) | found))[path]
+            assert read == (value if value != [] else ())
+
     def test_a_switch_needs_no_value(self) -> None:
         assert flags("--skip-bad", "--seed", "1") == {"data.skip_bad": True, "seed": 1}
         assert flags("--data.flip", "false", "--skip-bad", "null") == {
@@ -414,6 +431,8 @@ class TestIdleFlags:
             ("--method supervised --targets.threshold 0.9", "--targets.threshold does nothing"),
             ("--method supervised --augmentation.blur", "--augmentation.blur does nothing"),
             ("--method distillation --teacher a --weighting sigmoid", "--weighting does nothing"),
+            ("--method supervised --unlabeled a", "--unlabeled does nothing without unlabelled"),
+            ("--method supervised --teacher.mode eval", "--teacher.mode does nothing without"),
             ("--domains intra", r"--domains does nothing .*train_uda"),
             ("--targets.ramp_steps 9", "--targets.ramp_steps .* --weighting sigmoid"),
             ("--targets.alignment_decay 0.9", "--targets.alignment_decay .* --targets.alignment"),
@@ -438,6 +457,8 @@ class TestIdleFlags:
     @pytest.mark.parametrize(
         "arguments",
         [
+            "--method supervised --source gta5 --unlabeled a",
+            "--method distillation --teacher a --distillation.unlabeled 1 --unlabeled a",
             "--mixer cowmix --mixing.sigma [8,8] --weighting sigmoid --targets.ramp_steps 9",
             "--method supervised --mixing.labeled classmix --mixing.rounding floor",
             "--method supervised --mixing.labeled mixup --mixing.alpha 0.2",

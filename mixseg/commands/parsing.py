@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
+from mixseg.config import spelled_out
 from mixseg.config.flags import size_of
 from mixseg.errors import ConfigError, unknown_name
 
@@ -31,7 +32,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
         ConfigError: A flag is unknown or missing, or its value is of another type.
     """
     try:
-        return parser.parse_args(list(arguments))
+        return parser.parse_args(spelled_out(arguments))
     except ArgumentError as error:
         text = _for_people(error.message)
         unknown = re.search(r"unrecognized arguments: (--[\w.-]+)", text)

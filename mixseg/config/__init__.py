@@ -8,6 +8,7 @@ Defaults are the thesis' values for semi-supervised Cityscapes (methods.md); pre
 from mixseg.config.flags import (
     SHORT_FLAGS,
     add_settings_arguments,
+    spelled_out,
     typed_overrides,
 )
 from mixseg.config.idle import refuse_idle_flags
@@ -82,6 +83,7 @@ __all__ = [
     "resolve_section",
     "resolve_settings",
     "settings_leaves",
+    "spelled_out",
     "to_flat",
     "typed_overrides",
     "with_absolute_paths",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import typing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, final
 
@@ -42,18 +43,31 @@ SHORT_FLAGS: dict[str, str] = {
 }
 """Short spellings of the settings that are changed most often."""
 
+SECTIONS = frozenset(leaf.path.split(".")[0] for leaf in settings_leaves() if "." in leaf.path)
+"""Names that a parser takes for those of a group: had it a flag ``--teacher``, it would read
+``--teacher.decay`` as a part of that. :func:`spelled_out` replaces such short spellings."""
+
+
+def spelled_out(arguments: Iterable[str]) -> list[str]:
+    """Arguments with short flags that are named like a section replaced by the long ones."""
+    named = {f"--{name}": f"--{SHORT_FLAGS[name]}" for name in SHORT_FLAGS if name in SECTIONS}
+    parts = (argument.partition("=") for argument in arguments)
+    return ["".join((named.get(flag, flag), *value)) for flag, *value in parts]
+
 
 def add_settings_arguments(parser: ArgumentParser) -> None:
     """Give a parser one typed flag for each setting.
 
     What was not typed is absent from the result, so that a typed ``null`` can be told from it.
     """
-    short = {path: f"--{name}" for name, path in SHORT_FLAGS.items()}
+    short = {path: f"--{name}" for name, path in SHORT_FLAGS.items() if name not in SECTIONS}
+    group = {path: name for name, path in SHORT_FLAGS.items() if name in SECTIONS}
     for leaf in settings_leaves():
         names = [f"--{leaf.path}"]
         if leaf.path in short:
             names.insert(0, short[leaf.path])
         shown = "none" if leaf.default is None else leaf.default
+        also = f" For short: --{group[leaf.path]}" if leaf.path in group else ""
         alone: dict[str, Any] = {"nargs": "?", "const": True} if leaf.hint is bool else {}
         parser.add_argument(
             *names,
@@ -61,7 +75,7 @@ def add_settings_arguments(parser: ArgumentParser) -> None:
             dest=leaf.path,
             type=_flag_type(leaf),
             default=argparse.SUPPRESS,
-            help=f"{leaf.help} [{shown}]".replace("%", "%%"),
+            help=f"{leaf.help} [{shown}]{also}".replace("%", "%%"),
         )
 
 

@@ -49,6 +49,11 @@ def _needs(settings: Settings) -> dict[str, tuple[bool, str]]:
     return {
         "adversarial": (settings.regularizer != "none", "--regularizer adversarial-temperature"),
         "adversarial.unlabeled": (unlabeled, "unlabelled images to train on"),
+        "data.batch_unlabeled": (unlabeled, "unlabelled images to train on"),
+        # With the source alone the target may be named as in the run that it is compared with.
+        "data.unlabeled": (unlabeled or settings.two_domains, "unlabelled images to train on"),
+        "teacher.mode": mixed,
+        "teacher.buffers": mixed,
         "distillation": (settings.method == "distillation", "tools/distill.py"),
         "augmentation": mixed,
         "targets": mixed,

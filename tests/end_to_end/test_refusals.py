@@ -48,6 +48,8 @@ ARGUMENTS: dict[str, tuple[list[str], int, list[str]]] = {
     "not a number": (["--lr", "fast"], 2, ["--optimizer.lr"]),
     "out of range": (["--iterations", "0"], 2, ["training.iterations must be above 0, found 0"]),
     "negative": (["--seed", "-1"], 2, ["seed must not be negative"]),
+    "range of the average": (["--teacher.decay", "2"], 2, ["teacher.decay must lie in [0, 1]"]),
+    "teacher of another method": (["--teacher", "a"], 2, ["distillation.teacher", "tools/distill"]),
     "idle regularizer": (
         ["--adversarial.temperature_g", "0.5"],
         2,

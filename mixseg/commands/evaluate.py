@@ -30,6 +30,7 @@ from mixseg.data.contract import SegmentationDataset
 from mixseg.distributed import world
 from mixseg.engine.precision import choose_device
 from mixseg.engine.saved_network import SavedNetworks
+from mixseg.errors import ConfigError
 from mixseg.escaping import printable
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import OnImage, Resolution, evaluate
@@ -81,20 +82,42 @@ def _evaluation_parser() -> ArgumentParser:
         help="size of the images for the network [data.resize of the run]",
     )
     parser.add_argument("--split", type=str, help="[the validation split of the run]")
-    parser.add_argument("--network", type=Literal["student", "teacher", "both"], default="both")
+    parser.add_argument(
+        "--network",
+        type=Literal["student", "teacher", "both"],
+        default="both",
+        help="both takes what the checkpoint has [both]",
+    )
     parser.add_argument(
         "--resolution",
         type=str,
-        default="native",
-        help="where labels are compared: native or HEIGHTxWIDTH",
+        metavar="native|input|HEIGHTxWIDTH",
+        help="where labels are compared: at their own size, at that of the images for the network, "
+        "or at another [validation.resolution of the run]",
     )
-    parser.add_argument("--save-predictions", dest="save", type=str, metavar="DIR")
     parser.add_argument(
-        "--format", type=Literal["train-ids", "label-ids", "colour"], default="train-ids"
+        "--save-predictions",
+        dest="save",
+        type=str,
+        metavar="DIR",
+        help="new or empty folder for a PNG of each image",
+    )
+    parser.add_argument(
+        "--format",
+        type=Literal["train-ids", "label-ids", "colour"],
+        default="train-ids",
+        help="of saved predictions; label-ids are those of the data set's own files, which "
+        "benchmark servers take [train-ids]",
     )
     parser.add_argument("--json", type=str, metavar="FILE", help="write the scores as JSON too")
-    parser.add_argument("--workers", type=int, default=0, help="processes that read images")
-    parser.add_argument("--batch-size", dest="batch_size", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=0, help="processes that read images [0]")
+    parser.add_argument(
+        "--batch-size",
+        dest="batch_size",
+        type=int,
+        default=1,
+        help="images of a size that go through the network together [1]",
+    )
     return parser
 
 
@@ -136,9 +159,7 @@ def _opened(parsed: Namespace, console: Console) -> _Subject:
     saved = load_saved(Path(parsed.checkpoint), parsed.network, console)
     mode = inference_mode(parsed, saved)
     input_size = input_size_of(saved, parsed.resize)
-    resolution: Resolution = "native"
-    if parsed.resolution != "native":
-        resolution = height_and_width("--resolution", parsed.resolution)
+    resolution = _resolution(parsed.resolution, saved, input_size)
     settings = settings_on(saved.settings, parsed.dataset, parsed.root)
     split = parsed.split or settings.data.val_split
     dataset = open_split(settings, split, console)
@@ -146,6 +167,20 @@ def _opened(parsed: Namespace, console: Console) -> _Subject:
     common = common_classes(saved.classes, dataset, map_file)
     dataset = common.labelled(dataset)
     return _Subject(saved, dataset, split, common, device, mode, input_size, resolution)
+
+
+def _resolution(
+    asked_for: str | None, saved: SavedNetworks, input_size: tuple[int, int] | None
+) -> Resolution:
+    """Where labels are compared: as asked for, else as in the run's own validation."""
+    named = asked_for or saved.settings.get("validation.resolution", "native")
+    if named == "input" and input_size is not None:
+        return input_size
+    if asked_for == "input":
+        raise ConfigError("--resolution input: images reach the network in their own size")
+    if named in ("native", "input"):
+        return "native"
+    return height_and_width("--resolution", named)
 
 
 def _say_what_is_compared(subject: _Subject, parsed: Namespace, console: Console) -> None:

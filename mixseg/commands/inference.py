@@ -42,12 +42,22 @@ def add_inference_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--scales", type=str, default="1", help="average over scales, for example 0.75,1,1.25"
     )
-    parser.add_argument("--mode", type=Literal["whole", "slide"], default="whole")
+    parser.add_argument(
+        "--mode",
+        type=Literal["whole", "slide"],
+        default="whole",
+        help="images at once, or by overlapping windows whose answers are averaged [whole]",
+    )
     parser.add_argument(
         "--window", type=str, help="HEIGHTxWIDTH of the sliding window [the training crop]"
     )
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--precision", type=AskedPrecision, default="auto")
+    parser.add_argument(
+        "--precision",
+        type=AskedPrecision,
+        default="auto",
+        help="arithmetic of the network; auto takes bf16 where the hardware has it [auto]",
+    )
 
 
 def load_saved(path: Path, which: str, console: Console) -> SavedNetworks:

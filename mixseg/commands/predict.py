@@ -44,7 +44,7 @@ def predict(arguments: Sequence[str]) -> int:
     paths = [Path(path) for path in parsed.paths]
     images = collect_images(paths)
     every = [
-        load_saved(Path(path), parsed.network, console)
+        load_saved(Path(path), parsed.network or "either", console)
         for path in (parsed.checkpoint, *parsed.compare)
     ]
     modes = [inference_mode(parsed, saved) for saved in every]
@@ -76,8 +76,14 @@ def _prediction_parser() -> ArgumentParser:
     )
     add_inference_arguments(parser)
     parser.add_argument("paths", nargs="+", help="images and folders")
-    parser.add_argument("--output", type=str, required=True, metavar="DIR")
-    parser.add_argument("--network", type=Literal["student", "teacher"], default="teacher")
+    parser.add_argument(
+        "--output", type=str, required=True, metavar="DIR", help="new or empty folder for files"
+    )
+    parser.add_argument(
+        "--network",
+        type=Literal["student", "teacher"],
+        help="[teacher, or the student where a checkpoint has no teacher]",
+    )
     parser.add_argument(
         "--formats", type=str, default="ids,colour,overlay", help="some of ids,colour,overlay"
     )
@@ -114,6 +120,6 @@ def _formats(parsed: Namespace) -> list[str]:
 def _predictor(
     parsed: Namespace, saved: SavedNetworks, mode: InferenceMode, device: torch.device
 ) -> Predictor:
-    network = saved.networks[parsed.network]
+    (network,) = saved.networks.values()
     precision = placed(network, device, parsed.precision)
     return Predictor(network, saved.classes, input_size_of(saved), mode, device, precision.autocast)

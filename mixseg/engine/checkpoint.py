@@ -97,14 +97,8 @@ def read_checkpoint(path: Path, only: tuple[str, ...] | None = None) -> Checkpoi
     Raises:
         CheckpointError: A file is missing, truncated or altered; the message names it.
     """
-    manifest = _json(path / MANIFEST)
-    hashes = manifest.get("sha256")
-    if manifest.get("format") != FORMAT or not isinstance(hashes, dict):
-        raise CheckpointError(f"{path / MANIFEST}: not a manifest of format {FORMAT}")
-    stems = [name.removesuffix(".safetensors") for name in hashes if name.endswith(".safetensors")]
-    # A damaged name must not pass for a file that is not there, nor lead to one elsewhere.
-    if len(stems) + 1 != len(hashes) or not all(re.fullmatch(r"[\w-]+", stem) for stem in stems):
-        raise CheckpointError(f"{path / MANIFEST}: damaged: lists {', '.join(hashes)}")
+    hashes = _hashes(path)
+    stems = _stems(hashes)
     for stem in only or ():
         if stem not in stems:
             raise CheckpointError(f"{path} holds no {stem!r}; it has {', '.join(stems)}")
@@ -117,6 +111,33 @@ def read_checkpoint(path: Path, only: tuple[str, ...] | None = None) -> Checkpoi
             raise CheckpointError(f"{path / stem}.safetensors: damaged: {error}") from error
     state = _parsed(path / "state.json", _verified(path / "state.json", hashes))
     return Checkpoint(path, state, tensors)
+
+
+def listed_tensors(path: Path) -> tuple[str, ...]:
+    """Stems of the tensor files of a checkpoint, by its manifest.
+
+    Raises:
+        CheckpointError: The manifest is missing or damaged.
+    """
+    return _stems(_hashes(path))
+
+
+def _hashes(path: Path) -> dict[str, str]:
+    """Name of each file of a checkpoint -> its SHA-256."""
+    manifest = _json(path / MANIFEST)
+    hashes = manifest.get("sha256")
+    if manifest.get("format") != FORMAT or not isinstance(hashes, dict):
+        raise CheckpointError(f"{path / MANIFEST}: not a manifest of format {FORMAT}")
+    stems = _stems(hashes)
+    # A damaged name must not pass for a file that is not there, nor lead to one elsewhere.
+    if len(stems) + 1 != len(hashes) or not all(re.fullmatch(r"[\w-]+", stem) for stem in stems):
+        raise CheckpointError(f"{path / MANIFEST}: damaged: lists {', '.join(hashes)}")
+    return hashes
+
+
+def _stems(hashes: Mapping[str, str]) -> tuple[str, ...]:
+    ending = ".safetensors"
+    return tuple(name.removesuffix(ending) for name in hashes if name.endswith(ending))
 
 
 def _verified(path: Path, hashes: Mapping[str, str]) -> bytes:

@@ -10,7 +10,13 @@ from typing import Any, final
 from rich.console import Console
 
 from mixseg.data.contract import ClassSet
-from mixseg.engine.checkpoint import MANIFEST, Checkpoint, CheckpointStore, read_checkpoint
+from mixseg.engine.checkpoint import (
+    MANIFEST,
+    Checkpoint,
+    CheckpointStore,
+    listed_tensors,
+    read_checkpoint,
+)
 from mixseg.errors import CheckpointError, MixsegError
 from mixseg.escaping import printable
 from mixseg.models import ModelSpec, SegmentationModel, build_model
@@ -74,12 +80,13 @@ def load_networks(path: Path, which: str) -> SavedNetworks:
 
     Args:
         path: A run's folder (its latest intact checkpoint is taken) or a checkpoint's folder.
-        which: ``student``, ``teacher`` or ``both``; ``both`` takes what there is.
+        which: ``student``, ``teacher``, ``both`` or ``either``; ``both`` takes what there is,
+            ``either`` the teacher, or the student where a checkpoint has no teacher.
 
     Raises:
         CheckpointError: There is no checkpoint, it is damaged, or it lacks the network.
     """
-    checkpoint, problems = _open(path, _stems(which))
+    checkpoint, problems = _open(path, which)
     try:
         spec = ModelSpec.from_json(checkpoint.state["model"])
         classes = ClassSet(
@@ -108,19 +115,14 @@ def load_settings(path: Path) -> Mapping[str, Any]:
     Raises:
         CheckpointError: There is no checkpoint, or it is damaged.
     """
-    checkpoint, _ = _open(path, ())
+    checkpoint, _ = _open(path, None)
     settings = checkpoint.state.get("settings")
     if not isinstance(settings, dict):
         raise CheckpointError(f"{checkpoint.path}: has no settings; it is no checkpoint of mixseg")
     return settings
 
 
-def _stems(which: str) -> tuple[str, ...] | None:
-    """The networks that are asked for; None for those that there are."""
-    return None if which == "both" else (which,)
-
-
-def _open(path: Path, stems: tuple[str, ...] | None) -> tuple[Checkpoint, list[str]]:
+def _open(path: Path, which: str | None) -> tuple[Checkpoint, list[str]]:
     """The latest intact checkpoint, and the reasons why newer ones were passed over."""
     if not path.is_dir():
         raise CheckpointError(
@@ -128,21 +130,26 @@ def _open(path: Path, stems: tuple[str, ...] | None) -> tuple[Checkpoint, list[s
             "(runs/NAME/checkpoints/step-00000400)"
         )
     if (path / MANIFEST).is_file():
-        return _read(path, stems), []
+        return _read(path, which), []
     problems: list[str] = []
     for candidate in CheckpointStore(path / "checkpoints").candidates():
         try:
-            return _read(candidate, stems), problems
+            return _read(candidate, which), problems
         except CheckpointError as error:
             problems.append(str(error))
     reason = "; ".join(problems) or "it has no checkpoints"
     raise CheckpointError(f"{path}: no checkpoint can be read: {reason}")
 
 
-def _read(path: Path, stems: tuple[str, ...] | None) -> Checkpoint:
-    if stems is not None:
-        return read_checkpoint(path, only=stems)
-    present = tuple(
-        name for name in ("student", "teacher") if (path / f"{name}.safetensors").is_file()
-    )
-    return read_checkpoint(path, only=present)
+def _read(path: Path, which: str | None) -> Checkpoint:
+    """A checkpoint with the networks that are asked for; with None its state alone."""
+    if which is None:
+        wanted: tuple[str, ...] = ()
+    elif which == "both":
+        names = ("student", "teacher")
+        wanted = tuple(name for name in names if (path / f"{name}.safetensors").is_file())
+    elif which == "either":
+        wanted = ("teacher",) if "teacher" in listed_tensors(path) else ("student",)
+    else:
+        wanted = (which,)
+    return read_checkpoint(path, only=wanted)

@@ -71,6 +71,28 @@ def test_ways_to_look(reference: tuple[Path, str], launch: Launcher, tmp_path: P
     assert found["scores"]["student"]["resolution"] == "64x128"
 
 
+def test_labels_are_compared_where_the_run_has_compared_them(
+    reference: tuple[Path, str], launch: Launcher, config: Path, tmp_path: Path
+) -> None:
+    at_input = ("--data.resize", "32x64", "--validation.resolution", "input")
+    done = launch(
+        *("train_ssl", "--config", config, "--output", "out", "--name", "run", *at_input),
+        cwd=tmp_path,
+    )
+    assert done.code == 0, done.text
+    run = tmp_path / "out" / "run"
+    last = json.loads((run / "summary.json").read_text())["last"]["student"]
+    for arguments in ((), ("--resolution", "input"), ("--resolution", "32x64")):
+        scores = evaluated(launch, tmp_path, run, *arguments)["scores"]["student"]
+        assert scores["resolution"].startswith("32x64")
+        assert scores["miou"] == last["miou"]
+    for arguments in (("--resolution", "native"), ("--resize", "none")):
+        scores = evaluated(launch, tmp_path, run, *arguments)["scores"]["student"]
+        assert scores["resolution"].startswith("native")
+    done = launch("evaluate", reference[0], "--resolution", "input", cwd=tmp_path)
+    refused(done, "--resolution input: images reach the network in their own size")
+
+
 @pytest.mark.parametrize(
     ("format", "shape"),
     [("train-ids", (64, 128)), ("label-ids", (64, 128)), ("colour", (64, 128, 3))],

@@ -61,7 +61,7 @@ def test_files_formats_and_modes(
         "predict",
         reference[0] / "checkpoints" / "best-student",
         *(photographs / "a b.JPG", photographs / "inner" / "[red]tall[/red].png"),
-        *("--output", "made", "--formats", "ids,overlay", "--network", "student"),
+        *("--output", "made", "--formats", "ids,overlay"),
         *("--mode", "slide", "--window", "64x64", "--flip", "--scales", "0.5,1"),
         cwd=tmp_path,
     )

@@ -55,6 +55,9 @@ def started_by_torchrun() -> bool:
 def joined() -> Iterator[World]:
     """Join the processes that ``torchrun`` started, for the length of a block.
 
+    Who fails alone does not take leave: with NCCL that would wait for the others, which wait for
+    this process. It says what happened and ends, and ``torchrun`` ends the others.
+
     Raises:
         ConfigError: What ``torchrun`` passes on is incomplete.
     """
@@ -72,8 +75,11 @@ def joined() -> Iterator[World]:
     dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=size)
     try:
         yield world()
-    finally:
-        dist.destroy_process_group()
+    except BaseException as error:
+        if getattr(error, "everywhere", False):
+            dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
 
 
 def own_gpu() -> torch.device:
@@ -174,8 +180,8 @@ def average_in_place(tensors: Sequence[Tensor]) -> None:
     flat = torch.cat([tensor.detach().flatten().float() for tensor in tensors])
     dist.all_reduce(flat)
     parts = torch.split(flat.div_(size), [tensor.numel() for tensor in tensors])
-    for tensor, part in zip(tensors, parts, strict=True):
-        tensor.copy_(part.view_as(tensor))
+    means = [part.view_as(tensor) for tensor, part in zip(tensors, parts, strict=True)]
+    torch._foreach_copy_(list(tensors), means)
 
 
 def wait_for_all() -> None:

@@ -55,6 +55,9 @@ def build_learner(
         CheckpointError: Weights cannot be had, are unsafe, or do not fit.
     """
     device = choose_device(settings.training.device)
+    if device.type == "cuda":
+        # All batches have one size, so that looking for the fastest algorithms pays.
+        torch.backends.cudnn.benchmark = settings.crops or settings.data.resize is not None
     network = settings.model
     if network.weights == "imagenet" and not download:
         network = dataclasses.replace(network, weights="none")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import torch
 from rich.console import Console
@@ -13,15 +14,17 @@ from torch import nn
 from mixseg.config import Settings
 from mixseg.distributed import by_first, of_first, share_of
 from mixseg.engine.precision import Precision, choose_precision, has_bf16
-from mixseg.engine.step_times import Name, step_times
-from mixseg.errors import CheckpointError
+from mixseg.engine.step_times import step_times
+from mixseg.errors import CheckpointError, ConfigError
 from mixseg.files import write_atomically
 
 Choose = Callable[[nn.Module, torch.device], Precision]
 """(network on its device, device) -> what it is trained in."""
 
-NAMES: tuple[Name, ...] = ("fp32", "bf16")
-"""What a CPU can do."""
+Name = Literal["fp32", "bf16", "fp16"]
+
+NAMES: tuple[Name, ...] = ("fp32", "bf16", "fp16")
+ON_CPU: tuple[Literal["fp32"], Literal["bf16"]] = ("fp32", "bf16")
 
 
 def precision_of_run(
@@ -35,8 +38,8 @@ def precision_of_run(
     """How a run comes to its precision.
 
     With ``auto`` on a CPU, that in which the network is faster on labelled batches of random
-    images; a run keeps it for good. Of several processes the first one's is taken. Everything else
-    is as in :func:`choose_precision`.
+    images; on a GPU as in :func:`choose_precision`. A run keeps it for good, and of several
+    processes the first one's is taken.
 
     Args:
         settings: Of one stage of the run.
@@ -54,16 +57,15 @@ def precision_of_run(
         if recorded is not None and recorded.is_file():
             return read_precision(recorded)
         seconds: dict[str, float] = {}
-        if not measure:
-            name: Name = (
-                "bf16" if choose_precision("auto", device, model).name == "bf16" else "fp32"
-            )
+        name: Name
+        if not measure or device.type == "cuda":
+            name = choose_precision("auto", device, model).name
         elif not has_bf16():
             name = "fp32"
             console.print("precision fp32: this CPU has no bf16 arithmetic", highlight=False)
         else:
-            seconds = step_times(model, shape, NAMES)
-            name = min(NAMES, key=seconds.__getitem__)
+            seconds = step_times(model, shape, ON_CPU)
+            name = min(ON_CPU, key=seconds.__getitem__)
             found = ", ".join(f"{one} {1000 * value:.0f} ms" for one, value in seconds.items())
             console.print(
                 f"precision {name}: faster here, forward and backward pass: {found}",
@@ -74,10 +76,16 @@ def precision_of_run(
         return name
 
     def choose(model: nn.Module, device: torch.device) -> Precision:
-        if asked != "auto" or device.type != "cpu":
+        if asked != "auto":
             return choose_precision(asked, device, model)
-        name = of_first(by_first(lambda: decide(model, device)) or "")
-        return Precision("bf16" if name == "bf16" else "fp32", device)
+        first = of_first(by_first(lambda: decide(model, device)) or "")
+        name = NAMES[[str(one) for one in NAMES].index(first)]
+        if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+            raise ConfigError(
+                "the run is in bf16, which this GPU does not have; go on in another precision: "
+                "--precision fp16 --allow-changes"
+            )
+        return Precision(name, device)
 
     return choose
 
@@ -93,6 +101,6 @@ def read_precision(path: Path) -> Name:
         return NAMES[NAMES.index(name)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{path}: damaged; it tells in which precision ({' or '.join(NAMES)}) the run is. To "
+            f"{path}: damaged; it tells in which precision ({', '.join(NAMES)}) the run is. To "
             'go on in one of them, write {"precision": "fp32"} into it'
         ) from error

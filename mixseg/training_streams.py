@@ -35,6 +35,7 @@ def build_streams(
         stages: Of the run, in order.
         method: Its student says what colour lies outside of images.
     """
+    pinned = next(method.student.parameters()).device.type == "cuda"
     red, green, blue = (round(255 * value) for value in method.student.spec.mean)
     labeled = settings.source_domain if settings.two_domains else settings.data
     images: dict[str, DataSettings | SourceSettings] = {
@@ -73,6 +74,7 @@ def build_streams(
             name,
             settings.training.accumulate,
             loader_workers(settings),
+            pinned,
         )
         for name in method.streams
     }
@@ -83,6 +85,7 @@ def _staged_batches(
     name: str,
     accumulate: int,
     workers: int,
+    pinned: bool,
     first: int,
     last: int,
 ) -> Iterator[Batch]:
@@ -98,6 +101,7 @@ def _staged_batches(
                 end - before,
                 workers,
                 drawn=stage.draws[name],
+                pinned=pinned,
             )
 
 

@@ -70,5 +70,5 @@ def test_a_name_is_taken_at_its_word(name: str, tmp_path: Path) -> None:
 def test_a_damaged_record(content: str, tmp_path: Path) -> None:
     file = tmp_path / "precision.json"
     file.write_text(content)
-    with pytest.raises(CheckpointError, match=r"precision\.json: damaged.*fp32 or bf16"):
+    with pytest.raises(CheckpointError, match=r"precision\.json: damaged.*fp32, bf16, fp16"):
         said(AUTO, file)

@@ -34,7 +34,7 @@ class SlurmSettings:
         time: Limit of a run's job: minutes, HH:MM:SS or D-HH:MM:SS. A run that needs longer goes on
             in the next job.
         partition: Where to run; none is the cluster's default.
-        gpus: GPUs of a run; 0 on a cluster without.
+        gpus: GPUs of a run, 0 or 1; 0 on a cluster without.
         cores: Cores of a run: its threads, and the processes that read images.
         memory: GB of a run; none is the cluster's default.
         account: Who is charged.
@@ -65,6 +65,11 @@ class SlurmSettings:
         for name, least in (("gpus", 0), ("cores", 1), ("notice", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(f"--slurm.{name} {getattr(self, name)}: must be at least {least}")
+        if self.gpus > 1:
+            raise ConfigError(
+                f"--slurm.gpus {self.gpus}: a run of an ablation takes one GPU; submit a run on "
+                "several by itself, with torchrun (docs/scaling.md)"
+            )
         if self.memory is not None and not 0 < self.memory < float("inf"):
             raise ConfigError(f"--slurm.memory {self.memory}: must be above 0")
         for name in ("partition", "account", "qos", "constraint"):

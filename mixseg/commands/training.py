@@ -25,7 +25,7 @@ from mixseg.config import (
     to_flat,
     typed_overrides,
 )
-from mixseg.distributed import joined
+from mixseg.distributed import joined, of_first
 from mixseg.engine.trainer import Outcome
 from mixseg.errors import ConfigError
 from mixseg.training import resume, start
@@ -123,7 +123,7 @@ def _trained(
         if settings.name is None:
             raise ConfigError("--resume auto needs --name, to know which run to go on with")
         path = Path(settings.output).expanduser() / settings.name
-        if path.exists():
+        if of_first("there" if path.exists() else ""):
             asked_for = to_flat(settings)
             return resume(path, asked_for, console, allow_changes=parsed.allow_changes)
     return start(settings, console)

@@ -230,6 +230,8 @@ def stream_batches(
     last: int,
     workers: int,
     drawn: int = 0,
+    *,
+    pinned: bool = False,
 ) -> Iterator[Batch]:
     """Batches number ``first`` to ``last`` - 1 of a stream.
 
@@ -240,6 +242,7 @@ def stream_batches(
         last: Number of the batch after the last.
         workers: Loader processes; 0 loads in this one.
         drawn: Images of the stream that came before batch 0.
+        pinned: Put batches where a GPU can fetch them while the host goes on.
 
     Raises:
         DataError: A file of a batch is damaged, or its label does not fit.
@@ -251,7 +254,7 @@ def stream_batches(
         sampler=_OwnDraws(drawn + first * batch_size, drawn + last * batch_size, batch_size),
         num_workers=workers,
         collate_fn=_collate,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=pinned,
         timeout=WORKER_TIMEOUT if workers else 0,
         # A loader draws a base seed from the global generator when it starts; its own generator
         # keeps that from changing anything else.

@@ -76,11 +76,13 @@ def write_checkpoint(
             write_atomically(temporary / name, data)
         replaced = path.with_name(f".{path.name}.replaced")
         if path.exists():
+            if replaced.exists():
+                shutil.rmtree(replaced)
             path.rename(replaced)
         temporary.rename(path)
         flush_folder(path.parent)
-        if replaced.exists():
-            shutil.rmtree(replaced)
+        # What somebody has open may stay on network drives; the new checkpoint is whole.
+        shutil.rmtree(replaced, ignore_errors=True)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(not_written(path, error)) from error
@@ -207,7 +209,8 @@ class CheckpointStore:
         steps = {old: folder for old, folder in self._steps().items() if old <= step}
         for old, folder in sorted(steps.items())[: -self.keep]:
             if not (self.keep_every and old % self.keep_every == 0):
-                shutil.rmtree(folder)
+                # What somebody has open may stay on network drives: that ends no run.
+                shutil.rmtree(folder, ignore_errors=True)
 
     def candidates(self) -> list[Path]:
         """Complete checkpoints, the latest first."""

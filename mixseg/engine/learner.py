@@ -9,11 +9,12 @@ from typing import NamedTuple, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from mixseg.data.streams import Batch
 from mixseg.distributed import average_in_place, world
-from mixseg.engine.method import Method, StepRandom, StepResult, whole_result
+from mixseg.engine.method import Method, StepRandom, StepResult, mean_result, whole_result
 from mixseg.engine.precision import Precision
 from mixseg.engine.regularizer import Regularizer
 
@@ -22,8 +23,8 @@ class Gradients(NamedTuple):
     """What is known of a step before anything moves.
 
     Attributes:
-        result: What the last batch of the step gave, without its outputs.
-        loss: The share of the loss that the last batch added, a scalar.
+        result: What the batches of the step gave on average, without their outputs.
+        loss: Their mean loss, a scalar.
         norm: Norm of the unscaled gradients before they were clipped, a scalar.
     """
 
@@ -73,13 +74,14 @@ class Learner:
             parts: Stream -> batch on any device, for each of an accumulated step.
             step: Number of the step, from 0.
         """
-        result, device = StepResult({}, {}), self.precision.device
+        results, device = [], self.precision.device
         for number, batches in enumerate(parts):
             taken = {name: batch.to(device) for name, batch in batches.items()}
             random = StepRandom.of(self.seed, step, number, device)
             back = functools.partial(self._back, 1 / len(parts))
-            result = whole_result(map(back, self._results(taken, step, random)))
-        loss = torch.stack(list(result.losses.values())).sum() / len(parts)
+            results.append(whole_result(map(back, self._results(taken, step, random))))
+        result = mean_result(results)
+        loss = torch.stack(list(result.losses.values())).sum()
         return Gradients(result, loss, self._clipped_norm())
 
     def _results(
@@ -143,5 +145,16 @@ class Learner:
     def _average_statistics(self) -> None:
         parts = (self.method.networks, *(one.networks for one in self.regularizers))
         networks: list[nn.Module] = [network for part in parts for network in part.values()]
-        buffers = [buffer for network in networks for buffer in network.buffers()]
-        average_in_place([buffer for buffer in buffers if buffer.is_floating_point()])
+        layers = [layer for network in networks for layer in network.modules()]
+        average_in_place([moved for layer in layers for moved in moved_statistics(layer)])
+
+
+def moved_statistics(layer: nn.Module) -> tuple[Tensor, ...]:
+    """What a forward pass has moved by the batch of this process: nothing of frozen layers, nor of
+    those that follow others. A mean over three processes is not to the bit what all three have."""
+    if not isinstance(layer, _BatchNorm) or isinstance(layer, nn.SyncBatchNorm):
+        return ()
+    if not layer.training or layer.momentum == 0 or layer.running_mean is None:
+        return ()
+    assert layer.running_var is not None
+    return layer.running_mean, layer.running_var

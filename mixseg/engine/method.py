@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple, final
 
@@ -106,6 +106,21 @@ def whole_result(parts: Iterable[StepResult]) -> StepResult:
         outputs |= part.outputs
         pseudo_labels = part.pseudo_labels if pseudo_labels is None else pseudo_labels
     return StepResult(losses, logs, pseudo_labels, outputs)
+
+
+def mean_result(results: Sequence[StepResult]) -> StepResult:
+    """What the batches of an accumulated step gave on average, without their outputs."""
+    if len(results) == 1:
+        return results[0]
+
+    def mean(values: Iterable[Tensor]) -> Tensor:
+        return torch.stack(list(values)).mean(dim=0)
+
+    first = results[0]
+    losses = {name: mean(one.losses[name] for one in results) for name in first.losses}
+    logs = {name: mean(one.logs[name] for one in results) for name in first.logs}
+    shares = [one.pseudo_labels for one in results if one.pseudo_labels is not None]
+    return StepResult(losses, logs, mean(shares) if shares else None)
 
 
 Asked = Callable[[Tensor], Answer]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -52,3 +53,10 @@ def restore_optimizer(
         raise CheckpointError(f"the optimizer of the checkpoint does not fit: {error}") from error
     for group, values in zip(optimizer.param_groups, own, strict=True):
         group.update(values)
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            moments = optimizer.state.get(weight, {})
+            for name, value in moments.items():
+                if isinstance(value, Tensor) and value.shape == weight.shape:
+                    # Files know one layout; weights and moments are gone through together.
+                    moments[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import platform
 import resource
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
 
-from mixseg.distributed import own_gpu
+from mixseg.distributed import own_gpu, world
 from mixseg.errors import ConfigError
 
 
@@ -38,6 +39,13 @@ def choose_device(name: str) -> torch.device:
         )
     if str(device) == "cuda":
         return own_gpu()
+    if device.type == "cuda":
+        if world().size > 1:
+            raise ConfigError(
+                f"training.device {name!r}: each of {world().size} processes takes a GPU of its "
+                "own; use auto or cuda, and CUDA_VISIBLE_DEVICES to leave some out"
+            )
+        torch.cuda.set_device(device)  # what asks for the current one asks for this
     return device
 
 
@@ -84,10 +92,22 @@ def choose_precision(
     return Precision("bf16" if has_amx() and not is_depthwise(model) else "fp32", device)
 
 
+@contextmanager
+def any_sizes() -> Iterator[None]:
+    """For images of many sizes: cuDNN does not look for the fastest algorithms of each."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
 def peak_memory(device: torch.device) -> int:
-    """Most bytes in use so far: of the GPU's memory, or of this process on a CPU."""
+    """Most bytes in use so far: of the GPU's memory, torch's reserve included, or of this process
+    on a CPU."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        return torch.cuda.max_memory_reserved(device)
     # getrusage counts what the process that started this one had in use before.
     status = Path("/proc/self/status")
     if status.is_file():

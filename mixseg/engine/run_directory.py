@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import shutil
@@ -43,10 +44,10 @@ class RunDirectory:
         """
         self.path = path
         self.locked = lock
+        if not lock:  # a network drive may not show it to this process yet
+            return
         if not path.is_dir():
             raise MixsegError(f"{path}: there is no such run")
-        if not lock:
-            return
         try:
             # The lock dies with the process, also with one that is killed: loader workers, which
             # outlive it for seconds, let go of their copy as soon as they are forked.
@@ -124,6 +125,10 @@ class RunDirectory:
                     torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())
                 ],
                 "cuda": torch.version.cuda,
+                "tf32": {
+                    "convolutions": torch.backends.cudnn.allow_tf32,
+                    "products": torch.backends.cuda.matmul.allow_tf32,
+                },
             }
         )
         write_atomically(path, json.dumps(entries, indent=1))
@@ -150,7 +155,7 @@ class RunDirectory:
 
     @property
     def precision(self) -> Path:
-        """What ``training.precision: auto`` has chosen on a CPU, and the times that decided."""
+        """What ``training.precision: auto`` has chosen; on a CPU with the times that decided."""
         return self.path / "precision.json"
 
     @property
@@ -247,13 +252,17 @@ class MetricsLog:
         self._file.seek(0, os.SEEK_END)
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append one line.
+        """Append one line; a number that is not finite, which JSON does not know, as null.
 
         Raises:
             TrainingError: The disk is full.
         """
         try:
-            self._file.write(json.dumps(record).encode() + b"\n")
+            known = {
+                name: None if isinstance(value, float) and not math.isfinite(value) else value
+                for name, value in record.items()
+            }
+            self._file.write(json.dumps(known).encode() + b"\n")
             self._file.flush()  # people watch this file
         except OSError as error:
             raise TrainingError(not_written(self.path, error)) from error

@@ -75,8 +75,9 @@ class MeanTeacher:
         factor = min(1 - 1 / (step + 1), self.decay)
         own, other = zip(*self._averaged, strict=True)
         torch._foreach_lerp_(own, other, 1 - factor)
-        for target, source in self._copied:
-            target.copy_(source)
+        if self._copied:
+            own, other = zip(*self._copied, strict=True)
+            torch._foreach_copy_(own, other)
 
 
 @final

@@ -16,12 +16,26 @@ from rich.console import Console
 
 from mixseg.config import Settings
 from mixseg.data.streams import Batch
-from mixseg.distributed import by_first, gathered, largest, texts, together, wait_for_all, world
-from mixseg.engine.checkpoint import CheckpointStore, write_checkpoint
+from mixseg.distributed import (
+    by_first,
+    gathered,
+    largest,
+    of_first,
+    texts,
+    together,
+    wait_for_all,
+    world,
+)
+from mixseg.engine.checkpoint import (
+    Checkpoint,
+    CheckpointStore,
+    read_checkpoint,
+    write_checkpoint,
+)
 from mixseg.engine.interruption import Interruption
 from mixseg.engine.learner import Gradients, Learner
 from mixseg.engine.optimizer_state import optimizer_state, restore_optimizer
-from mixseg.engine.precision import peak_memory
+from mixseg.engine.precision import any_sizes, peak_memory
 from mixseg.engine.progress import TrainingProgress
 from mixseg.engine.run_directory import MetricsLog, RunDirectory
 from mixseg.engine.schedules import Schedule
@@ -123,9 +137,7 @@ class Trainer:
         if self.run.locked:
             self.store.remove_leftovers()
         wait_for_all()
-        checkpoint, problems = together(self.store.latest)
-        for problem in problems:
-            self.console.print(f"passed over: {problem}", style="yellow", markup=False)
+        checkpoint = self._latest()
         if checkpoint is None:
             self.console.print("no checkpoint yet: starting from step 0", style="yellow")
             return
@@ -180,6 +192,17 @@ class Trainer:
             self.store.settle(self.first)
         self.validated = state.get("validated", self.first)
         self._metrics_offset = state["metrics_offset"]
+
+    def _latest(self) -> Checkpoint | None:
+        """The latest intact checkpoint, which the first process chooses: others, on a network
+        drive, may see fewer."""
+        chosen, problems = by_first(self.store.latest) or (None, [])
+        for problem in problems:
+            self.console.print(f"passed over: {problem}", style="yellow", markup=False)
+        name = of_first("" if chosen is None else chosen.path.name)
+        if not name:
+            return None
+        return together(lambda: chosen or read_checkpoint(self.store.folder / name))
 
     def fit(self) -> Outcome:
         """Train from the current step to the last.
@@ -324,8 +347,8 @@ class Trainer:
         return TrainingProgress(self.console, self.settings.training.iterations, self.first)
 
     def _stop_if_not_finite(self, gradients: Gradients, step: int, names: list[str]) -> None:
-        # The one place where the host waits for the device: a step that must not count has to be
-        # known before the optimizer and the teacher move.
+        # The place where the host waits for the device, but for the scaler of fp16: a step that
+        # must not count has to be known before the optimizer and the teacher move.
         if self.learner.is_finite(gradients):
             return
         result, _, norm = gradients
@@ -359,8 +382,9 @@ class Trainer:
         return f"loss {total:.3f}{confident}"
 
     def _validated(self, done: int) -> dict[str, Scores]:
-        # Whole images come in other sizes than crops; what is compiled would be compiled again.
-        with torch.compiler.set_stance("force_eager"):
+        # Whole images come in other sizes than crops: what is compiled would be compiled again,
+        # and the fastest algorithms be looked for anew.
+        with torch.compiler.set_stance("force_eager"), any_sizes():
             networks = self.method.networks.items()
             scores = {name: self.validate(network) for name, network in networks}
         for name, one in scores.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from itertools import groupby
-from typing import Literal, NamedTuple, final
+from typing import Any, Literal, NamedTuple, final
 
 import numpy as np
 import torch
@@ -84,14 +84,14 @@ def evaluate(
         raise ConfigError(f"workers must be at least 0, found {workers}")
     device = torch.device(device)
     count = len(dataset) if limit is None else min(limit, len(dataset))
-    loader: DataLoader[_Pair | DataError] = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         _Pairs(dataset, count, input_size, resolution),
         batch_size=batch_size,
         sampler=range(world().rank, count, world().size),
         num_workers=workers,
         timeout=WORKER_TIMEOUT if workers else 0,
         worker_init_fn=start_worker,
-        collate_fn=list,
+        collate_fn=_of_equal_size,
         pin_memory=device.type == "cuda",
         # A loader without its own generator draws from the global one, and an evaluation in the
         # middle of a run would change what the run samples next.
@@ -100,10 +100,9 @@ def evaluate(
     matrix = ConfusionMatrix(len(dataset.classes), device)
     table = None if joined is None else torch.from_numpy(joined.table()).to(device)
 
-    def judge(readings: Sequence[_Pair | DataError]) -> None:
-        for group in _of_equal_size(readings):
-            images = torch.stack([pair.image for pair in group]).to(device, non_blocking=True)
-            labels = torch.stack([pair.label for pair in group]).to(device, non_blocking=True)
+    def judge(groups: Sequence[_Group]) -> None:
+        for samples, *pair in groups:
+            images, labels = (tensor.to(device, non_blocking=True) for tensor in pair)
             size = (labels.shape[-2], labels.shape[-1])
             predictions = predict_labels(
                 model,
@@ -117,14 +116,16 @@ def evaluate(
                 predictions = table[predictions.long()]
             matrix.update(predictions, labels)
             if on_image is not None:
-                for pair, prediction in zip(group, predictions.cpu().numpy(), strict=True):
-                    on_image(pair.sample, prediction)
+                for sample, prediction in zip(samples, predictions.cpu().numpy(), strict=True):
+                    on_image(sample, prediction)
 
     def judge_all() -> None:
         work = f"reading images of {dataset.root}"
         with while_loading(work):
-            for readings in loaded(loader, work):
-                judge(readings)
+            for groups in loaded(loader, work):
+                if isinstance(groups, DataError):
+                    raise groups
+                judge(groups)
 
     together(judge_all)
     matrix.join()
@@ -139,11 +140,19 @@ def evaluate(
 
 
 class _Pair(NamedTuple):
-    """One sample; a named tuple, because those the loader knows how to pin."""
+    """One sample."""
 
     sample: int
     image: Tensor
     label: Tensor
+
+
+class _Group(NamedTuple):
+    """Samples of one size; a named tuple, because those the loader knows how to pin."""
+
+    samples: list[int]
+    images: Tensor
+    labels: Tensor
 
 
 @final
@@ -186,16 +195,18 @@ class _Pairs(Dataset[_Pair | DataError]):
         return _Pair(index, image.contiguous(), label)
 
 
-def _of_equal_size(readings: Sequence[_Pair | DataError]) -> list[list[_Pair]]:
-    """Split a batch, in order, into runs of pairs that can be stacked."""
+def _of_equal_size(readings: Sequence[_Pair | DataError]) -> list[_Group] | DataError:
+    """Stack the pairs of a batch, in order, as far as they are of one size; or its first error."""
     pairs = []
     for reading in readings:
         if isinstance(reading, DataError):
-            raise reading
+            return reading
         pairs.append(reading)
+    alike = groupby(pairs, key=lambda pair: (pair.image.shape, pair.label.shape))
+    stacked = [(*zip(*group, strict=True),) for _, group in alike]
     return [
-        list(group)
-        for _, group in groupby(pairs, key=lambda pair: (pair.image.shape, pair.label.shape))
+        _Group(list(samples), torch.stack(images), torch.stack(labels))
+        for samples, images, labels in stacked
     ]
 
 

@@ -13,7 +13,7 @@ import torch
 
 from mixseg.data.streams import Batch
 from mixseg.data.transforms import to_unit_range
-from mixseg.engine.method import StepRandom
+from mixseg.engine.method import StepRandom, whole_batch
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE, one_hot
 from mixseg.methods.mixed_consistency import Mixed, MixedConsistency
@@ -37,7 +37,7 @@ class DomainAdaptation(MixedConsistency):
         """Paste source pixels with their labels on target images with their pseudo-labels."""
         if self.mixing.domains == "intra":
             return mix_unlabeled(self, unlabeled, answer, step, random)
-        source, target = _repeated(labeled, len(unlabeled.images)), unlabeled
+        source, target = _repeated(whole_batch(labeled), len(unlabeled.images)), unlabeled
         truth = source.labels.long()
         if source.images.shape != target.images.shape:
             sizes = " and ".join(

@@ -129,7 +129,7 @@ class MixedConsistency(Method):
         # Of several processes each mixes the whole batch, as what is random is drawn for all of it
         # and partners may lie in another process; then it goes on with its own part.
         answers = all_answers(self.answer(unlabeled))
-        mixed = self.mix(whole_batch(labeled), whole_batch(unlabeled), answers, step, random)
+        mixed = self.mix(labeled, whole_batch(unlabeled), answers, step, random)
         shares = class_shares(answers.labels, self.num_classes)
         images = self.augment(own_part(mixed.images), random.host)
         if not self.joint_forward:

@@ -32,4 +32,5 @@ def mixup(share: Tensor, own: Tensor) -> Tensor:
         own: float images or distributions, shape (B, C, H, W).
     """
     # lerp: an image that is its own partner stays exactly as it is.
-    return torch.lerp(own.roll(-1, dims=0), own, share.to(own.device, own.dtype))
+    share = share.to(own.device, own.dtype, non_blocking=True)
+    return torch.lerp(own.roll(-1, dims=0), own, share)

@@ -60,12 +60,17 @@ def _checkpointed(block: nn.Module, forward: Callable[..., Any], *inputs: Any) -
 
 @contextmanager
 def _statistics_kept(block: nn.Module) -> Iterator[None]:
-    """Batch norm has seen the batch already: its running statistics do not move once more."""
+    """Batch norm has seen the batch already: its running statistics do not move once more.
+
+    The counter is a throw-away one meanwhile; without any, ``SyncBatchNorm`` fails.
+    """
     layers = [layer for layer in block.modules() if isinstance(layer, _BatchNorm)]
     before = [(layer.momentum, layer.num_batches_tracked) for layer in layers]
     try:
         for layer in layers:
-            layer.momentum, layer.num_batches_tracked = 0.0, None
+            count = layer.num_batches_tracked
+            layer.momentum = 0.0
+            layer.num_batches_tracked = None if count is None else count.clone()
         yield
     finally:
         for layer, (momentum, count) in zip(layers, before, strict=True):

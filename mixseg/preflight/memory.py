@@ -48,6 +48,9 @@ Below them the allocator's own overhead is as large as what is to be measured.""
 STEPS = 2
 """Steps that are taken: the optimizer's state is there from the second one on."""
 
+CUDA_CONTEXT = 2**29
+"""Bytes that CUDA and its libraries take of a GPU beside what torch hands out, roughly."""
+
 
 class Probe(NamedTuple):
     """What two steps have shown.
@@ -214,7 +217,8 @@ def _measure(settings: Settings, sizes: Mapping[str, Size], classes: ClassSet) -
     state = _bytes(optimizer_state(learner.optimizer)[1]) + _bytes(learner.method.state)
     state += sum(_bytes(one.state()[1]) for one in learner.regularizers)
     best = sum(networks.values())
-    return Probe(peak_memory(device), best + state, best)
+    own = CUDA_CONTEXT if device.type == "cuda" else 0
+    return Probe(peak_memory(device) + own, best + state, best)
 
 
 def _bytes(tensors: Mapping[str, Tensor]) -> int:

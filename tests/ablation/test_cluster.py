@@ -216,6 +216,7 @@ def test_time_limits(text: str, minutes: int) -> None:
         ({"time": "0"}, "--slurm.notice 180"),
         ({"time": "5"}, "--slurm.notice 180"),
         ({"gpus": -1}, "--slurm.gpus -1"),
+        ({"gpus": 2}, "--slurm.gpus 2: a run of an ablation takes one GPU"),
         ({"cores": 0}, "--slurm.cores 0"),
         ({"memory": 0.0}, "--slurm.memory"),
         ({"partition": "a\n#SBATCH --uid=0"}, "--slurm.partition"),

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mixseg.config import ModelSettings, Settings, SourceSettings
-from mixseg.engine.learner import Learner
-from mixseg.engine.method import Given
+from mixseg.engine.learner import Learner, moved_statistics
+from mixseg.engine.method import Given, StepRandom
 from mixseg.errors import ConfigError
 from mixseg.training_learner import build_learner
 from tests.methods.test_methods import CLASSES, batches, random_of
@@ -146,3 +146,32 @@ class TestJointForward:
         )
         with pytest.raises(ConfigError, match=r"differ in size \(32x40 and 32x32\)"):
             learner_of("semi_supervised", joint_forward=True).gradients([given], 0)
+
+
+def test_an_accumulated_step_tells_the_mean_of_its_batches() -> None:
+    one, other = learner_of("semi_supervised"), learner_of("semi_supervised")
+    parts = [batches(0), batches(1)]
+    found = one.gradients(parts, 0)
+    results = []
+    for number, part in enumerate(parts):
+        random = StepRandom.of(other.seed, 0, number, torch.device("cpu"))
+        results.append(other.method.step(part, 0, random))
+    for name in ("supervised", "consistency"):
+        wanted = sum(result.losses[name].item() for result in results) / 2
+        assert float(found.result.losses[name]) == pytest.approx(wanted, rel=1e-5)
+    assert float(found.result.logs["confident"]) == pytest.approx(
+        sum(result.logs["confident"].item() for result in results) / 2
+    )
+    shares = torch.stack([result.pseudo_labels for result in results]).mean(dim=0)
+    torch.testing.assert_close(found.result.pseudo_labels, shares)
+    assert one.is_finite(found)
+
+
+def test_statistics_that_no_batch_has_moved_are_not_averaged() -> None:
+    network = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm2d(3), nn.SyncBatchNorm(4))
+    network[1].eval()
+    network.register_buffer("mean", torch.ones(1))
+    moved = [statistic for layer in network.modules() for statistic in moved_statistics(layer)]
+    assert [id(one) for one in moved] == [id(network[0].running_mean), id(network[0].running_var)]
+    teacher = learner_of("semi_supervised").method.networks["teacher"]
+    assert not [one for layer in teacher.modules() for one in moved_statistics(layer)]

@@ -90,3 +90,25 @@ def test_sgd_is_that_of_the_thesis() -> None:
 def test_unknown_optimizer_names_the_closest() -> None:
     with pytest.raises(ConfigError, match=r"optimizer\.name: unknown.*'adamw'"):
         build_optimizer([], OptimizerSettings(name="adam"))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_moments_come_back_in_the_layout_of_their_weights(name: str) -> None:
+    def made() -> torch.optim.Optimizer:
+        layer = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        layer(torch.ones(1, 3, 5, 5)).sum().backward()
+        groups = [{"params": list(layer.parameters()), "lr": 0.1, "weight_decay": 0.0}]
+        return build_optimizer(groups, OptimizerSettings(name=name))
+
+    optimizer, other = made(), made()
+    optimizer.step()
+    values, tensors = optimizer_state(optimizer)
+    stored = safetensors.torch.save({key: one.contiguous() for key, one in tensors.items()})
+    restore_optimizer(other, values, safetensors.torch.load(stored))
+    weight = other.param_groups[0]["params"][0]
+    moments = [one for one in other.state[weight].values() if one.shape == weight.shape]
+    assert moments
+    assert all(one.stride() == weight.stride() for one in moments)
+    same = optimizer.state[optimizer.param_groups[0]["params"][0]]
+    for key, value in other.state[weight].items():
+        assert torch.equal(value, same[key])

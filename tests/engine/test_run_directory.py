@@ -119,3 +119,15 @@ class TestMetricsLog:
         log.write({"step": 3})
         log.close()
         assert [json.loads(line) for line in path.read_bytes().splitlines()] == [{"step": 3}]
+
+    def test_every_line_is_json(self, tmp_path: Path) -> None:
+        log = MetricsLog(tmp_path / "metrics.jsonl")
+        log.write({"step": 1, "gradient_norm": float("inf"), "loss": float("nan"), "lr": 0.5})
+        log.close()
+
+        def refuse(name: str) -> None:
+            raise ValueError(name)
+
+        text = (tmp_path / "metrics.jsonl").read_text()
+        record = json.loads(text, parse_constant=refuse)
+        assert record == {"step": 1, "gradient_norm": None, "loss": None, "lr": 0.5}

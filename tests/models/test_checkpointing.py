@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -73,3 +74,16 @@ def test_a_copy_computes_with_its_own_weights() -> None:
 def test_a_backbone_without_blocks_is_refused() -> None:
     with pytest.raises(ConfigError, match="plain is not made of blocks"):
         checkpoint_blocks(torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3)), "plain")
+
+
+def test_synchronised_batch_norm_is_recomputed_too() -> None:
+    # Alone, without other processes, it normalises as batch norm does.
+    plain = network("resnet18")
+    saving = convert_sync_batchnorm(copy.deepcopy(plain))
+    checkpoint_blocks(saving.backbone, "resnet18")
+    step(plain)
+    step(saving)
+    for wanted, found in zip(plain.parameters(), saving.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, wanted.grad)
+    for name, buffer in plain.named_buffers():
+        torch.testing.assert_close(saving.get_buffer(name), buffer)

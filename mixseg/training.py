@@ -503,6 +503,17 @@ def _resume(
     return _fit(trainer, data, run, console)
 
 
+def _unused_labels(settings: Settings, data: TrainingData) -> list[str]:
+    """A note where photographs of a folder take the place of the rest of the training split."""
+    unused = len(data.split.unlabeled)
+    if settings.two_domains or settings.data.unlabeled is None or not unused:
+        return []
+    return [
+        f"note: {unused} labelled images of {data.labeled.root} are not used (data.labeled "
+        f"{settings.data.labeled}, and data.unlabeled names others); --labeled full takes them"
+    ]
+
+
 def _fit(
     trainer: Trainer, data: TrainingData, run: RunDirectory, console: Console
 ) -> tuple[Outcome, Path]:
@@ -519,6 +530,7 @@ def _fit(
         ),
         f"data {data.val.root}: {len(data.val)} validation images",
         *data.notes,
+        *_unused_labels(settings, data),
         f"model {model_title(settings.model)}, "
         f"{_millions(trainer.method.student)} parameters; {trainer.device}, "
         f"{trainer.precision.name}, {torch.get_num_threads()} threads",

@@ -28,7 +28,9 @@ from mixseg.ablation.grid import Grid
 from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.console import say
 from mixseg.commands.contract import EXIT_ERROR
-from mixseg.commands.parsing import new_parser, parse
+from mixseg.commands.parsing import new_parser, parse, with_joined
+from mixseg.commands.presets import presets_folder
+from mixseg.commands.settings_arguments import add_set_argument
 from mixseg.config import add_settings_arguments, fields_of, typed_overrides
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.escaping import printable
@@ -42,7 +44,9 @@ LAUNCHERS = {
 
 def ablate(arguments: Sequence[str]) -> int:
     """Train the rows of a table with several seeds; see ``--help``."""
-    parsed = parse(_ablation_parser(), arguments)
+    if any(argument.partition("=")[0] == "--config" for argument in arguments):
+        raise ConfigError("--config: an ablation takes the preset of its rows by --base FILE")
+    parsed = parse(_ablation_parser(), with_joined(arguments, ("--set",)))
     console = Console()
     grid = _grid(parsed)
     common = _common_overrides(parsed)
@@ -108,12 +112,17 @@ def _ablation_parser() -> ArgumentParser:
         "nothing",
     )
     _add_launcher_arguments(parser)
+    add_set_argument(parser)
     add_settings_arguments(parser)
     return parser
 
 
 def _grid(parsed: Namespace) -> Grid:
     """The rows that were asked for."""
+    if not Path(parsed.grid).is_file():
+        folder = presets_folder() / "ablations"
+        there = ", ".join(sorted(one.name for one in folder.glob("*.yaml")))
+        raise ConfigError(f"{parsed.grid}: there is no such grid; those of {folder} are {there}")
     grid = load_grid(Path(parsed.grid), None if parsed.base is None else Path(parsed.base))
     for given, value in {"--seeds": parsed.seeds, "--jobs": parsed.jobs}.items():
         if value is not None and value < 1:
@@ -123,7 +132,7 @@ def _grid(parsed: Namespace) -> Grid:
 
 def _common_overrides(parsed: Namespace) -> dict[str, Any]:
     """Settings of all rows, by flags; what tells the runs apart is refused."""
-    common = typed_overrides(parsed, [])
+    common = typed_overrides(parsed, parsed.assignments)
     for key in ("seed", "name"):
         if key in common:
             raise ConfigError(f"--{key}: an ablation gives each run its own; see --seeds")

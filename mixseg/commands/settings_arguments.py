@@ -20,6 +20,11 @@ def add_file_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--config", type=str, default=[], nargs="+", metavar="FILE", help="YAML file(s)"
     )
+    add_set_argument(parser)
+
+
+def add_set_argument(parser: ArgumentParser) -> None:
+    """``--set`` alone, for a command that takes its files in another way."""
     parser.add_argument(
         "--set",
         dest="assignments",
@@ -61,7 +66,11 @@ def configuration_files(parsed: Namespace, overrides: dict[str, Any], kind: str)
     preset = presets_folder() / kind / f"{name}.yaml"
     if not preset.is_file():
         check_dataset_name(dataset, "data.dataset")
-        raise ConfigError(f"there is no preset {kind}/{name}; give one with --config FILE")
+        there = ", ".join(sorted(f"{kind}/{one.stem}" for one in preset.parent.glob("*.yaml")))
+        raise ConfigError(
+            f"there is no preset {kind}/{name}; copy one of {there} in {presets_folder()}, change "
+            "it, and give it with --config FILE"
+        )
     return [preset]
 
 

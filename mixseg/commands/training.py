@@ -30,16 +30,19 @@ from mixseg.engine.trainer import Outcome
 from mixseg.errors import ConfigError
 from mixseg.training import resume, start
 
-_FEW_LABELS = (
-    "Train a segmentation network from few labelled and many unlabelled images, or from labelled "
-    "renderings and unlabelled photographs. Without data it trains on built-in demo scenes."
+_PRESETS = (
+    " Without data it trains on built-in demo scenes. Without --config the preset of the data set "
+    "comes first (configs/demo/{kind}.yaml for the scenes); values in brackets are those of a "
+    "setting that no file and no flag gives."
 )
 
-
 DESCRIPTIONS = {
-    "semi_supervised": _FEW_LABELS,
-    "supervised": _FEW_LABELS,
-    "domain_adaptation": _FEW_LABELS,
+    "semi_supervised": "Train a segmentation network from few labelled and many unlabelled images."
+    + _PRESETS.format(kind="ssl"),
+    "supervised": "Train a segmentation network on the labelled part alone, with the presets and "
+    "flags of mixseg ssl: the baseline." + _PRESETS.format(kind="ssl"),
+    "domain_adaptation": "Train a segmentation network from labelled renderings (--source) and "
+    "unlabelled photographs (--dataset)." + _PRESETS.format(kind="uda"),
     "distillation": "Train a small segmentation network on labels and on the answers of a trained "
     "one: --teacher RUN --student NAME. Data and labelled part are those of the teacher's run, "
     "unless a --config has a section data, demo or source_domain.",

@@ -104,12 +104,14 @@ class ModelSettings:
     """The segmentation network and the weights it starts from."""
 
     architecture: str = "deeplabv2"
-    """Name of the architecture: deeplabv2, fcn32s, fcn16s, fcn8s or enet; enet is a whole network
-    and needs model.backbone none, model.weights none and model.batch_norm train."""
+    """Name of the architecture: deeplabv2, fcn32s, fcn16s, fcn8s, fcn (torchvision's head) or enet;
+    enet is a whole network and needs model.backbone none, model.weights none and model.batch_norm
+    train."""
     backbone: str = "resnet101"
     """Any timm model that offers features, without its weight tag; none for enet."""
     output_stride: int = 8
-    """Input size over size of the last feature map: 8, 16 or 32; FCN works at 32."""
+    """Input size over size of the last feature map: 8, 16 or 32; fcn32s, fcn16s and fcn8s work at
+    32."""
     rates: tuple[int, ...] = (6, 12, 18, 24)
     """Dilations of the atrous convolutions of DeepLabv2's head, in feature pixels."""
     upsampling: Literal["bilinear", "learnt"] = "bilinear"

@@ -94,7 +94,8 @@ def pair_samples(
     if missing:
         raise MissingLabelsError(
             f"{len(missing)} of {len(images)} images have no label, the first is "
-            f"{images[missing[0]]}; looked for {expected}",
+            f"{images[missing[0]]}; looked for {expected}. Images that are to have none go into a "
+            "folder of their own: --unlabeled DIR",
             images,
             len(missing),
         )

@@ -29,7 +29,13 @@ from mixseg.engine.saved_network import SavedNetworks
 from mixseg.errors import ConfigError
 from mixseg.escaping import printable
 from mixseg.evaluation.inference import InferenceMode
-from mixseg.evaluation.prediction import Predictor, collect_images, predict_files
+from mixseg.evaluation.prediction import (
+    PICTURES,
+    USUAL_PICTURES,
+    Predictor,
+    collect_images,
+    predict_files,
+)
 from mixseg.evaluation.side_by_side import SHEET_ROWS, SideBySide, distinct_titles
 
 
@@ -85,7 +91,11 @@ def _prediction_parser() -> ArgumentParser:
         help="[teacher, or the student where a checkpoint has no teacher]",
     )
     parser.add_argument(
-        "--formats", type=str, default="ids,colour,overlay", help="some of ids,colour,overlay"
+        "--formats",
+        type=str,
+        default=",".join(USUAL_PICTURES),
+        help=f"some of {','.join(PICTURES)}; label-ids are those of the data set's own files, "
+        f"which benchmark servers take [{','.join(USUAL_PICTURES)}]",
     )
     parser.add_argument(
         "--compare",
@@ -112,8 +122,8 @@ def _check_comparison(parsed: Namespace) -> None:
 def _formats(parsed: Namespace) -> list[str]:
     """What is to be written for each image."""
     formats = set(parsed.formats.split(","))
-    if not formats <= {"ids", "colour", "overlay"}:
-        raise ConfigError(f"--formats {parsed.formats}: expected some of ids,colour,overlay")
+    if not formats <= set(PICTURES):
+        raise ConfigError(f"--formats {parsed.formats}: expected some of {','.join(PICTURES)}")
     return sorted(formats)
 
 

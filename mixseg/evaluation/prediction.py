@@ -42,8 +42,12 @@ PICTURES: dict[str, Draw] = {
     "overlay": lambda image, labels, classes: with_legend(
         overlay(image, labels, classes), labels, classes
     ),
+    "label-ids": lambda image, labels, classes: to_label_ids(labels, classes),
 }
 """What :func:`predict_files` can write for each image; the name is also that of the folder."""
+
+USUAL_PICTURES = ("ids", "colour", "overlay")
+"""What it writes when nobody asks for less or more."""
 
 PREDICTION_FORMATS: dict[str, Encode] = {
     "train-ids": lambda labels, classes: labels,
@@ -165,7 +169,7 @@ def predict_files(
     paths: Sequence[Path],
     output_dir: Path,
     *,
-    formats: Collection[str] = tuple(PICTURES),
+    formats: Collection[str] = USUAL_PICTURES,
     on_progress: Callable[[int, int], None] | None = None,
     on_image: OnPhotograph | None = None,
 ) -> list[Failure]:
@@ -180,7 +184,8 @@ def predict_files(
         predictor: The network and how it is applied.
         paths: Image files and folders.
         output_dir: Is made if it does not exist; files of the same name are replaced.
-        formats: Any of ``ids`` (train ids), ``colour`` (RGB) and ``overlay`` (RGB, with legend).
+        formats: Any of ``ids`` (train ids), ``colour`` (RGB), ``overlay`` (RGB, with legend) and
+            ``label-ids`` (of the data set's own files, for benchmark servers).
         on_progress: Called after each image with the number of images done and of all images.
         on_image: Called before the files of an image are written. Where it runs out of memory,
             the image is left out.

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mixseg.data.cityscapes import CITYSCAPES
 from tests.data.layouts import write_image
 from tests.end_to_end.processes import Launcher, refused, tree
 
@@ -61,15 +62,19 @@ def test_files_formats_and_modes(
         "predict",
         reference[0] / "checkpoints" / "best-student",
         *(photographs / "a b.JPG", photographs / "inner" / "[red]tall[/red].png"),
-        *("--output", "made", "--formats", "ids,overlay"),
+        *("--output", "made", "--formats", "ids,overlay,label-ids"),
         *("--mode", "slide", "--window", "64x64", "--flip", "--scales", "0.5,1"),
         cwd=tmp_path,
     )
     assert done.code == 0, done.text
     files = [name for name in tree(tmp_path / "made") if name.endswith(".png")]
     # The name of the second holds a slash of its own only as a file; that is its stem.
-    assert len(files) == 4
-    assert {name.split("/")[0] for name in files} == {"ids", "overlay"}
+    assert len(files) == 6
+    assert {name.split("/")[0] for name in files} == {"ids", "overlay", "label-ids"}
+    ids, label_ids = (
+        np.array(Image.open(tmp_path / "made" / kind / "a b.png")) for kind in ("ids", "label-ids")
+    )
+    assert np.array_equal(label_ids, np.array(CITYSCAPES.label_ids)[ids])
 
 
 def test_names_cannot_control_the_terminal(

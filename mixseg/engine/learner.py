@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple, final
 
@@ -17,6 +18,7 @@ from mixseg.distributed import average_in_place, world
 from mixseg.engine.method import Method, StepRandom, StepResult, mean_result, whole_result
 from mixseg.engine.precision import Precision
 from mixseg.engine.regularizer import Regularizer
+from mixseg.engine.student import alone
 
 
 class Gradients(NamedTuple):
@@ -79,7 +81,8 @@ class Learner:
             taken = {name: batch.to(device) for name, batch in batches.items()}
             random = StepRandom.of(self.seed, step, number, device)
             back = functools.partial(self._back, 1 / len(parts))
-            results.append(whole_result(map(back, self._results(taken, step, random))))
+            with alone(self.method.ask) if number < len(parts) - 1 else nullcontext():
+                results.append(whole_result(map(back, self._results(taken, step, random))))
         result = mean_result(results)
         loss = torch.stack(list(result.losses.values())).sum()
         return Gradients(result, loss, self._clipped_norm())

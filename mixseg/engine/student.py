@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from typing import final
 
 from torch import Tensor, nn
@@ -30,6 +31,15 @@ def asked_by(student: SegmentationModel) -> Asked:
         # Newer versions of torch have another name for it, which older ones do not know.
         warnings.simplefilter("ignore", FutureWarning)
         return DistributedDataParallel(_Answering(student), broadcast_buffers=False)
+
+
+def alone(ask: Asked) -> AbstractContextManager[None]:
+    """Backward passes whose gradients stay in this process until one outside of it adds its own.
+
+    Args:
+        ask: From :func:`asked_by`.
+    """
+    return ask.no_sync() if isinstance(ask, DistributedDataParallel) else nullcontext()
 
 
 @final

@@ -103,7 +103,7 @@ def _prediction_parser() -> ArgumentParser:
         nargs="+",
         default=[],
         metavar="CHECKPOINT",
-        help="further checkpoints, drawn side by side with the first",
+        help="further checkpoints, drawn side by side with the first; images go before this flag",
     )
     parser.add_argument(
         "--rows", type=int, metavar="N", help="photographs in comparison.png, with --compare [12]"

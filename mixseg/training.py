@@ -530,7 +530,7 @@ def _fit(
         ),
         f"data {data.val.root}: {len(data.val)} validation images",
         *data.notes,
-        *_unused_labels(settings, data),
+        *(_unused_labels(settings, data) if "unlabeled" in trainer.streams else []),
         f"model {model_title(settings.model)}, "
         f"{_millions(trainer.method.student)} parameters; {trainer.device}, "
         f"{trainer.precision.name}, {torch.get_num_threads()} threads",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import torch
 from rich.console import Console
@@ -13,7 +12,14 @@ from torch import nn
 
 from mixseg.config import Settings
 from mixseg.distributed import by_first, of_first, share_of
-from mixseg.engine.precision import Precision, choose_precision, has_bf16
+from mixseg.engine.precision import (
+    PRECISIONS,
+    Precision,
+    PrecisionName,
+    choose_precision,
+    has_bf16,
+    has_bf16_gpu,
+)
 from mixseg.engine.step_times import step_times
 from mixseg.errors import CheckpointError, ConfigError
 from mixseg.files import write_atomically
@@ -21,10 +27,8 @@ from mixseg.files import write_atomically
 Choose = Callable[[nn.Module, torch.device], Precision]
 """(network on its device, device) -> what it is trained in."""
 
-Name = Literal["fp32", "bf16", "fp16"]
-
-NAMES: tuple[Name, ...] = ("fp32", "bf16", "fp16")
-ON_CPU: tuple[Literal["fp32"], Literal["bf16"]] = ("fp32", "bf16")
+ON_CPU: tuple[PrecisionName, ...] = ("fp32", "bf16")
+"""What a CPU can do."""
 
 
 def precision_of_run(
@@ -53,11 +57,11 @@ def precision_of_run(
     asked = settings.training.precision
     shape = (share_of(settings.data.batch_labeled), 3, *size)
 
-    def decide(model: nn.Module, device: torch.device) -> Name:
+    def decide(model: nn.Module, device: torch.device) -> PrecisionName:
         if recorded is not None and recorded.is_file():
             return read_precision(recorded)
         seconds: dict[str, float] = {}
-        name: Name
+        name: PrecisionName
         if not measure or device.type == "cuda":
             name = choose_precision("auto", device, model).name
         elif not has_bf16():
@@ -78,29 +82,33 @@ def precision_of_run(
     def choose(model: nn.Module, device: torch.device) -> Precision:
         if asked != "auto":
             return choose_precision(asked, device, model)
-        first = of_first(by_first(lambda: decide(model, device)) or "")
-        name = NAMES[[str(one) for one in NAMES].index(first)]
-        if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        name = _named(of_first(by_first(lambda: decide(model, device)) or ""))
+        lacking = not has_bf16_gpu() if device.type == "cuda" else name == "fp16"
+        if name != "fp32" and lacking:
+            instead = "fp16" if device.type == "cuda" else "fp32"
             raise ConfigError(
-                "the run is in bf16, which this GPU does not have; go on in another precision: "
-                "--precision fp16 --allow-changes"
+                f"the run is in {name}, which this machine's {device.type} does not have; go on in "
+                f"another precision: --precision {instead} --allow-changes"
             )
         return Precision(name, device)
 
     return choose
 
 
-def read_precision(path: Path) -> Name:
+def read_precision(path: Path) -> PrecisionName:
     """The choice that a run has recorded.
 
     Raises:
         CheckpointError: The file is damaged.
     """
     try:
-        name = json.loads(path.read_text())["precision"]
-        return NAMES[NAMES.index(name)]
+        return _named(json.loads(path.read_text())["precision"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{path}: damaged; it tells in which precision ({', '.join(NAMES)}) the run is. To "
-            'go on in one of them, write {"precision": "fp32"} into it'
+            f"{path}: damaged; it tells in which precision ({', '.join(PRECISIONS)}) the run is. "
+            'To go on in one of them, write {"precision": "fp32"} into it'
         ) from error
+
+
+def _named(text: str) -> PrecisionName:
+    return PRECISIONS[[str(name) for name in PRECISIONS].index(text)]

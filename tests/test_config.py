@@ -16,6 +16,7 @@ from mixseg.config import (
     Settings,
     add_settings_arguments,
     dump_settings,
+    idle,
     refuse_idle_flags,
     resolve_settings,
     settings_leaves,
@@ -25,6 +26,10 @@ from mixseg.config import (
     with_absolute_paths,
 )
 from mixseg.errors import ConfigError
+from mixseg.losses.segmentation import LOSSES
+from mixseg.methods import METHODS
+from mixseg.mixing import MIXERS, MIXUP
+from mixseg.targets.weighting import WEIGHTINGS
 
 LEAVES = {leaf.path: leaf for leaf in settings_leaves()}
 ONE_OF_EACH_TYPE = sorted({str(leaf.hint): leaf.path for leaf in LEAVES.values()}.values())
@@ -423,6 +428,18 @@ class TestFlags:
             resolve_settings([], flags(*arguments))
 
 
+def check_flags(*arguments: str) -> None:
+    typed = flags(*arguments)
+    settings = resolve_settings([], typed)
+    method = METHODS[settings.method]
+    refuse_idle_flags(
+        typed,
+        settings,
+        takes_unlabeled="unlabeled" in method.streams_of(settings),
+        mixes_unlabeled=method.mixes_unlabeled,
+    )
+
+
 class TestIdleFlags:
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -433,9 +450,19 @@ class TestIdleFlags:
             ("--method distillation --teacher a --weighting sigmoid", "--weighting does nothing"),
             ("--method supervised --unlabeled a", "--unlabeled does nothing without unlabelled"),
             ("--method supervised --teacher.mode eval", "--teacher.mode does nothing without"),
-            ("--domains intra", r"--domains does nothing .*train_uda"),
+            ("--domains intra", "--domains does nothing without two domains"),
+            ("--method supervised --source gta5 --domains intra", "does nothing without two dom"),
+            ("--set source_domain.root=a", "source_domain.root needs"),
+            ("--set source_domain.split=a", "does nothing without --source NAME"),
+            ("--method supervised --mixing.proportion 0.3", "--mixing.labeled classmix, cutmix or"),
+            (
+                "--method supervised --mixing.sigma [8,8]",
+                "--mixing.sigma .* --mixing.labeled cowmix",
+            ),
+            ("--weighting constant --targets.per image", "--weighting threshold-proportional"),
             ("--targets.ramp_steps 9", "--targets.ramp_steps .* --weighting sigmoid"),
             ("--targets.alignment_decay 0.9", "--targets.alignment_decay .* --targets.alignment"),
+            ("--mixer none --mixing.proportion 0.3", "--mixer classmix, cutmix or cowmix"),
             ("--mixer cutmix --mixing.rounding floor", "--mixing.rounding .* --mixer classmix"),
             ("--mixing.sigma [8,8]", "--mixing.sigma .* --mixer cowmix"),
             ("--mixing.alpha 0.2", "--mixing.alpha .* --mixing.labeled mixup"),
@@ -450,9 +477,8 @@ class TestIdleFlags:
         ],
     )
     def test_refused(self, arguments: str, message: str) -> None:
-        typed = flags(*arguments.split())
         with pytest.raises(ConfigError, match=message):
-            refuse_idle_flags(typed, resolve_settings([], typed))
+            check_flags(*arguments.split())
 
     @pytest.mark.parametrize(
         "arguments",
@@ -471,12 +497,21 @@ class TestIdleFlags:
         ],
     )
     def test_accepted(self, arguments: str) -> None:
-        typed = flags(*arguments.split())
-        refuse_idle_flags(typed, resolve_settings([], typed))
+        check_flags(*arguments.split())
+
+    def test_a_method_of_ones_own(self) -> None:
+        typed = flags("--method", "mine", "--mixer", "cutmix", "--unlabeled", "a")
+        settings = resolve_settings([], typed)
+        refuse_idle_flags(typed, settings, takes_unlabeled=True, mixes_unlabeled=True)
+
+    def test_choices_that_the_package_knows_are_those_that_it_has(self) -> None:
+        assert {*MIXERS, MIXUP} == idle.MIXERS
+        assert {*WEIGHTINGS} == idle.WEIGHTINGS
+        assert {*LOSSES} == idle.LOSSES
 
     def test_files_may_hold_what_a_method_leaves_out(self, tmp_path: Path) -> None:
         found = resolved(tmp_path, "method: supervised\nmixing: {mixer: cutmix}\n")
-        refuse_idle_flags({}, found)
+        refuse_idle_flags({}, found, takes_unlabeled=False, mixes_unlabeled=False)
 
 
 @pytest.mark.parametrize("path", sorted(LEAVES))

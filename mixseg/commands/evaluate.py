@@ -93,7 +93,7 @@ def _evaluation_parser() -> ArgumentParser:
         type=str,
         metavar="native|input|HEIGHTxWIDTH",
         help="where labels are compared: at their own size, at that of the images for the network, "
-        "or at another [validation.resolution of the run]",
+        "or at another [validation.resolution of the run; native with --dataset]",
     )
     parser.add_argument(
         "--save-predictions",
@@ -159,7 +159,8 @@ def _opened(parsed: Namespace, console: Console) -> _Subject:
     saved = load_saved(Path(parsed.checkpoint), parsed.network, console)
     mode = inference_mode(parsed, saved)
     input_size = input_size_of(saved, parsed.resize)
-    resolution = _resolution(parsed.resolution, saved, input_size)
+    of_run = "native" if parsed.dataset else saved.settings.get("validation.resolution", "native")
+    resolution = _resolution(parsed.resolution, str(of_run), input_size)
     settings = settings_on(saved.settings, parsed.dataset, parsed.root)
     split = parsed.split or settings.data.val_split
     dataset = open_split(settings, split, console)
@@ -170,17 +171,20 @@ def _opened(parsed: Namespace, console: Console) -> _Subject:
 
 
 def _resolution(
-    asked_for: str | None, saved: SavedNetworks, input_size: tuple[int, int] | None
+    asked_for: str | None, of_run: str, input_size: tuple[int, int] | None
 ) -> Resolution:
     """Where labels are compared: as asked for, else as in the run's own validation."""
-    named = asked_for or saved.settings.get("validation.resolution", "native")
+    named = asked_for or of_run
     if named == "input" and input_size is not None:
         return input_size
     if asked_for == "input":
         raise ConfigError("--resolution input: images reach the network in their own size")
     if named in ("native", "input"):
         return "native"
-    return height_and_width("--resolution", named)
+    try:
+        return height_and_width("--resolution", named)
+    except ConfigError as error:
+        raise ConfigError(f"{error}, native or input") from error
 
 
 def _say_what_is_compared(subject: _Subject, parsed: Namespace, console: Console) -> None:

@@ -8,14 +8,11 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mixseg.config import spelled_out
+from mixseg.config import GROUP_FLAGS, spelled_out
 from mixseg.config.flags import size_of
 from mixseg.errors import ConfigError, unknown_name
 
 LIST = "numbers in brackets, such as [1, 2]"
-TYPES = {"tuple": LIST, "NoneType": LIST}
-"""Python's names of types, where jsonargparse has nothing better, and what people call them; of an
-optional list with a wrong entry it says that it is not None."""
 
 
 def new_parser(program: str, description: str) -> ArgumentParser:
@@ -31,14 +28,17 @@ def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
     Raises:
         ConfigError: A flag is unknown or missing, or its value is of another type.
     """
+    flags = [flag for action in parser._actions for flag in action.option_strings]
+    groups = {name: path for name, path in GROUP_FLAGS.items() if path in flags}
     try:
-        return parser.parse_args(spelled_out(arguments))
+        return parser.parse_args(spelled_out(arguments, groups))
     except ArgumentError as error:
         text = _for_people(error.message)
+        for short, path in groups.items():
+            text = text.replace(f"{path}:", f"{short}:")
         unknown = re.search(r"unrecognized arguments: (--[\w.-]+)", text)
         if unknown is not None:
-            flags = [flag for action in parser._actions for flag in action.option_strings]
-            message = unknown_name("flag", unknown[1], flags).split(" Choices")[0]
+            message = unknown_name("flag", unknown[1], [*flags, *groups]).split(" Choices")[0]
             raise ConfigError(f"{message} --help lists all") from error
         raise ConfigError(text) from error
 
@@ -47,15 +47,18 @@ def _for_people(message: str) -> str:
     """What jsonargparse says of a value, without the names of Python's types around it."""
     text = re.sub(r"Parser key \"(.+?)\"( element \d+)?:\s*", r"--\1\2: ", message)
     text = " ".join(re.sub(r"<class '(\w+)'>", r"\1", text).split())
+    choices = re.search(r"^(--\S+: ).*?Literal\[(.*?)\].* Given value: (.*)$", text)
+    if choices is not None:
+        return f"{choices[1]}expected one of {choices[2]}, found {choices[3]!r}"
+    # The last subtype of an optional value is None, and jsonargparse says that it was expected.
+    several = re.search(r"^(--\S+: ).*?Union subtypes.*?tuple.* Given value: (.*)$", text)
+    if several is not None:
+        return f"{several[1]}expected {LIST}, found {several[2]!r}"
     expected = re.search(
         r"^(--\S+: ).*?Union subtypes.*?- Expected an? (\w+) .*Given value: (.*)$", text
     )
     if expected is not None:
-        wanted = TYPES.get(expected[2], expected[2])
-        text = f"{expected[1]}expected {wanted}, found {expected[3]!r}"
-    choices = re.search(r"^(\S+ ).*?Literal\[(.*?)\].* Given value: (.*)$", text)
-    if choices is not None:
-        text = f"{choices[1]}expected one of {choices[2]}, found {choices[3]!r}"
+        return f"{expected[1]}expected {expected[2]}, found {expected[3]!r}"
     return text
 
 

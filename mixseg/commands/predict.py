@@ -53,6 +53,9 @@ def predict(arguments: Sequence[str]) -> int:
         load_saved(Path(path), parsed.network or "either", console)
         for path in (parsed.checkpoint, *parsed.compare)
     ]
+    for saved in every:
+        (network,) = saved.networks
+        say(console, printable(f"{saved.run_name}, step {saved.step}: {network}"))
     modes = [inference_mode(parsed, saved) for saved in every]
     output = new_folder(Path(parsed.output), "--output")
     first, *others = [

@@ -28,6 +28,7 @@ from mixseg.config import (
 from mixseg.distributed import joined, of_first
 from mixseg.engine.trainer import Outcome
 from mixseg.errors import ConfigError
+from mixseg.methods import METHODS, check_method_name
 from mixseg.training import resume, start
 
 _PRESETS = (
@@ -161,5 +162,12 @@ def _settings(parsed: Namespace, overrides: dict[str, Any], program: str, method
             "--labeled says what part of the target is labelled, of which nothing is used; for a "
             "part of the source: --set source_domain.labeled=1/8"
         )
-    refuse_idle_flags(overrides, settings)
+    check_method_name(settings)
+    chosen = METHODS[settings.method]
+    refuse_idle_flags(
+        overrides,
+        settings,
+        takes_unlabeled="unlabeled" in chosen.streams_of(settings),
+        mixes_unlabeled=chosen.mixes_unlabeled,
+    )
     return settings

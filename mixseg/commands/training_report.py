@@ -111,7 +111,9 @@ def _runs_alike(settings: Settings, path: Path) -> list[str]:
     alike = f"--config {shlex.quote(str(path / 'config.yaml'))}"
     tool = "train_ssl.py" if settings.source_domain.dataset is None else "train_uda.py"
     if settings.method == "supervised":
-        return [f"{tool} {alike} --name {path.name}-mixed"]
+        none_left = settings.data.labeled == "full" and settings.data.unlabeled is None
+        more = " --unlabeled PHOTOS" if none_left and not settings.two_domains else ""
+        return [f"{tool} {alike} --name {path.name}-mixed{more}"]
     mixer = _another_mixer(settings)
     return [
         f"{tool} {alike} --mixer {mixer} --name {path.name}-{mixer}",

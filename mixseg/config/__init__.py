@@ -6,6 +6,7 @@ Defaults are the thesis' values for semi-supervised Cityscapes (methods.md); pre
 """
 
 from mixseg.config.flags import (
+    GROUP_FLAGS,
     SHORT_FLAGS,
     add_settings_arguments,
     spelled_out,
@@ -53,6 +54,7 @@ from mixseg.config.sections import (
 
 __all__ = [
     "ALIGNMENTS",
+    "GROUP_FLAGS",
     "IN_EPOCHS",
     "LENGTHS",
     "SHORT_FLAGS",

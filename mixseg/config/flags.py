@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, final
 
@@ -43,16 +43,18 @@ SHORT_FLAGS: dict[str, str] = {
 }
 """Short spellings of the settings that are changed most often."""
 
-SECTIONS = frozenset(leaf.path.split(".")[0] for leaf in settings_leaves() if "." in leaf.path)
-"""Names that a parser takes for those of a group: had it a flag ``--teacher``, it would read
-``--teacher.decay`` as a part of that. :func:`spelled_out` replaces such short spellings."""
+_SECTIONS = {leaf.path.split(".")[0] for leaf in settings_leaves() if "." in leaf.path}
+
+GROUP_FLAGS = {f"--{name}": f"--{SHORT_FLAGS[name]}" for name in SHORT_FLAGS if name in _SECTIONS}
+"""Short flags that are named like a section, and the long ones. Had a parser a flag ``--teacher``,
+it would read ``--teacher.decay`` as a part of that: it is given the long one alone, and
+:func:`spelled_out` arguments."""
 
 
-def spelled_out(arguments: Iterable[str]) -> list[str]:
-    """Arguments with short flags that are named like a section replaced by the long ones."""
-    named = {f"--{name}": f"--{SHORT_FLAGS[name]}" for name in SHORT_FLAGS if name in SECTIONS}
+def spelled_out(arguments: Iterable[str], flags: Mapping[str, str] = GROUP_FLAGS) -> list[str]:
+    """Arguments with some flags replaced by longer ones."""
     parts = (argument.partition("=") for argument in arguments)
-    return ["".join((named.get(flag, flag), *value)) for flag, *value in parts]
+    return ["".join((flags.get(flag, flag), *value)) for flag, *value in parts]
 
 
 def add_settings_arguments(parser: ArgumentParser) -> None:
@@ -60,14 +62,15 @@ def add_settings_arguments(parser: ArgumentParser) -> None:
 
     What was not typed is absent from the result, so that a typed ``null`` can be told from it.
     """
-    short = {path: f"--{name}" for name, path in SHORT_FLAGS.items() if name not in SECTIONS}
-    group = {path: name for name, path in SHORT_FLAGS.items() if name in SECTIONS}
+    short = {path: f"--{name}" for name, path in SHORT_FLAGS.items()}
     for leaf in settings_leaves():
         names = [f"--{leaf.path}"]
-        if leaf.path in short:
+        also = ""
+        if short.get(leaf.path) in GROUP_FLAGS:
+            also = f" For short: {short[leaf.path]}"
+        elif leaf.path in short:
             names.insert(0, short[leaf.path])
         shown = "none" if leaf.default is None else leaf.default
-        also = f" For short: --{group[leaf.path]}" if leaf.path in group else ""
         alone: dict[str, Any] = {"nargs": "?", "const": True} if leaf.hint is bool else {}
         parser.add_argument(
             *names,

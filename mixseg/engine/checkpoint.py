@@ -7,6 +7,7 @@ the latest move, and only then is an older one removed. Every file is listed wit
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 import shutil
@@ -74,14 +75,13 @@ def write_checkpoint(
         contents[MANIFEST] = json.dumps(manifest, indent=1).encode()
         for name, data in contents.items():
             write_atomically(temporary / name, data)
-        replaced = path.with_name(f".{path.name}.replaced")
+        # What somebody has open may stay on network drives, under a name that is not free then.
+        names = (path.with_name(f".{path.name}.{count}.replaced") for count in itertools.count())
+        replaced = next(name for name in names if not name.exists())
         if path.exists():
-            if replaced.exists():
-                shutil.rmtree(replaced)
             path.rename(replaced)
         temporary.rename(path)
         flush_folder(path.parent)
-        # What somebody has open may stay on network drives; the new checkpoint is whole.
         shutil.rmtree(replaced, ignore_errors=True)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -173,6 +173,12 @@ def _parsed(path: Path, data: bytes) -> dict[str, Any]:
     return content
 
 
+def _number(replaced: Path) -> int:
+    """How many of its name were there before a checkpoint was put aside."""
+    number = replaced.name.split(".")[-2]
+    return int(number) if number.isdigit() else 0
+
+
 @final
 class CheckpointStore:
     """The checkpoints of a run: which one is the latest, and which may go."""
@@ -219,13 +225,13 @@ class CheckpointStore:
 
     def remove_leftovers(self) -> None:
         """Remove what a process that was killed while it wrote has left; call it under the lock."""
-        for path in self.folder.glob(".*.replaced"):
-            target = self.folder / path.name[1:].removesuffix(".replaced")
-            if not target.exists():
+        for path in sorted(self.folder.glob(".*.replaced"), key=_number, reverse=True):
+            target = self.folder / path.name[1:].removesuffix(".replaced").rpartition(".")[0]
+            if not target.exists() and (path / MANIFEST).is_file():
                 path.rename(target)
         for path in self.folder.glob(".*"):
             if path.is_dir():
-                shutil.rmtree(path)
+                shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink()
 

@@ -10,7 +10,6 @@ from typing import NamedTuple, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from mixseg.data.streams import Batch
@@ -19,6 +18,7 @@ from mixseg.engine.method import Method, StepRandom, StepResult, mean_result, wh
 from mixseg.engine.precision import Precision
 from mixseg.engine.regularizer import Regularizer
 from mixseg.engine.student import alone
+from mixseg.models.model import Normalisation
 
 
 class Gradients(NamedTuple):
@@ -153,11 +153,13 @@ class Learner:
 
 
 def moved_statistics(layer: nn.Module) -> tuple[Tensor, ...]:
-    """What a forward pass has moved by the batch of this process: nothing of frozen layers, nor of
-    those that follow others. A mean over three processes is not to the bit what all three have."""
-    if not isinstance(layer, _BatchNorm) or isinstance(layer, nn.SyncBatchNorm):
+    """What a forward pass may have moved by the batch of this process.
+
+    Nothing of frozen layers, nor of those that follow others, nor constants: a mean over three
+    processes is not to the bit what all three have.
+    """
+    same = isinstance(layer, nn.SyncBatchNorm | Normalisation)
+    if same or not layer.training or getattr(layer, "momentum", None) == 0:
         return ()
-    if not layer.training or layer.momentum == 0 or layer.running_mean is None:
-        return ()
-    assert layer.running_var is not None
-    return layer.running_mean, layer.running_var
+    own = layer.buffers(recurse=False)
+    return tuple(buffer for buffer in own if buffer.is_floating_point())

@@ -49,6 +49,11 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+PrecisionName = Literal["fp32", "bf16", "fp16"]
+
+PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16", "fp16")
+
+
 @final
 class Precision:
     """Autocast and, for fp16, the gradient scaler.
@@ -56,7 +61,7 @@ class Precision:
     Weights, losses and the teacher's average stay in float32 in every case.
     """
 
-    def __init__(self, name: Literal["fp32", "bf16", "fp16"], device: torch.device) -> None:
+    def __init__(self, name: PrecisionName, device: torch.device) -> None:
         if name == "fp16" and device.type == "cpu":
             raise ConfigError("training.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
         self.name = name
@@ -86,9 +91,7 @@ def choose_precision(
     if name != "auto":
         return Precision(name, device)
     if device.type == "cuda":
-        return Precision(
-            "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16", device
-        )
+        return Precision("bf16" if has_bf16_gpu() else "fp16", device)
     return Precision("bf16" if has_amx() and not is_depthwise(model) else "fp32", device)
 
 
@@ -117,6 +120,11 @@ def peak_memory(device: torch.device) -> int:
     # Linux counts in KiB, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def has_bf16_gpu() -> bool:
+    """Whether the current GPU has bf16 arithmetic; torch emulates it on older ones."""
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def has_amx() -> bool:

@@ -146,8 +146,8 @@ def _read(path: Path, which: str | None) -> Checkpoint:
     if which is None:
         wanted: tuple[str, ...] = ()
     elif which == "both":
-        names = ("student", "teacher")
-        wanted = tuple(name for name in names if (path / f"{name}.safetensors").is_file())
+        there = listed_tensors(path)
+        wanted = tuple(name for name in ("student", "teacher") if name in there)
     elif which == "either":
         wanted = ("teacher",) if "teacher" in listed_tensors(path) else ("student",)
     else:

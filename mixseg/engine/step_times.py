@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mixseg.engine.precision import Precision
+from mixseg.engine.precision import Precision, PrecisionName
 
 BUDGET = 3.0
 """Seconds after which no further round of measurements begins."""
@@ -19,10 +18,10 @@ BUDGET = 3.0
 MOST_ROUNDS = 5
 """Rounds after the one that warms up."""
 
-Name = Literal["fp32", "bf16"]
 
-
-def step_times(model: nn.Module, shape: Sequence[int], names: Sequence[Name]) -> dict[str, float]:
+def step_times(
+    model: nn.Module, shape: Sequence[int], names: Sequence[PrecisionName]
+) -> dict[str, float]:
     """Seconds of a forward and a backward pass on a CPU, for each precision.
 
     The rest of a step is the same in all of them, or forward passes again. The network, its
@@ -55,7 +54,7 @@ def step_times(model: nn.Module, shape: Sequence[int], names: Sequence[Name]) ->
     return best
 
 
-def _seconds(model: nn.Module, images: Tensor, labels: Tensor, name: Name) -> float:
+def _seconds(model: nn.Module, images: Tensor, labels: Tensor, name: PrecisionName) -> float:
     precision = Precision(name, images.device)
     started = time.perf_counter()
     with precision.autocast():

@@ -180,9 +180,9 @@ class MixedConsistency(Method):
         """Mix images, targets and weights with the same masks.
 
         Args:
-            labeled: Labelled batch.
-            unlabeled: Unlabelled batch.
-            answer: What the teacher says about the unlabelled batch.
+            labeled: This process's part of the labelled batch; ``whole_batch`` gives the rest.
+            unlabeled: The whole unlabelled batch, of all processes.
+            answer: What the teacher says about it.
             step: Number of the step, from 0.
             random: Generators of the step.
         """

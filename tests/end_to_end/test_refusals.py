@@ -65,6 +65,14 @@ ARGUMENTS: dict[str, tuple[list[str], int, list[str]]] = {
         2,
         ["--adversarial.temperature_g: expected float, found 'abc'"],
     ),
+    "no choice": (["--precision", "zz"], 2, ["expected one of 'auto', 'fp32'", "zz"]),
+    "no such method": (
+        ["--method", "semi_supervisd", "--mixer", "cutmix"],
+        2,
+        ["Did you mean 'semi_supervised'?"],
+    ),
+    "misspelt short flag": (["--teachr", "x"], 2, ["Did you mean '--teacher'?"]),
+    "short flag without value": (["--teacher"], 2, ["--teacher: expected one argument"]),
     "no list": (["--data.scale", "3"], 2, ["--data.scale: expected numbers in brackets", "'3'"]),
     "no list of numbers": (["--data.scale", "[1,a]"], 2, ["expected numbers in brackets"]),
     "idle mixer": (

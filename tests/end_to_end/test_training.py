@@ -55,6 +55,11 @@ def test_commands_to_try_next_work_on_the_same_data(
         assert followed.code == 0, followed.text
     assert "classmix" in followed.out and "cutmix" in followed.out
 
+    full = (*run[:-1], "full", "--labeled", "full")
+    done = launch("train_supervised", *full, *data, cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert "-mixed --unlabeled PHOTOS" in done.out, "there are no images left without labels"
+
 
 def test_the_run_folder_is_complete(reference: tuple[Path, str]) -> None:
     run, _ = reference

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -283,3 +284,29 @@ class TestWriteAtomically:
             write_atomically(path, json.dumps({"x": 1}))
         assert path.read_text() == "old"
         assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_removed_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on a network drive, while somebody reads a checkpoint that is replaced or too old.
+    def busy(path: Path, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", busy)
+        for step in range(3):
+            write_checkpoint(tmp_path / "best", {"x": {"value": torch.tensor(step)}}, {})
+        store = CheckpointStore(tmp_path, keep=1)
+        for step in (1, 2):
+            save(store, step)
+        # The process ends between putting the old one aside and bringing in the new one.
+        (tmp_path / "best").rename(tmp_path / ".best.2.replaced")
+        store.remove_leftovers()
+    assert int(read_checkpoint(tmp_path / "best").tensors["x"]["value"]) == 2
+    store.remove_leftovers()
+    assert sorted(path.name for path in tmp_path.glob("*best*")) == ["best"]
+    checkpoint, _ = store.latest()
+    assert checkpoint is not None
+    assert checkpoint.state["step"] == 2

@@ -168,10 +168,15 @@ def test_an_accumulated_step_tells_the_mean_of_its_batches() -> None:
 
 
 def test_statistics_that_no_batch_has_moved_are_not_averaged() -> None:
-    network = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm2d(3), nn.SyncBatchNorm(4))
+    own = nn.InstanceNorm2d(2, track_running_stats=True)
+    network = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm2d(3), nn.SyncBatchNorm(4), own)
     network[1].eval()
-    network.register_buffer("mean", torch.ones(1))
     moved = [statistic for layer in network.modules() for statistic in moved_statistics(layer)]
-    assert [id(one) for one in moved] == [id(network[0].running_mean), id(network[0].running_var)]
-    teacher = learner_of("semi_supervised").method.networks["teacher"]
-    assert not [one for layer in teacher.modules() for one in moved_statistics(layer)]
+    wanted = [network[0].running_mean, network[0].running_var, own.running_mean, own.running_var]
+    assert [id(one) for one in moved] == [id(one) for one in wanted]
+    networks = learner_of("semi_supervised").method.networks
+    assert not [one for layer in networks["teacher"].modules() for one in moved_statistics(layer)]
+    student = networks["student"]
+    layers = [layer for layer in student.modules() if isinstance(layer, nn.BatchNorm2d)]
+    found = [one for layer in student.modules() for one in moved_statistics(layer)]
+    assert len(found) == 2 * len(layers), "what normalises the input is constant"

@@ -7,6 +7,7 @@ import errno
 import importlib.util
 import itertools
 import re
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -443,7 +444,10 @@ def resume(
         ConfigError: Settings differ and that is not allowed.
     """
     if path.is_dir() and not (path / "config.yaml").is_file():
-        raise ConfigError(f"{path} is not a run: it has no config.yaml")
+        raise ConfigError(
+            f"{path} is not a run: it has no config.yaml. A run that was killed before its first "
+            "step leaves such a folder: remove it"
+        )
     run = together(lambda: RunDirectory(path, lock=world().rank == 0))
     try:
         with _writing(run):
@@ -575,13 +579,14 @@ def _fit(
         if lost_process(error):
             raise TrainingError(
                 "another process of this run has ended, and its own message says why; go on with "
-                f"--resume {run.path}"
+                f"--resume {shlex.quote(str(run.path))}"
             ) from error
         # torch raises this wherever the process happens to be when a loader worker has died.
         if "DataLoader worker" not in str(error):
             raise
         raise TrainingError(
-            f"{error} Out of memory? Try fewer --workers; go on with --resume {run.path}"
+            f"{error} Out of memory? Try fewer --workers; go on with --resume "
+            f"{shlex.quote(str(run.path))}"
         ) from error
     finally:
         run.close()

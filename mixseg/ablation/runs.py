@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -125,10 +127,28 @@ def plan(
         jobs += [
             Job(row.name, seed, output / f"{row.folder}-seed{seed}", settings) for seed in seeds
         ]
+    _refuse_twins(grid, common)
     for job in jobs:
         refuse_changes(job, job.folder / "config.yaml", "was made")
     # Seed by seed, so that an interrupted ablation has whole tables of fewer seeds.
     return tuple(sorted(jobs, key=lambda job: seeds.index(job.seed)))
+
+
+def _refuse_twins(grid: Grid, common: Mapping[str, Any]) -> None:
+    """Refuse flags that take away what tells two rows apart: one would run under a wrong name."""
+    if not common:
+        return
+    rows = [(row, row_settings(grid, row, common)) for row in grid.rows if not row.cited]
+    for (one, settings), (other, others) in itertools.combinations(rows, 2):
+        if settings != others:
+            continue
+        with contextlib.suppress(ConfigError):  # a grid may need flags, such as --teacher
+            if row_settings(grid, one, {}) == row_settings(grid, other, {}):
+                continue
+        raise ConfigError(
+            f"rows {one.name!r} and {other.name!r} are the same with "
+            f"{', '.join(f'--{key}' for key in common)}; leave out what they differ in"
+        )
 
 
 def refuse_changes(job: Job, config: Path, what: str) -> None:

@@ -44,7 +44,7 @@ def distillation_files(
     if path.is_file():  # of torchvision, which knows the classes of VOC
         return given or [presets / "voc_fcn.yaml"], student
     data = data_of_teacher(path)
-    if {"data.labeled", "distillation.unlabeled"} & set(said):
+    if {"data.labeled", "data.unlabeled", "distillation.unlabeled"} & set(said):
         data.pop("distillation.unlabeled", None)  # what all labels imply is not asked for
     if "data.dataset" in overrides and overrides["data.dataset"] != data["data.dataset"]:
         raise ConfigError(

@@ -12,8 +12,10 @@ def check_folder(flag: str, file: str | Path | None) -> None:
     """Refuse a file whose folder is not there; None, where the flag was not given, is fine.
 
     Raises:
-        ConfigError: The folder is missing; the message names ``flag``.
+        ConfigError: The folder is missing, or the file is a folder; the message names ``flag``.
     """
+    if file is not None and Path(file).is_dir():
+        raise ConfigError(f"{flag} {file}: is a folder; give the name of a file")
     if file is not None and not Path(file).absolute().parent.is_dir():
         raise ConfigError(f"{flag} {file}: there is no such folder")
 

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mixseg.config import GROUP_FLAGS, spelled_out
-from mixseg.config.flags import size_of
+from mixseg.config import GROUP_FLAGS, size_of, spelled_out
 from mixseg.errors import ConfigError, unknown_name
 
 LIST = "numbers in brackets, such as [1, 2]"
@@ -55,7 +54,7 @@ def _for_people(message: str) -> str:
     if several is not None:
         return f"{several[1]}expected {LIST}, found {several[2]!r}"
     expected = re.search(
-        r"^(--\S+: ).*?Union subtypes.*?- Expected an? (\w+) .*Given value: (.*)$", text
+        r"^(--\S+: ).*?Union subtypes.*?- Expected an? (\w+)\b.*Given value: (.*)$", text
     )
     if expected is not None:
         return f"{expected[1]}expected {expected[2]}, found {expected[3]!r}"

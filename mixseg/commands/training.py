@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
+from mixseg.ablation.runs import TRAINING_COMMANDS
 from mixseg.commands.console import console_of_first
 from mixseg.commands.distillation_files import distillation_files
 from mixseg.commands.parsing import new_parser
@@ -25,6 +27,7 @@ from mixseg.config import (
     to_flat,
     typed_overrides,
 )
+from mixseg.distillation.settings import student_of_name
 from mixseg.distributed import joined, of_first
 from mixseg.engine.trainer import Outcome
 from mixseg.errors import ConfigError
@@ -73,9 +76,11 @@ def distill(arguments: Sequence[str]) -> int:
 
 def _train(arguments: Sequence[str], program: str, method: str) -> int:
     parsed = parse_with_settings(_training_parser(program, method), arguments)
-    if method == "domain_adaptation" and parsed.source_only:
-        method = "supervised"
     overrides = typed_overrides(parsed, parsed.assignments)
+    if method == "domain_adaptation" and parsed.source_only:
+        if "method" in overrides:
+            raise ConfigError("--method and --source-only contradict each other; give one of them")
+        method = "supervised"
     with joined() as processes:
         console = console_of_first()
         outcome, path = _trained(parsed, overrides, program, method, console)
@@ -122,6 +127,12 @@ def _trained(
     """Start or go on with the run that was asked for."""
     if parsed.resume not in (None, "auto"):
         return _gone_on(parsed, overrides, method, console)
+    if parsed.allow_changes and parsed.resume is None:
+        raise ConfigError("--allow-changes does nothing without --resume")
+    begun = Path(str(overrides.get("output", "runs"))).expanduser() / str(overrides.get("name"))
+    if method == "distillation" and parsed.resume == "auto" and (begun / "config.yaml").is_file():
+        # The run has all that it took from its teacher, whatever became of that.
+        return _gone_on(parsed, overrides, method, console, begun)
     settings = _settings(parsed, overrides, program, method)
     if parsed.resume == "auto":
         if settings.name is None:
@@ -134,16 +145,45 @@ def _trained(
 
 
 def _gone_on(
-    parsed: Namespace, overrides: dict[str, Any], method: str, console: Console
+    parsed: Namespace,
+    overrides: dict[str, Any],
+    method: str,
+    console: Console,
+    begun: Path | None = None,
 ) -> tuple[Outcome, Path]:
-    """Go on with the run that ``--resume RUN`` names, with its own settings."""
-    if parsed.config:
-        raise ConfigError("--resume RUN uses the run's own config.yaml; leave --config out")
-    if method == "supervised":  # the other tool goes on with any run
-        overrides = {"method": method} | overrides
-    if method == "distillation" and parsed.student is not None:
-        raise ConfigError("--resume RUN has a student already; leave --student out")
-    return resume(Path(parsed.resume), overrides, console, allow_changes=parsed.allow_changes)
+    """Go on with a run, with its own settings.
+
+    Args:
+        parsed: What was typed.
+        overrides: Setting path -> value, of the flags.
+        method: That the command stands for.
+        console: Where people read.
+        begun: The run that ``--resume auto`` has found; by default the one of ``--resume RUN``.
+    """
+    if begun is None:
+        begun = Path(parsed.resume)
+        for flag, value in {
+            "--config": parsed.config,
+            "--name": overrides.get("name"),
+            "--output": overrides.get("output"),
+            "--student": parsed.student if method == "distillation" else None,
+        }.items():
+            if value:
+                raise ConfigError(
+                    "--resume RUN goes on in its own folder, with its own config.yaml; "
+                    f"leave {flag} out"
+                )
+    elif parsed.student is not None:
+        overrides = student_of_name(parsed.student) | overrides
+    config = begun / "config.yaml"
+    if method == "supervised" and config.is_file():  # the other tool goes on with any run
+        own = resolve_settings([config], {}).method
+        if own != method:
+            raise ConfigError(
+                f"{begun} is a run of method {own}; go on with: "
+                f"mixseg {TRAINING_COMMANDS[own]} --resume {shlex.quote(str(begun))}"
+            )
+    return resume(begun, overrides, console, allow_changes=parsed.allow_changes)
 
 
 def _settings(parsed: Namespace, overrides: dict[str, Any], program: str, method: str) -> Settings:

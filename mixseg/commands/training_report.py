@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -82,14 +83,14 @@ def _next_steps(outcome: Outcome, path: Path) -> list[str]:
     shown = shlex.quote(str(path))
     lines = [
         "next:",
-        f"  python tools/evaluate.py {shown} --flip",
-        f"  python tools/predict.py {shown} IMAGE_OR_FOLDER --output predictions",
+        f"  {_tool('evaluate')} {shown} --flip",
+        f"  {_tool('predict')} {shown} IMAGE_OR_FOLDER --output predictions",
     ]
     if outcome.settings.method == "distillation":
         return lines
     on_demo = outcome.settings.data.root is None
     further = _runs_on_demo(outcome.settings) if on_demo else _runs_alike(outcome.settings, path)
-    return lines + [f"  python tools/{run}" for run in further]
+    return lines + [f"  {run}" for run in further]
 
 
 def _runs_on_demo(settings: Settings) -> list[str]:
@@ -97,29 +98,41 @@ def _runs_on_demo(settings: Settings) -> list[str]:
     source = settings.source_domain.dataset
     if source is None:
         return [
-            f"train_ssl.py --labeled 1/8 --mixer {_another_mixer(settings)}",
-            "train_ssl.py --config configs/ssl/cityscapes.yaml --data-root DIR",
+            f"{_tool('ssl')} --labeled 1/8 --mixer {_another_mixer(settings)}",
+            f"{_tool('ssl')} --dataset cityscapes --data-root DIR",
         ]
+    alone = "" if settings.method == "supervised" else " --source-only"
     return [
-        f"train_uda.py --source {source} --source-only",
-        "train_uda.py --config configs/uda/gta5_cityscapes.yaml --source-root DIR --data-root DIR",
+        f"{_tool('uda')} --source {source}{alone}",
+        f"{_tool('uda')} --source gta5 --source-root DIR --dataset cityscapes --data-root DIR",
     ]
 
 
 def _runs_alike(settings: Settings, path: Path) -> list[str]:
     """The same run but for one aspect, on the same data."""
     alike = f"--config {shlex.quote(str(path / 'config.yaml'))}"
-    tool = "train_ssl.py" if settings.source_domain.dataset is None else "train_uda.py"
+    if path.parent != Path(settings.output).expanduser():  # it was moved, or is seen from elsewhere
+        alike += f" --output {shlex.quote(str(path.parent))}"
+    tool = _tool("ssl" if settings.source_domain.dataset is None else "uda")
     if settings.method == "supervised":
-        none_left = settings.data.labeled == "full" and settings.data.unlabeled is None
-        more = " --unlabeled PHOTOS" if none_left and not settings.two_domains else ""
-        return [f"{tool} {alike} --name {path.name}-mixed{more}"]
-    mixer = _another_mixer(settings)
+        none_left = not (path / "unlabeled.txt").read_text(encoding="utf-8").strip()
+        more = " --unlabeled PHOTOS" if none_left else ""
+        return [f"{tool} {alike} --name {shlex.quote(f'{path.name}-mixed')}{more}"]
+    name = f"{path.name}-{_another_mixer(settings)}"
     return [
-        f"{tool} {alike} --mixer {mixer} --name {path.name}-{mixer}",
-        f"compare.py {shlex.quote(str(path))} {shlex.quote(f'{path}-{mixer}')}",
+        f"{tool} {alike} --mixer {_another_mixer(settings)} --name {shlex.quote(name)}",
+        f"{_tool('compare')} {shlex.quote(str(path))} {shlex.quote(str(path.parent / name))}",
     ]
 
 
 def _another_mixer(settings: Settings) -> str:
     return "classmix" if settings.mixing.mixer == "cutmix" else "cutmix"
+
+
+def _tool(command: str) -> str:
+    """A command as it was started here: by a script of the checkout, or as installed."""
+    script = Path(sys.argv[0])
+    if script.parent.name != "tools" or script.suffix != ".py":
+        return f"mixseg {command}"
+    names = {"ssl": "train_ssl", "uda": "train_uda"}
+    return f"python {shlex.quote(str(script.with_name(names.get(command, command) + '.py')))}"

@@ -17,6 +17,7 @@ from mixseg.config.leaves import (
     Setting,
     fields_of,
     settings_leaves,
+    size_of,
     to_flat,
 )
 from mixseg.config.resolve import (
@@ -85,6 +86,7 @@ __all__ = [
     "resolve_section",
     "resolve_settings",
     "settings_leaves",
+    "size_of",
     "spelled_out",
     "to_flat",
     "typed_overrides",

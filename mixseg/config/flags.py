@@ -11,7 +11,7 @@ from typing import Any, final
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mixseg.config.leaves import Setting, settings_leaves
+from mixseg.config.leaves import Setting, settings_leaves, size_of
 from mixseg.config.resolve import IN_EPOCHS
 from mixseg.config.sections import Size
 from mixseg.errors import ConfigError
@@ -80,12 +80,6 @@ def add_settings_arguments(parser: ArgumentParser) -> None:
             default=argparse.SUPPRESS,
             help=f"{leaf.help} [{shown}]{also}".replace("%", "%%"),
         )
-
-
-def size_of(text: str) -> Size | None:
-    """Height and width from a text such as 512x1024; None for anything else."""
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    return None if match is None else (int(match[1]), int(match[2]))
 
 
 def _flag_type(leaf: Setting) -> Any:

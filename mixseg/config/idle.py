@@ -12,7 +12,9 @@ from mixseg.errors import ConfigError
 MIXERS = {"none", "mixup", "classmix", "cutmix", "cowmix"}
 WEIGHTINGS = {"threshold-proportional", "pixelwise", "sigmoid", "constant"}
 LOSSES = {"cross-entropy", "balanced-cross-entropy", "focal", "ohem", "dice"}
-"""What settings of one choice are known not to matter for."""
+WITHOUT_RATES = {"fcn32s", "fcn16s", "fcn8s", "fcn", "enet"}
+WITHOUT_POWER = {"cosine", "one-cycle", "constant"}
+"""Choices that are known not to read the settings of others; what somebody added may."""
 
 
 def refuse_idle_flags(
@@ -44,10 +46,20 @@ def _needs(
 ) -> dict[str, tuple[bool, str]]:
     """Setting, or section -> whether the run has what it belongs to, and the name of that."""
     mixing, targets = settings.mixing, settings.targets
-    taken = (takes_unlabeled, "unlabelled images to train on")
+    distills = settings.method == "distillation"
+    taken = (
+        takes_unlabeled,
+        "--distillation.unlabeled 1" if distills else "unlabelled images to train on",
+    )
+    # A baseline may name the images of the run that it is compared with.
+    named = (True, "") if settings.method == "supervised" else taken
     mixed = (
         mixes_unlabeled,
-        "unlabelled images to mix: methods semi_supervised and domain_adaptation have them",
+        "unlabelled images to mix: methods semi_supervised and domain_adaptation have them, "
+        "supervised training and --source-only have not",
+    )
+    drawn = settings.data.root is None or (
+        settings.two_domains and settings.source_domain.root is None
     )
     mixer_flag = "--mixer" if mixes_unlabeled else "--mixing.labeled"
     mixers = {mixing.labeled} | ({mixing.mixer} if mixes_unlabeled else set())
@@ -55,14 +67,25 @@ def _needs(
     return {
         "adversarial": (settings.regularizer != "none", "--regularizer adversarial-temperature"),
         "adversarial.unlabeled": taken,
-        "data.batch_unlabeled": taken,
-        # With the source alone the target may be named as in the run that it is compared with.
-        "data.unlabeled": taken if not settings.two_domains else (True, ""),
-        "distillation": (settings.method == "distillation", "tools/distill.py"),
+        "data.batch_unlabeled": named,
+        "data.unlabeled": named,
+        "data.skip_bad_share": (settings.data.skip_bad, "--skip-bad"),
+        "demo": (drawn, "built-in scenes: leave --data-root out"),
+        "distillation": (distills, "tools/distill.py"),
+        "model.rates": (
+            settings.model.architecture not in WITHOUT_RATES,
+            "--model.architecture deeplabv2",
+        ),
+        "schedule.power": (settings.schedule.name not in WITHOUT_POWER, "--schedule.name poly"),
         "source_domain": (settings.two_domains, "--source NAME (tools/train_uda.py)"),
         "teacher.mode": mixed,
         "teacher.buffers": mixed,
         "augmentation": mixed,
+        "augmentation.colour_jitter_probability": (
+            settings.augmentation.colour_jitter > 0,
+            "--augmentation.colour_jitter 0.25",
+        ),
+        "augmentation.blur_probability": (settings.augmentation.blur, "--augmentation.blur"),
         "targets": mixed,
         "targets.per": _one("threshold-proportional", {targets.weighting}, WEIGHTINGS, "weighting"),
         "targets.ramp_steps": _one("sigmoid", {targets.weighting}, WEIGHTINGS, "weighting"),

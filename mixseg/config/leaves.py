@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, final
 
 from docstring_parser import parse_from_object
 
-from mixseg.config.sections import Settings, StageSettings
+from mixseg.config.sections import Settings, Size, StageSettings
 
 
 @final
@@ -81,3 +82,9 @@ def build_settings(kind: type[Any], values: Mapping[str, Any], prefix: str) -> A
             section = typing.get_type_hints(kind)[entry.name]
             arguments[entry.name] = build_settings(section, values, f"{path}.")
     return kind(**arguments)
+
+
+def size_of(text: str) -> Size | None:
+    """Height and width from a text such as 512x1024; None for anything else."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    return None if match is None else (int(match[1]), int(match[2]))

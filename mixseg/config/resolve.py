@@ -13,8 +13,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from mixseg.config.leaves import Setting, build_settings, fields_of, settings_leaves
-from mixseg.config.sections import Settings, StageSettings
+from mixseg.config.leaves import Setting, build_settings, fields_of, settings_leaves, size_of
+from mixseg.config.sections import Settings, Size, StageSettings
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.strict_yaml import KeyPath, LoadedYaml, load_yaml
 
@@ -143,12 +143,16 @@ def _typed(leaf: Setting, value: Any, origin: str) -> Any:
         raise ConfigError(f"{origin}: {leaf.path} must be given a value. {leaf.help}")
     if leaf.hint in (str, str | None) and type(value) in (int, float):
         value = str(value)  # `labeled: 372` is a number to YAML
+    of_size = Size in (leaf.hint, *typing.get_args(leaf.hint))
+    if of_size and isinstance(value, str):
+        value = size_of(value) or value
     if leaf.path == "stages":
         return _typed_stages(value, origin)
     try:
         parsed = _checker(leaf.path, leaf.hint).parse_object(_nested(leaf.path, value))
     except (ArgumentError, TypeError, ValueError, OverflowError) as error:
-        wanted = re.sub(r"typing\.|<class '(\w+)'>", r"\1", str(leaf.hint))
+        hint = str(leaf.hint).replace(str(Size), "HEIGHTxWIDTH") if of_size else str(leaf.hint)
+        wanted = re.sub(r"typing\.|<class '(\w+)'>", r"\1", hint)
         wanted = re.sub(r"Literal\[(.*?)\]", r"one of \1", wanted)
         raise ConfigError(
             f"{origin}: {leaf.path} must be {wanted}, found {value!r}. {leaf.help}"

@@ -44,7 +44,8 @@ def find_teacher(settings: Settings, console: Console) -> SavedNetworks | None:
         raise CheckpointError(
             f"distillation.teacher: {path}: there is no such run, checkpoint or weight file"
         )
-    saved = load_networks(path, chosen.network)
+    # Of the best checkpoints each holds one network.
+    saved = load_networks(path, "either" if chosen.network == "teacher" else chosen.network)
     saved.say_problems(console)
     return saved
 

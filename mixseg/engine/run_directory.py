@@ -9,6 +9,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import shutil
 import sys
 import time
@@ -73,8 +74,8 @@ class RunDirectory:
             path.mkdir(parents=True)
         except FileExistsError as error:
             raise MixsegError(
-                f"{path} exists already and is not overwritten. Go on with it by --resume {path}, "
-                "or choose another --name."
+                f"{path} exists already and is not overwritten. Go on with it by --resume "
+                f"{shlex.quote(str(path))}, or choose another --name."
             ) from error
         except OSError as error:
             raise MixsegError(_not_made(path, error)) from error

@@ -180,7 +180,11 @@ class Trainer:
             regularizer.restore(state["regularizers"][number], own)
         try:
             best = state["best"].items()
-            self.best = {name: (step, Scores.from_json(scores)) for name, (step, scores) in best}
+            self.best = {
+                name: (step, Scores.from_json(scores))
+                for name, (step, scores) in best
+                if (self.run.checkpoints / f"best-{name}").is_dir()  # else the next one is the best
+            }
         except (TypeError, ValueError, KeyError) as error:
             raise CheckpointError(
                 f"{checkpoint.path}: its best scores are of an earlier version of mixseg; it can "

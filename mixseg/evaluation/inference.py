@@ -6,7 +6,6 @@ returns float logits of shape (B, C, H, W).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,6 +23,9 @@ Autocast = Callable[[], AbstractContextManager[object]]
 
 PADDING_COLOUR = (0.485, 0.456, 0.406)
 """Fills a window that is larger than the image: the ImageNet mean, zero once normalised."""
+
+LARGEST_SCALE = 16
+"""More enlarges nothing that a network could see."""
 
 BAND_ELEMENTS = 2**28
 """Most scores held at full output size at once: 1 GiB in float32."""
@@ -60,8 +62,8 @@ class InferenceMode:
         if not self.scales:
             raise ConfigError("at least one scale is needed, found none")
         for scale in self.scales:
-            if not (math.isfinite(scale) and scale > 0):
-                raise ConfigError(f"scales must be positive and finite, found {scale}")
+            if not 0 < scale <= LARGEST_SCALE:
+                raise ConfigError(f"scales must lie in (0, {LARGEST_SCALE}], found {scale}")
 
     @property
     def is_single_pass(self) -> bool:

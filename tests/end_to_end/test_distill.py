@@ -84,8 +84,8 @@ def test_a_killed_run_goes_on_without_the_run_that_it_learns_from(
     other = launch("distill", "--resume", "out/cut", "--teacher", reference[0], cwd=tmp_path)
     refused(other, "does not fit such a change: distillation.teacher: ")
     again = launch("distill", "--resume", "out/cut", "--student", "enet", cwd=tmp_path)
-    refused(again, "has a student already")
-    done = launch("distill", "--resume", "out/cut", cwd=tmp_path)
+    refused(again, "leave --student out")
+    done = launch("distill", *arguments(teacher, "cut"), "--resume", "auto", cwd=tmp_path)
     assert done.code == 0, done.text
     assert "student, averaged" in done.out
     assert_same_run(tmp_path / "out" / "whole", cut, settings=False)

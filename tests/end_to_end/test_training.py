@@ -34,7 +34,7 @@ def test_the_output_ends_with_all_classes_of_both_networks(reference: tuple[Path
         assert f"{100 * summary['last'][name]['miou']:.2f}" in table
     for counted in ("3 labelled", "9 unlabelled", "3 validation"):
         assert f": {counted} images" in text
-    assert "python tools/evaluate.py out/run" in text
+    assert "tools/evaluate.py out/run" in text
 
 
 def test_commands_to_try_next_work_on_the_same_data(

@@ -22,7 +22,11 @@ def networks(run: Path) -> dict[str, dict[str, torch.Tensor]]:
 
 @pytest.mark.parametrize(
     ("tool", "more"),
-    [("train_supervised", ()), ("train_ssl", ()), ("train_uda", ("--source", "gta5"))],
+    [
+        ("train_supervised", ()),
+        ("train_ssl", ("--adversarial.unlabeled",)),
+        ("train_uda", ("--source", "gta5", "--adversarial.unlabeled")),
+    ],
 )
 def test_every_method_trains_with_it(
     tool: str, more: tuple[str, ...], launch: Launcher, config: Path, tmp_path: Path
@@ -30,7 +34,7 @@ def test_every_method_trains_with_it(
     done = launch(
         tool,
         *("--config", config, "--output", "out", "--name", "run", *more, *ON),
-        *("--adversarial.temperature_g", 0.5, "--adversarial.unlabeled", "true"),
+        *("--adversarial.temperature_g", 0.5),
         cwd=tmp_path,
     )
     assert done.code == 0, done.text

@@ -280,7 +280,7 @@ def test_auto_compares_files_and_the_tool_too(
     done = launch("train_ssl", "--config", other, *asked, cwd=tmp_path)
     refused(done, "teacher.decay: 0.99 -> 0.5", "--allow-changes")
     done = launch("train_supervised", "--resume", "out/run", cwd=tmp_path)
-    refused(done, "method: semi_supervised -> supervised")
+    refused(done, "out/run is a run of method semi_supervised; go on with: mixseg ssl --resume")
     assert tree(stopped) == before
 
 

@@ -37,6 +37,7 @@ def test_the_output_ends_with_all_classes_of_both_networks(reference: tuple[Path
     assert "tools/evaluate.py out/run" in text
 
 
+@pytest.mark.slow
 def test_commands_to_try_next_work_on_the_same_data(
     launch: Launcher, config: Path, tmp_path: Path
 ) -> None:

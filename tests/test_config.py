@@ -27,7 +27,7 @@ from mixseg.config import (
 )
 from mixseg.errors import ConfigError
 from mixseg.losses.segmentation import LOSSES
-from mixseg.methods import METHODS
+from mixseg.methods import check_flags
 from mixseg.mixing import MIXERS, MIXUP
 from mixseg.targets.weighting import WEIGHTINGS
 
@@ -428,18 +428,6 @@ class TestFlags:
             resolve_settings([], flags(*arguments))
 
 
-def check_flags(*arguments: str) -> None:
-    typed = flags(*arguments)
-    settings = resolve_settings([], typed)
-    method = METHODS[settings.method]
-    refuse_idle_flags(
-        typed,
-        settings,
-        takes_unlabeled="unlabeled" in method.streams_of(settings),
-        mixes_unlabeled=method.mixes_unlabeled,
-    )
-
-
 class TestIdleFlags:
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -486,7 +474,8 @@ class TestIdleFlags:
     )
     def test_refused(self, arguments: str, message: str) -> None:
         with pytest.raises(ConfigError, match=message):
-            check_flags(*arguments.split())
+            typed = flags(*arguments.split())
+            check_flags(typed, resolve_settings([], typed))
 
     @pytest.mark.parametrize(
         "arguments",
@@ -507,7 +496,8 @@ class TestIdleFlags:
         ],
     )
     def test_accepted(self, arguments: str) -> None:
-        check_flags(*arguments.split())
+        typed = flags(*arguments.split())
+        check_flags(typed, resolve_settings([], typed))
 
     def test_a_method_of_ones_own(self) -> None:
         typed = flags("--method", "mine", "--mixer", "cutmix", "--unlabeled", "a")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from mixseg.ablation.grid import Grid, row_settings
+from mixseg.ablation.grid import Grid, Row, row_settings
 from mixseg.config import (
     Settings,
     changed_settings,
@@ -116,7 +116,7 @@ def plan(
         ConfigError: The settings of a row cannot work, or the folder holds a run that was made
             with other ones.
     """
-    jobs = []
+    jobs, trained = [], []
     for row in grid.rows:
         if row.cited:
             continue
@@ -124,21 +124,22 @@ def plan(
             settings = with_absolute_paths(row_settings(grid, row, common))
         except ConfigError as error:
             raise ConfigError(f"row {row.name!r}: {error}") from error
+        trained.append((row, settings))
         jobs += [
             Job(row.name, seed, output / f"{row.folder}-seed{seed}", settings) for seed in seeds
         ]
-    _refuse_twins(grid, common)
+    if common:
+        _refuse_twins(grid, trained, common)
     for job in jobs:
         refuse_changes(job, job.folder / "config.yaml", "was made")
     # Seed by seed, so that an interrupted ablation has whole tables of fewer seeds.
     return tuple(sorted(jobs, key=lambda job: seeds.index(job.seed)))
 
 
-def _refuse_twins(grid: Grid, common: Mapping[str, Any]) -> None:
+def _refuse_twins(
+    grid: Grid, rows: Sequence[tuple[Row, Settings]], common: Mapping[str, Any]
+) -> None:
     """Refuse flags that take away what tells two rows apart: one would run under a wrong name."""
-    if not common:
-        return
-    rows = [(row, row_settings(grid, row, common)) for row in grid.rows if not row.cited]
     for (one, settings), (other, others) in itertools.combinations(rows, 2):
         if settings != others:
             continue

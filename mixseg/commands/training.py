@@ -22,7 +22,6 @@ from mixseg.commands.settings_arguments import (
 from mixseg.commands.training_report import report
 from mixseg.config import (
     Settings,
-    refuse_idle_flags,
     resolve_settings,
     to_flat,
     typed_overrides,
@@ -31,7 +30,7 @@ from mixseg.distillation.settings import student_of_name
 from mixseg.distributed import joined, of_first
 from mixseg.engine.trainer import Outcome
 from mixseg.errors import ConfigError
-from mixseg.methods import METHODS, check_method_name
+from mixseg.methods import check_flags
 from mixseg.training import resume, start
 
 _PRESETS = (
@@ -130,7 +129,7 @@ def _trained(
     if parsed.allow_changes and parsed.resume is None:
         raise ConfigError("--allow-changes does nothing without --resume")
     begun = Path(str(overrides.get("output", "runs"))).expanduser() / str(overrides.get("name"))
-    if method == "distillation" and parsed.resume == "auto" and (begun / "config.yaml").is_file():
+    if method == "distillation" and parsed.resume == "auto" and _is_there(begun / "config.yaml"):
         # The run has all that it took from its teacher, whatever became of that.
         return _gone_on(parsed, overrides, method, console, begun)
     settings = _settings(parsed, overrides, program, method)
@@ -138,10 +137,15 @@ def _trained(
         if settings.name is None:
             raise ConfigError("--resume auto needs --name, to know which run to go on with")
         path = Path(settings.output).expanduser() / settings.name
-        if of_first("there" if path.exists() else ""):
+        if _is_there(path):
             asked_for = to_flat(settings)
             return resume(path, asked_for, console, allow_changes=parsed.allow_changes)
     return start(settings, console)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether the first process sees it; on a network drive others may not yet."""
+    return bool(of_first("there" if path.exists() else ""))
 
 
 def _gone_on(
@@ -202,12 +206,5 @@ def _settings(parsed: Namespace, overrides: dict[str, Any], program: str, method
             "--labeled says what part of the target is labelled, of which nothing is used; for a "
             "part of the source: --set source_domain.labeled=1/8"
         )
-    check_method_name(settings)
-    chosen = METHODS[settings.method]
-    refuse_idle_flags(
-        overrides,
-        settings,
-        takes_unlabeled="unlabeled" in chosen.streams_of(settings),
-        mixes_unlabeled=chosen.mixes_unlabeled,
-    )
+    check_flags(overrides, settings)
     return settings

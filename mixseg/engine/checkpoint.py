@@ -173,10 +173,10 @@ def _parsed(path: Path, data: bytes) -> dict[str, Any]:
     return content
 
 
-def _number(replaced: Path) -> int:
-    """How many of its name were there before a checkpoint was put aside."""
-    number = replaced.name.split(".")[-2]
-    return int(number) if number.isdigit() else 0
+def _put_aside(path: Path) -> tuple[int, str]:
+    """Number and name of a checkpoint that was to be replaced; earlier versions gave no number."""
+    found = re.fullmatch(r"\.(.+?)(?:\.(\d+))?\.replaced", path.name)
+    return (0, "") if found is None else (int(found[2] or 0), found[1])
 
 
 @final
@@ -225,8 +225,8 @@ class CheckpointStore:
 
     def remove_leftovers(self) -> None:
         """Remove what a process that was killed while it wrote has left; call it under the lock."""
-        for path in sorted(self.folder.glob(".*.replaced"), key=_number, reverse=True):
-            target = self.folder / path.name[1:].removesuffix(".replaced").rpartition(".")[0]
+        for path in sorted(self.folder.glob(".*.replaced"), key=_put_aside, reverse=True):
+            target = self.folder / _put_aside(path)[1]
             if not target.exists() and (path / MANIFEST).is_file():
                 path.rename(target)
         for path in self.folder.glob(".*"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from mixseg.config import Settings
+from collections.abc import Iterable
+
+from mixseg.config import Settings, refuse_idle_flags
 from mixseg.engine.method import Given, Method
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.methods.distillation import Distillation
@@ -24,6 +26,22 @@ def check_method_name(settings: Settings) -> None:
     """Raise a ConfigError for an unknown method."""
     if settings.method not in METHODS:
         raise ConfigError(f"method: {unknown_name('method', settings.method, METHODS)}")
+
+
+def check_flags(flags: Iterable[str], settings: Settings) -> None:
+    """Refuse flags that do nothing in a run of the method, as :func:`refuse_idle_flags` says.
+
+    Raises:
+        ConfigError: The method is unknown, or a flag does nothing.
+    """
+    check_method_name(settings)
+    method = METHODS[settings.method]
+    refuse_idle_flags(
+        flags,
+        settings,
+        takes_unlabeled="unlabeled" in method.streams_of(settings),
+        mixes_unlabeled=method.mixes_unlabeled,
+    )
 
 
 def check_stage_batches(settings: Settings) -> None:
@@ -57,6 +75,7 @@ __all__ = [
     "SemiSupervised",
     "Supervised",
     "build_method",
+    "check_flags",
     "check_method_name",
     "check_stage_batches",
 ]

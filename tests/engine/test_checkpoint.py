@@ -310,3 +310,10 @@ def test_what_cannot_be_removed_ends_no_run(
     checkpoint, _ = store.latest()
     assert checkpoint is not None
     assert checkpoint.state["step"] == 2
+
+
+def test_what_an_earlier_version_had_put_aside_comes_back(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "best", {"x": {"value": torch.tensor(3)}}, {})
+    (tmp_path / "best").rename(tmp_path / ".best.replaced")
+    CheckpointStore(tmp_path).remove_leftovers()
+    assert int(read_checkpoint(tmp_path / "best").tensors["x"]["value"]) == 3

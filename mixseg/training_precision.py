@@ -83,9 +83,9 @@ def precision_of_run(
         if asked != "auto":
             return choose_precision(asked, device, model)
         name = _named(of_first(by_first(lambda: decide(model, device)) or ""))
-        lacking = not has_bf16_gpu() if device.type == "cuda" else name == "fp16"
-        if name != "fp32" and lacking:
-            instead = "fp16" if device.type == "cuda" else "fp32"
+        on_gpu = device.type == "cuda"
+        instead = "fp16" if on_gpu else "fp32"
+        if (name == "bf16" and on_gpu and not has_bf16_gpu()) or (name == "fp16" and not on_gpu):
             raise ConfigError(
                 f"the run is in {name}, which this machine's {device.type} does not have; go on in "
                 f"another precision: --precision {instead} --allow-changes"

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from mixseg.config import Settings
 from mixseg.engine.precision import choose_precision, has_bf16
-from mixseg.errors import CheckpointError
+from mixseg.errors import CheckpointError, ConfigError
 from mixseg.training_precision import precision_of_run
 from tests.models.build import small_model
 
@@ -71,4 +71,34 @@ def test_a_damaged_record(content: str, tmp_path: Path) -> None:
     file = tmp_path / "precision.json"
     file.write_text(content)
     with pytest.raises(CheckpointError, match=r"precision\.json: damaged.*fp32, bf16, fp16"):
+        said(AUTO, file)
+
+
+@pytest.mark.filterwarnings("ignore:.*GradScaler is enabled")
+@pytest.mark.parametrize(("has_bf16", "name"), [(True, "bf16"), (False, "fp16")])
+def test_gpus_go_by_their_hardware_and_stay_in_what_a_run_began_in(
+    has_bf16: bool, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def supported(including_emulation: bool = True) -> bool:
+        return has_bf16 or including_emulation  # torch emulates it on older GPUs
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    file = tmp_path / "precision.json"
+    gpu, console = torch.device("cuda"), Console(quiet=True)
+    for _ in range(2):
+        assert precision_of_run(AUTO, SIZE, console, file)(small_model(), gpu).name == name
+        assert json.loads(file.read_text())["precision"] == name
+    file.write_text(json.dumps({"precision": "bf16"}))
+    choose = precision_of_run(AUTO, SIZE, console, file)
+    if has_bf16:
+        assert choose(small_model(), gpu).name == "bf16"
+    else:
+        with pytest.raises(ConfigError, match=r"in bf16, .*--precision fp16 --allow-changes"):
+            choose(small_model(), gpu)
+
+
+def test_a_run_in_fp16_does_not_go_on_on_a_cpu(tmp_path: Path) -> None:
+    file = tmp_path / "precision.json"
+    file.write_text(json.dumps({"precision": "fp16"}))
+    with pytest.raises(ConfigError, match=r"in fp16, .*--precision fp32 --allow-changes"):
         said(AUTO, file)

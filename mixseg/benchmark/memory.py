@@ -13,6 +13,7 @@ from mixseg.benchmark.workload import Workload
 from mixseg.config import Settings
 from mixseg.data.arrays import Size
 from mixseg.data.registry import CLASSES
+from mixseg.engine.precision import PrecisionName, choose_device, has_bf16, has_bf16_gpu
 from mixseg.methods import METHODS
 from mixseg.preflight.memory import measure_elsewhere, smaller
 
@@ -41,16 +42,25 @@ class MemoryReport:
         }
 
 
+def _precisions(settings: Settings) -> list[PrecisionName]:
+    """Those that the device multiplies by itself: others take minutes a step, and nobody's run
+    has them unless it asks for one by name."""
+    if choose_device(settings.training.device).type == "cuda":
+        return ["fp32", "bf16" if has_bf16_gpu() else "fp16"]
+    return ["fp32", "bf16"] if has_bf16() else ["fp32"]
+
+
 def levers(settings: Settings) -> dict[str, Settings]:
     """The settings as they are, and with one thing changed each that the method knows."""
     model, training = settings.model, settings.training
-    changes: dict[str, dict[str, object]] = {
-        AS_SET: {},
-        "fp32": {"training": dataclasses.replace(training, precision="fp32")},
-        "bf16": {"training": dataclasses.replace(training, precision="bf16")},
-        "activation checkpointing": {
-            "model": dataclasses.replace(model, activation_checkpointing=True)
-        },
+    changes: dict[str, dict[str, object]] = {AS_SET: {}}
+    precisions = _precisions(settings)
+    if training.precision != "auto" or len(precisions) > 1:  # else auto can only be that one
+        for name in precisions:
+            if name != training.precision:
+                changes[name] = {"training": dataclasses.replace(training, precision=name)}
+    changes["activation checkpointing"] = {
+        "model": dataclasses.replace(model, activation_checkpointing=True)
     }
     if METHODS[settings.method].mixes_unlabeled:
         changes["joint forward"] = {"model": dataclasses.replace(model, joint_forward=True)}

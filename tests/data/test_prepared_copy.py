@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -479,6 +481,21 @@ def test_several_processes_write_the_same(tmp_path: Path) -> None:
     ]
     assert outcomes[0] == outcomes[1]
     assert contents(tmp_path / "copy1") == contents(tmp_path / "copy2")
+
+
+def test_two_processes_do_not_write_one_copy(tmp_path: Path) -> None:
+    camvid(tmp_path / "data")
+    wanted = plan("camvid", tmp_path / "data", "train")
+    output = tmp_path / "copy"
+    output.mkdir()
+    handle = os.open(output, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with pytest.raises(ConfigError, match="another process"):
+        written(wanted, output)
+    assert not any(output.iterdir())
+    os.close(handle)
+    assert written(wanted, output, jobs=2).written
+    assert not written(wanted, output).written  # the lock is gone with whoever held it
 
 
 @pytest.mark.parametrize("place", ["data", "data/inside", "link/inside", "data/train/.."])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -24,7 +26,7 @@ from mixseg.data.prepared_copy.manifest import (
 from mixseg.data.prepared_copy.output import unfinished_name
 from mixseg.data.prepared_copy.plan import Original, Plan
 from mixseg.data.streams import WORKER_TIMEOUT, loaded, start_worker
-from mixseg.errors import DataError
+from mixseg.errors import ConfigError, DataError
 from mixseg.files import write_atomically
 
 _MANIFEST_SHARE = 0.05
@@ -70,10 +72,46 @@ def prepare(
         progress: Called with the number of finished images and of all.
 
     Raises:
+        ConfigError: Another process is writing to this folder.
         DataError: A file cannot be written.
         TrainingError: A process died, or gave nothing for a minute.
     """
     output.mkdir(parents=True, exist_ok=True)
+    with _alone(output):
+        return _write(plan, output, earlier, jobs, keep_bad, progress)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two processes at once would each remove what the other has not finished."""
+    held = [os.open(folder, os.O_RDONLY)]
+
+    def release() -> None:
+        if held:
+            os.close(held.pop())
+
+    # Loader processes outlive one that is killed for seconds; they must not hold its lock.
+    os.register_at_fork(after_in_child=release)
+    try:
+        try:
+            fcntl.flock(held[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"--output {folder}: another process is writing this copy") from error
+        except OSError:
+            pass  # some network drives cannot lock folders
+        yield
+    finally:
+        release()
+
+
+def _write(
+    plan: Plan,
+    output: Path,
+    earlier: Manifest,
+    jobs: int,
+    keep_bad: bool,
+    progress: Callable[[int, int], None],
+) -> Outcome:
     notebook = _Notebook(output / MANIFEST, plan.origin, dict(earlier.files))
     notebook.write()
     _remove_unfinished(output, (*plan.lists, *(t for one in plan.originals for t in one.targets)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -20,6 +20,7 @@ from mixseg.config import (
 )
 from mixseg.errors import ConfigError
 from mixseg.files import write_atomically
+from mixseg.methods import check_flags
 
 TRAINING_COMMANDS = {
     "distillation": "distill",
@@ -130,6 +131,7 @@ def plan(
         ]
     if common:
         _refuse_twins(grid, trained, common)
+        _refuse_idle(trained, common)
     for job in jobs:
         refuse_changes(job, job.folder / "config.yaml", "was made")
     # Seed by seed, so that an interrupted ablation has whole tables of fewer seeds.
@@ -150,6 +152,19 @@ def _refuse_twins(
             f"rows {one.name!r} and {other.name!r} are the same with "
             f"{', '.join(f'--{key}' for key in common)}; leave out what they differ in"
         )
+
+
+def _refuse_idle(rows: Sequence[tuple[Row, Settings]], flags: Iterable[str]) -> None:
+    """Refuse flags that do nothing in any row; rows that differ in a part do not all have it."""
+    for flag in flags:
+        errors = []
+        for _, settings in rows:
+            try:
+                check_flags([flag], settings)
+            except ConfigError as error:
+                errors.append(error)
+        if len(errors) == len(rows):
+            raise ConfigError(f"{errors[-1]}; no row has it")
 
 
 def refuse_changes(job: Job, config: Path, what: str) -> None:

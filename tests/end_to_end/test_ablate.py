@@ -126,6 +126,10 @@ def test_refusals(grid: Path, launch: Launcher, tmp_path: Path) -> None:
         (("gone.yaml",), "gone.yaml"),
         ((grid, "--launcher", "slrum"), "Did you mean 'slurm'? Choices: local, slurm"),
         ((grid, "--mixer", "cutmix", "--method", "supervised"), "are the same with --"),
+        (
+            (grid, "--mixing.sigma", "[4,8]"),
+            "--mixing.sigma does nothing without --mixer cowmix; no row",
+        ),
         ((grid, "--config", "a.yaml"), "--config: an ablation takes the preset of its rows by"),
         (("nowhere.yaml",), "nowhere.yaml: there is no such grid; those of"),
         ((grid, "--set", "optimizer.lrr=1"), "Did you mean 'optimizer.lr'?"),

@@ -1,4 +1,4 @@
-"""Temperature: logits are divided by it before a softmax (000, 2.4 and 3.2)."""
+"""Temperature: logits are divided by it before a softmax (Kim, 2.4 and 3.2)."""
 
 from __future__ import annotations
 

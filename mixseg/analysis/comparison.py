@@ -1,4 +1,4 @@
-"""Photographs beside what several networks see in them (003, Figure 2)."""
+"""Photographs beside what several networks see in them (Lourenço, Figure 2)."""
 
 from __future__ import annotations
 

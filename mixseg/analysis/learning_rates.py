@@ -1,4 +1,4 @@
-"""The learning-rate range test: the loss while the rate grows step by step (003, III.A).
+"""The learning-rate range test: the loss while the rate grows step by step (Lourenço, III.A).
 
 L. N. Smith, "Cyclical learning rates for training neural networks", 2017.
 """

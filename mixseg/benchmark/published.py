@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from mixseg.ignore import IGNORE
 
-# Masks (002, 2.5.2 and Algorithm 1) --------------------------------------------------------------
+# Masks (Tranheden & Olsson, 2.5.2 and Algorithm 1) -----------------------------------------------
 
 
 def classmix_masks(labels: Tensor, scores: Tensor, proportion: float) -> Tensor:
@@ -104,7 +104,7 @@ def mixed(masks: Tensor, values: Tensor) -> Tensor:
     return torch.stack(results)
 
 
-# Strong augmentation (002, 3.4) ------------------------------------------------------------------
+# Strong augmentation (Tranheden & Olsson, 3.4) ---------------------------------------------------
 
 
 def jittered(images: Tensor, strength: float, draws: Sequence[float], order: float) -> Tensor:
@@ -186,7 +186,7 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
     return functional.conv2d(functional.pad(images, margins, mode="reflect"), kernel, groups=3)
 
 
-# Teacher and losses (002, 2.5 and 3.2) -----------------------------------------------------------
+# Teacher and losses (Tranheden & Olsson, 2.5 and 3.2) --------------------------------------------
 
 
 @torch.no_grad()

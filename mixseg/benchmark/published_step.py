@@ -1,4 +1,4 @@
-"""The semi-supervised step as Figure 3.3 of 002 draws it, out of plain pieces."""
+"""The semi-supervised step as Figure 3.3 of Tranheden & Olsson draws it, out of plain pieces."""
 
 from __future__ import annotations
 

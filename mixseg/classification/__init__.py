@@ -1,1 +1,1 @@
-"""Distillation between classifiers: the first experiment of 004, on whole images."""
+"""Distillation between classifiers: the first experiment of Karlı, on whole images."""

@@ -37,7 +37,7 @@ OnEpoch = Callable[[str, int, int, float], None]
 @final
 @dataclass(frozen=True)
 class ClassificationSettings:
-    """The constants of 004, experiment A."""
+    """The constants of Karlı, experiment A."""
 
     data_root: str | None = None
     """Folder that holds cifar-10-batches-py."""

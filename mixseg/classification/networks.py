@@ -1,4 +1,4 @@
-"""The networks of 004, experiment A, for RGB images of 32x32."""
+"""The networks of Karlı, experiment A, for RGB images of 32x32."""
 
 from __future__ import annotations
 

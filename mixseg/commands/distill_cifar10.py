@@ -1,4 +1,4 @@
-"""Distillation between classifiers: the first experiment of 004."""
+"""Distillation between classifiers: the first experiment of Karlı."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Colour jitter and Gaussian blur of a mixed batch (002, 3.4): the image only, never its target.
+"""Colour jitter and Gaussian blur of a mixed batch (Tranheden & Olsson, 3.4); its targets stay.
 
 As in the thesis, each is drawn once for a batch. The draws stay on the CPU, so that the device is
 never waited for.

@@ -1,4 +1,4 @@
-"""Teacher and student side by side: what they cost, what they are worth, what they see (004)."""
+"""Teacher and student side by side: what they cost, what they are worth, what they see (Karlı)."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ Schedule = Callable[[int], float]
 
 
 def poly(settings: ScheduleSettings, total: int) -> Schedule:
-    """(1 - k / k_max)^power (002, eq. 2.6), after the warm-up."""
+    """(1 - k / k_max)^power (Tranheden & Olsson, eq. 2.6), after the warm-up."""
     start = settings.warmup_steps
     return lambda step: (1 - max(0, step - start) / (total - start)) ** settings.power
 

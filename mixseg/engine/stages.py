@@ -1,4 +1,4 @@
-"""Progressive scaling: a run in stages with growing crops and shrinking batches (003, III.D)."""
+"""Progressive scaling: stages with growing crops and shrinking batches (Lourenço, III.D)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Teachers: an exponential moving average of the student (002, 2.5.5), and a trained network."""
+"""Teachers: a moving average of the student (Tranheden & Olsson, 2.5.5), and a trained network."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class MeanTeacher:
 
 @final
 class FixedTeacher(nn.Module):
-    """A trained network that answers in the classes of a student, and never changes (004)."""
+    """A trained network that answers in the classes of a student, and never changes (Karlı)."""
 
     columns: Tensor
 
@@ -98,7 +98,7 @@ class FixedTeacher(nn.Module):
         Args:
             network: The teacher.
             classes: What its channels stand for.
-            temperature: What its logits are divided by: that of its own training (T_g of 000).
+            temperature: What its logits are divided by: that of its own training (T_g of Kim).
             wanted: What the student's channels stand for. The teacher may know more: the
                 probabilities of the others are shared out in proportion.
 

@@ -1,4 +1,4 @@
-"""Networks on data with other classes than those that they were trained on (003, section VI.F).
+"""Networks on data with other classes than those of their training (Lourenço, VI.F).
 
 Scores need one set of classes for predictions and labels. Either the labels are turned into the
 network's classes, or the predictions into the data's; a class may be joined with others but never

@@ -1,4 +1,4 @@
-"""Which classes count in the tables of domain adaptation (002, Tables 4.3 and 4.4)."""
+"""Which classes count in tables of domain adaptation (Tranheden & Olsson, Tables 4.3 and 4.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictions of several networks for the same photographs, as pictures (003, section VI.F)."""
+"""Predictions of several networks for the same photographs, as pictures (Lourenço, VI.F)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses between a discriminator and the network it judges (000, Table 3-1)."""
+"""Losses between a discriminator and the network it judges (Kim, Table 3-1)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class AdversarialLoss(NamedTuple):
 
 
 ADVERSARIAL_LOSSES: dict[str, AdversarialLoss] = {
-    # 1/2 (D(y) - 1)^2, 1/2 D(G(x))^2, 1/2 (D(G(x)) - 1)^2: least squares, equations 3 and 4 of 001
+    # 1/2 (D(y) - 1)^2, 1/2 D(G(x))^2, 1/2 (D(G(x)) - 1)^2: least squares (Kim & Lee, 3 and 4)
     "lsgan": AdversarialLoss(
         real=lambda judged: 0.5 * (judged - 1).square(),
         fake=lambda judged: 0.5 * judged.square(),
@@ -58,7 +58,7 @@ def build_adversarial_loss(name: str) -> AdversarialLoss:
 
 
 def located_mean(values: Tensor, counted: Tensor) -> Tensor:
-    """Mean over the pixels that count: the location map of 000, Figure 3-7.
+    """Mean over the pixels that count: the location map of Kim, Figure 3-7.
 
     Args:
         values: float, shape (B, H, W).

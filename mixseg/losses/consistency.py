@@ -1,4 +1,4 @@
-"""Losses between the student and what the teacher said (002, 2.5 and 3.2)."""
+"""Losses between the student and what the teacher said (Tranheden & Olsson, 2.5 and 3.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cross-entropy on labelled pixels, plain and balanced (003, equations 2 to 4)."""
+"""Cross-entropy on labelled pixels, plain and balanced (Lourenço, equations 2 to 4)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mixseg.losses.counted import at_least_float32, counted_mean, counted_pixels
 def segmentation_cross_entropy(
     logits: Tensor, targets: Tensor, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Cross-entropy, averaged over the pixels that have a target (003, equation 2).
+    """Cross-entropy, averaged over the pixels that have a target (Lourenço, equation 2).
 
     A batch without any such pixel gives zero with a zero gradient, not NaN.
 
@@ -34,7 +34,7 @@ def segmentation_cross_entropy(
 def balanced_cross_entropy(
     logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Cross-entropy in which every class has a weight (003, equation 3).
+    """Cross-entropy in which every class has a weight (Lourenço, equation 3).
 
     The sum is divided by the number of counted pixels, as the equation has it. torch's own mean
     divides by the sum of their weights instead, which takes away that a batch of rare classes
@@ -55,7 +55,7 @@ def balanced_cross_entropy(
 
 
 def class_weights(frequencies: Tensor) -> Tensor:
-    """w_c = 1 / ln(1.02 + f_c) (003, equation 4): from 1.4 for a class that is everywhere to 50.
+    """w_c = 1 / ln(1.02 + f_c) (Lourenço, equation 4): from 1.4, a class that is everywhere, to 50.
 
     Args:
         frequencies: float in [0, 1], shape (C,): share of each class.

@@ -1,4 +1,4 @@
-"""Soft dice loss (003, equation 7): every class counts alike, however few its pixels."""
+"""Soft dice loss (Lourenço, equation 7): every class counts alike, however few its pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a student learns from the answers of a teacher (004; Liu et al., TPAMI 2020)."""
+"""What a student learns from the answers of a teacher (Karlı; Liu et al., TPAMI 2020)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def distillation_divergence(student: Tensor, teacher: Tensor, temperature: float
     """T^2 KL(teacher || student) of each pixel, both softened by the temperature T.
 
     The factor keeps gradients as large as they are at T = 1 while the temperature grows: those of
-    the softened divergence shrink with its square (Hinton et al., 2015). 004 writes KL(S || T);
+    the softened divergence shrink with its square (Hinton et al., 2015). Karlı writes KL(S || T);
     the code that it builds on takes the teacher for the reference, as here.
 
     Args:

@@ -1,4 +1,4 @@
-"""Focal loss (003, equation 5): what is already right counts less."""
+"""Focal loss (Lourenço, equation 5): what is already right counts less."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Online hard example mining (003, equation 6): only the hardest pixels count."""
+"""Online hard example mining (Lourenço, equation 6): only the hardest pixels count."""
 
 from __future__ import annotations
 

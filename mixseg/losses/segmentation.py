@@ -1,4 +1,4 @@
-"""The supervised loss that the settings name (003, section IV)."""
+"""The supervised loss that the settings name (Lourenço, section IV)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distillation: a student learns from labels and from the answers of a trained network (004)."""
+"""Distillation: a student learns from labels and from the answers of a trained network (Karlı)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Domain adaptation by cross-domain mixed sampling, DACS (002, 3.2 and Figure 3.4).
+"""Domain adaptation by cross-domain mixed sampling, DACS (Tranheden & Olsson, 3.2 and Figure 3.4).
 
 The semi-supervised method with one change: labelled images are renderings of the source domain,
 unlabelled ones photographs of the target domain, and what is pasted on the photographs comes from

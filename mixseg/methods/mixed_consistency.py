@@ -1,4 +1,4 @@
-"""The step that semi-supervised training and domain adaptation share (002, 3.2)."""
+"""The step that semi-supervised training and domain adaptation share (Tranheden & Olsson, 3.2)."""
 
 from __future__ import annotations
 

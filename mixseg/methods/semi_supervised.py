@@ -1,4 +1,4 @@
-"""Semi-supervised training with a mean teacher and mixed images (002, 3.2 and Figure 3.3)."""
+"""Semi-supervised training: mean teacher, mixed images (Tranheden & Olsson, 3.2, Figure 3.3)."""
 
 from __future__ import annotations
 

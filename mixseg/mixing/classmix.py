@@ -1,4 +1,4 @@
-"""ClassMix: half of the classes of one image on top of another (002, 3.1, Algorithm 1)."""
+"""ClassMix: half of the classes of an image on another (Tranheden & Olsson, Algorithm 1)."""
 
 from __future__ import annotations
 

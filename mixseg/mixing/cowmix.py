@@ -1,4 +1,4 @@
-"""CowMix: irregular patches from thresholded smooth noise (002, 2.5.2)."""
+"""CowMix: irregular patches from thresholded smooth noise (Tranheden & Olsson, 2.5.2)."""
 
 from __future__ import annotations
 

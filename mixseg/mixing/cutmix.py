@@ -1,4 +1,4 @@
-"""CutMix: a rectangle of one image on top of another (002, 2.5.2)."""
+"""CutMix: a rectangle of one image on top of another (Tranheden & Olsson, 2.5.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mixer contract, and the paste that every mixer shares (002, eq. 2.10 and Algorithm 1)."""
+"""The mixer contract, and the paste (Tranheden & Olsson, equation 2.10, Algorithm 1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""mixup: a weighted mean of two images and of their labels (003, III.C, equation 1)."""
+"""mixup: a weighted mean of two images and of their labels (Lourenço, III.C, equation 1)."""
 
 from __future__ import annotations
 

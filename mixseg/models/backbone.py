@@ -123,7 +123,7 @@ def check_backbone_name(name: str) -> None:
 def backbone_statistics(name: str) -> tuple[Triple, Triple]:
     """Mean and deviation, RGB in [0, 1], that the backbone's own weights expect.
 
-    Those of ImageNet where there is no backbone (003, III-B) or timm does not say.
+    Those of ImageNet where there is no backbone (Lourenço, III-B) or timm does not say.
     """
     configuration = None if name == NO_BACKBONE else timm.get_pretrained_cfg(name)
     if configuration is None:

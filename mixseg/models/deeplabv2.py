@@ -1,4 +1,4 @@
-"""DeepLabv2: parallel atrous convolutions on a dilated backbone (002, 3.5 and Table 3.1)."""
+"""DeepLabv2: parallel atrous convolutions on a dilated backbone (Tranheden & Olsson, Table 3.1)."""
 
 from __future__ import annotations
 

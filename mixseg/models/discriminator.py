@@ -1,4 +1,4 @@
-"""The discriminator of label maps (000, Figure 3-6)."""
+"""The discriminator of label maps (Kim, Figure 3-6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ENet (Paszke et al. 2016, "ENet", Table 1 and Figure 2), the network of 003."""
+"""ENet (Paszke et al. 2016, "ENet", Table 1 and Figure 2), the network of Lourenço."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Fully convolutional networks.
 
-FCN-32s, FCN-16s and FCN-8s: scores of one, two or three maps, added (000, 3.1.1 and 4.3.1). And the
-FCN of torchvision on a dilated ResNet, which is the teacher of 004.
+FCN-32s, FCN-16s and FCN-8s: scores of one, two or three maps, added (Kim, 3.1.1 and 4.3.1). And the
+FCN of torchvision on a dilated ResNet, which is the teacher of Karlı.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mixseg.models.model import ModelSpec
 from mixseg.models.upsampling import build_upsampling
 
 SKIP_SCALES = (0.01, 0.0001)
-"""Factors of the maps of strides 16 and 8 (000, 4.3.1): with them the whole network is trained at
+"""Factors of the maps of strides 16 and 8 (Kim, 4.3.1): with them the whole network is trained at
 once rather than one skip after the other. They fit VGG, whose activations are larger nearer to the
 input."""
 
@@ -24,7 +24,7 @@ input."""
 class SkipScores(nn.Module):
     """A 1x1 convolution on each map; coarse scores are enlarged by two and added to finer ones.
 
-    With one map this is a classifier on the last one: FCN-32s, and the ResNet-50 of 000, 3.1.1.
+    With one map this is a classifier on the last one: FCN-32s, and the ResNet-50 of Kim, 3.1.1.
     Scores start from zero as in the original FCN, so that the first step moves them alone.
     """
 

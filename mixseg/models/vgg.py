@@ -11,7 +11,7 @@ DROPOUT = 0.5
 
 @final
 class FullyConvolutionalVGG(nn.Module):
-    """Pooled maps of a VGG network, then fc6 (7x7) and fc7 (1x1) on the last one (000, Figure 3-4).
+    """Pooled maps of a VGG network, then fc6 (7x7) and fc7 (1x1) on the last one (Kim, Figure 3-4).
 
     timm keeps fc6 and fc7 as ``pre_logits.fc1`` and ``pre_logits.fc2``; weights keep these names.
     Two things differ from timm's network, neither in its weights: fc6 is padded, so that it has an

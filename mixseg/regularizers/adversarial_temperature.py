@@ -1,4 +1,4 @@
-"""The adversarial temperature regularizer (000, Algorithm 1; 001, equations 3 to 5)."""
+"""The adversarial temperature regularizer (Kim, Algorithm 1; Kim & Lee, equations 3 to 5)."""
 
 from __future__ import annotations
 

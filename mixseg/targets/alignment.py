@@ -1,4 +1,4 @@
-"""Distribution alignment (002, 2.5.6): pseudo-labels that follow a class distribution."""
+"""Distribution alignment (Tranheden & Olsson, 2.5.6): pseudo-labels follow a class distribution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the teacher says about unlabelled pixels (002, 2.5.3)."""
+"""What the teacher says about unlabelled pixels (Tranheden & Olsson, 2.5.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much each pixel of the mixed images counts (002, 2.5.4).
+"""How much each pixel of the mixed images counts (Tranheden & Olsson, 2.5.4).
 
 All weightings lie in [0, 1]; the constant factor lambda_u0 is applied to the loss by the method.
 """

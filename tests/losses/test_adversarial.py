@@ -1,4 +1,4 @@
-"""Table 3-1 of 000 against numpy."""
+"""Table 3-1 of Kim against numpy."""
 
 from __future__ import annotations
 

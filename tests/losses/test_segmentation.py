@@ -1,4 +1,4 @@
-"""Section IV of 003 against numpy, and what every supervised loss promises."""
+"""Section IV of Lourenço against numpy, and what every supervised loss promises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The step of 002, Figure 3.4, against loops over images, classes and pixels."""
+"""The step of Tranheden & Olsson, Figure 3.4, against loops over images, classes and pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The step of 002, Figure 3.3, against a transcription in plain per-image Python."""
+"""The step of Tranheden & Olsson, Figure 3.3, against a transcription in plain per-image Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""mixup: equation 1 of 003."""
+"""mixup: equation 1 of Lourenço."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The discriminator against Figure 3-6 and Table 4-8 of 000."""
+"""The discriminator against Figure 3-6 and Table 4-8 of Kim."""
 
 from __future__ import annotations
 

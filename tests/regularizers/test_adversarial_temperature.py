@@ -1,4 +1,4 @@
-"""The regularizer around the steps of the methods (000, Algorithm 1)."""
+"""The regularizer around the steps of the methods (Kim, Algorithm 1)."""
 
 from __future__ import annotations
 

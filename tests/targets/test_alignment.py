@@ -1,4 +1,4 @@
-"""Distribution alignment (002, 2.5.6)."""
+"""Distribution alignment (Tranheden & Olsson, 2.5.6)."""
 
 from __future__ import annotations
 

@@ -51,30 +51,30 @@ MANY = 12
 
 FIGURES: dict[str, FigureKind] = {
     "mixing": FigureKind(
-        "two images, mask, mixed image and mixed label for each mixer (002: 2.6, 3.1, 3.2, 3.4)",
+        "two images, mask and what each mixer makes (Tranheden & Olsson: 2.6, 3.1, 3.2, 3.4)",
         mixing.draw,
         datasets=1,
         flags=frozenset({"source", "source-root", "seed", "ids"}),
     ),
     "cow-masks": FigureKind(
-        "CowMasks of several sigmas, and what they make of two images (002: 2.7)",
+        "CowMasks of several sigmas, and what they make of two images (Tranheden & Olsson: 2.7)",
         cow_masks.draw,
         datasets=1,
         flags=frozenset({"sigmas", "seed", "ids"}),
     ),
     "class-frequencies": FigureKind(
-        "share of each class on a log axis, data sets side by side (002: 3.9)",
+        "share of each class on a log axis, data sets side by side (Tranheden & Olsson: 3.9)",
         class_frequencies.draw,
         is_chart=True,
         datasets=MANY,
     ),
     "class-positions": FigureKind(
-        "where in the image each class lies (002: 5.1 to 5.4)",
+        "where in the image each class lies (Tranheden & Olsson: 5.1 to 5.4)",
         class_positions.draw,
         datasets=1,
     ),
     "confidence": FigureKind(
-        "confidence of a run's predictions, and the pixels above the threshold (002: 5.5)",
+        "confidence of predictions, and the pixels above the threshold (Tranheden & Olsson: 5.5)",
         confidence.draw,
         datasets=1,
         runs=(1, 1),
@@ -82,7 +82,7 @@ FIGURES: dict[str, FigureKind] = {
         flags=frozenset({"network", "images", "ids", "seed", "threshold"}),
     ),
     "confident-share": FigureKind(
-        "share of confident pixels over training, beside the sigmoid ramp (002: 2.9)",
+        "share of confident pixels over training, and the sigmoid ramp (Tranheden & Olsson: 2.9)",
         confident_share.draw,
         is_chart=True,
         runs=(1, MANY),
@@ -96,7 +96,7 @@ FIGURES: dict[str, FigureKind] = {
         log=True,
     ),
     "predictions": FigureKind(
-        "image, ground truth and one column for each run (002: 4.2, 4.3; 000: 4-1 to 4-8)",
+        "image, truth, one column for each run (Tranheden & Olsson: 4.2, 4.3; Kim: 4-1 to 4-8)",
         predictions.draw,
         datasets=1,
         runs=(1, MANY),
@@ -104,7 +104,7 @@ FIGURES: dict[str, FigureKind] = {
         flags=frozenset({"network", "images", "ids", "seed"}),
     ),
     "temperatures": FigureKind(
-        "softmax of one pixel under temperatures, of an example or of a run (000: 2-12, 2-13)",
+        "softmax of one pixel under temperatures, of an example or of a run (Kim: 2-12, 2-13)",
         temperatures.draw,
         is_chart=True,
         datasets=1,

@@ -1,4 +1,4 @@
-"""How often classes occur, data sets side by side on a logarithmic axis (002, Figure 3.9)."""
+"""How often classes occur, data sets side by side (Tranheden & Olsson, Figure 3.9)."""
 
 from __future__ import annotations
 

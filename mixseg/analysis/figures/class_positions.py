@@ -1,4 +1,4 @@
-"""Where in the image each class lies, on average (002, Figures 5.1 to 5.4)."""
+"""Where in the image each class lies, on average (Tranheden & Olsson, Figures 5.1 to 5.4)."""
 
 from __future__ import annotations
 

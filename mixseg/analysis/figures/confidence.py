@@ -1,4 +1,4 @@
-"""How sure a network is of each pixel, and which pixels a threshold keeps (002, Figure 5.5)."""
+"""How sure a network is of each pixel, and a threshold (Tranheden & Olsson, Figure 5.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The share of confident pixels over the training, beside the sigmoid ramp (002, Figure 2.9)."""
+"""Confident pixels over training, and the sigmoid ramp (Tranheden & Olsson, Figure 2.9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CowMasks of several sigmas, and what they make of two images (002, Figure 2.7)."""
+"""CowMasks of several sigmas, and what they make of two images (Tranheden & Olsson, Figure 2.7)."""
 
 from __future__ import annotations
 

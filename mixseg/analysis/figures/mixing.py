@@ -1,4 +1,4 @@
-"""Two images, a mask and what becomes of them, for each mixer (002, Figures 2.6, 3.1, 3.2, 3.4)."""
+"""Two images and what each mixer makes of them (Tranheden & Olsson, Figures 2.6, 3.1, 3.2, 3.4)."""
 
 from __future__ import annotations
 

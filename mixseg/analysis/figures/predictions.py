@@ -1,4 +1,4 @@
-"""Images, their truth, and what runs predict (002, Figures 4.2 and 4.3; 000, 4-1 to 4-8)."""
+"""Images, their truth, and predictions (Tranheden & Olsson, Figures 4.2, 4.3; Kim, 4-1 to 4-8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The softmax of one pixel under several temperatures (000, Figures 2-12 and 2-13)."""
+"""The softmax of one pixel under several temperatures (Kim, Figures 2-12 and 2-13)."""
 
 from __future__ import annotations
 

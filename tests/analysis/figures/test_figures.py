@@ -198,7 +198,7 @@ def test_softmax_of_the_example_and_of_given_logits() -> None:
     for temperature, column in columns.items():
         powers = [math.exp(logit / float(temperature)) for logit in EXAMPLE]
         assert column == pytest.approx([power / sum(powers) for power in powers])
-    # 000 gives the cross-entropies of class 2 in Figure 2-13.
+    # Kim gives the cross-entropies of class 2 in Figure 2-13.
     losses = {t: -math.log(column[1]) for t, column in columns.items()}
     assert losses == pytest.approx({"1": 0.693, "0.5": 0.405, "2": 0.903}, abs=0.005)
     given = rows(FIGURES["temperatures"].draw(Request(logits=(1.0, -3.0), temperatures=(4.0,))))

@@ -2,62 +2,77 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
 
 from mixseg import __version__
-from mixseg.commands.ablate import ablate
-from mixseg.commands.benchmark import benchmark
-from mixseg.commands.check_data import check_data
-from mixseg.commands.compare import compare
-from mixseg.commands.contract import EXIT_ERROR, EXIT_USAGE, Command
-from mixseg.commands.dataset_stats import dataset_stats
-from mixseg.commands.distill_cifar10 import distill_cifar10
-from mixseg.commands.doctor import doctor
-from mixseg.commands.evaluate import evaluate_checkpoint
-from mixseg.commands.figures import figures
-from mixseg.commands.find_lr import find_lr
-from mixseg.commands.make_demo import make_demo
-from mixseg.commands.predict import predict
-from mixseg.commands.prepare_data import prepare_data
-from mixseg.commands.profile_model import profile_model
-from mixseg.commands.training import distill, train_ssl, train_supervised, train_uda
-from mixseg.distributed import started_by_torchrun
+from mixseg.commands.contract import EXIT_ERROR, EXIT_USAGE, SEVERAL_PROCESSES, Command
 from mixseg.errors import ConfigError, MixsegError, unknown_name
 from mixseg.escaping import printable
 
-COMMANDS: dict[str, Command] = {
-    "ssl": train_ssl,
-    "supervised": train_supervised,
-    "distill": distill,
-    "distill-cifar10": distill_cifar10,
-    "evaluate": evaluate_checkpoint,
-    "uda": train_uda,
-    "predict": predict,
-    "make-demo": make_demo,
-    "ablate": ablate,
-    "dataset-stats": dataset_stats,
-    "check-data": check_data,
-    "prepare-data": prepare_data,
-    "doctor": doctor,
-    "figures": figures,
-    "compare": compare,
-    "profile": profile_model,
-    "benchmark": benchmark,
-    "find-lr": find_lr,
+
+@final
+@dataclass(frozen=True)
+class Entry:
+    """Where a command is, and what ``--help`` says about it.
+
+    Only the command that was typed is imported: torch alone takes seconds.
+    """
+
+    module: str
+    function: str
+    help: str
+
+    def load(self) -> Command:
+        """Import the command."""
+        command: Command = getattr(
+            importlib.import_module(f"mixseg.commands.{self.module}"), self.function
+        )
+        return command
+
+
+GROUPS: dict[str, dict[str, Entry]] = {
+    "train": {
+        "ssl": Entry("training", "train_ssl", "few labelled and many unlabelled images"),
+        "uda": Entry("training", "train_uda", "labelled renderings and unlabelled photographs"),
+        "supervised": Entry("training", "train_supervised", "labelled images alone"),
+        "distill": Entry("training", "distill", "a small network from a trained one"),
+        "distill-cifar10": Entry("distill_cifar10", "distill_cifar10", "the same for classifiers"),
+    },
+    "use what was trained": {
+        "evaluate": Entry("evaluate", "evaluate_checkpoint", "scores on a split"),
+        "predict": Entry("predict", "predict", "label maps and pictures of image files"),
+    },
+    "look before training": {
+        "doctor": Entry("doctor", "doctor", "this machine, and what a run will need of it"),
+        "check-data": Entry("check_data", "check_data", "damaged, missing and wrong files"),
+        "dataset-stats": Entry("dataset_stats", "dataset_stats", "classes and sizes of a data set"),
+        "prepare-data": Entry("prepare_data", "prepare_data", "a smaller copy that loads faster"),
+        "make-demo": Entry("make_demo", "make_demo", "built-in scenes as files"),
+        "find-lr": Entry("find_lr", "find_lr", "a learning rate: loss against a growing rate"),
+        "profile": Entry("profile_model", "profile_model", "what a network and its step cost"),
+    },
+    "compare": {
+        "ablate": Entry("ablate", "ablate", "the rows of a table, each with several seeds"),
+        "compare": Entry("compare", "compare", "settings and results of several runs"),
+        "figures": Entry("figures", "figures", "the papers' figures, of data sets and runs"),
+        "benchmark": Entry("benchmark", "benchmark", "time and memory beside plain code"),
+    },
 }
-"""Name -> command. Add an entry to add a command."""
+"""Commands by what they are for. Add an entry to add a command."""
 
-
-DIVIDED = (train_ssl, train_uda, train_supervised, distill, evaluate_checkpoint, predict)
-"""Commands that torchrun may start."""
+COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
+"""Name -> command."""
 
 
 def run(command: Command, arguments: Sequence[str] | None = None) -> int:
     """Run a command; errors that are meant for people are printed without a traceback."""
     try:
-        if started_by_torchrun() and command not in DIVIDED:
+        if "TORCHELASTIC_RUN_ID" in os.environ and command not in SEVERAL_PROCESSES:
             raise ConfigError("this command runs in one process: start it without torchrun")
         return command(sys.argv[1:] if arguments is None else arguments)
     except MixsegError as error:
@@ -83,9 +98,21 @@ def main() -> int:
         print(__version__)
         return 0
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"usage: mixseg {{{','.join(COMMANDS)}}} ...\n\nmixseg COMMAND --help says more.")
+        print(_help())
         return 0 if arguments else EXIT_USAGE
     if arguments[0] not in COMMANDS:
         print(f"error: {unknown_name('command', arguments[0], COMMANDS)}", file=sys.stderr)
         return EXIT_USAGE
-    return run(COMMANDS[arguments[0]], arguments[1:])
+    return run(COMMANDS[arguments[0]].load(), arguments[1:])
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS)) + 2
+    lines = ["usage: mixseg COMMAND ...", ""]
+    for group, entries in GROUPS.items():
+        lines += [
+            f"{group}:",
+            *(f"  {name:{width}}{one.help}" for name, one in entries.items()),
+            "",
+        ]
+    return "\n".join([*lines, "mixseg COMMAND --help says more."])

@@ -15,3 +15,12 @@ Command = Callable[[Sequence[str]], int]
 
 Errors for people leave it as :class:`mixseg.errors.MixsegError`.
 """
+
+SEVERAL_PROCESSES: set[Command] = set()
+"""Commands that torchrun may start; the others are refused under it."""
+
+
+def for_several_processes(command: Command) -> Command:
+    """Mark a command that divides its work among the processes of torchrun."""
+    SEVERAL_PROCESSES.add(command)
+    return command

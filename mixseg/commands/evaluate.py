@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mixseg.commands.console import console_of_first, say
+from mixseg.commands.contract import for_several_processes
 from mixseg.commands.inference import (
     add_inference_arguments,
     divided,
@@ -44,6 +45,7 @@ from mixseg.training_data import check_dataset_name, open_split, settings_on
 
 
 @divided
+@for_several_processes
 def evaluate_checkpoint(arguments: Sequence[str]) -> int:
     """Evaluate a checkpoint; see ``--help``."""
     parsed = parse(_evaluation_parser(), arguments)

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
 from mixseg.commands.console import console_of_first, say
-from mixseg.commands.contract import EXIT_ERROR
+from mixseg.commands.contract import EXIT_ERROR, for_several_processes
 from mixseg.commands.inference import (
     add_inference_arguments,
     divided,
@@ -40,6 +40,7 @@ from mixseg.evaluation.side_by_side import SHEET_ROWS, SideBySide, distinct_titl
 
 
 @divided
+@for_several_processes
 def predict(arguments: Sequence[str]) -> int:
     """Predict images; see ``--help``."""
     parsed = parse(_prediction_parser(), arguments)

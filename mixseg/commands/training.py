@@ -12,6 +12,7 @@ from rich.console import Console
 
 from mixseg.ablation.runs import TRAINING_COMMANDS
 from mixseg.commands.console import console_of_first
+from mixseg.commands.contract import for_several_processes
 from mixseg.commands.distillation_files import distillation_files
 from mixseg.commands.parsing import new_parser
 from mixseg.commands.settings_arguments import (
@@ -53,21 +54,25 @@ DESCRIPTIONS = {
 """Method -> what its command says of itself."""
 
 
+@for_several_processes
 def train_ssl(arguments: Sequence[str]) -> int:
     """Semi-supervised training; see ``--help``."""
     return _train(arguments, "mixseg ssl", "semi_supervised")
 
 
+@for_several_processes
 def train_supervised(arguments: Sequence[str]) -> int:
     """Supervised training on the labelled part, with the same presets and flags."""
     return _train(arguments, "mixseg supervised", "supervised")
 
 
+@for_several_processes
 def train_uda(arguments: Sequence[str]) -> int:
     """Domain adaptation from labelled renderings to unlabelled photographs; see ``--help``."""
     return _train(arguments, "mixseg uda", "domain_adaptation")
 
 
+@for_several_processes
 def distill(arguments: Sequence[str]) -> int:
     """Train a small network on labels and on the answers of a trained one; see ``--help``."""
     return _train(arguments, "mixseg distill", "distillation")

@@ -17,8 +17,11 @@ import traceback
 import scipy.io  # noqa: F401
 import torch.utils.data  # noqa: F401
 
-import mixseg.cli  # noqa: F401
+from mixseg.cli import COMMANDS
 from mixseg.config import settings_leaves
+
+for entry in COMMANDS.values():
+    entry.load()
 
 
 def next_command() -> list[str]:

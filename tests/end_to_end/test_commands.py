@@ -29,8 +29,8 @@ def mixseg(tmp_path: Path) -> Path:
 def test_help(mixseg: Path, launch: Launcher, tmp_path: Path) -> None:
     done = launch(mixseg, "--help", cwd=tmp_path)
     assert done.code == 0, done.text
-    for name in COMMANDS:
-        assert name in done.out
+    for name, entry in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(entry.help)}$", done.out, re.MULTILINE)
     done = launch(mixseg, "--version", cwd=tmp_path)
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", done.out)
 
@@ -53,6 +53,11 @@ def test_help_of_the_others(command: str, mixseg: Path, launch: Launcher, tmp_pa
     done = launch(mixseg, command, "--help", cwd=tmp_path)
     assert done.code == 0, done.text
     assert f"usage: mixseg {command}" in done.out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_there(name: str) -> None:
+    assert callable(COMMANDS[name].load())
 
 
 def test_unknown_commands(mixseg: Path, launch: Launcher, tmp_path: Path) -> None:

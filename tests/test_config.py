@@ -232,10 +232,10 @@ class TestValues:
         "path", ["model.architecture", "mixing.mixer", "optimizer.name", "method", "model.backbone"]
     )
     def test_a_class_path_is_an_unknown_name(self, path: str) -> None:
-        from mixseg.training import check_names
+        from mixseg.training.checks import check_settings
 
         with pytest.raises(ConfigError, match="unknown"):
-            check_names(resolve_settings([], {path: "os.system"}))
+            check_settings(resolve_settings([], {path: "os.system"}))
 
     @pytest.mark.parametrize("path", ONE_OF_EACH_TYPE)
     def test_a_class_path_object_is_refused_by_every_type(self, tmp_path: Path, path: str) -> None:

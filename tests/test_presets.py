@@ -15,7 +15,7 @@ from mixseg.engine.schedules import build_schedule
 from mixseg.engine.teacher import FixedTeacher
 from mixseg.methods import build_method
 from mixseg.models import build_initial_model, parameter_groups
-from mixseg.training import check_names
+from mixseg.training.checks import check_settings
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 PRESETS = sorted(
@@ -53,7 +53,7 @@ def test_there_are_presets() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 class TestEveryPreset:
     def test_its_names_are_known(self, name: str) -> None:
-        check_names(resolved(name))
+        check_settings(resolved(name))
 
     def test_it_is_what_a_run_would_save(self, name: str, tmp_path: Path) -> None:
         settings = resolved(name)

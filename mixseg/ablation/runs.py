@@ -20,15 +20,7 @@ from mixseg.config import (
 )
 from mixseg.errors import ConfigError
 from mixseg.files import write_atomically
-from mixseg.methods import check_flags
-
-TRAINING_COMMANDS = {
-    "distillation": "distill",
-    "domain_adaptation": "uda",
-    "semi_supervised": "ssl",
-    "supervised": "supervised",
-}
-"""Method -> command that trains with it."""
+from mixseg.methods import check_flags, command_of
 
 ERROR_LENGTH = 300
 """Characters of an error that a table shows."""
@@ -79,7 +71,7 @@ class Job:
         """What trains it, from its start or from its last checkpoint; needs :meth:`prepare`."""
         own = ["--output", str(self.folder.parent), "--name", self.folder.name]
         return [
-            *(sys.executable, "-m", "mixseg", TRAINING_COMMANDS[self.settings.method]),
+            *(sys.executable, "-m", "mixseg", command_of(self.settings.method)),
             *("--config", str(self.preset), *own, "--seed", str(self.seed), "--resume", "auto"),
         ]
 

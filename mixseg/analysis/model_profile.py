@@ -37,15 +37,15 @@ from mixseg.mixing import check_labeled_mixer
 from mixseg.models import model_title
 from mixseg.randomness import generator
 from mixseg.regularizers import NO_REGULARIZER, check_regularizer
-from mixseg.training_data import (
+from mixseg.training.data import (
     TrainingData,
     check_data_settings,
     check_dataset_name,
     open_training_data,
     training_size,
 )
-from mixseg.training_learner import build_learner
-from mixseg.training_precision import precision_of_run
+from mixseg.training.learner import build_learner
+from mixseg.training.precision import precision_of_run
 
 WARMUP = 2
 """Steps that are not measured: the first ones choose algorithms and fill caches."""

@@ -18,8 +18,8 @@ from mixseg.data.streams import Batch
 from mixseg.engine.learner import Learner
 from mixseg.engine.method import Given, StepRandom
 from mixseg.methods import SemiSupervised
-from mixseg.training_learner import build_learner
-from mixseg.training_precision import precision_of_run
+from mixseg.training.learner import build_learner
+from mixseg.training.precision import precision_of_run
 
 LABELED, MIXED = "student forward, labelled", "student forward, mixed"
 TEACHER, LABELS = "teacher forward", "teacher's upsampling and labels"

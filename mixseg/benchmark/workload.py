@@ -20,7 +20,7 @@ from mixseg.ignore import IGNORE
 from mixseg.mixing import check_labeled_mixer
 from mixseg.models import SegmentationModel, build_initial_model, check_model_settings
 from mixseg.randomness import generator
-from mixseg.training_data import check_dataset_name, training_size
+from mixseg.training.data import check_dataset_name, training_size
 
 SMALLEST_FILE = 16
 """Least side of an image file in pixels: that of its patches of classes."""

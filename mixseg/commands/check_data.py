@@ -18,7 +18,7 @@ from mixseg.escaping import printable
 from mixseg.files import write_atomically
 from mixseg.preflight.data_check import inspect_data, report_lines
 from mixseg.preflight.data_check import to_json as data_report
-from mixseg.training_streams import loader_workers
+from mixseg.training.streams import loader_workers
 
 
 def check_data(arguments: Sequence[str]) -> int:

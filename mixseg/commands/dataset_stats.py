@@ -20,7 +20,7 @@ from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.escaping import printable
 from mixseg.files import check_unused, write_atomically
-from mixseg.training_data import check_data_settings, open_split
+from mixseg.training.data import check_data_settings, open_split
 
 
 def dataset_stats(arguments: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ from mixseg.commands.settings_arguments import add_file_arguments, any_settings,
 from mixseg.escaping import printable
 from mixseg.preflight.doctor import Finding, compare_needs, examine
 from mixseg.preflight.memory import estimate_needs
-from mixseg.training_streams import loader_workers
+from mixseg.training.streams import loader_workers
 
 
 def doctor(arguments: Sequence[str]) -> int:

@@ -41,7 +41,7 @@ from mixseg.evaluation.prediction import save_prediction
 from mixseg.evaluation.protocols import Protocol, mean_over, protocol
 from mixseg.evaluation.tables import scores_table
 from mixseg.files import write_atomically
-from mixseg.training_data import check_dataset_name, open_split, settings_on
+from mixseg.training.data import check_dataset_name, open_split, settings_on
 
 
 @divided

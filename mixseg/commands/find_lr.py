@@ -14,7 +14,7 @@ from mixseg.commands.parsing import new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
 from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError
-from mixseg.training import probe_rates
+from mixseg.training.rate_test import probe_rates
 
 
 def find_lr(arguments: Sequence[str]) -> int:

@@ -23,7 +23,7 @@ from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.escaping import printable
 from mixseg.preflight.data_check import PartReport, report_lines
-from mixseg.training_data import check_dataset_name
+from mixseg.training.data import check_dataset_name
 
 ABOUT = (
     "Write to --output DIR a copy of a data set whose training images and labels have the size "

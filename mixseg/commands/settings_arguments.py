@@ -12,7 +12,7 @@ from mixseg.commands.parsing import parse, with_joined
 from mixseg.commands.presets import presets_folder
 from mixseg.config import Settings, add_settings_arguments, resolve_settings, typed_overrides
 from mixseg.errors import ConfigError
-from mixseg.training_data import check_dataset_name
+from mixseg.training.data import check_dataset_name
 
 
 def add_file_arguments(parser: ArgumentParser) -> None:

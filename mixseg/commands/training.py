@@ -10,7 +10,6 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
-from mixseg.ablation.runs import TRAINING_COMMANDS
 from mixseg.commands.console import console_of_first
 from mixseg.commands.contract import for_several_processes
 from mixseg.commands.distillation_files import distillation_files
@@ -31,8 +30,9 @@ from mixseg.distillation.settings import student_of_name
 from mixseg.distributed import joined, of_first
 from mixseg.engine.trainer import Outcome
 from mixseg.errors import ConfigError
-from mixseg.methods import check_flags
-from mixseg.training import resume, start
+from mixseg.methods import check_flags, command_of
+from mixseg.training.resume import resume
+from mixseg.training.start import start
 
 _PRESETS = (
     " Without data it trains on built-in demo scenes. Without --config the preset of the data set "
@@ -190,7 +190,7 @@ def _gone_on(
         if own != method:
             raise ConfigError(
                 f"{begun} is a run of method {own}; go on with: "
-                f"mixseg {TRAINING_COMMANDS[own]} --resume {shlex.quote(str(begun))}"
+                f"mixseg {command_of(own)} --resume {shlex.quote(str(begun))}"
             )
     return resume(begun, overrides, console, allow_changes=parsed.allow_changes)
 

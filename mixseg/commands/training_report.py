@@ -8,7 +8,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mixseg.ablation.runs import TRAINING_COMMANDS
 from mixseg.commands.console import say
 from mixseg.config import Settings
 from mixseg.distillation.report import report_distillation
@@ -18,6 +17,7 @@ from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.protocols import paper_table, protocol
 from mixseg.evaluation.tables import scores_table
 from mixseg.files import write_atomically
+from mixseg.methods import command_of
 
 
 def report(outcome: Outcome, path: Path, console: Console) -> None:
@@ -44,7 +44,7 @@ def _say_how_to_go_on(outcome: Outcome, path: Path, console: Console) -> None:
     """For a run that was stopped: its scores are those of no ended training."""
     method = outcome.settings.method
     on_source_alone = method == "supervised" and outcome.settings.source_domain.dataset is not None
-    command = "uda" if on_source_alone else TRAINING_COMMANDS[method]
+    command = "uda" if on_source_alone else command_of(method)
     console.print(
         f"stopped at step {outcome.step}, saved. Go on with: "
         f"mixseg {command} --resume {shlex.quote(str(path))}",

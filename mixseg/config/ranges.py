@@ -206,7 +206,7 @@ def _check_model(settings: Settings) -> None:
             "training.compile decides itself what is kept for the way back; leave "
             "model.activation_checkpointing or training.compile out"
         )
-    if model.joint_forward and settings.method not in ("semi_supervised", "domain_adaptation"):
+    if model.joint_forward and settings.method in ("supervised", "distillation"):
         raise ConfigError(
             f"model.joint_forward: there are no mixed images in method {settings.method}"
         )

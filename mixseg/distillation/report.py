@@ -29,9 +29,9 @@ from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.prediction import Predictor, write_picture
 from mixseg.files import write_atomically
 from mixseg.models import build_initial_model, model_title
-from mixseg.training import validator
-from mixseg.training_data import open_split
-from mixseg.training_streams import loader_workers
+from mixseg.training.compose import validator
+from mixseg.training.data import open_split
+from mixseg.training.streams import loader_workers
 
 ROWS = 4
 """Images in the picture."""

@@ -86,7 +86,7 @@ def choose_precision(
     """``auto`` takes bf16 where the hardware multiplies it fast, fp16 on older GPUs, else fp32.
 
     Nothing is measured: for tools that apply a network. A run on a CPU measures; see
-    :func:`mixseg.training_precision.precision_of_run`.
+    :func:`mixseg.training.precision.precision_of_run`.
     """
     if name != "auto":
         return Precision(name, device)

@@ -21,6 +21,19 @@ METHODS: dict[str, type[Method]] = {
 }
 """Name -> method from a student and the settings. Add an entry to add a method."""
 
+TRAINING_COMMANDS = {
+    "distillation": "distill",
+    "domain_adaptation": "uda",
+    "semi_supervised": "ssl",
+    "supervised": "supervised",
+}
+"""Method -> command that trains with it."""
+
+
+def command_of(method: str) -> str:
+    """The command that goes on with a run of the method; ``ssl`` does with any that was added."""
+    return TRAINING_COMMANDS.get(method, "ssl")
+
 
 def check_method_name(settings: Settings) -> None:
     """Raise a ConfigError for an unknown method."""
@@ -70,6 +83,7 @@ def build_method(student: SegmentationModel, settings: Settings, given: Given) -
 
 __all__ = [
     "METHODS",
+    "TRAINING_COMMANDS",
     "Distillation",
     "DomainAdaptation",
     "SemiSupervised",
@@ -78,4 +92,5 @@ __all__ = [
     "check_flags",
     "check_method_name",
     "check_stage_batches",
+    "command_of",
 ]

@@ -22,7 +22,7 @@ from mixseg.data.unlabeled import open_unlabeled
 from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError, DataError
 from mixseg.methods import METHODS
-from mixseg.training_data import check_data_settings, open_source, open_split
+from mixseg.training.data import check_data_settings, open_source, open_split
 
 
 @final

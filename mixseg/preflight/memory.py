@@ -36,9 +36,9 @@ from mixseg.engine.precision import peak_memory
 from mixseg.engine.stages import of_one_stage
 from mixseg.errors import ConfigError, TrainingError
 from mixseg.methods import METHODS
-from mixseg.training import check_names
-from mixseg.training_data import TrainingData, open_training_data, training_size
-from mixseg.training_learner import build_learner
+from mixseg.training.checks import check_settings
+from mixseg.training.data import TrainingData, open_training_data, training_size
+from mixseg.training.learner import build_learner
 
 PROBED_AREAS = (256 * 256, 384 * 384)
 """Pixels of the larger images in the two measured steps; smaller images are measured as they are.
@@ -106,7 +106,7 @@ def estimate_needs(settings: Settings, console: Console) -> Needs:
         TrainingError: The measured steps failed, with the last line of what they said.
     """
     settings = of_one_stage(settings, -1)
-    check_names(settings)
+    check_settings(settings)
     streams = METHODS[settings.method].streams_of(settings)
     data: TrainingData | None = None
     try:

@@ -23,7 +23,7 @@ from mixseg.ablation.results import difference
 from mixseg.config import Settings, to_flat, with_absolute_paths
 from mixseg.errors import ConfigError
 from mixseg.strict_yaml import load_yaml
-from mixseg.training import check_names
+from mixseg.training.checks import check_settings
 
 FOLDER = Path(__file__).parents[2] / "configs" / "ablations"
 GRIDS = sorted(path.name for path in FOLDER.glob("*.yaml"))
@@ -89,7 +89,7 @@ class TestEveryGrid:
             if row.cited:
                 assert not row.changes and row.published and row.name not in rows
                 continue
-            check_names(rows[row.name])
+            check_settings(rows[row.name])
             changed = differences(base, rows[row.name])
             said = set(row.changes)
             if row.longer != 1:

@@ -16,7 +16,7 @@ from mixseg.config import resolve_settings
 from mixseg.data.streams import Batch
 from mixseg.engine.method import Given
 from mixseg.errors import TrainingError
-from mixseg.training_learner import build_learner
+from mixseg.training.learner import build_learner
 from tests.methods.test_methods import batch
 
 TINY = {

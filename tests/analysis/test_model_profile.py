@@ -26,7 +26,7 @@ from mixseg.engine.checkpoint import write_checkpoint
 from mixseg.engine.saved_network import network_card
 from mixseg.errors import ConfigError
 from mixseg.methods import METHODS
-from mixseg.training_data import training_size
+from mixseg.training.data import training_size
 from tests.models.build import small_model
 
 QUIET = Console(quiet=True)

@@ -15,7 +15,7 @@ from mixseg.config import Settings, resolve_settings
 from mixseg.engine.method import Given
 from mixseg.errors import ConfigError
 from mixseg.models import build_model
-from mixseg.training_learner import build_learner
+from mixseg.training.learner import build_learner
 from tests.models.build import SMALL
 
 CLASSES, SIZE, STEPS = 5, (96, 64), 3

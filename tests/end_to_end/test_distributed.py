@@ -34,9 +34,9 @@ from rich.console import Console
 from mixseg.config import resolve_settings
 from mixseg.distributed import joined, world
 from mixseg.engine.stages import plan_stages
-from mixseg.training import compose_learner
-from mixseg.training_data import open_training_data
-from mixseg.training_streams import build_streams
+from mixseg.training.compose import compose_learner
+from mixseg.training.data import open_training_data
+from mixseg.training.streams import build_streams
 
 def digest(network):
     content = b"".join(one.numpy().tobytes() for one in network.state_dict().values())

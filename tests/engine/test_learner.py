@@ -14,7 +14,7 @@ from mixseg.config import ModelSettings, Settings, SourceSettings
 from mixseg.engine.learner import Learner, moved_statistics
 from mixseg.engine.method import Given, StepRandom
 from mixseg.errors import ConfigError
-from mixseg.training_learner import build_learner
+from mixseg.training.learner import build_learner
 from tests.methods.test_methods import CLASSES, batches, random_of
 
 NETWORK = ModelSettings(backbone="test_resnet", weights="none", batch_norm="train")

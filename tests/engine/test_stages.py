@@ -18,7 +18,7 @@ from mixseg.engine.epochs import epochs_in_steps
 from mixseg.engine.schedules import build_schedule
 from mixseg.engine.stages import of_one_stage, plan_stages, staged
 from mixseg.errors import ConfigError
-from mixseg.training import check_names
+from mixseg.training.checks import check_settings
 
 PAPER = [
     {"epochs": 100, "crop": [384, 384], "batch": 64},
@@ -124,8 +124,8 @@ def test_unlabelled_images_come_in_whole_numbers_where_they_come_at_all() -> Non
     stages = [{"epochs": 1, "crop": [64, 64], "batch": 3}]
     sizes = {"data__batch_labeled": 2, "data__batch_unlabeled": 3}
     with pytest.raises(ConfigError, match=r"stage 1: batch 3.*no whole number"):
-        check_names(settings(stages, method="semi_supervised", **sizes))
-    check_names(settings(stages, method="supervised", **sizes))
+        check_settings(settings(stages, method="semi_supervised", **sizes))
+    check_settings(settings(stages, method="supervised", **sizes))
 
 
 def test_another_length_in_a_later_place_is_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from mixseg.engine.saved_network import SavedNetworks, load_networks
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.evaluation.prediction import Predictor
 from mixseg.evaluation.side_by_side import distinct_titles
-from mixseg.training_data import open_split, settings_on
+from mixseg.training.data import open_split, settings_on
 
 DEMO = {"demo": "camera", "demo-render": "render"}
 """Built-in scenes, which need no folder -> how they look."""

@@ -30,6 +30,8 @@ Choose = Callable[[nn.Module, torch.device], Precision]
 ON_CPU: tuple[PrecisionName, ...] = ("fp32", "bf16")
 """What a CPU can do."""
 
+NOT_MEASURED: dict[str, float] = {}
+
 
 def precision_of_run(
     settings: Settings,
@@ -60,21 +62,10 @@ def precision_of_run(
     def decide(model: nn.Module, device: torch.device) -> PrecisionName:
         if recorded is not None and recorded.is_file():
             return read_precision(recorded)
-        seconds: dict[str, float] = {}
-        name: PrecisionName
         if not measure or device.type == "cuda":
-            name = choose_precision("auto", device, model).name
-        elif not has_bf16():
-            name = "fp32"
-            console.print("precision fp32: this CPU has no bf16 arithmetic", highlight=False)
+            name, seconds = choose_precision("auto", device, model).name, NOT_MEASURED
         else:
-            seconds = step_times(model, shape, ON_CPU)
-            name = min(ON_CPU, key=seconds.__getitem__)
-            found = ", ".join(f"{one} {1000 * value:.0f} ms" for one, value in seconds.items())
-            console.print(
-                f"precision {name}: faster here, forward and backward pass: {found}",
-                highlight=False,
-            )
+            name, seconds = _measured(model, shape, console)
         if recorded is not None:
             write_atomically(recorded, json.dumps({"precision": name, "seconds": seconds}))
         return name
@@ -95,6 +86,22 @@ def precision_of_run(
     return choose
 
 
+def _measured(
+    model: nn.Module, shape: tuple[int, ...], console: Console
+) -> tuple[PrecisionName, dict[str, float]]:
+    """The faster one on this CPU, and the seconds that each took."""
+    if not has_bf16():
+        console.print("precision fp32: this CPU has no bf16 arithmetic", highlight=False)
+        return "fp32", NOT_MEASURED
+    seconds = step_times(model, shape, ON_CPU)
+    name = min(ON_CPU, key=seconds.__getitem__)
+    found = ", ".join(f"{one} {1000 * value:.0f} ms" for one, value in seconds.items())
+    console.print(
+        f"precision {name}: faster here, forward and backward pass: {found}", highlight=False
+    )
+    return name, seconds
+
+
 def read_precision(path: Path) -> PrecisionName:
     """The choice that a run has recorded.
 
@@ -111,4 +118,7 @@ def read_precision(path: Path) -> PrecisionName:
 
 
 def _named(text: str) -> PrecisionName:
-    return PRECISIONS[[str(name) for name in PRECISIONS].index(text)]
+    for name in PRECISIONS:
+        if name == text:
+            return name
+    raise ValueError(f"{text!r} is no precision")

@@ -12,7 +12,7 @@ from mixseg.data.transforms import PairedTransform
 from mixseg.engine.method import Method
 from mixseg.engine.stages import Stage
 from mixseg.engine.trainer import Stream
-from mixseg.training_data import TrainingData
+from mixseg.training.data import TrainingData
 
 
 def loader_workers(settings: Settings) -> int:

@@ -14,7 +14,7 @@ from rich.console import Console
 from mixseg.config import Settings
 from mixseg.engine.precision import choose_precision, has_bf16
 from mixseg.errors import CheckpointError, ConfigError
-from mixseg.training_precision import precision_of_run
+from mixseg.training.precision import precision_of_run
 from tests.models.build import small_model
 
 CPU, SIZE = torch.device("cpu"), (32, 64)

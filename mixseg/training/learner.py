@@ -27,7 +27,7 @@ from mixseg.models import (
     parameter_groups,
 )
 from mixseg.regularizers import build_regularizers
-from mixseg.training_precision import Choose
+from mixseg.training.precision import Choose
 
 
 def build_learner(

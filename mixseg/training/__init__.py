@@ -1,0 +1,1 @@
+"""From settings to a run: data, network, method, optimizer and trainer are composed here."""

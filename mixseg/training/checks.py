@@ -1,0 +1,57 @@
+"""What is refused before any data is read."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from mixseg.config import Settings
+from mixseg.distributed import share_of, world
+from mixseg.engine.optimizers import check_optimizer_name
+from mixseg.engine.precision import choose_device
+from mixseg.engine.schedules import build_schedule
+from mixseg.engine.stages import of_one_stage
+from mixseg.errors import ConfigError
+from mixseg.losses import build_consistency, check_loss
+from mixseg.methods import METHODS, check_method_name, check_stage_batches
+from mixseg.mixing import build_mixer, check_labeled_mixer
+from mixseg.models import check_model_settings
+from mixseg.regularizers import check_regularizer
+from mixseg.targets import build_weighting
+from mixseg.training.data import check_data_settings
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse unknown names of components before any data is read."""
+    check_method_name(settings)
+    check_stage_batches(settings)
+    check_data_settings(settings)
+    check_model_settings(settings.model)
+    build_mixer(settings.mixing, num_classes=1)
+    check_labeled_mixer(settings.mixing)
+    check_loss(settings.supervised_loss)
+    build_weighting(settings.targets)
+    build_consistency(settings.targets)
+    build_schedule(settings.schedule, settings.training.iterations)
+    check_optimizer_name(settings.optimizer)
+    check_regularizer(settings)
+    if settings.training.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError(
+            "training.tensorboard: tensorboard is missing; pip install 'mixseg[tensorboard]'"
+        )
+    device = choose_device(settings.training.device)
+    if settings.training.sync_batch_norm and device.type == "cpu":
+        raise ConfigError("training.sync_batch_norm needs GPUs: torch has it for them alone")
+    _check_shares(settings)
+
+
+def _check_shares(settings: Settings) -> None:
+    """Refuse batches that cannot be divided among the processes of the run."""
+    if world().size == 1:
+        return
+    for number in range(max(1, len(settings.stages))):
+        data = of_one_stage(settings, number).data
+        for name in METHODS[settings.method].streams_of(settings):
+            try:
+                share_of(data.batch_labeled if name == "labeled" else data.batch_unlabeled)
+            except ConfigError as error:
+                raise ConfigError(f"data.batch_{name}: {error}") from error

@@ -1,0 +1,165 @@
+"""The parts of a run, put together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import Tensor, nn
+
+from mixseg.config import Settings, to_flat
+from mixseg.data.contract import SegmentationDataset
+from mixseg.data.frequencies import class_frequencies, frequencies_of, read_frequencies
+from mixseg.distributed import world
+from mixseg.engine.learner import Learner
+from mixseg.engine.method import Given
+from mixseg.engine.precision import Precision
+from mixseg.engine.run_directory import RunDirectory
+from mixseg.engine.saved_network import network_card
+from mixseg.engine.schedules import build_schedule, momentum_cycle
+from mixseg.engine.skipped import SkippedSamples
+from mixseg.engine.stages import of_one_stage, plan_stages, staged
+from mixseg.engine.teacher import FixedTeacher
+from mixseg.engine.trainer import Trainer
+from mixseg.evaluation.confusion import Scores
+from mixseg.evaluation.evaluator import Resolution, evaluate
+from mixseg.losses import needs_frequencies
+from mixseg.randomness import derive_seed
+from mixseg.training.data import TrainingData, training_size
+from mixseg.training.learner import build_learner
+from mixseg.training.precision import precision_of_run
+from mixseg.training.streams import build_streams, loader_workers
+
+
+def compose_learner(
+    settings: Settings,
+    data: TrainingData,
+    console: Console,
+    teacher: FixedTeacher | None,
+    recorded: Path | None = None,
+    *,
+    measure: bool = True,
+) -> Learner:
+    """What learns in a run; what its weight file gave is printed.
+
+    ``recorded`` and ``measure`` are those of :func:`precision_of_run`.
+    """
+    # Nothing here draws from the global generator, which torch starts with a seed of its own in
+    # every process; but the dropout of a backbone does, in each process of a run its own.
+    rank = world().rank
+    torch.manual_seed(derive_seed(settings.seed, "process", rank) if rank else settings.seed)
+    given = given_by(data)._replace(teacher=teacher)
+    last = of_one_stage(settings, -1)
+    size = training_size(last, "labeled", data)
+    choose = precision_of_run(last, size, console, recorded, measure=measure)
+    learner, report = build_learner(settings, len(data.classes), given, choose=choose)
+    if report is not None:
+        console.print(report.describe(), markup=False, highlight=False)
+    return learner
+
+
+def build_trainer(
+    settings: Settings,
+    data: TrainingData,
+    run: RunDirectory,
+    console: Console,
+    teacher: FixedTeacher | None,
+    *,
+    new: bool = True,
+) -> Trainer:
+    """Compose the parts of a run; one that is not ``new`` has chosen its precision already."""
+    learner = compose_learner(settings, data, console, teacher, run.precision, measure=new)
+    spec = learner.method.student.spec
+    stages = plan_stages(settings, len(data.split.labeled))
+    schedule = build_schedule(settings.schedule, settings.training.iterations)
+    workers = loader_workers(settings)
+    return Trainer(
+        learner=learner,
+        streams=build_streams(settings, data, stages, learner.method),
+        stages=stages,
+        schedule=staged(schedule, stages),
+        momentum=momentum_cycle(settings.schedule, settings.training.iterations),
+        validate=validator(settings, data.val, learner.precision, workers),
+        run=run,
+        settings=settings,
+        card=network_card(spec, data.classes, to_flat(settings)),
+        console=console,
+        skipped=_skipped(settings, data, run, console),
+    )
+
+
+def validator(
+    settings: Settings, val: SegmentationDataset, precision: Precision, workers: int
+) -> Callable[[nn.Module], Scores]:
+    """A function from a network to its scores on the validation split."""
+    data = settings.data
+    size: Resolution = "native"
+    if settings.validation.resolution == "input" and data.resize is not None:
+        size = data.resize
+
+    def validate(network: nn.Module) -> Scores:
+        return evaluate(
+            network,
+            val,
+            input_size=data.resize,
+            resolution=size,
+            device=precision.device,
+            autocast=precision.autocast,
+            workers=workers,
+            batch_size=settings.validation.batch_size,
+        )
+
+    return validate
+
+
+def _skipped(
+    settings: Settings, data: TrainingData, run: RunDirectory, console: Console
+) -> SkippedSamples | None:
+    if not settings.data.skip_bad:
+        return None
+    samples = {"labeled": len(data.split.labeled), "unlabeled": len(data.unlabeled_indices)}
+    share = settings.data.skip_bad_share
+    return SkippedSamples(run.skipped, samples, share, console, writes=run.locked)
+
+
+def given_by(data: TrainingData) -> Given:
+    """What the method is given by the data."""
+
+    def tensor(shares: NDArray[np.float64] | None) -> Tensor | None:
+        return None if shares is None else torch.from_numpy(shares).float()
+
+    return Given(wanted=tensor(data.distribution), labeled=tensor(data.frequencies))
+
+
+def with_frequencies(
+    settings: Settings, data: TrainingData, console: Console, recorded: Path | None = None
+) -> TrainingData:
+    """The data with the share of each class among its labels, where a loss asks for it.
+
+    Args:
+        settings: Of the run; shares that they give come first.
+        data: Of the run.
+        console: Where people read.
+        recorded: Shares that an earlier process of the run counted, if there is such a file.
+
+    Raises:
+        DataError: A class is unknown or missing, or all shares are 0.
+    """
+    loss = settings.supervised_loss
+    if not needs_frequencies(loss):
+        return data
+    if loss.frequencies is not None:
+        where = "supervised_loss.frequencies"
+        shares = frequencies_of(loss.frequencies, data.classes, where)
+    elif recorded is not None and recorded.is_file():
+        shares = read_frequencies(recorded, data.classes)
+    else:
+        indices = data.split.labeled
+        console.print(f"counting the classes of {len(indices)} labels", highlight=False)
+        shares = class_frequencies(data.labeled, indices, skip_bad=settings.data.skip_bad)
+    return dataclasses.replace(data, frequencies=shares)

@@ -1,0 +1,83 @@
+"""A learning-rate range test with the parts of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from mixseg.analysis.learning_rates import RangeTest, range_test, range_test_csv
+from mixseg.analysis.plots import plots_installed
+from mixseg.config import ScheduleSettings, Settings
+from mixseg.data.streams import Batch
+from mixseg.distillation.teachers import find_teacher, fixed_teacher
+from mixseg.engine.stages import of_one_stage, plan_stages
+from mixseg.errors import ConfigError
+from mixseg.files import write_atomically
+from mixseg.training.checks import check_settings
+from mixseg.training.compose import compose_learner, with_frequencies
+from mixseg.training.data import open_training_data
+from mixseg.training.names import run_name, unused_name
+from mixseg.training.streams import build_streams
+
+
+def probe_rates(
+    settings: Settings,
+    console: Console,
+    low: float,
+    high: float,
+    steps: int,
+    on_step: Callable[[int, int], None],
+) -> tuple[RangeTest, Path]:
+    """A learning-rate range test with the data, the network and the method of a run.
+
+    Args:
+        settings: Of a run; its length and schedule are without meaning, and of its stages the first
+            one counts.
+        console: Where people read.
+        low: First rate of the backbone.
+        high: Last rate.
+        steps: From one to the other.
+        on_step: Called with the number of steps begun and of all.
+
+    Returns:
+        The test, and the folder that got its numbers, and its curve where matplotlib is installed.
+    """
+    output = Path(settings.output).expanduser()
+    name = settings.name or unused_name(output, f"find-lr-{run_name(settings)}")
+    folder = output / name
+    if folder.exists():
+        raise ConfigError(f"{folder} is already there; give another --name")
+    settings = dataclasses.replace(
+        of_one_stage(settings, 0),
+        training=dataclasses.replace(settings.training, iterations=steps, epochs=None),
+        schedule=ScheduleSettings(name="constant"),
+        adversarial=dataclasses.replace(settings.adversarial, schedule="same", warmup_steps=0),
+    )
+    expert = find_teacher(settings, console)
+    check_settings(settings)
+    data = open_training_data(settings, console)
+    data = with_frequencies(settings, data, console)
+    teacher = None if expert is None else fixed_teacher(expert, data.classes)
+    learner = compose_learner(settings, data, console, teacher)
+    stages = plan_stages(settings, len(data.split.labeled))
+    streams = build_streams(settings, data, stages, learner.method)
+    accumulate = settings.training.accumulate
+    batches = {name: stream(0, steps * accumulate) for name, stream in streams.items()}
+
+    def parts() -> Iterator[list[dict[str, Batch]]]:
+        for step in range(steps):
+            on_step(step, steps)
+            yield [{name: next(one) for name, one in batches.items()} for _ in range(accumulate)]
+
+    test = range_test(learner, parts(), low, high, steps)
+    folder.mkdir(parents=True)
+    write_atomically(folder / "learning_rate.csv", range_test_csv(test))
+    if plots_installed():
+        # Here, because matplotlib takes time to import and may be missing.
+        from mixseg.analysis.charts import range_test_chart
+
+        write_atomically(folder / "learning_rate.png", range_test_chart(test))
+    return test, folder

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import importlib.metadata
 import json
-import math
 import os
 import platform
 import shlex
 import shutil
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, final
+from typing import IO, final
 
 import torch
 
-from mixseg.errors import MixsegError, TrainingError
-from mixseg.files import not_written, write_atomically
+from mixseg.errors import MixsegError
+from mixseg.files import write_atomically
 
 PACKAGES = ("mixseg", "torch", "torchvision", "timm", "numpy", "scipy", "pillow", "safetensors")
 
@@ -238,49 +235,3 @@ def package_version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-@final
-class MetricsLog:
-    """``metrics.jsonl``: appended, and cut back to the checkpoint when a run is resumed."""
-
-    def __init__(self, path: Path, offset: int = 0) -> None:
-        """Open at a byte offset; lines after it belong to steps that will be done again."""
-        self.path = path
-        self._file = path.open("ab")
-        # Not beyond its end: truncate would fill a file that lost lines with zeros.
-        self._file.truncate(min(offset, self._file.seek(0, os.SEEK_END)))
-        self._file.seek(0, os.SEEK_END)
-
-    def write(self, record: Mapping[str, Any]) -> None:
-        """Append one line; a number that is not finite, which JSON does not know, as null.
-
-        Raises:
-            TrainingError: The disk is full.
-        """
-        try:
-            known = {
-                name: None if isinstance(value, float) and not math.isfinite(value) else value
-                for name, value in record.items()
-            }
-            self._file.write(json.dumps(known).encode() + b"\n")
-            self._file.flush()  # people watch this file
-        except OSError as error:
-            raise TrainingError(not_written(self.path, error)) from error
-
-    def offset(self) -> int:
-        """Bytes written so far, all of them on disk.
-
-        Raises:
-            TrainingError: The disk is full or damaged.
-        """
-        try:
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise TrainingError(not_written(self.path, error)) from error
-        return self._file.tell()
-
-    def close(self) -> None:
-        """Close; every line is written already, or was an error."""
-        with contextlib.suppress(OSError):
-            self._file.close()

@@ -13,18 +13,17 @@ from typing import Any, final
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from mixseg.config import Settings
 from mixseg.data.streams import Batch
 from mixseg.distributed import (
     by_first,
-    gathered,
     largest,
     of_first,
     texts,
     together,
     wait_for_all,
-    world,
 )
 from mixseg.engine.checkpoint import (
     Checkpoint,
@@ -34,14 +33,15 @@ from mixseg.engine.checkpoint import (
 )
 from mixseg.engine.interruption import Interruption
 from mixseg.engine.learner import Gradients, Learner
-from mixseg.engine.optimizer_state import optimizer_state, restore_optimizer
 from mixseg.engine.precision import any_sizes, peak_memory
 from mixseg.engine.progress import TrainingProgress
-from mixseg.engine.run_directory import MetricsLog, RunDirectory
+from mixseg.engine.run_directory import RunDirectory
+from mixseg.engine.run_log import RunLog
+from mixseg.engine.run_state import Position, random_states, restore, saved_state
 from mixseg.engine.schedules import Schedule
 from mixseg.engine.skipped import SkippedSamples
 from mixseg.engine.stages import Stage
-from mixseg.errors import CheckpointError, ConfigError, DataError, TrainingError
+from mixseg.errors import ConfigError, DataError, TrainingError
 from mixseg.evaluation.confusion import Scores
 from mixseg.files import write_atomically
 from mixseg.models import SegmentationModel
@@ -127,10 +127,8 @@ class Trainer:
         self.store = CheckpointStore(
             run.checkpoints, settings.checkpoints.keep, settings.checkpoints.keep_every
         )
+        self.position = Position()
         self.first = 0
-        self.best: dict[str, tuple[int, Scores]] = {}
-        self.validated = 0
-        self._metrics_offset = 0
 
     def resume(self) -> None:
         """Go on from the latest intact checkpoint of the run, if there is one."""
@@ -146,56 +144,11 @@ class Trainer:
                 f"{self.run.path} is at step {checkpoint.state['step']}; training.iterations "
                 f"{self.settings.training.iterations} would go back"
             )
-        state, tensors = checkpoint.state, checkpoint.tensors
-        for name, network in self.method.networks.items():
-            if name not in tensors:
-                raise CheckpointError(f"{checkpoint.path} holds no {name!r}; other method?")
-            try:
-                network.load_state_dict(tensors[name])
-            except RuntimeError as error:
-                raise CheckpointError(
-                    f"{checkpoint.path}: {name} does not fit the model of these settings"
-                ) from error
-        restore_optimizer(self.optimizer, state["optimizer"], tensors["optimizer"])
-        if state["scaler"]:  # empty unless the run was in fp16
-            self.precision.scaler.load_state_dict(state["scaler"])
-        # A process that was not there before keeps what its seed gives.
-        random, rank = tensors["random"], world().rank
-        if rank < len(random.get("cpu", ())):
-            torch.set_rng_state(random["cpu"][rank].clone())  # a view crashes torch
-        if rank < len(random.get("cuda", ())) and self.device.type == "cuda":
-            torch.cuda.set_rng_state(random["cuda"][rank].clone(), self.device)
-        saved = tensors.get("method", {})
-        for name, tensor in self.method.state.items():
-            if name not in saved or saved[name].shape != tensor.shape:
-                raise CheckpointError(
-                    f"{checkpoint.path} holds no {name!r}: it was made with another "
-                    "targets.alignment"
-                )
-            tensor.copy_(saved[name])
-        for number, regularizer in enumerate(self.regularizers):
-            if f"regularizer-{number}" not in tensors:
-                raise CheckpointError(f"{checkpoint.path} was made without the regularizer")
-            own = tensors[f"regularizer-{number}"]
-            regularizer.restore(state["regularizers"][number], own)
-        try:
-            best = state["best"].items()
-            self.best = {
-                name: (step, Scores.from_json(scores))
-                for name, (step, scores) in best
-                if (self.run.checkpoints / f"best-{name}").is_dir()  # else the next one is the best
-            }
-        except (TypeError, ValueError, KeyError) as error:
-            raise CheckpointError(
-                f"{checkpoint.path}: its best scores are of an earlier version of mixseg; it can "
-                "be evaluated, not resumed"
-            ) from error
-        self.first = state["step"]
+        self.position = restore(checkpoint, self.learner)
+        self.first = self.position.step
         wait_for_all()  # all have read what may be removed now
         if self.run.locked:
-            self.store.settle(self.first)
-        self.validated = state.get("validated", self.first)
-        self._metrics_offset = state["metrics_offset"]
+            self.store.settle(self.position.step)
 
     def _latest(self) -> Checkpoint | None:
         """The latest intact checkpoint, which the first process chooses: others, on a network
@@ -217,76 +170,70 @@ class Trainer:
             DataError: A file is damaged; the run is saved before.
             CheckpointError: A checkpoint could not be written.
         """
-        total = self.settings.training.iterations
-        accumulate = self.settings.training.accumulate
-        writes = self.run.locked
-        self.log = MetricsLog(self.run.metrics, self._metrics_offset) if writes else None
-        board = _tensorboard(self) if writes else None
+        training = self.settings.training
+        log = RunLog(
+            self.run,
+            self.position.metrics_offset,
+            first=self.first,
+            tensorboard=training.tensorboard,
+        )
         try:
-            return self._steps(total, accumulate, board)
+            return self._steps(log, self.first, training.iterations, training.accumulate)
         finally:
-            if self.log is not None:
-                self.log.close()
-            if board is not None:
-                board.close()
+            log.close()
 
-    def _steps(self, total: int, accumulate: int, board: Any) -> Outcome:
+    def _steps(self, log: RunLog, first: int, total: int, accumulate: int) -> Outcome:
         scores: dict[str, Scores] = {}
         times: list[float] = []
         batches = {
-            name: stream(self.first * accumulate, total * accumulate)
+            name: stream(first * accumulate, total * accumulate)
             for name, stream in self.streams.items()
         }
         self.method.student.train()
-        with Interruption() as interruption, self._progress() as progress:
-            if self.first and self._due(self.first) and self.validated != self.first:
-                scores = self._validation(self.first, board, progress)
-            elif self.first == total:
-                scores = self._validated(total)
-            for step in range(self.first, total):
+        with (
+            Interruption() as interruption,
+            TrainingProgress(self.console, total, first) as progress,
+        ):
+            if first and self._due(first) and self.position.validated != first:
+                scores = self._validation(log, progress)
+            elif first == total:
+                scores = self._validated()
+            for step in range(first, total):
                 started = time.perf_counter()
                 rate = self.schedule(step)
                 self.learner.set_rate(rate)
                 if self.momentum is not None:
                     self.learner.set_momentum(self.momentum(step))
 
-                parts = self._taken(batches, accumulate, step)
+                parts = self._taken(batches, accumulate, log)
                 gradients = self.learner.gradients(parts, step)
                 names = [name for part in parts for batch in part.values() for name in batch.ids]
                 self._stop_if_not_finite(gradients, step, names)
                 self.learner.move(step)
 
-                done = step + 1
+                done = self.position.step = step + 1
                 times.append(time.perf_counter() - started)
-                if self.settings.training.compile and step == self.first:
+                if self.settings.training.compile and step == first:
                     progress.say(f"torch.compile: the first step took {times[-1]:.0f} s")
                 if done % self.settings.training.log_every == 0 or done == total:
-                    record = self._record(done, rate, gradients)
-                    self._write(record | {"seconds": round(times[-1], 4)})
-                    _plot(board, record, done)
-                    progress.update(done, self._note(record))
+                    record = self._record(rate, gradients)
+                    log.write(done, record, seconds=times[-1])
+                    progress.update(done, _note(record))
 
                 if self._due(done):
-                    scores = self._validation(done, board, progress)
+                    scores = self._validation(log, progress)
                 code = largest(0 if interruption.signal is None else interruption.exit_code)
                 if code or done == total or done % self.settings.checkpoints.every == 0:
-                    self._save(done)
+                    self._save(log)
                 if code and done < total:
-                    return self._outcome({}, code, done, times)
-        outcome = self._outcome(scores, 0, total, times)
+                    return self._outcome({}, code, times)
+        outcome = self._outcome(scores, 0, times)
         if self.run.locked:
             write_atomically(self.run.summary, json.dumps(self._summary(outcome), indent=1))
         return outcome
 
-    def _write(self, record: Mapping[str, Any]) -> None:
-        by_first(partial(self._write_line, record))
-
-    def _write_line(self, record: Mapping[str, Any]) -> None:
-        assert self.log is not None  # this is the process that writes
-        self.log.write(record)
-
     def _taken(
-        self, batches: Mapping[str, Iterator[Batch]], accumulate: int, step: int
+        self, batches: Mapping[str, Iterator[Batch]], accumulate: int, log: RunLog
     ) -> list[dict[str, Batch]]:
         """The next batches of each stream; before a bad file ends the run, it is saved."""
 
@@ -303,30 +250,30 @@ class Trainer:
                 _check_alike(parts)
             return parts
         except DataError as error:
-            raise self._saved_before(error, step) from error
+            raise self._saved_before(error, log) from error
 
     def _due(self, done: int) -> bool:
         every = self.settings.validation.every
         return done == self.settings.training.iterations or bool(every and done % every == 0)
 
-    def _validation(self, done: int, board: Any, progress: TrainingProgress) -> dict[str, Scores]:
+    def _validation(self, log: RunLog, progress: TrainingProgress) -> dict[str, Scores]:
         """Scores after a step, logged; before a bad file ends the run, it is saved."""
         try:
-            scores = self._validated(done)
+            scores = self._validated()
         except DataError as error:
-            raise self._saved_before(error, done) from error
-        self.validated = done
-        self._write({"step": done} | _miou(scores))
-        _plot(board, _miou(scores), done)
+            raise self._saved_before(error, log) from error
+        done = self.position.validated = self.position.step
+        log.write(done, {f"miou/{name}": one.miou for name, one in scores.items()})
         progress.say(f"step {done}: " + self._best_note(scores))
         return scores
 
-    def _saved_before(self, error: DataError, done: int) -> DataError:
+    def _saved_before(self, error: DataError, log: RunLog) -> DataError:
         """The error, with a word on how to go on."""
+        done = self.position.step
         if not done:
             return error
         if done > self.first:
-            self._save(done)
+            self._save(log)
         saved = DataError(
             f"{error}. The run is saved at step {done}; once that is mended, go on with --resume "
             f"{shlex.quote(str(self.run.path))}"
@@ -334,21 +281,16 @@ class Trainer:
         saved.everywhere = error.everywhere
         return saved
 
-    def _outcome(
-        self, scores: dict[str, Scores], code: int, done: int, times: list[float]
-    ) -> Outcome:
+    def _outcome(self, scores: dict[str, Scores], code: int, times: list[float]) -> Outcome:
         return Outcome(
             scores,
-            self.best,
+            self.position.best,
             code,
-            done,
+            self.position.step,
             _median(times),
             peak_memory(self.device),
             self.settings,
         )
-
-    def _progress(self) -> TrainingProgress:
-        return TrainingProgress(self.console, self.settings.training.iterations, self.first)
 
     def _stop_if_not_finite(self, gradients: Gradients, step: int, names: list[str]) -> None:
         # The place where the host waits for the device, but for the scaler of fp16: a step that
@@ -367,78 +309,54 @@ class Trainer:
         stopped.everywhere = True  # losses and gradients are those of all processes
         raise stopped
 
-    def _record(self, done: int, rate: float, gradients: Gradients) -> dict[str, float | int]:
+    def _record(self, rate: float, gradients: Gradients) -> dict[str, float]:
         result, _, norm = gradients
         losses = {f"loss/{name}": float(value.detach()) for name, value in result.losses.items()}
         logs = {name: float(value) for name, value in result.logs.items()}
         lr = rate * float(self.optimizer.param_groups[0]["peak_lr"])
-        record = {"step": done, "lr": lr, "gradient_norm": float(norm)} | losses | logs
+        record = {"lr": lr, "gradient_norm": float(norm)} | losses | logs
         if self.momentum is not None:
-            record["momentum"] = self.momentum(done - 1)
+            record["momentum"] = self.momentum(self.position.step - 1)
         if result.pseudo_labels is not None:
             shares = zip(self.classes, result.pseudo_labels.tolist(), strict=True)
             record |= {f"pseudo-labels/{name}": share for name, share in shares}
         return record
 
-    def _note(self, record: Mapping[str, float | int]) -> str:
-        total = sum(value for name, value in record.items() if name.startswith("loss/"))
-        confident = f" confident {record['confident']:.0%}" if "confident" in record else ""
-        return f"loss {total:.3f}{confident}"
-
-    def _validated(self, done: int) -> dict[str, Scores]:
+    def _validated(self) -> dict[str, Scores]:
         # Whole images come in other sizes than crops: what is compiled would be compiled again,
         # and the fastest algorithms be looked for anew.
         with torch.compiler.set_stance("force_eager"), any_sizes():
             networks = self.method.networks.items()
             scores = {name: self.validate(network) for name, network in networks}
         for name, one in scores.items():
-            if name not in self.best or one.miou > self.best[name][1].miou:
-                self.best[name] = (done, one)
-                by_first(partial(self._write_best, name, one, done))
+            best = self.position.best
+            if name not in best or one.miou > best[name][1].miou:
+                best[name] = (self.position.step, one)
+                by_first(partial(self._write_best, name, one))
         return scores
 
-    def _write_best(self, name: str, scores: Scores, done: int) -> None:
+    def _write_best(self, name: str, scores: Scores) -> None:
         write_checkpoint(
             self.run.checkpoints / f"best-{name}",
             {name: self.method.networks[name].state_dict()},
-            dict(self.card) | {"step": done, "scores": {name: scores.to_json()}},
+            dict(self.card) | {"step": self.position.step, "scores": {name: scores.to_json()}},
         )
 
     def _best_note(self, scores: Mapping[str, Scores]) -> str:
         return ", ".join(
-            f"{name} mIoU {100 * one.miou:.2f} (best {100 * self.best[name][1].miou:.2f})"
+            f"{name} mIoU {100 * one.miou:.2f} (best {100 * self.position.best[name][1].miou:.2f})"
             for name, one in scores.items()
         )
 
-    def _save(self, done: int) -> None:
-        # One row for each process.
-        random = {"cpu": gathered(torch.get_rng_state()[None])}
-        if self.device.type == "cuda":
-            random["cuda"] = gathered(torch.cuda.get_rng_state(self.device)[None])
+    def _save(self, log: RunLog) -> None:
+        random = random_states(self.device)
         # All end if the disk is full: the others would wait for the process that writes.
-        by_first(partial(self._write_state, done, random))
+        by_first(partial(self._write_state, log, random))
 
-    def _write_state(self, done: int, random: dict[str, torch.Tensor]) -> None:
-        assert self.log is not None  # this is the process that writes
-        values, tensors = optimizer_state(self.optimizer)
-        networks = {name: net.state_dict() for name, net in self.method.networks.items()}
-        state = dict(self.card) | {
-            "step": done,
-            "best": {name: (step, one.to_json()) for name, (step, one) in self.best.items()},
-            "optimizer": values,
-            "scaler": self.precision.scaler.state_dict(),
-            "validated": self.validated,
-            "metrics_offset": self.log.offset(),
-        }
-        extra = {"optimizer": tensors, "random": random}
-        if self.method.state:
-            extra["method"] = dict(self.method.state)
-        state["regularizers"] = []
-        for number, regularizer in enumerate(self.regularizers):
-            values, tensors = regularizer.state()
-            state["regularizers"].append(values)
-            extra[f"regularizer-{number}"] = tensors
-        self.store.save(done, networks | extra, state)
+    def _write_state(self, log: RunLog, random: dict[str, Tensor]) -> None:
+        self.position.metrics_offset = log.offset()
+        tensors, state = saved_state(self.learner, self.position, random)
+        self.store.save(self.position.step, tensors, dict(self.card) | state)
 
     def _summary(self, outcome: Outcome) -> dict[str, Any]:
         return {
@@ -474,23 +392,11 @@ def _check_alike(parts: Sequence[Mapping[str, Batch]]) -> None:
         raise error
 
 
-def _miou(scores: Mapping[str, Scores]) -> dict[str, float | None]:
-    return {f"miou/{name}": one.miou for name, one in scores.items()}
-
-
-def _plot(board: Any, values: Mapping[str, float | None], done: int) -> None:
-    for name, value in values.items():
-        if board is not None and value is not None:
-            board.add_scalar(name, value, done)
+def _note(record: Mapping[str, float]) -> str:
+    total = sum(value for name, value in record.items() if name.startswith("loss/"))
+    confident = f" confident {record['confident']:.0%}" if "confident" in record else ""
+    return f"loss {total:.3f}{confident}"
 
 
 def _median(values: list[float]) -> float:
     return sorted(values)[len(values) // 2] if values else 0.0
-
-
-def _tensorboard(trainer: Trainer) -> Any:
-    if not trainer.settings.training.tensorboard:
-        return None
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(trainer.run.path / "tensorboard"), purge_step=trainer.first)

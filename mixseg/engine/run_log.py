@@ -1,0 +1,115 @@
+"""What a run writes while it goes on: a line of metrics at a time, and TensorBoard's curves."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, final
+
+from mixseg.distributed import by_first
+from mixseg.engine.run_directory import RunDirectory
+from mixseg.errors import TrainingError
+from mixseg.files import not_written
+
+
+@final
+class RunLog:
+    """``metrics.jsonl`` and, if asked for, ``tensorboard/``; the first process alone writes."""
+
+    def __init__(
+        self, run: RunDirectory, offset: int = 0, *, first: int = 0, tensorboard: bool = False
+    ) -> None:
+        """Open the files.
+
+        Args:
+            run: Whose they are.
+            offset: Bytes of ``metrics.jsonl`` that are kept.
+            first: Step that the run goes on from; later points of curves are dropped.
+            tensorboard: Whether curves are written.
+        """
+        self._metrics = MetricsLog(run.metrics, offset) if run.locked else None
+        self._board: Any = None
+        if run.locked and tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(run.path / "tensorboard"), purge_step=first)
+
+    def write(
+        self, step: int, values: Mapping[str, float | None], *, seconds: float | None = None
+    ) -> None:
+        """Log values after a step; of several processes all call this.
+
+        Raises:
+            TrainingError: The disk is full.
+        """
+        by_first(partial(self._write, step, values, seconds))
+
+    def _write(self, step: int, values: Mapping[str, float | None], seconds: float | None) -> None:
+        assert self._metrics is not None  # this is the process that writes
+        time = {} if seconds is None else {"seconds": round(seconds, 4)}
+        self._metrics.write({"step": step} | dict(values) | time)
+        for name, value in values.items():
+            if self._board is not None and value is not None:
+                self._board.add_scalar(name, value, step)
+
+    def offset(self) -> int:
+        """Bytes of metrics that are on disk; for the process that writes."""
+        assert self._metrics is not None
+        return self._metrics.offset()
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in (self._metrics, self._board):
+            if file is not None:
+                file.close()
+
+
+@final
+class MetricsLog:
+    """``metrics.jsonl``: appended, and cut back to the checkpoint when a run is resumed."""
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        """Open at a byte offset; lines after it belong to steps that will be done again."""
+        self.path = path
+        self._file = path.open("ab")
+        # Not beyond its end: truncate would fill a file that lost lines with zeros.
+        self._file.truncate(min(offset, self._file.seek(0, os.SEEK_END)))
+        self._file.seek(0, os.SEEK_END)
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append one line; a number that is not finite, which JSON does not know, as null.
+
+        Raises:
+            TrainingError: The disk is full.
+        """
+        try:
+            known = {
+                name: None if isinstance(value, float) and not math.isfinite(value) else value
+                for name, value in record.items()
+            }
+            self._file.write(json.dumps(known).encode() + b"\n")
+            self._file.flush()  # people watch this file
+        except OSError as error:
+            raise TrainingError(not_written(self.path, error)) from error
+
+    def offset(self) -> int:
+        """Bytes written so far, all of them on disk.
+
+        Raises:
+            TrainingError: The disk is full or damaged.
+        """
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise TrainingError(not_written(self.path, error)) from error
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close; every line is written already, or was an error."""
+        with contextlib.suppress(OSError):
+            self._file.close()

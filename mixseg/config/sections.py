@@ -124,8 +124,8 @@ class ModelSettings:
     """Backbone batch norm: all trained; scale and shift fixed as in the published code; or
     statistics fixed as well."""
     weights: str = "imagenet"
-    """Initial weights: imagenet (timm's, downloaded), none, or a local .safetensors/.pth file of
-    backbone weights or of the original DeepLabv2 checkpoint."""
+    """Initial weights: imagenet (timm's, downloaded), none, a local .safetensors/.pth file of
+    backbone weights or of the original DeepLabv2 checkpoint, or a run or checkpoint of mixseg."""
     weights_sha256: str | None = None
     """Expected SHA-256 of the weight file, 64 hexadecimal digits; checked before loading."""
     mean: tuple[float, float, float] | None = None

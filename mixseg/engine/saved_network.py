@@ -122,6 +122,24 @@ def load_settings(path: Path) -> Mapping[str, Any]:
     return settings
 
 
+def load_spec(path: Path) -> ModelSpec:
+    """What the networks of a run are made of; none is read.
+
+    Args:
+        path: As in :func:`load_networks`.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it is damaged.
+    """
+    checkpoint, _ = _open(path, None)
+    try:
+        return ModelSpec.from_json(checkpoint.state["model"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{checkpoint.path}: is not a checkpoint of mixseg that this version can read: {error}"
+        ) from error
+
+
 def _open(path: Path, which: str | None) -> tuple[Checkpoint, list[str]]:
     """The latest intact checkpoint, and the reasons why newer ones were passed over."""
     if not path.is_dir():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -43,7 +45,8 @@ def check_model_settings(settings: ModelSettings) -> None:
     architecture = _architecture(settings)
     if "backbone" not in architecture.needs:
         check_backbone_name(settings.backbone)
-    if settings.weights not in ("imagenet", "none"):
+    # A folder is a run of mixseg, which is none of the matter of models.
+    if settings.weights not in ("imagenet", "none") and not Path(settings.weights).is_dir():
         check_weight_path(settings.weights)
 
 
@@ -74,11 +77,24 @@ def model_title(settings: ModelSettings | ModelSpec) -> str:
 
 
 def build_initial_model(
-    settings: ModelSettings, num_classes: int, seed: int
+    settings: ModelSettings,
+    num_classes: int,
+    seed: int,
+    trained: SegmentationModel | None = None,
+    *,
+    keep_classifier: bool = True,
 ) -> tuple[SegmentationModel, WeightReport | None]:
-    """The network that training starts from, and what its weight file gave, if there was one.
+    """The network that training starts from, and what its weights gave, if there were any.
 
     Random weights depend on ``seed`` alone; the global random state is left as it was.
+
+    Args:
+        settings: Of the network.
+        num_classes: Channels of its logits.
+        seed: Of random weights.
+        trained: Network that takes the place of ``settings.weights``. What its input looks like
+            and where it strides is kept, but for what the settings say of it.
+        keep_classifier: Whether the head of ``trained`` is taken, if it fits.
 
     Raises:
         ConfigError: An unknown name, or a combination that cannot be built.
@@ -86,10 +102,20 @@ def build_initial_model(
     """
     check_model_settings(settings)
     tensors = None
-    if settings.weights not in ("imagenet", "none"):
+    if trained is not None:
+        tensors = trained.state_dict()
+        if not keep_classifier:
+            tensors = {key: one for key, one in tensors.items() if key.startswith("backbone.")}
+    elif settings.weights not in ("imagenet", "none"):
         tensors = read_weight_file(settings.weights, settings.weights_sha256)
-    original = tensors is not None and is_original_deeplab(tensors)
-    mean, std = (DEEPLAB_MEAN, DEEPLAB_STD) if original else backbone_statistics(settings.backbone)
+    if trained is not None:
+        mean, std = trained.spec.mean, trained.spec.std
+        order, stride_in_1x1 = trained.spec.channel_order, trained.spec.stride_in_1x1
+    elif tensors is not None and is_original_deeplab(tensors):
+        mean, std, order, stride_in_1x1 = DEEPLAB_MEAN, DEEPLAB_STD, "bgr", True
+    else:
+        mean, std = backbone_statistics(settings.backbone)
+        order, stride_in_1x1 = "rgb", False
     spec = ModelSpec(
         architecture=settings.architecture,
         backbone=settings.backbone,
@@ -100,12 +126,13 @@ def build_initial_model(
         upsampling=settings.upsampling,
         mean=settings.mean or mean,
         std=settings.std or std,
-        channel_order=settings.channel_order or ("bgr" if original else "rgb"),
-        stride_in_1x1=original,
+        channel_order=settings.channel_order or order,
+        stride_in_1x1=stride_in_1x1,
     )
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        model = _download(spec) if settings.weights == "imagenet" else build_model(spec)
+        download = settings.weights == "imagenet" and trained is None
+        model = _download(spec) if download else build_model(spec)
     report = None if tensors is None else load_weights(model, tensors, settings.weights)
     model.set_batch_norm(settings.batch_norm)
     return model, report

@@ -18,6 +18,7 @@ from mixseg.models import check_model_settings
 from mixseg.regularizers import check_regularizer
 from mixseg.targets import build_weighting
 from mixseg.training.data import check_data_settings
+from mixseg.training.initial import check_network_of_run
 
 
 def check_settings(settings: Settings) -> None:
@@ -26,6 +27,7 @@ def check_settings(settings: Settings) -> None:
     check_stage_batches(settings)
     check_data_settings(settings)
     check_model_settings(settings.model)
+    check_network_of_run(settings.model)
     build_mixer(settings.mixing, num_classes=1)
     check_labeled_mixer(settings.mixing)
     check_loss(settings.supervised_loss)

@@ -29,6 +29,7 @@ from mixseg.engine.trainer import Trainer
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import Resolution, evaluate
 from mixseg.losses import needs_frequencies
+from mixseg.models import ModelSpec
 from mixseg.randomness import derive_seed
 from mixseg.training.data import TrainingData, training_size
 from mixseg.training.learner import build_learner
@@ -43,11 +44,18 @@ def compose_learner(
     teacher: FixedTeacher | None,
     recorded: Path | None = None,
     *,
-    measure: bool = True,
+    spec: ModelSpec | None = None,
 ) -> Learner:
     """What learns in a run; what its weight file gave is printed.
 
-    ``recorded`` and ``measure`` are those of :func:`precision_of_run`.
+    Args:
+        settings: Of the run.
+        data: Of the run.
+        console: Where people read.
+        teacher: Trained network to learn from, if there is one.
+        recorded: See :func:`precision_of_run`.
+        spec: Network of a run that goes on. It has chosen its precision, and needs no initial
+            weights.
     """
     # Nothing here draws from the global generator, which torch starts with a seed of its own in
     # every process; but the dropout of a backbone does, in each process of a run its own.
@@ -56,8 +64,11 @@ def compose_learner(
     given = given_by(data)._replace(teacher=teacher)
     last = of_one_stage(settings, -1)
     size = training_size(last, "labeled", data)
-    choose = precision_of_run(last, size, console, recorded, measure=measure)
-    learner, report = build_learner(settings, len(data.classes), given, choose=choose)
+    choose = precision_of_run(last, size, console, recorded, measure=spec is None)
+    names = data.classes.names
+    learner, report = build_learner(
+        settings, len(names), given, choose=choose, classes=names, spec=spec
+    )
     if report is not None:
         console.print(report.describe(), markup=False, highlight=False)
     return learner
@@ -70,11 +81,10 @@ def build_trainer(
     console: Console,
     teacher: FixedTeacher | None,
     *,
-    new: bool = True,
+    spec: ModelSpec | None = None,
 ) -> Trainer:
-    """Compose the parts of a run; one that is not ``new`` has chosen its precision already."""
-    learner = compose_learner(settings, data, console, teacher, run.precision, measure=new)
-    spec = learner.method.student.spec
+    """Compose the parts of a run; ``spec`` is that of :func:`compose_learner`."""
+    learner = compose_learner(settings, data, console, teacher, run.precision, spec=spec)
     stages = plan_stages(settings, len(data.split.labeled))
     schedule = build_schedule(settings.schedule, settings.training.iterations)
     workers = loader_workers(settings)
@@ -87,7 +97,7 @@ def build_trainer(
         validate=validator(settings, data.val, learner.precision, workers),
         run=run,
         settings=settings,
-        card=network_card(spec, data.classes, to_flat(settings)),
+        card=network_card(learner.method.student.spec, data.classes, to_flat(settings)),
         console=console,
         skipped=_skipped(settings, data, run, console),
     )

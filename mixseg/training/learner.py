@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from timm.layers.norm_act import convert_sync_batchnorm
 
-from mixseg.config import Settings
+from mixseg.config import ModelSettings, Settings
 from mixseg.distributed import world
 from mixseg.engine.learner import Learner
 from mixseg.engine.method import Given
@@ -19,14 +19,17 @@ from mixseg.engine.precision import choose_device, choose_precision
 from mixseg.errors import ConfigError
 from mixseg.methods import build_method
 from mixseg.models import (
+    ModelSpec,
     SegmentationModel,
     WeightReport,
     build_initial_model,
+    build_model,
     checkpoint_blocks,
     model_title,
     parameter_groups,
 )
 from mixseg.regularizers import build_regularizers
+from mixseg.training.initial import network_of_run
 from mixseg.training.precision import Choose
 
 
@@ -37,6 +40,8 @@ def build_learner(
     *,
     download: bool = True,
     choose: Choose | None = None,
+    classes: Sequence[str] | None = None,
+    spec: ModelSpec | None = None,
 ) -> tuple[Learner, WeightReport | None]:
     """Compose what the settings name; random weights depend on their seed alone.
 
@@ -46,6 +51,9 @@ def build_learner(
         given: What the method is given by the data, on the CPU.
         download: Whether ImageNet weights are fetched; without them the network costs as much.
         choose: Says the precision; None is :func:`choose_precision`, which measures nothing.
+        classes: Their names. The classifier of an earlier run is taken if its classes are these;
+            None takes it if it fits.
+        spec: Of a run that goes on: initial weights, which its checkpoint replaces, are not read.
 
     Returns:
         What learns, and what its weight file gave, if there was one.
@@ -61,7 +69,7 @@ def build_learner(
     network = settings.model
     if network.weights == "imagenet" and not download:
         network = dataclasses.replace(network, weights="none")
-    model, report = build_initial_model(network, num_classes, settings.seed)
+    model, report = _initial(network, num_classes, settings.seed, classes, spec)
     if network.activation_checkpointing:
         checkpoint_blocks(model.backbone, model_title(network))
     given = given.to(device)
@@ -88,6 +96,25 @@ def build_learner(
         chosen.clip_norm,
     )
     return learner, report
+
+
+def _initial(
+    network: ModelSettings,
+    num_classes: int,
+    seed: int,
+    classes: Sequence[str] | None,
+    spec: ModelSpec | None,
+) -> tuple[SegmentationModel, WeightReport | None]:
+    if spec is not None:
+        model = build_model(spec)
+        model.set_batch_norm(network.batch_norm)
+        return model, None
+    earlier = network_of_run(network)
+    if earlier is None:
+        return build_initial_model(network, num_classes, seed)
+    (trained,) = earlier.networks.values()
+    same = classes is None or tuple(classes) == earlier.classes.names
+    return build_initial_model(network, num_classes, seed, trained, keep_classifier=same)
 
 
 def compile_networks(networks: Iterable[SegmentationModel]) -> None:

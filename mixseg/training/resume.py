@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from rich.console import Console
 from mixseg.config import changed_settings, dump_settings, resolve_settings, with_absolute_paths
 from mixseg.data.splits import id_lines
 from mixseg.distillation.teachers import kept_teacher
-from mixseg.distributed import together, world
+from mixseg.distributed import by_first, of_first, together, world
 from mixseg.engine.epochs import epochs_in_steps
 from mixseg.engine.run_directory import RunDirectory
+from mixseg.engine.saved_network import load_spec
 from mixseg.engine.trainer import Outcome
-from mixseg.errors import ConfigError
+from mixseg.errors import CheckpointError, ConfigError
 from mixseg.files import write_atomically
+from mixseg.models import ModelSpec
 from mixseg.training.checks import check_settings
 from mixseg.training.compose import build_trainer, with_frequencies
 from mixseg.training.data import open_training_data
@@ -32,7 +35,10 @@ FIXED = (
     "source_domain.dataset",
     "targets.alignment:",
 )
-"""Beginnings of settings that a run keeps for good: its checkpoints depend on them."""
+"""Prefixes of settings that a resume may not change: checkpoints depend on them."""
+
+FREE = ("model.weights",)
+"""Those among them that it may: a checkpoint takes the place of initial weights."""
 
 
 def resume(
@@ -70,7 +76,7 @@ def _resume(
     settings = with_absolute_paths(resolve_settings([run.config], overrides))
     # What a run computes does not depend on how many processes read its images.
     changes = changed_settings(saved, settings, {"data.workers", "output", "name"})
-    fixed = [line for line in changes if line.startswith(FIXED)]
+    fixed = [line for line in changes if line.startswith(FIXED) and not line.startswith(FREE)]
     misfit = f"a checkpoint does not fit such a change: {'; '.join(fixed)}"
     if changes and not allow_changes:
         advice = (
@@ -89,6 +95,10 @@ def _resume(
         # The run's own record: a file that was changed or moved meanwhile is of no importance.
         targets = dataclasses.replace(settings.targets, alignment=str(run.alignment))
         opened = dataclasses.replace(settings, targets=targets)
+    spec = _saved_spec(run)
+    if spec is not None:  # initial weights are not needed again, and may be gone
+        network = dataclasses.replace(opened.model, weights="none", weights_sha256=None)
+        opened = dataclasses.replace(opened, model=network)
     check_settings(opened)
     data = open_training_data(opened, console)
     lists = (
@@ -104,10 +114,23 @@ def _resume(
     data = with_frequencies(settings, data, console, run.frequencies)
     distilled = settings.method == "distillation"
     teacher = kept_teacher(run.path, data.classes) if distilled else None
-    trainer = build_trainer(settings, data, run, console, teacher, new=False)
+    trainer = build_trainer(settings, data, run, console, teacher, spec=spec)
     trainer.resume()
     if changes and run.locked:
         write_atomically(run.config, dump_settings(settings))
     if allow_changes and run.locked:
         write_atomically(run.unlabeled, unlabeled)
     return fit(trainer, data, run, console)
+
+
+def _saved_spec(run: RunDirectory) -> ModelSpec | None:
+    """The network of the run's checkpoints; None if there is none that can be read."""
+
+    def read() -> str:
+        try:
+            return json.dumps(load_spec(run.path).to_json())
+        except CheckpointError:
+            return ""
+
+    text = of_first(by_first(read) or "")
+    return ModelSpec.from_json(json.loads(text)) if text else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -370,3 +371,22 @@ def test_a_diverged_run_stops_before_anything_moves(
     assert launch("evaluate", "out/run", cwd=tmp_path).code == 0
     settings = yaml.safe_load((stopped / "config.yaml").read_text())
     assert settings["optimizer"]["lr"] == 1e30
+
+
+def test_initial_weights_may_be_gone(
+    reference: tuple[Path, str], launch: Launcher, config: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "start.safetensors"
+    shutil.copy(reference[0] / "checkpoints" / "step-00000008" / "student.safetensors", weights)
+    run = ("--config", config, "--output", "out", "--weights", weights)
+    for name, steps in (("whole", 8), ("run", 4)):
+        options = ("--iterations", steps, "--schedule.name", "constant")
+        done = launch("train_ssl", *run, "--name", name, *options, cwd=tmp_path)
+        assert done.code == 0, done.text
+    weights.unlink()
+    longer = ("--resume", "out/run", "--iterations", 8, "--allow-changes")
+    done = launch("train_ssl", *longer, cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert_same_tensors(*(tmp_path / "out" / name / FINAL for name in ("whole", "run")))
+    # Another run cannot start from them.
+    refused(launch("train_ssl", *run, "--name", "new", cwd=tmp_path), "start.safetensors", code=1)

@@ -25,6 +25,7 @@ from mixseg.errors import ConfigError
 from mixseg.strict_yaml import load_yaml
 from mixseg.training.checks import check_settings
 
+REFERENCES = Path(__file__).parents[2] / "docs" / "references.md"
 FOLDER = Path(__file__).parents[2] / "configs" / "ablations"
 GRIDS = sorted(path.name for path in FOLDER.glob("*.yaml"))
 
@@ -125,7 +126,8 @@ class TestEveryGrid:
         assert text.startswith("# ")
         grid = planned(name)[0]
         if any(row.published for row in grid.rows):
-            assert re.search(r"\(00\d, .*[tT]able", grid.title), grid.title
+            (paper,) = re.findall(r"\(([^,]*), .*[tT]able", grid.title)
+            assert f"| {paper} |" in REFERENCES.read_text(), grid.title
 
     def test_it_can_be_described(self, name: str) -> None:
         grid, given, jobs = planned(name)

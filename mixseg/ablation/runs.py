@@ -130,6 +130,29 @@ def plan(
     return tuple(sorted(jobs, key=lambda job: seeds.index(job.seed)))
 
 
+def check_files(jobs: Sequence[Job]) -> None:
+    """Refuse folders and weights that are not there, before the first run waits for its turn.
+
+    Raises:
+        ConfigError: A row names one; a machine of a cluster has to see the same folders.
+    """
+    for job in jobs:
+        settings = job.settings
+        named = {
+            "data.root": settings.data.root,
+            "data.unlabeled": settings.data.unlabeled,
+            "source_domain.root": settings.source_domain.root,
+            "model.weights": settings.model.weights,
+            "distillation.teacher": settings.distillation.teacher,
+        }
+        for key, path in named.items():
+            word = path is None or (key == "model.weights" and path in ("imagenet", "none"))
+            if not word and not Path(str(path)).expanduser().exists():
+                raise ConfigError(
+                    f"row {job.row!r}: {key}: {path}: there is no such file or folder"
+                )
+
+
 def _refuse_twins(
     grid: Grid, rows: Sequence[tuple[Row, Settings]], common: Mapping[str, Any]
 ) -> None:

@@ -16,6 +16,7 @@ from mixseg.ablation import (
     LocalLauncher,
     SlurmCluster,
     SlurmSettings,
+    check_files,
     choose_rows,
     collect,
     describe,
@@ -65,6 +66,7 @@ def ablate(arguments: Sequence[str]) -> int:
         for line in describe(grid, jobs, common):
             say_line(line)
         return 0
+    check_files(jobs)
     try:
         errors = launcher.run(jobs, say_line)
     except KeyboardInterrupt:

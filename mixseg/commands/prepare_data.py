@@ -29,8 +29,9 @@ ABOUT = (
     "Write to --output DIR a copy of a data set whose training images and labels have the size "
     "that training resizes them to, in the same layout, so that the same loader reads it without "
     "resizing. Takes the settings of a training command. The original is never changed; a copy "
-    "that was interrupted goes on when the command is given again. The exit code is 1 if a file of "
-    "the original is damaged: those are left out, or with --skip-bad copied as they are."
+    "that was interrupted goes on when the command is given again. --output is the folder of the "
+    "copy itself, and has to be given. The exit code is 1 if a file of the original is damaged: "
+    "those are left out, or with --skip-bad copied as they are."
 )
 
 

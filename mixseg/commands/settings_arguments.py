@@ -12,6 +12,7 @@ from mixseg.commands.parsing import parse, with_joined
 from mixseg.commands.presets import presets_folder
 from mixseg.config import Settings, add_settings_arguments, resolve_settings, typed_overrides
 from mixseg.errors import ConfigError
+from mixseg.methods import check_flags
 from mixseg.training.data import check_dataset_name
 
 
@@ -90,4 +91,6 @@ def any_settings(parsed: Namespace) -> Settings:
     """The settings of a tool that takes those of any training command."""
     overrides = typed_overrides(parsed, parsed.assignments)
     kind = "uda" if "source_domain.dataset" in overrides else "ssl"
-    return resolve_settings(configuration_files(parsed, overrides, kind), overrides)
+    settings = resolve_settings(configuration_files(parsed, overrides, kind), overrides)
+    check_flags(overrides, settings)
+    return settings

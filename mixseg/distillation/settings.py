@@ -12,7 +12,10 @@ from mixseg.engine.saved_network import load_settings
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.models import ARCHITECTURES, WholeNetwork
 
-OWN = ("data.workers", "data.batch_labeled", "data.batch_unlabeled", "data.crop", "data.scale")
+OWN = tuple(
+    f"data.{name}"
+    for name in ("workers", "batch_labeled", "batch_unlabeled", "crop", "scale", "rotate", "flip")
+)
 """Settings of the data in which a student need not follow its teacher."""
 
 

@@ -24,6 +24,7 @@ from mixseg.distributed import (
     texts,
     together,
     wait_for_all,
+    world,
 )
 from mixseg.engine.checkpoint import (
     Checkpoint,
@@ -249,7 +250,7 @@ class Trainer:
             if self.stages[0].crop is None:
                 _check_alike(parts)
             return parts
-        except DataError as error:
+        except (DataError, TrainingError) as error:
             raise self._saved_before(error, log) from error
 
     def _due(self, done: int) -> bool:
@@ -260,23 +261,26 @@ class Trainer:
         """Scores after a step, logged; before a bad file ends the run, it is saved."""
         try:
             scores = self._validated()
-        except DataError as error:
+        except (DataError, TrainingError) as error:
             raise self._saved_before(error, log) from error
         done = self.position.validated = self.position.step
         log.write(done, {f"miou/{name}": one.miou for name, one in scores.items()})
         progress.say(f"step {done}: " + self._best_note(scores))
         return scores
 
-    def _saved_before(self, error: DataError, log: RunLog) -> DataError:
+    def _saved_before(
+        self, error: DataError | TrainingError, log: RunLog
+    ) -> DataError | TrainingError:
         """The error, with a word on how to go on."""
         done = self.position.step
-        if not done:
+        # One process cannot save alone.
+        if not done or not (error.everywhere or world().size == 1):
             return error
         if done > self.first:
             self._save(log)
-        saved = DataError(
-            f"{error}. The run is saved at step {done}; once that is mended, go on with --resume "
-            f"{shlex.quote(str(self.run.path))}"
+        saved = type(error)(
+            f"{str(error).rstrip('.')}. The run is saved at step {done}; once that is mended, go "
+            f"on with --resume {shlex.quote(str(self.run.path))}"
         )
         saved.everywhere = error.everywhere
         return saved

@@ -142,3 +142,10 @@ def test_refusals(grid: Path, launch: Launcher, tmp_path: Path) -> None:
     without_slurm = launch("ablate", grid, "--launcher", "slurm", cwd=tmp_path, PATH="/nowhere")
     refused(without_slurm, "there is no sbatch here")
     assert not (tmp_path / "out").exists()
+
+
+def test_files_that_are_not_there(grid: Path, launch: Launcher, tmp_path: Path) -> None:
+    for flag in ("--data-root", "--unlabeled", "--weights"):
+        options = (grid, "--dataset", "camvid", flag, "nowhere", "--output", flag[2:])
+        refused(launch("ablate", *options, cwd=tmp_path), "row 'supervised'", "nowhere")
+        assert launch("ablate", *options, "--dry-run", cwd=tmp_path).code == 0

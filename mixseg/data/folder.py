@@ -17,7 +17,7 @@ from typing import Any
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
 from mixseg.data.images import read_image, read_index_png
 from mixseg.data.pairing import IMAGE_ENDINGS, Pairing, files_by_id, found_instead, pair_samples
-from mixseg.errors import DataError, unknown_name
+from mixseg.errors import DataError, UnknownSplitError, unknown_name
 from mixseg.ignore import IGNORE
 from mixseg.strict_yaml import KeyPath, LoadedYaml, load_yaml
 
@@ -41,7 +41,8 @@ def open_folder(root: Path, split: str, pair: Pairing = pair_samples) -> Segment
 
     Raises:
         DataError: The description is incomplete or contradicts itself (with its line), the split
-            is unknown or empty, or an image has no label.
+            is empty, or an image has no label.
+        UnknownSplitError: There is no such split.
         ConfigError: The description is not strict YAML.
     """
     description = root / DESCRIPTION if root.is_dir() else root
@@ -62,7 +63,7 @@ def open_folder(root: Path, split: str, pair: Pairing = pair_samples) -> Segment
                 f"no splits: looked for folders in {root / 'images'}, but "
                 f"{found_instead(root / 'images')}"
             )
-        raise DataError(f"{root / 'images'}: {unknown_name('split', split, splits)}")
+        raise UnknownSplitError(f"{root / 'images'}: {unknown_name('split', split, splits)}")
     images = files_by_id(folder, IMAGE_ENDINGS)
     if not images:
         raise DataError(

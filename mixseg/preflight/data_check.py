@@ -22,7 +22,7 @@ from mixseg.data.unlabeled import open_unlabeled
 from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError, DataError
 from mixseg.methods import METHODS
-from mixseg.training.data import check_data_settings, open_source, open_split
+from mixseg.training.data import check_data_settings, open_source, open_split, open_validation
 
 
 @final
@@ -88,6 +88,9 @@ def _parts(settings: Settings, console: Console) -> Iterator[_Part]:
     def split(name: str) -> Callable[[], SegmentationDataset]:
         return lambda: open_split(settings, name, console, pair_present)
 
+    def validation() -> SegmentationDataset:
+        return open_validation(settings, console, pair_present)
+
     def training() -> SegmentationDataset:
         dataset = split(data.train_split)()
         _check_list(dataset, data.labeled, settings.split_seed)
@@ -97,7 +100,7 @@ def _parts(settings: Settings, console: Console) -> Iterator[_Part]:
         dataset = open_source(settings, console, pair_present)
         _check_list(dataset, settings.source_domain.labeled, settings.split_seed)
         file = settings.source_domain.class_map
-        target = split(data.val_split)().classes
+        target = validation().classes
         given = None if file is None else Path(file).expanduser()
         return class_map(dataset.classes, target, given).apply(dataset)
 
@@ -110,13 +113,13 @@ def _parts(settings: Settings, console: Console) -> Iterator[_Part]:
         yield _Part(
             "unlabelled",
             "data.unlabeled",
-            lambda: open_unlabeled(folder, split(data.val_split)().classes),
+            lambda: open_unlabeled(folder, validation().classes),
             labeled=False,
         )
     elif settings.two_domains and "unlabeled" in METHODS[settings.method].streams_of(settings):
         counted = settings.targets.alignment == "target"
         yield _Part("target", "data.train_split", split(data.train_split), labeled=counted)
-    yield _Part("validation", "data.val_split", split(data.val_split), labeled=True)
+    yield _Part("validation", "data.val_split", validation, labeled=True)
 
 
 def _check_list(dataset: SegmentationDataset, labeled: str, seed: int) -> None:

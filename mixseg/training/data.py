@@ -29,7 +29,7 @@ from mixseg.data.pairing import MissingLabelsError, Pairing, pair_samples
 from mixseg.data.registry import DATASETS, open_dataset
 from mixseg.data.splits import Split, split_labeled
 from mixseg.data.unlabeled import open_unlabeled
-from mixseg.errors import ConfigError, DataError, unknown_name
+from mixseg.errors import ConfigError, DataError, UnknownSplitError, unknown_name
 from mixseg.methods import METHODS
 
 ALIGNMENT_LABELS = 1000
@@ -140,6 +140,28 @@ def open_split(
     return _open_scenes(settings, settings.demo.look, "cityscapes", split, console)
 
 
+def open_validation(
+    settings: Settings, console: Console, pair: Pairing = pair_samples
+) -> SegmentationDataset:
+    """The validation split.
+
+    Raises:
+        DataError: It cannot be opened; where there is none, the message says what to do instead.
+    """
+    data = settings.data
+    try:
+        return open_split(settings, data.val_split, console, pair)
+    except UnknownSplitError as error:
+        root = Path(data.root or "").expanduser()
+        root = root if root.is_dir() else root.parent
+        raise UnknownSplitError(
+            f"{error}. Put the validation images into {root / 'images' / data.val_split} and their "
+            f"labels into {root / 'labels' / data.val_split}; or give --data.val_split "
+            f"{data.train_split}, whose scores are those of training images and say nothing about "
+            "new ones"
+        ) from error
+
+
 def open_source(
     settings: Settings, console: Console, pair: Pairing = pair_samples
 ) -> SegmentationDataset:
@@ -235,7 +257,7 @@ def _one_domain(settings: Settings, console: Console) -> TrainingData:
     """Labelled and unlabelled images of one training split."""
     data = settings.data
     train = open_split(settings, data.train_split, console)
-    val = open_split(settings, data.val_split, console)
+    val = open_validation(settings, console)
     ids = [sample.id for sample in train.samples]
     split = split_labeled(ids, data.labeled, settings.split_seed)
     unlabeled, indices = train, split.unlabeled
@@ -252,7 +274,7 @@ def _two_domains(settings: Settings, console: Console) -> TrainingData:
     """
     data = settings.data
     source = open_source(settings, console)
-    val = open_split(settings, data.val_split, console)
+    val = open_validation(settings, console)
     file = settings.source_domain.class_map
     map_file = None if file is None else Path(file).expanduser()
     classes = class_map(source.classes, val.classes, map_file)

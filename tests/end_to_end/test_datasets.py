@@ -113,6 +113,22 @@ def test_the_test_split(launch: Launcher, tmp_path: Path) -> None:
     refused(done, "data.val_split 'test' of bdd100k has no labels", code=1)
 
 
+def test_a_folder_without_validation_images(launch: Launcher, tmp_path: Path) -> None:
+    layouts.write_folder(tmp_path / "data", "train")
+    own = ("--dataset", "folder", "--data-root", "data")
+    words = (
+        "unknown split 'val'. Choices: train",
+        "Put the validation images into",
+        "data/labels/val; or give",
+        "--data.val_split train, whose scores are those of training images",
+    )
+    refused(launch("train_supervised", *own, *SMALL, cwd=tmp_path), *words, code=1)
+    done = launch("check_data", *own, cwd=tmp_path)
+    assert done.code == 1 and all(word in done.out for word in words), done.text
+    done = launch("train_supervised", *own, *SMALL, "data.val_split=train", cwd=tmp_path)
+    assert done.code == 0, done.text
+
+
 def test_unlabelled_images_from_anywhere(launch: Launcher, config: Path, tmp_path: Path) -> None:
     photographs = tmp_path / "photographs"
     for number in range(3):

@@ -138,7 +138,14 @@ def _read_description(loaded: LoadedYaml) -> tuple[ClassSet, list[int], dict[int
             )
         if raw in ignored:
             line = ("id_map", str(raw)) if "id_map" in data else ("ignore",)
-            raise _wrong(loaded, line, f"id {raw} is ignored and class {names[train]!r} at once")
+            remedy = (
+                f"take {raw} out of 'ignore' ('ignore: []' ignores no id)"
+                if "ignore" in data
+                else f"{IGNORE} is ignored unless 'ignore' says otherwise; add a line 'ignore: []'"
+            )
+            raise _wrong(
+                loaded, line, f"id {raw} is ignored and class {names[train]!r} at once: {remedy}"
+            )
     without = [name for i, name in enumerate(names) if i not in mapping.values()]
     if without:
         raise _wrong(loaded, ("id_map",), f"no id is mapped to class {without[0]!r}")

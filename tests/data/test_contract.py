@@ -691,6 +691,14 @@ class TestFolder:
             ("names: [a]\nignore: -1\n", "line 2: -1 is not an id"),
             ("names: [a]\nignore: true\n", "line 2: True is not an id"),
             ("names: [a]\nignore: 0\n", "line 2: id 0 is ignored and class 'a'"),
+            (
+                "names: [a, b]\nid_map: {0: 0, 255: 1}\n",
+                r"line 2: id 255 is ignored and class 'b'.*'ignore: \[\]'",
+            ),
+            (
+                "names: [a]\nignore: [3, 0]\n",
+                r"line 2: id 0 is ignored and class 'a'.*take 0 out of 'ignore'",
+            ),
             ("names: [a]\nid_map: [0]\n", "line 2: 'id_map' should hold"),
             ("names: [a]\nid_map: {300: 0}\n", "line 2: 300 is not an id"),
             ("names: [a]\nid_map:\n  0: 0\n  7: 1\n", "line 4: 1 is not a class index"),
@@ -703,6 +711,13 @@ class TestFolder:
         write_folder(tmp_path, description=description)
         with pytest.raises(DataError, match=rf"dataset\.yaml, {problem}|{problem}"):
             open_dataset("folder", tmp_path, "train")
+
+    def test_masks_of_0_and_255(self, tmp_path: Path) -> None:
+        description = "names: [rest, thing]\nid_map: {0: 0, 255: 1}\nignore: []\n"
+        (name,) = write_folder(tmp_path, count=1, description=description)
+        write_label(tmp_path / f"labels/train/{name}.png", cycle_ids([0, 255]))
+        label = open_dataset("folder", tmp_path, "train").label(0)
+        np.testing.assert_array_equal(label, cycle_ids([0, 1]))
 
     def test_yaml_is_strict(self, tmp_path: Path) -> None:
         write_folder(tmp_path, description="names: !!python/name:os.system []\n")

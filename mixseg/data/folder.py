@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
-from mixseg.data.images import read_image, read_index_png
+from mixseg.data.images import read_image
+from mixseg.data.masks import MaskReader
 from mixseg.data.pairing import IMAGE_ENDINGS, Pairing, files_by_id, found_instead, pair_samples
 from mixseg.errors import DataError, UnknownSplitError, unknown_name
 from mixseg.ignore import IGNORE
@@ -31,7 +32,8 @@ def open_folder(root: Path, split: str, pair: Pairing = pair_samples) -> Segment
     """List a split of a folder data set.
 
     Images are ``images/SPLIT/**`` (PNG or JPEG), labels ``labels/SPLIT/**`` with the same relative
-    path and the ending ``.png``. A split without a folder of labels is unlabelled.
+    path and the ending ``.png``: ids, or colours of the palette. A split without a folder of labels
+    is unlabelled.
 
     Args:
         root: Folder with ``dataset.yaml``, ``images`` and ``labels``; or a YAML file of another
@@ -87,7 +89,11 @@ def open_folder(root: Path, split: str, pair: Pairing = pair_samples) -> Segment
         samples=samples,
         lookup=lookup_table(raw_to_train, ignored),
         read_raw_image=read_image,
-        read_raw_label=read_index_png,
+        read_raw_label=MaskReader(
+            classes.label_ids or tuple(range(len(classes))),
+            classes.palette if "palette" in loaded.data else (),
+            description,
+        ),
     )
 
 

@@ -82,7 +82,7 @@ def check_equal_sizes(
     for index in indices:
         sample = dataset.samples[index]
         try:
-            found = (sample.id, image_size(sample.image))
+            found = (sample.id, dataset.size(index))
         except DataError:
             if not skip_bad:
                 raise
@@ -137,7 +137,7 @@ def first_size(dataset: SegmentationDataset, indices: Sequence[int]) -> tuple[in
     first: DataError | None = None
     for index in indices:
         try:
-            return image_size(dataset.samples[index].image)
+            return dataset.size(index)
         except DataError as error:
             first = first or error
     raise first or DataError(f"{dataset.name} {dataset.split!r}: there is no image")

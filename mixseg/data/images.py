@@ -47,7 +47,7 @@ def read_image(path: Path, target: Size | None = None) -> ImageArray:
     """An image file as RGB, uint8, shape (height, width, 3).
 
     Greyscale, palette and CMYK pictures are converted, an alpha channel is dropped. EXIF
-    orientation is not applied.
+    orientation is not applied: :func:`mixseg.data.photographs.read_photograph` does.
 
     Args:
         path: The file.
@@ -61,23 +61,28 @@ def read_image(path: Path, target: Size | None = None) -> ImageArray:
     """
     # Label maps are drawn on the stored pixels and carry no EXIF: turning the image by its
     # orientation tag would leave the label behind.
-    with opened_image(path, ("PNG", "JPEG")) as image:
-        if image.mode not in _IMAGE_MODES:
-            # Pillow would clip 16-bit values at 255 instead of scaling them.
-            raise DataError(
-                f"{path}: pixels of mode {image.mode} (16 bits or more per grey value); expected "
-                "8 bits per channel. Convert the file first"
-            )
-        if target is not None and image.format == "JPEG":
-            # Twice the target, because what a decoder makes is a mean of blocks: brought right to
-            # the target it would differ at edges from a whole image that is resized.
-            image.draft(None, (2 * target[1], 2 * target[0]))
-        if image.mode == "P":
-            # The palette's transparency is only understood on the way to RGBA.
-            return np.array(image.convert("RGBA").convert("RGB"), dtype=np.uint8)
-        if image.mode == "RGB":  # Pillow would copy what needs no conversion
-            return np.array(image, dtype=np.uint8)
-        return np.array(image.convert("RGB"), dtype=np.uint8)
+    with opened_image(path) as image:
+        return rgb_pixels(image, path, target)
+
+
+def rgb_pixels(image: Image.Image, path: Path, target: Size | None) -> ImageArray:
+    """The pixels of an opened PNG or JPEG; arguments and errors as in :func:`read_image`."""
+    if image.mode not in _IMAGE_MODES:
+        # Pillow would clip 16-bit values at 255 instead of scaling them.
+        raise DataError(
+            f"{path}: pixels of mode {image.mode} (16 bits or more per grey value); expected "
+            "8 bits per channel. Convert the file first"
+        )
+    if target is not None and image.format == "JPEG":
+        # Twice the target, because what a decoder makes is a mean of blocks: brought right to
+        # the target it would differ at edges from a whole image that is resized.
+        image.draft(None, (2 * target[1], 2 * target[0]))
+    if image.mode == "P":
+        # The palette's transparency is only understood on the way to RGBA.
+        return np.array(image.convert("RGBA").convert("RGB"), dtype=np.uint8)
+    if image.mode == "RGB":  # Pillow would copy what needs no conversion
+        return np.array(image, dtype=np.uint8)
+    return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -86,7 +91,7 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: The file is missing, or is no such image.
     """
-    with opened_image(path, ("PNG", "JPEG")) as image:
+    with opened_image(path) as image:
         return image.height, image.width
 
 
@@ -221,7 +226,7 @@ def write_png(path: Path, array: NDArray[np.uint8], palette: Palette | None = No
 
 
 @contextmanager
-def opened_image(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
+def opened_image(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Iterator[Image.Image]:
     """Open an image of one of the formats; whatever goes wrong in the block names the path."""
     expected = " or ".join(formats)
     try:

@@ -24,7 +24,6 @@ from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset
 from mixseg.data.demo import LAYOUTS, Look, ensure_demo
 from mixseg.data.frequencies import class_frequencies, read_frequencies
-from mixseg.data.images import image_size
 from mixseg.data.pairing import MissingLabelsError, Pairing, pair_samples
 from mixseg.data.registry import DATASETS, open_dataset
 from mixseg.data.splits import Split, split_labeled
@@ -360,8 +359,8 @@ def training_size(settings: Settings, stream: str, data: TrainingData | None) ->
         return given
     if data is not None:
         if stream == "labeled":
-            return image_size(data.labeled.samples[data.split.labeled[0]].image)
-        return image_size(data.unlabeled.samples[data.unlabeled_indices[0]].image)
+            return data.labeled.size(data.split.labeled[0])
+        return data.unlabeled.size(data.unlabeled_indices[0])
     if domain.root is None and "demo" in (domain.dataset, settings.data.dataset):
         return settings.demo.size
     raise ConfigError(

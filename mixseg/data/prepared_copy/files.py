@@ -14,7 +14,6 @@ from mixseg.data.images import (
     Palette,
     encode_jpeg,
     encode_png,
-    read_image,
     read_palette_png,
     stores_ids,
 )
@@ -48,7 +47,7 @@ def file_copies(original: Original, compression: int) -> tuple[dict[str, FileCop
     for name, path in original.targets.items():
         try:
             if path == original.image:
-                image = read_image(path)
+                image = original.read_image(path)
                 copies[name] = _image_copy(path, image, original.size, compression)
                 continue
             raw = original.labels[path].read_raw_label(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections import Counter
@@ -18,11 +19,12 @@ from mixseg.data.contract import SegmentationDataset
 from mixseg.data.inspection import KINDS, Kind, Problem, inspect
 from mixseg.data.pairing import pair_present
 from mixseg.data.splits import split_labeled
-from mixseg.data.unlabeled import open_unlabeled
 from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError, DataError
+from mixseg.escaping import printable
 from mixseg.methods import METHODS
 from mixseg.training.data import check_data_settings, open_source, open_split, open_validation
+from mixseg.training.photographs import open_photographs
 
 
 @final
@@ -104,18 +106,22 @@ def _parts(settings: Settings, console: Console) -> Iterator[_Part]:
         given = None if file is None else Path(file).expanduser()
         return class_map(dataset.classes, target, given).apply(dataset)
 
+    def photographs() -> SegmentationDataset:
+        opened: tuple[SegmentationDataset, ...] = ()
+        # What is wrong with them is said where they are read themselves.
+        with contextlib.suppress(DataError, ConfigError):
+            opened = (source() if settings.two_domains else training(),)
+        dataset, notes = open_photographs(settings, opened, validation())
+        for note in notes:
+            console.print(printable(note), markup=False, highlight=False, soft_wrap=True)
+        return dataset
+
     if settings.two_domains:
         yield _Part("source", "source_domain", source, labeled=True)
     else:
         yield _Part("training", "data", training, labeled=True)
     if data.unlabeled is not None:
-        folder = Path(data.unlabeled).expanduser()
-        yield _Part(
-            "unlabelled",
-            "data.unlabeled",
-            lambda: open_unlabeled(folder, validation().classes),
-            labeled=False,
-        )
+        yield _Part("unlabelled", "data.unlabeled", photographs, labeled=False)
     elif settings.two_domains and "unlabeled" in METHODS[settings.method].streams_of(settings):
         counted = settings.targets.alignment == "target"
         yield _Part("target", "data.train_split", split(data.train_split), labeled=counted)

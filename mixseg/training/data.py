@@ -27,9 +27,9 @@ from mixseg.data.frequencies import class_frequencies, read_frequencies
 from mixseg.data.pairing import MissingLabelsError, Pairing, pair_samples
 from mixseg.data.registry import DATASETS, open_dataset
 from mixseg.data.splits import Split, split_labeled
-from mixseg.data.unlabeled import open_unlabeled
 from mixseg.errors import ConfigError, DataError, UnknownSplitError, unknown_name
 from mixseg.methods import METHODS
+from mixseg.training.photographs import open_photographs
 
 ALIGNMENT_LABELS = 1000
 """Most label files that are counted to know the distribution that is aligned to."""
@@ -260,10 +260,11 @@ def _one_domain(settings: Settings, console: Console) -> TrainingData:
     ids = [sample.id for sample in train.samples]
     split = split_labeled(ids, data.labeled, settings.split_seed)
     unlabeled, indices = train, split.unlabeled
+    notes: tuple[str, ...] = ()
     if data.unlabeled is not None:
-        unlabeled = open_unlabeled(Path(data.unlabeled).expanduser(), train.classes)
+        unlabeled, notes = open_photographs(settings, (train,), val)
         indices = tuple(range(len(unlabeled)))
-    return TrainingData(train, split, unlabeled, indices, val)
+    return TrainingData(train, split, unlabeled, indices, val, notes)
 
 
 def _two_domains(settings: Settings, console: Console) -> TrainingData:
@@ -289,7 +290,8 @@ def _two_domains(settings: Settings, console: Console) -> TrainingData:
     ids = [sample.id for sample in source.samples]
     split = split_labeled(ids, settings.source_domain.labeled, settings.split_seed)
     if data.unlabeled is not None:
-        unlabeled = open_unlabeled(Path(data.unlabeled).expanduser(), val.classes)
+        unlabeled, left_out_files = open_photographs(settings, (source,), val)
+        notes += left_out_files
     elif "unlabeled" in METHODS[settings.method].streams_of(settings):
         unlabeled, missing = _open_target(settings, val, console)
         if missing:

@@ -129,6 +129,43 @@ def test_a_folder_without_validation_images(launch: Launcher, tmp_path: Path) ->
     assert done.code == 0, done.text
 
 
+def test_labels_and_validation_images_are_no_unlabelled_ones(
+    launch: Launcher, tmp_path: Path
+) -> None:
+    """``--unlabeled`` may be the data's own folder, by whatever name it goes."""
+    data = tmp_path / "data"
+    layouts.write_folder(data, "train", count=4)
+    layouts.write_folder(data, "val", count=2)
+    layouts.write_folder(data, "test", count=2)
+    layouts.write_folder(data, "more", count=4, labels=False)
+    (data / "images/train/day 1/frame.1.JPG").unlink()  # its label is there still
+    (tmp_path / "link").symlink_to("data")
+    own = ("--dataset", "folder", "--data-root", "data", "--unlabeled")
+    note = "note: 8 label files and 2 validation images in "
+    done = launch("train_ssl", *own, "link", *SMALL, cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert note in done.out and "link left out of the unlabelled images" in done.out
+    used = (tmp_path / "out/run/unlabeled.txt").read_text().splitlines()
+    assert sorted({line.split("/day")[0] for line in used}) == [
+        "images/more",
+        "images/test",
+        "images/train",
+    ]
+    assert len(used) == 9
+    done = launch("check_data", *own, "link", cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert note in done.out and "unlabelled link: 9 images" in done.out
+
+    refusal = "data/labels: 8 label files. Give --unlabeled a folder of other photographs"
+    done = launch("train_ssl", *own, "data/labels", *SMALL, "--name", "other", cwd=tmp_path)
+    refused(done, "no unlabelled images in", refusal, code=1)
+    done = launch("check_data", *own, "data/labels", cwd=tmp_path)
+    assert done.code == 1 and refusal in done.out, done.text
+    # Who validates on training images keeps nothing apart.
+    done = launch("check_data", *own, "link", "--data.val_split", "train", cwd=tmp_path)
+    assert done.code == 0 and "note: 8 label files in link" in done.out, done.text
+
+
 def test_unlabelled_images_from_anywhere(launch: Launcher, config: Path, tmp_path: Path) -> None:
     photographs = tmp_path / "photographs"
     for number in range(3):

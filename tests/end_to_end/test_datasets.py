@@ -197,6 +197,37 @@ def test_photographs_of_different_sizes_need_a_crop(
     assert done.code == 0, done.text
 
 
+@pytest.mark.parametrize(
+    ("size", "further", "told"),
+    [
+        ((200, 110), (), True),
+        ((95, 300), (), False),
+        ((40, 42), (), True),
+        ((200, 110), ("--data.resize", "[64, 128]"), False),
+    ],
+)
+def test_photographs_of_another_scale(
+    size: tuple[int, int],
+    further: tuple[str, ...],
+    told: bool,
+    launch: Launcher,
+    config: Path,
+    tmp_path: Path,
+) -> None:
+    for index in range(3):
+        layouts.write_image(tmp_path / "photographs" / f"{index}.png", size=size)
+    done = launch(
+        "train_ssl",
+        *("--config", config, "--unlabeled", "photographs", "--output", "out"),
+        *("--data.crop", "[32, 32]", "--iterations", 1, *further),
+        cwd=tmp_path,
+    )
+    assert done.code == 0, done.text
+    note = f"labelled images has 64 pixels, that of unlabelled ones {min(size)} (median)"
+    assert (note in done.out) == told
+    assert ("at other scales" in done.out) == told
+
+
 def test_the_runs_own_lists_give_its_split_again(
     reference: tuple[Path, str], launch: Launcher, config: Path, tmp_path: Path
 ) -> None:

@@ -28,6 +28,10 @@ class DataError(MixsegError):
     """A data set, list file, image or label is not what it has to be."""
 
 
+class UnknownSplitError(DataError):
+    """A data set has no split of that name."""
+
+
 class CheckpointError(MixsegError):
     """A weight file or checkpoint is damaged, unsafe, or does not fit."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median_low
 
 import numpy as np
 
@@ -82,7 +84,7 @@ def check_equal_sizes(
     for index in indices:
         sample = dataset.samples[index]
         try:
-            found = (sample.id, image_size(sample.image))
+            found = (sample.id, dataset.size(index))
         except DataError:
             if not skip_bad:
                 raise
@@ -137,10 +139,30 @@ def first_size(dataset: SegmentationDataset, indices: Sequence[int]) -> tuple[in
     first: DataError | None = None
     for index in indices:
         try:
-            return image_size(dataset.samples[index].image)
+            return dataset.size(index)
         except DataError as error:
             first = first or error
     raise first or DataError(f"{dataset.name} {dataset.split!r}: there is no image")
+
+
+def median_side(
+    dataset: SegmentationDataset, indices: Sequence[int], limit: int = 20
+) -> int | None:
+    """The median of the shorter sides of a spread of images, in pixels, by their headers.
+
+    Args:
+        dataset: The data set.
+        indices: Of its images.
+        limit: How many are looked at, at most.
+
+    Returns:
+        None where no header can be read: who reads the image says what is wrong with it.
+    """
+    sides = []
+    for index in spread(indices, limit):
+        with contextlib.suppress(DataError):
+            sides.append(min(dataset.size(index)))
+    return median_low(sides) if sides else None
 
 
 def size_in_header(label: Path) -> tuple[int, int] | None:

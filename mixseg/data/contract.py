@@ -88,6 +88,7 @@ class SegmentationDataset:
             brought to next, it may give a reduced one.
         read_raw_label: Reads a label file as a uint8 map of raw ids.
         absent: Names of classes of the set that no label file holds.
+        read_size: Height and width that an image file has when it is read whole, by its header.
     """
 
     name: str
@@ -99,6 +100,7 @@ class SegmentationDataset:
     read_raw_image: Callable[[Path, Size | None], ImageArray]
     read_raw_label: Callable[[Path], LabelArray]
     absent: tuple[str, ...] = ()
+    read_size: Callable[[Path], Size] = image_size
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -112,6 +114,10 @@ class SegmentationDataset:
                 no less.
         """
         return self.read_raw_image(self.samples[index].image, target)
+
+    def size(self, index: int) -> Size:
+        """Height and width of the image of a sample, by its header."""
+        return self.read_size(self.samples[index].image)
 
     def label(self, index: int) -> LabelArray:
         """The train ids of a sample, uint8, shape (height, width), 255 = ignore.
@@ -157,7 +163,7 @@ class SegmentationDataset:
         """
         image, label = self.image(index, target), self.label(index)
         # A reduced image says nothing about its file: it may even be as large as a wrong label.
-        there = image.shape if target is None else image_size(self.samples[index].image)
+        there = image.shape if target is None else self.size(index)
         if there[:2] != label.shape:
             raise DataError(unequal_sizes(self.samples[index], there, label.shape))
         return image, label

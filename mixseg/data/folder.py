@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
-from mixseg.data.images import read_image, read_index_png
+from mixseg.data.images import read_image
+from mixseg.data.masks import MaskReader
 from mixseg.data.pairing import IMAGE_ENDINGS, Pairing, files_by_id, found_instead, pair_samples
-from mixseg.errors import DataError, unknown_name
+from mixseg.errors import DataError, UnknownSplitError, unknown_name
 from mixseg.ignore import IGNORE
 from mixseg.strict_yaml import KeyPath, LoadedYaml, load_yaml
 
@@ -31,7 +32,8 @@ def open_folder(root: Path, split: str, pair: Pairing = pair_samples) -> Segment
     """List a split of a folder data set.
 
     Images are ``images/SPLIT/**`` (PNG or JPEG), labels ``labels/SPLIT/**`` with the same relative
-    path and the ending ``.png``. A split without a folder of labels is unlabelled.
+    path and the ending ``.png``: ids, or colours of the palette. A split without a folder of labels
+    is unlabelled.
 
     Args:
         root: Folder with ``dataset.yaml``, ``images`` and ``labels``; or a YAML file of another
@@ -41,7 +43,8 @@ def open_folder(root: Path, split: str, pair: Pairing = pair_samples) -> Segment
 
     Raises:
         DataError: The description is incomplete or contradicts itself (with its line), the split
-            is unknown or empty, or an image has no label.
+            is empty, or an image has no label.
+        UnknownSplitError: There is no such split.
         ConfigError: The description is not strict YAML.
     """
     description = root / DESCRIPTION if root.is_dir() else root
@@ -62,7 +65,7 @@ def open_folder(root: Path, split: str, pair: Pairing = pair_samples) -> Segment
                 f"no splits: looked for folders in {root / 'images'}, but "
                 f"{found_instead(root / 'images')}"
             )
-        raise DataError(f"{root / 'images'}: {unknown_name('split', split, splits)}")
+        raise UnknownSplitError(f"{root / 'images'}: {unknown_name('split', split, splits)}")
     images = files_by_id(folder, IMAGE_ENDINGS)
     if not images:
         raise DataError(
@@ -86,7 +89,11 @@ def open_folder(root: Path, split: str, pair: Pairing = pair_samples) -> Segment
         samples=samples,
         lookup=lookup_table(raw_to_train, ignored),
         read_raw_image=read_image,
-        read_raw_label=read_index_png,
+        read_raw_label=MaskReader(
+            classes.label_ids or tuple(range(len(classes))),
+            classes.palette if "palette" in loaded.data else (),
+            description,
+        ),
     )
 
 
@@ -137,7 +144,14 @@ def _read_description(loaded: LoadedYaml) -> tuple[ClassSet, list[int], dict[int
             )
         if raw in ignored:
             line = ("id_map", str(raw)) if "id_map" in data else ("ignore",)
-            raise _wrong(loaded, line, f"id {raw} is ignored and class {names[train]!r} at once")
+            remedy = (
+                f"take {raw} out of 'ignore' ('ignore: []' ignores no id)"
+                if "ignore" in data
+                else f"{IGNORE} is ignored unless 'ignore' says otherwise; add a line 'ignore: []'"
+            )
+            raise _wrong(
+                loaded, line, f"id {raw} is ignored and class {names[train]!r} at once: {remedy}"
+            )
     without = [name for i, name in enumerate(names) if i not in mapping.values()]
     if without:
         raise _wrong(loaded, ("id_map",), f"no id is mapped to class {without[0]!r}")

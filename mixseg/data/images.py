@@ -47,7 +47,7 @@ def read_image(path: Path, target: Size | None = None) -> ImageArray:
     """An image file as RGB, uint8, shape (height, width, 3).
 
     Greyscale, palette and CMYK pictures are converted, an alpha channel is dropped. EXIF
-    orientation is not applied.
+    orientation is not applied: :func:`mixseg.data.photographs.read_photograph` does.
 
     Args:
         path: The file.
@@ -61,23 +61,28 @@ def read_image(path: Path, target: Size | None = None) -> ImageArray:
     """
     # Label maps are drawn on the stored pixels and carry no EXIF: turning the image by its
     # orientation tag would leave the label behind.
-    with _opened(path, ("PNG", "JPEG")) as image:
-        if image.mode not in _IMAGE_MODES:
-            # Pillow would clip 16-bit values at 255 instead of scaling them.
-            raise DataError(
-                f"{path}: pixels of mode {image.mode} (16 bits or more per grey value); expected "
-                "8 bits per channel. Convert the file first"
-            )
-        if target is not None and image.format == "JPEG":
-            # Twice the target, because what a decoder makes is a mean of blocks: brought right to
-            # the target it would differ at edges from a whole image that is resized.
-            image.draft(None, (2 * target[1], 2 * target[0]))
-        if image.mode == "P":
-            # The palette's transparency is only understood on the way to RGBA.
-            return np.array(image.convert("RGBA").convert("RGB"), dtype=np.uint8)
-        if image.mode == "RGB":  # Pillow would copy what needs no conversion
-            return np.array(image, dtype=np.uint8)
-        return np.array(image.convert("RGB"), dtype=np.uint8)
+    with opened_image(path) as image:
+        return rgb_pixels(image, path, target)
+
+
+def rgb_pixels(image: Image.Image, path: Path, target: Size | None) -> ImageArray:
+    """The pixels of an opened PNG or JPEG; arguments and errors as in :func:`read_image`."""
+    if image.mode not in _IMAGE_MODES:
+        # Pillow would clip 16-bit values at 255 instead of scaling them.
+        raise DataError(
+            f"{path}: pixels of mode {image.mode} (16 bits or more per grey value); expected "
+            "8 bits per channel. Convert the file first"
+        )
+    if target is not None and image.format == "JPEG":
+        # Twice the target, because what a decoder makes is a mean of blocks: brought right to
+        # the target it would differ at edges from a whole image that is resized.
+        image.draft(None, (2 * target[1], 2 * target[0]))
+    if image.mode == "P":
+        # The palette's transparency is only understood on the way to RGBA.
+        return np.array(image.convert("RGBA").convert("RGB"), dtype=np.uint8)
+    if image.mode == "RGB":  # Pillow would copy what needs no conversion
+        return np.array(image, dtype=np.uint8)
+    return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -86,7 +91,7 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: The file is missing, or is no such image.
     """
-    with _opened(path, ("PNG", "JPEG")) as image:
+    with opened_image(path) as image:
         return image.height, image.width
 
 
@@ -104,18 +109,31 @@ def read_index_png(path: Path) -> LabelArray:
 
 def read_palette_png(path: Path) -> tuple[LabelArray, Palette | None]:
     """As :func:`read_index_png`, with the colours of the indices; None for greyscale."""
-    with _opened(path, ("PNG",)) as image:
-        stored = _stored_mode(image)
-        if image.mode not in _INDEX_MODES or stored in ("L;2", "L;4"):
+    with opened_image(path, ("PNG",)) as image:
+        if not _is_index(image):
             raise DataError(
-                f"{path}: {_describe_mode(image, stored)}; expected a label PNG with one class id "
-                "per pixel: 8-bit greyscale (mode L) or palette (mode P)"
+                f"{path}: {_describe_mode(image, stored_mode(image))}; expected a label PNG "
+                "with one class id per pixel: 8-bit greyscale (mode L) or palette (mode P)"
             )
         ids = np.array(image, dtype=np.uint8)
         channels = image.getpalette("RGB")
         if channels is None:
             return ids, None
         return ids, tuple(zip(*(iter(channels),) * 3, strict=True))
+
+
+def stores_ids(path: Path) -> bool:
+    """Whether :func:`read_index_png` takes a PNG, by its header.
+
+    Raises:
+        DataError: The file is missing, or no PNG.
+    """
+    with opened_image(path, ("PNG",)) as image:
+        return _is_index(image)
+
+
+def _is_index(image: Image.Image) -> bool:
+    return image.mode in _INDEX_MODES and stored_mode(image) not in ("L;2", "L;4")
 
 
 def encode_png(
@@ -208,7 +226,7 @@ def write_png(path: Path, array: NDArray[np.uint8], palette: Palette | None = No
 
 
 @contextmanager
-def _opened(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
+def opened_image(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Iterator[Image.Image]:
     """Open an image of one of the formats; whatever goes wrong in the block names the path."""
     expected = " or ".join(formats)
     try:
@@ -233,8 +251,8 @@ def _too_large(path: Path, found: str) -> str:
     return f"{path}: too large ({found}); at most {MAX_PIXELS} pixels are read"
 
 
-def _stored_mode(image: Image.Image) -> str:
-    """How the file stores its pixels, before Pillow widens them to 8 bits."""
+def stored_mode(image: Image.Image) -> str:
+    """How the file of an opened image stores its pixels, before Pillow widens them to 8 bits."""
     # Pillow stretches 2- and 4-bit greys to 0..255 (id 1 of 4 bits becomes 17) and still calls
     # the result "L"; only the decoder's arguments tell.
     tiles = getattr(image, "tile", None)

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mixseg.data.arrays import ImageArray
 from mixseg.data.contract import SegmentationDataset, unequal_sizes
+from mixseg.data.photographs import UPRIGHT, orientation_in_header
 from mixseg.data.streams import WORKER_TIMEOUT, loaded, start_worker
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
@@ -18,6 +19,7 @@ Kind = Literal[
     "unreadable",
     "undecodable",
     "size mismatch",
+    "turned",
     "unknown ids",
     "all void",
     "not opened",
@@ -28,6 +30,7 @@ KINDS: dict[Kind, str] = {
     "unreadable": "the system does not give the file: it is missing, locked, or on a bad disk",
     "undecodable": "the file is damaged, too large, or of another format",
     "size mismatch": "image and label differ in size",
+    "turned": "an image with a label says that it is to be turned, which labels are not",
     "unknown ids": "a label holds an id that the data set does not have",
     "all void": "a label holds nothing but ignored pixels",
     "not opened": "a folder, a list or a description is not as it has to be; its files are not "
@@ -71,6 +74,13 @@ def inspect_sample(dataset: SegmentationDataset, index: int, *, labeled: bool) -
         message = f"{sample.image} has no label file"
         return [*problems, Problem("missing partner", str(sample.image), message)]
     path = str(sample.label)
+    if image is not None and (orientation := orientation_in_header(sample.image)) != UPRIGHT:
+        message = (
+            f"{sample.image}: EXIF orientation {orientation}. Training takes the pixels as they "
+            "are stored, and so has the label to be: store both upright, or, if the label fits the "
+            "stored pixels, remove the orientation"
+        )
+        problems.append(Problem("turned", str(sample.image), message))
     try:
         raw = dataset.read_raw_label(sample.label)
     except DataError as error:

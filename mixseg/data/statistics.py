@@ -183,9 +183,7 @@ def _in_cells(label: LabelArray, count: int) -> NDArray[np.float64]:
 def _cache_file(
     dataset: SegmentationDataset, paths: Sequence[Path | None], kind: str, cache: Path | None
 ) -> Path:
-    digest = hashlib.sha256(
-        repr((_FORM, GRID, dataset.classes.names, dataset.lookup.tolist())).encode()
-    )
+    digest = hashlib.sha256(repr((_FORM, GRID, dataset.classes, dataset.lookup.tolist())).encode())
     for path in sorted(map(str, paths)):
         try:
             found = Path(path).stat()

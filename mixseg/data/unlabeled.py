@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
-from mixseg.data.images import read_image, read_index_png
+from mixseg.data.images import read_index_png
 from mixseg.data.lists import read_list, without_ending
 from mixseg.data.pairing import IMAGE_ENDINGS, files_by_id, found_instead
+from mixseg.data.photographs import photograph_size, read_photograph
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
 
 
 def open_unlabeled(source: Path, classes: ClassSet) -> SegmentationDataset:
     """Images that have no labels, as a data set with the classes of another one.
+
+    They are turned upright by their EXIF orientation, as no label would be left behind.
 
     Args:
         source: A folder, searched for PNG and JPEG files at any depth without hidden ones; or a
@@ -44,8 +47,9 @@ def open_unlabeled(source: Path, classes: ClassSet) -> SegmentationDataset:
         classes=classes,
         samples=tuple(sorted(Sample(key, path) for key, path in images.items())),
         lookup=lookup_table({i: i for i in range(len(classes))}, ignore=(IGNORE,)),
-        read_raw_image=read_image,
+        read_raw_image=read_photograph,
         read_raw_label=read_index_png,
+        read_size=photograph_size,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,15 +11,15 @@ from typing import cast, final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
 from mixseg.analysis.pictures import colourise, overlay, with_legend
 from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.data.contract import ClassSet
-from mixseg.data.images import read_image, write_png
+from mixseg.data.images import write_png
 from mixseg.data.pairing import IMAGE_ENDINGS
+from mixseg.data.photographs import read_photograph
 from mixseg.distributed import world
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.evaluation.inference import (
@@ -235,17 +234,6 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, known) or "allocate memory" in str(error)
 
 
-def read_photograph(path: Path) -> ImageArray:
-    """An image as its viewer sees it: RGB, uint8, (H, W, 3), turned by its EXIF orientation.
-
-    Raises:
-        DataError: As :func:`mixseg.data.images.read_image`.
-    """
-    pixels = read_image(path)
-    turn = _TURNS.get(_orientation(path))
-    return pixels if turn is None else np.array(Image.fromarray(pixels).transpose(turn))
-
-
 def save_prediction(path: Path, labels: LabelArray, format: str, classes: ClassSet) -> None:
     """Write one prediction as a PNG; its folder is made.
 
@@ -281,31 +269,6 @@ def to_label_ids(labels: LabelArray, classes: ClassSet) -> LabelArray:
     table = np.full(256, nothing, dtype=np.uint8)
     table[: len(classes)] = classes.label_ids
     return table[labels]
-
-
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation -> what turns the stored pixels upright (Pillow turns counter-clockwise)."""
-
-_ORIENTATION_TAG = 0x0112
-_UPRIGHT = 1
-
-
-def _orientation(path: Path) -> int:
-    """The EXIF orientation of a readable image; upright if it has none or it is damaged."""
-    try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
-            value = image.getexif().get(_ORIENTATION_TAG)
-            return value if isinstance(value, int) else _UPRIGHT
-    except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):
-        return _UPRIGHT
 
 
 def _images_at(path: Path) -> Iterator[tuple[Path, PurePath]]:

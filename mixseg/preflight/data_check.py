@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections import Counter
@@ -18,11 +19,12 @@ from mixseg.data.contract import SegmentationDataset
 from mixseg.data.inspection import KINDS, Kind, Problem, inspect
 from mixseg.data.pairing import pair_present
 from mixseg.data.splits import split_labeled
-from mixseg.data.unlabeled import open_unlabeled
 from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError, DataError
+from mixseg.escaping import printable
 from mixseg.methods import METHODS
-from mixseg.training.data import check_data_settings, open_source, open_split
+from mixseg.training.data import check_data_settings, open_source, open_split, open_validation
+from mixseg.training.photographs import open_photographs
 
 
 @final
@@ -88,6 +90,9 @@ def _parts(settings: Settings, console: Console) -> Iterator[_Part]:
     def split(name: str) -> Callable[[], SegmentationDataset]:
         return lambda: open_split(settings, name, console, pair_present)
 
+    def validation() -> SegmentationDataset:
+        return open_validation(settings, console, pair_present)
+
     def training() -> SegmentationDataset:
         dataset = split(data.train_split)()
         _check_list(dataset, data.labeled, settings.split_seed)
@@ -97,26 +102,30 @@ def _parts(settings: Settings, console: Console) -> Iterator[_Part]:
         dataset = open_source(settings, console, pair_present)
         _check_list(dataset, settings.source_domain.labeled, settings.split_seed)
         file = settings.source_domain.class_map
-        target = split(data.val_split)().classes
+        target = validation().classes
         given = None if file is None else Path(file).expanduser()
         return class_map(dataset.classes, target, given).apply(dataset)
+
+    def photographs() -> SegmentationDataset:
+        opened: tuple[SegmentationDataset, ...] = ()
+        # What is wrong with them is said where they are read themselves.
+        with contextlib.suppress(DataError, ConfigError):
+            opened = (source() if settings.two_domains else training(),)
+        dataset, notes = open_photographs(settings, opened, validation())
+        for note in notes:
+            console.print(printable(note), markup=False, highlight=False, soft_wrap=True)
+        return dataset
 
     if settings.two_domains:
         yield _Part("source", "source_domain", source, labeled=True)
     else:
         yield _Part("training", "data", training, labeled=True)
     if data.unlabeled is not None:
-        folder = Path(data.unlabeled).expanduser()
-        yield _Part(
-            "unlabelled",
-            "data.unlabeled",
-            lambda: open_unlabeled(folder, split(data.val_split)().classes),
-            labeled=False,
-        )
+        yield _Part("unlabelled", "data.unlabeled", photographs, labeled=False)
     elif settings.two_domains and "unlabeled" in METHODS[settings.method].streams_of(settings):
         counted = settings.targets.alignment == "target"
         yield _Part("target", "data.train_split", split(data.train_split), labeled=counted)
-    yield _Part("validation", "data.val_split", split(data.val_split), labeled=True)
+    yield _Part("validation", "data.val_split", validation, labeled=True)
 
 
 def _check_list(dataset: SegmentationDataset, labeled: str, seed: int) -> None:

@@ -24,13 +24,12 @@ from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset
 from mixseg.data.demo import LAYOUTS, Look, ensure_demo
 from mixseg.data.frequencies import class_frequencies, read_frequencies
-from mixseg.data.images import image_size
 from mixseg.data.pairing import MissingLabelsError, Pairing, pair_samples
 from mixseg.data.registry import DATASETS, open_dataset
 from mixseg.data.splits import Split, split_labeled
-from mixseg.data.unlabeled import open_unlabeled
-from mixseg.errors import ConfigError, DataError, unknown_name
+from mixseg.errors import ConfigError, DataError, UnknownSplitError, unknown_name
 from mixseg.methods import METHODS
+from mixseg.training.photographs import open_photographs
 
 ALIGNMENT_LABELS = 1000
 """Most label files that are counted to know the distribution that is aligned to."""
@@ -140,6 +139,28 @@ def open_split(
     return _open_scenes(settings, settings.demo.look, "cityscapes", split, console)
 
 
+def open_validation(
+    settings: Settings, console: Console, pair: Pairing = pair_samples
+) -> SegmentationDataset:
+    """The validation split.
+
+    Raises:
+        DataError: It cannot be opened; where there is none, the message says what to do instead.
+    """
+    data = settings.data
+    try:
+        return open_split(settings, data.val_split, console, pair)
+    except UnknownSplitError as error:
+        root = Path(data.root or "").expanduser()
+        root = root if root.is_dir() else root.parent
+        raise UnknownSplitError(
+            f"{error}. Put the validation images into {root / 'images' / data.val_split} and their "
+            f"labels into {root / 'labels' / data.val_split}; or give --data.val_split "
+            f"{data.train_split}, whose scores are those of training images and say nothing about "
+            "new ones"
+        ) from error
+
+
 def open_source(
     settings: Settings, console: Console, pair: Pairing = pair_samples
 ) -> SegmentationDataset:
@@ -235,14 +256,15 @@ def _one_domain(settings: Settings, console: Console) -> TrainingData:
     """Labelled and unlabelled images of one training split."""
     data = settings.data
     train = open_split(settings, data.train_split, console)
-    val = open_split(settings, data.val_split, console)
+    val = open_validation(settings, console)
     ids = [sample.id for sample in train.samples]
     split = split_labeled(ids, data.labeled, settings.split_seed)
     unlabeled, indices = train, split.unlabeled
+    notes: tuple[str, ...] = ()
     if data.unlabeled is not None:
-        unlabeled = open_unlabeled(Path(data.unlabeled).expanduser(), train.classes)
+        unlabeled, notes = open_photographs(settings, (train,), val)
         indices = tuple(range(len(unlabeled)))
-    return TrainingData(train, split, unlabeled, indices, val)
+    return TrainingData(train, split, unlabeled, indices, val, notes)
 
 
 def _two_domains(settings: Settings, console: Console) -> TrainingData:
@@ -252,7 +274,7 @@ def _two_domains(settings: Settings, console: Console) -> TrainingData:
     """
     data = settings.data
     source = open_source(settings, console)
-    val = open_split(settings, data.val_split, console)
+    val = open_validation(settings, console)
     file = settings.source_domain.class_map
     map_file = None if file is None else Path(file).expanduser()
     classes = class_map(source.classes, val.classes, map_file)
@@ -268,7 +290,8 @@ def _two_domains(settings: Settings, console: Console) -> TrainingData:
     ids = [sample.id for sample in source.samples]
     split = split_labeled(ids, settings.source_domain.labeled, settings.split_seed)
     if data.unlabeled is not None:
-        unlabeled = open_unlabeled(Path(data.unlabeled).expanduser(), val.classes)
+        unlabeled, left_out_files = open_photographs(settings, (source,), val)
+        notes += left_out_files
     elif "unlabeled" in METHODS[settings.method].streams_of(settings):
         unlabeled, missing = _open_target(settings, val, console)
         if missing:
@@ -338,8 +361,8 @@ def training_size(settings: Settings, stream: str, data: TrainingData | None) ->
         return given
     if data is not None:
         if stream == "labeled":
-            return image_size(data.labeled.samples[data.split.labeled[0]].image)
-        return image_size(data.unlabeled.samples[data.unlabeled_indices[0]].image)
+            return data.labeled.size(data.split.labeled[0])
+        return data.unlabeled.size(data.unlabeled_indices[0])
     if domain.root is None and "demo" in (domain.dataset, settings.data.dataset):
         return settings.demo.size
     raise ConfigError(

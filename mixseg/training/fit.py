@@ -26,7 +26,7 @@ from mixseg.files import not_written, write_atomically
 from mixseg.methods import Distillation
 from mixseg.models import model_title
 from mixseg.training.data import TrainingData
-from mixseg.training.streams import crop_notes
+from mixseg.training.streams import crop_notes, scale_notes
 
 
 def fit(
@@ -100,6 +100,8 @@ def _opening(trainer: Trainer, data: TrainingData, run: RunDirectory) -> list[st
         per_epoch = steps_per_epoch(settings, len(split.labeled))
         lines.append(f"{settings.training.epochs} epochs of {per_epoch} steps")
     lines += crop_notes(settings, data, trainer.stages)
+    if unlabeled:
+        lines += scale_notes(settings, data)
     if split.note:
         lines.append(f"note: {split.note}")
     among_themselves = settings.mixing.domains == "intra" or not settings.two_domains

@@ -6,13 +6,16 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from mixseg.config import DataSettings, Settings, SourceSettings
-from mixseg.data.check import first_size
+from mixseg.data.check import first_size, median_side
 from mixseg.data.streams import Batch, StreamDataset, default_workers, stream_batches
 from mixseg.data.transforms import PairedTransform
 from mixseg.engine.method import Method
 from mixseg.engine.stages import Stage
 from mixseg.engine.trainer import Stream
 from mixseg.training.data import TrainingData
+
+LARGEST_RATIO = 1.5
+"""How much larger images of one stream may be than those of another before people are told."""
 
 
 def loader_workers(settings: Settings) -> int:
@@ -118,4 +121,32 @@ def crop_notes(settings: Settings, data: TrainingData, stages: Sequence[Stage]) 
     return [
         f"note: crops of {' and '.join(f'{crop[0]}x{crop[1]}' for crop in wide)} are larger than "
         f"the images, at most {size[0]}x{size[1]}; what is missing is padded and ignored"
+    ]
+
+
+def scale_notes(settings: Settings, data: TrainingData) -> list[str]:
+    """A line if unlabelled images are much larger or smaller than labelled ones.
+
+    Crops then show things at other scales. Sizes that settings give are meant so.
+    """
+    domain = settings.source_domain if settings.two_domains else settings.data
+    fixed = domain.resize is not None and settings.data.resize is not None
+    if data.unlabeled is data.labeled or not settings.crops or fixed:
+        return []
+    sides = [
+        min(resize) if resize is not None else median_side(dataset, indices)
+        for resize, dataset, indices in (
+            (domain.resize, data.labeled, data.split.labeled),
+            (settings.data.resize, data.unlabeled, data.unlabeled_indices),
+        )
+    ]
+    labeled, unlabeled = sides
+    if labeled is None or unlabeled is None:
+        return []
+    if max(labeled, unlabeled) <= LARGEST_RATIO * min(labeled, unlabeled):
+        return []
+    return [
+        f"note: the shorter side of labelled images has {labeled} pixels, that of unlabelled ones "
+        f"{unlabeled} (median): crops of them show things at other scales. Bring the larger ones "
+        "to the size of the others, or set data.resize"
     ]

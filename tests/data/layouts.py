@@ -25,6 +25,24 @@ def write_image(path: Path, seed: int = 0, size: tuple[int, int] = SIZE) -> None
     Image.fromarray(pixels).save(path)
 
 
+def write_turned(path: Path, upright: NDArray[np.uint8], orientation: int) -> None:
+    """An image as a camera stores it that was held in another way: turned, and saying so."""
+    stored = {  # the inverse of the turn that the tag asks for
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.swapaxes(0, 1),
+        6: np.rot90(upright),
+        7: upright[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
+
+
 def write_label(
     path: Path,
     ids: NDArray[np.uint8],

@@ -691,6 +691,14 @@ class TestFolder:
             ("names: [a]\nignore: -1\n", "line 2: -1 is not an id"),
             ("names: [a]\nignore: true\n", "line 2: True is not an id"),
             ("names: [a]\nignore: 0\n", "line 2: id 0 is ignored and class 'a'"),
+            (
+                "names: [a, b]\nid_map: {0: 0, 255: 1}\n",
+                r"line 2: id 255 is ignored and class 'b'.*'ignore: \[\]'",
+            ),
+            (
+                "names: [a]\nignore: [3, 0]\n",
+                r"line 2: id 0 is ignored and class 'a'.*take 0 out of 'ignore'",
+            ),
             ("names: [a]\nid_map: [0]\n", "line 2: 'id_map' should hold"),
             ("names: [a]\nid_map: {300: 0}\n", "line 2: 300 is not an id"),
             ("names: [a]\nid_map:\n  0: 0\n  7: 1\n", "line 4: 1 is not a class index"),
@@ -703,6 +711,64 @@ class TestFolder:
         write_folder(tmp_path, description=description)
         with pytest.raises(DataError, match=rf"dataset\.yaml, {problem}|{problem}"):
             open_dataset("folder", tmp_path, "train")
+
+    def test_masks_of_0_and_255(self, tmp_path: Path) -> None:
+        description = "names: [rest, thing]\nid_map: {0: 0, 255: 1}\nignore: []\n"
+        (name,) = write_folder(tmp_path, count=1, description=description)
+        write_label(tmp_path / f"labels/train/{name}.png", cycle_ids([0, 255]))
+        label = open_dataset("folder", tmp_path, "train").label(0)
+        np.testing.assert_array_equal(label, cycle_ids([0, 1]))
+
+    @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+    @pytest.mark.parametrize("id_map", ["", "id_map: {5: 1, 7: 0, 9: 0}\n"])
+    def test_masks_of_colours(self, tmp_path: Path, id_map: str, mode: str) -> None:
+        palette = [[0, 0, 0], [0, 160, 0]]
+        description = f"names: [rest, leaf]\npalette: {palette}\n{id_map}"
+        (name,) = write_folder(tmp_path, count=1, description=description)
+        path = tmp_path / f"labels/train/{name}.png"
+        ids = cycle_ids([0, 1, 1])
+        Image.fromarray(np.array(palette, dtype=np.uint8)[ids]).convert(mode).save(path)
+        opened = open_dataset("folder", tmp_path, "train")
+        np.testing.assert_array_equal(opened.label(0), ids)
+        # Ids stay ids, as prepared copies have them.
+        write_label(path, cycle_ids([7, 5, 5] if id_map else [0, 1, 1]))
+        np.testing.assert_array_equal(opened.label(0), ids)
+
+    @pytest.mark.parametrize(
+        ("palette", "mode", "problem"),
+        [
+            (
+                "[[0, 0, 0], [0, 161, 0]]",
+                "RGB",
+                r"colour \[0, 160, 0\] \(row 0, column 1\) is none",
+            ),
+            ("[[0, 0, 0], [0, 0, 0]]", "RGB", r"two classes the colour \[0, 0, 0\]"),
+            ("", "RGB", r"a colour picture.*'palette' in .*dataset\.yaml"),
+            ("[[0, 0, 0], [0, 160, 0]]", "LA", r"mode LA; expected a label PNG"),
+        ],
+    )
+    def test_colours_that_mean_nothing(
+        self, tmp_path: Path, palette: str, mode: str, problem: str
+    ) -> None:
+        description = "names: [rest, leaf]\n" + (f"palette: {palette}\n" if palette else "")
+        (name,) = write_folder(tmp_path, count=1, description=description)
+        path = tmp_path / f"labels/train/{name}.png"
+        pixels = np.array([[0, 0, 0], [0, 160, 0]], dtype=np.uint8)[cycle_ids([0, 1])]
+        Image.fromarray(pixels).convert(mode).save(path)
+        with pytest.raises(DataError, match=rf"frame\.0\.png: .*{problem}"):
+            open_dataset("folder", tmp_path, "train").label(0)
+
+    def test_masks_with_transparent_pixels(self, tmp_path: Path) -> None:
+        (name,) = write_folder(tmp_path, count=1)
+        Image.new("RGBA", (4, 4), (0, 0, 0, 9)).save(tmp_path / f"labels/train/{name}.png")
+        with pytest.raises(DataError, match="transparent"):
+            open_dataset("folder", tmp_path, "train").label(0)
+
+    def test_masks_of_one_bit(self, tmp_path: Path) -> None:
+        (name,) = write_folder(tmp_path, count=1, description="names: [rest, thing]\n")
+        ids = cycle_ids([0, 1, 1])
+        Image.fromarray(ids.astype(bool)).save(tmp_path / f"labels/train/{name}.png")
+        np.testing.assert_array_equal(open_dataset("folder", tmp_path, "train").label(0), ids)
 
     def test_yaml_is_strict(self, tmp_path: Path) -> None:
         write_folder(tmp_path, description="names: !!python/name:os.system []\n")

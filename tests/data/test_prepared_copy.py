@@ -342,6 +342,27 @@ def test_a_description_of_another_name(tmp_path: Path) -> None:
     assert len(open_dataset("folder", tmp_path / "copy/roads.yml", "train")) == 4
 
 
+@pytest.mark.parametrize("size", [SMALL, SIZE])
+def test_masks_of_colours_become_ids(size: tuple[int, int], tmp_path: Path) -> None:
+    palette = [[0, 0, 0], [0, 160, 0]]
+    description = f"names: [rest, leaf]\npalette: {palette}\nid_map: {{3: 0, 8: 1}}\n"
+    for name in write_folder(tmp_path / "data", description=description):
+        path = tmp_path / f"data/labels/train/{name}.png"
+        Image.fromarray(np.array(palette, dtype=np.uint8)[cycle_ids([0, 1])]).save(path)
+    both = plan_splits(
+        "folder",
+        tmp_path / "data",
+        size=size,
+        training="train",
+        validation=None,
+        keep_labeled=False,
+    )
+    written(both, tmp_path / "copy")
+    one, other = (open_dataset("folder", tmp_path / at, "train") for at in ("data", "copy"))
+    expected = at_size(one, 0)[1] if size == SMALL else one.label(0)
+    np.testing.assert_array_equal(other.label(0), expected)
+
+
 def test_the_manifest_says_what_was_written(tmp_path: Path) -> None:
     camvid(tmp_path / "data")
     outcome = written(plan("camvid", tmp_path / "data", "train"), tmp_path / "copy")

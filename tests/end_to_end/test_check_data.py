@@ -20,6 +20,7 @@ KINDS = (
     "unreadable",
     "undecodable",
     "size mismatch",
+    "turned",
     "unknown ids",
     "all void",
     "not opened",
@@ -50,6 +51,11 @@ def damage(root: Path, ids: list[str]) -> dict[str, list[Path]]:
     gone = images / f"{ids[7]}.png"
     gone.unlink()
     gone.symlink_to("nowhere.png")
+    turned = images / f"{ids[9]}.png"
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    with Image.open(turned) as image:
+        image.save(turned, exif=exif)
     # Two at once: image and label of one sample.
     both = (images / f"{ids[8]}.png", labels / f"{ids[8]}.png")
     for path in both:
@@ -59,6 +65,7 @@ def damage(root: Path, ids: list[str]) -> dict[str, list[Path]]:
         "unreadable": [gone],
         "undecodable": [cut, text, *both],
         "size mismatch": [larger],
+        "turned": [turned],
         "unknown ids": [unknown],
         "all void": [void],
         "not opened": [],
@@ -84,6 +91,7 @@ def test_every_problem_is_found(
         for path in paths:
             assert path.name in done.out
     assert "label id 200" in done.out
+    assert "EXIF orientation 3" in done.out and "store both upright" in done.out
     assert [(part["name"], part["images"]) for part in report["parts"]] == [
         ("training", 12),
         ("validation", 4),
@@ -146,10 +154,13 @@ def test_both_domains_and_images_from_elsewhere(
     )
 
     write_image(tmp_path / "more" / "a.png")
+    (tmp_path / "more" / "label.png").symlink_to(label)
+    (tmp_path / "more" / "seen.png").symlink_to(next((tmp_path / "data" / "val").iterdir()))
     Image.new("I;16", (8, 8)).save(tmp_path / "more" / "b.png")
     done = launch("check_data", "--config", config, *flags, "--unlabeled", "more", cwd=tmp_path)
     assert done.code == 1, done.text
     assert "unlabelled more: 2 images, 0 labels read" in done.out
+    assert "note: 1 label files and 1 validation images in more left out" in done.out
     assert "undecodable: 1" in done.out
     assert "16 bits or more" in done.out
 

@@ -113,6 +113,59 @@ def test_the_test_split(launch: Launcher, tmp_path: Path) -> None:
     refused(done, "data.val_split 'test' of bdd100k has no labels", code=1)
 
 
+def test_a_folder_without_validation_images(launch: Launcher, tmp_path: Path) -> None:
+    layouts.write_folder(tmp_path / "data", "train")
+    own = ("--dataset", "folder", "--data-root", "data")
+    words = (
+        "unknown split 'val'. Choices: train",
+        "Put the validation images into",
+        "data/labels/val; or give",
+        "--data.val_split train, whose scores are those of training images",
+    )
+    refused(launch("train_supervised", *own, *SMALL, cwd=tmp_path), *words, code=1)
+    done = launch("check_data", *own, cwd=tmp_path)
+    assert done.code == 1 and all(word in done.out for word in words), done.text
+    done = launch("train_supervised", *own, *SMALL, "data.val_split=train", cwd=tmp_path)
+    assert done.code == 0, done.text
+
+
+def test_labels_and_validation_images_are_no_unlabelled_ones(
+    launch: Launcher, tmp_path: Path
+) -> None:
+    """``--unlabeled`` may be the data's own folder, by whatever name it goes."""
+    data = tmp_path / "data"
+    layouts.write_folder(data, "train", count=4)
+    layouts.write_folder(data, "val", count=2)
+    layouts.write_folder(data, "test", count=2)
+    layouts.write_folder(data, "more", count=4, labels=False)
+    (data / "images/train/day 1/frame.1.JPG").unlink()  # its label is there still
+    (tmp_path / "link").symlink_to("data")
+    own = ("--dataset", "folder", "--data-root", "data", "--unlabeled")
+    note = "note: 8 label files and 2 validation images in "
+    done = launch("train_ssl", *own, "link", *SMALL, cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert note in done.out and "link left out of the unlabelled images" in done.out
+    used = (tmp_path / "out/run/unlabeled.txt").read_text().splitlines()
+    assert sorted({line.split("/day")[0] for line in used}) == [
+        "images/more",
+        "images/test",
+        "images/train",
+    ]
+    assert len(used) == 9
+    done = launch("check_data", *own, "link", cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert note in done.out and "unlabelled link: 9 images" in done.out
+
+    refusal = "data/labels: 8 label files. Give --unlabeled a folder of other photographs"
+    done = launch("train_ssl", *own, "data/labels", *SMALL, "--name", "other", cwd=tmp_path)
+    refused(done, "no unlabelled images in", refusal, code=1)
+    done = launch("check_data", *own, "data/labels", cwd=tmp_path)
+    assert done.code == 1 and refusal in done.out, done.text
+    # Who validates on training images keeps nothing apart.
+    done = launch("check_data", *own, "link", "--data.val_split", "train", cwd=tmp_path)
+    assert done.code == 0 and "note: 8 label files in link" in done.out, done.text
+
+
 def test_unlabelled_images_from_anywhere(launch: Launcher, config: Path, tmp_path: Path) -> None:
     photographs = tmp_path / "photographs"
     for number in range(3):
@@ -142,6 +195,37 @@ def test_photographs_of_different_sizes_need_a_crop(
         "train_ssl", *arguments, "--data.crop", "[64, 64]", "--iterations", 2, cwd=tmp_path
     )
     assert done.code == 0, done.text
+
+
+@pytest.mark.parametrize(
+    ("size", "further", "told"),
+    [
+        ((200, 110), (), True),
+        ((95, 300), (), False),
+        ((40, 42), (), True),
+        ((200, 110), ("--data.resize", "[64, 128]"), False),
+    ],
+)
+def test_photographs_of_another_scale(
+    size: tuple[int, int],
+    further: tuple[str, ...],
+    told: bool,
+    launch: Launcher,
+    config: Path,
+    tmp_path: Path,
+) -> None:
+    for index in range(3):
+        layouts.write_image(tmp_path / "photographs" / f"{index}.png", size=size)
+    done = launch(
+        "train_ssl",
+        *("--config", config, "--unlabeled", "photographs", "--output", "out"),
+        *("--data.crop", "[32, 32]", "--iterations", 1, *further),
+        cwd=tmp_path,
+    )
+    assert done.code == 0, done.text
+    note = f"labelled images has 64 pixels, that of unlabelled ones {min(size)} (median)"
+    assert (note in done.out) == told
+    assert ("at other scales" in done.out) == told
 
 
 def test_the_runs_own_lists_give_its_split_again(

@@ -16,9 +16,9 @@ from mixseg.evaluation.prediction import (
     Predictor,
     collect_images,
     predict_files,
-    read_photograph,
     save_prediction,
 )
+from tests.data.layouts import write_turned
 from tests.evaluation.toys import CLASSES, Brightest, PerPixel, picture, random_labels
 
 
@@ -165,37 +165,12 @@ def test_a_network_of_other_classes_stops_the_prediction(tmp_path: Path) -> None
         )
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_photographs_are_turned_upright(tmp_path: Path, orientation: int) -> None:
+def test_photographs_are_turned_upright(tmp_path: Path) -> None:
     upright = picture(random_labels(0, 5, 8, ignore=False))
-    # What a camera stores: the inverse of the turn that the tag asks for.
-    stored = {
-        1: upright,
-        2: upright[:, ::-1],
-        3: upright[::-1, ::-1],
-        4: upright[::-1],
-        5: upright.swapaxes(0, 1),
-        6: np.rot90(upright),
-        7: upright[::-1, ::-1].swapaxes(0, 1),
-        8: np.rot90(upright, -1),
-    }[orientation]
-    exif = Image.Exif()
-    exif[0x0112] = orientation
     path = tmp_path / "photo.png"
-    Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
-    np.testing.assert_array_equal(read_photograph(path), upright)
+    write_turned(path, upright, 6)
     assert predict_files(Predictor(Brightest(), CLASSES), [path], tmp_path / "out") == []
     np.testing.assert_array_equal(read(tmp_path / "out/ids/photo.png"), upright.argmax(-1))
-
-
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-@pytest.mark.parametrize(
-    "exif", [b"", b"Exif\x00\x00", b"Exif\x00\x00MM\x00*\xff\xff\xff\xff", b"Exif\x00\x00garbage"]
-)
-def test_damaged_exif_is_no_orientation(tmp_path: Path, exif: bytes) -> None:
-    path = tmp_path / "photo.jpg"
-    Image.new("RGB", (6, 4), (200, 10, 10)).save(path, exif=exif)
-    assert read_photograph(path).shape == (4, 6, 3)
 
 
 def test_strange_names_are_only_names(tmp_path: Path) -> None:

@@ -10,9 +10,14 @@ import torch
 
 from mixseg.data.arrays import ImageArray, LabelArray, Size
 from mixseg.data.contract import Sample, unequal_sizes
-from mixseg.data.images import Palette, encode_jpeg, encode_png, read_image, read_palette_png
+from mixseg.data.images import (
+    Palette,
+    encode_jpeg,
+    encode_png,
+    read_palette_png,
+    stores_ids,
+)
 from mixseg.data.inspection import Problem, reading_problem
-from mixseg.data.png16 import is_png16
 from mixseg.data.prepared_copy.plan import Original
 from mixseg.data.transforms import resized_ids, resized_image
 from mixseg.errors import DataError
@@ -42,7 +47,7 @@ def file_copies(original: Original, compression: int) -> tuple[dict[str, FileCop
     for name, path in original.targets.items():
         try:
             if path == original.image:
-                image = read_image(path)
+                image = original.read_image(path)
                 copies[name] = _image_copy(path, image, original.size, compression)
                 continue
             raw = original.labels[path].read_raw_label(path)
@@ -80,9 +85,9 @@ def _label_copy(path: Path, raw: LabelArray, size: Size | None) -> FileCopy:
     there = (raw.shape[0], raw.shape[1])
     palette: Palette | None = None
     ids = raw
-    # Class files of SBD, and 16-bit labels of SYNTHIA, which take a second to read, become 8-bit
-    # PNGs with the same ids; the loaders of both know such files.
-    if path.suffix.lower() == ".png" and not is_png16(path):
+    # Class files of SBD, 16-bit labels of SYNTHIA, which take a second to read, and masks of
+    # colours or one bit become 8-bit PNGs with the same ids; the loaders of all know such files.
+    if path.suffix.lower() == ".png" and stores_ids(path):
         if size in (None, there):
             return FileCopy(path.read_bytes(), there, there)
         ids, palette = read_palette_png(path)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from mixseg.data.arrays import Size
+from mixseg.data.arrays import ImageArray, Size
 from mixseg.data.contract import (
     ClassSet,
     Sample,
     SegmentationDataset,
 )
 from mixseg.data.folder import DESCRIPTION
+from mixseg.data.images import read_image
 from mixseg.data.pairing import IMAGE_ENDINGS, pair_present
+from mixseg.data.photographs import read_photograph
 from mixseg.data.prepared_copy.manifest import (
     Origin,
 )
@@ -51,12 +53,14 @@ class Original:
         targets: Path in the copy, with forward slashes -> file that it is made from: the image,
             then its labels.
         size: Height and width that all are brought to; None keeps them as they are.
+        read_image: Gives the pixels that are brought to it.
     """
 
     image: Path
     labels: Mapping[Path, SegmentationDataset]
     targets: Mapping[str, Path]
     size: Size | None
+    read_image: Callable[[Path], ImageArray] = read_image
 
 
 @final
@@ -116,7 +120,8 @@ def plan_splits(
                 raise
             notes.append(f"split {split!r} is left out: {error}")
     base = root if root.is_dir() else root.parent
-    for pattern in FURTHER_IMAGES.get(name, ()):
+    further = FURTHER_IMAGES.get(name, ())
+    for pattern in further:
         if (base / pattern).is_dir():
             opened[pattern] = open_unlabeled(base / pattern, opened[training].classes)
     members: dict[Path, set[str]] = {}
@@ -137,7 +142,13 @@ def plan_splits(
         return keep_labeled and validated and bool(labels[image])
 
     originals = tuple(
-        Original(image, labels[image], targets[image], None if keeps_its_size(image) else size)
+        Original(
+            image,
+            labels[image],
+            targets[image],
+            None if keeps_its_size(image) else size,
+            read_photograph if members[image] <= set(further) else read_image,
+        )
         for image in sorted(members)
     )
     kept = sum(one.size is None for one in originals)
@@ -178,7 +189,10 @@ def plan_unlabeled(source: Path, *, size: Size, compression: int = 0) -> Plan:
     return Plan(
         Origin("unlabeled", str(source.resolve()), size, compression),
         base,
-        tuple(Original(image, {}, {_relative(image, base): image}, size) for image in images),
+        tuple(
+            Original(image, {}, {_relative(image, base): image}, size, read_photograph)
+            for image in images
+        ),
         _lists(base, (source.name,) if source != base else ()),
         (),
     )

@@ -1,0 +1,59 @@
+"""The images of ``data.unlabeled``, without files that the configuration has another use for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from mixseg.config import Settings
+from mixseg.data.contract import SegmentationDataset
+from mixseg.data.known_files import KnownFiles, without_known
+from mixseg.data.pairing import pair_present
+from mixseg.data.registry import open_dataset, splits_of
+from mixseg.data.unlabeled import open_unlabeled
+from mixseg.errors import DataError
+
+
+def open_photographs(
+    settings: Settings, opened: Iterable[SegmentationDataset], val: SegmentationDataset
+) -> tuple[SegmentationDataset, tuple[str, ...]]:
+    """The unlabelled images that ``data.unlabeled`` names, and notes on those left out.
+
+    Args:
+        settings: Of a run, with ``data.unlabeled``.
+        opened: Splits that the run takes labels from.
+        val: Its validation split, whose images are left out too, unless it is what is trained on.
+
+    Raises:
+        DataError: There is no image, or all are label files or validation images.
+    """
+    data = settings.data
+    assert data.unlabeled is not None
+    source = Path(data.unlabeled).expanduser()
+    photographs = open_unlabeled(source, val.classes)
+    own_val = data.val_split != data.train_split
+    known = KnownFiles.of((*opened, val, *_all_splits(settings)), (val,) if own_val else ())
+    photographs, left_out = without_known(photographs, known)
+    if not left_out:
+        return photographs, ()
+    if not len(photographs):
+        raise DataError(
+            f"no unlabelled images in {source}: {left_out}. Give --unlabeled a folder of other "
+            "photographs, or leave it out: with --labeled 1/8 the images of the other labels serve "
+            "as unlabelled ones"
+        )
+    return photographs, (f"note: {left_out} in {source} left out of the unlabelled images",)
+
+
+def _all_splits(settings: Settings) -> Iterator[SegmentationDataset]:
+    """What lies in the folders of the labelled data, used by this run or not."""
+    data, source = settings.data, settings.source_domain
+    for name, root in ((data.dataset, data.root), (source.dataset, source.root)):
+        if name is None or root is None:
+            continue
+        layout, folder = "cityscapes" if name == "demo" else name, Path(root).expanduser()
+        for split in splits_of(layout, folder):
+            try:
+                yield open_dataset(layout, folder, split, pair_present)
+            except DataError:
+                continue  # need not be there, as no run has asked for it

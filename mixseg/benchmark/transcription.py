@@ -1,5 +1,7 @@
 """The papers' arithmetic written down plainly, as a baseline.
 
+It was written for this project; it is not the code that the papers' authors released.
+
 Image by image and class by class, with full-resolution tensors wherever an equation has one. What
 is random is given, so that each function can be held against mixseg's form of it.
 """

@@ -164,7 +164,7 @@ def gathered(values: Tensor) -> Tensor:
     return whole.view(torch.bool) if values.dtype == torch.bool else whole
 
 
-def own_part(whole: Tensor) -> Tensor:
+def own_shard(whole: Tensor) -> Tensor:
     """What :func:`gathered` has put in for this process."""
     rank, size = world()
     count = len(whole) // size

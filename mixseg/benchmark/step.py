@@ -16,7 +16,7 @@ from mixseg.benchmark.transcribed_step import TranscribedStep, check_transcribed
 from mixseg.benchmark.workload import Workload
 from mixseg.data.streams import Batch
 from mixseg.engine.learner import Learner
-from mixseg.engine.method import Given, StepRandom
+from mixseg.engine.method import MethodInputs, StepRandom
 from mixseg.methods import SemiSupervised
 from mixseg.training.learner import build_learner
 from mixseg.training.precision import precision_of_run
@@ -76,7 +76,9 @@ def measure_step(work: Workload, console: Console) -> tuple[list[Comparison], St
     settings = work.settings
     check_transcribed(settings)
     choose = precision_of_run(settings, work.size, console)
-    learner, _ = build_learner(settings, work.num_classes, Given(), download=False, choose=choose)
+    learner, _ = build_learner(
+        settings, work.num_classes, MethodInputs(), download=False, choose=choose
+    )
     sizes = dict.fromkeys(learner.method.streams, work.size)
     batches = random_batches(settings, sizes, work.num_classes)
     plain = TranscribedStep(learner.method.student, settings)
@@ -140,7 +142,7 @@ def watch_learner(learner: Learner, watch: Stopwatch) -> None:
     method = learner.method
     assert isinstance(method, SemiSupervised)  # check_transcribed let no other through
     _watch_networks(method.student, method.teacher.network, watch)
-    watch.watch(method, "answer", LABELS)
+    watch.watch(method, "pseudo_label", LABELS)
     watch.watch(method.labeled_loss, "loss", LOSS)
     watch.watch(method, "consistency", LOSS)
     watch.watch(method, "mix", MASKS)

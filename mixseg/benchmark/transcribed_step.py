@@ -65,16 +65,16 @@ class TranscribedStep:
             The sum of both losses.
         """
         labeled, unlabeled = batches["labeled"], batches["unlabeled"]
-        logits = self.answer(labeled.images.float() / 255)
+        logits = self.student_logits(labeled.images.float() / 255)
         supervised = self.supervised(logits, labeled.labels.long())
 
         images = unlabeled.images.float() / 255
         with torch.no_grad():
-            labels, confidence = self.pseudo_labels(self.ask_teacher(images))
+            labels, confidence = self.pseudo_labels(self.teacher_logits(images))
         masks = self.masks(labels, random)
         images, labels = self.mixed(masks, images), self.mixed(masks, labels)
         weights = self.weights(self.mixed(masks, confidence))
-        logits = self.answer(self.augment(images, random))
+        logits = self.student_logits(self.augment(images, random))
         consistency = self.consistency(logits, labels, weights)
 
         loss = supervised + self.settings.targets.unsupervised_weight * consistency
@@ -83,12 +83,12 @@ class TranscribedStep:
         self.follow(step)
         return float(loss.detach())
 
-    def answer(self, images: Tensor) -> Tensor:
+    def student_logits(self, images: Tensor) -> Tensor:
         """The student's logits, (B, C, H, W)."""
         logits: Tensor = self.student(images)
         return logits
 
-    def ask_teacher(self, images: Tensor) -> Tensor:
+    def teacher_logits(self, images: Tensor) -> Tensor:
         """The teacher's logits, (B, C, H, W); it normalises with the statistics of the batch."""
         logits: Tensor = self.teacher(images)
         return logits

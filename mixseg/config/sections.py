@@ -136,8 +136,8 @@ class ModelSettings:
     """Order in which channels enter the network; by default bgr for an original DeepLabv2
     checkpoint, else rgb."""
     joint_forward: bool = False
-    """Ask the student once for labelled and mixed images together; faster with small batches, but
-    batch norm then normalises over both, and both have to fit into memory at once."""
+    """One forward pass of the student for labelled and mixed images together; faster with small
+    batches, but batch norm then normalises over both, and both have to fit into memory at once."""
     activation_checkpointing: bool = False
     """Keep of each block of the backbone only what it is given and compute the rest again on the
     way back: less memory, about a third more time, the same gradients."""

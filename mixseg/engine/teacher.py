@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mixseg.errors import ConfigError
-from mixseg.models import Answer, SegmentationModel
+from mixseg.models import ModelOutput, SegmentationModel
 
 
 @final
@@ -82,7 +82,7 @@ class MeanTeacher:
 
 @final
 class FixedTeacher(nn.Module):
-    """A trained network that answers in the classes of a student, and never changes (Karlı)."""
+    """A trained network, never updated, whose logits are those of a student's classes (Karlı)."""
 
     columns: Tensor
 
@@ -126,15 +126,15 @@ class FixedTeacher(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def answer(self, images: Tensor) -> Answer:
-        """What the teacher says of float RGB images in [0, 1], (B, 3, H, W); no gradient."""
-        logits, features = self.network.answer(images)
+    def forward_with_features(self, images: Tensor) -> ModelOutput:
+        """Logits and features of float RGB images in [0, 1], (B, 3, H, W); no gradient."""
+        logits, features = self.network.forward_with_features(images)
         if not self.in_order:
             logits = logits[:, self.columns]
         if self.temperature != 1:
             logits = logits.float() / self.temperature
-        return Answer(logits, features)
+        return ModelOutput(logits, features)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The logits of :meth:`answer`, shape (B, C, H, W) with the student's classes."""
-        return self.answer(images).logits
+        """Logits of the student's classes, shape (B, C, H, W)."""
+        return self.forward_with_features(images).logits

@@ -12,7 +12,7 @@ from mixseg.analysis.model_profile import random_batches, training_step
 from mixseg.benchmark.step import advancing
 from mixseg.benchmark.transcribed_step import TranscribedStep
 from mixseg.config import Settings, resolve_settings
-from mixseg.engine.method import Given
+from mixseg.engine.method import MethodInputs
 from mixseg.errors import ConfigError
 from mixseg.models import build_model
 from mixseg.training.learner import build_learner
@@ -63,7 +63,7 @@ def test_convolutions_are_the_library_s_own() -> None:
 )
 def test_some_steps(changes: dict[str, Any]) -> None:
     settings = settings_of(**changes)
-    learner, _ = build_learner(settings, CLASSES, Given())
+    learner, _ = build_learner(settings, CLASSES, MethodInputs())
     batches = random_batches(settings, {"labeled": SIZE, "unlabeled": SIZE}, CLASSES)
     plain = TranscribedStep(learner.method.student, settings)
     before = {key: value.clone() for key, value in plain.student.state_dict().items()}

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from mixseg.highest import highest
+from mixseg.argmax import max_and_argmax
 from mixseg.ignore import IGNORE
 
 
@@ -40,7 +40,7 @@ def pseudo_labels(probabilities: Tensor, valid: Tensor) -> PseudoLabels:
         probabilities: float, shape (B, C, H, W), summing to 1 over C.
         valid: bool, shape (B, H, W): false where the crop padded the image.
     """
-    confidence, labels = highest(probabilities)
+    confidence, labels = max_and_argmax(probabilities)
     return within(valid, labels.long(), confidence)._replace(probabilities=probabilities)
 
 
@@ -67,7 +67,7 @@ calls as half a gigabyte allows."""
 def _most_probable(logits: Tensor) -> tuple[Tensor, Tensor]:
     """The most probable class and its probability, as 1 / sum(exp(l - max l))."""
     logits = logits.float()
-    largest, labels = highest(logits)
+    largest, labels = max_and_argmax(logits)
     return labels.long(), (logits - largest.unsqueeze(1)).exp_().sum(dim=1).reciprocal()
 
 

@@ -102,27 +102,22 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
-def matmul_peak(
-    device: torch.device, dtype: torch.dtype, side: int | None = None, tries: int = 5
-) -> float:
-    """Operations per second of the fastest of some products of square matrices.
+def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations per second of the fastest of five products of large square matrices.
 
     On GPUs float32 is multiplied as convolutions do it, in TF32 where that is allowed.
 
     Args:
         device: Where to multiply.
         dtype: Of the matrices.
-        side: Rows and columns; by default 1536, on GPUs 8192.
-        tries: How many products are timed.
     """
-    if side is None:
-        side = 8192 if device.type == "cuda" else 1536
+    side = 8192 if device.type == "cuda" else 1536
     random = torch.Generator(device=device).manual_seed(0)
     one = torch.rand(side, side, generator=random, device=device).to(dtype)
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
     try:
-        return 2 * side**3 / min(duration(lambda: one @ one, device) for _ in range(tries))
+        return 2 * side**3 / min(duration(lambda: one @ one, device) for _ in range(5))
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
 
@@ -231,7 +226,7 @@ class Stopwatch:
         Args:
             owner: Has the method; it is replaced there.
             method: Name of the attribute.
-            name: Of the part, or a function that is asked for it at each call.
+            name: Of the part, or a function that returns it at each call.
         """
         plain = getattr(owner, method)
 

@@ -279,9 +279,9 @@ def class_counts(prediction: Tensor, label: Tensor, num_classes: int) -> list[tu
     known = label != IGNORE
     counts = []
     for number in range(num_classes):
-        said, true = (prediction == number) & known, label == number
-        hits = int((said & true).sum())
-        counts.append((hits, int((said & ~true).sum()), int((~said & true).sum())))
+        predicted, true = (prediction == number) & known, label == number
+        hits = int((predicted & true).sum())
+        counts.append((hits, int((predicted & ~true).sum()), int((~predicted & true).sum())))
     return counts
 
 

@@ -1,4 +1,4 @@
-"""What the trainer knows of a method: its networks, its streams, and a step with named losses."""
+"""The interface of a method: its networks, its streams, and the loss terms of a step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the trainer knows of a regularizer: it adds losses to those of any method."""
+"""The interface of a regularizer, which adds losses to those of any method."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from mixseg.models import ModelSpec, SegmentationModel, build_model
 
 
 def network_card(spec: ModelSpec, classes: ClassSet, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint says of its networks; JSON.
+    """What a checkpoint records about its networks; JSON.
 
     Args:
         spec: Of the networks.

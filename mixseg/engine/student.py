@@ -28,7 +28,7 @@ def data_parallel(student: SegmentationModel) -> StudentForward:
     # A step has two forward passes before its backward pass. Buffers that were broadcast between
     # them would change under the graph of the first; they are averaged after the step instead.
     with warnings.catch_warnings():
-        # Newer versions of torch have another name for it, which older ones do not know.
+        # Newer versions of torch renamed it; older ones have this name alone.
         warnings.simplefilter("ignore", FutureWarning)
         return DistributedDataParallel(_WithFeatures(student), broadcast_buffers=False)
 

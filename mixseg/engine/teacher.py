@@ -36,7 +36,7 @@ class MeanTeacher:
         Args:
             student: The network to follow.
             decay: Upper limit of the averaging factor.
-            mode: ``train``: while it labels, the teacher normalises with the statistics of its
+            mode: ``train``: for pseudo-labels the teacher normalises with the statistics of its
                 batch, as the published code does. ``eval``: with the averaged ones.
             buffers: ``average``: batch-norm statistics follow the student's. ``own``: in train
                 mode the teacher keeps running statistics of its own, as in the published code.
@@ -97,13 +97,13 @@ class FixedTeacher(nn.Module):
 
         Args:
             network: The teacher.
-            classes: What its channels stand for.
+            classes: What the teacher's channels stand for.
             temperature: What its logits are divided by: that of its own training (T_g of Kim).
-            wanted: What the student's channels stand for. The teacher may know more: the
-                probabilities of the others are shared out in proportion.
+            wanted: What the student's channels stand for. The teacher may have more classes: their
+                probabilities are shared out in proportion.
 
         Raises:
-            ConfigError: The teacher does not know all of them.
+            ConfigError: The teacher lacks one of them.
         """
         super().__init__()
         unknown = [name for name in wanted if name not in classes]

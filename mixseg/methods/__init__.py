@@ -61,7 +61,7 @@ def check_stage_batches(settings: Settings) -> None:
     """Refuse stages whose unlabelled images would be no whole number, if the method takes any.
 
     Raises:
-        ConfigError: The batch of a stage is no multiple of what the proportion asks for.
+        ConfigError: The batch of a stage does not have a whole number of unlabelled images.
     """
     if "unlabeled" not in METHODS[settings.method].streams_of(settings):
         return

@@ -24,8 +24,8 @@ from mixseg.temperature import class_maps, tempered
 class Distillation(Method):
     """L = alpha T^2 KL(teacher || student) + (1 - alpha) L_l, and what is added to it by option.
 
-    The average of the student is kept as in supervised training. It is the ``teacher`` among the
-    networks of the run; the one that is learnt from is not among them.
+    The moving average of the student is kept as in supervised training: it is the ``teacher`` among
+    the networks of the run. The network that is distilled (``expert``) is not among them.
     """
 
     streams: tuple[str, ...] = ("labeled", "unlabeled")

@@ -18,8 +18,8 @@ from mixseg.models import SegmentationModel
 class Supervised(Method):
     """L = L_l.
 
-    The average of the student is kept here too, under the name of teacher though it teaches
-    nobody, so that a comparison with semi-supervised training can be made for both networks.
+    The moving average of the student is kept here too, named teacher although no pseudo-labels come
+    from it, so that both networks can be compared with those of semi-supervised training.
     """
 
     streams = ("labeled",)

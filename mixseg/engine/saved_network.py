@@ -142,7 +142,7 @@ def _open(path: Path, which: str | None) -> tuple[Checkpoint, list[str]]:
 
 
 def _read(path: Path, which: str | None) -> Checkpoint:
-    """A checkpoint with the networks that are asked for; with None its state alone."""
+    """A checkpoint with the networks that `which` names; with None its state alone."""
     if which is None:
         wanted: tuple[str, ...] = ()
     elif which == "both":

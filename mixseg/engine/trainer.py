@@ -103,7 +103,7 @@ class Trainer:
             validate: Scores of a network.
             run: Where files go.
             settings: The settings of the run.
-            card: What a checkpoint says of itself: model, classes, preprocessing.
+            card: Metadata of a checkpoint: model, classes, preprocessing.
             console: Where people read.
             skipped: Takes in samples that could not be read; None where they end the run.
         """

@@ -1,8 +1,9 @@
 """Several processes that train as one, on ``torch.distributed``.
 
-``torchrun --nproc-per-node N`` starts N processes; each takes its part of every batch. The sizes in
-the settings are those of the whole batch, so that a run is the same run on any number of processes.
-Alone, a process is a world of one, and everything here leaves its argument as it is.
+``torchrun --nproc-per-node N`` starts N processes; each takes its shard of every batch. The sizes
+in the settings are those of the whole batch, so that a run is the same run on any number of
+processes.
+A process without others is a world of size 1, and every collective returns its argument unchanged.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from mixseg.errors import ConfigError, MixsegError
 from mixseg.rendezvous import store_of_this_start
 
 TIMEOUT = datetime.timedelta(hours=1)
-"""How long a process waits for the others: while one writes, or draws a picture."""
+"""How long a collective waits for the other processes: one of them may be writing a file."""
 
 
 T = TypeVar("T")
 
 
 class World(NamedTuple):
-    """The processes of a run.
+    """Rank of this process and number of processes.
 
     Attributes:
-        rank: Number of this one; 0 is the one that writes and prints.
-        size: How many there are.
+        rank: 0 is the process that writes and prints.
+        size: Number of processes.
     """
 
     rank: int
@@ -40,23 +41,23 @@ class World(NamedTuple):
 
 
 def world() -> World:
-    """The processes that this one has joined."""
+    """The world of this process; of size 1 without a process group."""
     if not dist.is_initialized():
         return World(0, 1)
     return World(dist.get_rank(), dist.get_world_size())
 
 
 def started_by_torchrun() -> bool:
-    """Whether this process is one of a group, even of one."""
+    """Whether torchrun started this process, alone or with others."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 @contextmanager
 def joined() -> Iterator[World]:
-    """Join the processes that ``torchrun`` started, for the length of a block.
+    """The process group that ``torchrun`` describes, for the length of a block.
 
-    Who fails alone does not take leave: with NCCL that would wait for the others, which wait for
-    this process. It says what happened and ends, and ``torchrun`` ends the others.
+    A process that fails alone does not destroy the group: NCCL would wait for the others, which
+    wait for this process. It reports its error and exits, and ``torchrun`` ends the others.
 
     Raises:
         ConfigError: What ``torchrun`` passes on is incomplete.
@@ -68,7 +69,7 @@ def joined() -> Iterator[World]:
     missing = [name for name in needed if name not in os.environ]
     if missing:
         raise ConfigError(f"{missing[0]} is not set, though torchrun started this process")
-    # Flags and texts travel on the CPU, whatever the tensors do.
+    # Numbers and strings are exchanged on the CPU, whatever device the tensors are on.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     store = store_of_this_start(rank, size, TIMEOUT)
@@ -83,7 +84,7 @@ def joined() -> Iterator[World]:
 
 
 def own_gpu() -> torch.device:
-    """The GPU of this process: the first process of a machine has the first one, and so on.
+    """The GPU whose index is this process's local rank.
 
     Raises:
         ConfigError: There are more processes on this machine than GPUs.
@@ -101,7 +102,7 @@ def own_gpu() -> torch.device:
 
 
 def share_of(batch: int) -> int:
-    """This process's number of images in a batch of the run.
+    """Number of images of a whole batch that this process takes.
 
     Raises:
         ConfigError: The batch does not divide.
@@ -116,11 +117,11 @@ def share_of(batch: int) -> int:
 
 
 def summed(values: Tensor) -> Tensor:
-    """The sum over all processes, the same in each.
+    """All-reduce: the sum over all processes, the same in each.
 
-    Gradients are averaged over processes before the student moves. That of a sum is therefore
-    ``size`` times that of its own part: a loss made of sums moves the student as if one process
-    had seen the whole batch.
+    Collective: every process must call it. DistributedDataParallel averages gradients over
+    processes, so the gradient of the sum is ``size`` times that of the own summand: a loss made of
+    sums then has the gradient of one process with the whole batch.
 
     Args:
         values: Any shape, the same in every process.
@@ -139,15 +140,17 @@ def summed(values: Tensor) -> Tensor:
 
 
 def averaged(values: Tensor) -> Tensor:
-    """The mean over all processes, the same in each, with the gradient of :func:`summed`."""
+    """All-reduce: the mean over all processes, with the gradient of :func:`summed`; collective."""
     return summed(values) / world().size
 
 
 def gathered(values: Tensor) -> Tensor:
-    """The whole batch out of the parts of all processes, without gradient.
+    """All-gather: the whole batch out of the shards of all processes, without gradient.
+
+    Collective: every process must call it.
 
     Args:
-        values: Part of this process, shape (B, ...), the same in every process.
+        values: Shard of this process, shape (B, ...), the same in every process.
 
     Returns:
         Shape (size * B, ...), in the order in which one process would have loaded it.
@@ -155,17 +158,17 @@ def gathered(values: Tensor) -> Tensor:
     size = world().size
     if size == 1:
         return values
-    # Collectives know no booleans.
+    # Collectives do not support bool.
     sent = values.detach().contiguous()
     sent = sent.view(torch.uint8) if sent.dtype == torch.bool else sent
-    parts = [torch.empty_like(sent) for _ in range(size)]
-    dist.all_gather(parts, sent)
-    whole = torch.cat(parts)
+    shards = [torch.empty_like(sent) for _ in range(size)]
+    dist.all_gather(shards, sent)
+    whole = torch.cat(shards)
     return whole.view(torch.bool) if values.dtype == torch.bool else whole
 
 
-def own_part(whole: Tensor) -> Tensor:
-    """What :func:`gathered` has put in for this process."""
+def own_shard(whole: Tensor) -> Tensor:
+    """The shard of this process of a batch that :func:`gathered` returned."""
     rank, size = world()
     count = len(whole) // size
     return whole[rank * count : (rank + 1) * count]
@@ -173,7 +176,7 @@ def own_part(whole: Tensor) -> Tensor:
 
 @torch.no_grad()
 def average_in_place(tensors: Sequence[Tensor]) -> None:
-    """Replace tensors of floats by their mean over all processes."""
+    """All-reduce: replace floating-point tensors by their mean over all processes; collective."""
     size = world().size
     if size == 1 or not tensors:
         return
@@ -185,21 +188,21 @@ def average_in_place(tensors: Sequence[Tensor]) -> None:
 
 
 def wait_for_all() -> None:
-    """Return once every process has come here."""
-    largest(0)  # on the CPU, where torch's own barrier may take a GPU
+    """Barrier: return once every process has called it."""
+    largest(0)  # on the CPU; torch's own barrier may use a GPU
 
 
 def by_first(action: Callable[[], T]) -> T | None:
-    """Do something in the first process alone; if it fails there, all end, as in :func:`together`.
+    """Run `action` in rank 0 alone; if it raises there, raise in all. Collective.
 
     Returns:
-        What it gave; None in all other processes.
+        Its result in rank 0; None in all other processes.
     """
     return together(lambda: action() if world().rank == 0 else None)
 
 
 def largest(number: int) -> int:
-    """The largest of the numbers that the processes give."""
+    """All-reduce of an integer: its maximum over all processes. Collective."""
     if world().size == 1:
         return number
     value = torch.tensor(number)
@@ -208,38 +211,40 @@ def largest(number: int) -> int:
 
 
 def texts(own: str) -> list[str]:
-    """What each process says, in their order."""
+    """All-gather of a string: one from each process, by rank. Collective."""
     size = world().size
     if size == 1:
         return [own]
     content = own.encode()
     padded = content.ljust(largest(len(content)) + 1, b"\0")  # at least one byte is sent
-    parts = [torch.empty(len(padded), dtype=torch.uint8) for _ in range(size)]
-    dist.all_gather(parts, torch.tensor(list(padded), dtype=torch.uint8))
-    return [bytes(part.tolist()).rstrip(b"\0").decode() for part in parts]
+    received = [torch.empty(len(padded), dtype=torch.uint8) for _ in range(size)]
+    dist.all_gather(received, torch.tensor(list(padded), dtype=torch.uint8))
+    return [bytes(one.tolist()).rstrip(b"\0").decode() for one in received]
 
 
 def of_first(text: str) -> str:
-    """What the first process says."""
+    """Broadcast of a string from rank 0. Collective."""
     return texts(text)[0]
 
 
 def lost_process(error: RuntimeError) -> bool:
-    """Whether an error says that the connection to another process is gone."""
+    """Whether an error means that the connection to another process is lost."""
     return isinstance(error, dist.DistBackendError) or "gloo/transport" in str(error)
 
 
 def together(action: Callable[[], T]) -> T:
-    """Do what may fail in one process alone; then all end, since the others would wait for it.
+    """Run `action` in every process; if it raises in any, raise in all. Collective.
+
+    Without it the other processes would wait in their next collective for the one that failed.
 
     Args:
-        action: Without communication between processes.
+        action: Without collectives.
 
     Returns:
-        What the action of this process gave.
+        The result of this process's action.
 
     Raises:
-        MixsegError: Of this process, or with the message of the first one that has failed.
+        MixsegError: That of this process, or one with the message of the first that failed.
     """
     if world().size == 1:
         return action()
@@ -250,9 +255,9 @@ def together(action: Callable[[], T]) -> T:
         error = one
     if not largest(int(error is not None)):
         return done
-    said = texts("" if error is None else f"{type(error).__name__}\n{error}")
+    messages = texts("" if error is None else f"{type(error).__name__}\n{error}")
     if error is None:
-        kind, _, message = next(text for text in said if text).partition("\n")
+        kind, _, message = next(text for text in messages if text).partition("\n")
         kinds = {one.__name__: one for one in MixsegError.__subclasses__()}
         error = kinds.get(kind, MixsegError)(message)
     error.everywhere = True

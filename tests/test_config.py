@@ -510,8 +510,13 @@ class TestIdleFlags:
         assert {*LOSSES} == idle.LOSSES
 
     def test_files_may_hold_what_a_method_leaves_out(self, tmp_path: Path) -> None:
-        found = resolved(tmp_path, "method: supervised\nmixing: {mixer: cutmix}\n")
-        refuse_idle_flags({}, found, takes_unlabeled=False, mixes_unlabeled=False)
+        # The same setting is accepted in a file and refused as a flag.
+        path = written(tmp_path, "method: supervised\nmixing: {mixer: cutmix}\n")
+        other = flags("--seed", "3")
+        check_flags(other, resolve_settings([path], other))
+        typed = flags("--mixer", "cutmix")
+        with pytest.raises(ConfigError, match="--mixer does nothing without"):
+            check_flags(typed, resolve_settings([path], typed))
 
 
 @pytest.mark.parametrize("path", sorted(LEAVES))

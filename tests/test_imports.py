@@ -18,12 +18,12 @@ FILES = sorted(
     for path in (ROOT / folder).rglob("*.py")
 )
 SHARED = {
+    "argmax",
     "config",
     "distributed",
     "errors",
     "escaping",
     "files",
-    "highest",
     "ignore",
     "randomness",
     "rendezvous",

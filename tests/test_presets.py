@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mixseg.config import Settings, dump_settings, resolve_settings
-from mixseg.engine.method import Given
+from mixseg.engine.method import MethodInputs
 from mixseg.engine.optimizers import build_optimizer
 from mixseg.engine.schedules import build_schedule
 from mixseg.engine.teacher import FixedTeacher
@@ -65,7 +65,7 @@ class TestEveryPreset:
         model, report = build_initial_model(settings.model, 4, settings.seed)
         assert report is None
         names = ("a", "b", "c", "d")
-        given = Given(torch.full((4,), 1 / 4), torch.full((4,), 1 / 4))
+        given = MethodInputs(torch.full((4,), 1 / 4), torch.full((4,), 1 / 4))
         if settings.method == "distillation":
             given = given._replace(teacher=FixedTeacher(copy.deepcopy(model), names, names))
         method = build_method(model, settings, given)

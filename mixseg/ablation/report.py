@@ -130,7 +130,7 @@ def csv_of_runs(grid: Grid, results: Sequence[RowResult]) -> str:
     return csv_lines([("setting", "seed", *grid.metrics), *lines])
 
 
-def csv_of_table(grid: Grid, results: Sequence[RowResult]) -> str:
+def csv_of_table(results: Sequence[RowResult]) -> str:
     """One line for each row of the table and metric."""
     head = ("setting", "against", "metric", "seeds", "mean", "deviation", "difference")
     lines: list[Sequence[object]] = [(*head, "published", "published difference", "note")]
@@ -250,7 +250,7 @@ def write_report(output: Path, grid: Grid, results: Sequence[RowResult]) -> list
     """
     files = {
         "table.md": markdown(grid, results),
-        "table.csv": csv_of_table(grid, results),
+        "table.csv": csv_of_table(results),
         "table.json": json.dumps(to_json(grid, results), indent=1),
         "classes.md": markdown_of_classes(grid, results),
         "runs.csv": csv_of_runs(grid, results),

@@ -73,7 +73,7 @@ def range_test(
 
     Args:
         learner: Its weights are moved; nothing else is kept of them.
-        batches: Parts of each step.
+        batches: Micro-batches of each step.
         low: First rate of the backbone; other groups keep their ratio to it.
         high: Last rate.
         steps: Number of steps, at least ``FEWEST``.

@@ -25,7 +25,7 @@ from mixseg.data.streams import Batch
 from mixseg.distillation.teachers import find_teacher, fixed_teacher
 from mixseg.engine.epochs import steps_per_epoch
 from mixseg.engine.learner import Learner
-from mixseg.engine.method import Given
+from mixseg.engine.method import MethodInputs
 from mixseg.engine.precision import peak_memory
 from mixseg.engine.stages import of_one_stage
 from mixseg.errors import ConfigError
@@ -183,11 +183,11 @@ def training_step(
     learner: Learner, settings: Settings, batches: Mapping[str, Batch]
 ) -> Callable[[int], None]:
     """A function that takes the trainer's step on the same batches again and again."""
-    parts = [batches] * settings.training.accumulate
+    micro_batches = [batches] * settings.training.accumulate
     learner.method.student.train()
 
     def advance(step: int) -> None:
-        gradients = learner.gradients(parts, step)
+        gradients = learner.gradients(micro_batches, step)
         float(gradients.norm)  # the trainer looks at it
         learner.move(step)
 
@@ -253,7 +253,7 @@ def profile_run(
     streams = METHODS[settings.method].streams_of(settings)
     sizes = {name: training_size(settings, name, data) for name in streams}
 
-    given = given_alike(settings, classes, console)
+    inputs = synthetic_inputs(settings, classes, console)
     batches = random_batches(settings, sizes, len(classes))
     plain = dataclasses.replace(settings, regularizer=NO_REGULARIZER)
     trained = {settings.method: plain}
@@ -262,7 +262,7 @@ def profile_run(
     costs = []
     for name, one in trained.items():
         choose = precision_of_run(one, sizes["labeled"], console)
-        learner, _ = build_learner(one, len(classes), given, download=False, choose=choose)
+        learner, _ = build_learner(one, len(classes), inputs, download=False, choose=choose)
         device = learner.precision.device
         per_epoch = steps_per_epoch(one, images)
         advance = training_step(learner, one, batches)
@@ -290,16 +290,16 @@ def profile_run(
     )
 
 
-def given_alike(settings: Settings, classes: ClassSet, console: Console) -> Given:
-    """What costs as much as what the data of a run would give its method."""
+def synthetic_inputs(settings: Settings, classes: ClassSet, console: Console) -> MethodInputs:
+    """Stand-ins that cost as much as what the data of a run would give its method."""
     # Any distribution costs the same.
     even = torch.full((len(classes),), 1 / len(classes))
     aligned = settings.targets.alignment != "none"
     counted = needs_frequencies(settings.supervised_loss)
     expert = find_teacher(settings, console)
-    return Given(
-        wanted=even if aligned else None,
-        labeled=even if counted else None,
+    return MethodInputs(
+        target_distribution=even if aligned else None,
+        class_frequencies=even if counted else None,
         teacher=None if expert is None else fixed_teacher(expert, classes),
     )
 

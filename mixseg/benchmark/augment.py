@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from mixseg.benchmark import published
+from mixseg.benchmark import transcription
 from mixseg.benchmark.measure import Comparison, compare
-from mixseg.benchmark.published_step import drawn_masks
+from mixseg.benchmark.transcribed_step import drawn_masks
 from mixseg.benchmark.workload import Workload
 from mixseg.data.strong_augmentation import BLUR_SIGMA, blurred, jittered
 from mixseg.mixing import build_mixer, with_partner
@@ -29,15 +29,15 @@ def measure_augment(work: Workload) -> list[Comparison]:
 
     def plain() -> None:
         masks = drawn_masks(settings, labels, random, work.num_classes)
-        mixed = published.mixed(masks, images)
-        published.blurred(published.jittered(mixed, STRENGTH, draws, order), sigma)
+        mixed = transcription.mixed(masks, images)
+        transcription.blurred(transcription.jittered(mixed, STRENGTH, draws, order), sigma)
 
     pairs = {
         "colour jitter": (
             lambda: jittered(images, STRENGTH, draws, order),
-            lambda: published.jittered(images, STRENGTH, draws, order),
+            lambda: transcription.jittered(images, STRENGTH, draws, order),
         ),
-        "blur": (lambda: blurred(images, sigma), lambda: published.blurred(images, sigma)),
+        "blur": (lambda: blurred(images, sigma), lambda: transcription.blurred(images, sigma)),
         "classmix, jitter, blur": (own, plain),
     }
     return [compare(name, *pair, work.device, work.rounds) for name, pair in pairs.items()]

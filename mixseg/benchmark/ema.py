@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from mixseg.benchmark import published
+from mixseg.benchmark import transcription
 from mixseg.benchmark.measure import Comparison, compare
 from mixseg.benchmark.workload import Workload
 from mixseg.engine.teacher import MeanTeacher
@@ -19,7 +19,7 @@ def measure_ema(work: Workload) -> list[Comparison]:
         compare(
             "average of parameters and buffers",
             lambda: teacher.follow(late),
-            lambda: published.follow(plain, student, late, decay, buffers=True),
+            lambda: transcription.follow(plain, student, late, decay, buffers=True),
             work.device,
             work.rounds,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mixseg.benchmark import published
+from mixseg.benchmark import transcription
 from mixseg.benchmark.measure import Comparison, compare
 from mixseg.benchmark.workload import Workload
 from mixseg.engine.precision import choose_precision
@@ -78,7 +78,7 @@ def plain_evaluation(model: SegmentationModel, images: Tensor, labels: Tensor) -
 def plain_scores(guesses: Tensor, labels: Tensor, num_classes: int) -> list[float]:
     """IoU of each class of train ids (B, H, W), counted class by class."""
     counts = [
-        published.class_counts(guess, label, num_classes)
+        transcription.class_counts(guess, label, num_classes)
         for guess, label in zip(guesses, labels, strict=True)
     ]
-    return published.class_iou(counts)
+    return transcription.class_iou(counts)

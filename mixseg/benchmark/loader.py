@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mixseg.benchmark import published
+from mixseg.benchmark import transcription
 from mixseg.benchmark.measure import Action, Comparison, compare
 from mixseg.benchmark.workload import Workload, patches
 from mixseg.data.arrays import Size
@@ -70,7 +70,7 @@ def measure_loader(work: Workload) -> list[Comparison]:
                 compare(
                     "train ids of a label",
                     lambda: streets.train_ids(raw, path),
-                    lambda: published.encoded(raw, train_ids),
+                    lambda: transcription.encoded(raw, train_ids),
                     host,
                     work.rounds,
                 )
@@ -148,7 +148,7 @@ def plain_example(
         raw = np.asarray(opened)
     resized = pixels.resize(width_height, Image.Resampling.BILINEAR)
     values = np.asarray(resized, dtype=np.float64) - MEAN
-    ids = Image.fromarray(published.encoded(raw, train_ids))
+    ids = Image.fromarray(transcription.encoded(raw, train_ids))
     train = np.asarray(ids.resize(width_height, Image.Resampling.NEAREST))
     if random.random() < 0.5:
         values, train = values[:, ::-1], train[:, ::-1]

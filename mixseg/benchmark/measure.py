@@ -28,22 +28,22 @@ class Comparison:
     Attributes:
         name: What was done.
         own: Seconds of mixseg's form, one number for each pair.
-        published: Seconds of the transcription, in the same order.
+        transcription: Seconds of the transcription, in the same order.
         own_memory: Bytes in use at most, beyond those before, while mixseg's form ran; None where
             the machine does not say.
-        published_memory: The same of the transcription.
+        transcription_memory: The same of the transcription.
     """
 
     name: str
     own: tuple[float, ...]
-    published: tuple[float, ...]
+    transcription: tuple[float, ...]
     own_memory: int | None
-    published_memory: int | None
+    transcription_memory: int | None
 
     @property
     def ratios(self) -> tuple[float, ...]:
         """How many times as long the transcription took, pair by pair."""
-        return tuple(slow / fast for slow, fast in zip(self.published, self.own, strict=True))
+        return tuple(slow / fast for slow, fast in zip(self.transcription, self.own, strict=True))
 
     @property
     def ratio(self) -> float:
@@ -55,32 +55,32 @@ class Comparison:
         return {
             "name": self.name,
             "seconds": list(self.own),
-            "published_seconds": list(self.published),
+            "transcription_seconds": list(self.transcription),
             "ratio": self.ratio,
             "ratio_quartiles": quartiles(self.ratios),
             "peak_memory": self.own_memory,
-            "published_peak_memory": self.published_memory,
+            "transcription_peak_memory": self.transcription_memory,
         }
 
 
 def compare(
-    name: str, own: Action, published: Action, device: torch.device, rounds: int
+    name: str, own: Action, transcription: Action, device: torch.device, rounds: int
 ) -> Comparison:
     """Run both in turn: once to warm up, once for the memory, then ``rounds`` timed pairs.
 
     Args:
         name: What both do.
         own: mixseg's form.
-        published: The transcription.
+        transcription: The transcription.
         device: On which they work.
         rounds: Pairs, at least one.
     """
-    for action in (own, published):
+    for action in (own, transcription):
         action()
-    memory = [memory_growth(action, device) for action in (own, published)]
+    memory = [memory_growth(action, device) for action in (own, transcription)]
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
-        for action, seconds in zip((own, published), times, strict=True):
+        for action, seconds in zip((own, transcription), times, strict=True):
             seconds.append(duration(action, device))
     return Comparison(name, tuple(times[0]), tuple(times[1]), memory[0], memory[1])
 
@@ -102,27 +102,22 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
-def matmul_peak(
-    device: torch.device, dtype: torch.dtype, side: int | None = None, tries: int = 5
-) -> float:
-    """Operations per second of the fastest of some products of square matrices.
+def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations per second of the fastest of five products of large square matrices.
 
     On GPUs float32 is multiplied as convolutions do it, in TF32 where that is allowed.
 
     Args:
         device: Where to multiply.
         dtype: Of the matrices.
-        side: Rows and columns; by default 1536, on GPUs 8192.
-        tries: How many products are timed.
     """
-    if side is None:
-        side = 8192 if device.type == "cuda" else 1536
+    side = 8192 if device.type == "cuda" else 1536
     random = torch.Generator(device=device).manual_seed(0)
     one = torch.rand(side, side, generator=random, device=device).to(dtype)
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
     try:
-        return 2 * side**3 / min(duration(lambda: one @ one, device) for _ in range(tries))
+        return 2 * side**3 / min(duration(lambda: one @ one, device) for _ in range(5))
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
 
@@ -231,7 +226,7 @@ class Stopwatch:
         Args:
             owner: Has the method; it is replaced there.
             method: Name of the attribute.
-            name: Of the part, or a function that is asked for it at each call.
+            name: Of the part, or a function that returns it at each call.
         """
         plain = getattr(owner, method)
 

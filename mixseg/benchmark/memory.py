@@ -43,8 +43,8 @@ class MemoryReport:
 
 
 def _precisions(settings: Settings) -> list[PrecisionName]:
-    """Those that the device multiplies by itself: others take minutes a step, and nobody's run
-    has them unless it asks for one by name."""
+    """Those with hardware support: emulated ones take minutes a step, and no run uses one unless
+    its settings name it."""
     if choose_device(settings.training.device).type == "cuda":
         return ["fp32", "bf16" if has_bf16_gpu() else "fp16"]
     return ["fp32", "bf16"] if has_bf16() else ["fp32"]

@@ -7,9 +7,9 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from mixseg.benchmark import published
+from mixseg.benchmark import transcription
 from mixseg.benchmark.measure import Comparison, compare
-from mixseg.benchmark.published_step import MASKED, drawn_masks
+from mixseg.benchmark.transcribed_step import MASKED, drawn_masks
 from mixseg.benchmark.workload import Workload
 from mixseg.mixing import build_mixer, with_partner
 
@@ -40,7 +40,7 @@ def measure_mixers(work: Workload) -> list[Comparison]:
         compare(
             "mixing images, labels, weights",
             lambda: [with_partner(mask, part) for part in parts],
-            lambda: [published.mixed(mask, part) for part in parts],
+            lambda: [transcription.mixed(mask, part) for part in parts],
             work.device,
             work.rounds,
         )

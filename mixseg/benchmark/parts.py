@@ -28,7 +28,7 @@ PARTS: dict[str, Callable[[Workload, Console], PartReport]] = {
 }
 """Name -> what measures it. Add an entry to add a part."""
 
-UNASKED = tuple(name for name in PARTS if name != "memory")
+DEFAULT_PARTS = tuple(name for name in PARTS if name != "memory")
 """What is measured when no part is named; memory takes a process for each of its numbers."""
 
 

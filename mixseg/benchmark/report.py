@@ -84,21 +84,21 @@ def part_tables(report: PartReport) -> list[Table]:
         return [_peaks(report.memory)]
     table = Table(
         title=report.name,
-        caption="ms: median and half of what lies between the quartiles; ratio: published / "
-        "mixseg, median of the pairs and quartiles; MiB: mixseg / published, most while it ran",
+        caption="ms: median and half of what lies between the quartiles; ratio: transcription / "
+        "mixseg, median of the pairs and quartiles; MiB: mixseg / transcription, most while it ran",
         caption_justify="left",
     )
     table.add_column("what", min_width=14)
-    for heading in ("mixseg ms", "published ms", "ratio", "MiB"):
+    for heading in ("mixseg ms", "transcription ms", "ratio", "MiB"):
         table.add_column(heading, justify="right")
     for one in report.comparisons:
         low, high = quartiles(one.ratios)
         table.add_row(
             printable(one.name),
             _milliseconds(one.own),
-            _milliseconds(one.published),
+            _milliseconds(one.transcription),
             f"{one.ratio:.3g} ({low:.3g}-{high:.3g})",
-            f"{_mebibytes(one.own_memory)} / {_mebibytes(one.published_memory)}",
+            f"{_mebibytes(one.own_memory)} / {_mebibytes(one.transcription_memory)}",
         )
     return [table] if report.step is None else [table, _parts(report.step)]
 
@@ -111,12 +111,12 @@ def _parts(step: StepReport) -> Table:
         caption_justify="left",
     )
     table.add_column("part")
-    for heading in (f"mixseg {step.precision} ms", "%", "published fp32 ms", "%"):
+    for heading in (f"mixseg {step.precision} ms", "%", "transcription fp32 ms", "%"):
         table.add_column(heading, justify="right")
-    totals = [sum(parts.values()) for parts in (step.parts, step.published_parts)]
+    totals = [sum(parts.values()) for parts in (step.parts, step.transcription_parts)]
     for name in step.parts:
         row = [name]
-        for parts, total in zip((step.parts, step.published_parts), totals, strict=True):
+        for parts, total in zip((step.parts, step.transcription_parts), totals, strict=True):
             row += [f"{1000 * parts[name]:.1f}", f"{100 * parts[name] / total:.0f}"]
         table.add_row(*row)
     return table

@@ -12,11 +12,11 @@ from rich.console import Console
 
 from mixseg.analysis.model_profile import WARMUP, random_batches, training_step
 from mixseg.benchmark.measure import Comparison, Stopwatch, compare, matmul_peak, operations
-from mixseg.benchmark.published_step import PublishedStep, check_transcribed
+from mixseg.benchmark.transcribed_step import TranscribedStep, check_transcribed
 from mixseg.benchmark.workload import Workload
 from mixseg.data.streams import Batch
 from mixseg.engine.learner import Learner
-from mixseg.engine.method import Given, StepRandom
+from mixseg.engine.method import MethodInputs, StepRandom
 from mixseg.methods import SemiSupervised
 from mixseg.training.learner import build_learner
 from mixseg.training.precision import precision_of_run
@@ -42,7 +42,7 @@ class StepReport:
     Attributes:
         precision: Of mixseg's form; the transcription is in fp32.
         parts: Part of the step -> seconds, of mixseg's form.
-        published_parts: The same of the transcription.
+        transcription_parts: The same of the transcription.
         flops: Operations of mixseg's form, a multiplication and an addition counted as two.
         peak: Operations per second of the machine's matrix product, in that precision.
         share: Operations of a step over those that the machine could have done meanwhile.
@@ -50,7 +50,7 @@ class StepReport:
 
     precision: str
     parts: Mapping[str, float]
-    published_parts: Mapping[str, float]
+    transcription_parts: Mapping[str, float]
     flops: int
     peak: float
     share: float
@@ -60,7 +60,7 @@ class StepReport:
         return {
             "precision": self.precision,
             "seconds_of_parts": dict(self.parts),
-            "published_seconds_of_parts": dict(self.published_parts),
+            "transcription_seconds_of_parts": dict(self.transcription_parts),
             "flops": self.flops,
             "matmul_peak": self.peak,
             "share_of_peak": self.share,
@@ -76,10 +76,12 @@ def measure_step(work: Workload, console: Console) -> tuple[list[Comparison], St
     settings = work.settings
     check_transcribed(settings)
     choose = precision_of_run(settings, work.size, console)
-    learner, _ = build_learner(settings, work.num_classes, Given(), download=False, choose=choose)
+    learner, _ = build_learner(
+        settings, work.num_classes, MethodInputs(), download=False, choose=choose
+    )
     sizes = dict.fromkeys(learner.method.streams, work.size)
     batches = random_batches(settings, sizes, work.num_classes)
-    plain = PublishedStep(learner.method.student, settings)
+    plain = TranscribedStep(learner.method.student, settings)
     own = training_step(learner, settings, batches)
     there = {name: batch.to(work.device) for name, batch in batches.items()}
     transcribed = advancing(plain, there, settings.seed, work.device)
@@ -98,14 +100,14 @@ def measure_step(work: Workload, console: Console) -> tuple[list[Comparison], St
     fastest = min(comparison.own)
     watch, plain_watch = Stopwatch(work.device), Stopwatch(work.device)
     watch_learner(learner, watch)
-    watch_published(plain, plain_watch)
-    parts, published_parts = times_of_parts(
+    watch_transcription(plain, plain_watch)
+    parts, transcription_parts = times_of_parts(
         ((watch, own), (plain_watch, transcribed)), max(1, work.rounds // 2)
     )
     report = StepReport(
         precision=learner.precision.name,
         parts=parts,
-        published_parts=published_parts,
+        transcription_parts=transcription_parts,
         flops=flops,
         peak=peak,
         share=flops / fastest / peak,
@@ -114,7 +116,7 @@ def measure_step(work: Workload, console: Console) -> tuple[list[Comparison], St
 
 
 def advancing(
-    plain: PublishedStep, batches: Mapping[str, Batch], seed: int, device: torch.device
+    plain: TranscribedStep, batches: Mapping[str, Batch], seed: int, device: torch.device
 ) -> Advance:
     """A function that takes the transcribed step with the draws that the trainer's step has."""
     return lambda step: plain(batches, step, StepRandom.of(seed, step, 0, device))
@@ -140,7 +142,7 @@ def watch_learner(learner: Learner, watch: Stopwatch) -> None:
     method = learner.method
     assert isinstance(method, SemiSupervised)  # check_transcribed let no other through
     _watch_networks(method.student, method.teacher.network, watch)
-    watch.watch(method, "answer", LABELS)
+    watch.watch(method, "pseudo_label", LABELS)
     watch.watch(method.labeled_loss, "loss", LOSS)
     watch.watch(method, "consistency", LOSS)
     watch.watch(method, "mix", MASKS)
@@ -150,7 +152,7 @@ def watch_learner(learner: Learner, watch: Stopwatch) -> None:
     watch.watch(method, "after_update", AVERAGE)
 
 
-def watch_published(plain: PublishedStep, watch: Stopwatch) -> None:
+def watch_transcription(plain: TranscribedStep, watch: Stopwatch) -> None:
     """Count the parts of the transcription."""
     _watch_networks(plain.student, plain.teacher, watch)
     named = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mixseg.benchmark.parts import PARTS, UNASKED, check_parts
+from mixseg.benchmark.parts import DEFAULT_PARTS, PARTS, check_parts
 from mixseg.benchmark.report import conditions as workload_conditions
 from mixseg.benchmark.report import describe as describe_workload
 from mixseg.benchmark.report import part_tables
@@ -54,7 +54,7 @@ def benchmark(arguments: Sequence[str]) -> int:
     console = Console()
     say(console, describe_workload(work))
     reports = []
-    for name in parsed.parts or UNASKED:
+    for name in parsed.parts or DEFAULT_PARTS:
         reports.append(PARTS[name](work, console))
         for table in part_tables(reports[-1]):
             console.print(table)

@@ -21,7 +21,6 @@ from mixseg.config.leaves import (
     to_flat,
 )
 from mixseg.config.resolve import (
-    IN_EPOCHS,
     LENGTHS,
     resolve_section,
     resolve_settings,
@@ -56,7 +55,6 @@ from mixseg.config.sections import (
 __all__ = [
     "ALIGNMENTS",
     "GROUP_FLAGS",
-    "IN_EPOCHS",
     "LENGTHS",
     "SHORT_FLAGS",
     "AdversarialSettings",

@@ -136,8 +136,8 @@ class ModelSettings:
     """Order in which channels enter the network; by default bgr for an original DeepLabv2
     checkpoint, else rgb."""
     joint_forward: bool = False
-    """Ask the student once for labelled and mixed images together; faster with small batches, but
-    batch norm then normalises over both, and both have to fit into memory at once."""
+    """One forward pass of the student for labelled and mixed images together; faster with small
+    batches, but batch norm then normalises over both, and both have to fit into memory at once."""
     activation_checkpointing: bool = False
     """Keep of each block of the backbone only what it is given and compute the rest again on the
     way back: less memory, about a third more time, the same gradients."""
@@ -211,7 +211,9 @@ class TargetSettings:
     threshold: float = 0.968
     """Confidence above which a pixel counts as confident (tau)."""
     per: Literal["batch", "image"] = "batch"
-    """Threshold-proportional: one share for the batch, or one for each mixed image."""
+    """Threshold-proportional: one confident share for the batch, or one for each image. It is
+    counted on mixed images; with mixing.domains inter on target images before anything is pasted.
+    In both cases padding does not count."""
     ramp_steps: int = 10_000
     """Sigmoid: step at which the ramp reaches 1 (k_max)."""
     unsupervised_weight: float = 1.0
@@ -223,7 +225,7 @@ class TargetSettings:
     images have it), target (as the labels of the unlabelled images have it, for studies), or a
     YAML file of class names and shares."""
     alignment_decay: float = 0.99
-    """Averaging factor of the teacher's answers in distribution alignment."""
+    """Averaging factor of the teacher's predictions in distribution alignment."""
 
 
 @final

@@ -1,1 +1,1 @@
-"""The engine: trainer, teacher, schedules, checkpoints. It knows no concrete method."""
+"""The engine: trainer, teacher, schedules, checkpoints. It imports no concrete method."""

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: it finishes its step, saves, and exits."""
+"""Signals that stop a run: it finishes its step, saves, and exits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What learns, and one step of it: for the trainer, and for whoever measures or probes."""
+"""A method with its optimizer, and one training step of both; the trainer and benchmarks use it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from torch.optim import Optimizer
 
 from mixseg.data.streams import Batch
 from mixseg.distributed import average_in_place, world
-from mixseg.engine.method import Method, StepRandom, StepResult, mean_result, whole_result
+from mixseg.engine.method import Method, StepRandom, StepResult, mean_result, merged
 from mixseg.engine.precision import Precision
 from mixseg.engine.regularizer import Regularizer
-from mixseg.engine.student import alone
+from mixseg.engine.student import no_gradient_sync
 from mixseg.models.model import Normalisation
 
 
 class Gradients(NamedTuple):
-    """What is known of a step before anything moves.
+    """Losses and gradient norm of a step, before anything is updated.
 
     Attributes:
-        result: What the batches of the step gave on average, without their outputs.
+        result: Mean over the micro-batches of the step, without their outputs.
         loss: Their mean loss, a scalar.
         norm: Norm of the unscaled gradients before they were clipped, a scalar.
     """
@@ -38,7 +38,7 @@ class Gradients(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Learner:
-    """All that a training step moves.
+    """All that a training step updates.
 
     Attributes:
         method: Takes the step; its student is on the device.
@@ -69,29 +69,32 @@ class Learner:
             else:
                 group["momentum"] = momentum
 
-    def gradients(self, parts: Sequence[Mapping[str, Batch]], step: int) -> Gradients:
-        """Gradients of the mean loss over the batches of a step.
+    def gradients(self, micro_batches: Sequence[Mapping[str, Batch]], step: int) -> Gradients:
+        """Gradients of the mean loss over the micro-batches of a step.
 
         Args:
-            parts: Stream -> batch on any device, for each of an accumulated step.
+            micro_batches: Stream -> batch on any device; several where gradients accumulate.
             step: Number of the step, from 0.
         """
         results, device = [], self.precision.device
-        for number, batches in enumerate(parts):
+        for number, batches in enumerate(micro_batches):
             taken = {name: batch.to(device) for name, batch in batches.items()}
             random = StepRandom.of(self.seed, step, number, device)
-            back = functools.partial(self._back, 1 / len(parts))
-            with alone(self.method.ask) if number < len(parts) - 1 else nullcontext():
-                results.append(whole_result(map(back, self._results(taken, step, random))))
+            backward = functools.partial(self._backward, 1 / len(micro_batches))
+            # Processes average their gradients once, with those of the last micro-batch.
+            last = number == len(micro_batches) - 1
+            with nullcontext() if last else no_gradient_sync(self.method.student_forward):
+                results.append(merged(map(backward, self._loss_terms(taken, step, random))))
         result = mean_result(results)
         loss = torch.stack(list(result.losses.values())).sum()
         return Gradients(result, loss, self._clipped_norm())
 
-    def _results(
+    def _loss_terms(
         self, batches: Mapping[str, Batch], step: int, random: StepRandom
     ) -> Iterator[StepResult]:
-        """What the method gives, part by part where nobody needs the graphs of all together."""
-        # Regularizers look at all outputs. Several processes reduce their gradients once.
+        """The method's loss terms, one by one unless something needs all graphs at once."""
+        # Regularizers read all outputs, and DistributedDataParallel reduces gradients in one
+        # backward pass.
         if self.regularizers or world().size > 1:
             with self.precision.autocast():
                 result = self.method.step(batches, step, random)
@@ -99,18 +102,18 @@ class Learner:
                     result = regularizer(result, step)
             yield result
             return
-        parts = self.method.parts(batches, step, random)
+        terms = self.method.loss_terms(batches, step, random)
         while True:
             with self.precision.autocast():
-                part = next(parts, None)
-            if part is None:
+                term = next(terms, None)
+            if term is None:
                 return
-            yield part
-            del part  # its maps are as large as the batch
+            yield term
+            del term  # its maps are as large as the batch
 
-    def _back(self, share: float, result: StepResult) -> StepResult:
-        """Add the gradients of a share of the losses; what is left has no graph."""
-        self.precision.backward(torch.stack(list(result.losses.values())).sum() * share)
+    def _backward(self, factor: float, result: StepResult) -> StepResult:
+        """Backward pass of factor times the losses; returns the result without its graph."""
+        self.precision.backward(torch.stack(list(result.losses.values())).sum() * factor)
         losses = {name: loss.detach() for name, loss in result.losses.items()}
         return result._replace(losses=losses, outputs={})
 
@@ -124,10 +127,10 @@ class Learner:
         return norm
 
     def is_finite(self, gradients: Gradients) -> bool:
-        """Whether a step may be taken; the host waits for the device here.
+        """Whether the step may be taken; synchronises host and device.
 
-        Gradients of fp16 may overflow: the scaler skips such a step by itself, and looks for a
-        scale at which it does not happen.
+        Gradients of fp16 may overflow: the scaler then skips the step by itself and lowers its
+        scale.
         """
         scaler = self.precision.scaler
         overflowing = self.precision.name == "fp16" and scaler.get_scale() >= 1
@@ -135,28 +138,30 @@ class Learner:
         return bool(torch.isfinite(watched))
 
     def move(self, step: int) -> None:
-        """Move the student along the gradients, and what follows it."""
+        """Update the student by the optimizer, then what follows it, such as the teacher."""
         self.precision.scaler.step(self.optimizer)
         self.precision.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if world().size > 1:
-            # Batch norm has seen this process's part alone; the average of the networks that
-            # follows is then the same in all of them.
+            # Before the teacher follows: batch norm has seen this process's shard alone.
             self._average_statistics()
         self.method.after_update(step)
 
     def _average_statistics(self) -> None:
-        parts = (self.method.networks, *(one.networks for one in self.regularizers))
-        networks: list[nn.Module] = [network for part in parts for network in part.values()]
+        networks: list[nn.Module] = list(self.method.networks.values())
+        for regularizer in self.regularizers:
+            networks += regularizer.networks.values()
         layers = [layer for network in networks for layer in network.modules()]
-        average_in_place([moved for layer in layers for moved in moved_statistics(layer)])
+        average_in_place([buffer for layer in layers for buffer in running_statistics(layer)])
 
 
-def moved_statistics(layer: nn.Module) -> tuple[Tensor, ...]:
-    """What a forward pass may have moved by the batch of this process.
+def running_statistics(layer: nn.Module) -> tuple[Tensor, ...]:
+    """The floating-point buffers of a layer that differ between processes after a step.
 
-    Nothing of frozen layers, nor of those that follow others, nor constants: a mean over three
-    processes is not to the bit what all three have.
+    These are the running statistics that a forward pass has updated from this process's shard.
+    Left out are buffers that are equal in all processes: those of layers in evaluation mode, of
+    SyncBatchNorm, of layers with momentum 0 (the teacher's), and the constants of Normalisation.
+    Averaging equal values over three processes would change their last bits.
     """
     same = isinstance(layer, nn.SyncBatchNorm | Normalisation)
     if same or not layer.training or getattr(layer, "momentum", None) == 0:

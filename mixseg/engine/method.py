@@ -1,4 +1,4 @@
-"""What the trainer knows of a method: its networks, its streams, and a step with named losses."""
+"""The interface of a method: its networks, its streams, and the loss terms of a step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mixseg.config import Settings
 from mixseg.data.streams import Batch
 from mixseg.distributed import gathered
 from mixseg.engine.teacher import FixedTeacher
-from mixseg.models import Answer, SegmentationModel
+from mixseg.models import ModelOutput, SegmentationModel
 from mixseg.randomness import generator
 
 
@@ -30,40 +30,41 @@ class StepRandom(NamedTuple):
     device: torch.Generator
 
     @classmethod
-    def of(cls, seed: int, step: int, part: int, device: torch.device) -> StepRandom:
-        """The generators of one batch (``part`` of an accumulated step)."""
+    def of(cls, seed: int, step: int, micro_batch: int, device: torch.device) -> StepRandom:
+        """The generators of one micro-batch; a step that accumulates has several."""
         return cls(
-            generator(seed, "host", step, part),
-            generator(seed, "device", step, part, device=device),
+            generator(seed, "host", step, micro_batch),
+            generator(seed, "device", step, micro_batch, device=device),
         )
 
 
-class Given(NamedTuple):
-    """What a method is given besides the student and the settings, where it asks for it.
+class MethodInputs(NamedTuple):
+    """Inputs of a method besides the student and the settings; those that it needs are set.
 
     Attributes:
-        wanted: What pseudo-labels are aligned to, float32, shape (C,); None aligns nothing.
-        labeled: Share among the labelled pixels, float32, shape (C,); None where no loss weighs
-            classes by it.
+        target_distribution: Class distribution that pseudo-labels are aligned to, float32, shape
+            (C,); None aligns nothing.
+        class_frequencies: Share of each class among the labelled pixels, float32, shape (C,); None
+            where no loss weighs classes by it.
         teacher: A trained network; None where nothing is distilled.
     """
 
-    wanted: Tensor | None = None
-    labeled: Tensor | None = None
+    target_distribution: Tensor | None = None
+    class_frequencies: Tensor | None = None
     teacher: FixedTeacher | None = None
 
-    def to(self, device: torch.device) -> Given:
+    def to(self, device: torch.device) -> MethodInputs:
         """The same on a device."""
 
         def moved(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor.to(device)
 
         teacher = None if self.teacher is None else self.teacher.to(device)
-        return Given(moved(self.wanted), moved(self.labeled), teacher)
+        return MethodInputs(moved(self.target_distribution), moved(self.class_frequencies), teacher)
 
 
-class Output(NamedTuple):
-    """What the student said about a batch, for regularizers.
+class StreamOutput(NamedTuple):
+    """The student's output on the batch of a stream, for regularizers.
 
     Attributes:
         logits: float with gradient, shape (B, C, H, W).
@@ -78,38 +79,38 @@ class Output(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """What a step, or a part of it, gives.
+    """The loss terms of a step, or some of them, with what is logged.
 
     Attributes:
         losses: Name -> scalar with gradient; the trainer minimises their sum.
         logs: Name -> scalar without gradient, for the log.
         pseudo_labels: Share of each class in the pseudo-labels, shape (C,), for the log; None
             where there are none.
-        outputs: Name of the stream -> what the student said about its batch.
+        outputs: Name of the stream -> the student's output on its batch.
     """
 
     losses: dict[str, Tensor]
     logs: dict[str, Tensor]
     pseudo_labels: Tensor | None = None
-    outputs: Mapping[str, Output] = MappingProxyType({})
+    outputs: Mapping[str, StreamOutput] = MappingProxyType({})
 
 
-def whole_result(parts: Iterable[StepResult]) -> StepResult:
-    """What the parts of a step give together; at most one of them tells of pseudo-labels."""
+def merged(terms: Iterable[StepResult]) -> StepResult:
+    """The loss terms of a step as one result; at most one of them has pseudo-labels."""
     losses: dict[str, Tensor] = {}
     logs: dict[str, Tensor] = {}
-    outputs: dict[str, Output] = {}
+    outputs: dict[str, StreamOutput] = {}
     pseudo_labels = None
-    for part in parts:
-        losses |= part.losses
-        logs |= part.logs
-        outputs |= part.outputs
-        pseudo_labels = part.pseudo_labels if pseudo_labels is None else pseudo_labels
+    for term in terms:
+        losses |= term.losses
+        logs |= term.logs
+        outputs |= term.outputs
+        pseudo_labels = term.pseudo_labels if pseudo_labels is None else pseudo_labels
     return StepResult(losses, logs, pseudo_labels, outputs)
 
 
 def mean_result(results: Sequence[StepResult]) -> StepResult:
-    """What the batches of an accumulated step gave on average, without their outputs."""
+    """The mean over the micro-batches of a step, without their outputs."""
     if len(results) == 1:
         return results[0]
 
@@ -123,8 +124,8 @@ def mean_result(results: Sequence[StepResult]) -> StepResult:
     return StepResult(losses, logs, mean(shares) if shares else None)
 
 
-Asked = Callable[[Tensor], Answer]
-"""Float RGB images in [0, 1], (B, 3, H, W) -> what the student says; see :mod:`.student`."""
+StudentForward = Callable[[Tensor], ModelOutput]
+"""Float RGB images in [0, 1], (B, 3, H, W) -> logits and features; see :mod:`.student`."""
 
 
 def whole_batch(batch: Batch) -> Batch:
@@ -140,7 +141,8 @@ class Method(ABC):
         streams: Names of the batch streams that a step takes; see :meth:`streams_of`.
         mixes_unlabeled: Whether unlabelled images get pseudo-labels and are mixed.
         student: The network that the optimizer updates.
-        ask: The student, as a step has to ask it: see :func:`mixseg.engine.student.asked_by`.
+        student_forward: Forward pass of the student with gradients that all processes share; see
+            :func:`mixseg.engine.student.data_parallel`.
         networks: Name -> network, all that are evaluated and saved; the student among them.
         state: Name -> further tensor that a resumed run needs; written in place.
     """
@@ -148,7 +150,7 @@ class Method(ABC):
     streams: tuple[str, ...]
     mixes_unlabeled: ClassVar[bool] = False
     student: SegmentationModel
-    ask: Asked
+    student_forward: StudentForward
     networks: dict[str, SegmentationModel]
     state: Mapping[str, Tensor] = MappingProxyType({})
 
@@ -157,14 +159,14 @@ class Method(ABC):
         self,
         student: SegmentationModel,
         settings: Settings,
-        given: Given,
+        inputs: MethodInputs,
     ) -> None:
         """Build the method around a student.
 
         Args:
             student: On its device already.
             settings: Of the run.
-            given: On the device of the student.
+            inputs: On the device of the student.
         """
 
     @classmethod
@@ -173,20 +175,20 @@ class Method(ABC):
         return cls.streams
 
     @abstractmethod
-    def parts(
+    def loss_terms(
         self, batches: Mapping[str, Batch], step: int, random: StepRandom
     ) -> Iterator[StepResult]:
-        """The losses of a step, one after the other; ``step`` counts from 0.
+        """The loss terms of a step, one after the other; ``step`` counts from 0.
 
-        The trainer may go back through the graph of one part before it asks for the next, so that
-        only one of them is in memory: no part needs the graph of another. The ``outputs`` of all
+        The trainer may run the backward pass of one term before it takes the next, so that only
+        one graph is in memory: no term needs the graph of another. The ``outputs`` of all terms
         together hold ``labeled`` at least: regularizers need it.
         """
 
     @final
     def step(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> StepResult:
-        """All parts of a step as one, with all their graphs."""
-        return whole_result(self.parts(batches, step, random))
+        """All loss terms of a step in one result, with all their graphs."""
+        return merged(self.loss_terms(batches, step, random))
 
     @abstractmethod
     def after_update(self, step: int) -> None:

@@ -45,7 +45,7 @@ def choose_device(name: str) -> torch.device:
                 f"training.device {name!r}: each of {world().size} processes takes a GPU of its "
                 "own; use auto or cuda, and CUDA_VISIBLE_DEVICES to leave some out"
             )
-        torch.cuda.set_device(device)  # what asks for the current one asks for this
+        torch.cuda.set_device(device)  # for code that uses the current device
     return device
 
 

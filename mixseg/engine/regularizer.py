@@ -1,4 +1,4 @@
-"""What the trainer knows of a regularizer: it adds losses to those of any method."""
+"""The interface of a regularizer, which adds losses to those of any method."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mixseg.engine.method import StepResult
 
 
 class Regularizer(ABC):
-    """A further term of the loss, with parts of its own that are trained along.
+    """A further loss term, with networks of its own that are trained along.
 
     It sees what a method's step gives, and nothing else of the method.
 
@@ -24,10 +24,10 @@ class Regularizer(ABC):
 
     @abstractmethod
     def __call__(self, result: StepResult, step: int) -> StepResult:
-        """Move its own parts, then add losses and logs to those of the method.
+        """Update its own networks, then add losses and logs to those of the method.
 
-        Its own parts move before the student does, and must not send gradients into it; the losses
-        that it adds must not send gradients into its own parts.
+        Its own networks are updated before the student is, and must not send gradients into it; the
+        losses that it adds must not send gradients into its own networks.
 
         Args:
             result: Of the method's step; the graph of its outputs is still there.

@@ -82,7 +82,7 @@ class MetricsLog:
         self._file.seek(0, os.SEEK_END)
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append one line; a number that is not finite, which JSON does not know, as null.
+        """Append one line; a number that is not finite, which JSON has none for, as null.
 
         Raises:
             TrainingError: The disk is full.

@@ -23,7 +23,7 @@ from mixseg.models import ModelSpec, SegmentationModel, build_model
 
 
 def network_card(spec: ModelSpec, classes: ClassSet, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint says of its networks; JSON.
+    """What a checkpoint records about its networks; JSON.
 
     Args:
         spec: Of the networks.
@@ -160,7 +160,7 @@ def _open(path: Path, which: str | None) -> tuple[Checkpoint, list[str]]:
 
 
 def _read(path: Path, which: str | None) -> Checkpoint:
-    """A checkpoint with the networks that are asked for; with None its state alone."""
+    """A checkpoint with the networks that `which` names; with None its state alone."""
     if which is None:
         wanted: tuple[str, ...] = ()
     elif which == "both":

@@ -79,7 +79,7 @@ class SkippedSamples:
                     f"than data.skip_bad_share {self.share:g} allows; they are listed in "
                     f"{self.path}, and mixseg check-data finds all. The last one: {bad[-1].reason}"
                 )
-                error.everywhere = True  # all processes know of the same samples
+                error.everywhere = True  # the samples were gathered from all processes
                 raise error
 
 

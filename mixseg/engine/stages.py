@@ -69,7 +69,7 @@ def of_one_stage(settings: Settings, number: int) -> Settings:
         data,
         crop=stage.crop,
         batch_labeled=stage.batch,
-        # The settings are refused where this is no whole number and somebody asks for it.
+        # Where this is no whole number and a method uses it, the settings are refused before.
         batch_unlabeled=max(1, stage.batch * data.batch_unlabeled // data.batch_labeled),
     )
     return dataclasses.replace(settings, data=data, stages=())

@@ -1,4 +1,4 @@
-"""The student as a training step asks it, in one process or in several."""
+"""The student's forward pass in a training step, in one process or in several."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mixseg.distributed import world
-from mixseg.engine.method import Asked
-from mixseg.models import Answer, SegmentationModel
+from mixseg.engine.method import StudentForward
+from mixseg.models import ModelOutput, SegmentationModel
 
 
-def asked_by(student: SegmentationModel) -> Asked:
-    """How a step asks the student.
+def data_parallel(student: SegmentationModel) -> StudentForward:
+    """The forward pass of the student for training; with several processes, data-parallel.
 
-    Of several processes each has a student of its own, and after a backward pass all have the mean
-    of their gradients: a step must therefore ask in this way and not by the student's own method.
+    Every process has a copy of the student, and DistributedDataParallel averages their gradients
+    in the backward pass. A step must therefore call this and not the student itself.
 
     Args:
         student: On its device already.
     """
     if world().size == 1:
-        return student.answer
-    # A step asks twice before it goes back. Statistics that were copied from the first process in
-    # between would change under the graph of the first answer; they are averaged after the step.
+        return student.forward_with_features
+    # A step has two forward passes before its backward pass. Buffers that were broadcast between
+    # them would change under the graph of the first; they are averaged after the step instead.
     with warnings.catch_warnings():
-        # Newer versions of torch have another name for it, which older ones do not know.
+        # Newer versions of torch renamed it; older ones have this name alone.
         warnings.simplefilter("ignore", FutureWarning)
-        return DistributedDataParallel(_Answering(student), broadcast_buffers=False)
+        return DistributedDataParallel(_WithFeatures(student), broadcast_buffers=False)
 
 
-def alone(ask: Asked) -> AbstractContextManager[None]:
-    """Backward passes whose gradients stay in this process until one outside of it adds its own.
+def no_gradient_sync(forward: StudentForward) -> AbstractContextManager[None]:
+    """Backward passes whose gradients stay in this process until the next one outside of it.
 
     Args:
-        ask: From :func:`asked_by`.
+        forward: From :func:`data_parallel`.
     """
-    return ask.no_sync() if isinstance(ask, DistributedDataParallel) else nullcontext()
+    return forward.no_sync() if isinstance(forward, DistributedDataParallel) else nullcontext()
 
 
 @final
-class _Answering(nn.Module):
+class _WithFeatures(nn.Module):
     def __init__(self, student: SegmentationModel) -> None:
         super().__init__()
         self.student = student
 
-    def forward(self, images: Tensor) -> Answer:
-        return self.student.answer(images)
+    def forward(self, images: Tensor) -> ModelOutput:
+        return self.student.forward_with_features(images)

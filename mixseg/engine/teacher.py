@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mixseg.errors import ConfigError
-from mixseg.models import Answer, SegmentationModel
+from mixseg.models import ModelOutput, SegmentationModel
 
 
 @final
@@ -36,7 +36,7 @@ class MeanTeacher:
         Args:
             student: The network to follow.
             decay: Upper limit of the averaging factor.
-            mode: ``train``: while it labels, the teacher normalises with the statistics of its
+            mode: ``train``: for pseudo-labels the teacher normalises with the statistics of its
                 batch, as the published code does. ``eval``: with the averaged ones.
             buffers: ``average``: batch-norm statistics follow the student's. ``own``: in train
                 mode the teacher keeps running statistics of its own, as in the published code.
@@ -82,7 +82,7 @@ class MeanTeacher:
 
 @final
 class FixedTeacher(nn.Module):
-    """A trained network that answers in the classes of a student, and never changes (Karlı)."""
+    """A trained network, never updated, whose logits are those of a student's classes (Karlı)."""
 
     columns: Tensor
 
@@ -97,13 +97,13 @@ class FixedTeacher(nn.Module):
 
         Args:
             network: The teacher.
-            classes: What its channels stand for.
+            classes: What the teacher's channels stand for.
             temperature: What its logits are divided by: that of its own training (T_g of Kim).
-            wanted: What the student's channels stand for. The teacher may know more: the
-                probabilities of the others are shared out in proportion.
+            wanted: What the student's channels stand for. The teacher may have more classes: their
+                probabilities are shared out in proportion.
 
         Raises:
-            ConfigError: The teacher does not know all of them.
+            ConfigError: The teacher lacks one of them.
         """
         super().__init__()
         unknown = [name for name in wanted if name not in classes]
@@ -126,15 +126,15 @@ class FixedTeacher(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def answer(self, images: Tensor) -> Answer:
-        """What the teacher says of float RGB images in [0, 1], (B, 3, H, W); no gradient."""
-        logits, features = self.network.answer(images)
+    def forward_with_features(self, images: Tensor) -> ModelOutput:
+        """Logits and features of float RGB images in [0, 1], (B, 3, H, W); no gradient."""
+        logits, features = self.network.forward_with_features(images)
         if not self.in_order:
             logits = logits[:, self.columns]
         if self.temperature != 1:
             logits = logits.float() / self.temperature
-        return Answer(logits, features)
+        return ModelOutput(logits, features)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The logits of :meth:`answer`, shape (B, C, H, W) with the student's classes."""
-        return self.answer(images).logits
+        """Logits of the student's classes, shape (B, C, H, W)."""
+        return self.forward_with_features(images).logits

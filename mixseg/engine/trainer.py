@@ -104,7 +104,7 @@ class Trainer:
             validate: Scores of a network.
             run: Where files go.
             settings: The settings of the run.
-            card: What a checkpoint says of itself: model, classes, preprocessing.
+            card: Metadata of a checkpoint: model, classes, preprocessing.
             console: Where people read.
             skipped: Takes in samples that could not be read; None where they end the run.
         """
@@ -206,9 +206,9 @@ class Trainer:
                 if self.momentum is not None:
                     self.learner.set_momentum(self.momentum(step))
 
-                parts = self._taken(batches, accumulate, log)
-                gradients = self.learner.gradients(parts, step)
-                names = [name for part in parts for batch in part.values() for name in batch.ids]
+                micro_batches = self._next_micro_batches(batches, accumulate, log)
+                gradients = self.learner.gradients(micro_batches, step)
+                names = [name for batch in all_batches(micro_batches) for name in batch.ids]
                 self._stop_if_not_finite(gradients, step, names)
                 self.learner.move(step)
 
@@ -233,10 +233,10 @@ class Trainer:
             write_atomically(self.run.summary, json.dumps(self._summary(outcome), indent=1))
         return outcome
 
-    def _taken(
+    def _next_micro_batches(
         self, batches: Mapping[str, Iterator[Batch]], accumulate: int, log: RunLog
     ) -> list[dict[str, Batch]]:
-        """The next batches of each stream; before a bad file ends the run, it is saved."""
+        """The batches of a step; before a bad file ends the run, it is saved."""
 
         def take() -> list[dict[str, Batch]]:
             return [
@@ -244,12 +244,12 @@ class Trainer:
             ]
 
         try:
-            parts = together(take)
+            micro_batches = together(take)
             if self.skipped is not None:
-                self.skipped.note(batch for part in parts for batch in part.values())
+                self.skipped.note(all_batches(micro_batches))
             if self.stages[0].crop is None:
-                _check_alike(parts)
-            return parts
+                _check_alike(micro_batches)
+            return micro_batches
         except (DataError, TrainingError) as error:
             raise self._saved_before(error, log) from error
 
@@ -297,8 +297,8 @@ class Trainer:
         )
 
     def _stop_if_not_finite(self, gradients: Gradients, step: int, names: list[str]) -> None:
-        # The place where the host waits for the device, but for the scaler of fp16: a step that
-        # must not count has to be known before the optimizer and the teacher move.
+        # Synchronises with the GPU once per step: a step that must not count has to be known
+        # before optimizer and teacher are updated. (The scaler of fp16 synchronises as well.)
         if self.learner.is_finite(gradients):
             return
         result, _, norm = gradients
@@ -383,9 +383,14 @@ class Trainer:
         return sizes if self.settings.stages else sizes[0]
 
 
-def _check_alike(parts: Sequence[Mapping[str, Batch]]) -> None:
+def all_batches(micro_batches: Sequence[Mapping[str, Batch]]) -> list[Batch]:
+    """The batches of a step, of all its streams and micro-batches."""
+    return [batch for batches in micro_batches for batch in batches.values()]
+
+
+def _check_alike(micro_batches: Sequence[Mapping[str, Batch]]) -> None:
     """Refuse images whose sizes differ between processes, which mix them with each other."""
-    batches = [batch for part in parts for batch in part.values()]
+    batches = all_batches(micro_batches)
     found = texts(" and ".join("x".join(map(str, one.images.shape[-2:])) for one in batches))
     if len(set(found)) > 1:
         error = DataError(

@@ -55,13 +55,13 @@ class ConfusionMatrix:
         column = torch.where(guess == IGNORE, n, guess)
         cell = torch.where(known, truth * (n + 1) + column, n * (n + 1) + 1)
         cell = torch.where(truth == IGNORE, n * (n + 1), cell)
-        # index_add_ and not bincount, which asks a CUDA device for the largest index and waits.
+        # index_add_ and not bincount, which would synchronise to find the largest index.
         # Integer addition makes the result independent of the order of the atomics.
         one = torch.ones((), dtype=torch.int64, device=cell.device)
         self._cells.index_add_(0, cell, one.expand_as(cell))
 
     def join(self) -> None:
-        """Add what other processes have counted."""
+        """All-reduce the counts over all processes; collective."""
         self._cells = summed(self._cells)
 
     def counts(self) -> Tensor:
@@ -95,16 +95,6 @@ class ConfusionMatrix:
         """Fraction of the labelled pixels that are right; NaN if no pixel is labelled."""
         counts = self.counts().double()
         return float(counts.diagonal().sum() / counts.sum())
-
-    def __add__(self, other: ConfusionMatrix) -> ConfusionMatrix:
-        """The matrix of two shards of a split together, on the device of the first."""
-        if self.num_classes != other.num_classes:
-            raise ValueError(
-                f"cannot add matrices of {self.num_classes} and {other.num_classes} classes"
-            )
-        total = ConfusionMatrix(self.num_classes, self._cells.device)
-        total._cells = self._cells + other._cells.to(self._cells.device)
-        return total
 
 
 @final

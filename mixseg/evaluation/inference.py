@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mixseg.argmax import max_and_argmax
 from mixseg.errors import ConfigError, DataError
-from mixseg.highest import highest
 
 Autocast = Callable[[], AbstractContextManager[object]]
 """Makes the context that each forward pass runs in, for example ``torch.autocast``."""
@@ -195,7 +195,7 @@ def resized_argmax(scores: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = size
     band = max(1, BAND_ELEMENTS // (batch * classes * width))
     if height <= band or height <= rows:
-        return highest(_resize(scores, size))[1]
+        return max_and_argmax(_resize(scores, size))[1]
     labels = torch.empty((batch, *size), dtype=torch.uint8, device=scores.device)
     for top in range(0, height, band):
         bottom = min(top + band, height)
@@ -207,7 +207,7 @@ def resized_argmax(scores: Tensor, size: tuple[int, int]) -> Tensor:
         blended = torch.lerp(
             scores[:, :, above], scores[:, :, (above + 1).clamp(max=rows - 1)], weight
         )
-        labels[:, top:bottom] = highest(_resize(blended, (bottom - top, width)))[1]
+        labels[:, top:bottom] = max_and_argmax(_resize(blended, (bottom - top, width)))[1]
     return labels
 
 

@@ -8,7 +8,6 @@ from mixseg.losses.adversarial import (
 )
 from mixseg.losses.consistency import CONSISTENCIES, Consistency, build_consistency
 from mixseg.losses.cross_entropy import (
-    balanced_cross_entropy,
     class_weights,
     segmentation_cross_entropy,
 )
@@ -26,7 +25,6 @@ __all__ = [
     "AdversarialLoss",
     "Consistency",
     "SegmentationLoss",
-    "balanced_cross_entropy",
     "build_adversarial_loss",
     "build_consistency",
     "build_loss",

@@ -60,6 +60,8 @@ def build_adversarial_loss(name: str) -> AdversarialLoss:
 def located_mean(values: Tensor, counted: Tensor) -> Tensor:
     """Mean over the pixels that count: the location map of Kim, Figure 3-7.
 
+    Collective: every process must call it.
+
     Args:
         values: float, shape (B, H, W).
         counted: bool, shape (B, H, W).

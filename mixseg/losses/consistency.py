@@ -1,4 +1,4 @@
-"""Losses between the student and what the teacher said (Tranheden & Olsson, 2.5 and 3.2)."""
+"""Losses between the student and the teacher's pseudo-labels (Tranheden & Olsson, 2.5 and 3.2)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ Consistency = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 Targets are int64 labels of shape (B, H, W) with 255 = ignore, or float distributions of shape
 (B, C, H, W). The mean is over all pixels, ignored ones included, as in the paper and its code.
+Collective: every process must call it.
 """
 
 
 def cross_entropy_consistency(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Mean over all pixels of weight times cross-entropy; see :data:`Consistency`."""
+    """Mean over all pixels of weight times cross-entropy; see :data:`Consistency`.
+
+    Collective: every process must call it.
+    """
     loss = functional.cross_entropy(
         logits.float(), targets, ignore_index=_ignore_index(targets), reduction="none"
     )
@@ -31,7 +35,7 @@ def cross_entropy_consistency(logits: Tensor, targets: Tensor, weights: Tensor) 
 def squared_error_consistency(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Mean over all pixels of weight times squared error of probabilities, summed over classes.
 
-    Equation 2.1; see :data:`Consistency`.
+    Equation 2.1; see :data:`Consistency`. Collective: every process must call it.
     """
     probabilities = logits.float().softmax(dim=1)
     if targets.is_floating_point():

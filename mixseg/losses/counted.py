@@ -25,7 +25,9 @@ def counted_pixels(targets: Tensor) -> Tensor:
 
 
 def counted_mean(total: Tensor, count: Tensor) -> Tensor:
-    """A sum of losses over the number of pixels it is of, in the batches of all processes.
+    """A sum of losses divided by the number of pixels, both summed over all processes.
+
+    Collective: every process must call it.
 
     Args:
         total: float scalar, 0 where no pixel counts.

@@ -16,7 +16,8 @@ def segmentation_cross_entropy(
 ) -> Tensor:
     """Cross-entropy, averaged over the pixels that have a target (Lourenço, equation 2).
 
-    A batch without any such pixel gives zero with a zero gradient, not NaN.
+    A batch without any such pixel gives zero with a zero gradient, not NaN. Collective: every
+    process must call it.
 
     Args:
         logits: float, shape (B, C, H, W).
@@ -38,7 +39,7 @@ def balanced_cross_entropy(
 
     The sum is divided by the number of counted pixels, as the equation has it. torch's own mean
     divides by the sum of their weights instead, which takes away that a batch of rare classes
-    counts more than one of frequent classes.
+    counts more than one of frequent classes. Collective: every process must call it.
 
     Args:
         logits: As for :func:`segmentation_cross_entropy`.

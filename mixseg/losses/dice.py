@@ -20,6 +20,7 @@ def dice_loss(logits: Tensor, targets: Tensor, over: Literal["mean", "sum"] = "m
     the quotient, since a class that is there never divides by 0.
 
     Where targets are distributions, the loss is above 0 even for probabilities that equal them.
+    Collective: every process must call it.
 
     Args:
         logits: float, shape (B, C, H, W).

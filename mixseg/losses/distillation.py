@@ -1,4 +1,4 @@
-"""What a student learns from the answers of a teacher (Karlı; Liu et al., TPAMI 2020)."""
+"""What a student learns from the outputs of a teacher (Karlı; Liu et al., TPAMI 2020)."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ def pairwise_difference(student: Tensor, teacher: Tensor) -> Tensor:
 
     Features are averaged over a common grid, at most :data:`LARGEST_GRID` places high and wide; of
     all pairs of places the cosine similarities are compared, in the mean of squared differences.
+    Collective: every process must call it.
 
     Args:
         student: Features, float, shape (B, K, h, w).

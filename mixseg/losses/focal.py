@@ -12,6 +12,8 @@ from mixseg.losses.cross_entropy import cross_entropy
 def focal_loss(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
     """Cross-entropy in which each class has the factor (1 - y_c)^gamma, averaged over pixels.
 
+    Collective: every process must call it.
+
     Args:
         logits: float, shape (B, C, H, W).
         targets: int64 labels (B, H, W) with 255 = ignore, or float distributions (B, C, H, W) that

@@ -15,7 +15,8 @@ SegmentationLoss = Callable[[Tensor, Tensor], Tensor]
 
 Targets are int64 labels of shape (B, H, W) with 255 = ignore, or float distributions of shape
 (B, C, H, W) that are all zero where a pixel is ignored. Ignored pixels are not counted by any mean;
-a batch without any other gives zero with a zero gradient. Nothing is asked of the device.
+a batch without any other gives zero with a zero gradient. No host-device synchronisation.
+Collective: every process must call it.
 """
 
 

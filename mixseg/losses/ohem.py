@@ -13,13 +13,13 @@ from mixseg.losses.cross_entropy import cross_entropy
 def ohem_loss(logits: Tensor, targets: Tensor, threshold: float, share: float) -> Tensor:
     """Mean cross-entropy of the pixels above a threshold, but at least of the N_p hardest.
 
-    N_p = ceil(share * N) of the N pixels of the batch that count (of several processes, each looks
-    for the hardest of its own part). Where several pixels are equally
-    the last of the hardest, they share the places that are left, so that neither the loss nor its
-    gradient depends on the order of pixels.
+    N_p = ceil(share * N) of the N pixels of the batch that count (of several processes, each takes
+    the hardest of its own shard). Where several pixels are equally the last of the hardest, they
+    share the places that are left, so that neither the loss nor its gradient depends on the order
+    of pixels. Collective: every process must call it.
 
     The hardest are found without gradient among ceil(share * pixels) largest losses, ignored
-    pixels included: a number that is known without asking the device how many count. A small share
+    pixels included: that number is known without host-device synchronisation. A small share
     therefore costs little; near 1 it is a full sort.
 
     Args:
@@ -45,7 +45,7 @@ def _weights(losses: Tensor, counted: Tensor, threshold: float, share: float) ->
         return (losses > threshold).to(losses.dtype)
     places = (counted.sum().double() * share).ceil().long()
     hardest = losses.flatten().topk(math.ceil(losses.numel() * share)).values
-    # take, because an index that is a scalar tensor is read by the host.
+    # take, because indexing by a scalar tensor would synchronise host and device.
     boundary = hardest.take((places - 1).clamp(min=0)).clamp(max=threshold)
     above = losses > boundary
     level = (losses == boundary) & counted

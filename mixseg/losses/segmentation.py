@@ -57,7 +57,7 @@ LOSSES: dict[str, Callable[[LossSettings, Tensor | None], SegmentationLoss]] = {
     "ohem": _ohem,
     "dice": _dice,
 }
-"""Name -> builder from settings and the share of each class, which not every loss asks for."""
+"""Name -> builder from settings and the share of each class, which not every loss needs."""
 
 
 def build_loss(settings: LossSettings, frequencies: Tensor | None) -> SegmentationLoss:

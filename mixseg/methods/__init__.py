@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mixseg.config import Settings, refuse_idle_flags
-from mixseg.engine.method import Given, Method
+from mixseg.engine.method import Method, MethodInputs
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.methods.distillation import Distillation
 from mixseg.methods.domain_adaptation import DomainAdaptation
@@ -61,7 +61,7 @@ def check_stage_batches(settings: Settings) -> None:
     """Refuse stages whose unlabelled images would be no whole number, if the method takes any.
 
     Raises:
-        ConfigError: The batch of a stage is no multiple of what the proportion asks for.
+        ConfigError: The batch of a stage does not have a whole number of unlabelled images.
     """
     if "unlabeled" not in METHODS[settings.method].streams_of(settings):
         return
@@ -75,10 +75,10 @@ def check_stage_batches(settings: Settings) -> None:
             )
 
 
-def build_method(student: SegmentationModel, settings: Settings, given: Given) -> Method:
+def build_method(student: SegmentationModel, settings: Settings, inputs: MethodInputs) -> Method:
     """The method that the settings name; see :class:`mixseg.engine.method.Method`."""
     check_method_name(settings)
-    return METHODS[settings.method](student, settings, given)
+    return METHODS[settings.method](student, settings, inputs)
 
 
 __all__ = [

@@ -16,8 +16,7 @@ from mixseg.data.transforms import to_unit_range
 from mixseg.engine.method import StepRandom, whole_batch
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE, one_hot
-from mixseg.methods.mixed_consistency import Mixed, MixedConsistency
-from mixseg.methods.semi_supervised import mix_unlabeled
+from mixseg.methods.mixed_consistency import MixedBatch, MixedConsistency
 from mixseg.mixing import paste
 from mixseg.targets import PseudoLabels
 
@@ -30,13 +29,13 @@ class DomainAdaptation(MixedConsistency):
         self,
         labeled: Batch,
         unlabeled: Batch,
-        answer: PseudoLabels,
+        teacher_labels: PseudoLabels,
         step: int,
         random: StepRandom,
-    ) -> Mixed:
+    ) -> MixedBatch:
         """Paste source pixels with their labels on target images with their pseudo-labels."""
         if self.mixing.domains == "intra":
-            return mix_unlabeled(self, unlabeled, answer, step, random)
+            return self.mix_unlabeled(unlabeled, teacher_labels, step, random)
         source, target = _repeated(whole_batch(labeled), len(unlabeled.images)), unlabeled
         truth = source.labels.long()
         if source.images.shape != target.images.shape:
@@ -49,15 +48,16 @@ class DomainAdaptation(MixedConsistency):
             )
 
         mask = self.mixer.mask(truth, random.device) & source.valid
-        weights = self.weighting(answer.confidence, target.valid, step) * target.valid
+        # Weights and the confident share are those of the target before anything is pasted on it.
+        weights = self.weighting(teacher_labels.confidence, target.valid, step) * target.valid
         if self.targets.kind == "soft":
             truth = one_hot(truth, self.num_classes)
-        return Mixed(
+        return MixedBatch(
             images=paste(mask, to_unit_range(source.images), to_unit_range(target.images)),
-            targets=paste(mask, truth, answer.targets(self.targets.kind)),
+            targets=paste(mask, truth, teacher_labels.targets(self.targets.kind)),
             # Pasted pixels weigh 1: their labels are true. Those without a label do not count.
             weights=paste(mask, (source.labels != IGNORE).to(weights.dtype), weights),
-            confident=self.confident(answer.confidence, target.valid),
+            confident_share=self.confident_share(teacher_labels.confidence, target.valid),
             valid=mask | target.valid,
         )
 

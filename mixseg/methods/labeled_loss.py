@@ -10,15 +10,15 @@ from torch import Tensor
 from mixseg.config import Settings
 from mixseg.data.streams import Batch
 from mixseg.data.transforms import to_unit_range
-from mixseg.distributed import own_part
-from mixseg.engine.method import Given, Output, StepRandom, StepResult, whole_batch
+from mixseg.distributed import own_shard
+from mixseg.engine.method import MethodInputs, StepRandom, StepResult, StreamOutput, whole_batch
 from mixseg.ignore import IGNORE, one_hot
 from mixseg.losses import build_loss
 from mixseg.mixing import MIXUP, build_mixer, mixup, mixup_shares, with_partner
 from mixseg.temperature import tempered
 
 
-class Labeled(NamedTuple):
+class LabeledImages(NamedTuple):
     """Images with their ground truth.
 
     Attributes:
@@ -39,10 +39,10 @@ class Labeled(NamedTuple):
 class LabeledLoss:
     """The loss that the settings name, on images that are mixed as the settings say."""
 
-    def __init__(self, settings: Settings, num_classes: int, given: Given) -> None:
-        """Build from the settings of a run and what is known of its classes."""
+    def __init__(self, settings: Settings, num_classes: int, inputs: MethodInputs) -> None:
+        """Build from the settings of a run and its class frequencies."""
         self.loss = tempered(
-            build_loss(settings.supervised_loss, given.labeled), settings.temperature
+            build_loss(settings.supervised_loss, inputs.class_frequencies), settings.temperature
         )
         self.alpha = settings.mixing.alpha
         self.num_classes = num_classes
@@ -51,40 +51,43 @@ class LabeledLoss:
         if self.mix == self.pasted:
             self.mixer = build_mixer(named, num_classes)
 
-    def of(self, logits: Tensor, asked: Labeled) -> tuple[Tensor, Output]:
-        """The loss of logits (B, C, H, W), and both as regularizers take them."""
-        return self.loss(logits, asked.targets), Output(logits, asked.counted, asked.targets)
+    def loss_and_output(
+        self, logits: Tensor, labeled: LabeledImages
+    ) -> tuple[Tensor, StreamOutput]:
+        """L_l of logits (B, C, H, W), and logits and targets as regularizers take them."""
+        output = StreamOutput(logits, labeled.counted, labeled.targets)
+        return self.loss(logits, labeled.targets), output
 
-    def result(self, logits: Tensor, asked: Labeled) -> StepResult:
-        """L_l of logits (B, C, H, W), as a step gives it."""
-        loss, output = self.of(logits, asked)
+    def term(self, logits: Tensor, labeled: LabeledImages) -> StepResult:
+        """L_l of logits (B, C, H, W) as a loss term of the step."""
+        loss, output = self.loss_and_output(logits, labeled)
         return StepResult(losses={"supervised": loss}, logs={}, outputs={"labeled": output})
 
-    def pasted(self, labeled: Batch, random: StepRandom) -> Labeled:
+    def pasted(self, labeled: Batch, random: StepRandom) -> LabeledImages:
         """Parts of each image and its label on the next one."""
         images, labels, _, valid = plain(whole_batch(labeled), random)
         # Padding is never pasted.
         mask = self.mixer.mask(labels, random.device) & valid
         labels = with_partner(mask, labels)
-        return own_labeled(
+        return own_shard_of(
             with_partner(mask, images), labels, labels != IGNORE, with_partner(mask, valid)
         )
 
-    def mixed_up(self, labeled: Batch, random: StepRandom) -> Labeled:
+    def mixed_up(self, labeled: Batch, random: StepRandom) -> LabeledImages:
         """Weighted means with the next image; a pixel that is ignored in one is ignored."""
         images, labels, known, valid = plain(whole_batch(labeled), random)
         share = mixup_shares(len(images), self.alpha, random.host)
         counted = known & known.roll(-1, dims=0)
         targets = mixup(share, one_hot(labels, self.num_classes)) * counted.unsqueeze(1)
-        return own_labeled(mixup(share, images), targets, counted, valid & valid.roll(-1, dims=0))
+        return own_shard_of(mixup(share, images), targets, counted, valid & valid.roll(-1, dims=0))
 
 
-def own_labeled(images: Tensor, targets: Tensor, counted: Tensor, valid: Tensor) -> Labeled:
-    """The part of this process of a whole batch."""
-    return Labeled(*map(own_part, (images, targets, counted, valid)))
+def own_shard_of(images: Tensor, targets: Tensor, counted: Tensor, valid: Tensor) -> LabeledImages:
+    """This process's shard of a whole batch."""
+    return LabeledImages(*map(own_shard, (images, targets, counted, valid)))
 
 
-def plain(labeled: Batch, random: StepRandom) -> Labeled:
+def plain(labeled: Batch, random: StepRandom) -> LabeledImages:
     """Images as they are."""
     labels = labeled.labels.long()
-    return Labeled(to_unit_range(labeled.images), labels, labels != IGNORE, labeled.valid)
+    return LabeledImages(to_unit_range(labeled.images), labels, labels != IGNORE, labeled.valid)

@@ -13,22 +13,22 @@ from mixseg.config import Settings
 from mixseg.data.streams import Batch
 from mixseg.data.strong_augmentation import StrongAugmentation
 from mixseg.data.transforms import to_unit_range
-from mixseg.distributed import gathered, own_part
+from mixseg.distributed import gathered, own_shard
 from mixseg.engine.method import (
-    Given,
     Method,
-    Output,
+    MethodInputs,
     StepRandom,
     StepResult,
+    StreamOutput,
+    merged,
     whole_batch,
-    whole_result,
 )
-from mixseg.engine.student import asked_by
+from mixseg.engine.student import data_parallel
 from mixseg.engine.teacher import MeanTeacher
 from mixseg.errors import ConfigError
 from mixseg.losses import build_consistency
 from mixseg.methods.labeled_loss import LabeledLoss
-from mixseg.mixing import build_mixer
+from mixseg.mixing import build_mixer, with_partner
 from mixseg.models import SegmentationModel
 from mixseg.targets import (
     DistributionAlignment,
@@ -42,44 +42,22 @@ from mixseg.targets import (
 from mixseg.temperature import tempered
 
 
-class Mixed(NamedTuple):
-    """What the student is asked, and what it should answer.
+class MixedBatch(NamedTuple):
+    """Mixed images, and the targets of the student on them.
 
     Attributes:
         images: float in [0, 1], shape (B, 3, H, W), not yet augmented.
         targets: int64 labels (B, H, W) with 255 = ignore, or float distributions (B, C, H, W).
         weights: float32, shape (B, H, W).
-        confident: Share of confident pixels, of any shape.
+        confident_share: Share of confident pixels, of any shape.
         valid: bool, shape (B, H, W): false where padding shows.
     """
 
     images: Tensor
     targets: Tensor
     weights: Tensor
-    confident: Tensor
+    confident_share: Tensor
     valid: Tensor
-
-
-def all_answers(answer: PseudoLabels) -> PseudoLabels:
-    """What the teachers of all processes say."""
-    soft = answer.probabilities
-    whole = None if soft is None else gathered(soft)
-    return PseudoLabels(gathered(answer.labels), gathered(answer.confidence), whole)
-
-
-def one_batch(labeled: Tensor, mixed: Tensor) -> Tensor:
-    """Labelled and mixed images (B, 3, H, W) as one batch.
-
-    Raises:
-        ConfigError: They differ in size.
-    """
-    if labeled.shape[1:] != mixed.shape[1:]:
-        sizes = " and ".join("x".join(map(str, one.shape[-2:])) for one in (labeled, mixed))
-        raise ConfigError(
-            f"model.joint_forward: labelled and unlabelled images differ in size ({sizes}) and "
-            "cannot be one batch; set data.crop, or switch it off"
-        )
-    return torch.cat((labeled, mixed))
 
 
 class MixedConsistency(Method):
@@ -95,9 +73,9 @@ class MixedConsistency(Method):
         self,
         student: SegmentationModel,
         settings: Settings,
-        given: Given,
+        inputs: MethodInputs,
     ) -> None:
-        self.student, self.ask = student, asked_by(student)
+        self.student, self.student_forward = student, data_parallel(student)
         teacher, temperature = settings.teacher, settings.temperature
         self.teacher = MeanTeacher(
             student, teacher.decay, teacher.mode, teacher.buffers, temperature
@@ -107,42 +85,60 @@ class MixedConsistency(Method):
         self.mixing = settings.mixing
         self.mixer = build_mixer(settings.mixing, self.num_classes)
         self.weighting = build_weighting(settings.targets)
-        self.labeled_loss = LabeledLoss(settings, self.num_classes, given)
+        self.labeled_loss = LabeledLoss(settings, self.num_classes, inputs)
         self.consistency = tempered(build_consistency(settings.targets), temperature)
         self.augment = StrongAugmentation(settings.augmentation)
         self.targets = settings.targets
         self.joint_forward = settings.model.joint_forward
         self.align: DistributionAlignment | None = None
-        if given.wanted is not None:
-            self.align = DistributionAlignment(given.wanted, settings.targets.alignment_decay)
+        if inputs.target_distribution is not None:
+            self.align = DistributionAlignment(
+                inputs.target_distribution, settings.targets.alignment_decay
+            )
             self.state = {"wanted": self.align.distribution, "aligned": self.align.running}
 
-    def parts(
+    def loss_terms(
         self, batches: Mapping[str, Batch], step: int, random: StepRandom
     ) -> Iterator[StepResult]:
-        """A step: labelled images, then mixed ones; see :class:`mixseg.engine.method.Method`."""
+        """L_l, then lambda_u L_u; see :class:`mixseg.engine.method.Method`."""
+        # x_l, y_l; x_u
         labeled, unlabeled = batches["labeled"], batches["unlabeled"]
-        asked = self.labeled_loss.mix(labeled, random)
-        if not self.joint_forward:
-            yield self.labeled_loss.result(self.ask(asked.images).logits, asked)
 
-        # Of several processes each mixes the whole batch, as what is random is drawn for all of it
-        # and partners may lie in another process; then it goes on with its own part.
-        answers = all_answers(self.answer(unlabeled))
-        mixed = self.mix(labeled, whole_batch(unlabeled), answers, step, random)
-        shares = class_shares(answers.labels, self.num_classes)
-        images = self.augment(own_part(mixed.images), random.host)
+        # L_l = loss(f(x_l), y_l), with the student f; x_l may be mixed with each other first
+        supervised = self.labeled_loss.mix(labeled, random)
         if not self.joint_forward:
-            yield self.on_mixed(self.ask(images).logits, mixed, shares)
+            logits = self.student_forward(supervised.images).logits
+            yield self.labeled_loss.term(logits, supervised)
+
+        # y_u = argmax f'(x_u), with the teacher f'.
+        # Of several processes each then mixes the whole batch, since what is random is drawn for
+        # all of it and partners may lie in another shard; it goes on with its own shard.
+        teacher_labels = gathered_pseudo_labels(self.pseudo_label(unlabeled))
+        shares = class_shares(teacher_labels.labels, self.num_classes)
+
+        # x_m, y_m, w_m: images, targets and weights, mixed with the same masks
+        mixed = self.mix(labeled, whole_batch(unlabeled), teacher_labels, step, random)
+        augmented = self.augment(own_shard(mixed.images), random.host)
+
+        # L_u = mean(w_m loss(f(x_m), y_m))
+        if not self.joint_forward:
+            logits = self.student_forward(augmented).logits
+            yield self.consistency_term(logits, mixed, shares)
             return
-        logits = self.ask(one_batch(asked.images, images)).logits
-        first, second = torch.split(logits, [len(asked.images), len(images)])
-        yield whole_result(
-            [self.labeled_loss.result(first, asked), self.on_mixed(second, mixed, shares)]
+
+        # model.joint_forward: f of x_l and x_m at once
+        logits = self.student_forward(joint_batch(supervised.images, augmented)).logits
+        on_labeled, on_mixed = torch.split(logits, [len(supervised.images), len(augmented)])
+        yield merged(
+            [
+                self.labeled_loss.term(on_labeled, supervised),
+                self.consistency_term(on_mixed, mixed, shares),
+            ]
         )
 
-    def answer(self, unlabeled: Batch) -> PseudoLabels:
-        """What the teacher says about unlabelled images, as far as it is asked for."""
+    def pseudo_label(self, unlabeled: Batch) -> PseudoLabels:
+        """The teacher's pseudo-labels; with probabilities only where targets or alignment take
+        them."""
         images, valid = to_unit_range(unlabeled.images), unlabeled.valid
         if self.targets.kind == "hard" and self.align is None:
             return most_probable(self.teacher.logits(images), valid)
@@ -151,46 +147,84 @@ class MixedConsistency(Method):
             probabilities = self.align(probabilities, valid)
         return pseudo_labels(probabilities, valid)
 
-    def on_mixed(self, logits: Tensor, mixed: Mixed, shares: Tensor) -> StepResult:
-        """lambda_u L_u of logits (B, C, H, W).
-
-        Args:
-            logits: Of this process's part of the mixed images.
-            mixed: The whole batch.
-            shares: Of the classes in the pseudo-labels, shape (C,).
-        """
-        targets, weights, valid = map(own_part, (mixed.targets, mixed.weights, mixed.valid))
-        consistency = self.consistency(logits, targets, weights)
-        return StepResult(
-            losses={"consistency": self.targets.unsupervised_weight * consistency},
-            logs={"confident": mixed.confident.mean(), "weight": mixed.weights.mean()},
-            pseudo_labels=shares,
-            outputs={"unlabeled": Output(logits, valid)},
-        )
-
     @abstractmethod
     def mix(
         self,
         labeled: Batch,
         unlabeled: Batch,
-        answer: PseudoLabels,
+        teacher_labels: PseudoLabels,
         step: int,
         random: StepRandom,
-    ) -> Mixed:
+    ) -> MixedBatch:
         """Mix images, targets and weights with the same masks.
 
         Args:
-            labeled: This process's part of the labelled batch; ``whole_batch`` gives the rest.
+            labeled: This process's shard of the labelled batch; ``whole_batch`` gives the rest.
             unlabeled: The whole unlabelled batch, of all processes.
-            answer: What the teacher says about it.
+            teacher_labels: Its pseudo-labels.
             step: Number of the step, from 0.
             random: Generators of the step.
         """
 
-    def confident(self, confidence: Tensor, valid: Tensor) -> Tensor:
+    def mix_unlabeled(
+        self, unlabeled: Batch, teacher_labels: PseudoLabels, step: int, random: StepRandom
+    ) -> MixedBatch:
+        """Mix each unlabelled image with the next; masks come from pseudo-labels (Algorithm 1)."""
+        # Padding is never pasted: where the kept image has none of its own, its partner stays.
+        mask = self.mixer.mask(teacher_labels.labels, random.device) & unlabeled.valid
+        confidence = with_partner(mask, teacher_labels.confidence)
+        valid = with_partner(mask, unlabeled.valid)
+        return MixedBatch(
+            images=with_partner(mask, to_unit_range(unlabeled.images)),
+            targets=with_partner(mask, teacher_labels.targets(self.targets.kind)),
+            weights=self.weighting(confidence, valid, step) * valid,
+            confident_share=self.confident_share(confidence, valid),
+            valid=valid,
+        )
+
+    def confident_share(self, confidence: Tensor, valid: Tensor) -> Tensor:
         """The share of the batch above the threshold, whatever the weighting makes of it."""
         return confident_fraction(confidence, valid, self.targets.threshold, per="batch")
+
+    def consistency_term(self, logits: Tensor, mixed: MixedBatch, shares: Tensor) -> StepResult:
+        """lambda_u L_u of logits (B, C, H, W).
+
+        Args:
+            logits: Of this process's shard of the mixed images.
+            mixed: The whole batch.
+            shares: Of the classes in the pseudo-labels, shape (C,).
+        """
+        targets, weights, valid = map(own_shard, (mixed.targets, mixed.weights, mixed.valid))
+        consistency = self.consistency(logits, targets, weights)
+        return StepResult(
+            losses={"consistency": self.targets.unsupervised_weight * consistency},
+            logs={"confident": mixed.confident_share.mean(), "weight": mixed.weights.mean()},
+            pseudo_labels=shares,
+            outputs={"unlabeled": StreamOutput(logits, valid)},
+        )
 
     def after_update(self, step: int) -> None:
         """The teacher follows the student."""
         self.teacher.follow(step)
+
+
+def gathered_pseudo_labels(own: PseudoLabels) -> PseudoLabels:
+    """The pseudo-labels of the whole batch out of the shards of all processes."""
+    soft = own.probabilities
+    probabilities = None if soft is None else gathered(soft)
+    return PseudoLabels(gathered(own.labels), gathered(own.confidence), probabilities)
+
+
+def joint_batch(labeled: Tensor, mixed: Tensor) -> Tensor:
+    """Labelled and mixed images (B, 3, H, W) as one batch.
+
+    Raises:
+        ConfigError: They differ in size.
+    """
+    if labeled.shape[1:] != mixed.shape[1:]:
+        sizes = " and ".join("x".join(map(str, one.shape[-2:])) for one in (labeled, mixed))
+        raise ConfigError(
+            f"model.joint_forward: labelled and unlabelled images differ in size ({sizes}) and "
+            "cannot be one batch; set data.crop, or switch it off"
+        )
+    return torch.cat((labeled, mixed))

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import final
 
 from mixseg.data.streams import Batch
-from mixseg.data.transforms import to_unit_range
 from mixseg.engine.method import StepRandom
-from mixseg.methods.mixed_consistency import Mixed, MixedConsistency
-from mixseg.mixing import with_partner
+from mixseg.methods.mixed_consistency import MixedBatch, MixedConsistency
 from mixseg.targets import PseudoLabels
 
 
@@ -20,30 +18,9 @@ class SemiSupervised(MixedConsistency):
         self,
         labeled: Batch,
         unlabeled: Batch,
-        answer: PseudoLabels,
+        teacher_labels: PseudoLabels,
         step: int,
         random: StepRandom,
-    ) -> Mixed:
+    ) -> MixedBatch:
         """See :meth:`MixedConsistency.mix`."""
-        return mix_unlabeled(self, unlabeled, answer, step, random)
-
-
-def mix_unlabeled(
-    method: MixedConsistency,
-    unlabeled: Batch,
-    answer: PseudoLabels,
-    step: int,
-    random: StepRandom,
-) -> Mixed:
-    """Mix each unlabelled image with the next; their pseudo-labels say where (Algorithm 1)."""
-    # Padding is never pasted: where the kept image has none of its own, its partner stays.
-    mask = method.mixer.mask(answer.labels, random.device) & unlabeled.valid
-    confidence = with_partner(mask, answer.confidence)
-    valid = with_partner(mask, unlabeled.valid)
-    return Mixed(
-        images=with_partner(mask, to_unit_range(unlabeled.images)),
-        targets=with_partner(mask, answer.targets(method.targets.kind)),
-        weights=method.weighting(confidence, valid, step) * valid,
-        confident=method.confident(confidence, valid),
-        valid=valid,
-    )
+        return self.mix_unlabeled(unlabeled, teacher_labels, step, random)

@@ -7,8 +7,8 @@ from typing import final
 
 from mixseg.config import Settings
 from mixseg.data.streams import Batch
-from mixseg.engine.method import Given, Method, StepRandom, StepResult
-from mixseg.engine.student import asked_by
+from mixseg.engine.method import Method, MethodInputs, StepRandom, StepResult
+from mixseg.engine.student import data_parallel
 from mixseg.engine.teacher import MeanTeacher
 from mixseg.methods.labeled_loss import LabeledLoss
 from mixseg.models import SegmentationModel
@@ -18,8 +18,8 @@ from mixseg.models import SegmentationModel
 class Supervised(Method):
     """L = L_l.
 
-    The average of the student is kept here too, under the name of teacher though it teaches
-    nobody, so that a comparison with semi-supervised training can be made for both networks.
+    The moving average of the student is kept here too, named teacher although no pseudo-labels come
+    from it, so that both networks can be compared with those of semi-supervised training.
     """
 
     streams = ("labeled",)
@@ -28,19 +28,20 @@ class Supervised(Method):
         self,
         student: SegmentationModel,
         settings: Settings,
-        given: Given,
+        inputs: MethodInputs,
     ) -> None:
-        self.student, self.ask = student, asked_by(student)
+        self.student, self.student_forward = student, data_parallel(student)
         self.teacher = MeanTeacher(student, settings.teacher.decay)
         self.networks = {"student": student, "teacher": self.teacher.network}
-        self.labeled_loss = LabeledLoss(settings, student.spec.num_classes, given)
+        self.labeled_loss = LabeledLoss(settings, student.spec.num_classes, inputs)
 
-    def parts(
+    def loss_terms(
         self, batches: Mapping[str, Batch], step: int, random: StepRandom
     ) -> Iterator[StepResult]:
-        """A step of the method, which has one part; see :class:`mixseg.engine.method.Method`."""
-        asked = self.labeled_loss.mix(batches["labeled"], random)
-        yield self.labeled_loss.result(self.ask(asked.images).logits, asked)
+        """L_l alone; see :class:`mixseg.engine.method.Method`."""
+        labeled = self.labeled_loss.mix(batches["labeled"], random)
+        logits = self.student_forward(labeled.images).logits
+        yield self.labeled_loss.term(logits, labeled)
 
     def after_update(self, step: int) -> None:
         """The average follows the student."""

@@ -47,7 +47,6 @@ __all__ = [
     "ClassMix",
     "CowMix",
     "CutMix",
-    "Identity",
     "Mixer",
     "build_mixer",
     "check_labeled_mixer",

@@ -16,7 +16,7 @@ from mixseg.models.deeplabv2 import AtrousPyramid
 from mixseg.models.discriminator import Discriminator
 from mixseg.models.enet import build_enet
 from mixseg.models.fcn import ConvolutionalHead, SkipScores
-from mixseg.models.model import Answer, ModelSpec, Normalisation, SegmentationModel
+from mixseg.models.model import ModelOutput, ModelSpec, Normalisation, SegmentationModel
 from mixseg.models.weights import (
     DEEPLAB_MEAN,
     DEEPLAB_STD,
@@ -177,10 +177,10 @@ def parameter_groups(
 
 __all__ = [
     "ARCHITECTURES",
-    "Answer",
     "Architecture",
     "Discriminator",
     "HeadOnBackbone",
+    "ModelOutput",
     "ModelSpec",
     "Normalisation",
     "SegmentationModel",

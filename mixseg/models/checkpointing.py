@@ -16,7 +16,7 @@ from mixseg.errors import ConfigError
 
 
 def checkpoint_blocks(backbone: nn.Module, name: str) -> None:
-    """Let every block of a backbone forget what it computes, and compute it again when asked.
+    """Activation checkpointing: every block of a backbone is recomputed in the backward pass.
 
     Gradients and running statistics stay the same to the bit. Without gradients nothing changes.
 

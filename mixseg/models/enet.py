@@ -23,7 +23,7 @@ Middle = Callable[[int], list[nn.Module]]
 
 
 def build_enet(spec: ModelSpec) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """Encoder, decoder and cropping, as :class:`mixseg.models.architecture.WholeNetwork` asks."""
+    """Encoder, decoder and cropping, for :class:`mixseg.models.architecture.WholeNetwork`."""
     return Encoder(), Decoder(spec.num_classes), Crop()
 
 

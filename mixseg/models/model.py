@@ -83,12 +83,12 @@ class Normalisation(nn.Module):
         return normalised.flip(1) if self.flip_channels else normalised
 
 
-class Answer(NamedTuple):
-    """What a network says of a batch.
+class ModelOutput(NamedTuple):
+    """Output of a network for a batch.
 
     Attributes:
         logits: float, shape (B, C, H, W), as large as the images.
-        features: float, shape (B, K, h, w): the coarsest map inside.
+        features: float, shape (B, K, h, w): the coarsest feature map of the backbone.
     """
 
     logits: Tensor
@@ -120,15 +120,15 @@ class SegmentationModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of float RGB images in [0, 1]; see the class."""
-        return self.answer(images).logits
+        return self.forward_with_features(images).logits
 
-    def answer(self, images: Tensor) -> Answer:
-        """Logits, and the features that the head made them of."""
+    def forward_with_features(self, images: Tensor) -> ModelOutput:
+        """Logits, and the coarsest of the features that the head made them of."""
         maps = self.backbone(self.normalisation(images))
         logits: Tensor = self.upsampling(self.head(maps), tuple(images.shape[-2:]))
         # What a backbone gives is a list of maps; what an encoder gives is the decoder's affair,
         # features first.
-        return Answer(logits, maps[-1] if isinstance(maps, list) else maps[0])
+        return ModelOutput(logits, maps[-1] if isinstance(maps, list) else maps[0])
 
     def set_batch_norm(self, policy: Literal["train", "affine-frozen", "frozen"]) -> None:
         """Decide what of the backbone's batch norm is trained.

@@ -27,7 +27,7 @@ def build_upsampling(spec: ModelSpec, factor: int) -> nn.Module:
 
 @final
 class BilinearUpsampling(nn.Module):
-    """Bilinear interpolation to the size asked for; nothing is trained."""
+    """Bilinear interpolation to the given size; nothing is trained."""
 
     def __init__(self, align_corners: bool) -> None:
         super().__init__()

@@ -22,8 +22,8 @@ from rich.console import Console
 from torch import Tensor
 
 from mixseg.analysis.model_profile import (
-    given_alike,
     random_batches,
+    synthetic_inputs,
     training_step,
     wait_for,
 )
@@ -206,8 +206,8 @@ def measure_elsewhere(settings: Settings, sizes: Mapping[str, Size], classes: Cl
 
 def _measure(settings: Settings, sizes: Mapping[str, Size], classes: ClassSet) -> Probe:
     """Take the steps in this process, which has done nothing else."""
-    given = given_alike(settings, classes, Console(quiet=True))
-    learner, _ = build_learner(settings, len(classes), given, download=False)
+    inputs = synthetic_inputs(settings, classes, Console(quiet=True))
+    learner, _ = build_learner(settings, len(classes), inputs, download=False)
     device = learner.precision.device
     advance = training_step(learner, settings, random_batches(settings, sizes, len(classes)))
     for step in range(STEPS):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mixseg.config import AdversarialSettings
 from mixseg.distributed import average_in_place
-from mixseg.engine.method import Output, StepResult
+from mixseg.engine.method import StepResult, StreamOutput
 from mixseg.engine.optimizer_state import optimizer_state, restore_optimizer
 from mixseg.engine.regularizer import Regularizer
 from mixseg.engine.schedules import Schedule
@@ -141,6 +141,6 @@ class AdversarialTemperature(Regularizer):
         restore_optimizer(self.optimizer, values, below("optimizer"))
 
 
-def maps_of(output: Output, temperature: float) -> Tensor:
+def maps_of(output: StreamOutput, temperature: float) -> Tensor:
     """Softmax of logits / T, all zero where nothing counts; see :func:`class_maps`."""
     return class_maps(output.logits, output.counted, temperature)

@@ -12,9 +12,9 @@ from mixseg.distributed import summed
 
 @final
 class DistributionAlignment:
-    """q~ ~ q p / p~: classes that the teacher has answered too seldom get more of the next answers.
+    """q~ ~ q p / p~: classes that the teacher has predicted too rarely get more probability.
 
-    p~ is a running average of the teacher's answers. It starts at p, so that the first answers
+    p~ is a running average of the teacher's predictions. It starts at p, so that the first ones
     stay as they are.
 
     Attributes:
@@ -27,9 +27,9 @@ class DistributionAlignment:
         """Align to a distribution.
 
         Args:
-            distribution: float, shape (C,), not negative; it is normalised. A class of zero would
-                never be answered, and one that is not answered would divide by zero: none goes
-                below a millionth.
+            distribution: float, shape (C,), not negative; it is normalised. A class of share
+                zero would never be predicted, and one that is never predicted would divide by zero:
+                none goes below a millionth.
             decay: Averaging factor of the running average.
         """
         shares = distribution.to(torch.float32).clamp(min=0)
@@ -39,7 +39,7 @@ class DistributionAlignment:
         self.decay = decay
 
     def __call__(self, probabilities: Tensor, valid: Tensor) -> Tensor:
-        """Count the answers, then scale and normalise them.
+        """Update the running average, then scale and normalise the probabilities.
 
         Args:
             probabilities: float32, shape (B, C, H, W), summing to 1 over C.
@@ -52,7 +52,7 @@ class DistributionAlignment:
         # A plain sum: matrix products would leave float32 under autocast.
         total = (probabilities * valid.unsqueeze(1)).sum((0, 2, 3))
         mean = summed(total) / count.clamp(min=1)
-        # Nothing but padding says nothing of the classes.
+        # A batch of nothing but padding has no class distribution.
         moved = torch.lerp(self.running, mean, 1 - self.decay)
         self.running.copy_(torch.where(count > 0, moved, self.running))
         scaled = probabilities * (self.distribution / self.running.clamp(min=1e-6))[:, None, None]

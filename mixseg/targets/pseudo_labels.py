@@ -1,4 +1,4 @@
-"""What the teacher says about unlabelled pixels (Tranheden & Olsson, 2.5.3)."""
+"""Pseudo-labels of the teacher (Tranheden & Olsson, 2.5.3)."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from mixseg.highest import highest
+from mixseg.argmax import max_and_argmax
 from mixseg.ignore import IGNORE
 
 
 class PseudoLabels(NamedTuple):
-    """The teacher's answer for a batch.
+    """Pseudo-labels of a batch.
 
     Attributes:
         labels: int64, shape (B, H, W): the most probable class, 255 outside the image.
         confidence: float32, shape (B, H, W): its probability, 0 outside the image.
-        probabilities: float32, shape (B, C, H, W): the whole distribution; None where nobody asks
-            for it, see :func:`most_probable`.
+        probabilities: float32, shape (B, C, H, W): the whole distribution; None where it is
+            not needed, see :func:`most_probable`.
     """
 
     labels: Tensor
@@ -26,7 +26,7 @@ class PseudoLabels(NamedTuple):
     probabilities: Tensor | None = None
 
     def targets(self, kind: Literal["hard", "soft"]) -> Tensor:
-        """What the student should say: labels, or distributions, which then have to be there."""
+        """Targets of the student: labels, or distributions, which then must not be None."""
         if kind == "hard":
             return self.labels
         assert self.probabilities is not None
@@ -40,12 +40,12 @@ def pseudo_labels(probabilities: Tensor, valid: Tensor) -> PseudoLabels:
         probabilities: float, shape (B, C, H, W), summing to 1 over C.
         valid: bool, shape (B, H, W): false where the crop padded the image.
     """
-    confidence, labels = highest(probabilities)
+    confidence, labels = max_and_argmax(probabilities)
     return within(valid, labels.long(), confidence)._replace(probabilities=probabilities)
 
 
 def most_probable(logits: Tensor, valid: Tensor) -> PseudoLabels:
-    """As :func:`pseudo_labels` of the softmax of logits, which is never there as a whole.
+    """As :func:`pseudo_labels` of the softmax of logits, which is never in memory as a whole.
 
     Args:
         logits: float, shape (B, C, H, W).
@@ -67,12 +67,12 @@ calls as half a gigabyte allows."""
 def _most_probable(logits: Tensor) -> tuple[Tensor, Tensor]:
     """The most probable class and its probability, as 1 / sum(exp(l - max l))."""
     logits = logits.float()
-    largest, labels = highest(logits)
+    largest, labels = max_and_argmax(logits)
     return labels.long(), (logits - largest.unsqueeze(1)).exp_().sum(dim=1).reciprocal()
 
 
 def within(valid: Tensor, labels: Tensor, confidence: Tensor) -> PseudoLabels:
-    """An answer that says nothing outside the image."""
+    """Pseudo-labels with 255 and confidence 0 outside the image."""
     return PseudoLabels(torch.where(valid, labels, IGNORE), torch.where(valid, confidence, 0.0))
 
 
@@ -98,7 +98,7 @@ def class_shares(labels: Tensor, num_classes: int) -> Tensor:
         labels: int64, any shape, 255 = none.
         num_classes: C.
     """
-    # scatter_add keeps one shape for the device, where bincount would ask it for the largest id.
+    # scatter_add_ has a fixed output size; bincount would synchronise to find the largest id.
     counts = torch.zeros(256, device=labels.device)
     flat = labels.flatten()
     counts.scatter_add_(0, flat, torch.ones(flat.shape, device=labels.device))

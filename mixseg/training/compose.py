@@ -1,4 +1,4 @@
-"""The parts of a run, put together."""
+"""The objects of a run, put together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mixseg.data.contract import SegmentationDataset
 from mixseg.data.frequencies import class_frequencies, frequencies_of, read_frequencies
 from mixseg.distributed import world
 from mixseg.engine.learner import Learner
-from mixseg.engine.method import Given
+from mixseg.engine.method import MethodInputs
 from mixseg.engine.precision import Precision
 from mixseg.engine.run_directory import RunDirectory
 from mixseg.engine.saved_network import network_card
@@ -61,13 +61,13 @@ def compose_learner(
     # every process; but the dropout of a backbone does, in each process of a run its own.
     rank = world().rank
     torch.manual_seed(derive_seed(settings.seed, "process", rank) if rank else settings.seed)
-    given = given_by(data)._replace(teacher=teacher)
+    inputs = method_inputs(data)._replace(teacher=teacher)
     last = of_one_stage(settings, -1)
     size = training_size(last, "labeled", data)
     choose = precision_of_run(last, size, console, recorded, measure=spec is None)
     names = data.classes.names
     learner, report = build_learner(
-        settings, len(names), given, choose=choose, classes=names, spec=spec
+        settings, len(names), inputs, choose=choose, classes=names, spec=spec
     )
     if report is not None:
         console.print(report.describe(), markup=False, highlight=False)
@@ -137,13 +137,15 @@ def _skipped(
     return SkippedSamples(run.skipped, samples, share, console, writes=run.locked)
 
 
-def given_by(data: TrainingData) -> Given:
-    """What the method is given by the data."""
+def method_inputs(data: TrainingData) -> MethodInputs:
+    """What the data of a run give its method."""
 
     def tensor(shares: NDArray[np.float64] | None) -> Tensor | None:
         return None if shares is None else torch.from_numpy(shares).float()
 
-    return Given(wanted=tensor(data.distribution), labeled=tensor(data.frequencies))
+    return MethodInputs(
+        target_distribution=tensor(data.distribution), class_frequencies=tensor(data.frequencies)
+    )
 
 
 def with_frequencies(

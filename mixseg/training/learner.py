@@ -13,7 +13,7 @@ from timm.layers.norm_act import convert_sync_batchnorm
 from mixseg.config import ModelSettings, Settings
 from mixseg.distributed import world
 from mixseg.engine.learner import Learner
-from mixseg.engine.method import Given
+from mixseg.engine.method import MethodInputs
 from mixseg.engine.optimizers import build_optimizer
 from mixseg.engine.precision import choose_device, choose_precision
 from mixseg.errors import ConfigError
@@ -36,7 +36,7 @@ from mixseg.training.precision import Choose
 def build_learner(
     settings: Settings,
     num_classes: int,
-    given: Given,
+    inputs: MethodInputs,
     *,
     download: bool = True,
     choose: Choose | None = None,
@@ -48,7 +48,7 @@ def build_learner(
     Args:
         settings: Of a run.
         num_classes: Number of classes that the network tells apart.
-        given: What the method is given by the data, on the CPU.
+        inputs: What the data give the method, on the CPU.
         download: Whether ImageNet weights are fetched; without them the network costs as much.
         choose: Says the precision; None is :func:`choose_precision`, which measures nothing.
         classes: Their names. The classifier of an earlier run is taken if its classes are these;
@@ -72,10 +72,10 @@ def build_learner(
     model, report = _initial(network, num_classes, settings.seed, classes, spec)
     if network.activation_checkpointing:
         checkpoint_blocks(model.backbone, model_title(network))
-    given = given.to(device)
+    inputs = inputs.to(device)
     if settings.training.sync_batch_norm and world().size > 1:
         model = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    for each in (model.to(device), given.teacher):
+    for each in (model.to(device), inputs.teacher):
         if each is not None and settings.training.channels_last:
             each.to(memory_format=torch.channels_last)
     if choose is None:
@@ -84,7 +84,7 @@ def build_learner(
         precision = choose(model, device)
     chosen = settings.optimizer
     groups = parameter_groups(model, chosen.lr, chosen.head_factor, chosen.weight_decay)
-    method = build_method(model, settings, given)
+    method = build_method(model, settings, inputs)
     if settings.training.compile:
         compile_networks(method.networks.values())
     learner = Learner(

@@ -67,12 +67,12 @@ def probe_rates(
     accumulate = settings.training.accumulate
     batches = {name: stream(0, steps * accumulate) for name, stream in streams.items()}
 
-    def parts() -> Iterator[list[dict[str, Batch]]]:
+    def micro_batches() -> Iterator[list[dict[str, Batch]]]:
         for step in range(steps):
             on_step(step, steps)
             yield [{name: next(one) for name, one in batches.items()} for _ in range(accumulate)]
 
-    test = range_test(learner, parts(), low, high, steps)
+    test = range_test(learner, micro_batches(), low, high, steps)
     folder.mkdir(parents=True)
     write_atomically(folder / "learning_rate.csv", range_test_csv(test))
     if plots_installed():

@@ -59,7 +59,7 @@ def test_a_teacher_never_changes() -> None:
     nn.ModuleList([teacher]).train()
     teacher(images(1))
     assert not any(layer.training for layer in teacher.modules())
-    answer = teacher.answer(images())
+    answer = teacher.forward_with_features(images())
     assert not answer.logits.requires_grad and not answer.features.requires_grad
     after = teacher.network.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())

@@ -30,13 +30,13 @@ def test_all_parts_that_compare(launch: Launcher, config: Path, tmp_path: Path) 
         assert len(rows) == count
         for row in rows:
             assert row["name"] in done.out
-            assert len(row["seconds"]) == len(row["published_seconds"]) == 2
-            assert all(seconds > 0 for seconds in row["seconds"] + row["published_seconds"])
+            assert len(row["seconds"]) == len(row["transcription_seconds"]) == 2
+            assert all(seconds > 0 for seconds in row["seconds"] + row["transcription_seconds"])
             low, high = row["ratio_quartiles"]
             assert low <= row["ratio"] <= high
     step = content["step"]
     assert step["flops"] > 1e6 and step["share_of_peak"] > 0
-    for parts in (step["seconds_of_parts"], step["published_seconds_of_parts"]):
+    for parts in (step["seconds_of_parts"], step["transcription_seconds_of_parts"]):
         assert all(name in done.out for name in parts)
         unused = {name for name, seconds in parts.items() if seconds == 0}
         assert not unused

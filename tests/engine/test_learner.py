@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mixseg.config import ModelSettings, Settings, SourceSettings
-from mixseg.engine.learner import Learner, moved_statistics
-from mixseg.engine.method import Given, StepRandom
+from mixseg.engine.learner import Learner, running_statistics
+from mixseg.engine.method import MethodInputs, StepRandom
 from mixseg.errors import ConfigError
 from mixseg.training.learner import build_learner
 from tests.methods.test_methods import CLASSES, batches, random_of
@@ -28,7 +28,7 @@ def learner_of(name: str, *, compiled: bool = False, **model: object) -> Learner
         source_domain=SourceSettings(dataset="gta5" if name == "domain_adaptation" else None),
         training=dataclasses.replace(Settings().training, compile=compiled),
     )
-    learner, _ = build_learner(settings, CLASSES, Given())
+    learner, _ = build_learner(settings, CLASSES, MethodInputs())
     learner.method.student.train()
     return learner
 
@@ -38,7 +38,7 @@ def gradients(learner: Learner) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("name", ["semi_supervised", "domain_adaptation"])
-def test_going_back_part_by_part_is_going_back_once(name: str) -> None:
+def test_backward_term_by_term_equals_one_backward(name: str) -> None:
     one, other = learner_of(name), learner_of(name)
     given = batches()
     found = one.gradients([given], 0)
@@ -148,14 +148,14 @@ class TestJointForward:
             learner_of("semi_supervised", joint_forward=True).gradients([given], 0)
 
 
-def test_an_accumulated_step_tells_the_mean_of_its_batches() -> None:
+def test_an_accumulated_step_logs_the_mean_of_its_micro_batches() -> None:
     one, other = learner_of("semi_supervised"), learner_of("semi_supervised")
-    parts = [batches(0), batches(1)]
-    found = one.gradients(parts, 0)
+    micro_batches = [batches(0), batches(1)]
+    found = one.gradients(micro_batches, 0)
     results = []
-    for number, part in enumerate(parts):
+    for number, given in enumerate(micro_batches):
         random = StepRandom.of(other.seed, 0, number, torch.device("cpu"))
-        results.append(other.method.step(part, 0, random))
+        results.append(other.method.step(given, 0, random))
     for name in ("supervised", "consistency"):
         wanted = sum(result.losses[name].item() for result in results) / 2
         assert float(found.result.losses[name]) == pytest.approx(wanted, rel=1e-5)
@@ -171,12 +171,12 @@ def test_statistics_that_no_batch_has_moved_are_not_averaged() -> None:
     own = nn.InstanceNorm2d(2, track_running_stats=True)
     network = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm2d(3), nn.SyncBatchNorm(4), own)
     network[1].eval()
-    moved = [statistic for layer in network.modules() for statistic in moved_statistics(layer)]
+    moved = [statistic for layer in network.modules() for statistic in running_statistics(layer)]
     wanted = [network[0].running_mean, network[0].running_var, own.running_mean, own.running_var]
     assert [id(one) for one in moved] == [id(one) for one in wanted]
     networks = learner_of("semi_supervised").method.networks
-    assert not [one for layer in networks["teacher"].modules() for one in moved_statistics(layer)]
+    assert not [one for layer in networks["teacher"].modules() for one in running_statistics(layer)]
     student = networks["student"]
     layers = [layer for layer in student.modules() if isinstance(layer, nn.BatchNorm2d)]
-    found = [one for layer in student.modules() for one in moved_statistics(layer)]
+    found = [one for layer in student.modules() for one in running_statistics(layer)]
     assert len(found) == 2 * len(layers), "what normalises the input is constant"

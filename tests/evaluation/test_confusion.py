@@ -99,28 +99,17 @@ def test_shards_add_up_to_the_whole(shape: tuple[int, int, int, int], shards: in
     prediction, label = draw(*shape)
     total = ConfusionMatrix(shape[0])
     for part in range(shards):
-        total = total + matrix_of(prediction[part::shards], label[part::shards], shape[0])
+        rows = slice(part, None, shards)
+        total.update(torch.from_numpy(prediction[rows]), torch.from_numpy(label[rows]))
     whole = matrix_of(prediction, label, shape[0])
     assert torch.equal(total.counts(), whole.counts())
-
-
-def test_adding_leaves_the_shards_alone() -> None:
-    one = ConfusionMatrix(2)
-    one.update(torch.tensor([0]), torch.tensor([1]))
-    total = one + one
-    total.update(torch.tensor([1]), torch.tensor([1]))
-    assert one.counts().sum() == 1
-    assert total.counts().tolist() == [[0, 0, 0], [2, 1, 0]]
-    with pytest.raises(ValueError, match="2 and 3 classes"):
-        one + ConfusionMatrix(3)
 
 
 def test_counts_stay_exact_where_floats_would_not() -> None:
     matrix = ConfusionMatrix(2)
     ones = torch.ones((1,), dtype=torch.uint8)
     matrix.update(ones, ones)
-    for _ in range(30):
-        matrix = matrix + matrix
+    matrix._cells *= 2**30  # float32 would lose the next one
     matrix.update(ones, ones)
     assert matrix.counts()[1, 1] == 2**30 + 1
 

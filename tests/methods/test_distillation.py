@@ -128,11 +128,11 @@ def test_padding_never_counts_in_mixed_images(mixer: str) -> None:
     # White images whose padding is black: what is not white shows some of it.
     one = batch(0)
     white = torch.full_like(one.images, 255) * one.valid.unsqueeze(1)
-    asked = method.labeled_loss.mix(one._replace(images=white), random_of(0))
-    shows_padding = (asked.images < 1).any(dim=1)
+    mixed = method.labeled_loss.mix(one._replace(images=white), random_of(0))
+    shows_padding = (mixed.images < 1).any(dim=1)
     assert shows_padding.any()
-    assert torch.equal(asked.valid, ~shows_padding)
-    assert not (asked.counted & shows_padding).any()
+    assert torch.equal(mixed.valid, ~shows_padding)
+    assert not (mixed.counted & shows_padding).any()
 
 
 def test_the_teachers_maps_are_what_is_real_in_holistic_distillation() -> None:

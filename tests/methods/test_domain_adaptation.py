@@ -14,12 +14,12 @@ from torch.nn import functional
 from mixseg.config import AugmentationSettings, MixingSettings, TargetSettings
 from mixseg.data.streams import Batch
 from mixseg.data.strong_augmentation import StrongAugmentation
-from mixseg.engine.method import Asked, Given
+from mixseg.engine.method import MethodInputs, StudentForward
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
 from mixseg.methods import DomainAdaptation, build_method
 from mixseg.mixing import MIXERS
-from mixseg.models import Answer
+from mixseg.models import ModelOutput
 from tests.methods.test_methods import CLASSES, batch, batches, build, random_of
 
 STEP = 3
@@ -144,11 +144,13 @@ def test_augmentation_comes_after_mixing() -> None:
     for augmentation in (AugmentationSettings(), strong):
         method = build("domain_adaptation", augmentation=augmentation)
 
-        def asked(images: Tensor, ask: Asked = method.ask) -> Answer:
+        def watched(
+            images: Tensor, forward: StudentForward = method.student_forward
+        ) -> ModelOutput:
             seen.append(images)
-            return ask(images)
+            return forward(images)
 
-        method.ask = asked
+        method.student_forward = watched
         method.step(batches(), STEP, random_of(STEP))
     source, mixed, same_source, augmented = seen
     assert torch.equal(source, same_source)
@@ -172,7 +174,7 @@ class TestAlignment:
         method = build_method(
             method_of().student,
             build_settings(settings),
-            Given(distribution),
+            MethodInputs(distribution),
         )
         assert isinstance(method, DomainAdaptation)
         return method

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mixseg.config import LossSettings, MixingSettings
-from mixseg.engine.method import Given, StepResult
+from mixseg.engine.method import MethodInputs, StepResult
 from mixseg.ignore import IGNORE
 from mixseg.losses import LOSSES
 from mixseg.methods import METHODS
@@ -17,7 +17,7 @@ PASTED = sorted(set(MIXERS) - {"none"})
 
 
 def step(name: str = "supervised", seed: int = 0, **changes: object) -> StepResult:
-    shares = Given(labeled=torch.full((CLASSES,), 1 / CLASSES))
+    shares = MethodInputs(class_frequencies=torch.full((CLASSES,), 1 / CLASSES))
     method = build(name, shares, **changes)
     given = batches(seed, size=3)
     return method.step({stream: given[stream] for stream in method.streams}, 0, random_of(0))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mixseg.config import DistillationSettings, Settings, SourceSettings
 from mixseg.data.streams import Batch
-from mixseg.engine.method import Given, Method, StepRandom
+from mixseg.engine.method import Method, MethodInputs, StepRandom
 from mixseg.engine.teacher import FixedTeacher
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
@@ -47,10 +47,10 @@ def random_of(step: int) -> StepRandom:
     return StepRandom.of(0, step, 0, torch.device("cpu"))
 
 
-def build(name: str, shares: Given | None = None, /, **changes: object) -> Method:
+def build(name: str, shares: MethodInputs | None = None, /, **changes: object) -> Method:
     if name == "domain_adaptation":
         changes.setdefault("source_domain", SourceSettings(dataset="gta5"))
-    given = shares or Given()
+    given = shares or MethodInputs()
     if name == "distillation":
         changes.setdefault("distillation", DistillationSettings(teacher="/run"))
         names = [str(index) for index in range(CLASSES)]
@@ -172,8 +172,8 @@ def test_unknown_method_names_the_closest() -> None:
 def test_random_generators_of_a_step_are_its_own() -> None:
     device = torch.device("cpu")
 
-    def draws(seed: int, step: int, part: int) -> list[float]:
-        random = StepRandom.of(seed, step, part, device)
+    def draws(seed: int, step: int, micro_batch: int) -> list[float]:
+        random = StepRandom.of(seed, step, micro_batch, device)
         return [float(torch.rand((), generator=one)) for one in random]
 
     assert draws(0, 1, 0) == draws(0, 1, 0)

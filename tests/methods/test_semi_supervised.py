@@ -17,7 +17,7 @@ from mixseg.ignore import IGNORE
 from mixseg.losses import CONSISTENCIES
 from mixseg.methods import SemiSupervised
 from mixseg.mixing import MIXERS
-from mixseg.models import Answer
+from mixseg.models import ModelOutput
 from mixseg.targets import WEIGHTINGS
 from tests.methods.test_methods import CLASSES, batch, batches, build, random_of, take, weights
 
@@ -129,15 +129,15 @@ def test_every_loss_and_weighting_was_transcribed() -> None:
 def seen_by_the_student(method: SemiSupervised, given: dict) -> Tensor:
     """The mixed images of a step."""
     seen: list[Tensor] = []
-    ask = method.ask
+    forward = method.student_forward
 
-    def asked(images: Tensor) -> Answer:
+    def watched(images: Tensor) -> ModelOutput:
         seen.append(images)
-        return ask(images)
+        return forward(images)
 
-    method.ask = asked
+    method.student_forward = watched
     method.step(given, 0, random_of(0))
-    method.ask = ask
+    method.student_forward = forward
     return seen[-1]
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mixseg.config import AdversarialSettings, ScheduleSettings, Settings
-from mixseg.engine.method import Output, StepResult
+from mixseg.engine.method import StepResult, StreamOutput
 from mixseg.engine.precision import Precision
 from mixseg.errors import CheckpointError, ConfigError, TrainingError
 from mixseg.ignore import IGNORE
@@ -36,15 +36,15 @@ def regularizer(seed: int = 0, **changes: Any) -> AdversarialTemperature:
     return built
 
 
-def output(seed: int = 0, labeled: bool = True, size: tuple[int, int] = (32, 48)) -> Output:
+def output(seed: int = 0, labeled: bool = True, size: tuple[int, int] = (32, 48)) -> StreamOutput:
     random = torch.Generator().manual_seed(seed)
     logits = torch.randn(2, CLASSES, *size, generator=random)
     labels = torch.randint(CLASSES, (2, *size), generator=random)
     labels = labels.masked_fill(torch.rand(labels.shape, generator=random) < 0.2, IGNORE)
-    return Output(logits.requires_grad_(), labels != IGNORE, labels if labeled else None)
+    return StreamOutput(logits.requires_grad_(), labels != IGNORE, labels if labeled else None)
 
 
-def result(**outputs: Output) -> StepResult:
+def result(**outputs: StreamOutput) -> StepResult:
     total = torch.stack([one.logits.square().mean() for one in outputs.values()]).sum()
     return StepResult({"supervised": total}, {}, outputs=outputs)
 
@@ -53,7 +53,7 @@ def weights(built: AdversarialTemperature) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in built.discriminator.state_dict().items()}
 
 
-def maps(one: Output, temperature: float) -> Tensor:
+def maps(one: StreamOutput, temperature: float) -> Tensor:
     """Written pixel by pixel: softmax of logits / T where there is a label, else zero."""
     logits = one.logits.detach().double().numpy()
     found = np.zeros(logits.shape)
@@ -64,7 +64,7 @@ def maps(one: Output, temperature: float) -> Tensor:
     return torch.from_numpy(found)
 
 
-def truth(one: Output) -> Tensor:
+def truth(one: StreamOutput) -> Tensor:
     assert one.labels is not None
     found = np.zeros(one.logits.shape)
     for b, y, x in np.ndindex(*one.counted.shape):
@@ -160,7 +160,7 @@ def test_alpha_0_changes_nothing_about_the_student() -> None:
 def test_the_discriminator_tells_noise_from_labels() -> None:
     """Real are areas of one class, fake are maps that change from pixel to pixel."""
 
-    def areas(seed: int) -> Output:
+    def areas(seed: int) -> StreamOutput:
         random = torch.Generator().manual_seed(seed)
         coarse = torch.randint(CLASSES, (2, 4, 6), generator=random)
         labels = coarse.repeat_interleave(8, 1).repeat_interleave(8, 2)
@@ -293,7 +293,7 @@ def test_the_same_seed_gives_the_same_discriminator_and_touches_no_other() -> No
 def test_one_tiny_image_is_refused() -> None:
     one = output(size=(16, 16))
     assert one.labels is not None
-    tiny = Output(one.logits[:1], one.counted[:1], one.labels[:1])
+    tiny = StreamOutput(one.logits[:1], one.counted[:1], one.labels[:1])
     with pytest.raises(TrainingError, match="16x16"):
         regularizer()(result(labeled=tiny), 0)
 

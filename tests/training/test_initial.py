@@ -11,7 +11,7 @@ import torch
 from mixseg.config import Settings, resolve_settings
 from mixseg.data.contract import ClassSet
 from mixseg.engine.checkpoint import write_checkpoint
-from mixseg.engine.method import Given
+from mixseg.engine.method import MethodInputs
 from mixseg.engine.saved_network import network_card
 from mixseg.errors import CheckpointError, ConfigError
 from mixseg.models import ModelSpec, SegmentationModel, build_model
@@ -69,19 +69,19 @@ def test_the_network_of_a_run_is_taken_as_it_is(run: tuple[Path, SegmentationMod
     for weights in (path, checkpoint, checkpoint / "teacher.safetensors"):
         settings = starting_from(weights)
         check_settings(settings)
-        learner, report = build_learner(settings, 3, Given(), classes=NAMES)
+        learner, report = build_learner(settings, 3, MethodInputs(), classes=NAMES)
         assert report is not None
         assert report.head
         student = learner.method.student
         assert student.spec == SPEC
         torch.testing.assert_close(logits(student), logits(teacher))
-    other, _ = build_learner(starting_from(checkpoint / "student.safetensors"), 3, Given())
+    other, _ = build_learner(starting_from(checkpoint / "student.safetensors"), 3, MethodInputs())
     assert not torch.allclose(logits(other.method.student), logits(teacher))
 
 
 def test_settings_come_before_the_run(run: tuple[Path, SegmentationModel]) -> None:
     settings = starting_from(run[0], channel_order="rgb", mean=[0.4, 0.4, 0.4])
-    spec = build_learner(settings, 3, Given())[0].method.student.spec
+    spec = build_learner(settings, 3, MethodInputs())[0].method.student.spec
     assert spec == dataclasses.replace(SPEC, channel_order="rgb", mean=(0.4, 0.4, 0.4))
 
 
@@ -89,7 +89,7 @@ def test_settings_come_before_the_run(run: tuple[Path, SegmentationModel]) -> No
 def test_a_classifier_of_other_classes_starts_afresh(
     names: tuple[str, ...], run: tuple[Path, SegmentationModel]
 ) -> None:
-    learner, report = build_learner(starting_from(run[0]), 3, Given(), classes=names)
+    learner, report = build_learner(starting_from(run[0]), 3, MethodInputs(), classes=names)
     assert report is not None
     assert not report.head
     for key, value in learner.method.student.state_dict().items():
@@ -104,4 +104,4 @@ def test_what_is_refused(run: tuple[Path, SegmentationModel], tmp_path: Path) ->
     with pytest.raises(ConfigError, match=r"model\.weights_sha256"):
         check_settings(starting_from(run[0], weights_sha256="0" * 64))
     with pytest.raises(CheckpointError, match=r"belong to this model\.backbone"):
-        build_learner(starting_from(run[0], backbone="test_resnet"), 3, Given())
+        build_learner(starting_from(run[0], backbone="test_resnet"), 3, MethodInputs())

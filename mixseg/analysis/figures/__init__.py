@@ -17,7 +17,7 @@ from mixseg.analysis.figures import (
     predictions,
     temperatures,
 )
-from mixseg.analysis.figures.request import Drawn, Request, ShownDataset, ShownRun
+from mixseg.analysis.figures.request import Drawn, Request, ShownDataset
 
 
 @final
@@ -115,4 +115,4 @@ FIGURES: dict[str, FigureKind] = {
 }
 """Name -> figure. Add an entry to add a figure."""
 
-__all__ = ["FIGURES", "MANY", "Drawn", "FigureKind", "Request", "ShownDataset", "ShownRun"]
+__all__ = ["FIGURES", "Drawn", "FigureKind", "Request", "ShownDataset"]

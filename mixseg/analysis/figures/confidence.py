@@ -43,10 +43,10 @@ def draw(request: Request) -> Drawn:
             # As the training sees it: logarithms of probabilities are logits but for a constant.
             softmax = tempered(functional.softmax, run.settings.temperature)
             probabilities = softmax(probabilities.clamp(min=1e-30).log(), dim=1)
-        answer = pseudo_labels(probabilities, valid)
-        share = float(confident_fraction(answer.confidence, valid, threshold, per="batch"))
-        confidence = answer.confidence[0].numpy()
-        labels: LabelArray = answer.labels[0].numpy().astype(np.uint8)
+        found = pseudo_labels(probabilities, valid)
+        share = float(confident_fraction(found.confidence, valid, threshold, per="batch"))
+        confidence = found.confidence[0].numpy()
+        labels: LabelArray = found.labels[0].numpy().astype(np.uint8)
         above = confidence > threshold
         grey = (255 * confidence).round().astype(np.uint8)
         panels.append(

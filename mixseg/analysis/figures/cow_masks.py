@@ -20,19 +20,16 @@ PANEL = 256
 """Most pixels of a side of each picture."""
 
 
-def cow_mask(
-    size: tuple[int, int], sigma: float, seed: int, proportion: float = 0.5
-) -> NDArray[np.bool_]:
+def cow_mask(size: tuple[int, int], sigma: float, seed: int) -> NDArray[np.bool_]:
     """A mask of the mixer with one strength; masks of one seed differ by it alone.
 
     Args:
         size: Height and width.
         sigma: In pixels of a 512x1024 image.
         seed: Of the noise.
-        proportion: Share that is kept on average.
     """
     labels = torch.zeros(1, *size, dtype=torch.int64)
-    mask = CowMix(proportion, (sigma, sigma)).mask(labels, generator(seed, "cow-masks"))
+    mask = CowMix(sigma=(sigma, sigma)).mask(labels, generator(seed, "cow-masks"))
     kept: NDArray[np.bool_] = mask[0].numpy()
     return kept
 

@@ -43,8 +43,8 @@ class ShownRun:
         title: Distinct among the runs of a figure.
         path: Its folder, or that of the checkpoint that was named.
         settings: Of the run.
-        lines: Its log; empty where the figure does not ask for it.
-        predictor: Its network; None where the figure does not ask for it.
+        lines: Its log; empty where the figure does not need it.
+        predictor: Its network; None where the figure does not need it.
     """
 
     title: str
@@ -55,7 +55,7 @@ class ShownRun:
 
     @property
     def predict(self) -> Predictor:
-        """Its network, in a figure that asks for it."""
+        """Its network, in a figure that needs it."""
         assert self.predictor is not None
         return self.predictor
 

@@ -1,5 +1,7 @@
 """The papers' arithmetic written down plainly, as a baseline.
 
+It was written for this project; it is not the code that the papers' authors released.
+
 Image by image and class by class, with full-resolution tensors wherever an equation has one. What
 is random is given, so that each function can be held against mixseg's form of it.
 """
@@ -277,9 +279,9 @@ def class_counts(prediction: Tensor, label: Tensor, num_classes: int) -> list[tu
     known = label != IGNORE
     counts = []
     for number in range(num_classes):
-        said, true = (prediction == number) & known, label == number
-        hits = int((said & true).sum())
-        counts.append((hits, int((said & ~true).sum()), int((~said & true).sum())))
+        predicted, true = (prediction == number) & known, label == number
+        hits = int((predicted & true).sum())
+        counts.append((hits, int((predicted & ~true).sum()), int((~predicted & true).sum())))
     return counts
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mixseg.benchmark import published
+from mixseg.benchmark import transcription
 from mixseg.config import AugmentationSettings, MixingSettings, Settings
 from mixseg.data.streams import Batch
 from mixseg.data.strong_augmentation import BLUR_SIGMA
@@ -28,7 +28,7 @@ MASKED = ("classmix", "cutmix", "cowmix")
 
 
 @final
-class PublishedStep:
+class TranscribedStep:
     """Three network calls in float32, two losses, the optimizer, and the average, in this order.
 
     Tensors have torch's default memory layout, convolutions are the library's; the optimizer goes
@@ -65,16 +65,16 @@ class PublishedStep:
             The sum of both losses.
         """
         labeled, unlabeled = batches["labeled"], batches["unlabeled"]
-        logits = self.answer(labeled.images.float() / 255)
+        logits = self.student_logits(labeled.images.float() / 255)
         supervised = self.supervised(logits, labeled.labels.long())
 
         images = unlabeled.images.float() / 255
         with torch.no_grad():
-            labels, confidence = self.pseudo_labels(self.ask_teacher(images))
+            labels, confidence = self.pseudo_labels(self.teacher_logits(images))
         masks = self.masks(labels, random)
         images, labels = self.mixed(masks, images), self.mixed(masks, labels)
         weights = self.weights(self.mixed(masks, confidence))
-        logits = self.answer(self.augment(images, random))
+        logits = self.student_logits(self.augment(images, random))
         consistency = self.consistency(logits, labels, weights)
 
         loss = supervised + self.settings.targets.unsupervised_weight * consistency
@@ -83,23 +83,23 @@ class PublishedStep:
         self.follow(step)
         return float(loss.detach())
 
-    def answer(self, images: Tensor) -> Tensor:
+    def student_logits(self, images: Tensor) -> Tensor:
         """The student's logits, (B, C, H, W)."""
         logits: Tensor = self.student(images)
         return logits
 
-    def ask_teacher(self, images: Tensor) -> Tensor:
+    def teacher_logits(self, images: Tensor) -> Tensor:
         """The teacher's logits, (B, C, H, W); it normalises with the statistics of the batch."""
         logits: Tensor = self.teacher(images)
         return logits
 
     def supervised(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """See :func:`published.supervised_loss`."""
-        return published.supervised_loss(logits, labels)
+        """See :func:`transcription.supervised_loss`."""
+        return transcription.supervised_loss(logits, labels)
 
     def pseudo_labels(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """See :func:`published.pseudo_labels`."""
-        return published.pseudo_labels(logits)
+        """See :func:`transcription.pseudo_labels`."""
+        return transcription.pseudo_labels(logits)
 
     def masks(self, labels: Tensor, random: StepRandom) -> Tensor:
         """See :func:`drawn_masks`."""
@@ -107,20 +107,20 @@ class PublishedStep:
         return drawn_masks(self.settings.mixing, labels, random.device, classes)
 
     def mixed(self, masks: Tensor, values: Tensor) -> Tensor:
-        """See :func:`published.mixed`."""
-        return published.mixed(masks, values)
+        """See :func:`transcription.mixed`."""
+        return transcription.mixed(masks, values)
 
     def weights(self, confidence: Tensor) -> Tensor:
-        """See :func:`published.proportional_weights`."""
-        return published.proportional_weights(confidence, self.settings.targets.threshold)
+        """See :func:`transcription.proportional_weights`."""
+        return transcription.proportional_weights(confidence, self.settings.targets.threshold)
 
     def augment(self, images: Tensor, random: StepRandom) -> Tensor:
         """See :func:`augmented`."""
         return augmented(self.settings.augmentation, images, random.host)
 
     def consistency(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-        """See :func:`published.consistency_loss`."""
-        return published.consistency_loss(logits, labels, weights)
+        """See :func:`transcription.consistency_loss`."""
+        return transcription.consistency_loss(logits, labels, weights)
 
     def backward(self, loss: Tensor) -> None:
         """Gradients."""
@@ -132,10 +132,10 @@ class PublishedStep:
         self.optimizer.zero_grad()
 
     def follow(self, step: int) -> None:
-        """See :func:`published.follow`."""
+        """See :func:`transcription.follow`."""
         chosen = self.settings.teacher
         average = chosen.buffers == "average"
-        published.follow(self.teacher, self.student, step, chosen.decay, buffers=average)
+        transcription.follow(self.teacher, self.student, step, chosen.decay, buffers=average)
 
 
 def check_transcribed(settings: Settings) -> None:
@@ -200,10 +200,10 @@ def drawn_masks(
     count, height, width = labels.shape
     if settings.mixer == "classmix":
         scores = torch.rand(count, num_classes + 1, generator=random, device=labels.device)
-        return published.classmix_masks(labels, scores, settings.proportion)
+        return transcription.classmix_masks(labels, scores, settings.proportion)
     if settings.mixer == "cutmix":
         draws = torch.rand(3, count, 1, 1, generator=random, device=labels.device)
-        masks = published.cutmix_masks((height, width), draws.flatten(1), settings.proportion)
+        masks = transcription.cutmix_masks((height, width), draws.flatten(1), settings.proportion)
         return masks.to(labels.device)
     scale = math.sqrt(height * width / REFERENCE_AREA)
     low, high = (math.log(scale * bound) for bound in settings.sigma)
@@ -211,7 +211,7 @@ def drawn_masks(
     draws_of = np.random.default_rng(seed)
     sigmas = np.exp(draws_of.uniform(low, high, size=count))
     noise = draws_of.normal(size=(count, height, width))
-    cows = published.cowmix_masks(noise, sigmas.tolist(), settings.proportion)
+    cows = transcription.cowmix_masks(noise, sigmas.tolist(), settings.proportion)
     return torch.from_numpy(cows).to(labels.device)
 
 
@@ -225,10 +225,10 @@ def augmented(settings: AugmentationSettings, images: Tensor, random: torch.Gene
     """
     draws = torch.rand(8, generator=random).tolist()
     if settings.colour_jitter > 0 and draws[0] < settings.colour_jitter_probability:
-        images = published.jittered(images, settings.colour_jitter, draws[1:5], draws[5])
+        images = transcription.jittered(images, settings.colour_jitter, draws[1:5], draws[5])
     if settings.blur and draws[6] < settings.blur_probability:
         low, high = BLUR_SIGMA
-        images = published.blurred(images, low + (high - low) * draws[7])
+        images = transcription.blurred(images, low + (high - low) * draws[7])
     return images
 
 

@@ -1,11 +1,11 @@
-"""The highest score is found where torch finds it."""
+"""Maximum and argmax are those of torch."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from mixseg.highest import highest
+from mixseg.argmax import max_and_argmax
 
 
 @pytest.mark.parametrize("classes", [1, 2, 19, 256])
@@ -14,7 +14,7 @@ from mixseg.highest import highest
 def test_as_torch(classes: int, dtype: torch.dtype, layout: torch.memory_format) -> None:
     random = torch.Generator().manual_seed(classes)
     scores = torch.randn(2, classes, 7, 5, generator=random).to(dtype, memory_format=layout)
-    values, found = highest(scores)
+    values, found = max_and_argmax(scores)
     assert torch.equal(values, scores.amax(dim=1))
     assert found.dtype == torch.uint8
     assert torch.equal(scores.gather(1, found.long().unsqueeze(1)).squeeze(1), values)
@@ -22,12 +22,12 @@ def test_as_torch(classes: int, dtype: torch.dtype, layout: torch.memory_format)
 
 def test_of_equal_scores_the_first() -> None:
     scores = torch.tensor([1.0, 3.0, -torch.inf, 3.0]).view(1, 4, 1, 1)
-    assert highest(scores)[1].item() == 1
-    assert highest(torch.full((1, 5, 2, 2), -torch.inf))[1].unique().tolist() == [0]
+    assert max_and_argmax(scores)[1].item() == 1
+    assert max_and_argmax(torch.full((1, 5, 2, 2), -torch.inf))[1].unique().tolist() == [0]
 
 
 def test_the_scores_stay_as_they_are() -> None:
     scores = torch.randn(1, 3, 4, 4)
     before = scores.clone()
-    highest(scores)
+    max_and_argmax(scores)
     assert torch.equal(scores, before)

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from mixseg.analysis.model_profile import random_batches, training_step
-from mixseg.benchmark.published_step import PublishedStep
 from mixseg.benchmark.step import advancing
+from mixseg.benchmark.transcribed_step import TranscribedStep
 from mixseg.config import Settings, resolve_settings
-from mixseg.engine.method import Given
+from mixseg.engine.method import MethodInputs
 from mixseg.errors import ConfigError
 from mixseg.models import build_model
 from mixseg.training.learner import build_learner
@@ -41,7 +41,7 @@ def settings_of(**changes: object) -> Settings:
 
 def test_convolutions_are_the_library_s_own() -> None:
     model = build_model(dataclasses.replace(SMALL, backbone="tf_efficientnet_lite0")).eval()
-    plain = PublishedStep(model, settings_of()).student.eval()
+    plain = TranscribedStep(model, settings_of()).student.eval()
     kinds = {type(layer) for layer in model.modules()} - {type(layer) for layer in plain.modules()}
     assert {kind.__name__ for kind in kinds} == {"DilatedDepthwise"}
     assert model.head.by_taps and not plain.head.by_taps
@@ -63,9 +63,9 @@ def test_convolutions_are_the_library_s_own() -> None:
 )
 def test_some_steps(changes: dict[str, Any]) -> None:
     settings = settings_of(**changes)
-    learner, _ = build_learner(settings, CLASSES, Given())
+    learner, _ = build_learner(settings, CLASSES, MethodInputs())
     batches = random_batches(settings, {"labeled": SIZE, "unlabeled": SIZE}, CLASSES)
-    plain = PublishedStep(learner.method.student, settings)
+    plain = TranscribedStep(learner.method.student, settings)
     before = {key: value.clone() for key, value in plain.student.state_dict().items()}
     own = training_step(learner, settings, batches)
     transcribed = advancing(plain, batches, settings.seed, torch.device("cpu"))
@@ -103,4 +103,4 @@ def test_some_steps(changes: dict[str, Any]) -> None:
 def test_what_has_no_transcription_is_refused(name: str, value: object) -> None:
     model = build_model(dataclasses.replace(SMALL, num_classes=CLASSES))
     with pytest.raises(ConfigError, match=name.replace("__", r"\.") + ".*thesis"):
-        PublishedStep(model, settings_of(**{name: value}))
+        TranscribedStep(model, settings_of(**{name: value}))

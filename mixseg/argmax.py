@@ -1,4 +1,4 @@
-"""The highest of some scores at each pixel, and whose it is."""
+"""Maximum and argmax over classes of the scores at each pixel."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 
-def highest(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Largest score over the classes, and the class that has it; of equal ones the first.
+def max_and_argmax(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Maximum and argmax over classes; of equal scores the first class.
 
     Args:
         scores: float, shape (B, C, H, W), at most 256 classes.
 
     Returns:
-        The scores, of the dtype given, and uint8 classes; both (B, H, W).
+        The maximum, of the dtype of the scores, and the argmax as uint8; both (B, H, W).
     """
     if scores.device.type != "cpu":
         values, classes = scores.max(dim=1)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mixseg.benchmark import published
-from mixseg.benchmark.published_step import augmented, drawn_masks
+from mixseg.benchmark import transcription
+from mixseg.benchmark.transcribed_step import augmented, drawn_masks
 from mixseg.config import AugmentationSettings, MixingSettings, TargetSettings
 from mixseg.data.cityscapes import CITYSCAPES, RAW_TO_TRAIN
 from mixseg.data.strong_augmentation import StrongAugmentation, blurred, jittered
@@ -74,7 +74,7 @@ def test_cowmix_has_the_cover_and_the_border_of_scipys_field() -> None:
 def test_mixing() -> None:
     mask = torch.rand(3, *SIZE, generator=random(0)) < 0.5
     for values in (some_images(1, count=3), some_labels(2), torch.rand(3, *SIZE)):
-        assert torch.equal(published.mixed(mask, values), with_partner(mask, values))
+        assert torch.equal(transcription.mixed(mask, values), with_partner(mask, values))
 
 
 @pytest.mark.parametrize("order", [0.0, 0.3, 0.6, 0.9])
@@ -86,7 +86,7 @@ def test_jitter(seed: int, order: float) -> None:
     draws = torch.rand(4, generator=random(seed)).tolist()
     own = jittered(images, 0.25, draws, order)
     torch.testing.assert_close(
-        published.jittered(images, 0.25, draws, order), own, rtol=0, atol=2e-5
+        transcription.jittered(images, 0.25, draws, order), own, rtol=0, atol=2e-5
     )
 
 
@@ -95,7 +95,7 @@ def test_blur_with_the_taps_that_count(sigma: float) -> None:
     images = torch.rand(2, 3, 128, 160, generator=random(0))
     # What is left out weighs 6e-5 in each direction, and grey values differ by 1 at most.
     torch.testing.assert_close(
-        published.blurred(images, sigma), blurred(images, sigma), rtol=0, atol=2e-4
+        transcription.blurred(images, sigma), blurred(images, sigma), rtol=0, atol=2e-4
     )
 
 
@@ -122,7 +122,7 @@ def test_average(buffers: str) -> None:
             for value in student.state_dict().values():
                 value.add_(1 if value.dtype == torch.int64 else 0.01 * torch.randn(value.shape))
         teacher.follow(step)
-        published.follow(plain, student, step, 0.99, buffers=buffers == "average")
+        transcription.follow(plain, student, step, 0.99, buffers=buffers == "average")
         expected = teacher.network.state_dict()
         for key, value in plain.state_dict().items():
             torch.testing.assert_close(value, expected[key], rtol=1e-5, atol=1e-6)
@@ -132,7 +132,7 @@ def test_pseudo_labels() -> None:
     logits = some_logits(0)
     valid = torch.ones(2, *SIZE, dtype=torch.bool)
     own = pseudo_labels(logits.softmax(dim=1), valid)
-    labels, confidence = published.pseudo_labels(logits)
+    labels, confidence = transcription.pseudo_labels(logits)
     assert torch.equal(labels, own.labels)
     torch.testing.assert_close(confidence, own.confidence, rtol=0, atol=1e-6)
 
@@ -142,7 +142,7 @@ def test_weights() -> None:
     own = threshold_proportional(TargetSettings(threshold=0.7))
     valid = torch.ones_like(confidence, dtype=torch.bool)
     torch.testing.assert_close(
-        published.proportional_weights(confidence, 0.7), own(confidence, valid, 0)
+        transcription.proportional_weights(confidence, 0.7), own(confidence, valid, 0)
     )
 
 
@@ -152,11 +152,11 @@ def test_losses_and_their_gradients() -> None:
     pairs = [
         (
             lambda logits: segmentation_cross_entropy(logits, labels),
-            lambda logits: published.supervised_loss(logits, labels),
+            lambda logits: transcription.supervised_loss(logits, labels),
         ),
         (
             lambda logits: cross_entropy_consistency(logits, known, weights),
-            lambda logits: published.consistency_loss(logits, known, weights),
+            lambda logits: transcription.consistency_loss(logits, known, weights),
         ),
     ]
     for pair in pairs:
@@ -174,7 +174,7 @@ def test_train_ids() -> None:
     raw = np.random.default_rng(0).integers(34, size=SIZE, dtype=np.uint8)
     raw[0] = 255
     ids = {one: number for number, one in enumerate(CITYSCAPES.label_ids)}
-    assert np.array_equal(published.encoded(raw, ids), RAW_TO_TRAIN[raw].astype(np.uint8))
+    assert np.array_equal(transcription.encoded(raw, ids), RAW_TO_TRAIN[raw].astype(np.uint8))
 
 
 def test_scores() -> None:
@@ -185,7 +185,7 @@ def test_scores() -> None:
         guess, label = some_labels(seed, count=1)[0], some_labels(seed + 9, count=1)[0]
         guess = guess.where(guess != IGNORE, 0)
         matrix.update(guess, label)
-        counts.append(published.class_counts(guess, label, CLASSES + 1))
-    found = published.class_iou(counts)
+        counts.append(transcription.class_counts(guess, label, CLASSES + 1))
+    found = transcription.class_iou(counts)
     np.testing.assert_allclose(found, matrix.iou().numpy(), rtol=1e-12)
     assert np.isnan(found[-1]) and not np.isnan(found[:-1]).any()

@@ -77,12 +77,6 @@ def _evaluation_parser() -> ArgumentParser:
         metavar="FILE",
         help="from the data's classes to the network's, or the other way [built in]",
     )
-    parser.add_argument(
-        "--resize",
-        type=str,
-        metavar="HEIGHTxWIDTH|none",
-        help="size of the images for the network [data.resize of the run]",
-    )
     parser.add_argument("--split", type=str, help="[the validation split of the run]")
     parser.add_argument(
         "--network",

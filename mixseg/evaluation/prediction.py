@@ -49,6 +49,12 @@ PICTURES: dict[str, Draw] = {
 USUAL_PICTURES = ("ids", "colour", "overlay")
 """What it writes when nobody asks for less or more."""
 
+TOO_MUCH_MEMORY = (
+    "does not fit into memory; show it to the network smaller (--resize HEIGHTxWIDTH) or in "
+    "windows (--mode slide --window HEIGHTxWIDTH)"
+)
+"""What is said of an image that is skipped for its size."""
+
 PREDICTION_FORMATS: dict[str, Encode] = {
     "train-ids": lambda labels, classes: labels,
     "label-ids": lambda labels, classes: to_label_ids(labels, classes),
@@ -218,8 +224,7 @@ def predict_files(
             except (MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
-                reason = f"{path}: does not fit into memory; set an input size or a sliding window"
-                failures.append(Failure(path, reason))
+                failures.append(Failure(path, f"{path}: {TOO_MUCH_MEMORY}"))
             else:
                 for kind in formats:
                     drawn = PICTURES[kind](image, labels, predictor.classes)

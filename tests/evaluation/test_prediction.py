@@ -153,7 +153,9 @@ def test_an_image_that_exhausts_the_memory_is_skipped(tmp_path: Path) -> None:
     write_picture(tmp_path / "in/b.png", random_labels(0, 4, 4))
     failures = predict_files(Predictor(Hungry(), CLASSES), [tmp_path / "in"], tmp_path / "out")
     assert [failure.path.name for failure in failures] == ["a.png"]
-    assert "set an input size or a sliding window" in failures[0].reason
+    # What it says to do are flags of the command.
+    assert "--resize HEIGHTxWIDTH" in failures[0].reason
+    assert "--mode slide --window HEIGHTxWIDTH" in failures[0].reason
     assert (tmp_path / "out/ids/b.png").exists()
 
 

@@ -231,6 +231,16 @@ def test_an_output_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         predict_files(Predictor(Brightest(), CLASSES), [tmp_path / "a.png"], tmp_path / "out")
 
 
+def test_a_file_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
+    for name in "abc":
+        write_picture(tmp_path / f"in/{name}.png", random_labels(0, 4, 4))
+    (tmp_path / "out/overlay/b.png").mkdir(parents=True)  # where a file is to go
+    with pytest.raises(DataError, match=r"out/overlay/b\.png: cannot be written"):
+        predict_files(Predictor(Brightest(), CLASSES), [tmp_path / "in"], tmp_path / "out")
+    assert (tmp_path / "out/ids/a.png").exists()
+    assert not [*(tmp_path / "out").rglob("*.tmp")]
+
+
 def test_predictions_of_a_data_set_in_each_format(tmp_path: Path) -> None:
     labels = np.array([[0, 1, 2, 255]], dtype=np.uint8)
     for format, expected in {

@@ -44,8 +44,8 @@ from mixseg.files import write_atomically
 from mixseg.training.data import check_dataset_name, open_split, settings_on
 
 
-@divided
 @for_several_processes
+@divided
 def evaluate_checkpoint(arguments: Sequence[str]) -> int:
     """Evaluate a checkpoint; see ``--help``."""
     parsed = parse(_evaluation_parser(), arguments)

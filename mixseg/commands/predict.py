@@ -42,8 +42,8 @@ from mixseg.evaluation.prediction import (
 from mixseg.evaluation.side_by_side import SHEET_ROWS, SideBySide, distinct_titles
 
 
-@divided
 @for_several_processes
+@divided
 def predict(arguments: Sequence[str]) -> int:
     """Predict images; see ``--help``."""
     parsed = parse(_prediction_parser(), arguments)

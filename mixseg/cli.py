@@ -46,6 +46,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
     "use what was trained": {
         "evaluate": Entry("evaluate", "evaluate_checkpoint", "scores on a split"),
         "predict": Entry("predict", "predict", "label maps and pictures of image files"),
+        "export": Entry("export", "export", "a network as a file for programs without mixseg"),
     },
     "look before training": {
         "doctor": Entry("doctor", "doctor", "this machine, and what a run will need of it"),

@@ -9,7 +9,7 @@ from typing import final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from mixseg.benchmark import transcription
@@ -20,8 +20,7 @@ from mixseg.engine.method import StepRandom
 from mixseg.errors import ConfigError
 from mixseg.mixing.cowmix import REFERENCE_AREA
 from mixseg.models import SegmentationModel, parameter_groups
-from mixseg.models.deeplabv2 import AtrousPyramid
-from mixseg.models.dilated_depthwise import DilatedDepthwise
+from mixseg.models.plain import use_plain_convolutions
 
 MASKED = ("classmix", "cutmix", "cowmix")
 """Mixers of which there is a transcription."""
@@ -169,16 +168,6 @@ def check_transcribed(settings: Settings) -> None:
                 f"{name}: the step is compared with that of the semi-supervised thesis, where it "
                 f"is {' or '.join(map(str, known))}; found {value}"
             )
-
-
-def use_plain_convolutions(network: nn.Module) -> None:
-    """Let the library compute what mixseg has forms of its own for."""
-    for parent in list(network.modules()):
-        for name, layer in list(parent.named_children()):
-            if isinstance(layer, DilatedDepthwise):
-                setattr(parent, name, layer.plain())
-            elif isinstance(layer, AtrousPyramid):
-                layer.by_taps = False
 
 
 def drawn_masks(

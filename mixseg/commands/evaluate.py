@@ -44,8 +44,8 @@ from mixseg.files import write_atomically
 from mixseg.training.data import check_dataset_name, open_split, settings_on
 
 
-@divided
 @for_several_processes
+@divided
 def evaluate_checkpoint(arguments: Sequence[str]) -> int:
     """Evaluate a checkpoint; see ``--help``."""
     parsed = parse(_evaluation_parser(), arguments)
@@ -76,12 +76,6 @@ def _evaluation_parser() -> ArgumentParser:
         type=str,
         metavar="FILE",
         help="from the data's classes to the network's, or the other way [built in]",
-    )
-    parser.add_argument(
-        "--resize",
-        type=str,
-        metavar="HEIGHTxWIDTH|none",
-        help="size of the images for the network [data.resize of the run]",
     )
     parser.add_argument("--split", type=str, help="[the validation split of the run]")
     parser.add_argument(

@@ -38,6 +38,12 @@ def divided(command: Command) -> Command:
 def add_inference_arguments(parser: ArgumentParser) -> None:
     """The flags that say which checkpoint predicts, where and how."""
     parser.add_argument("checkpoint", type=str, help="a run's folder, or one of its checkpoints")
+    parser.add_argument(
+        "--resize",
+        type=str,
+        metavar="HEIGHTxWIDTH|none",
+        help="size of the images for the network [data.resize of the run]",
+    )
     parser.add_argument("--flip", action="store_true", help="average with the mirrored image")
     parser.add_argument(
         "--scales", type=str, default="1", help="average over scales, for example 0.75,1,1.25"

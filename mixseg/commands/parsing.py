@@ -88,9 +88,9 @@ def height_and_width(flag: str, text: str) -> tuple[int, int]:
     """Pixels from a text such as 512x1024.
 
     Raises:
-        ConfigError: It is something else; the message names ``flag``.
+        ConfigError: It is something else, or has no pixels; the message names ``flag``.
     """
     size = size_of(text)
-    if size is None:
+    if size is None or min(size) < 1:
         raise ConfigError(f"{flag} {text}: expected HEIGHTxWIDTH, for example 512x1024")
     return size

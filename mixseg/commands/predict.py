@@ -22,6 +22,8 @@ from mixseg.commands.inference import (
 )
 from mixseg.commands.output_files import new_folder
 from mixseg.commands.parsing import new_parser, parse
+from mixseg.commands.squash_note import SquashNote
+from mixseg.data.arrays import ImageArray, LabelArray, Size
 from mixseg.distributed import summed, world
 from mixseg.engine.precision import choose_device
 from mixseg.engine.progress import progress_bar
@@ -32,6 +34,7 @@ from mixseg.evaluation.inference import InferenceMode
 from mixseg.evaluation.prediction import (
     PICTURES,
     USUAL_PICTURES,
+    OnPhotograph,
     Predictor,
     collect_images,
     predict_files,
@@ -39,8 +42,8 @@ from mixseg.evaluation.prediction import (
 from mixseg.evaluation.side_by_side import SHEET_ROWS, SideBySide, distinct_titles
 
 
-@divided
 @for_several_processes
+@divided
 def predict(arguments: Sequence[str]) -> int:
     """Predict images; see ``--help``."""
     parsed = parse(_prediction_parser(), arguments)
@@ -58,17 +61,25 @@ def predict(arguments: Sequence[str]) -> int:
         (network,) = saved.networks
         say(console, printable(f"{saved.run_name}, step {saved.step}: {network}"))
     modes = [inference_mode(parsed, saved) for saved in every]
+    input_sizes = [input_size_of(saved, parsed.resize) for saved in every]
     output = new_folder(Path(parsed.output), "--output")
     first, *others = [
-        _predictor(parsed, saved, mode, device) for saved, mode in zip(every, modes, strict=True)
+        _predictor(parsed, saved, mode, input_size, device)
+        for saved, mode, input_size in zip(every, modes, input_sizes, strict=True)
     ]
     side_by_side = None
     if others:
         titles = distinct_titles([(saved.run_name, saved.step) for saved in every])
         side_by_side = SideBySide(output, titles, first, others, parsed.rows or SHEET_ROWS)
+    note = None if parsed.resize is not None else SquashNote(console, input_sizes)
     with progress_bar(console, "predicting") as advance:
         failures = predict_files(
-            first, paths, output, formats=formats, on_progress=advance, on_image=side_by_side
+            first,
+            paths,
+            output,
+            formats=formats,
+            on_progress=advance,
+            on_image=_both(note, side_by_side),
         )
     if side_by_side is not None:
         side_by_side.write_sheet()
@@ -115,6 +126,17 @@ def _prediction_parser() -> ArgumentParser:
     return parser
 
 
+def _both(*calls: OnPhotograph | None) -> OnPhotograph:
+    """One call that makes those that are there, in turn."""
+
+    def call(name: str, image: ImageArray, labels: LabelArray) -> None:
+        for one in calls:
+            if one is not None:
+                one(name, image, labels)
+
+    return call
+
+
 def _check_comparison(parsed: Namespace) -> None:
     """Refuse flags of the sheet that do not go together."""
     if parsed.rows is not None and (parsed.rows < 1 or not parsed.compare):
@@ -132,8 +154,12 @@ def _formats(parsed: Namespace) -> list[str]:
 
 
 def _predictor(
-    parsed: Namespace, saved: SavedNetworks, mode: InferenceMode, device: torch.device
+    parsed: Namespace,
+    saved: SavedNetworks,
+    mode: InferenceMode,
+    input_size: Size | None,
+    device: torch.device,
 ) -> Predictor:
     (network,) = saved.networks.values()
     precision = placed(network, device, parsed.precision)
-    return Predictor(network, saved.classes, input_size_of(saved), mode, device, precision.autocast)
+    return Predictor(network, saved.classes, input_size, mode, device, precision.autocast)

@@ -24,6 +24,9 @@ from mixseg.errors import DataError
 MAX_PIXELS = 100_000_000
 """Largest image that is read, width times height; 50 times a Cityscapes frame."""
 
+PNG_COMPRESSION = 6
+"""How much PNGs are packed, 0 to 9, unless said otherwise; zlib's own choice."""
+
 Palette = Sequence[tuple[int, int, int]]
 """RGB colours, 0 to 255, of indices from 0 on."""
 
@@ -137,7 +140,7 @@ def _is_index(image: Image.Image) -> bool:
 
 
 def encode_png(
-    array: NDArray[np.uint8], palette: Palette | None = None, compression: int = 6
+    array: NDArray[np.uint8], palette: Palette | None = None, compression: int = PNG_COMPRESSION
 ) -> bytes:
     """An array as a PNG file.
 
@@ -199,19 +202,25 @@ def encode_jpeg(array: ImageArray, quality: int = 95) -> bytes:
     return encoded.getvalue()
 
 
-def write_png(path: Path, array: NDArray[np.uint8], palette: Palette | None = None) -> None:
+def write_png(
+    path: Path,
+    array: NDArray[np.uint8],
+    palette: Palette | None = None,
+    compression: int = PNG_COMPRESSION,
+) -> None:
     """Write a PNG so that ``path`` never holds half a file, even if the process is killed.
 
     Args:
         path: Target; its folder must exist.
         array: As in :func:`encode_png`.
         palette: As there.
+        compression: As there.
 
     Raises:
         DataError: The array is not such a picture, or the file cannot be written.
     """
     try:
-        encoded = encode_png(array, palette)
+        encoded = encode_png(array, palette, compression)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

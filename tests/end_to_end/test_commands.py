@@ -48,7 +48,9 @@ def test_help_lists_every_setting(
     assert " at 0x" not in done.out  # types and defaults are named for people
 
 
-@pytest.mark.parametrize("command", ["evaluate", "predict", "make-demo", "profile", "benchmark"])
+@pytest.mark.parametrize(
+    "command", ["evaluate", "predict", "export", "make-demo", "profile", "benchmark"]
+)
 def test_help_of_the_others(command: str, mixseg: Path, launch: Launcher, tmp_path: Path) -> None:
     done = launch(mixseg, command, "--help", cwd=tmp_path)
     assert done.code == 0, done.text

@@ -128,9 +128,46 @@ def test_checkpoints_side_by_side(
         assert five.height > shown[1]
 
 
+def test_the_size_for_the_network(
+    config: Path, reference: tuple[Path, str], launch: Launcher, tmp_path: Path
+) -> None:
+    steps = ("--iterations", 2, "--data.resize", "32x64", "--output", "out", "--name", "run")
+    trained = launch("train_supervised", "--config", config, *steps, cwd=tmp_path)
+    assert trained.code == 0, trained.text
+    run = tmp_path / "out" / "run"
+    for name in ("a", "b"):
+        write_image(tmp_path / "in" / f"{name}.png", size=(64, 64))
+
+    def ids(folder: str, *arguments: object, said: int = 0) -> bytes:
+        done = launch(
+            *("predict", run, "in", "--output", folder, "--formats", "ids", *arguments),
+            cwd=tmp_path,
+        )
+        assert done.code == 0, done.text
+        assert done.out.count("note: ") == said, done.out
+        if said:
+            assert "a is 64x64 and reaches the network as 32x64" in done.out
+            assert "by 100 %" in done.out and "--resize none" in done.out
+        return b"".join(path.read_bytes() for path in sorted((tmp_path / folder).rglob("*.png")))
+
+    # The run's own size pulls the photographs out of shape, which is said once.
+    as_trained = ids("trained", said=1)
+    assert ids("same", "--resize", "32x64") == as_trained
+    own = ids("own", "--resize", "none")
+    assert own == ids("named", "--resize", "64x64") != as_trained
+    # Another size of the same shape is not worth a word; nor is a run that keeps sizes.
+    write_image(tmp_path / "in" / "a.png", size=(64, 124))
+    write_image(tmp_path / "in" / "b.png", size=(128, 256))
+    ids("fitting")
+    run = reference[0]
+    ids("kept")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
+        (["RUN", "in.png", "--output", "made", "--resize", "big"], 2, "--resize big: expected"),
+        (["RUN", "in.png", "--output", "made", "--resize", "0x9"], 2, "--resize 0x9: expected"),
         (["RUN", "empty", "--output", "made"], 1, "empty: holds no image"),
         (["RUN", "nowhere.png", "--output", "made"], 1, "nowhere.png: no such file"),
         (["RUN", "full/notes.txt", "--output", "made"], 1, "notes.txt: is not an image"),

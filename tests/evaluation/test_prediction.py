@@ -153,7 +153,9 @@ def test_an_image_that_exhausts_the_memory_is_skipped(tmp_path: Path) -> None:
     write_picture(tmp_path / "in/b.png", random_labels(0, 4, 4))
     failures = predict_files(Predictor(Hungry(), CLASSES), [tmp_path / "in"], tmp_path / "out")
     assert [failure.path.name for failure in failures] == ["a.png"]
-    assert "set an input size or a sliding window" in failures[0].reason
+    # What it says to do are flags of the command.
+    assert "--resize HEIGHTxWIDTH" in failures[0].reason
+    assert "--mode slide --window HEIGHTxWIDTH" in failures[0].reason
     assert (tmp_path / "out/ids/b.png").exists()
 
 
@@ -202,6 +204,16 @@ def test_an_output_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(DataError, match=r"out.*cannot be made"):
         predict_files(Predictor(Brightest(), CLASSES), [tmp_path / "a.png"], tmp_path / "out")
+
+
+def test_a_file_that_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
+    for name in "abc":
+        write_picture(tmp_path / f"in/{name}.png", random_labels(0, 4, 4))
+    (tmp_path / "out/overlay/b.png").mkdir(parents=True)  # where a file is to go
+    with pytest.raises(DataError, match=r"out/overlay/b\.png: cannot be written"):
+        predict_files(Predictor(Brightest(), CLASSES), [tmp_path / "in"], tmp_path / "out")
+    assert (tmp_path / "out/ids/a.png").exists()
+    assert not [*(tmp_path / "out").rglob("*.tmp")]
 
 
 def test_predictions_of_a_data_set_in_each_format(tmp_path: Path) -> None:

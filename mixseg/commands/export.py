@@ -1,0 +1,143 @@
+"""``mixseg export``: a trained network as a file that other programs run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser
+from rich.console import Console
+
+from mixseg.commands.console import say
+from mixseg.commands.inference import input_size_of, load_saved
+from mixseg.commands.parsing import height_and_width, new_parser, parse
+from mixseg.data.arrays import Size
+from mixseg.engine.saved_network import SavedNetworks
+from mixseg.errors import ConfigError, unknown_name
+from mixseg.escaping import printable
+from mixseg.export import (
+    CHECKED_BATCHES,
+    EXPORT_FORMATS,
+    INPUT,
+    OUTPUT,
+    check_format,
+    export_network,
+    largest_difference,
+)
+from mixseg.files import check_unused, write_atomically
+from mixseg.models import model_title
+
+ABOUT = (
+    "Write a trained network as one file that runs without mixseg, and FILE.json beside it with "
+    "the names and colours of the classes. The program takes float32 RGB images in [0, 1], "
+    "(B, 3, H, W), and returns logits (B, C, H, W); normalisation is inside, H and W are fixed. It "
+    "is compared with the network before it is written."
+)
+
+
+def export(arguments: Sequence[str]) -> int:
+    """Export a network; see ``--help``."""
+    parsed = parse(_export_parser(), arguments)
+    console = Console()
+    if parsed.format not in EXPORT_FORMATS:
+        raise ConfigError(f"--format: {unknown_name('format', parsed.format, EXPORT_FORMATS)}")
+    check_format(parsed.format)
+    output = Path(parsed.output).expanduser()
+    card = output.with_name(f"{output.name}.json")
+    check_unused([output, card], overwrite=parsed.overwrite)
+    asked_for = None if parsed.size is None else height_and_width("--size", parsed.size)
+    saved = load_saved(Path(parsed.checkpoint), parsed.network or "either", console)
+    size = asked_for or _trained_size(saved)
+    about = json.dumps(_about(saved, size, parsed.format), indent=1)
+    ((name, network),) = saved.networks.items()
+    content = export_network(network, size, parsed.format, about)
+    difference = largest_difference(network, content, size, parsed.format)
+    write_atomically(output, content)
+    write_atomically(card, about)
+    for line in (
+        f"{saved.run_name}, step {saved.step}: {name}, {model_title(network.spec)}, "
+        f"{len(saved.classes)} classes, images of {size[0]}x{size[1]}",
+        _compared(difference, parsed.format),
+        f"written: {output} ({len(content) / 2**20:.1f} MiB), {card}",
+    ):
+        say(console, printable(line))
+    return 0
+
+
+def _export_parser() -> ArgumentParser:
+    parser = new_parser("mixseg export", ABOUT)
+    add = parser.add_argument
+    add("checkpoint", type=str, help="a run's folder, or one of its checkpoints")
+    add("--output", type=str, required=True, metavar="FILE", help="for example network.pt2")
+    add(
+        "--network",
+        type=Literal["student", "teacher"],
+        help="[teacher, or the student where a checkpoint has no teacher]",
+    )
+    add("--size", type=str, metavar="HEIGHTxWIDTH", help="of images [data.resize of the run]")
+    add(
+        "--format",
+        type=str,
+        default="torch-export",
+        help=f"{' or '.join(EXPORT_FORMATS)}; onnx needs pip install 'mixseg[export]' "
+        "[torch-export]",
+    )
+    add("--overwrite", action="store_true", help="replace files that exist")
+    return parser
+
+
+def _trained_size(saved: SavedNetworks) -> Size:
+    """What the run resizes images to.
+
+    Raises:
+        ConfigError: It keeps their size.
+    """
+    size = input_size_of(saved)
+    if size is None:
+        raise ConfigError(
+            "--size HEIGHTxWIDTH is missing: data.resize of the run is not set, so its images keep "
+            "their own size, and the program has one size"
+        )
+    return size
+
+
+def _about(saved: SavedNetworks, size: Size, form: str) -> dict[str, Any]:
+    """What somebody has to know who has only the file; JSON."""
+    ((name, network),) = saved.networks.items()
+    return {
+        "format": form,
+        "run": saved.run_name,
+        "step": saved.step,
+        "network": name,
+        "model": model_title(network.spec),
+        "input": {
+            "name": INPUT,
+            "layout": "BCHW",
+            "dtype": "float32",
+            "channels": "RGB",
+            "range": [0.0, 1.0],
+            "batch": "any",
+            "size": list(size),
+            "normalisation": "inside",
+        },
+        "output": {"name": OUTPUT, "layout": "BCHW", "dtype": "float32", "values": "logits"},
+        "classes": {
+            "names": list(saved.classes.names),
+            "palette": [list(colour) for colour in saved.classes.palette],
+            "label_ids": list(saved.classes.label_ids),
+        },
+    }
+
+
+def _compared(difference: float | None, form: str) -> str:
+    """What is said of the comparison."""
+    if difference is None:
+        runtime = EXPORT_FORMATS[form].runtime
+        return f"not compared with the network: {runtime} is not installed"
+    batches = " and ".join(map(str, CHECKED_BATCHES))
+    return (
+        f"logits of the file and of the network differ by at most {difference:.2g} "
+        f"(random images, batches of {batches})"
+    )

@@ -1,0 +1,176 @@
+"""Trained networks as files that other programs run, without mixseg."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import importlib.util
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from mixseg.data.arrays import Size
+from mixseg.errors import CheckpointError, ConfigError
+from mixseg.models import SegmentationModel
+from mixseg.models.plain import use_plain_convolutions
+
+INPUT, OUTPUT = "images", "logits"
+"""Names of what a program takes and gives, in formats that have names for them."""
+
+CHECKED_BATCHES = (1, 2)
+"""Sizes of the batches of random images on which a file is compared with its network."""
+
+TOLERANCE = 1e-3
+"""Largest difference of two logits, as a part of the largest logit (at least 1)."""
+
+Run = Callable[[Tensor], Tensor]
+"""From images (B, 3, H, W) to logits (B, C, H, W); float32 on the CPU."""
+
+
+@final
+@dataclass(frozen=True)
+class ExportFormat:
+    """A kind of file.
+
+    Attributes:
+        encode: A program, and JSON that says what it is, to the content of a file.
+        load: From the content of a file to what it computes; None where nothing that could run it
+            is installed, which is ``runtime``.
+        runtime: The package that runs such files.
+        packages: What has to be installed to write one, beside mixseg's own dependencies; they are
+            the extra ``export``.
+    """
+
+    encode: Callable[[ExportedProgram, str], bytes]
+    load: Callable[[bytes], Run | None]
+    runtime: str
+    packages: tuple[str, ...] = ()
+
+
+def check_format(name: str) -> None:
+    """Refuse a format that cannot be written here.
+
+    Raises:
+        ConfigError: A package is missing; the message says how to install it.
+    """
+    missing = [
+        one for one in EXPORT_FORMATS[name].packages if importlib.util.find_spec(one) is None
+    ]
+    if missing:
+        raise ConfigError(
+            f"--format {name}: {' and '.join(missing)} missing; pip install 'mixseg[export]'"
+        )
+
+
+def export_network(network: SegmentationModel, size: Size, form: str, about: str) -> bytes:
+    """A network as the content of a file.
+
+    The program takes float32 RGB images in [0, 1], (B, 3, H, W), for any B and the given H and W,
+    and returns float32 logits (B, C, H, W). Normalisation is inside.
+
+    Args:
+        network: In evaluation mode, on the CPU; stays as it is.
+        size: H and W.
+        form: Name in :data:`EXPORT_FORMATS`.
+        about: JSON that is kept in the file.
+    """
+    plain = copy.deepcopy(network)
+    # The forms that are faster on this CPU are many more operations, some unknown to ONNX.
+    use_plain_convolutions(plain)
+    # A batch of 1 would be taken for the only size there is.
+    example = torch.zeros(2, 3, *size)
+    with torch.no_grad():
+        program = torch.export.export(plain, (example,), dynamic_shapes=({0: Dim.DYNAMIC},))
+    program.example_inputs = None  # they would be saved: six floats for each pixel
+    return EXPORT_FORMATS[form].encode(program, about)
+
+
+def largest_difference(
+    network: SegmentationModel, content: bytes, size: Size, form: str
+) -> float | None:
+    """How far a file's logits are from its network's, on random images.
+
+    Args:
+        network: In evaluation mode, on the CPU.
+        content: Of the file.
+        size: Height and width of its images.
+        form: Name in :data:`EXPORT_FORMATS`.
+
+    Returns:
+        The largest absolute difference; None where nothing is installed that runs the file.
+
+    Raises:
+        CheckpointError: It is larger than rounding explains.
+    """
+    run = EXPORT_FORMATS[form].load(content)
+    if run is None:
+        return None
+    random = torch.Generator().manual_seed(0)
+    largest = 0.0
+    for batch in CHECKED_BATCHES:
+        images = torch.rand(batch, 3, *size, generator=random)
+        with torch.inference_mode():
+            expected = network(images)
+            found = run(images)
+        difference = float((found - expected).abs().max())
+        bound = TOLERANCE * max(1.0, float(expected.abs().max()))
+        if not difference <= bound:  # nor NaN
+            raise CheckpointError(
+                f"the exported program's logits differ from the network's by {difference:.2g}, "
+                f"where {bound:.2g} would be rounding; nothing was written. Try another --format"
+            )
+        largest = max(largest, difference)
+    return largest
+
+
+def _torch_program(program: ExportedProgram, about: str) -> bytes:
+    file = io.BytesIO()
+    torch.export.save(program, file, extra_files={"mixseg.json": about})
+    return file.getvalue()
+
+
+def _load_torch_program(content: bytes) -> Run:
+    run: Run = torch.export.load(io.BytesIO(content)).module()
+    return run
+
+
+def _onnx(program: ExportedProgram, about: str) -> bytes:
+    made = torch.onnx.export(
+        program,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+    assert made is not None  # as with dynamo=False
+    model: Any = made.model_proto
+    model.metadata_props.add(key="mixseg", value=about)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _load_onnx(content: bytes) -> Run | None:
+    if importlib.util.find_spec("onnxruntime") is None:
+        return None
+    runtime = importlib.import_module("onnxruntime")
+    session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+
+    def run(images: Tensor) -> Tensor:
+        (logits,) = session.run([OUTPUT], {INPUT: images.numpy()})
+        return torch.from_numpy(np.asarray(logits))
+
+    return run
+
+
+EXPORT_FORMATS: dict[str, ExportFormat] = {
+    "torch-export": ExportFormat(_torch_program, _load_torch_program, "torch"),
+    "onnx": ExportFormat(_onnx, _load_onnx, "onnxruntime", ("onnx", "onnxscript")),
+}
+"""Name -> how such files are written and read. Add an entry to add a format."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 
 from mixseg.config import Settings
@@ -21,13 +22,21 @@ from mixseg.training.data import check_data_settings
 from mixseg.training.initial import check_network_of_run
 
 
-def check_settings(settings: Settings) -> None:
-    """Refuse unknown names of components before any data is read."""
+def check_settings(settings: Settings, *, initial_weights: bool = True) -> None:
+    """Refuse unknown names of components before any data is read.
+
+    Args:
+        settings: Of a run.
+        initial_weights: False where a checkpoint takes their place: they may be gone.
+    """
     check_method_name(settings)
     check_stage_batches(settings)
     check_data_settings(settings)
-    check_model_settings(settings.model)
-    check_network_of_run(settings.model)
+    network = settings.model
+    if not initial_weights:
+        network = dataclasses.replace(network, weights="none", weights_sha256=None)
+    check_model_settings(network)
+    check_network_of_run(network)
     build_mixer(settings.mixing, num_classes=1)
     check_labeled_mixer(settings.mixing)
     check_loss(settings.supervised_loss)

@@ -96,10 +96,7 @@ def _resume(
         targets = dataclasses.replace(settings.targets, alignment=str(run.alignment))
         opened = dataclasses.replace(settings, targets=targets)
     spec = _saved_spec(run)
-    if spec is not None:  # initial weights are not needed again, and may be gone
-        network = dataclasses.replace(opened.model, weights="none", weights_sha256=None)
-        opened = dataclasses.replace(opened, model=network)
-    check_settings(opened)
+    check_settings(opened, initial_weights=spec is None)
     data = open_training_data(opened, console)
     lists = (
         f"--set source_domain.labeled={run.path / 'labeled.txt'}"

@@ -387,6 +387,7 @@ with joined() as processes:
 """
 
 
+@pytest.mark.slow
 def test_processes_find_one_another_after_each_was_killed(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

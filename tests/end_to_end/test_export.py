@@ -107,6 +107,7 @@ def test_refusals(
     assert tree(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_what_the_document_shows_runs(
     exported: Path, reference: tuple[Path, str], environment: dict[str, str], tmp_path: Path
 ) -> None:

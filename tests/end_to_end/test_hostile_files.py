@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from tests.data.layouts import SIZE, write_camvid, write_label
+from tests.data.layouts import SIZE, write_camvid, write_image, write_label
 from tests.data.test_images import header_only_png
 from tests.end_to_end.processes import Launcher, refused, tree
 
@@ -115,13 +115,14 @@ def test_refused(
 ) -> None:
     write_camvid(tmp_path / "data")
     write_camvid(tmp_path / "data", split="val")
+    write_image(tmp_path / "more" / "a.png")
     flags = case(tmp_path)
     before = tree(tmp_path)
     code, words = CASES[case]
     done = launch(
         "train_ssl",
         *("--config", config, "--dataset", "camvid", "--data-root", "data", "--labeled", "full"),
-        *("--unlabeled", "data/val", "--set", "data.crop=[64,64]", "--output", "out", *flags),
+        *("--unlabeled", "more", "--set", "data.crop=[64,64]", "--output", "out", *flags),
         cwd=tmp_path,
     )
     refused(done, *words, code=code)

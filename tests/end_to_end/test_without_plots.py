@@ -38,6 +38,7 @@ def test_a_run_and_a_range_test(
     assert [path.name for path in (tmp_path / "out/lr").iterdir()] == ["learning_rate.csv"]
 
 
+@pytest.mark.slow
 def test_an_ablation(without: Path, launch: Launcher, grid: Path, tmp_path: Path) -> None:
     done = launch(without, "ablate", grid, "--seeds", 1, "--output", "out", cwd=tmp_path)
     assert done.code == 0, done.text

@@ -59,8 +59,9 @@ def test_a_table_that_goes_on_where_it_stopped(
 def test_a_failed_run_does_not_stop_the_others(
     grid: Path, launch: Launcher, tmp_path: Path
 ) -> None:
+    (tmp_path / "empty").mkdir()
     text = grid.read_text() + (
-        "  no data: {set: {data.dataset: camvid, data.root: /nowhere}, published: 1}\n"
+        "  no data: {set: {data.dataset: camvid, data.root: empty}, published: 1}\n"
     )
     grid.write_text(text)
     done = ablate(launch, tmp_path, grid, "--seeds", 1)
@@ -70,7 +71,7 @@ def test_a_failed_run_does_not_stop_the_others(
     }
     means = {name: row["metrics"]["mIoU"]["mean"] for name, row in rows.items()}
     assert means["no data"] is None
-    assert "/nowhere is not a folder" in rows["no data"]["error"]
+    assert "empty/train is not a folder" in rows["no data"]["error"]
     assert means["supervised"] is not None
     assert means["with CutMix"] is not None
 

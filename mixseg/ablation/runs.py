@@ -133,11 +133,16 @@ def plan(
 def check_files(jobs: Sequence[Job]) -> None:
     """Refuse folders and weights that are not there, before the first run waits for its turn.
 
+    What is done needs none of them any more, and what has a checkpoint no initial weights.
+
     Raises:
         ConfigError: A row names one; a machine of a cluster has to see the same folders.
     """
     for job in jobs:
+        if job.done:
+            continue
         settings = job.settings
+        started = any((job.folder / "checkpoints").glob("step-*"))
         named = {
             "data.root": settings.data.root,
             "data.unlabeled": settings.data.unlabeled,
@@ -147,6 +152,7 @@ def check_files(jobs: Sequence[Job]) -> None:
         }
         for key, path in named.items():
             word = path is None or (key == "model.weights" and path in ("imagenet", "none"))
+            word |= key == "model.weights" and started
             if not word and not Path(str(path)).expanduser().exists():
                 raise ConfigError(
                     f"row {job.row!r}: {key}: {path}: there is no such file or folder"

@@ -55,6 +55,8 @@ def ablate(arguments: Sequence[str]) -> int:
     folder = Path(str(common.pop("output", Path("runs") / stem))).expanduser()
     launcher = _launcher(parsed, folder)
     jobs = plan(grid, folder, range(parsed.seeds or grid.seeds), common)
+    if not parsed.dry_run:
+        check_files(jobs)
     folder.mkdir(parents=True, exist_ok=True)
 
     def say_line(line: str) -> None:
@@ -66,7 +68,6 @@ def ablate(arguments: Sequence[str]) -> int:
         for line in describe(grid, jobs, common):
             say_line(line)
         return 0
-    check_files(jobs)
     try:
         errors = launcher.run(jobs, say_line)
     except KeyboardInterrupt:

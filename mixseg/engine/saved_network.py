@@ -122,6 +122,15 @@ def load_settings(path: Path) -> Mapping[str, Any]:
     return settings
 
 
+def newest_checkpoint(path: Path) -> Path:
+    """The folder of the checkpoint that :func:`load_networks` takes for a run or checkpoint.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it is damaged.
+    """
+    return _open(path, None)[0].path
+
+
 def load_spec(path: Path) -> ModelSpec:
     """What the networks of a run are made of; none is read.
 

@@ -107,8 +107,8 @@ class MixedConsistency(Method):
         # L_l = loss(f(x_l), y_l), with the student f; x_l may be mixed with each other first
         supervised = self.labeled_loss.mix(labeled, random)
         if not self.joint_forward:
-            logits = self.student_forward(supervised.images).logits
-            yield self.labeled_loss.term(logits, supervised)
+            # Without a name of its own: what a name holds stays in memory during the rest.
+            yield self.labeled_loss.term(self.student_forward(supervised.images).logits, supervised)
 
         # y_u = argmax f'(x_u), with the teacher f'.
         # Of several processes each then mixes the whole batch, since what is random is drawn for

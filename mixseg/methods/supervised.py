@@ -40,8 +40,7 @@ class Supervised(Method):
     ) -> Iterator[StepResult]:
         """L_l alone; see :class:`mixseg.engine.method.Method`."""
         labeled = self.labeled_loss.mix(batches["labeled"], random)
-        logits = self.student_forward(labeled.images).logits
-        yield self.labeled_loss.term(logits, labeled)
+        yield self.labeled_loss.term(self.student_forward(labeled.images).logits, labeled)
 
     def after_update(self, step: int) -> None:
         """The average follows the student."""

@@ -46,7 +46,8 @@ def check_model_settings(settings: ModelSettings) -> None:
     if "backbone" not in architecture.needs:
         check_backbone_name(settings.backbone)
     # A folder is a run of mixseg, which is none of the matter of models.
-    if settings.weights not in ("imagenet", "none") and not Path(settings.weights).is_dir():
+    named = settings.weights not in ("imagenet", "none")
+    if named and not Path(settings.weights).expanduser().is_dir():
         check_weight_path(settings.weights)
 
 

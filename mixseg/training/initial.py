@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from mixseg.config import ModelSettings
-from mixseg.engine.checkpoint import MANIFEST
-from mixseg.engine.saved_network import SavedNetworks, load_networks, load_settings
-from mixseg.errors import ConfigError
+from mixseg.distributed import by_first, of_first
+from mixseg.engine.checkpoint import MANIFEST, listed_tensors
+from mixseg.engine.saved_network import SavedNetworks, load_networks, newest_checkpoint
+from mixseg.errors import CheckpointError, ConfigError
+
+NETWORKS = ("student", "teacher")
 
 
 def network_of_run(settings: ModelSettings) -> SavedNetworks | None:
@@ -24,14 +27,26 @@ def network_of_run(settings: ModelSettings) -> SavedNetworks | None:
         ConfigError: A hash is asked for, which checkpoints have themselves.
     """
     found = _checkpoint(settings)
-    return None if found is None else load_networks(*found)
+    if found is None:
+        return None
+    path, which = found
+    # Of a run that is still going on, all processes take the same checkpoint.
+    same = of_first(by_first(lambda: str(newest_checkpoint(path))) or "")
+    return load_networks(Path(same), which)
 
 
 def check_network_of_run(settings: ModelSettings) -> None:
     """Raise the errors of :func:`network_of_run` without reading a network."""
     found = _checkpoint(settings)
-    if found is not None:
-        load_settings(found[0])
+    if found is None:
+        return
+    path, which = found
+    there = listed_tensors(newest_checkpoint(path))
+    if which != "either" and (which not in NETWORKS or which not in there):
+        raise CheckpointError(
+            f"model.weights: {settings.weights}: is no network of its checkpoint; give one of "
+            f"{', '.join(name for name in NETWORKS if name in there)}, or the folder"
+        )
 
 
 def _checkpoint(settings: ModelSettings) -> tuple[Path, str] | None:
@@ -48,6 +63,6 @@ def _checkpoint(settings: ModelSettings) -> tuple[Path, str] | None:
     if settings.weights_sha256 is not None:
         raise ConfigError(
             f"model.weights_sha256: {path} is of a checkpoint, which lists the hashes of its files "
-            "and is checked against them; leave it out"
+            "and is checked against them; leave it out, or say --model.weights_sha256 null"
         )
     return found

@@ -106,7 +106,8 @@ def _initial(
     spec: ModelSpec | None,
 ) -> tuple[SegmentationModel, WeightReport | None]:
     if spec is not None:
-        model = build_model(spec)
+        with torch.random.fork_rng(devices=()):  # on the CPU; its random weights are replaced
+            model = build_model(spec)
         model.set_batch_norm(network.batch_norm)
         return model, None
     earlier = network_of_run(network)

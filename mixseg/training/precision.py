@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from rich.console import Console
@@ -30,7 +31,8 @@ Choose = Callable[[nn.Module, torch.device], Precision]
 ON_CPU: tuple[PrecisionName, ...] = ("fp32", "bf16")
 """What a CPU can do."""
 
-NOT_MEASURED: dict[str, float] = {}
+NOT_MEASURED: Mapping[str, float] = MappingProxyType({})
+"""Seconds of a precision that was chosen by the hardware."""
 
 
 def precision_of_run(
@@ -67,7 +69,7 @@ def precision_of_run(
         else:
             name, seconds = _measured(model, shape, console)
         if recorded is not None:
-            write_atomically(recorded, json.dumps({"precision": name, "seconds": seconds}))
+            write_atomically(recorded, json.dumps({"precision": name, "seconds": dict(seconds)}))
         return name
 
     def choose(model: nn.Module, device: torch.device) -> Precision:
@@ -88,7 +90,7 @@ def precision_of_run(
 
 def _measured(
     model: nn.Module, shape: tuple[int, ...], console: Console
-) -> tuple[PrecisionName, dict[str, float]]:
+) -> tuple[PrecisionName, Mapping[str, float]]:
     """The faster one on this CPU, and the seconds that each took."""
     if not has_bf16():
         console.print("precision fp32: this CPU has no bf16 arithmetic", highlight=False)

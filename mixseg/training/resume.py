@@ -38,7 +38,7 @@ FIXED = (
 """Prefixes of settings that a resume may not change: checkpoints depend on them."""
 
 FREE = ("model.weights",)
-"""Those among them that it may: a checkpoint takes the place of initial weights."""
+"""Those among them that it may as long as there is no checkpoint."""
 
 
 def resume(
@@ -72,10 +72,16 @@ def _resume(
     run: RunDirectory, overrides: dict[str, Any], console: Console, *, allow_changes: bool
 ) -> tuple[Outcome, Path]:
     path = run.path
+    spec = _saved_spec(run)
     saved = with_absolute_paths(resolve_settings([run.config], {}))
     settings = with_absolute_paths(resolve_settings([run.config], overrides))
     # What a run computes does not depend on how many processes read its images.
     changes = changed_settings(saved, settings, {"data.workers", "output", "name"})
+    if spec is not None and any(line.startswith(FREE) for line in changes):
+        raise ConfigError(
+            f"{path} has a checkpoint, which takes the place of initial weights: leave --weights "
+            "and model.weights_sha256 as they were"
+        )
     fixed = [line for line in changes if line.startswith(FIXED) and not line.startswith(FREE)]
     misfit = f"a checkpoint does not fit such a change: {'; '.join(fixed)}"
     if changes and not allow_changes:
@@ -95,7 +101,6 @@ def _resume(
         # The run's own record: a file that was changed or moved meanwhile is of no importance.
         targets = dataclasses.replace(settings.targets, alignment=str(run.alignment))
         opened = dataclasses.replace(settings, targets=targets)
-    spec = _saved_spec(run)
     check_settings(opened, initial_weights=spec is None)
     data = open_training_data(opened, console)
     lists = (

@@ -149,4 +149,5 @@ def test_files_that_are_not_there(grid: Path, launch: Launcher, tmp_path: Path) 
     for flag in ("--data-root", "--unlabeled", "--weights"):
         options = (grid, "--dataset", "camvid", flag, "nowhere", "--output", flag[2:])
         refused(launch("ablate", *options, cwd=tmp_path), "row 'supervised'", "nowhere")
+        assert not (tmp_path / flag[2:]).exists()
         assert launch("ablate", *options, "--dry-run", cwd=tmp_path).code == 0

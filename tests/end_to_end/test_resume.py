@@ -386,6 +386,11 @@ def test_initial_weights_may_be_gone(
         assert done.code == 0, done.text
     weights.unlink()
     longer = ("--resume", "out/run", "--iterations", 8, "--allow-changes")
+    other = reference[0] / "checkpoints" / "step-00000006"
+    refused(
+        launch("train_ssl", *longer, "--weights", other, cwd=tmp_path),
+        "takes the place of initial weights",
+    )
     done = launch("train_ssl", *longer, cwd=tmp_path)
     assert done.code == 0, done.text
     assert_same_tensors(*(tmp_path / "out" / name / FINAL for name in ("whole", "run")))

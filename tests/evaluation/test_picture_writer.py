@@ -31,18 +31,23 @@ def test_all_work_is_done_at_the_end_of_the_block() -> None:
 
 def test_work_goes_on_beside_the_block() -> None:
     released = threading.Event()
+
+    def work() -> None:
+        assert released.wait(30), "the block waits for its work"
+
     with PictureWriter(1) as write:
-        write(1, lambda: released.wait(30) or None)
+        write(1, work)
         released.set()  # would not be reached if the call waited
 
 
 def test_no_more_waits_than_fits() -> None:
     at_once = most = 0
-    lock = threading.Lock()
+    lock, three = threading.Lock(), threading.Event()
 
     def work() -> None:
         nonlocal at_once
         time.sleep(0.01)
+        three.wait(30)
         with lock:
             at_once -= 1
 
@@ -51,6 +56,8 @@ def test_no_more_waits_than_fits() -> None:
             with lock:
                 at_once += 1
                 most = max(most, at_once)
+                if at_once == 3:
+                    threading.Timer(0.05, three.set).start()
             write(WAITING_PIXELS // 2, work)
     # Two fit, and one is held by the caller until there is room.
     assert most == 3 and at_once == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import weakref
 
 import pytest
 import torch
@@ -179,3 +181,20 @@ def test_random_generators_of_a_step_are_its_own() -> None:
     assert draws(0, 1, 0) == draws(0, 1, 0)
     values = [draws(*key) for key in ((0, 1, 0), (1, 1, 0), (0, 2, 0), (0, 1, 1))]
     assert len({value for pair in values for value in pair}) == 8
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_a_term_was_made_of_is_gone_before_the_next(name: str) -> None:
+    method = build(name)
+    made: list[weakref.ref[Tensor]] = []
+    method.student.upsampling.register_forward_hook(
+        lambda module, arguments, output: made.append(weakref.ref(output))
+    )
+    terms = method.loss_terms(batches(), 0, random_of(0))
+    term = next(terms)
+    assert made
+    assert all(one() is not None for one in made)
+    del term
+    gc.collect()
+    if name != "distillation":  # it compares features too, and holds both networks' until the end
+        assert all(one() is None for one in made)

@@ -79,6 +79,13 @@ def test_the_network_of_a_run_is_taken_as_it_is(run: tuple[Path, SegmentationMod
     assert not torch.allclose(logits(other.method.student), logits(teacher))
 
 
+def test_a_run_in_the_home_folder(
+    run: tuple[Path, SegmentationModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(run[0].parent))
+    check_settings(starting_from(Path("~") / run[0].name))
+
+
 def test_settings_come_before_the_run(run: tuple[Path, SegmentationModel]) -> None:
     settings = starting_from(run[0], channel_order="rgb", mean=[0.4, 0.4, 0.4])
     spec = build_learner(settings, 3, MethodInputs())[0].method.student.spec
@@ -103,5 +110,9 @@ def test_what_is_refused(run: tuple[Path, SegmentationModel], tmp_path: Path) ->
         check_settings(starting_from(tmp_path))
     with pytest.raises(ConfigError, match=r"model\.weights_sha256"):
         check_settings(starting_from(run[0], weights_sha256="0" * 64))
+    stray = run[0] / "checkpoints" / "step-00000002" / "optimizer.safetensors"
+    stray.touch()
+    with pytest.raises(CheckpointError, match="give one of student, teacher"):
+        check_settings(starting_from(stray))
     with pytest.raises(CheckpointError, match=r"belong to this model\.backbone"):
         build_learner(starting_from(run[0], backbone="test_resnet"), 3, MethodInputs())

@@ -19,6 +19,7 @@ def ablate(launch: Launcher, cwd: Path, *arguments: object) -> Finished:
     return launch.start("ablate", *arguments, "--output", "out", cwd=cwd).wait(400)
 
 
+@pytest.mark.slow
 def test_a_table_that_goes_on_where_it_stopped(
     grid: Path, launch: Launcher, tmp_path: Path
 ) -> None:

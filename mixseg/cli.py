@@ -13,6 +13,7 @@ from mixseg import __version__
 from mixseg.commands.contract import EXIT_ERROR, EXIT_USAGE, SEVERAL_PROCESSES, Command
 from mixseg.errors import ConfigError, MixsegError, unknown_name
 from mixseg.escaping import printable
+from mixseg.torchrun import started_by_torchrun
 
 
 @final
@@ -73,7 +74,7 @@ COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.it
 def run(command: Command, arguments: Sequence[str] | None = None) -> int:
     """Run a command; errors that are meant for people are printed without a traceback."""
     try:
-        if "TORCHELASTIC_RUN_ID" in os.environ and command not in SEVERAL_PROCESSES:
+        if started_by_torchrun() and command not in SEVERAL_PROCESSES:
             raise ConfigError("this command runs in one process: start it without torchrun")
         return command(sys.argv[1:] if arguments is None else arguments)
     except MixsegError as error:

@@ -20,6 +20,7 @@ from torch import distributed as dist
 
 from mixseg.errors import ConfigError, MixsegError
 from mixseg.rendezvous import store_of_this_start
+from mixseg.torchrun import started_by_torchrun
 
 TIMEOUT = datetime.timedelta(hours=1)
 """How long a collective waits for the other processes: one of them may be writing a file."""
@@ -45,11 +46,6 @@ def world() -> World:
     if not dist.is_initialized():
         return World(0, 1)
     return World(dist.get_rank(), dist.get_world_size())
-
-
-def started_by_torchrun() -> bool:
-    """Whether torchrun started this process, alone or with others."""
-    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 @contextmanager

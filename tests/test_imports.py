@@ -29,6 +29,7 @@ SHARED = {
     "rendezvous",
     "strict_yaml",
     "temperature",
+    "torchrun",
 }
 DRAWING = ("mixseg/analysis/charts.py", "mixseg/analysis/figures/")
 """Where matplotlib, an extra, is imported at the top."""

@@ -12,10 +12,13 @@ from typing import Any, final
 
 from mixseg.ablation.grid import Grid, Row, row_settings
 from mixseg.config import (
+    PATHS,
+    WITHOUT_FILE,
     Settings,
     changed_settings,
     dump_settings,
     resolve_settings,
+    to_flat,
     with_absolute_paths,
 )
 from mixseg.errors import ConfigError
@@ -133,7 +136,8 @@ def plan(
 def check_files(jobs: Sequence[Job]) -> None:
     """Refuse folders and weights that are not there, before the first run waits for its turn.
 
-    What is done needs none of them any more, and what has a checkpoint no initial weights.
+    What is done needs none of them any more. A checkpoint takes the place of initial weights, and a
+    run keeps a copy of its teacher.
 
     Raises:
         ConfigError: A row names one; a machine of a cluster has to see the same folders.
@@ -141,19 +145,15 @@ def check_files(jobs: Sequence[Job]) -> None:
     for job in jobs:
         if job.done:
             continue
-        settings = job.settings
-        started = any((job.folder / "checkpoints").glob("step-*"))
-        named = {
-            "data.root": settings.data.root,
-            "data.unlabeled": settings.data.unlabeled,
-            "source_domain.root": settings.source_domain.root,
-            "model.weights": settings.model.weights,
-            "distillation.teacher": settings.distillation.teacher,
-        }
-        for key, path in named.items():
-            word = path is None or (key == "model.weights" and path in ("imagenet", "none"))
-            word |= key == "model.weights" and started
-            if not word and not Path(str(path)).expanduser().exists():
+        values = to_flat(job.settings)
+        needed = {key: values[key] for key in PATHS if values[key] is not None}
+        if values["model.weights"] not in WITHOUT_FILE:
+            needed["model.weights"] = values["model.weights"]
+        if any((job.folder / "checkpoints").glob("step-*")):
+            for key in ("model.weights", "distillation.teacher"):
+                needed.pop(key, None)
+        for key, path in needed.items():
+            if not Path(path).exists():
                 raise ConfigError(
                     f"row {job.row!r}: {key}: {path}: there is no such file or folder"
                 )

@@ -20,12 +20,14 @@ from mixseg.config.leaves import (
     size_of,
     to_flat,
 )
+from mixseg.config.ranges import WITHOUT_FILE
 from mixseg.config.resolve import (
     LENGTHS,
     resolve_section,
     resolve_settings,
 )
 from mixseg.config.saved import (
+    PATHS,
     changed_settings,
     dump_settings,
     with_absolute_paths,
@@ -56,7 +58,9 @@ __all__ = [
     "ALIGNMENTS",
     "GROUP_FLAGS",
     "LENGTHS",
+    "PATHS",
     "SHORT_FLAGS",
+    "WITHOUT_FILE",
     "AdversarialSettings",
     "AugmentationSettings",
     "CheckpointSettings",

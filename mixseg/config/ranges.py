@@ -11,6 +11,9 @@ from mixseg.errors import ConfigError
 if TYPE_CHECKING:  # settings check themselves when they are made
     from mixseg.config.sections import Settings
 
+WITHOUT_FILE = ("imagenet", "none")
+"""Initial weights that are no path."""
+
 
 def check_ranges(settings: Settings) -> None:
     """Refuse values and combinations that cannot work, before any data is read."""
@@ -217,7 +220,7 @@ def _check_model(settings: Settings) -> None:
             raise ConfigError(
                 f"model.weights_sha256 must be 64 hexadecimal digits, found {model.weights_sha256}"
             )
-        if model.weights in ("imagenet", "none"):
+        if model.weights in WITHOUT_FILE:
             raise ConfigError("model.weights_sha256 needs model.weights to name a local file")
     if settings.teacher.mode == "eval" and settings.teacher.buffers == "own":
         raise ConfigError(

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from mixseg.config.leaves import build_settings, to_flat
+from mixseg.config.ranges import WITHOUT_FILE
 from mixseg.config.resolve import IN_EPOCHS
 from mixseg.config.sections import ALIGNMENTS, Settings
 
@@ -70,7 +71,7 @@ def with_absolute_paths(settings: Settings) -> Settings:
     for key in PATHS:
         if values[key] is not None:
             values[key] = absolute(values[key])
-    words = {"targets.alignment": ALIGNMENTS, "model.weights": ("imagenet", "none")}
+    words = {"targets.alignment": ALIGNMENTS, "model.weights": WITHOUT_FILE}
     for key, known in words.items():
         if values[key] not in known:
             values[key] = absolute(values[key])

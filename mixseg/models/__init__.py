@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mixseg.config import ModelSettings
+from mixseg.config import WITHOUT_FILE, ModelSettings
 from mixseg.errors import CheckpointError, ConfigError, unknown_name
 from mixseg.models.architecture import Architecture, HeadOnBackbone, WholeNetwork
 from mixseg.models.backbone import NO_BACKBONE, backbone_statistics, check_backbone_name
@@ -46,7 +46,7 @@ def check_model_settings(settings: ModelSettings) -> None:
     if "backbone" not in architecture.needs:
         check_backbone_name(settings.backbone)
     # A folder is a run of mixseg, which is none of the matter of models.
-    named = settings.weights not in ("imagenet", "none")
+    named = settings.weights not in WITHOUT_FILE
     if named and not Path(settings.weights).expanduser().is_dir():
         check_weight_path(settings.weights)
 
@@ -107,7 +107,7 @@ def build_initial_model(
         tensors = trained.state_dict()
         if not keep_classifier:
             tensors = {key: one for key, one in tensors.items() if key.startswith("backbone.")}
-    elif settings.weights not in ("imagenet", "none"):
+    elif settings.weights not in WITHOUT_FILE:
         tensors = read_weight_file(settings.weights, settings.weights_sha256)
     if trained is not None:
         mean, std = trained.spec.mean, trained.spec.std

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mixseg.config import ModelSettings
+from mixseg.config import WITHOUT_FILE, ModelSettings
 from mixseg.distributed import by_first, of_first
 from mixseg.engine.checkpoint import MANIFEST, listed_tensors
 from mixseg.engine.saved_network import SavedNetworks, load_networks, newest_checkpoint
@@ -51,7 +51,7 @@ def check_network_of_run(settings: ModelSettings) -> None:
 
 def _checkpoint(settings: ModelSettings) -> tuple[Path, str] | None:
     """Folder of a run or checkpoint, and the network that is meant."""
-    if settings.weights in ("imagenet", "none"):
+    if settings.weights in WITHOUT_FILE:
         return None
     path = Path(settings.weights).expanduser()
     if path.is_dir():

@@ -32,5 +32,8 @@ def test_a_run_with_a_checkpoint_needs_no_initial_weights(job: Job, tmp_path: Pa
     (tmp_path / "gone").mkdir()
     with pytest.raises(ConfigError, match=r"model.weights: .*gone\.pth"):
         check_files([job])
+    teacher = dataclasses.replace(job.settings.distillation, teacher="gone")
+    distilled = dataclasses.replace(job.settings, method="distillation", distillation=teacher)
     (job.folder / "checkpoints" / "step-00000002").mkdir(parents=True)
-    check_files([dataclasses.replace(job)])
+    # Nor the run that it learns from, of which it keeps a copy.
+    check_files([job, dataclasses.replace(job, settings=distilled)])

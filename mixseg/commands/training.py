@@ -28,6 +28,8 @@ from mixseg.config import (
 )
 from mixseg.distillation.settings import student_of_name
 from mixseg.distributed import joined, of_first
+from mixseg.engine.run_directory import is_blank
+from mixseg.engine.saved_network import settings_of_run
 from mixseg.engine.trainer import Outcome
 from mixseg.errors import ConfigError
 from mixseg.methods import check_flags, command_of
@@ -149,8 +151,8 @@ def _trained(
 
 
 def _is_there(path: Path) -> bool:
-    """Whether the first process sees it; on a network drive others may not yet."""
-    return bool(of_first("there" if path.exists() else ""))
+    """Whether the first process sees a run; on a network drive others may not yet."""
+    return bool(of_first("there" if path.exists() and not is_blank(path) else ""))
 
 
 def _gone_on(
@@ -184,9 +186,8 @@ def _gone_on(
                 )
     elif parsed.student is not None:
         overrides = student_of_name(parsed.student) | overrides
-    config = begun / "config.yaml"
-    if method == "supervised" and config.is_file():  # the other tool goes on with any run
-        own = resolve_settings([config], {}).method
+    if method == "supervised" and (begun / "config.yaml").is_file():
+        own = settings_of_run(begun).method  # the other tools go on with any run
         if own != method:
             raise ConfigError(
                 f"{begun} is a run of method {own}; go on with: "

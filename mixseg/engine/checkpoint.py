@@ -236,11 +236,12 @@ class CheckpointStore:
                 path.unlink()
 
     def _steps(self) -> dict[int, Path]:
-        return {
-            int(path.name.removeprefix("step-")): path
+        # ASCII alone: other digits pass for numbers, of which not all are integers.
+        found = {
+            path: re.fullmatch(r"step-([0-9]{1,18})", path.name)
             for path in self.folder.glob("step-*")
-            if path.name.removeprefix("step-").isdigit()
         }
+        return {int(match[1]): path for path, match in found.items() if match}
 
     def latest(self) -> tuple[Checkpoint | None, list[str]]:
         """The latest checkpoint that is intact, and the reasons why newer ones were passed over.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import importlib.metadata
 import json
@@ -11,13 +13,25 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, final
+from typing import Any, final
 
 import torch
 
 from mixseg.errors import MixsegError
-from mixseg.files import write_atomically
+from mixseg.files import flush_folder, write_atomically
+
+LOCK = "run.lock"
+RECORDS = (
+    "split.json",
+    "class_map.yaml",
+    "alignment.yaml",
+    "frequencies.yaml",
+    "precision.json",
+    "teacher/manifest.json",
+)
+"""Small files that a run reads again when it goes on; a checkpoint has copies of them."""
 
 PACKAGES = ("mixseg", "torch", "torchvision", "timm", "numpy", "scipy", "pillow", "safetensors")
 
@@ -46,42 +60,52 @@ class RunDirectory:
             return
         if not path.is_dir():
             raise MixsegError(f"{path}: there is no such run")
-        try:
-            # The lock dies with the process, also with one that is killed: loader workers, which
-            # outlive it for seconds, let go of their copy as soon as they are forked.
-            self._lock: IO[str] = (path / "run.lock").open("a")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.register_at_fork(after_in_child=self._lock.close)
-        except BlockingIOError as error:
-            raise MixsegError(f"{path}: another process is training in this folder") from error
-        except OSError as error:
-            raise MixsegError(
-                f"{path}: cannot be used: {error.strerror}. A run goes on in a folder that can be "
-                "written: make it so, or copy it to one and give that to --resume"
-            ) from error
+        self._lock = _locked(path)
 
     @classmethod
     def create(cls, path: Path) -> RunDirectory:
-        """Make a new run folder.
+        """Begin a new run, under a temporary name until :meth:`publish`.
+
+        Whoever is killed meanwhile leaves no folder that looks like a run. A folder without
+        settings and checkpoints, which earlier versions left then, counts as not begun.
 
         Raises:
-            MixsegError: It exists already, or cannot be made.
+            MixsegError: It exists already, or cannot be made, or another process begins it.
         """
+        if path.is_symlink() or (path.exists() and not is_blank(path)):
+            raise MixsegError(_exists(path))
+        temporary = path.with_name(f".{path.name}.new")
         try:
-            path.mkdir(parents=True)
-        except FileExistsError as error:
-            raise MixsegError(
-                f"{path} exists already and is not overwritten. Go on with it by --resume "
-                f"{shlex.quote(str(path))}, or choose another --name."
-            ) from error
+            temporary.mkdir(parents=True, exist_ok=True)
+            run = cls(temporary)
+            for left in temporary.iterdir():  # by a process that was killed here
+                if left.is_dir():
+                    shutil.rmtree(left)
+                elif left.name != LOCK:
+                    left.unlink()
+            (temporary / "checkpoints").mkdir()
         except OSError as error:
             raise MixsegError(_not_made(path, error)) from error
+        return run
+
+    def publish(self) -> None:
+        """Give the folder of a new run its name; it is whole by then.
+
+        Raises:
+            MixsegError: The name has been taken, or the folder cannot be renamed.
+        """
+        path = self.path.with_name(self.path.name.removeprefix(".").removesuffix(".new"))
         try:
-            (path / "checkpoints").mkdir()
+            if path.exists() and is_blank(path):
+                # Refused while another process, of an earlier version, begins a run in there.
+                blank = RunDirectory(path)
+                blank.remove()
+            self.path.rename(path)
+            flush_folder(path.parent)
         except OSError as error:
-            path.rmdir()
-            raise MixsegError(_not_made(path, error)) from error
-        return cls(path)
+            taken = error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+            raise MixsegError(_exists(path) if taken else _not_made(path, error)) from error
+        self.path = path
 
     @property
     def config(self) -> Path:
@@ -103,8 +127,37 @@ class RunDirectory:
         """Scores of a finished run."""
         return self.path / "summary.json"
 
-    def write_environment(self) -> None:
-        """Record what the run depends on besides its settings; resumed runs add an entry."""
+    def records(self) -> dict[str, str]:
+        """Name -> content of those of :data:`RECORDS` that are there."""
+        found = {}
+        for name in RECORDS:
+            with contextlib.suppress(OSError, ValueError):
+                found[name] = (self.path / name).read_text(encoding="utf-8")
+        return found
+
+    def restore_records(self, kept: Mapping[str, Any]) -> list[str]:
+        """Write those anew that are not as a checkpoint has them.
+
+        Args:
+            kept: What :meth:`records` gave; names of other files are passed over.
+
+        Returns:
+            Names of the files.
+        """
+        own = self.records()
+        changed = [name for name in RECORDS if isinstance(kept.get(name), str)]
+        changed = [name for name in changed if kept[name] != own.get(name)]
+        for name in changed:
+            (self.path / name).parent.mkdir(exist_ok=True)
+            write_atomically(self.path / name, kept[name])
+        return changed
+
+    def write_environment(self, changes: Sequence[str] = ()) -> None:
+        """Record what the run depends on besides its settings; resumed runs add an entry.
+
+        Args:
+            changes: Of settings and data, which ``--allow-changes`` has accepted.
+        """
         path = self.path / "environment.json"
         try:
             entries = json.loads(path.read_text())
@@ -114,6 +167,7 @@ class RunDirectory:
             {
                 "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                 "command": sys.argv,
+                **({"accepted_changes": list(changes)} if changes else {}),
                 "python": platform.python_version(),
                 "platform": platform.platform(),
                 "packages": {name: package_version(name) for name in PACKAGES},
@@ -132,9 +186,19 @@ class RunDirectory:
         write_atomically(path, json.dumps(entries, indent=1))
 
     @property
+    def labeled(self) -> Path:
+        """Ids of the labelled images."""
+        return self.path / "labeled.txt"
+
+    @property
     def unlabeled(self) -> Path:
         """Ids of the unlabelled images."""
         return self.path / "unlabeled.txt"
+
+    @property
+    def data_record(self) -> Path:
+        """What the run rests on in its data; see :mod:`mixseg.data.record`."""
+        return self.path / "data.json"
 
     @property
     def skipped(self) -> Path:
@@ -179,16 +243,12 @@ class RunDirectory:
                 f"started with: --set source_domain.class_map={self.class_map} --allow-changes"
             )
 
-    def check_split(
-        self, digest: str, unlabeled: str, lists: str, *, allow_changes: bool = False
-    ) -> None:
-        """Refuse to go on with other images than the run was started with.
+    def check_split(self, digest: str, lists: str) -> None:
+        """Refuse to go on with other labelled images than the run was started with.
 
         Args:
             digest: Of the split that the data gives now.
-            unlabeled: What ``unlabeled.txt`` would hold now.
             lists: The flag that gives the run's own images, for the message.
-            allow_changes: Take other unlabelled images too.
 
         Raises:
             MixsegError: The split differs, for example because files were added.
@@ -207,13 +267,6 @@ class RunDirectory:
                 f"{lists} --allow-changes"
             )
 
-        if not allow_changes and self.unlabeled.read_text(encoding="utf-8") != unlabeled:
-            raise MixsegError(
-                f"{self.path}: the unlabelled images are not those of {self.unlabeled.name} any "
-                "more, and what is drawn from them would differ. Bring them back, start a new run, "
-                "or go on with other images: --allow-changes"
-            )
-
     def close(self) -> None:
         """Release the lock."""
         if self.locked:
@@ -221,8 +274,73 @@ class RunDirectory:
 
     def remove(self) -> None:
         """Take back a folder that :meth:`create` has just made."""
-        self.close()
         shutil.rmtree(self.path)
+        self.close()
+
+
+@final
+class _Lock:
+    """A folder and a file in it, locked against other processes.
+
+    The folder's lock holds where somebody removes the file; the file's holds on network drives,
+    many of which lock no folders. Both die with the process, also with one that is killed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # Loader workers, which outlive a killed process for seconds, let go of their copies as
+        # soon as they are forked.
+        self._file = (folder / LOCK).open("a")
+        self._folder: int | None = None
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise
+            except OSError:
+                pass  # the drive locks files alone
+        except BaseException:
+            self.close()
+            raise
+        os.register_at_fork(after_in_child=self.close)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._folder is not None:
+            os.close(self._folder)
+            self._folder = None
+
+
+def _locked(path: Path) -> _Lock:
+    try:
+        return _Lock(path)
+    except BlockingIOError as error:
+        raise MixsegError(f"{path}: another process is training in this folder") from error
+    except OSError as error:
+        raise MixsegError(
+            f"{path}: cannot be used: {error.strerror}. A run goes on in a folder that can be "
+            "written: make it so, or copy it to one and give that to --resume"
+        ) from error
+
+
+def is_blank(path: Path) -> bool:
+    """Whether a folder holds neither settings nor checkpoints: no run has begun in it."""
+    try:
+        return path.is_dir() and all(
+            entry.name == LOCK
+            or (entry.name == "checkpoints" and entry.is_dir() and not any(entry.iterdir()))
+            for entry in path.iterdir()
+        )
+    except OSError:
+        return False
+
+
+def _exists(path: Path) -> str:
+    return (
+        f"{path} exists already and is not overwritten. Go on with it by --resume "
+        f"{shlex.quote(str(path))}, or choose another --name."
+    )
 
 
 def _not_made(path: Path, error: OSError) -> str:

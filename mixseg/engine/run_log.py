@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -22,17 +23,26 @@ class RunLog:
     """``metrics.jsonl`` and, if asked for, ``tensorboard/``; the first process alone writes."""
 
     def __init__(
-        self, run: RunDirectory, offset: int = 0, *, first: int = 0, tensorboard: bool = False
+        self,
+        run: RunDirectory,
+        offset: int = 0,
+        sha256: str = "",
+        *,
+        first: int = 0,
+        tensorboard: bool = False,
     ) -> None:
         """Open the files.
 
         Args:
             run: Whose they are.
             offset: Bytes of ``metrics.jsonl`` that are kept.
+            sha256: Of these bytes; empty where it is not known.
             first: Step that the run goes on from; later points of curves are dropped.
             tensorboard: Whether curves are written.
         """
-        self._metrics = MetricsLog(run.metrics, offset) if run.locked else None
+        self._metrics = MetricsLog(run.metrics, offset, sha256) if run.locked else None
+        self.problem = "" if self._metrics is None else self._metrics.problem
+        """What has become of ``metrics.jsonl`` since the checkpoint; empty if nothing has."""
         self._board: Any = None
         if run.locked and tensorboard:
             from torch.utils.tensorboard import SummaryWriter
@@ -57,10 +67,10 @@ class RunLog:
             if self._board is not None and value is not None:
                 self._board.add_scalar(name, value, step)
 
-    def offset(self) -> int:
-        """Bytes of metrics that are on disk; for the process that writes."""
+    def written(self) -> tuple[int, str]:
+        """Bytes of metrics that are on disk, and their SHA-256; for the process that writes."""
         assert self._metrics is not None
-        return self._metrics.offset()
+        return self._metrics.written()
 
     def close(self) -> None:
         """Close the files."""
@@ -73,12 +83,29 @@ class RunLog:
 class MetricsLog:
     """``metrics.jsonl``: appended, and cut back to the checkpoint when a run is resumed."""
 
-    def __init__(self, path: Path, offset: int = 0) -> None:
-        """Open at a byte offset; lines after it belong to steps that will be done again."""
+    def __init__(self, path: Path, offset: int = 0, sha256: str = "") -> None:
+        """Open at a byte offset; lines after it belong to steps that will be done again.
+
+        Args:
+            path: The file.
+            offset: Bytes that are kept.
+            sha256: Of these bytes, to know whether they are those that were written; empty where
+                it is not known.
+        """
         self.path = path
-        self._file = path.open("ab")
-        # Not beyond its end: truncate would fill a file that lost lines with zeros.
-        self._file.truncate(min(offset, self._file.seek(0, os.SEEK_END)))
+        self._file = path.open("ab+")
+        self._file.seek(0)
+        kept = self._file.read(offset)
+        self.problem = ""
+        if len(kept) < offset or (sha256 and hashlib.sha256(kept).hexdigest() != sha256):
+            # Half a line would join the next one.
+            kept = kept[: kept.rfind(b"\n") + 1]
+            self.problem = (
+                f"{path}: was changed since the checkpoint: of its {offset} bytes there are "
+                f"{len(kept)} in whole lines, which are kept; others are lost"
+            )
+        self._hash = hashlib.sha256(kept)
+        self._file.truncate(len(kept))
         self._file.seek(0, os.SEEK_END)
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -92,13 +119,15 @@ class MetricsLog:
                 name: None if isinstance(value, float) and not math.isfinite(value) else value
                 for name, value in record.items()
             }
-            self._file.write(json.dumps(known).encode() + b"\n")
+            line = json.dumps(known).encode() + b"\n"
+            self._file.write(line)
             self._file.flush()  # people watch this file
+            self._hash.update(line)
         except OSError as error:
             raise TrainingError(not_written(self.path, error)) from error
 
-    def offset(self) -> int:
-        """Bytes written so far, all of them on disk.
+    def written(self) -> tuple[int, str]:
+        """Bytes written so far, all of them on disk, and their SHA-256.
 
         Raises:
             TrainingError: The disk is full or damaged.
@@ -107,7 +136,7 @@ class MetricsLog:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise TrainingError(not_written(self.path, error)) from error
-        return self._file.tell()
+        return self._file.tell(), self._hash.hexdigest()
 
     def close(self) -> None:
         """Close; every line is written already, or was an error."""

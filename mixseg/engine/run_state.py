@@ -27,12 +27,14 @@ class Position:
         best: Network -> (step, scores) of its best validation.
         validated: Step of the last validation.
         metrics_offset: Bytes of ``metrics.jsonl`` up to here.
+        metrics_sha256: Of these bytes; empty in a run of an earlier version.
     """
 
     step: int = 0
     best: dict[str, tuple[int, Scores]] = field(default_factory=dict)
     validated: int = 0
     metrics_offset: int = 0
+    metrics_sha256: str = ""
 
 
 def random_states(device: torch.device) -> dict[str, Tensor]:
@@ -62,6 +64,7 @@ def saved_state(
         "scaler": learner.precision.scaler.state_dict(),
         "validated": position.validated,
         "metrics_offset": position.metrics_offset,
+        "metrics_sha256": position.metrics_sha256,
         "regularizers": [],
     }
     for number, regularizer in enumerate(learner.regularizers):
@@ -78,8 +81,21 @@ def restore(checkpoint: Checkpoint, learner: Learner) -> Position:
         Where the run was.
 
     Raises:
-        CheckpointError: It is that of another network, method or regularizer.
+        CheckpointError: It is that of another network, method or regularizer, or what it holds is
+            no state of a run.
     """
+    try:
+        position = _position(checkpoint)
+        _restore(checkpoint, learner)
+        return position
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        # Its hashes are right, so that nothing was damaged: somebody else has written it.
+        raise CheckpointError(
+            f"{checkpoint.path}: is not a checkpoint that this version can go on from: {error!r}"
+        ) from error
+
+
+def _restore(checkpoint: Checkpoint, learner: Learner) -> None:
     state, tensors, method = checkpoint.state, checkpoint.tensors, learner.method
     for name, network in method.networks.items():
         if name not in tensors:
@@ -106,12 +122,16 @@ def restore(checkpoint: Checkpoint, learner: Learner) -> Position:
             raise CheckpointError(f"{checkpoint.path} was made without the regularizer")
         own = tensors[f"regularizer-{number}"]
         regularizer.restore(state["regularizers"][number], own)
-    return Position(
-        state["step"],
-        _best_scores(checkpoint),
-        state.get("validated", state["step"]),
-        state["metrics_offset"],
-    )
+
+
+def _position(checkpoint: Checkpoint) -> Position:
+    state = checkpoint.state
+    numbers = [state["step"], state.get("validated", state["step"]), state["metrics_offset"]]
+    if not all(type(number) is int and 0 <= number < 2**63 for number in numbers):
+        raise ValueError(f"step, validated and metrics_offset are {numbers}")
+    step, validated, offset = numbers
+    sha256 = state.get("metrics_sha256", "")
+    return Position(step, _best_scores(checkpoint), validated, offset, str(sha256))
 
 
 def _restore_random(states: Mapping[str, Tensor], device: torch.device) -> None:
@@ -126,12 +146,10 @@ def _restore_random(states: Mapping[str, Tensor], device: torch.device) -> None:
 def _best_scores(checkpoint: Checkpoint) -> dict[str, tuple[int, Scores]]:
     try:
         return {
-            name: (step, Scores.from_json(scores))
+            str(name): (int(step), Scores.from_json(scores))
             for name, (step, scores) in checkpoint.state["best"].items()
-            # One that somebody has removed is not to be beaten.
-            if (checkpoint.path.parent / f"best-{name}").is_dir()
         }
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise CheckpointError(
             f"{checkpoint.path}: its best scores are of an earlier version of mixseg; it can be "
             "evaluated, not resumed"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
 from rich.console import Console
 
+from mixseg.config import Settings, resolve_settings, to_flat
 from mixseg.data.contract import ClassSet
 from mixseg.engine.checkpoint import (
     MANIFEST,
@@ -53,6 +54,7 @@ class SavedNetworks:
         classes: Their classes.
         settings: Flat settings of the run, for example ``data.root``.
         problems: Why newer checkpoints of the run were passed over; empty as a rule.
+        data: What the run rests on in its data: digests of a :data:`mixseg.data.record.Record`.
     """
 
     path: Path
@@ -61,6 +63,7 @@ class SavedNetworks:
     classes: ClassSet
     settings: Mapping[str, Any]
     problems: tuple[str, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def run_name(self) -> str:
@@ -94,16 +97,17 @@ def load_networks(path: Path, which: str) -> SavedNetworks:
             tuple((r, g, b) for r, g, b in checkpoint.state["classes"]["palette"]),
             tuple(checkpoint.state["classes"]["label_ids"]),
         )
-        settings, step = checkpoint.state["settings"], int(checkpoint.state["step"])
+        settings, step = _settings(checkpoint), int(checkpoint.state["step"])
+        if spec.num_classes != len(classes):
+            raise ValueError(f"{len(classes)} classes, but {spec.num_classes} channels")
         networks = {name: build_model(spec) for name in checkpoint.tensors}
         for name, network in networks.items():
             network.load_state_dict(checkpoint.tensors[name])
             network.eval()
-    except (KeyError, TypeError, ValueError, RuntimeError, MixsegError) as error:
-        raise CheckpointError(
-            f"{checkpoint.path}: is not a checkpoint of mixseg that this version can read: {error}"
-        ) from error
-    return SavedNetworks(checkpoint.path, step, networks, classes, settings, tuple(problems))
+    except UNREADABLE as error:
+        raise _unreadable(checkpoint, error) from error
+    data = recorded_data(checkpoint.state)
+    return SavedNetworks(checkpoint.path, step, networks, classes, settings, tuple(problems), data)
 
 
 def load_settings(path: Path) -> Mapping[str, Any]:
@@ -116,10 +120,72 @@ def load_settings(path: Path) -> Mapping[str, Any]:
         CheckpointError: There is no checkpoint, or it is damaged.
     """
     checkpoint, _ = _open(path, None)
-    settings = checkpoint.state.get("settings")
-    if not isinstance(settings, dict):
-        raise CheckpointError(f"{checkpoint.path}: has no settings; it is no checkpoint of mixseg")
-    return settings
+    try:
+        return _settings(checkpoint)
+    except UNREADABLE as error:
+        raise _unreadable(checkpoint, error) from error
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Metadata of the latest checkpoint of a run: settings, model, classes, data; no tensors.
+
+    Args:
+        path: As in :func:`load_networks`.
+
+    Raises:
+        CheckpointError: There is no checkpoint, it is damaged, or no checkpoint of a run.
+    """
+    checkpoint, _ = _open(path, None)
+    try:
+        ModelSpec.from_json(checkpoint.state["model"])
+        return checkpoint.state | {"settings": _settings(checkpoint)}
+    except UNREADABLE as error:
+        raise _unreadable(checkpoint, error) from error
+
+
+def settings_of_run(path: Path) -> Settings:
+    """The settings of a run: those of its latest checkpoint, else of its ``config.yaml``.
+
+    Raises:
+        ConfigError: There is neither, or the file is damaged.
+    """
+    try:
+        return resolve_settings([], load_settings(path))
+    except CheckpointError:
+        return resolve_settings([path / "config.yaml"], {})
+
+
+def recorded_data(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of the data in the metadata of a checkpoint; of an older one its classes."""
+    data = state.get("data")
+    if isinstance(data, dict):
+        return data
+    return {"classes": list(state["classes"]["names"])}
+
+
+UNREADABLE = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    RuntimeError,
+    MixsegError,
+)
+"""What comes of metadata that somebody else has written, or another version."""
+
+
+def _unreadable(checkpoint: Checkpoint, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{checkpoint.path}: is not a checkpoint of mixseg that this version can read: {error}"
+    )
+
+
+def _settings(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Flat settings, as this version knows them; empty for a teacher that mixseg did not train."""
+    settings = checkpoint.state["settings"]
+    return to_flat(resolve_settings([], settings)) if settings else {}
 
 
 def newest_checkpoint(path: Path) -> Path:
@@ -143,10 +209,8 @@ def load_spec(path: Path) -> ModelSpec:
     checkpoint, _ = _open(path, None)
     try:
         return ModelSpec.from_json(checkpoint.state["model"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{checkpoint.path}: is not a checkpoint of mixseg that this version can read: {error}"
-        ) from error
+    except UNREADABLE as error:
+        raise _unreadable(checkpoint, error) from error
 
 
 def _open(path: Path, which: str | None) -> tuple[Checkpoint, list[str]]:

@@ -26,12 +26,8 @@ from mixseg.distributed import (
     wait_for_all,
     world,
 )
-from mixseg.engine.checkpoint import (
-    Checkpoint,
-    CheckpointStore,
-    read_checkpoint,
-    write_checkpoint,
-)
+from mixseg.engine.best_networks import BestNetworks
+from mixseg.engine.checkpoint import Checkpoint, CheckpointStore, read_checkpoint
 from mixseg.engine.interruption import Interruption
 from mixseg.engine.learner import Gradients, Learner
 from mixseg.engine.precision import any_sizes, peak_memory
@@ -128,6 +124,7 @@ class Trainer:
         self.store = CheckpointStore(
             run.checkpoints, settings.checkpoints.keep, settings.checkpoints.keep_every
         )
+        self.best = BestNetworks(run.checkpoints)
         self.position = Position()
         self.first = 0
 
@@ -140,14 +137,21 @@ class Trainer:
         if checkpoint is None:
             self.console.print("no checkpoint yet: starting from step 0", style="yellow")
             return
-        if checkpoint.state["step"] > self.settings.training.iterations:
-            raise ConfigError(
-                f"{self.run.path} is at step {checkpoint.state['step']}; training.iterations "
-                f"{self.settings.training.iterations} would go back"
-            )
         self.position = restore(checkpoint, self.learner)
         self.first = self.position.step
+        if self.first > self.settings.training.iterations:
+            raise ConfigError(
+                f"{self.run.path} is at step {self.first}; training.iterations "
+                f"{self.settings.training.iterations} would go back"
+            )
         wait_for_all()  # all have read what may be removed now
+        steps = {name: step for name, (step, _) in self.position.best.items()}
+        lost = of_first(json.dumps(by_first(partial(self.best.restore, steps))))
+        for name in json.loads(lost):
+            # One that somebody has removed is not to be beaten.
+            step, _ = self.position.best.pop(name)
+            text = f"{self.run.checkpoints}: the best {name}, of step {step}, is not there any more"
+            self.console.print(text, style="yellow", markup=False)
         if self.run.locked:
             self.store.settle(self.position.step)
 
@@ -162,8 +166,12 @@ class Trainer:
             return None
         return together(lambda: chosen or read_checkpoint(self.store.folder / name))
 
-    def fit(self) -> Outcome:
+    def fit(self, *, save_first: bool = False) -> Outcome:
         """Train from the current step to the last.
+
+        Args:
+            save_first: Write the checkpoint that the run goes on from again, with its present
+                settings and data: they differ from those that it holds.
 
         Raises:
             TrainingError: A loss or gradient is not finite. The student and the teacher have not
@@ -175,10 +183,15 @@ class Trainer:
         log = RunLog(
             self.run,
             self.position.metrics_offset,
+            self.position.metrics_sha256,
             first=self.first,
             tensorboard=training.tensorboard,
         )
+        if log.problem:
+            self.console.print(log.problem, style="yellow", markup=False, soft_wrap=True)
         try:
+            if save_first and self.first:
+                self._save(log)
             return self._steps(log, self.first, training.iterations, training.accumulate)
         finally:
             log.close()
@@ -340,9 +353,9 @@ class Trainer:
         return scores
 
     def _write_best(self, name: str, scores: Scores) -> None:
-        write_checkpoint(
-            self.run.checkpoints / f"best-{name}",
-            {name: self.method.networks[name].state_dict()},
+        self.best.write(
+            name,
+            self.method.networks[name].state_dict(),
             dict(self.card) | {"step": self.position.step, "scores": {name: scores.to_json()}},
         )
 
@@ -358,9 +371,10 @@ class Trainer:
         by_first(partial(self._write_state, log, random))
 
     def _write_state(self, log: RunLog, random: dict[str, Tensor]) -> None:
-        self.position.metrics_offset = log.offset()
+        self.position.metrics_offset, self.position.metrics_sha256 = log.written()
         tensors, state = saved_state(self.learner, self.position, random)
         self.store.save(self.position.step, tensors, dict(self.card) | state)
+        self.best.prune(self.store.candidates()[: self.store.keep])
 
     def _summary(self, outcome: Outcome) -> dict[str, Any]:
         return {

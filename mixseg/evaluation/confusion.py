@@ -179,5 +179,24 @@ class Scores:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """The inverse of :meth:`to_json`."""
-        return cls(**(dict(fields) | {k: tuple(fields[k]) for k in ("classes", "iou")}))
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            TypeError: A field is missing, unknown, or of another type.
+            KeyError: Classes or IoU are missing.
+        """
+        scores = cls(**(dict(fields) | {k: tuple(fields[k]) for k in ("classes", "iou")}))
+        numbers = [
+            scores.miou,
+            scores.pixel_accuracy,
+            *(one for one in scores.iou if one is not None),
+        ]
+        texts = [*scores.classes, scores.resolution, scores.mode]
+        if not (
+            all(type(number) in (float, int) and 0 <= number <= 1 for number in numbers)
+            and all(isinstance(text, str) for text in texts)
+            and len(scores.classes) == len(scores.iou)
+            and type(scores.images) is int
+        ):
+            raise TypeError(f"these are no scores: {str(fields)[:200]}")
+        return scores

@@ -10,6 +10,12 @@ from typing import Any, Literal, NamedTuple, final
 import torch
 from torch import Tensor, nn
 
+LARGEST = 100_000
+"""Upper limit of the numbers of a specification, far above those of any network."""
+
+MOST_RATES = 64
+"""Most dilations of a head that a specification may have."""
+
 
 @final
 @dataclass(frozen=True)
@@ -52,10 +58,21 @@ class ModelSpec:
         """Inverse of :meth:`to_json`; a field that older files lack takes its default.
 
         Raises:
-            TypeError: A field without default is missing, or one is unknown.
+            TypeError: A field without default is missing, or one is unknown, or of another type.
         """
         lists = {key: tuple(value) for key, value in content.items() if isinstance(value, list)}
-        return cls(**{**content, **lists})
+        spec = cls(**{**content, **lists})
+        whole = (spec.num_classes, spec.output_stride, *spec.rates)
+        real = (*spec.mean, *spec.std)
+        if not (
+            all(type(number) is int and 1 <= number <= LARGEST for number in whole)
+            and all(type(number) in (int, float) and abs(number) <= LARGEST for number in real)
+            and len(spec.mean) == len(spec.std) == 3
+            and all(isinstance(name, str) for name in (spec.architecture, spec.backbone))
+            and len(spec.rates) <= MOST_RATES
+        ):
+            raise TypeError(f"this is no network: {str(content)[:200]}")
+        return spec
 
 
 @final

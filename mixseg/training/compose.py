@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mixseg.config import Settings, to_flat
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.frequencies import class_frequencies, frequencies_of, read_frequencies
+from mixseg.data.record import digests
 from mixseg.distributed import world
 from mixseg.engine.learner import Learner
 from mixseg.engine.method import MethodInputs
@@ -31,7 +32,7 @@ from mixseg.evaluation.evaluator import Resolution, evaluate
 from mixseg.losses import needs_frequencies
 from mixseg.models import ModelSpec
 from mixseg.randomness import derive_seed
-from mixseg.training.data import TrainingData, training_size
+from mixseg.training.data import TrainingData, record_of, training_size
 from mixseg.training.learner import build_learner
 from mixseg.training.precision import precision_of_run
 from mixseg.training.streams import build_streams, loader_workers
@@ -97,7 +98,8 @@ def build_trainer(
         validate=validator(settings, data.val, learner.precision, workers),
         run=run,
         settings=settings,
-        card=network_card(learner.method.student.spec, data.classes, to_flat(settings)),
+        card=network_card(learner.method.student.spec, data.classes, to_flat(settings))
+        | {"data": digests(record_of(data)), "records": run.records()},
         console=console,
         skipped=_skipped(settings, data, run, console),
     )

@@ -25,6 +25,7 @@ from mixseg.data.contract import ClassSet, Sample, SegmentationDataset
 from mixseg.data.demo import LAYOUTS, Look, ensure_demo
 from mixseg.data.frequencies import class_frequencies, read_frequencies
 from mixseg.data.pairing import MissingLabelsError, Pairing, pair_samples
+from mixseg.data.record import Record, record_of_training
 from mixseg.data.registry import DATASETS, open_dataset
 from mixseg.data.splits import Split, split_labeled
 from mixseg.errors import ConfigError, DataError, UnknownSplitError, unknown_name
@@ -69,6 +70,12 @@ class TrainingData:
     def classes(self) -> ClassSet:
         """The classes that the network tells apart."""
         return self.val.classes
+
+
+def record_of(data: TrainingData) -> Record:
+    """What a run rests on in its data."""
+    ids = [data.unlabeled.samples[index].id for index in data.unlabeled_indices]
+    return record_of_training(data.val, data.labeled, data.split.labeled, ids)
 
 
 def check_dataset_name(name: str, given: str) -> None:

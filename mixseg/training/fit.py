@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,19 +30,30 @@ from mixseg.training.streams import crop_notes, scale_notes
 
 
 def fit(
-    trainer: Trainer, data: TrainingData, run: RunDirectory, console: Console
+    trainer: Trainer,
+    data: TrainingData,
+    run: RunDirectory,
+    console: Console,
+    changes: Sequence[str] = (),
 ) -> tuple[Outcome, Path]:
     """Say what the run is made of, train it, and let go of its folder.
+
+    Args:
+        trainer: Of the run.
+        data: Of the run.
+        run: Its folder.
+        console: Where people read.
+        changes: Of settings and data since the last checkpoint, which were accepted.
 
     Raises:
         TrainingError: Training cannot go on; the message says how the run does.
     """
     if run.locked:
-        run.write_environment()
+        run.write_environment(changes)
     for line in _opening(trainer, data, run):
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
     try:
-        outcome = trainer.fit()
+        outcome = trainer.fit(save_first=bool(changes))
         if outcome.scores and run.locked:  # not interrupted: whoever stops a run wants it to end
             _draw_pseudo_labels(run, data.classes)
         return outcome, run.path

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from mixseg.config import changed_settings, dump_settings, resolve_settings, with_absolute_paths
+from mixseg.config import (
+    Settings,
+    changed_settings,
+    dump_settings,
+    resolve_settings,
+    with_absolute_paths,
+)
+from mixseg.data.record import LISTS, Record, differences, digests
 from mixseg.data.splits import id_lines
 from mixseg.distillation.teachers import kept_teacher
-from mixseg.distributed import by_first, of_first, together, world
+from mixseg.distributed import by_first, of_first, together, wait_for_all, world
+from mixseg.engine.checkpoint import CheckpointStore
 from mixseg.engine.epochs import epochs_in_steps
 from mixseg.engine.run_directory import RunDirectory
-from mixseg.engine.saved_network import load_spec
+from mixseg.engine.saved_network import load_state, recorded_data
 from mixseg.engine.trainer import Outcome
 from mixseg.errors import CheckpointError, ConfigError
+from mixseg.escaping import printable
 from mixseg.files import write_atomically
 from mixseg.models import ModelSpec
 from mixseg.training.checks import check_settings
 from mixseg.training.compose import build_trainer, with_frequencies
-from mixseg.training.data import open_training_data
+from mixseg.training.data import TrainingData, open_training_data, record_of
 from mixseg.training.fit import fit, writing
 
 FIXED = (
@@ -55,10 +65,11 @@ def resume(
     Raises:
         ConfigError: Settings differ and that is not allowed.
     """
-    if path.is_dir() and not (path / "config.yaml").is_file():
+    store = CheckpointStore(path / "checkpoints")
+    if path.is_dir() and not (path / "config.yaml").is_file() and not store.candidates():
         raise ConfigError(
-            f"{path} is not a run: it has no config.yaml. A run that was killed before its first "
-            "step leaves such a folder: remove it"
+            f"{path}: no run has begun in this folder: it has neither config.yaml nor a "
+            "checkpoint. Start one with the command that was to begin it"
         )
     run = together(lambda: RunDirectory(path, lock=world().rank == 0))
     try:
@@ -72,9 +83,12 @@ def _resume(
     run: RunDirectory, overrides: dict[str, Any], console: Console, *, allow_changes: bool
 ) -> tuple[Outcome, Path]:
     path = run.path
-    spec = _saved_spec(run)
-    saved = with_absolute_paths(resolve_settings([run.config], {}))
-    settings = with_absolute_paths(resolve_settings([run.config], overrides))
+    kept = _latest_state(run)
+    if kept is not None and run.locked:
+        _restore_files(run, kept, console)
+    wait_for_all()
+    spec = None if kept is None else ModelSpec.from_json(kept["model"])
+    saved, settings = _settings_then_and_now(run, kept, overrides)
     # What a run computes does not depend on how many processes read its images.
     changes = changed_settings(saved, settings, {"data.workers", "output", "name"})
     if spec is not None and any(line.startswith(FREE) for line in changes):
@@ -90,9 +104,12 @@ def _resume(
             if fixed
             else ", or add --allow-changes to go on with the new ones"
         )
+        differing = {line.partition(":")[0] for line in changes}
+        flags = ", ".join(f"--{key}" for key in overrides if key in differing)
+        way = f"Leave out {flags}" if flags else f"Delete {run.config}, which was edited"
         raise ConfigError(
-            f"{path} was started with other settings ({'; '.join(changes)}). Resume without these "
-            f"flags{advice}"
+            f"{path} was made with other settings ({'; '.join(changes)}). {way}, to go on with its "
+            f"own ones{advice}"
         )
     if fixed:
         raise ConfigError(f"{path}: {misfit}")
@@ -108,8 +125,8 @@ def _resume(
         if settings.two_domains
         else f"--labeled {run.path / 'labeled.txt'},{run.path / 'unlabeled.txt'}"
     )
-    unlabeled = id_lines(data.unlabeled, data.unlabeled_indices)
-    run.check_split(data.split.digest, unlabeled, lists, allow_changes=allow_changes)
+    run.check_split(data.split.digest, lists)
+    changes += _data_changes(run, kept, data, allow_changes=allow_changes)
     if settings.two_domains:
         run.check_class_map(data.class_map)
     settings = epochs_in_steps(settings, len(data.split.labeled))
@@ -118,21 +135,109 @@ def _resume(
     teacher = kept_teacher(run.path, data.classes) if distilled else None
     trainer = build_trainer(settings, data, run, console, teacher, spec=spec)
     trainer.resume()
-    if changes and run.locked:
-        write_atomically(run.config, dump_settings(settings))
-    if allow_changes and run.locked:
-        write_atomically(run.unlabeled, unlabeled)
-    return fit(trainer, data, run, console)
+    for line in changes:
+        _warn(console, f"accepted: {line}")
+    if run.locked:
+        if changes:
+            write_atomically(run.config, dump_settings(settings))
+        _write_lists(run, data, changes, console)
+    return fit(trainer, data, run, console, changes)
 
 
-def _saved_spec(run: RunDirectory) -> ModelSpec | None:
-    """The network of the run's checkpoints; None if there is none that can be read."""
+def _latest_state(run: RunDirectory) -> dict[str, Any] | None:
+    """Metadata of the run's latest checkpoint; None if there is none that can be read."""
 
     def read() -> str:
         try:
-            return json.dumps(load_spec(run.path).to_json())
+            return json.dumps(load_state(run.path))
         except CheckpointError:
             return ""
 
     text = of_first(by_first(read) or "")
-    return ModelSpec.from_json(json.loads(text)) if text else None
+    state: dict[str, Any] | None = json.loads(text) if text else None
+    return state
+
+
+def _restore_files(run: RunDirectory, kept: Mapping[str, Any], console: Console) -> None:
+    """Write files of the run anew that are not as its latest checkpoint has them.
+
+    Settings that can be read are left as they are: whoever edits them asks for others.
+    """
+    changed = [run.path / name for name in run.restore_records(kept.get("records", {}))]
+    try:
+        resolve_settings([run.config], {})
+    except ConfigError:
+        write_atomically(run.config, dump_settings(resolve_settings([], kept["settings"])))
+        changed.append(run.config)
+    for path in changed:
+        _warn(console, f"{path}: was lost or changed; written anew from the latest checkpoint")
+
+
+def _settings_then_and_now(
+    run: RunDirectory, kept: Mapping[str, Any] | None, overrides: dict[str, Any]
+) -> tuple[Settings, Settings]:
+    """The settings that the run was trained with, by its latest checkpoint, and those asked for."""
+    asked = resolve_settings([run.config], overrides)
+    if kept is None:
+        saved = resolve_settings([run.config], {})
+    else:
+        saved = resolve_settings([], kept["settings"])
+    return with_absolute_paths(saved), with_absolute_paths(asked)
+
+
+def _data_changes(
+    run: RunDirectory, kept: Mapping[str, Any] | None, data: TrainingData, *, allow_changes: bool
+) -> list[str]:
+    """How the data differ from what the run was trained on.
+
+    Raises:
+        ConfigError: They do, and that is not allowed; or the classes are not as many.
+    """
+    now = record_of(data)
+    full = _full_record(run)
+    if kept is not None:
+        found = differences(recorded_data(kept), now, full)
+        there = int(kept["model"]["num_classes"])
+        if there != len(data.classes):
+            raise ConfigError(
+                f"{run.path}: its network tells {there} classes apart, the data have "
+                f"{len(data.classes)} ({'; '.join(found)}): bring them back, or start a new run"
+            )
+    else:
+        found = [] if full is None else differences(digests(full), now, full)
+    if found and not allow_changes:
+        raise ConfigError(
+            f"{run.path}: the data are not those that it was trained on ({'; '.join(found)}). "
+            "Bring them back, start a new run, or go on with what is there now: --allow-changes"
+        )
+    return found
+
+
+def _full_record(run: RunDirectory) -> Record | None:
+    """The record of the data in the run's own file; None if it is missing or damaged."""
+    try:
+        content = json.loads(run.data_record.read_bytes())
+        return content if isinstance(content, dict) and {*LISTS, "classes"} <= {*content} else None
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _write_lists(
+    run: RunDirectory, data: TrainingData, changes: Sequence[str], console: Console
+) -> None:
+    """Bring the lists of the run's images into line with the images that it goes on with."""
+    contents = {
+        run.labeled: id_lines(data.labeled, data.split.labeled),
+        run.unlabeled: id_lines(data.unlabeled, data.unlabeled_indices),
+        run.data_record: json.dumps(record_of(data), indent=0),
+    }
+    for path, content in contents.items():
+        if path.is_file() and path.read_bytes() == content.encode():
+            continue
+        write_atomically(path, content)
+        if not changes and path != run.data_record:  # which older versions did not write
+            _warn(console, f"{path}: was lost or changed; written anew from the data")
+
+
+def _warn(console: Console, text: str) -> None:
+    console.print(printable(text), style="yellow", markup=False, soft_wrap=True)

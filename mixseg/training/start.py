@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 from rich.console import Console
@@ -19,7 +20,7 @@ from mixseg.engine.trainer import Outcome
 from mixseg.files import write_atomically
 from mixseg.training.checks import check_settings
 from mixseg.training.compose import build_trainer, with_frequencies
-from mixseg.training.data import TrainingData, open_training_data
+from mixseg.training.data import TrainingData, open_training_data, record_of
 from mixseg.training.fit import fit, writing
 from mixseg.training.names import run_name, unused_name
 
@@ -41,12 +42,21 @@ def start(settings: Settings, console: Console) -> tuple[Outcome, Path]:
     name = of_first(name)  # it has the time in it
     settings = dataclasses.replace(settings, name=name)
     path = Path(settings.output).expanduser() / name
-    run = by_first(lambda: RunDirectory.create(path)) or RunDirectory(path, lock=False)
+
+    def begun() -> RunDirectory:
+        run = RunDirectory.create(path)
+        try:
+            _record(run, settings, data, expert)
+            run.publish()
+        except BaseException:
+            run.remove()
+            raise
+        return run
+
+    run = by_first(begun) or RunDirectory(path, lock=False)
     # The settings come first: building may download weights, and who is killed meanwhile must be
     # able to resume. What cannot be built must not leave a folder that looks like a run.
     try:
-        if run.locked:
-            _record(run, settings, data, expert)
         trainer = build_trainer(settings, data, run, console, teacher)
     except BaseException:
         if run.locked:
@@ -69,6 +79,7 @@ def _record(
         write_atomically(run.frequencies, dump_frequencies(data.frequencies, data.classes))
     if data.class_map:
         write_atomically(run.class_map, data.class_map)
+    write_atomically(run.data_record, json.dumps(record_of(data), indent=0))
     if expert is not None:
         keep_teacher(run.path, expert)
     write_atomically(run.config, dump_settings(settings))

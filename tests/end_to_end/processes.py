@@ -164,9 +164,10 @@ def metrics(run: Path, without_time: bool = True) -> list[dict[str, Any]]:
 
 
 def state(checkpoint: Path) -> dict[str, Any]:
-    """``state.json`` without the log's length, in which times have more or fewer digits."""
+    """``state.json`` without the log's length and hash: it has times in it."""
     content = json.loads((checkpoint / "state.json").read_text())
-    content.pop("metrics_offset", None)
+    for name in ("metrics_offset", "metrics_sha256"):
+        content.pop(name, None)
     return content
 
 

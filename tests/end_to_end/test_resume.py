@@ -331,7 +331,7 @@ def test_no_intact_checkpoint(stopped: Path, launch: Launcher, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("target", "code", "reason"), [("missing", 1, "no such run"), (".", 2, "no config.yaml")]
+    ("target", "code", "reason"), [("missing", 1, "no such run"), (".", 2, "config.yaml")]
 )
 def test_what_is_no_run_cannot_be_resumed(
     target: str, code: int, reason: str, launch: Launcher, tmp_path: Path

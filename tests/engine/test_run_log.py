@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+
+import pytest
 
 from mixseg.engine.run_log import MetricsLog
 
@@ -13,11 +16,12 @@ class TestMetricsLog:
         path = tmp_path / "metrics.jsonl"
         log = MetricsLog(path)
         log.write({"step": 1})
-        offset = log.offset()
+        offset, sha256 = log.written()
         log.write({"step": 2})
         log.close()
-        log = MetricsLog(path, offset)
-        assert log.offset() == offset
+        log = MetricsLog(path, offset, sha256)
+        assert not log.problem
+        assert log.written() == (offset, sha256)
         log.write({"step": 2, "again": True})
         log.close()
         records = [json.loads(line) for line in path.read_text().splitlines()]
@@ -26,7 +30,9 @@ class TestMetricsLog:
     def test_the_offset_is_on_disk(self, tmp_path: Path) -> None:
         log = MetricsLog(tmp_path / "metrics.jsonl")
         log.write({"step": 1})
-        assert log.offset() == (tmp_path / "metrics.jsonl").stat().st_size > 0
+        content = (tmp_path / "metrics.jsonl").read_bytes()
+        assert log.written() == (len(content), hashlib.sha256(content).hexdigest())
+        assert content
         log.close()
 
     def test_a_file_that_became_shorter_is_not_filled_with_zeros(self, tmp_path: Path) -> None:
@@ -35,6 +41,33 @@ class TestMetricsLog:
         log.write({"step": 3})
         log.close()
         assert [json.loads(line) for line in path.read_bytes().splitlines()] == [{"step": 3}]
+
+    @pytest.mark.parametrize("damage", ["cut", "cut and joined", "edited"])
+    def test_what_became_of_it_is_said_and_no_line_joins_half_of_another(
+        self, damage: str, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "metrics.jsonl"
+        log = MetricsLog(path)
+        for step in (1, 2):
+            log.write({"step": step})
+        offset, sha256 = log.written()
+        log.close()
+        whole = path.read_bytes()
+        damaged = {
+            "cut": whole[:-3],
+            "cut and joined": whole[:-3] + whole,
+            "edited": whole.replace(b"1", b"7"),
+        }
+        path.write_bytes(damaged[damage])
+        log = MetricsLog(path, offset, sha256)
+        assert str(path) in log.problem
+        log.write({"step": 3})
+        content = path.read_bytes()
+        assert log.written() == (len(content), hashlib.sha256(content).hexdigest())
+        log.close()
+        first = 7 if damage == "edited" else 1
+        wanted = [first, 2, 3] if damage == "edited" else [first, 3]
+        assert [json.loads(line)["step"] for line in content.splitlines()] == wanted
 
     def test_every_line_is_json(self, tmp_path: Path) -> None:
         log = MetricsLog(tmp_path / "metrics.jsonl")

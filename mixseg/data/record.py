@@ -1,0 +1,156 @@
+"""What a run rests on in its data, recorded to be compared when the run goes on or is evaluated.
+
+Settings name a folder, not what lies in it: ``dataset.yaml`` may swap two classes, a validation
+image may go, labels may be redrawn. The sizes of label files in bytes stand for their content,
+which is too much to be read at every start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mixseg.data.contract import UNKNOWN, SegmentationDataset
+from mixseg.ignore import IGNORE
+
+Record = dict[str, Any]
+"""JSON: ``classes`` (names by train id), ``label_ids`` and ``source_ids`` (raw id -> class or
+``ignore``), ``val`` (id -> bytes of image and label), ``labeled`` (id -> bytes of the label) and
+``unlabeled`` (ids)."""
+
+LISTS = {
+    "val": "validation images",
+    "labeled": "labelled images",
+    "unlabeled": "unlabelled images",
+}
+"""Parts of a record that are long, and what they are called."""
+
+SHOWN = 3
+"""Examples that a message names."""
+
+
+def record_of_validation(val: SegmentationDataset) -> Record:
+    """The part of a record that scores rest on."""
+    return {
+        "classes": list(val.classes.names),
+        "label_ids": _label_ids(val),
+        "val": {one.id: [_size(one.image), _size(one.label)] for one in val.samples},
+    }
+
+
+def record_of_training(
+    val: SegmentationDataset,
+    labeled: SegmentationDataset,
+    labeled_indices: Iterable[int],
+    unlabeled_ids: Sequence[str],
+) -> Record:
+    """The record of a run.
+
+    Args:
+        val: Its validation split.
+        labeled: Where its labelled images come from.
+        labeled_indices: Which of them they are.
+        unlabeled_ids: Ids of its unlabelled images.
+    """
+    samples = [labeled.samples[index] for index in labeled_indices]
+    return record_of_validation(val) | {
+        "source_ids": _label_ids(labeled),
+        "labeled": {one.id: _size(one.label) for one in samples},
+        "unlabeled": list(unlabeled_ids),
+    }
+
+
+def digests(record: Record) -> Record:
+    """A record whose long parts are replaced by their length and SHA-256."""
+    return record | {
+        name: {"count": len(record[name]), "sha256": _digest(record[name])}
+        for name in LISTS
+        if name in record
+    }
+
+
+def differences(kept: Mapping[str, Any], now: Record, full: Record | None = None) -> list[str]:
+    """What has changed in the data, a line each; for people.
+
+    Args:
+        kept: What :func:`digests` gave for the record of the run. Parts that it lacks, as that of
+            an older version, are not compared.
+        now: The record of the data as it is.
+        full: The record of the run whole, if its file is there: its lists are taken only if they
+            have the digest that is kept.
+    """
+    lines = []
+    if "classes" in kept and kept["classes"] != now["classes"]:
+        lines.append(f"classes: {_shown(kept['classes'])} -> {_shown(now['classes'])}")
+    for name, title in (("label_ids", "label ids"), ("source_ids", "ids of the labelled images")):
+        if name in kept and name in now and kept[name] != now[name]:
+            lines.append(f"{title}: {_changed_ids(kept[name], now[name])}")
+    fresh = digests(now)
+    for name, title in LISTS.items():
+        if name not in kept or name not in fresh or kept[name] == fresh[name]:
+            continue
+        known = None if full is None else full.get(name)
+        if known is None or _digest(known) != kept[name]["sha256"]:
+            counts = f"{kept[name]['count']} -> {fresh[name]['count']}"
+            lines.append(f"{title}: other ones, or other label files ({counts})")
+        else:
+            lines += _changed_lists(title, known, now[name])
+    return lines
+
+
+def _changed_ids(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    keys = sorted({*before, *after}, key=lambda key: (len(key), key))
+    changed = [
+        f"{key} {before.get(key, 'unknown')} -> {after.get(key, 'unknown')}"
+        for key in keys
+        if before.get(key) != after.get(key)
+    ]
+    return _shown(changed)
+
+
+def _changed_lists(
+    title: str, before: Mapping[str, Any] | Sequence[str], after: Mapping[str, Any] | Sequence[str]
+) -> list[str]:
+    old, new = set(before), set(after)
+    lines = []
+    for found, what in ((old - new, "are gone"), (new - old, "are new")):
+        if found:
+            lines.append(f"{title}: {len(found)} {what} ({_shown(sorted(found))})")
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        changed = [
+            f"{key}: {before[key]} -> {after[key]} bytes"
+            for key in sorted(old & new)
+            if before[key] != after[key]
+        ]
+        if changed:
+            lines.append(f"{title}: files of {len(changed)} have changed ({_shown(changed)})")
+    return lines or [f"{title}: in another order"]
+
+
+def _shown(items: Sequence[str]) -> str:
+    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return ", ".join(items[:SHOWN]) + more
+
+
+def _label_ids(dataset: SegmentationDataset) -> dict[str, str]:
+    names = dict(enumerate(dataset.classes.names))
+    names[IGNORE] = "ignore"
+    return {
+        str(raw): names[int(train)] for raw, train in enumerate(dataset.lookup) if train != UNKNOWN
+    }
+
+
+def _size(path: Path | None) -> int | None:
+    """Bytes of a file; None without one that can be looked at."""
+    try:
+        return None if path is None else path.stat().st_size
+    except OSError:
+        return None
+
+
+def _digest(part: Any) -> str:
+    # Escaped, since names that are not UTF-8 have no other form.
+    return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()

@@ -21,6 +21,8 @@ from mixseg.config import (
     to_flat,
     with_absolute_paths,
 )
+from mixseg.data.record import Record, differences, digests, read_record
+from mixseg.engine.saved_network import settings_of_run
 from mixseg.errors import ConfigError
 from mixseg.files import write_atomically
 from mixseg.methods import check_flags, command_of
@@ -30,6 +32,10 @@ ERROR_LENGTH = 300
 
 OWN = ("name", "output", "seed", "data.workers")
 """Settings in which runs of one row may differ."""
+
+
+VALIDATION = ("data.dataset", "data.root", "data.val", "data.split_seed", "demo.")
+"""Prefixes of the settings that say what runs are scored on."""
 
 
 @final
@@ -129,6 +135,10 @@ def plan(
         _refuse_idle(trained, common)
     for job in jobs:
         refuse_changes(job, job.folder / "config.yaml", "was made")
+    if found := unlike_data(jobs):
+        raise ConfigError(
+            f"{'; '.join(found)}. Their scores cannot stand in one table: give another --output"
+        )
     # Seed by seed, so that an interrupted ablation has whole tables of fewer seeds.
     return tuple(sorted(jobs, key=lambda job: seeds.index(job.seed)))
 
@@ -188,6 +198,34 @@ def _refuse_idle(rows: Sequence[tuple[Row, Settings]], flags: Iterable[str]) -> 
             raise ConfigError(f"{errors[-1]}; no row has it")
 
 
+def unlike_data(jobs: Sequence[Job]) -> list[str]:
+    """Runs of rows with the same data whose validation images, classes or label ids differ.
+
+    Somebody has changed the data between them.
+
+    Returns:
+        A line for each of them; for people.
+    """
+    first: dict[tuple[object, ...], tuple[Job, Record]] = {}
+    lines = []
+    for job in jobs:
+        record = read_record(job.folder)
+        if record is None:  # not begun, or by an earlier version
+            continue
+        scored = {key: record[key] for key in ("classes", "label_ids", "val")}
+        flat = to_flat(job.settings)
+        # What a part of the labelled images is held out for, a seed draws.
+        drawn = job.seed if flat.get("data.val") is not None else None
+        data = (*(str(flat[key]) for key in flat if key.startswith(VALIDATION)), drawn)
+        other, known = first.setdefault(data, (job, scored))
+        if found := differences(digests(known), scored, known):
+            lines.append(
+                f"{job.folder} and {other.folder} were trained on data that had changed in between "
+                f"({'; '.join(found)})"
+            )
+    return lines
+
+
 def refuse_changes(job: Job, config: Path, what: str) -> None:
     """Refuse to go on with a run under other settings.
 
@@ -201,7 +239,10 @@ def refuse_changes(job: Job, config: Path, what: str) -> None:
     """
     if not config.is_file():
         return
-    changes = changed_settings(resolve_settings([config], {}), job.settings, OWN)
+    # Of a run the latest checkpoint tells them: the file may have been edited.
+    own = config.parent == job.folder
+    found = settings_of_run(job.folder) if own else resolve_settings([config], {})
+    changes = changed_settings(found, job.settings, OWN)
     if changes:
         raise ConfigError(
             f"{job.folder} {what} with other settings ({'; '.join(changes)}); give another "

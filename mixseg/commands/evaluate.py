@@ -28,6 +28,7 @@ from mixseg.commands.inference import (
 from mixseg.commands.output_files import check_folder, new_folder
 from mixseg.commands.parsing import height_and_width, new_parser, parse
 from mixseg.data.contract import SegmentationDataset
+from mixseg.data.record import differences, read_record, record_of_validation
 from mixseg.distributed import world
 from mixseg.engine.precision import choose_device
 from mixseg.engine.saved_network import SavedNetworks
@@ -105,6 +106,12 @@ def _evaluation_parser() -> ArgumentParser:
         help="of saved predictions; label-ids are those of the data set's own files, which "
         "benchmark servers take [train-ids]",
     )
+    parser.add_argument(
+        "--allow-changes",
+        dest="allow_changes",
+        action="store_true",
+        help="score on the run's data although they have changed since it was trained",
+    )
     parser.add_argument("--json", type=str, metavar="FILE", help="write the scores as JSON too")
     parser.add_argument("--workers", type=int, default=0, help="processes that read images [0]")
     parser.add_argument(
@@ -160,10 +167,32 @@ def _opened(parsed: Namespace, console: Console) -> _Subject:
     settings = settings_on(saved.settings, parsed.dataset, parsed.root)
     split = parsed.split or settings.data.val_split
     dataset = open_split(settings, split, console)
+    if parsed.dataset is None and parsed.root is None and split == settings.data.val_split:
+        _check_data(saved, dataset, console, allow_changes=parsed.allow_changes)
+    elif parsed.allow_changes:
+        raise ConfigError("--allow-changes does nothing: these are not the run's own data")
     map_file = None if parsed.class_map is None else Path(parsed.class_map).expanduser()
     common = common_classes(saved.classes, dataset, map_file)
     dataset = common.labelled(dataset)
     return _Subject(saved, dataset, split, common, device, mode, input_size, resolution)
+
+
+def _check_data(
+    saved: SavedNetworks, dataset: SegmentationDataset, console: Console, *, allow_changes: bool
+) -> None:
+    """Refuse data that have changed since the run, or say how they have.
+
+    Raises:
+        ConfigError: They have, and that is not allowed.
+    """
+    found = differences(saved.data, record_of_validation(dataset), read_record(saved.run))
+    if found and not allow_changes:
+        raise ConfigError(
+            f"{dataset.root}: these are not the data that {saved.path} was trained on "
+            f"({'; '.join(found)}). Bring them back, or score on what is there: --allow-changes"
+        )
+    for line in found:
+        say(console, printable(f"changed since the run: {line}"), style="yellow")
 
 
 def _resolution(

@@ -21,6 +21,9 @@ Record = dict[str, Any]
 ``ignore``), ``val`` (id -> bytes of image and label), ``labeled`` (id -> bytes of the label) and
 ``unlabeled`` (ids)."""
 
+FILE = "data.json"
+"""Holds the record in the folder of a run."""
+
 LISTS = {
     "val": "validation images",
     "labeled": "labelled images",
@@ -61,6 +64,17 @@ def record_of_training(
         "labeled": {one.id: _size(one.label) for one in samples},
         "unlabeled": list(unlabeled_ids),
     }
+
+
+def read_record(run: Path) -> Record | None:
+    """The record that a run's folder holds whole; None if it is missing or damaged."""
+    try:
+        content = json.loads((run / FILE).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict) or not {*LISTS, "classes", "label_ids"} <= {*content}:
+        return None
+    return content
 
 
 def digests(record: Record) -> Record:

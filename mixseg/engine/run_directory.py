@@ -19,6 +19,7 @@ from typing import Any, final
 
 import torch
 
+from mixseg.data.record import FILE
 from mixseg.errors import MixsegError
 from mixseg.files import flush_folder, write_atomically
 
@@ -198,7 +199,7 @@ class RunDirectory:
     @property
     def data_record(self) -> Path:
         """What the run rests on in its data; see :mod:`mixseg.data.record`."""
-        return self.path / "data.json"
+        return self.path / FILE
 
     @property
     def skipped(self) -> Path:

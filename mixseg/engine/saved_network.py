@@ -66,10 +66,15 @@ class SavedNetworks:
     data: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def run_name(self) -> str:
-        """Name of the run's folder; the checkpoint's own where it lies elsewhere."""
+    def run(self) -> Path:
+        """The run's folder; the checkpoint's own where it lies elsewhere."""
         path = self.path.absolute()
-        return path.parent.parent.name if path.parent.name == "checkpoints" else path.name
+        return path.parent.parent if path.parent.name == "checkpoints" else path
+
+    @property
+    def run_name(self) -> str:
+        """Name of that folder."""
+        return self.run.name
 
     def say_problems(self, console: Console) -> None:
         """Print which newer checkpoints were passed over, if any were."""

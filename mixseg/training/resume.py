@@ -17,7 +17,7 @@ from mixseg.config import (
     resolve_settings,
     with_absolute_paths,
 )
-from mixseg.data.record import LISTS, Record, differences, digests
+from mixseg.data.record import differences, digests, read_record
 from mixseg.data.splits import id_lines
 from mixseg.distillation.teachers import kept_teacher
 from mixseg.distributed import by_first, of_first, together, wait_for_all, world
@@ -194,7 +194,7 @@ def _data_changes(
         ConfigError: They do, and that is not allowed; or the classes are not as many.
     """
     now = record_of(data)
-    full = _full_record(run)
+    full = read_record(run.path)
     if kept is not None:
         found = differences(recorded_data(kept), now, full)
         there = int(kept["model"]["num_classes"])
@@ -211,15 +211,6 @@ def _data_changes(
             "Bring them back, start a new run, or go on with what is there now: --allow-changes"
         )
     return found
-
-
-def _full_record(run: RunDirectory) -> Record | None:
-    """The record of the data in the run's own file; None if it is missing or damaged."""
-    try:
-        content = json.loads(run.data_record.read_bytes())
-        return content if isinstance(content, dict) and {*LISTS, "classes"} <= {*content} else None
-    except (OSError, ValueError, RecursionError):
-        return None
 
 
 def _write_lists(

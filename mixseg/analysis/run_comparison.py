@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from mixseg.analysis.metrics import read_metrics
-from mixseg.config import resolve_settings, to_flat
+from mixseg.config import to_flat
 from mixseg.engine.checkpoint import CheckpointStore, read_checkpoint
+from mixseg.engine.saved_network import settings_of_run
 from mixseg.errors import DataError, MixsegError
 from mixseg.escaping import csv_cell, printable
 from mixseg.files import write_atomically
@@ -82,7 +83,8 @@ class RunRecord:
 def runs_of(path: Path) -> list[Path]:
     """A run, or the runs of a folder such as an ablation's, by name."""
     inside = [] if (path / "config.yaml").is_file() else sorted(path.glob("*/config.yaml"))
-    return [one.parent for one in inside] or [path]
+    # What begins with a dot is a run that is just being begun.
+    return [one.parent for one in inside if not one.parent.name.startswith(".")] or [path]
 
 
 def read_run(path: Path) -> RunRecord:
@@ -98,7 +100,7 @@ def read_run(path: Path) -> RunRecord:
             f"{path} {found}; give the folder of a run, such as runs/NAME, or a folder of runs"
         )
     try:
-        settings = to_flat(resolve_settings([config], {}))
+        settings = to_flat(settings_of_run(path))
     except MixsegError as error:
         raise DataError(
             f"{path}: its settings cannot be read: {error}; was it made by another version?"

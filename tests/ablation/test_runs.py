@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
 from mixseg.ablation import Job, check_files
+from mixseg.ablation.runs import unlike_data
 from mixseg.config import resolve_settings
 from mixseg.errors import ConfigError
 
@@ -26,6 +28,30 @@ def test_a_run_that_is_done_needs_no_files(job: Job) -> None:
     job.folder.mkdir(parents=True)
     (job.folder / "summary.json").write_text("{}")
     check_files([job])
+
+
+def test_runs_on_data_that_changed_in_between(job: Job, tmp_path: Path) -> None:
+    val = {"a": [10, 20], "b": [10, 20]}
+    record = {"classes": ["road", "car"], "label_ids": {"0": "road", "1": "car"}, "val": val}
+    record |= {"source_ids": {}, "labeled": {}, "unlabeled": []}
+    swapped = record | {"label_ids": {"1": "road", "0": "car"}}
+    jobs = [dataclasses.replace(job, folder=tmp_path / name, seed=i) for i, name in enumerate("xy")]
+
+    def unlike(second: dict[str, object], **data: object) -> list[str]:
+        for one, content in zip(jobs, (record, second), strict=True):
+            one.folder.mkdir(exist_ok=True)
+            (one.folder / "data.json").write_text(json.dumps(content))
+        settings = dataclasses.replace(
+            job.settings, data=dataclasses.replace(job.settings.data, **data)
+        )
+        return unlike_data([jobs[0], dataclasses.replace(jobs[1], settings=settings)])
+
+    assert unlike(record | {"labeled": {"c": 3}}) == []  # every seed has its own
+    assert unlike(swapped, val_split="test") == []  # a row on other data
+    (line,) = unlike(swapped)
+    assert str(jobs[0].folder) in line
+    assert str(jobs[1].folder) in line
+    assert "label ids: 0 road -> car" in line
 
 
 def test_a_run_with_a_checkpoint_needs_no_initial_weights(job: Job, tmp_path: Path) -> None:

@@ -92,6 +92,13 @@ class TestRetention:
         assert (tmp_path / "best-student").is_dir()
         assert (tmp_path / "step-notes").is_dir()
 
+    def test_numbers_in_other_digits_are_no_steps(self, tmp_path: Path) -> None:
+        store = CheckpointStore(tmp_path)
+        save(store, 3)
+        for name in ("step-\u00b2", "step-\u0663", "step-\uff11", "step--1", "step-", "step-1e3"):
+            (tmp_path / name).mkdir()
+        assert [path.name for path in store.candidates()] == ["step-00000003"]
+
     def test_a_damaged_newer_one_does_not_cost_the_one_just_written(self, tmp_path: Path) -> None:
         store = CheckpointStore(tmp_path, keep=1, keep_every=20)
         for step in (20, 40):

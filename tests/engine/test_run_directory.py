@@ -64,7 +64,88 @@ class TestLock:
 
     def test_taking_a_folder_back(self, tmp_path: Path) -> None:
         RunDirectory.create(tmp_path / "run").remove()
-        assert not (tmp_path / "run").exists()
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("removed", ["run.lock", "nothing"])
+    def test_a_removed_lock_file_lets_no_second_process_in(
+        self, removed: str, tmp_path: Path
+    ) -> None:
+        run = RunDirectory.create(tmp_path / "run")
+        run.publish()
+        (run.path / removed).unlink(missing_ok=True)
+        with pytest.raises(MixsegError, match="another process is training"):
+            RunDirectory(run.path)
+        run.close()
+        RunDirectory(run.path).close()
+
+
+class TestBeginning:
+    def test_the_folder_appears_whole(self, tmp_path: Path) -> None:
+        path = tmp_path / "some" / "run"
+        run = RunDirectory.create(path)
+        assert not path.exists()
+        (run.path / "config.yaml").write_text("seed: 1")
+        run.publish()
+        assert run.path == path
+        assert (path / "config.yaml").read_text() == "seed: 1"
+        assert [one.name for one in path.parent.iterdir()] == ["run"]
+        run.close()
+
+    def test_what_a_killed_process_left_is_taken_over(self, tmp_path: Path) -> None:
+        run = RunDirectory.create(tmp_path / "run")
+        (run.path / "teacher").mkdir()
+        (run.path / "config.yaml").write_text("{")
+        run.close()  # as if it had been killed
+        again = RunDirectory.create(tmp_path / "run")
+        assert {one.name for one in again.path.iterdir()} == {"run.lock", "checkpoints"}
+        with pytest.raises(MixsegError, match="another process"):
+            RunDirectory.create(tmp_path / "run")
+        again.publish()
+        again.close()
+
+    def test_two_that_begin_at_once(self, tmp_path: Path) -> None:
+        run = RunDirectory.create(tmp_path / "run")
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "config.yaml").write_text("the other one's")
+        with pytest.raises(MixsegError, match="exists already"):
+            run.publish()
+        run.remove()
+        assert [one.name for one in tmp_path.iterdir()] == ["run"]
+        assert (tmp_path / "run" / "config.yaml").read_text() == "the other one's"
+
+    def test_an_empty_folder_in_use_is_not_taken(self, tmp_path: Path) -> None:
+        # What a version that made the folder first looks like while it begins.
+        (tmp_path / "run").mkdir()
+        other = RunDirectory(tmp_path / "run")
+        run = RunDirectory.create(tmp_path / "run")
+        with pytest.raises(MixsegError, match="another process"):
+            run.publish()
+        run.remove()
+        other.close()
+        run = RunDirectory.create(tmp_path / "run")
+        run.publish()
+        run.close()
+
+    def test_a_link_is_not_replaced(self, tmp_path: Path) -> None:
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "run").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(MixsegError, match="exists already"):
+            RunDirectory.create(tmp_path / "run")
+
+
+def test_records_come_back_from_a_checkpoint(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run")
+    (run.path / "split.json").write_text("{}")
+    (run.path / "alignment.yaml").write_text("road: 1.0")
+    kept = run.records()
+    assert run.restore_records(kept) == []
+    (run.path / "split.json").unlink()
+    (run.path / "alignment.yaml").write_text("road: 0.5")
+    forged = {"../outside.yaml": "x", "metrics.jsonl": "x", "class_map.yaml": 3}
+    assert run.restore_records(kept | forged) == ["split.json", "alignment.yaml"]
+    assert run.records() == kept
+    assert not (tmp_path / "outside.yaml").exists()
+    run.close()
 
 
 def test_each_start_adds_its_environment(tmp_path: Path) -> None:
@@ -80,13 +161,10 @@ def test_each_start_adds_its_environment(tmp_path: Path) -> None:
 def test_another_split_is_refused(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run")
     (run.path / "split.json").write_text(json.dumps({"digest": "abc"}))
-    run.unlabeled.write_text("one\ntwo\n")
-    run.check_split("abc", "one\ntwo\n", "--labeled L")
+    run.check_split("abc", "--labeled L")
     with pytest.raises(MixsegError, match=r"abc.*xyz.*--labeled L --allow-changes"):
-        run.check_split("xyz", "one\ntwo\n", "--labeled L")
-    with pytest.raises(MixsegError, match=r"unlabelled images are not those"):
-        run.check_split("abc", "one\ntwo\nthree\n", "--labeled L")
+        run.check_split("xyz", "--labeled L")
     (run.path / "split.json").write_text("{")
     with pytest.raises(MixsegError, match=r"split\.json: missing or damaged"):
-        run.check_split("abc", "one\ntwo\n", "--labeled L")
+        run.check_split("abc", "--labeled L")
     run.close()

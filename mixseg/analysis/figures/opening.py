@@ -11,10 +11,9 @@ from rich.console import Console
 
 from mixseg.analysis.figures.request import ShownDataset, ShownRun
 from mixseg.analysis.metrics import Line, read_metrics
-from mixseg.config import resolve_settings
 from mixseg.data.registry import DATASETS
 from mixseg.engine.precision import choose_device, choose_precision
-from mixseg.engine.saved_network import SavedNetworks, load_networks
+from mixseg.engine.saved_network import SavedNetworks, load_networks, settings_of_run
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.evaluation.prediction import Predictor
 from mixseg.evaluation.side_by_side import distinct_titles
@@ -91,7 +90,7 @@ def open_logs(paths: Sequence[Path]) -> tuple[ShownRun, ...]:
         [(path.resolve().name, step) for path, step in zip(paths, last, strict=True)]
     )
     return tuple(
-        ShownRun(title, path, resolve_settings([path / "config.yaml"], {}), lines)
+        ShownRun(title, path, settings_of_run(path), lines)
         for title, path, lines in zip(titles, paths, logs, strict=True)
     )
 

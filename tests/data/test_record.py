@@ -1,0 +1,85 @@
+"""What a run remembers of its data, compared with what is there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mixseg.data.folder import open_folder
+from mixseg.data.record import (
+    FILE,
+    differences,
+    digests,
+    read_record,
+    record_of_training,
+    record_of_validation,
+)
+from tests.data.layouts import write_folder
+
+NAMES = st.dictionaries(
+    st.text(min_size=1, max_size=4), st.lists(st.integers(0, 9), min_size=2, max_size=2)
+)
+
+
+def record(val: dict[str, list[int]]) -> dict[str, object]:
+    return {
+        "classes": ["a", "b"],
+        "label_ids": {"0": "a", "1": "b"},
+        "source_ids": {"0": "a", "1": "b"},
+        "val": val,
+        "labeled": {},
+        "unlabeled": [],
+    }
+
+
+@given(NAMES, NAMES)
+def test_a_difference_is_found_exactly_where_there_is_one(
+    before: dict[str, list[int]], after: dict[str, list[int]]
+) -> None:
+    old, new = record(before), record(after)
+    for full in (old, None, new):  # whole, lost, and that of something else
+        assert bool(differences(digests(old), new, full)) == (before != after)
+    # A checkpoint holds it as JSON.
+    assert not differences(json.loads(json.dumps(digests(old))), old)
+
+
+def test_what_is_named(tmp_path: Path) -> None:
+    write_folder(tmp_path, "train")
+    write_folder(tmp_path, "val", count=2)
+    train, val = (open_folder(tmp_path, split) for split in ("train", "val"))
+    ids = [sample.id for sample in train.samples]
+    before = record_of_training(val, train, (0, 1), ids[2:])
+    assert before["label_ids"] == {
+        "0": "background",
+        "7": "road",
+        "11": "building",
+        "255": "ignore",
+    }
+    assert before["val"]["day 0/frame.0"][1] == (
+        (tmp_path / "labels/val/day 0/frame.0.png").stat().st_size
+    )
+    (tmp_path / "images/val/day 0/frame.0.png").unlink()
+    (tmp_path / "labels/val/day 0/frame.0.png").unlink()
+    now = record_of_validation(open_folder(tmp_path, "val"))
+    (line,) = differences(digests(before), now, before)
+    assert "validation images" in line
+    assert "day 0/frame.0" in line
+    (line,) = differences(digests(before), now)
+    assert "2 -> 1" in line
+
+
+def test_a_run_of_an_earlier_version_knows_its_classes(tmp_path: Path) -> None:
+    now = record({})
+    assert not differences({"classes": ["a", "b"]}, now)  # type: ignore[arg-type]
+    (line,) = differences({"classes": ["b", "a"]}, now)  # type: ignore[arg-type]
+    assert line == "classes: b, a -> a, b"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"val": {}}', "\x00"])
+def test_a_damaged_file_is_as_none(content: str, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(content)
+    assert read_record(tmp_path) is None

@@ -1,0 +1,118 @@
+"""Metadata that somebody else has written, with the right hashes: refused, never a traceback."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mixseg.config import Settings, to_flat
+from mixseg.data.contract import ClassSet
+from mixseg.engine.checkpoint import read_checkpoint, write_checkpoint
+from mixseg.engine.run_state import Position, random_states, restore, saved_state
+from mixseg.engine.saved_network import load_networks, load_settings, load_state, network_card
+from mixseg.errors import CheckpointError
+from mixseg.evaluation.confusion import Scores
+from tests.engine.test_learner import learner_of
+
+NAMES = ("one", "two", "three")
+SCORES = Scores(NAMES, (0.5, None, 0.25), 0.375, 0.5, 3, "native", "whole")
+VALUES = st.sampled_from(
+    [
+        None,
+        -1,
+        0,
+        1,
+        2**63,
+        10**30,
+        1e300,
+        "",
+        "x",
+        "\x1b[31m",
+        "\u00b2",
+        True,
+        [],
+        {},
+        [[]],
+        [None],
+    ]
+)
+"""In the place of what belongs there."""
+
+
+@pytest.fixture(scope="module")
+def learner() -> Any:
+    return learner_of("semi_supervised")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory, learner: Any) -> Path:
+    path = tmp_path_factory.mktemp("forged") / "step-00000003"
+    spec = learner.method.student.spec
+    names = tuple(f"class {index}" for index in range(spec.num_classes))
+    classes = ClassSet(names, ((0, 0, 0),) * len(names))
+    position = Position(3, {"student": (2, SCORES)}, 2, 100, "0" * 64)
+    tensors, state = saved_state(learner, position, random_states(torch.device("cpu")))
+    card = network_card(spec, classes, to_flat(Settings()))
+    write_checkpoint(path, tensors, card | {"data": {"classes": list(names)}} | state)
+    return path
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every value in JSON."""
+    if path:
+        yield path
+    if isinstance(value, dict | list):
+        for key, one in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places(one, (*path, key))
+
+
+def test_the_unchanged_one_is_read(written: Path, learner: Any) -> None:
+    assert load_networks(written, "both").step == 3
+    position = restore(read_checkpoint(written), learner)
+    assert (position.step, position.best) == (3, {"student": (2, SCORES)})
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=120,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_any_other_value_is_read_or_refused(
+    data: st.DataObject, written: Path, learner: Any
+) -> None:
+    original = read_checkpoint(written)
+    top = data.draw(st.sampled_from(sorted(original.state)))
+    below = [path for path in places(original.state) if path[0] == top]
+    place = data.draw(st.sampled_from(below))
+    state = copy.deepcopy(original.state)
+    holder = state
+    for key in place[:-1]:
+        holder = holder[key]
+    if data.draw(st.booleans()) and isinstance(holder, dict):
+        del holder[place[-1]]
+    else:
+        holder[place[-1]] = data.draw(VALUES)
+    try:
+        write_checkpoint(written, original.tensors, state)
+        for read in (
+            lambda: load_networks(written, "student"),
+            lambda: load_settings(written),
+            lambda: load_state(written),
+            lambda: restore(read_checkpoint(written), learner),
+        ):
+            try:
+                read()
+            except CheckpointError as error:
+                assert str(written) in str(error) or "optimizer" in str(error)
+    finally:
+        write_checkpoint(written, original.tensors, original.state)

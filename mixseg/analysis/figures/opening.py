@@ -11,6 +11,7 @@ from rich.console import Console
 
 from mixseg.analysis.figures.request import ShownDataset, ShownRun
 from mixseg.analysis.metrics import Line, read_metrics
+from mixseg.config import resolve_settings
 from mixseg.data.registry import DATASETS
 from mixseg.engine.precision import choose_device, choose_precision
 from mixseg.engine.saved_network import SavedNetworks, load_networks, settings_of_run

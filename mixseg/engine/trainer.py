@@ -358,6 +358,10 @@ class Trainer:
             self.method.networks[name].state_dict(),
             dict(self.card) | {"step": self.position.step, "scores": {name: scores.to_json()}},
         )
+        self._prune_best()
+
+    def _prune_best(self) -> None:
+        self.best.prune(self.store.candidates()[: self.store.keep])
 
     def _best_note(self, scores: Mapping[str, Scores]) -> str:
         return ", ".join(
@@ -374,7 +378,7 @@ class Trainer:
         self.position.metrics_offset, self.position.metrics_sha256 = log.written()
         tensors, state = saved_state(self.learner, self.position, random)
         self.store.save(self.position.step, tensors, dict(self.card) | state)
-        self.best.prune(self.store.candidates()[: self.store.keep])
+        self._prune_best()
 
     def _summary(self, outcome: Outcome) -> dict[str, Any]:
         return {

@@ -129,7 +129,9 @@ def estimate_needs(settings: Settings, console: Console) -> Needs:
         measured,
         pixels,
         probe.checkpoint,
-        probe.best + checkpoints_at_once(settings) * probe.checkpoint,
+        # A better network is written beside those that the kept checkpoints would go back to.
+        (settings.checkpoints.keep + 1) * probe.best
+        + checkpoints_at_once(settings) * probe.checkpoint,
     )
 
 

@@ -10,9 +10,15 @@ from dataclasses import dataclass
 from typing import final
 
 from mixseg import __version__
-from mixseg.commands.contract import EXIT_ERROR, EXIT_USAGE, SEVERAL_PROCESSES, Command
+from mixseg.commands.contract import (
+    EXIT_ERROR,
+    EXIT_USAGE,
+    PRINTS_ITS_RESULT,
+    SEVERAL_PROCESSES,
+    Command,
+)
 from mixseg.errors import ConfigError, MixsegError, unknown_name
-from mixseg.escaping import printable
+from mixseg.terminal import complain, exit_code, guard, new_console, say
 from mixseg.torchrun import started_by_torchrun
 
 
@@ -73,6 +79,17 @@ COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.it
 
 def run(command: Command, arguments: Sequence[str] | None = None) -> int:
     """Run a command; errors that are meant for people are printed without a traceback."""
+    guard()
+    printed = command in PRINTS_ITS_RESULT
+    try:
+        code = _run(command, arguments)
+    except SystemExit as stop:  # argparse has printed the help
+        printed = True
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return exit_code(code, printed=printed)
+
+
+def _run(command: Command, arguments: Sequence[str] | None) -> int:
     try:
         if started_by_torchrun() and command not in SEVERAL_PROCESSES:
             raise ConfigError("this command runs in one process: start it without torchrun")
@@ -83,11 +100,11 @@ def run(command: Command, arguments: Sequence[str] | None = None) -> int:
         rank = os.environ.get("RANK", "0")
         if rank == "0" or not error.everywhere:
             where = "" if rank == "0" else f"process {rank}: "
-            print(f"error: {printable(where + str(error))}", file=sys.stderr)
+            complain(f"error: {where}{error}")
         return code
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {printable(where)}{error.strerror or error}", file=sys.stderr)
+        complain(f"error: {where}{error.strerror or error}")
         return EXIT_ERROR
     except KeyboardInterrupt:
         return 130
@@ -95,20 +112,26 @@ def run(command: Command, arguments: Sequence[str] | None = None) -> int:
 
 def main() -> int:
     """``mixseg COMMAND ...``."""
+    guard()
     arguments = sys.argv[1:]
     if arguments[:1] == ["--version"]:
-        print(__version__)
-        return 0
+        return _printed(__version__)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_help())
-        return 0 if arguments else EXIT_USAGE
+        return _printed(*_help(), code=0 if arguments else EXIT_USAGE)
     if arguments[0] not in COMMANDS:
-        print(f"error: {unknown_name('command', arguments[0], COMMANDS)}", file=sys.stderr)
+        complain(f"error: {unknown_name('command', arguments[0], COMMANDS)}")
         return EXIT_USAGE
     return run(COMMANDS[arguments[0]].load(), arguments[1:])
 
 
-def _help() -> str:
+def _printed(*lines: str, code: int = 0) -> int:
+    console = new_console()
+    for line in lines:
+        say(console, line)
+    return exit_code(code, printed=True)
+
+
+def _help() -> list[str]:
     width = max(map(len, COMMANDS)) + 2
     lines = ["usage: mixseg COMMAND ...", ""]
     for group, entries in GROUPS.items():
@@ -117,4 +140,4 @@ def _help() -> str:
             *(f"  {name:{width}}{one.help}" for name, one in entries.items()),
             "",
         ]
-    return "\n".join([*lines, "mixseg COMMAND --help says more."])
+    return [*lines, "mixseg COMMAND --help says more."]

@@ -29,6 +29,7 @@ SHARED = {
     "rendezvous",
     "strict_yaml",
     "temperature",
+    "terminal",
     "torchrun",
 }
 DRAWING = ("mixseg/analysis/charts.py", "mixseg/analysis/figures/")

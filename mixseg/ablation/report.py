@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
-from rich.text import Text
 
 from mixseg.ablation.grid import Grid
 from mixseg.ablation.results import RowResult, difference
 from mixseg.analysis.plots import plots_installed
-from mixseg.escaping import chart_text, csv_cell, markdown_cell, printable
+from mixseg.escaping import chart_text, csv_cell, markdown_cell
 from mixseg.evaluation.protocols import SHORT_NAMES
 from mixseg.files import write_atomically
 from mixseg.text_tables import csv_lines, markdown_table
@@ -77,7 +76,7 @@ def terminal_tables(grid: Grid, results: Sequence[RowResult]) -> list[Table]:
     tables = []
     for metric in grid.metrics:
         table = Table(
-            title=Text(printable(grid.title)),
+            title=grid.title,
             caption=_conditions(grid, metric),
             caption_justify="left",
         )
@@ -85,7 +84,7 @@ def terminal_tables(grid: Grid, results: Sequence[RowResult]) -> list[Table]:
             text = name in ("setting", "against", metric)
             table.add_column(name, justify="left" if text else "right", overflow="fold")
         for line in cells(grid, results, metric):
-            table.add_row(*(Text(printable(cell)) for cell in line))
+            table.add_row(*line)
         tables.append(table)
     return tables
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from rich.table import Table
-from rich.text import Text
 
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.statistics import ImageStatistics, LabelStatistics
-from mixseg.escaping import csv_cell, markdown_cell, printable
+from mixseg.escaping import csv_cell, markdown_cell
 from mixseg.text_tables import csv_lines, markdown_table
 
 COLUMNS = ("class", "pixels", "share, %", "images", "of images, %")
@@ -96,11 +95,11 @@ SIZES_SHOWN = 5
 
 def terminal_table(found: DatasetStatistics) -> Table:
     """The table for people."""
-    table = Table(title=Text(printable(f"{found.dataset.name} {found.dataset.split}")))
+    table = Table(title=f"{found.dataset.name} {found.dataset.split}")
     for index, name in enumerate(COLUMNS):
         table.add_column(name, justify="right" if index else "left")
     for row in _rows(found):
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*row)
     return table
 
 

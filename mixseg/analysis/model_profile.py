@@ -29,7 +29,6 @@ from mixseg.engine.method import MethodInputs
 from mixseg.engine.precision import peak_memory
 from mixseg.engine.stages import of_one_stage
 from mixseg.errors import ConfigError
-from mixseg.escaping import printable
 from mixseg.ignore import IGNORE
 from mixseg.losses import check_loss, needs_frequencies
 from mixseg.methods import METHODS, check_method_name
@@ -324,7 +323,7 @@ def profile_tables(profile: ModelProfile) -> tuple[Table, Table]:
     conditions = profile.conditions
     sizes = {name: "x".join(map(str, size)) for name, size in conditions["sizes"].items()}
     networks = Table(
-        title=printable(f"{conditions['model']}, {conditions['classes']} classes"),
+        title=f"{conditions['model']}, {conditions['classes']} classes",
         caption=f"forward pass of one image of {sizes['labeled']}; a multiplication and an "
         "addition are two",
         caption_justify="left",

@@ -11,14 +11,13 @@ from typing import Any, final
 
 import torch
 from rich.table import Table
-from rich.text import Text
 
 from mixseg.analysis.metrics import read_metrics
 from mixseg.config import to_flat
 from mixseg.engine.checkpoint import CheckpointStore, read_checkpoint
 from mixseg.engine.saved_network import settings_of_run
 from mixseg.errors import DataError, MixsegError
-from mixseg.escaping import csv_cell, printable
+from mixseg.escaping import csv_cell
 from mixseg.files import write_atomically
 from mixseg.models import ModelSpec, build_model
 from mixseg.text_tables import csv_lines, markdown_table
@@ -242,7 +241,7 @@ def _grid(comparison: Comparison) -> list[list[str]]:
 
 def comparison_table(comparison: Comparison) -> Table:
     """The table for people who watch."""
-    heading, *rows = [[Text(printable(cell)) for cell in row] for row in _grid(comparison)]
+    heading, *rows = _grid(comparison)
     counts = f"{len(comparison.runs)} runs, {len(comparison.differing)} settings differ"
     units = "mIoU in percent, the best one chosen on the validation split itself"
     table = Table(caption=f"{counts}; {units}", caption_justify="left")

@@ -16,7 +16,6 @@ from mixseg.benchmark.measure import Comparison, quartiles
 from mixseg.benchmark.memory import AS_SET, MemoryReport
 from mixseg.benchmark.step import StepReport
 from mixseg.benchmark.workload import Workload
-from mixseg.escaping import printable
 from mixseg.models import model_title
 
 
@@ -71,7 +70,7 @@ def describe(work: Workload) -> str:
     """The conditions in a line, for people."""
     found = conditions(work)
     height, width = work.size
-    return printable(
+    return (
         f"{found['model']}, {work.num_classes} classes, {height}x{width}, batch "
         f"{found['batch_labeled']} + {found['batch_unlabeled']}; {found['device']}, "
         f"{found['threads']} threads, load {found['load'][0]:.1f}; {work.rounds} pairs in turn"
@@ -94,7 +93,7 @@ def part_tables(report: PartReport) -> list[Table]:
     for one in report.comparisons:
         low, high = quartiles(one.ratios)
         table.add_row(
-            printable(one.name),
+            one.name,
             _milliseconds(one.own),
             _milliseconds(one.transcription),
             f"{one.ratio:.3g} ({low:.3g}-{high:.3g})",

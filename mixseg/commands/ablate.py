@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
 
 from mixseg.ablation import (
     ClusterLauncher,
@@ -27,14 +26,13 @@ from mixseg.ablation import (
 )
 from mixseg.ablation.grid import Grid
 from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
-from mixseg.commands.console import say
 from mixseg.commands.contract import EXIT_ERROR
 from mixseg.commands.parsing import new_parser, parse, with_joined
 from mixseg.commands.presets import presets_folder
 from mixseg.commands.settings_arguments import add_set_argument
 from mixseg.config import add_settings_arguments, fields_of, typed_overrides
 from mixseg.errors import ConfigError, unknown_name
-from mixseg.escaping import printable
+from mixseg.terminal import new_console, say, show
 
 LAUNCHERS = {
     "local": "processes of this machine",
@@ -48,7 +46,7 @@ def ablate(arguments: Sequence[str]) -> int:
     if any(argument.partition("=")[0] == "--config" for argument in arguments):
         raise ConfigError("--config: an ablation takes the preset of its rows by --base FILE")
     parsed = parse(_ablation_parser(), with_joined(arguments, ("--set",)))
-    console = Console()
+    console = new_console()
     grid = _grid(parsed)
     common = _common_overrides(parsed)
     stem = Path(parsed.grid).stem
@@ -60,7 +58,7 @@ def ablate(arguments: Sequence[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
 
     def say_line(line: str) -> None:
-        say(console, printable(line))
+        say(console, line)
 
     if parsed.dry_run:
         for job in jobs:
@@ -77,7 +75,7 @@ def ablate(arguments: Sequence[str]) -> int:
     results = collect(grid, jobs, errors)
     files = write_report(folder, grid, results)
     for table in terminal_tables(grid, results):
-        console.print(table)
+        show(console, table)
     say_line(f"{folder}: {', '.join(files)}")
     if not plots_installed():
         say_line(WITHOUT_PLOTS)

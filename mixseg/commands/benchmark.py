@@ -6,20 +6,20 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from mixseg.benchmark.parts import DEFAULT_PARTS, PARTS, check_parts
 from mixseg.benchmark.report import conditions as workload_conditions
 from mixseg.benchmark.report import describe as describe_workload
 from mixseg.benchmark.report import part_tables
 from mixseg.benchmark.workload import workload
-from mixseg.commands.console import say
+from mixseg.commands.contract import prints_its_result
 from mixseg.commands.parsing import height_and_width, new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
 from mixseg.errors import ConfigError
 from mixseg.files import check_unused, write_atomically
+from mixseg.terminal import new_console, say, show
 
 
+@prints_its_result
 def benchmark(arguments: Sequence[str]) -> int:
     """Measure mixseg's code beside the papers' arithmetic; see ``--help``."""
     parser = new_parser(
@@ -51,13 +51,13 @@ def benchmark(arguments: Sequence[str]) -> int:
     if parsed.json is not None:
         check_unused([Path(parsed.json)], overwrite=True)
     work = workload(any_settings(parsed), parsed.rounds, height_and_width("--files", parsed.files))
-    console = Console()
+    console = new_console()
     say(console, describe_workload(work))
     reports = []
     for name in parsed.parts or DEFAULT_PARTS:
         reports.append(PARTS[name](work, console))
         for table in part_tables(reports[-1]):
-            console.print(table)
+            show(console, table)
     if parsed.json is not None:
         content = workload_conditions(work) | {one.name: one.to_json() for one in reports}
         write_atomically(Path(parsed.json), json.dumps(content, indent=1))

@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
-from mixseg.commands.console import say
-from mixseg.commands.contract import EXIT_ERROR
+from mixseg.commands.contract import EXIT_ERROR, prints_its_result
 from mixseg.commands.output_files import check_folder
 from mixseg.commands.parsing import new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
 from mixseg.config import to_flat
 from mixseg.errors import ConfigError
-from mixseg.escaping import printable
 from mixseg.files import write_atomically
 from mixseg.preflight.data_check import inspect_data, report_lines
 from mixseg.preflight.data_check import to_json as data_report
+from mixseg.terminal import new_console, say
 from mixseg.training.streams import loader_workers
 
 
+@prints_its_result
 def check_data(arguments: Sequence[str]) -> int:
     """Read every file of a configuration's data; see ``--help``."""
     parser = new_parser(
@@ -35,14 +33,14 @@ def check_data(arguments: Sequence[str]) -> int:
         "--show", type=int, default=10, metavar="N", help="files of each kind that are named [10]"
     )
     parsed = parse_with_settings(parser, arguments)
-    console = Console()
+    console = new_console()
     if parsed.show < 0:
         raise ConfigError(f"--show must not be negative, found {parsed.show}")
     check_folder("--json", parsed.json)
     settings = any_settings(parsed)
     reports = inspect_data(settings, console, loader_workers(settings))
     for line in report_lines(reports, parsed.show):
-        say(console, printable(line))
+        say(console, line)
     if parsed.json is not None:
         domains = {
             key: value

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from mixseg.analysis.run_comparison import (
     FORMATS,
     RunRecord,
@@ -16,14 +14,14 @@ from mixseg.analysis.run_comparison import (
     runs_of,
     write_comparison,
 )
-from mixseg.commands.console import say
-from mixseg.commands.contract import EXIT_ERROR
+from mixseg.commands.contract import EXIT_ERROR, prints_its_result
 from mixseg.commands.output_files import check_folder
 from mixseg.commands.parsing import new_parser, parse
 from mixseg.errors import ConfigError, DataError
-from mixseg.escaping import printable
+from mixseg.terminal import new_console, say, show
 
 
+@prints_its_result
 def compare(arguments: Sequence[str]) -> int:
     """Show in what runs differ; see ``--help``."""
     parser = new_parser(
@@ -42,19 +40,19 @@ def compare(arguments: Sequence[str]) -> int:
         "--output", type=str, metavar="FILE", help=f"write it as well: {', '.join(FORMATS)}"
     )
     parsed = parse(parser, arguments)
-    console = Console()
+    console = new_console()
     output = None if parsed.output is None else Path(parsed.output)
     if output is not None and output.suffix not in FORMATS:
         raise ConfigError(f"--output {output}: the name must end in one of {', '.join(FORMATS)}")
     check_folder("--output", output)
     records, problems = _read_runs([Path(given) for given in parsed.runs])
     comparison = compare_runs(records)
-    console.print(comparison_table(comparison))
+    show(console, comparison_table(comparison))
     for problem in problems:
-        say(console, f"left out: {printable(problem)}", "red")
+        say(console, f"left out: {problem}", "red")
     if output is not None:
         write_comparison(output, comparison)
-        say(console, printable(str(output)))
+        say(console, str(output))
     return EXIT_ERROR if problems else 0
 
 

@@ -24,3 +24,13 @@ def for_several_processes(command: Command) -> Command:
     """Mark a command that divides its work among the processes of torchrun."""
     SEVERAL_PROCESSES.add(command)
     return command
+
+
+PRINTS_ITS_RESULT: set[Command] = set()
+"""Commands whose result is what they print; that of the others lies in files."""
+
+
+def prints_its_result(command: Command) -> Command:
+    """Mark a command that has failed if what it prints does not arrive."""
+    PRINTS_ITS_RESULT.add(command)
+    return command

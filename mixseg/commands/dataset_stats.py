@@ -9,8 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
 from mixseg.analysis.dataset_statistics import FORMATS, DatasetStatistics, summary, terminal_table
-from mixseg.commands.console import say
-from mixseg.commands.contract import EXIT_ERROR
+from mixseg.commands.contract import EXIT_ERROR, prints_its_result
 from mixseg.commands.parsing import new_parser, parse, with_joined
 from mixseg.commands.settings_arguments import check_layout
 from mixseg.config import resolve_settings
@@ -18,24 +17,25 @@ from mixseg.data.contract import SegmentationDataset
 from mixseg.data.statistics import image_statistics, label_statistics
 from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError, unknown_name
-from mixseg.escaping import printable
 from mixseg.files import check_unused, write_atomically
+from mixseg.terminal import new_console, say, show
 from mixseg.training.data import check_data_settings, open_split
 
 
+@prints_its_result
 def dataset_stats(arguments: Sequence[str]) -> int:
     """Count what a data set holds; see ``--help``."""
     parsed = parse(_statistics_parser(), with_joined(arguments, ("--config",)))
-    console = Console()
+    console = new_console()
     check_layout(
         root_given=parsed.root is not None,
         layout_known=parsed.dataset is not None or bool(parsed.config),
     )
     output = _checked_output(parsed)
     found = _counted(_opened(parsed, console), console)
-    console.print(terminal_table(found))
+    show(console, terminal_table(found))
     for line in summary(found):
-        say(console, printable(line), "red" if line.startswith("corrupt") else None)
+        say(console, line, "red" if line.startswith("corrupt") else None)
     if output is not None:
         write_atomically(output, FORMATS[output.suffix](found))
     return EXIT_ERROR if found.problems else 0

@@ -6,20 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
-from rich.console import Console
 from rich.table import Table
 
 from mixseg.classification.experiment import ClassificationSettings, run_experiment
+from mixseg.commands.contract import prints_its_result
 from mixseg.commands.parsing import new_parser, parse
 from mixseg.commands.presets import presets_folder
 from mixseg.config import Setting, fields_of, resolve_section
+from mixseg.terminal import new_console, say, show
 
 
+@prints_its_result
 def distill_cifar10(arguments: Sequence[str]) -> int:
     """Distillation between classifiers; see ``--help``."""
     leaves = fields_of(ClassificationSettings)
     parsed = parse(_classification_parser(leaves), arguments)
-    console = Console()
+    console = new_console()
     overrides = {
         leaf.path: parsed[leaf.path]
         for leaf in leaves
@@ -29,18 +31,16 @@ def distill_cifar10(arguments: Sequence[str]) -> int:
     file = preset if parsed.config is None else Path(parsed.config)
     settings = resolve_section(ClassificationSettings, file, overrides)
 
-    def say(name: str, done: int, total: int, share: float) -> None:
-        console.print(
-            f"{name}, epoch {done}/{total}: accuracy {100 * share:.2f} %", highlight=False
-        )
+    def say_epoch(name: str, done: int, total: int, share: float) -> None:
+        say(console, f"{name}, epoch {done}/{total}: accuracy {100 * share:.2f} %")
 
     table = Table(title="shapes" if settings.demo else "CIFAR-10")
     table.add_column("network")
     for column in ("parameters (M)", "accuracy"):
         table.add_column(column, justify="right")
-    for one in run_experiment(settings, say):
+    for one in run_experiment(settings, say_epoch):
         table.add_row(one.network, f"{one.parameters / 1e6:.3f}", f"{100 * one.accuracy:.2f}")
-    console.print(table)
+    show(console, table)
     return 0
 
 

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from mixseg.commands.console import say
-from mixseg.commands.contract import EXIT_ERROR
+from mixseg.commands.contract import EXIT_ERROR, prints_its_result
 from mixseg.commands.parsing import new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
-from mixseg.escaping import printable
 from mixseg.preflight.doctor import Finding, compare_needs, examine
 from mixseg.preflight.memory import estimate_needs
+from mixseg.terminal import new_console, say
 from mixseg.training.streams import loader_workers
 
 
+@prints_its_result
 def doctor(arguments: Sequence[str]) -> int:
     """Look at the machine and at what a run will need; see ``--help``."""
     parser = new_parser(
@@ -27,14 +27,14 @@ def doctor(arguments: Sequence[str]) -> int:
     )
     add_file_arguments(parser)
     parsed = parse_with_settings(parser, arguments)
-    console = Console()
+    console = new_console()
     settings = any_settings(parsed)
     wrong = False
 
     for finding in examine(settings, loader_workers(settings)):
         wrong |= _shown(finding, console)
     if parsed.config:
-        console.print("taking training steps on noise, this may take minutes", highlight=False)
+        say(console, "taking training steps on noise, this may take minutes")
         for finding in compare_needs(settings, estimate_needs(settings, console)):
             wrong |= _shown(finding, console)
     return EXIT_ERROR if wrong else 0
@@ -42,6 +42,5 @@ def doctor(arguments: Sequence[str]) -> int:
 
 def _shown(finding: Finding, console: Console) -> bool:
     """Print one finding; returns whether it would make a run fail."""
-    text = printable(f"{finding.name + ':':16} {finding.text}")
-    say(console, text, "red" if finding.wrong else None)
+    say(console, f"{finding.name + ':':16} {finding.text}", "red" if finding.wrong else None)
     return finding.wrong

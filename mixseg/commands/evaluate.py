@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from mixseg.commands.console import console_of_first, say
-from mixseg.commands.contract import for_several_processes
+from mixseg.commands.console import console_of_first
+from mixseg.commands.contract import for_several_processes, prints_its_result
 from mixseg.commands.inference import (
     add_inference_arguments,
     divided,
@@ -33,7 +33,6 @@ from mixseg.distributed import world
 from mixseg.engine.precision import choose_device
 from mixseg.engine.saved_network import SavedNetworks
 from mixseg.errors import ConfigError
-from mixseg.escaping import printable
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import OnImage, Resolution, evaluate
 from mixseg.evaluation.inference import InferenceMode
@@ -42,9 +41,11 @@ from mixseg.evaluation.prediction import save_prediction
 from mixseg.evaluation.protocols import Protocol, mean_over, protocol
 from mixseg.evaluation.tables import scores_table
 from mixseg.files import write_atomically
+from mixseg.terminal import say, show
 from mixseg.training.data import check_dataset_name, open_split, settings_on
 
 
+@prints_its_result
 @for_several_processes
 @divided
 def evaluate_checkpoint(arguments: Sequence[str]) -> int:
@@ -56,7 +57,7 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
     _say_what_is_compared(subject, parsed, console)
     folder = None if parsed.save is None else new_folder(Path(parsed.save), "--save-predictions")
     scores = _scores(subject, parsed, folder)
-    console.print(_table(subject, scores))
+    show(console, _table(subject, scores))
     if parsed.json is not None and world().rank == 0:
         write_atomically(Path(parsed.json), json.dumps(_to_json(subject, scores), indent=1))
     return 0
@@ -217,7 +218,7 @@ def _say_what_is_compared(subject: _Subject, parsed: Namespace, console: Console
     size = subject.input_size
     shown = "own size" if size is None else f"{size[0]}x{size[1]}"
     for line in (*subject.common.describe(), f"images reach the network in {shown} ({given})"):
-        say(console, printable(line))
+        say(console, line)
 
 
 def _scores(subject: _Subject, parsed: Namespace, folder: Path | None) -> dict[str, Scores]:

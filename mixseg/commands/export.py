@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
-from rich.console import Console
 
-from mixseg.commands.console import say
 from mixseg.commands.inference import input_size_of, load_saved
 from mixseg.commands.parsing import height_and_width, new_parser, parse
 from mixseg.data.arrays import Size
 from mixseg.engine.saved_network import SavedNetworks
 from mixseg.errors import ConfigError, unknown_name
-from mixseg.escaping import printable
 from mixseg.export import (
     CHECKED_BATCHES,
     EXPORT_FORMATS,
@@ -28,6 +25,7 @@ from mixseg.export import (
 )
 from mixseg.files import check_unused, write_atomically
 from mixseg.models import model_title
+from mixseg.terminal import new_console, say
 
 ABOUT = (
     "Write a trained network as one file that runs without mixseg, and FILE.json beside it with "
@@ -40,7 +38,7 @@ ABOUT = (
 def export(arguments: Sequence[str]) -> int:
     """Export a network; see ``--help``."""
     parsed = parse(_export_parser(), arguments)
-    console = Console()
+    console = new_console()
     if parsed.format not in EXPORT_FORMATS:
         raise ConfigError(f"--format: {unknown_name('format', parsed.format, EXPORT_FORMATS)}")
     check_format(parsed.format)
@@ -62,7 +60,7 @@ def export(arguments: Sequence[str]) -> int:
         _compared(difference, parsed.format),
         f"written: {output} ({len(content) / 2**20:.1f} MiB), {card}",
     ):
-        say(console, printable(line))
+        say(console, line)
     return 0
 
 

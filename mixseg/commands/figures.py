@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 from jsonargparse import ArgumentParser
-from rich.console import Console
 
 from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
-from mixseg.commands.console import say
 from mixseg.commands.parsing import new_parser, parse, with_joined
 from mixseg.errors import ConfigError
+from mixseg.terminal import new_console, say
 
 LIST_FLAGS = (
     "--dataset",
@@ -35,7 +34,7 @@ def figures(arguments: Sequence[str]) -> int:
     from mixseg.analysis.figures import FIGURES
     from mixseg.analysis.figures.command import Options, draw_all
 
-    console = Console()
+    console = new_console()
     if parsed.list or not parsed.names:
         for name, kind in FIGURES.items():
             say(console, f"{name:18} {kind.about}")

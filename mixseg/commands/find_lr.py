@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from mixseg.analysis.learning_rates import FEWEST
 from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
-from mixseg.commands.console import say
+from mixseg.commands.contract import prints_its_result
 from mixseg.commands.parsing import new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
 from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError
+from mixseg.terminal import new_console, say
 from mixseg.training.rate_test import probe_rates
 
 
+@prints_its_result
 def find_lr(arguments: Sequence[str]) -> int:
     """Learning-rate range test; see ``--help``."""
     parser = new_parser(
@@ -29,7 +29,7 @@ def find_lr(arguments: Sequence[str]) -> int:
     parser.add_argument("--high", type=float, default=1.0, help="last rate")
     parser.add_argument("--steps", type=int, default=100)
     parsed = parse_with_settings(parser, arguments)
-    console = Console()
+    console = new_console()
     if not 0 < parsed.low < parsed.high < math.inf:
         raise ConfigError(
             f"--low and --high must be rates, 0 < low < high; found {parsed.low}, {parsed.high}"

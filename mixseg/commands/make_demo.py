@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
 
-from mixseg.commands.console import say
 from mixseg.commands.parsing import height_and_width, new_parser, parse
 from mixseg.config import DemoSettings
 from mixseg.data.demo import LAYOUTS, Look, write_demo
 from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError
+from mixseg.terminal import new_console, say
 
 
 def make_demo(arguments: Sequence[str]) -> int:
     """Write demo scenes; see ``--help``."""
     parsed = parse(_demo_parser(), arguments)
-    console = Console()
+    console = new_console()
     size = height_and_width("--size", parsed.size)
     if parsed.seed < 0:
         raise ConfigError(f"--seed {parsed.seed}: must not be negative")

@@ -8,9 +8,8 @@ from typing import Literal
 
 import torch
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
 
-from mixseg.commands.console import console_of_first, say
+from mixseg.commands.console import console_of_first
 from mixseg.commands.contract import EXIT_ERROR, for_several_processes
 from mixseg.commands.inference import (
     add_inference_arguments,
@@ -29,7 +28,6 @@ from mixseg.engine.precision import choose_device
 from mixseg.engine.progress import progress_bar
 from mixseg.engine.saved_network import SavedNetworks
 from mixseg.errors import ConfigError
-from mixseg.escaping import printable
 from mixseg.evaluation.inference import InferenceMode
 from mixseg.evaluation.prediction import (
     PICTURES,
@@ -40,6 +38,7 @@ from mixseg.evaluation.prediction import (
     predict_files,
 )
 from mixseg.evaluation.side_by_side import SHEET_ROWS, SideBySide, distinct_titles
+from mixseg.terminal import new_console, say
 
 
 @for_several_processes
@@ -59,7 +58,7 @@ def predict(arguments: Sequence[str]) -> int:
     ]
     for saved in every:
         (network,) = saved.networks
-        say(console, printable(f"{saved.run_name}, step {saved.step}: {network}"))
+        say(console, f"{saved.run_name}, step {saved.step}: {network}")
     modes = [inference_mode(parsed, saved) for saved in every]
     input_sizes = [input_size_of(saved, parsed.resize) for saved in every]
     output = new_folder(Path(parsed.output), "--output")
@@ -84,8 +83,7 @@ def predict(arguments: Sequence[str]) -> int:
     if side_by_side is not None:
         side_by_side.write_sheet()
     for failure in failures:  # of this process, whichever it is
-        text = f"skipped {printable(failure.reason)}"
-        Console().print(text, style="red", markup=False, soft_wrap=True)
+        say(new_console(), f"skipped {failure.reason}", "red")
     skipped = int(summed(torch.tensor(len(failures))))
     say(console, f"{len(images) - skipped} of {len(images)} images predicted into {output}")
     return EXIT_ERROR if skipped else 0

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jsonargparse import Namespace
-from rich.console import Console
 
-from mixseg.commands.console import say
 from mixseg.commands.contract import EXIT_ERROR
 from mixseg.commands.parsing import height_and_width, new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
@@ -21,8 +19,8 @@ from mixseg.data.registry import splits_of
 from mixseg.data.streams import usable_cores
 from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError, unknown_name
-from mixseg.escaping import printable
 from mixseg.preflight.data_check import PartReport, report_lines
+from mixseg.terminal import new_console, say
 from mixseg.training.data import check_dataset_name
 
 ABOUT = (
@@ -158,7 +156,7 @@ def prepare_data(arguments: Sequence[str]) -> int:
     size = None if parsed.size is None else height_and_width("--size", parsed.size)
     plan = part.plan(Request(settings, size, parsed.compression))
     earlier = check_output(plan, output)
-    console = Console()
+    console = new_console()
     with progress_bar(console, "preparing") as advance:
         outcome = prepare(
             plan,
@@ -179,7 +177,7 @@ def prepare_data(arguments: Sequence[str]) -> int:
         f"there, {left_out} left out",
         *(_NOT_WHOLE if left_out else _use(part, plan, settings, output)),
     ):
-        say(console, printable(line))
+        say(console, line)
     return EXIT_ERROR if left_out else 0
 
 

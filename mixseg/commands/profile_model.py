@@ -6,16 +6,17 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from mixseg.analysis.model_profile import profile_run, profile_tables
+from mixseg.commands.contract import prints_its_result
 from mixseg.commands.output_files import check_folder
 from mixseg.commands.parsing import new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
 from mixseg.errors import ConfigError
 from mixseg.files import write_atomically
+from mixseg.terminal import new_console, show
 
 
+@prints_its_result
 def profile_model(arguments: Sequence[str]) -> int:
     """Measure a network and its training step; see ``--help``."""
     parser = new_parser(
@@ -33,7 +34,7 @@ def profile_model(arguments: Sequence[str]) -> int:
     parser.add_argument("--steps", type=int, default=5, help="training steps that are measured")
     parser.add_argument("--json", type=str, metavar="FILE", help="write the numbers as JSON too")
     parsed = parse_with_settings(parser, arguments)
-    console = Console()
+    console = new_console()
     check_folder("--json", parsed.json)
     for flag in ("images", "steps"):
         if parsed[flag] is not None and parsed[flag] < 1:
@@ -41,7 +42,7 @@ def profile_model(arguments: Sequence[str]) -> int:
     settings = any_settings(parsed)
     profile = profile_run(settings, console, images=parsed.images, steps=parsed.steps)
     for table in profile_tables(profile):
-        console.print(table)
+        show(console, table)
     if parsed.json is not None:
         write_atomically(Path(parsed.json), json.dumps(profile.to_json(), indent=1))
     return 0

@@ -7,9 +7,8 @@ from typing import final
 
 from rich.console import Console
 
-from mixseg.commands.console import say
 from mixseg.data.arrays import ImageArray, LabelArray, Size
-from mixseg.escaping import printable
+from mixseg.terminal import say
 
 NOTICEABLE = 0.1
 """Change of width over height from which on it is said."""
@@ -45,7 +44,7 @@ class SquashNote:
                     "--resize HEIGHTxWIDTH gives another size, --resize none keeps each image's "
                     "own. Further images are not named"
                 )
-                say(self._console, printable(text))
+                say(self._console, text)
                 self._left = set()  # one note
                 break
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mixseg.commands.console import say
 from mixseg.config import Settings
 from mixseg.distillation.report import report_distillation
 from mixseg.engine.trainer import Outcome
@@ -18,6 +17,7 @@ from mixseg.evaluation.protocols import paper_table, protocol
 from mixseg.evaluation.tables import scores_table
 from mixseg.files import write_atomically
 from mixseg.methods import command_of
+from mixseg.terminal import say, show
 
 
 def report(outcome: Outcome, path: Path, console: Console) -> None:
@@ -30,12 +30,12 @@ def report(outcome: Outcome, path: Path, console: Console) -> None:
     if source is not None:
         write_atomically(path / "table.md", paper_table(columns, source))
     first = next(iter(columns.values()))
-    console.print(scores_table(columns, means=protocol(source, first.classes)))
+    show(console, scores_table(columns, means=protocol(source, first.classes)))
     if method == "distillation":
         try:
-            console.print(report_distillation(outcome.settings, outcome.scores, path, console))
+            show(console, report_distillation(outcome.settings, outcome.scores, path, console))
         except MixsegError as error:  # the run is whole without it
-            console.print(f"not compared with its teacher: {error}", style="red", markup=False)
+            say(console, f"not compared with its teacher: {error}", "red")
     for line in (*_what_came_out(outcome, path), *_next_steps(outcome, path)):
         say(console, line)
 
@@ -45,11 +45,10 @@ def _say_how_to_go_on(outcome: Outcome, path: Path, console: Console) -> None:
     method = outcome.settings.method
     on_source_alone = method == "supervised" and outcome.settings.source_domain.dataset is not None
     command = "uda" if on_source_alone else command_of(method)
-    console.print(
+    say(
+        console,
         f"stopped at step {outcome.step}, saved. Go on with: "
         f"mixseg {command} --resume {shlex.quote(str(path))}",
-        markup=False,
-        soft_wrap=True,
     )
 
 

@@ -24,7 +24,6 @@ from mixseg.data.contract import SegmentationDataset
 from mixseg.distillation.teachers import kept_teacher
 from mixseg.engine.precision import Precision, choose_device, choose_precision
 from mixseg.engine.saved_network import load_networks
-from mixseg.escaping import printable
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.prediction import Predictor, write_picture
 from mixseg.files import write_atomically
@@ -180,7 +179,7 @@ def _table(costs: list[NetworkCost], content: Mapping[str, Any]) -> Table:
         table.add_column(name, justify="right")
     for cost in costs:
         table.add_row(
-            printable(f"{cost.role}: {cost.title}"),
+            f"{cost.role}: {cost.title}",
             f"{cost.parameters / 1e6:.3f}",
             f"{cost.flops / 1e9:.3f}",
             f"{cost.milliseconds:.1f}",

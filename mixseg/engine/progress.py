@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from mixseg.terminal import Bar, say
 
 QUIET_SECONDS = 20.0
 """Seconds between plain lines."""
@@ -32,7 +33,8 @@ class TrainingProgress:
         self.total = total
         self.first = first
         self._start = self._spoken = time.monotonic()
-        self._bar = Progress(
+        self._bar = Bar(
+            console,
             TextColumn("[bold]training"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -40,8 +42,6 @@ class TrainingProgress:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("", total=total, completed=first, note="")
 
@@ -68,19 +68,13 @@ class TrainingProgress:
 
     def say(self, text: str) -> None:
         """A line above the bar."""
-        self._bar.console.print(text, markup=False, highlight=False)
+        say(self.console, text)
 
 
 @contextmanager
 def progress_bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar for simpler work; gives a function of (done, total)."""
-    with Progress(
-        TextColumn(title),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    ) as bar:
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(console, *columns) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -19,8 +19,8 @@ from mixseg.engine.checkpoint import (
     read_checkpoint,
 )
 from mixseg.errors import CheckpointError, MixsegError
-from mixseg.escaping import printable
 from mixseg.models import ModelSpec, SegmentationModel, build_model
+from mixseg.terminal import say
 
 
 def network_card(spec: ModelSpec, classes: ClassSet, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,8 +79,7 @@ class SavedNetworks:
     def say_problems(self, console: Console) -> None:
         """Print which newer checkpoints were passed over, if any were."""
         for problem in self.problems:
-            text = f"passed over: {printable(problem)}"
-            console.print(text, style="yellow", markup=False, soft_wrap=True)
+            say(console, f"passed over: {problem}", "yellow")
 
 
 def load_networks(path: Path, which: str) -> SavedNetworks:

@@ -12,8 +12,8 @@ from rich.console import Console
 from mixseg.data.streams import Batch, Skipped
 from mixseg.distributed import texts
 from mixseg.errors import DataError
-from mixseg.escaping import printable
 from mixseg.files import write_atomically
+from mixseg.terminal import say
 
 
 @final
@@ -62,8 +62,7 @@ class SkippedSamples:
             return
         for key, one in fresh.items():
             if key not in self.known:
-                text = printable(f"skipped ({one.stream}): {one.reason}")
-                self.console.print(text, style="yellow", markup=False, soft_wrap=True)
+                say(self.console, f"skipped ({one.stream}): {one.reason}", "yellow")
         self.known = fresh
         if self.writes:
             lines = [json.dumps(one._asdict()) + "\n" for _, one in sorted(fresh.items())]

@@ -42,6 +42,7 @@ from mixseg.errors import ConfigError, DataError, TrainingError
 from mixseg.evaluation.confusion import Scores
 from mixseg.files import write_atomically
 from mixseg.models import SegmentationModel
+from mixseg.terminal import say
 
 Stream = Callable[[int, int], Iterator[Batch]]
 """(number of the first batch, number after the last) -> batches on the CPU."""
@@ -135,7 +136,7 @@ class Trainer:
         wait_for_all()
         checkpoint = self._latest()
         if checkpoint is None:
-            self.console.print("no checkpoint yet: starting from step 0", style="yellow")
+            say(self.console, "no checkpoint yet: starting from step 0", "yellow")
             return
         self.position = restore(checkpoint, self.learner)
         self.first = self.position.step
@@ -160,7 +161,7 @@ class Trainer:
         drive, may see fewer."""
         chosen, problems = by_first(self.store.latest) or (None, [])
         for problem in problems:
-            self.console.print(f"passed over: {problem}", style="yellow", markup=False)
+            say(self.console, f"passed over: {problem}", "yellow")
         name = of_first("" if chosen is None else chosen.path.name)
         if not name:
             return None

@@ -42,19 +42,19 @@ def scores_table(
     if any(column.classes != columns[0].classes for column in columns):
         raise ValueError("networks with different classes do not fit into one table")
     table = Table(
-        title=None if title is None else _text(title),
-        caption=Text("\n").join(map(_text, [_conditions(scores), *notes])),
+        title=title,
+        caption=Text("\n").join(Text(printable(line)) for line in (_conditions(scores), *notes)),
         caption_justify="left",
     )
     table.add_column("class")
     for name in scores:
-        table.add_column(_text(name), justify="right")
+        table.add_column(name, justify="right")
     for index, name in enumerate(columns[0].classes):
-        table.add_row(_text(name), *(_percent(column.iou[index]) for column in columns))
+        table.add_row(name, *(_percent(column.iou[index]) for column in columns))
     table.add_section()
-    table.add_row(_text(mean), *(_percent(column.miou) for column in columns))
+    table.add_row(mean, *(_percent(column.miou) for column in columns))
     for name, classes in (means or {}).items():
-        table.add_row(_text(name), *(_percent(mean_over(column, classes)) for column in columns))
+        table.add_row(name, *(_percent(mean_over(column, classes)) for column in columns))
     table.add_row("pixel accuracy", *(_percent(column.pixel_accuracy) for column in columns))
     return table
 
@@ -69,10 +69,6 @@ def _conditions(scores: Mapping[str, Scores]) -> str:
     if len(distinct) == 1:
         return distinct.pop()
     return "; ".join(f"{name}: {line}" for name, line in lines.items())
-
-
-def _text(name: str) -> Text:
-    return Text(printable(name))
 
 
 def _percent(fraction: float | None) -> str:

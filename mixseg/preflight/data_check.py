@@ -21,8 +21,8 @@ from mixseg.data.pairing import pair_present
 from mixseg.data.splits import split_labeled
 from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError, DataError
-from mixseg.escaping import printable
 from mixseg.methods import METHODS
+from mixseg.terminal import say
 from mixseg.training.data import check_data_settings, open_source, open_split, open_validation
 from mixseg.training.photographs import open_photographs
 
@@ -113,7 +113,7 @@ def _parts(settings: Settings, console: Console) -> Iterator[_Part]:
             opened = (source() if settings.two_domains else training(),)
         dataset, notes = open_photographs(settings, opened, validation())
         for note in notes:
-            console.print(printable(note), markup=False, highlight=False, soft_wrap=True)
+            say(console, note)
         return dataset
 
     if settings.two_domains:

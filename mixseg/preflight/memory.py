@@ -36,6 +36,7 @@ from mixseg.engine.precision import peak_memory
 from mixseg.engine.stages import of_one_stage
 from mixseg.errors import ConfigError, TrainingError
 from mixseg.methods import METHODS
+from mixseg.terminal import new_console
 from mixseg.training.checks import check_settings
 from mixseg.training.data import TrainingData, open_training_data, training_size
 from mixseg.training.learner import build_learner
@@ -208,7 +209,7 @@ def measure_elsewhere(settings: Settings, sizes: Mapping[str, Size], classes: Cl
 
 def _measure(settings: Settings, sizes: Mapping[str, Size], classes: ClassSet) -> Probe:
     """Take the steps in this process, which has done nothing else."""
-    inputs = synthetic_inputs(settings, classes, Console(quiet=True))
+    inputs = synthetic_inputs(settings, classes, new_console(quiet=True))
     learner, _ = build_learner(settings, len(classes), inputs, download=False)
     device = learner.precision.device
     advance = training_step(learner, settings, random_batches(settings, sizes, len(classes)))

@@ -32,6 +32,7 @@ from mixseg.evaluation.evaluator import Resolution, evaluate
 from mixseg.losses import needs_frequencies
 from mixseg.models import ModelSpec
 from mixseg.randomness import derive_seed
+from mixseg.terminal import say
 from mixseg.training.data import TrainingData, record_of, training_size
 from mixseg.training.learner import build_learner
 from mixseg.training.precision import precision_of_run
@@ -71,7 +72,7 @@ def compose_learner(
         settings, len(names), inputs, choose=choose, classes=names, spec=spec
     )
     if report is not None:
-        console.print(report.describe(), markup=False, highlight=False)
+        say(console, report.describe())
     return learner
 
 
@@ -174,6 +175,6 @@ def with_frequencies(
         shares = read_frequencies(recorded, data.classes)
     else:
         indices = data.split.labeled
-        console.print(f"counting the classes of {len(indices)} labels", highlight=False)
+        say(console, f"counting the classes of {len(indices)} labels")
         shares = class_frequencies(data.labeled, indices, skip_bad=settings.data.skip_bad)
     return dataclasses.replace(data, frequencies=shares)

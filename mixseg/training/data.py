@@ -30,6 +30,7 @@ from mixseg.data.registry import DATASETS, open_dataset
 from mixseg.data.splits import Split, split_labeled
 from mixseg.errors import ConfigError, DataError, UnknownSplitError, unknown_name
 from mixseg.methods import METHODS
+from mixseg.terminal import say
 from mixseg.training.photographs import open_photographs
 
 ALIGNMENT_LABELS = 1000
@@ -209,7 +210,7 @@ class Announcement:
     def __call__(self, done: int, total: int) -> None:
         """Called for each scene."""
         if not self.said:
-            self.console.print(f"drawing {total} demo scenes, once", highlight=False)
+            say(self.console, f"drawing {total} demo scenes, once")
             self.said = True
 
 
@@ -287,7 +288,7 @@ def _two_domains(settings: Settings, console: Console) -> TrainingData:
     classes = class_map(source.classes, val.classes, map_file)
     notes = [f"classes of {source.name}: {line}" for line in classes.describe(source.absent)]
     if len(source) > 2000:
-        console.print(f"comparing the sizes of {len(source)} pairs of {source.name}")
+        say(console, f"comparing the sizes of {len(source)} pairs of {source.name}")
     source, left_out = without_unequal_pairs(source, skip_bad=data.skip_bad)
     if left_out:
         notes.append(

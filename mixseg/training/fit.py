@@ -21,10 +21,10 @@ from mixseg.engine.run_directory import RunDirectory
 from mixseg.engine.teacher import FixedTeacher
 from mixseg.engine.trainer import Outcome, Trainer
 from mixseg.errors import TrainingError
-from mixseg.escaping import printable
 from mixseg.files import not_written, write_atomically
 from mixseg.methods import Distillation
 from mixseg.models import model_title
+from mixseg.terminal import say
 from mixseg.training.data import TrainingData
 from mixseg.training.streams import crop_notes, scale_notes
 
@@ -51,7 +51,7 @@ def fit(
     if run.locked:
         run.write_environment(changes)
     for line in _opening(trainer, data, run):
-        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+        say(console, line)
     try:
         outcome = trainer.fit(save_first=bool(changes))
         if outcome.scores and run.locked:  # not interrupted: whoever stops a run wants it to end

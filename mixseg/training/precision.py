@@ -24,6 +24,7 @@ from mixseg.engine.precision import (
 from mixseg.engine.step_times import step_times
 from mixseg.errors import CheckpointError, ConfigError
 from mixseg.files import write_atomically
+from mixseg.terminal import say
 
 Choose = Callable[[nn.Module, torch.device], Precision]
 """(network on its device, device) -> what it is trained in."""
@@ -93,14 +94,12 @@ def _measured(
 ) -> tuple[PrecisionName, Mapping[str, float]]:
     """The faster one on this CPU, and the seconds that each took."""
     if not has_bf16():
-        console.print("precision fp32: this CPU has no bf16 arithmetic", highlight=False)
+        say(console, "precision fp32: this CPU has no bf16 arithmetic")
         return "fp32", NOT_MEASURED
     seconds = step_times(model, shape, ON_CPU)
     name = min(ON_CPU, key=seconds.__getitem__)
     found = ", ".join(f"{one} {1000 * value:.0f} ms" for one, value in seconds.items())
-    console.print(
-        f"precision {name}: faster here, forward and backward pass: {found}", highlight=False
-    )
+    say(console, f"precision {name}: faster here, forward and backward pass: {found}")
     return name, seconds
 
 

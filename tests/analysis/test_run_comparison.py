@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import yaml
-from rich.console import Console
 
 from mixseg.analysis.run_comparison import (
     comma_separated,
@@ -26,6 +25,7 @@ from mixseg.config import Settings, dump_settings, resolve_settings
 from mixseg.engine.checkpoint import write_checkpoint
 from mixseg.errors import DataError
 from mixseg.models import ModelSpec, build_model
+from mixseg.terminal import new_console, show
 
 
 def settings(**changes: Any) -> Settings:
@@ -118,9 +118,12 @@ def test_nothing_in_a_name_acts(tmp_path: Path) -> None:
     comparison = compare_runs(runs)
     # Of two runs with one name, the paths tell which is which.
     assert comparison.titles == (str(tmp_path / "a" / name), str(tmp_path / "b" / name))
-    console = Console(width=300, record=True, file=io.StringIO())
-    console.print(comparison_table(comparison))
-    assert "\x1b" not in console.export_text() and "[31m" in markdown(comparison).replace("\\", "")
+    console = new_console()
+    console.width = 300
+    with console.capture() as capture:
+        show(console, comparison_table(comparison))
+    assert name.replace("\x1b", r"\x1b") in capture.get() and "\x1b" not in capture.get()
+    assert "[31m" in markdown(comparison).replace("\\", "")
     text = markdown(comparison)
     assert "\x1b" not in text and "<b>" not in text
     assert {line.replace("\\|", "").count("|") for line in text.splitlines()} == {4}

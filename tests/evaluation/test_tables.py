@@ -3,10 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
 
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.tables import scores_table
+from mixseg.terminal import new_console, show
 
 STUDENT = Scores(
     classes=("road", "[red]sky[/red]", "tree\x1b[31m"),
@@ -20,9 +20,10 @@ STUDENT = Scores(
 
 
 def rendered(scores: dict[str, Scores], title: str | None = None) -> str:
-    console = Console(width=160, force_terminal=True, color_system=None)
+    console = new_console()
+    console.width = 160
     with console.capture() as capture:
-        console.print(scores_table(scores, title))
+        show(console, scores_table(scores, title))
     return capture.get()
 
 

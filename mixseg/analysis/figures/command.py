@@ -23,6 +23,7 @@ from mixseg.data.class_maps import built_in_map
 from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.files import check_unused, write_atomically
+from mixseg.terminal import say
 
 
 @final
@@ -217,9 +218,8 @@ def _source(options: Options, target: ShownDataset, console: Console) -> ShownDa
         raise ConfigError(
             f"--source {name}: no class map is built in from its classes to those of {target.title}"
         )
-    console.print(
+    say(
+        console,
         f"no class map leads from built-in scenes to {target.title}: no row of two domains",
-        markup=False,
-        highlight=False,
     )
     return None

@@ -18,6 +18,7 @@ from mixseg.engine.saved_network import SavedNetworks, load_networks, settings_o
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.evaluation.prediction import Predictor
 from mixseg.evaluation.side_by_side import distinct_titles
+from mixseg.terminal import say
 from mixseg.training.data import open_split, settings_on
 
 DEMO = {"demo": "camera", "demo-render": "render"}
@@ -116,7 +117,7 @@ def open_networks(
     runs = []
     for path, one, title in zip(paths, saved, titles, strict=True):
         for problem in one.problems:
-            console.print(f"passed over: {problem}", style="yellow", markup=False, soft_wrap=True)
+            say(console, f"passed over: {problem}", "yellow")
         model = one.networks[network].to(where).to(memory_format=torch.channels_last)
         size = one.settings.get("data.resize")
         predictor = Predictor(

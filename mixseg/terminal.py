@@ -1,0 +1,191 @@
+"""What people read: the one place from which text goes to standard output and standard error.
+
+Class names, file names, keys of weight files and messages of libraries come from elsewhere, and
+must not act on a terminal. A terminal may be gone, its device full, its character set small: that
+is no reason to end a run. After :func:`guard` both hold for whatever prints, libraries included.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, final
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.progress import Progress, ProgressColumn
+from rich.segment import Segment
+from rich.text import Text
+
+from mixseg.escaping import printable
+
+EXIT_NOT_PRINTED = 1
+EXIT_NO_READER = 128 + 13
+"""What a shell says of a command that SIGPIPE has ended."""
+
+
+@final
+class _Terminal(Console):
+    """A console that escapes the text of whatever is printed, but not its own colors.
+
+    Strings, such as the cells of a table, are text: nothing in them is markup.
+    """
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """See rich."""
+        return super().render_str(printable(text), **how | {"markup": False, "emoji": False})
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """See rich."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(_lines(segment.text), segment.style)
+
+
+def new_console(*, quiet: bool = False) -> Console:
+    """A console on standard output; print on it with :func:`say` and :func:`show`."""
+    return _Terminal(quiet=quiet)
+
+
+def say(console: Console, text: str, style: str | None = None) -> None:
+    """Print one line of text as it is.
+
+    No markup is read in it, no number colored, no long line broken; what is not printable,
+    a line break included, is escaped.
+    """
+    console.print(Text(printable(text)), style=style, soft_wrap=True)
+
+
+def show(console: Console, table: RenderableType) -> None:
+    """Print a table."""
+    console.print(table)
+
+
+@final
+class Bar(Progress):
+    """Rich's bar; what is printed on standard error meanwhile appears above it."""
+
+    def __init__(self, console: Console, *columns: str | ProgressColumn) -> None:
+        """Take columns; it is shown on terminals alone."""
+        super().__init__(
+            *columns, console=console, disable=not console.is_terminal, redirect_stdout=False
+        )
+
+    def start(self) -> None:
+        """See rich."""
+        super().start()
+        guard()  # it has taken the place of standard error
+
+
+def complain(text: str) -> None:
+    """Print one line on standard error; what is not printable is escaped."""
+    if sys.stderr is not None:  # there is none if whoever started this process has closed it
+        print(printable(text), file=sys.stderr, flush=True)
+
+
+def guard() -> None:
+    """Let nothing that this process prints end it or act on the terminal.
+
+    May be called again, and is where something else has taken the place of a stream.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # closed: the next file would get its number, and messages with it
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or isinstance(stream, _Stream):
+            continue
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+        setattr(sys, name, _Stream(stream))
+    # Python colors its tracebacks and its usage lines from 3.13 on; all of it would be escaped.
+    os.environ["PYTHON_COLORS"] = "0"
+
+
+def exit_code(code: int, *, printed: bool) -> int:
+    """The exit code of a command, whose output may not have arrived.
+
+    Args:
+        code: If all of it has.
+        printed: Whether the output is the result. Where files are, losing it is no failure.
+    """
+    _, failure = (
+        stream.failed() if isinstance(stream, _Stream) else None
+        for stream in (sys.stderr, sys.stdout)
+    )
+    if failure is None:
+        return code
+    if failure.errno == errno.EPIPE:  # as with `| head`: whoever has read enough wants no message
+        return code or (EXIT_NO_READER if printed else 0)
+    what = "error: standard output" if printed else "note: standard output"
+    lost = "not all of the result was printed" if printed else "the files hold all results"
+    complain(f"{what}: {failure.strerror or failure}: {lost}")
+    return code or (EXIT_NOT_PRINTED if printed else 0)
+
+
+class _Stream:
+    """A text stream whose errors are remembered, not raised, and whose text is escaped."""
+
+    def __init__(self, stream: Any, *, escapes: bool = True) -> None:
+        self._stream = stream
+        self._escapes = escapes
+        self._failure: OSError | None = None
+        # Rich writes here: its text is escaped already, and the sequences left are its own.
+        self.rich_proxied_file = _Stream(stream, escapes=False) if escapes else self
+
+    def write(self, text: str) -> int:
+        """Write; what does not arrive is lost."""
+        with self._remembered():
+            # Progress bars of libraries begin with the one, and overwrite nothing but themselves.
+            start = "\r" if text.startswith("\r") else ""
+            self._stream.write(start + _lines(text.removeprefix(start)) if self._escapes else text)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write them all."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Flush; what does not arrive is lost."""
+        with self._remembered():
+            self._stream.flush()
+
+    def failed(self) -> OSError | None:
+        """Why something did not arrive; the interpreter does not try again when it exits."""
+        self.flush()
+        failure: OSError | None = self._failure or self.rich_proxied_file._failure
+        if failure is not None:
+            with contextlib.suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)
+        return failure
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextlib.contextmanager
+    def _remembered(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._failure = error
+        except ValueError:  # closed by somebody
+            pass
+
+
+def _lines(text: str) -> str:
+    """A text of several lines, each of them printable but for tabs."""
+    if text.isprintable():
+        return text
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))

@@ -21,8 +21,7 @@ def become(log: str, command: Sequence[str]) -> NoReturn:
     """Replace this process by a command.
 
     Signals then reach the command itself, and once: who forwards them does so for nothing on some
-    clusters and twice on others, and a run ends at once with the second. Its exit code is the
-    job's.
+    clusters and twice on others. Its exit code is the job's.
 
     Args:
         log: File that gets a heading and then what the command prints, after what is in it.

@@ -40,6 +40,10 @@ class TrainingError(MixsegError):
     """A run cannot go on, for example because its loss is not finite."""
 
 
+class InterruptionError(MixsegError):
+    """A signal has asked a run to stop; what was under way is done again when it goes on."""
+
+
 def unknown_name(kind: str, name: object, choices: Iterable[str]) -> str:
     """The message for a name that a registry does not hold: the choices and the closest one."""
     known = sorted(choices)

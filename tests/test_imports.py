@@ -25,6 +25,7 @@ SHARED = {
     "escaping",
     "files",
     "ignore",
+    "interruption",
     "randomness",
     "rendezvous",
     "strict_yaml",

@@ -64,13 +64,12 @@ class LocalLauncher(Launcher):
                 slots.put(slot)
 
         def terminate(number: int, frame: object) -> None:
-            # Unlike Ctrl-C in a terminal, this reaches no run by itself; a second one would kill
-            # them.
+            # Unlike Ctrl-C in a terminal, this may reach no run by itself.
             for process in self._running:
                 process.terminate()
             raise KeyboardInterrupt
 
-        with ThreadPoolExecutor(self.at_once) as pool, _handled(signal.SIGTERM, terminate):
+        with ThreadPoolExecutor(self.at_once) as pool, _handled(terminate):
             futures = {(job.row, job.seed): pool.submit(train, job) for job in jobs}
             try:
                 ended = {key: future.result() for key, future in futures.items()}
@@ -98,13 +97,20 @@ class LocalLauncher(Launcher):
 
 
 @contextmanager
-def _handled(number: int, handler: Callable[[int, object], None]) -> Iterator[None]:
-    """A signal handler for a while; none outside of the main thread, which cannot have any."""
+def _handled(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """A handler of SIGTERM and SIGHUP for a while, unless they are ignored, as under nohup.
+
+    None outside of the main thread, which cannot have any.
+    """
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(number, handler)
+        numbers = []
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        if before[number] != signal.SIG_IGN:
+            signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(number, before)
+        for number in numbers:
+            signal.signal(number, before[number])

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, final
 
 from mixseg.ablation.cluster import Cluster, ClusterError, Task
 from mixseg.batch_job import become
-from mixseg.engine.interruption import EXIT_TERMINATED
 from mixseg.errors import ConfigError
+from mixseg.interruption import EXIT_TERMINATED
 
 if TYPE_CHECKING:
     import submitit

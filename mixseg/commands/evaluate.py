@@ -193,7 +193,7 @@ def _check_data(
             f"({'; '.join(found)}). Bring them back, or score on what is there: --allow-changes"
         )
     for line in found:
-        say(console, printable(f"changed since the run: {line}"), style="yellow")
+        say(console, f"changed since the run: {line}", "yellow")
 
 
 def _resolution(

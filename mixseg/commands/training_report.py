@@ -47,7 +47,7 @@ def _say_how_to_go_on(outcome: Outcome, path: Path, console: Console) -> None:
     command = "uda" if on_source_alone else command_of(method)
     say(
         console,
-        f"stopped at step {outcome.step}, saved. Go on with: "
+        f"stopped at step {outcome.step}{', saved' if outcome.step else ''}. Go on with: "
         f"mixseg {command} --resume {shlex.quote(str(path))}",
     )
 

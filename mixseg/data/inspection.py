@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from mixseg.data.arrays import ImageArray
 from mixseg.data.contract import SegmentationDataset, unequal_sizes
 from mixseg.data.photographs import UPRIGHT, orientation_in_header
-from mixseg.data.streams import WORKER_TIMEOUT, loaded, start_worker
+from mixseg.data.streams import POLL, loaded, start_worker
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
 
@@ -133,13 +133,13 @@ def inspect(
         workers: Processes that read; 0 reads in this one.
 
     Raises:
-        TrainingError: A process died, or gave nothing for a minute.
+        TrainingError: A process died.
     """
     loader = DataLoader(
         _Inspected(dataset, indices, labeled),
         batch_size=None,
         num_workers=workers,
-        timeout=WORKER_TIMEOUT if workers else 0,
+        timeout=POLL if workers else 0,
         worker_init_fn=start_worker,
     )
     yield from loaded(loader, f"reading {dataset.root}")

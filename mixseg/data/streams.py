@@ -25,10 +25,15 @@ from mixseg.data.transforms import Example, PairedTransform
 from mixseg.distributed import share_of, world
 from mixseg.errors import DataError, TrainingError
 from mixseg.ignore import IGNORE
+from mixseg.interruption import STOPPING, stop_if_asked
 from mixseg.randomness import derive_seed, generator
+from mixseg.terminal import complain, guard
 
-WORKER_TIMEOUT = 60.0
-"""Seconds without a batch after which a worker counts as dead."""
+POLL = 5.0
+"""Seconds of waiting for a batch after which :func:`loaded` looks around: a loader's timeout."""
+
+PATIENCE = 60.0
+"""Seconds without a batch after which it is said that there is none."""
 
 T = TypeVar("T")
 
@@ -246,7 +251,8 @@ def stream_batches(
 
     Raises:
         DataError: A file of a batch is damaged, or its label does not fit.
-        TrainingError: A loader process died, or gave nothing for a minute.
+        TrainingError: A loader process died.
+        InterruptionError: See :func:`loaded`.
     """
     loader = DataLoader(
         dataset,
@@ -255,7 +261,7 @@ def stream_batches(
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=pinned,
-        timeout=WORKER_TIMEOUT if workers else 0,
+        timeout=POLL if workers else 0,
         # A loader draws a base seed from the global generator when it starts; its own generator
         # keeps that from changing anything else.
         generator=torch.Generator().manual_seed(0),
@@ -274,18 +280,45 @@ def stream_batches(
 def loaded(loader: Iterable[T], work: str, fewer: str = "--workers") -> Iterator[T]:
     """What a loader gives, its own failures as errors for people.
 
+    A worker that gives nothing is waited for as long as its process is there: a drive may be slow,
+    and a machine that was suspended has lost minutes of which it knows nothing.
+
     Args:
-        loader: With a timeout of :data:`WORKER_TIMEOUT` if it has workers.
+        loader: With a timeout of :data:`POLL` if it has workers.
         work: What it is doing, for the message.
         fewer: The flag that says how many processes there are.
 
     Raises:
-        TrainingError: A loader process died, or gave nothing for a minute.
+        TrainingError: A loader process died.
+        InterruptionError: A signal has asked the run to stop.
     """
+    batches = _started(loader, work, fewer)
+    while True:
+        waited = 0.0
+        while True:
+            stop_if_asked()
+            try:
+                batch = next(batches)
+                break
+            except StopIteration:
+                return
+            except (RuntimeError, OSError, EOFError) as error:
+                # Besides torch's own error a dead worker shows as a connection that is refused or
+                # lost.
+                pinning = getattr(batches, "_pin_memory_thread", None)
+                dead = pinning is not None and not pinning.is_alive()
+                if dead or "DataLoader timed out" not in str(error):
+                    raise _failed(work, error, fewer) from error
+            waited += POLL
+            if waited - POLL < PATIENCE <= waited:
+                complain(f"warning: {work}: nothing for {waited:.0f} s, waiting on; a slow drive?")
+        yield batch
+
+
+def _started(loader: Iterable[T], work: str, fewer: str) -> Iterator[T]:
     try:
-        yield from loader
+        return iter(loader)
     except (RuntimeError, OSError, EOFError) as error:
-        # Besides torch's own error a dead worker shows as a connection that is refused or lost.
         raise _failed(work, error, fewer) from error
 
 
@@ -311,11 +344,11 @@ def _failed(work: str, error: Exception, fewer: str = "--workers") -> TrainingEr
 def start_worker(worker: int) -> None:
     """Prepare a loader process: one thread, and deaf to signals that are meant for the run."""
     torch.set_num_threads(1)
+    guard()
     # Ctrl-C, timeout(1) and schedulers signal the whole process group, but what to do about it is
     # the trainer's decision: a worker that ended by itself would take the run with it.
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @atexit.register

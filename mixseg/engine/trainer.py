@@ -28,7 +28,6 @@ from mixseg.distributed import (
 )
 from mixseg.engine.best_networks import BestNetworks
 from mixseg.engine.checkpoint import Checkpoint, CheckpointStore, read_checkpoint
-from mixseg.engine.interruption import Interruption
 from mixseg.engine.learner import Gradients, Learner
 from mixseg.engine.precision import any_sizes, peak_memory
 from mixseg.engine.progress import TrainingProgress
@@ -38,9 +37,10 @@ from mixseg.engine.run_state import Position, random_states, restore, saved_stat
 from mixseg.engine.schedules import Schedule
 from mixseg.engine.skipped import SkippedSamples
 from mixseg.engine.stages import Stage
-from mixseg.errors import ConfigError, DataError, TrainingError
+from mixseg.errors import ConfigError, DataError, InterruptionError, TrainingError
 from mixseg.evaluation.confusion import Scores
 from mixseg.files import write_atomically
+from mixseg.interruption import Interruption
 from mixseg.models import SegmentationModel
 from mixseg.terminal import say
 
@@ -128,6 +128,7 @@ class Trainer:
         self.best = BestNetworks(run.checkpoints)
         self.position = Position()
         self.first = 0
+        self._saved = 0
 
     def resume(self) -> None:
         """Go on from the latest intact checkpoint of the run, if there is one."""
@@ -139,12 +140,13 @@ class Trainer:
             say(self.console, "no checkpoint yet: starting from step 0", "yellow")
             return
         self.position = restore(checkpoint, self.learner)
-        self.first = self.position.step
+        self.first = self._saved = self.position.step
         if self.first > self.settings.training.iterations:
             raise ConfigError(
                 f"{self.run.path} is at step {self.first}; training.iterations "
                 f"{self.settings.training.iterations} would go back"
             )
+        self._set_rate(self.first - 1)  # what it is saved with, should no step follow
         wait_for_all()  # all have read what may be removed now
         steps = {name: step for name, (step, _) in self.position.best.items()}
         lost = of_first(json.dumps(by_first(partial(self.best.restore, steps))))
@@ -152,7 +154,7 @@ class Trainer:
             # One that somebody has removed is not to be beaten.
             step, _ = self.position.best.pop(name)
             text = f"{self.run.checkpoints}: the best {name}, of step {step}, is not there any more"
-            self.console.print(text, style="yellow", markup=False)
+            say(self.console, text, "yellow")
         if self.run.locked:
             self.store.settle(self.position.step)
 
@@ -189,37 +191,40 @@ class Trainer:
             tensorboard=training.tensorboard,
         )
         if log.problem:
-            self.console.print(log.problem, style="yellow", markup=False, soft_wrap=True)
-        try:
-            if save_first and self.first:
-                self._save(log)
-            return self._steps(log, self.first, training.iterations, training.accumulate)
-        finally:
-            log.close()
-
-    def _steps(self, log: RunLog, first: int, total: int, accumulate: int) -> Outcome:
-        scores: dict[str, Scores] = {}
+            say(self.console, log.problem, "yellow")
         times: list[float] = []
+        with Interruption() as interruption:
+            try:
+                if save_first and self.first:
+                    self._save(log)
+                scores = self._steps(log, self.first, training.iterations, times)
+            except InterruptionError:
+                if self.position.step > self._saved:
+                    self._save(log)
+                return self._outcome({}, largest(interruption.exit_code), times)
+            finally:
+                log.close()
+        outcome = self._outcome(scores, 0, times)
+        if self.run.locked:
+            write_atomically(self.run.summary, json.dumps(self._summary(outcome), indent=1))
+        return outcome
+
+    def _steps(self, log: RunLog, first: int, total: int, times: list[float]) -> dict[str, Scores]:
+        scores: dict[str, Scores] = {}
+        accumulate = self.settings.training.accumulate
         batches = {
             name: stream(first * accumulate, total * accumulate)
             for name, stream in self.streams.items()
         }
         self.method.student.train()
-        with (
-            Interruption() as interruption,
-            TrainingProgress(self.console, total, first) as progress,
-        ):
+        with TrainingProgress(self.console, total, first) as progress:
             if first and self._due(first) and self.position.validated != first:
                 scores = self._validation(log, progress)
             elif first == total:
-                scores = self._validated()
+                return self._validated()
             for step in range(first, total):
                 started = time.perf_counter()
-                rate = self.schedule(step)
-                self.learner.set_rate(rate)
-                if self.momentum is not None:
-                    self.learner.set_momentum(self.momentum(step))
-
+                rate = self._set_rate(step)
                 micro_batches = self._next_micro_batches(batches, accumulate, log)
                 gradients = self.learner.gradients(micro_batches, step)
                 names = [name for batch in all_batches(micro_batches) for name in batch.ids]
@@ -235,22 +240,32 @@ class Trainer:
                     log.write(done, record, seconds=times[-1])
                     progress.update(done, _note(record))
 
+                # Before the validation: whatever ends it loses no step, and a run that goes on from
+                # here does it again.
+                if done == total or done % self.settings.checkpoints.every == 0:
+                    self._save(log)
                 if self._due(done):
                     scores = self._validation(log, progress)
-                code = largest(0 if interruption.signal is None else interruption.exit_code)
-                if code or done == total or done % self.settings.checkpoints.every == 0:
-                    self._save(log)
-                if code and done < total:
-                    return self._outcome({}, code, times)
-        outcome = self._outcome(scores, 0, times)
-        if self.run.locked:
-            write_atomically(self.run.summary, json.dumps(self._summary(outcome), indent=1))
-        return outcome
+        self._save(log)  # with the best scores
+        return scores
+
+    def _set_rate(self, step: int) -> float:
+        """Give the optimizer the learning rate of a step, and its momentum where that changes."""
+        rate = self.schedule(step)
+        self.learner.set_rate(rate)
+        if self.momentum is not None:
+            self.learner.set_momentum(self.momentum(step))
+        return rate
 
     def _next_micro_batches(
         self, batches: Mapping[str, Iterator[Batch]], accumulate: int, log: RunLog
     ) -> list[dict[str, Batch]]:
-        """The batches of a step; before a bad file ends the run, it is saved."""
+        """The batches of a step; before a bad file ends the run, it is saved.
+
+        Raises:
+            InterruptionError: A signal has asked the run to stop; it does so here, after a step,
+                or in a validation.
+        """
 
         def take() -> list[dict[str, Batch]]:
             return [
@@ -290,7 +305,7 @@ class Trainer:
         # One process cannot save alone.
         if not done or not (error.everywhere or world().size == 1):
             return error
-        if done > self.first:
+        if done > self._saved:
             self._save(log)
         saved = type(error)(
             f"{str(error).rstrip('.')}. The run is saved at step {done}; once that is mended, go "
@@ -374,6 +389,7 @@ class Trainer:
         random = random_states(self.device)
         # All end if the disk is full: the others would wait for the process that writes.
         by_first(partial(self._write_state, log, random))
+        self._saved = self.position.step
 
     def _write_state(self, log: RunLog, random: dict[str, Tensor]) -> None:
         self.position.metrics_offset, self.position.metrics_sha256 = log.written()

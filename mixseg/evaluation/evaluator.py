@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from mixseg.data.class_maps import ClassMap
 from mixseg.data.contract import SegmentationDataset
-from mixseg.data.streams import WORKER_TIMEOUT, loaded, start_worker, while_loading
+from mixseg.data.streams import POLL, loaded, start_worker, while_loading
 from mixseg.distributed import together, world
 from mixseg.errors import ConfigError, DataError
 from mixseg.evaluation.confusion import ConfusionMatrix, Scores
@@ -76,7 +76,8 @@ def evaluate(
         DataError: A file cannot be read, a label is missing, unknown or of another size than its
             image, the network has another number of classes, or no pixel is labelled.
         ConfigError: A size, the limit, the batch size or the number of workers is out of range.
-        TrainingError: A process that reads images died, or gave nothing for a minute.
+        TrainingError: A process that reads images died.
+        InterruptionError: A signal has asked the run to stop.
     """
     mode = mode or InferenceMode()
     _check(input_size=input_size, resolution=resolution, limit=limit, batch_size=batch_size)
@@ -89,7 +90,7 @@ def evaluate(
         batch_size=batch_size,
         sampler=range(world().rank, count, world().size),
         num_workers=workers,
-        timeout=WORKER_TIMEOUT if workers else 0,
+        timeout=POLL if workers else 0,
         worker_init_fn=start_worker,
         collate_fn=_of_equal_size,
         pin_memory=device.type == "cuda",

@@ -173,15 +173,65 @@ def test_a_worker_that_dies_is_an_error(train: Train, tmp_path: Path) -> None:
     assert "mixseg" not in done.err.replace(line, "")
 
 
-def test_a_second_signal_ends_the_run_at_once(train: Train, tmp_path: Path) -> None:
+@pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGUSR2, 15)])
+def test_a_signal_that_others_pass_on_saves_all_the_same(
+    numbers: tuple[int, int], train: Train, tmp_path: Path
+) -> None:
     run = tmp_path / "out" / "run"
-    process = train()
-    process.until(lambda: (run / "checkpoints" / "step-00000002").is_dir())
-    # Both arrive before the step has ended, because the process is asleep meanwhile.
-    for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
-        process.kill(number)
-    assert process.wait().code == 130
-    assert "stopped at step" not in process.wait().out
+    process = train("--iterations", 100_000, "--set", "checkpoints.every=1000000")
+    process.until(lambda: (run / "metrics.jsonl").is_file() and metrics(run)[2:])
+    for number in numbers:
+        process.kill(number, group=True)
+        time.sleep(0.002)
+    done = process.wait()
+    assert done.code == 143, done.text
+    (checkpoint,) = run.glob("checkpoints/step-*")
+    assert f"stopped at step {state(checkpoint)['step']}, saved" in done.out
+
+
+@pytest.fixture(scope="module")
+def long_validations(
+    config: Path, launch: Launcher, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, tuple[object, ...]]:
+    """A run that validates on many images, and its arguments."""
+    folder = tmp_path_factory.mktemp("long")
+    arguments = ("--config", config, "--output", "out", "--name", "run", "--demo.val_images", 40)
+    done = launch("train_ssl", *arguments, cwd=folder)
+    assert done.code == 0, done.text
+    return folder / "out" / "run", arguments
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "step"),
+    [
+        (signal.SIGTERM, 143, 8),
+        pytest.param(signal.SIGHUP, 143, 4, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, -signal.SIGKILL, 4, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, -signal.SIGKILL, 8, marks=pytest.mark.slow),
+    ],
+)
+def test_stopped_in_a_validation(
+    number: int,
+    code: int,
+    step: int,
+    long_validations: tuple[Path, tuple[object, ...]],
+    launch: Launcher,
+    tmp_path: Path,
+) -> None:
+    whole, arguments = long_validations
+    run = tmp_path / "out" / "run"
+    process = launch.start("train_ssl", *arguments, cwd=tmp_path)
+    process.until((run / "checkpoints" / f"step-{step:08}").is_dir)  # before its validation
+    process.kill(number)
+    done = process.wait()
+    assert done.code == code, done.text
+    # Nothing is lost, and nothing of the validation is left.
+    assert state(max(run.glob("checkpoints/step-*")))["step"] == step
+    assert not any("miou/student" in line for line in metrics(run) if line["step"] == step)
+    assert not (run / "summary.json").exists()
+    done = launch("train_ssl", "--resume", "out/run", cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert_same_run(whole, run)
 
 
 # One run, one process ---------------------------------------------------------------------------

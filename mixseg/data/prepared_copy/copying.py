@@ -25,7 +25,7 @@ from mixseg.data.prepared_copy.manifest import (
 )
 from mixseg.data.prepared_copy.output import unfinished_name
 from mixseg.data.prepared_copy.plan import Original, Plan
-from mixseg.data.streams import WORKER_TIMEOUT, loaded, start_worker
+from mixseg.data.streams import POLL, loaded, start_worker
 from mixseg.errors import ConfigError, DataError
 from mixseg.files import write_atomically
 
@@ -74,7 +74,7 @@ def prepare(
     Raises:
         ConfigError: Another process is writing to this folder.
         DataError: A file cannot be written.
-        TrainingError: A process died, or gave nothing for a minute.
+        TrainingError: A process died.
     """
     output.mkdir(parents=True, exist_ok=True)
     with _alone(output):
@@ -186,7 +186,7 @@ def _outcomes(
         _Originals(plan, output, earlier, keep_bad),
         batch_size=None,
         num_workers=jobs if jobs > 1 else 0,
-        timeout=WORKER_TIMEOUT if jobs > 1 else 0,
+        timeout=POLL if jobs > 1 else 0,
         worker_init_fn=start_worker,
     )
     for outcome in loaded(loader, f"preparing {plan.base}", fewer="--jobs"):

@@ -1,0 +1,121 @@
+"""Real signals to real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from mixseg.errors import InterruptionError
+from mixseg.interruption import AGAIN, Interruption, stop_if_asked
+
+LOOP = textwrap.dedent(
+    """
+    import sys, time
+    from mixseg.interruption import Interruption
+    with Interruption() as interruption:
+        print("ready", flush=True)
+        while interruption.signal is None:
+            time.sleep(0.002)
+        print("asked", flush=True)
+        time.sleep({"stuck": 60, "slow": 0.3, "patient": 0}[sys.argv[1]])
+        print("saved", flush=True)
+    sys.exit(interruption.exit_code)
+    """
+)
+CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 143, "SIGUSR1": 143, "SIGUSR2": 143}
+
+
+def start(how: str, *before: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [*before, sys.executable, "-c", LOOP, how], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("name", sorted(CODES))
+def test_the_first_signal_lets_the_step_end(name: str) -> None:
+    process = start("patient")
+    process.send_signal(getattr(signal, name))
+    output, _ = process.communicate(timeout=30)
+    assert output == "asked\nsaved\n"
+    assert process.returncode == CODES[name]
+
+
+def test_somebody_who_asks_again_ends_the_process_at_once() -> None:
+    process = start("stuck")
+    process.send_signal(signal.SIGINT)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "asked\n"
+    time.sleep(AGAIN[signal.SIGINT] + 0.2)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert output == ""
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize("name", sorted(CODES))
+def test_the_same_signal_from_several_senders_is_one(name: str) -> None:
+    process = start("slow")
+    assert process.stdout is not None
+    for _ in range(3):
+        process.send_signal(getattr(signal, name))
+        time.sleep(0.02)  # so that they do not become one on the way
+    output, _ = process.communicate(timeout=30)
+    assert output == "asked\nsaved\n"
+    assert process.returncode == CODES[name]
+
+
+def test_signals_of_other_kinds_add_nothing() -> None:
+    process = start("slow")
+    for name in ("SIGUSR1", "SIGTERM", "SIGHUP", "SIGINT"):
+        process.send_signal(getattr(signal, name))
+        time.sleep(0.02)
+    output, _ = process.communicate(timeout=30)
+    assert output == "asked\nsaved\n"
+    assert process.returncode == CODES["SIGUSR1"]
+
+
+def test_a_closed_terminal_does_not_stop_what_nohup_started() -> None:
+    process = start("patient", "nohup")
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.3)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=30)
+    assert output == "asked\nsaved\n"
+    assert process.returncode == CODES["SIGTERM"]
+
+
+def test_what_can_be_done_again_stops_while_a_run_is_asked_to() -> None:
+    stop_if_asked()
+    with Interruption() as interruption:
+        stop_if_asked()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(InterruptionError):
+            stop_if_asked()
+        assert interruption.exit_code == 143
+    stop_if_asked()
+
+
+def test_handlers_are_given_back() -> None:
+    def own(number: int, frame: object) -> None:
+        seen.append(number)
+
+    seen: list[int] = []
+    before = signal.signal(signal.SIGUSR1, own)
+    try:
+        with Interruption() as interruption:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert interruption.signal == signal.SIGUSR1
+        assert seen == []
+        assert signal.getsignal(signal.SIGUSR1) is own
+    finally:
+        signal.signal(signal.SIGUSR1, before)

@@ -12,6 +12,7 @@ import errno
 import io
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, final
 
@@ -107,6 +108,8 @@ def guard() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
         setattr(sys, name, _Stream(stream))
+    # Pillow's doubts about files: what cannot be used is an error of mixseg, which names the file.
+    warnings.filterwarnings("ignore", module=r"PIL\.", append=True)
     # Python colors its tracebacks and its usage lines from 3.13 on; all of it would be escaped.
     os.environ["PYTHON_COLORS"] = "0"
 

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
 
+from mixseg.data.images import image_size
 from mixseg.terminal import complain, guard, new_console, say, show
+from tests.data.test_images import header_only_png
 
 ROOT = Path(__file__).parent.parent
 HOSTILE = "a\x1b[2Jb\x1b]0;owned\x07\r\u202e\x9b31m[red]x[/red]:smile:\udcff"
@@ -101,6 +103,18 @@ def test_a_hostile_name_is_shown_in_full(
     assert err == SHOWN + r"\nerror: another" + "\n"
     assert out.count(SHOWN) == 4
     assert len({len(line) for line in out.splitlines()[2:]}) == 1, "the table keeps its shape"
+
+
+def test_what_pillow_thinks_of_a_file_is_not_said(tmp_path: Path) -> None:
+    large = tmp_path / "large.png"
+    large.write_bytes(header_only_png(9500, 9500))  # Pillow warns, mixseg reads it
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.resetwarnings()
+        guard()
+        assert image_size(large) == (9500, 9500)
+        assert caught == []
+        warnings.warn("of others", stacklevel=1)
+        assert len(caught) == 1
 
 
 # A terminal that is not there -------------------------------------------------------------------

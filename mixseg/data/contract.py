@@ -113,7 +113,9 @@ class SegmentationDataset:
             target: Height and width that the image is brought to next; it may be reduced, but to
                 no less.
         """
-        return self.read_raw_image(self.samples[index].image, target)
+        image = self.read_raw_image(self.samples[index].image, target)
+        # A reader may return what Pillow shares with numpy, which torch warns of: it is read-only.
+        return np.require(image, requirements=["C", "W"])
 
     def size(self, index: int) -> Size:
         """Height and width of the image of a sample, by its header."""

@@ -7,7 +7,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -16,6 +17,7 @@ from mixseg.distributed import by_first
 from mixseg.engine.run_directory import RunDirectory
 from mixseg.errors import TrainingError
 from mixseg.files import not_written
+from mixseg.terminal import complain
 
 
 @final
@@ -43,11 +45,9 @@ class RunLog:
         self._metrics = MetricsLog(run.metrics, offset, sha256) if run.locked else None
         self.problem = "" if self._metrics is None else self._metrics.problem
         """What has become of ``metrics.jsonl`` since the checkpoint; empty if nothing has."""
-        self._board: Any = None
-        if run.locked and tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._board = SummaryWriter(str(run.path / "tensorboard"), purge_step=first)
+        self._board = (
+            Curves(run.path / "tensorboard", first) if run.locked and tensorboard else None
+        )
 
     def write(
         self, step: int, values: Mapping[str, float | None], *, seconds: float | None = None
@@ -63,9 +63,8 @@ class RunLog:
         assert self._metrics is not None  # this is the process that writes
         time = {} if seconds is None else {"seconds": round(seconds, 4)}
         self._metrics.write({"step": step} | dict(values) | time)
-        for name, value in values.items():
-            if self._board is not None and value is not None:
-                self._board.add_scalar(name, value, step)
+        if self._board is not None:
+            self._board.write(step, values)
 
     def written(self) -> tuple[int, str]:
         """Bytes of metrics that are on disk, and their SHA-256; for the process that writes."""
@@ -77,6 +76,57 @@ class RunLog:
         for file in (self._metrics, self._board):
             if file is not None:
                 file.close()
+
+
+@final
+class Curves:
+    """``tensorboard/``: written by a thread of TensorBoard."""
+
+    def __init__(self, path: Path, first: int = 0) -> None:
+        """Open; points from step ``first`` on are dropped.
+
+        Raises:
+            TrainingError: The disk is full.
+        """
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.path = path
+        self._hook = threading.excepthook
+        threading.excepthook = self._unless_known
+        with self._error_for_people():
+            self._writer = SummaryWriter(str(path), purge_step=first)
+
+    def write(self, step: int, values: Mapping[str, float | None]) -> None:
+        """Add a point to the curve of each value.
+
+        Raises:
+            TrainingError: The disk is full; the thread may notice some steps later.
+        """
+        with self._error_for_people():
+            for name, value in values.items():
+                if value is not None:
+                    self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Write what is left; no run ends because it does not fit."""
+        try:
+            with self._error_for_people():
+                self._writer.close()
+        except TrainingError as error:
+            complain(f"warning: {error}")
+        threading.excepthook = self._hook
+
+    def _unless_known(self, arguments: threading.ExceptHookArgs) -> None:
+        # The thread keeps its error and raises it in the next call, where it is one for people.
+        if "tensorboard" not in type(arguments.thread).__module__:
+            self._hook(arguments)
+
+    @contextlib.contextmanager
+    def _error_for_people(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise TrainingError(not_written(self.path, error)) from error
 
 
 @final

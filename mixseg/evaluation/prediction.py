@@ -128,7 +128,8 @@ class Predictor:
 
     def _pixels(self, image: ImageArray) -> Tensor:
         """An image as the network is shown it, shape (1, 3, h, w)."""
-        pixels = torch.from_numpy(image).permute(2, 0, 1)
+        # Pillow shares its pixels with numpy read-only, and of such torch warns.
+        pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)
         if self.input_size is not None:
             pixels = transforms.resize(pixels, list(self.input_size), antialias=True)
         return pixels[None].to(self.device).float().div(255)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from cityscapesscripts.helpers.labels import labels
 from PIL import Image
 
@@ -196,6 +199,7 @@ class TestContract:
             image = dataset.image(index)
             assert image.shape == (*SIZE, 3)
             assert image.dtype == np.uint8
+            assert image.flags.writeable and image.flags.c_contiguous
             if sample.label is None:
                 with pytest.raises(DataError, match="has no label file"):
                     dataset.label(index)
@@ -205,6 +209,18 @@ class TestContract:
             assert label.dtype == np.uint8
             assert set(range(len(dataset.classes))) <= set(np.unique(label).tolist())
             assert set(np.unique(label).tolist()) <= {*range(len(dataset.classes)), IGNORE}
+
+    def test_what_a_reader_shares_with_pillow(
+        self, tmp_path: Path, build: Callable[[Path], SegmentationDataset]
+    ) -> None:
+        dataset = build(tmp_path)
+        whole = dataset.image(0)
+        shared = np.asarray(Image.fromarray(whole))
+        shared.flags.writeable = False
+        again = replace(dataset, read_raw_image=lambda path, target: shared)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert np.array_equal(torch.from_numpy(again.image(0)).numpy(), whole)
 
     def test_unknown_label_id_names_path_and_value(
         self, tmp_path: Path, build: Callable[[Path], SegmentationDataset]

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -357,7 +357,17 @@ def torchrun(
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
+
+
+def until(agent: subprocess.Popen[str], condition: Callable[[], object]) -> None:
+    """Wait for a moment of a run under torchrun."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert agent.poll() is None, agent.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def worker(agent: subprocess.Popen[str], rank: int) -> int:
@@ -412,13 +422,26 @@ def test_torchrun_starts_again_after_a_kill(
         assert process.code == 0, process.text
     command = (TOOLS / "train_ssl.py", *arguments(config, "--resume", "auto"))
     agent = torchrun(environment, killed, *command, restarts=1)
-    checkpoint = killed / "out" / "run" / "checkpoints" / "step-00000002"
-    deadline = time.monotonic() + 120
-    while not checkpoint.is_dir():
-        assert agent.poll() is None, agent.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    until(agent, (killed / "out" / "run" / "checkpoints" / "step-00000002").is_dir)
     os.kill(worker(agent, rank), signal.SIGKILL)
     said, _ = agent.communicate(timeout=400)
     assert agent.returncode == 0, said
     assert_same_run(whole / "out" / "run", killed / "out" / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_torchrun_and_its_processes(
+    number: int, config: Path, environment: dict[str, str], launch: Launcher, tmp_path: Path
+) -> None:
+    """As from SLURM, or a terminal: torchrun passes on what its processes have received."""
+    seldom = ("--iterations", 100_000, "--set", "checkpoints.every=1000000", "validation.every=0")
+    command = (TOOLS / "train_ssl.py", *arguments(config, *seldom))
+    agent = torchrun(environment, tmp_path, *command)
+    run = tmp_path / "out" / "run"
+    until(agent, lambda: (run / "metrics.jsonl").is_file() and metrics(run)[2:])
+    os.killpg(agent.pid, number)
+    said, _ = agent.communicate(timeout=120)
+    assert agent.returncode != 0
+    (checkpoint,) = run.glob("checkpoints/step-*")
+    assert f"stopped at step {int(checkpoint.name[-8:])}, saved" in said

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,36 @@ class TestMetricsLog:
         text = (tmp_path / "metrics.jsonl").read_text()
         record = json.loads(text, parse_constant=refuse)
         assert record == {"step": 1, "gradient_norm": None, "loss": None, "lr": 0.5}
+
+
+CURVES = """
+import resource, sys, time
+from pathlib import Path
+from mixseg.engine.run_log import Curves
+from mixseg.errors import TrainingError
+
+curves = Curves(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+try:
+    for step in range(200):
+        curves.write(step, {"loss": 0.5, "unknown": None})
+        time.sleep(0.01)  # for TensorBoard's thread, which writes the first point at once
+except TrainingError as error:
+    print(error)
+curves.close()
+"""
+
+
+@pytest.mark.slow
+def test_curves_on_a_full_disk(tmp_path: Path) -> None:
+    """A limit on the size of files is what a full disk is to those who cannot mount one."""
+    done = subprocess.run(
+        [sys.executable, "-c", CURVES, str(tmp_path / "curves")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert f"{tmp_path}/curves: could not be written: File too large" in done.stdout + done.stderr

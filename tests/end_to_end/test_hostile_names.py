@@ -1,0 +1,220 @@
+"""Names that act on a terminal, in everything that a command shows: each is shown as text."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+import yaml
+from PIL import Image
+
+from mixseg.cli import COMMANDS, run
+from mixseg.engine.checkpoint import MANIFEST
+from tests.end_to_end.conftest import TINY
+
+ACTS = "x\x1b[2J\x9b31m\u202e[red]"
+SHOWN = r"x\x1b[2J\x9b31m\u202e[red]"
+DESCRIPTION = {
+    "names": [f"road {ACTS}", f"car {ACTS}"],
+    "id_map": {0: 0, 7: 1},
+    "ignore": [255],
+}
+
+
+def write_data(root: Path) -> None:
+    """Photographs and masks of two classes; folder, classes and files have such names."""
+    root.mkdir(parents=True)
+    (root / "dataset.yaml").write_text(yaml.safe_dump(DESCRIPTION, allow_unicode=True))
+    dice = np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 1)):
+        for kind in ("images", "labels"):
+            (root / kind / split).mkdir(parents=True)
+        for number in range(count):
+            name = f"{number}{ACTS}.png"
+            pixels = dice.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            ids = dice.choice(np.array([0, 7, 255], dtype=np.uint8), (64, 64))
+            Image.fromarray(pixels).save(root / "images" / split / name)
+            Image.fromarray(ids).save(root / "labels" / split / name)
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data, settings and a run, all of whose names act."""
+    folder = tmp_path_factory.mktemp("names")
+    root = folder / f"data {ACTS}"
+    write_data(root)
+    data = TINY["data"] | {"dataset": "folder", "root": str(root), "labeled": "1/2"}
+    training = {"iterations": 1, "precision": "fp32", "device": "cpu"}
+    content = TINY | {"data": data, "training": training, "output": str(folder / "runs")}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(content))
+    flags = ["--config", str(folder / "tiny.yaml"), "--name", "run"]
+    assert run(COMMANDS["ssl"].load(), flags) == 0
+    (folder / "runs" / "run").rename(trained(folder))  # refused as a name, but anybody may rename
+    return folder
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was printed; fails where it would act."""
+    out, err = capsys.readouterr()
+    acting = {char for char in out + err if not char.isprintable()} - {"\n"}
+    assert not acting, (out, err)
+    return out + err
+
+
+def weights(folder: Path) -> list[str]:
+    (file,) = Path(trained(folder)).glob("checkpoints/step-*/student.safetensors")
+    tensors = safetensors.torch.load_file(file)
+    for number in range(4):
+        tensors[f"{number}{ACTS}"] = torch.zeros(1)
+    path = folder / "weights.safetensors"
+    safetensors.torch.save_file(tensors, path)
+    return ["--config", str(folder / "tiny.yaml"), "--weights", str(path), "--name", "weights"]
+
+
+def grid(folder: Path) -> list[str]:
+    path = folder / f"{ACTS}.yaml"
+    rows = {f"{row} {ACTS}": {"set": {"mixing.mixer": row}} for row in ("cutmix", "classmix")}
+    content = {"title": f"title {ACTS}", "base": "tiny.yaml", "seeds": 1, "rows": rows}
+    content["default"] = f"cutmix {ACTS}"
+    path.write_text(yaml.safe_dump(content))
+    base = str(folder / "tiny.yaml")
+    return [str(path), "--dry-run", "--base", base, "--output", str(folder / f"grid {ACTS}")]
+
+
+def damaged(folder: Path) -> Path:
+    """A run whose checkpoint lists a file of such a name."""
+    path = folder / "damaged"
+    shutil.rmtree(path, ignore_errors=True)
+    shutil.copytree(folder / "runs" / f"run {ACTS}", path)
+    for file in path.glob(f"checkpoints/*/{MANIFEST}"):
+        manifest = json.loads(file.read_text())
+        manifest["sha256"][f"{ACTS}\nerror: forged"] = "0"
+        file.write_text(json.dumps(manifest))
+    return path
+
+
+def trained(folder: Path) -> str:
+    return str(folder / "runs" / f"run {ACTS}")
+
+
+def settings(folder: Path) -> list[str]:
+    return ["--config", str(folder / "tiny.yaml")]
+
+
+def photographs(folder: Path) -> str:
+    return str(folder / f"data {ACTS}" / "images" / "val")
+
+
+WORK: dict[str, tuple[str, Callable[[Path, Path], list[str]]]] = {
+    "weights": ("ssl", lambda there, new: weights(there)),
+    "scores": ("evaluate", lambda there, new: [trained(there)]),
+    "predictions": (
+        "predict",
+        lambda there, new: [trained(there), photographs(there), "--output", str(new / ACTS)],
+    ),
+    "an export": (
+        "export",
+        lambda there, new: [
+            trained(there),
+            "--size",
+            "64x64",
+            "--output",
+            str(new / f"{ACTS}.pt2"),
+        ],
+    ),
+    "data": ("check-data", lambda there, new: settings(there)),
+    "statistics": (
+        "dataset-stats",
+        lambda there, new: ["--dataset", "folder", "--data-root", str(there / f"data {ACTS}")],
+    ),
+    "a copy": (
+        "prepare-data",
+        lambda there, new: [
+            *settings(there),
+            *("--set", "data.resize=[32,32]", "--output", str(new / ACTS)),
+        ],
+    ),
+    "scenes": (
+        "make-demo",
+        lambda there, new: [
+            *("--out", str(new / ACTS), "--size", "64x128", "--images", "1", "--val-images", "1")
+        ],
+    ),
+    "a table": ("ablate", lambda there, new: grid(there)),
+    "runs": ("compare", lambda there, new: [trained(there), str(damaged(there))]),
+    "a figure": (
+        "figures",
+        lambda there, new: [
+            *(
+                "class-frequencies",
+                "--dataset",
+                "folder",
+                "--data-root",
+                str(there / f"data {ACTS}"),
+            ),
+            *("--output", str(new / ACTS)),
+        ],
+    ),
+}
+
+
+LONG = ("an export",)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [pytest.param(what, marks=pytest.mark.slow) if what in LONG else what for what in WORK],
+)
+def test_what_a_command_shows(
+    what: str, there: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, arguments = WORK[what]
+    capsys.readouterr()
+    code = run(COMMANDS[command].load(), arguments(there, tmp_path))
+    text = said(capsys)
+    assert code in (0, 1), text
+    assert SHOWN in text.replace("\n", "").replace(" ", ""), text
+
+
+REFUSED: dict[str, tuple[str, Callable[[Path], list[str]]]] = {
+    "a flag": ("ssl", lambda there: [ACTS]),
+    "a value": ("ssl", lambda there: ["--mixer", ACTS]),
+    "a number": ("ssl", lambda there: ["--iterations", ACTS]),
+    "a setting": ("ssl", lambda there: ["--set", f"{ACTS}=1"]),
+    "a file": ("ssl", lambda there: ["--config", f"{ACTS}.yaml"]),
+    "a run": ("evaluate", lambda there: [str(there / ACTS)]),
+    "a manifest": ("evaluate", lambda there: [str(damaged(there))]),
+    "a figure": ("figures", lambda there: [ACTS]),
+    "a split": (
+        "dataset-stats",
+        lambda there: [
+            *("--dataset", "folder", "--data-root", str(there / f"data {ACTS}")),
+            *("--split", ACTS),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_an_error_shows(what: str, there: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command, arguments = REFUSED[what]
+    capsys.readouterr()
+    assert run(COMMANDS[command].load(), arguments(there)) in (1, 2)
+    text = said(capsys)
+    assert SHOWN in text, text
+    assert not any(line.startswith("error: forged") for line in text.splitlines())
+    assert text.startswith("error: ") and text.count("\n") == 1, "one line"
+
+
+@pytest.mark.parametrize("key", ["seed\x1b[2J", "x\u202e"])
+def test_a_key_of_a_file(key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(yaml.safe_dump({key: 1}))
+    assert run(COMMANDS["ssl"].load(), ["--config", str(path)]) == 2
+    assert key.encode("unicode_escape").decode() in said(capsys)

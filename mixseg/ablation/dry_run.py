@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mixseg.ablation.grid import Grid, Row, row_settings
 from mixseg.ablation.runs import Job
 from mixseg.config import changed_settings, with_absolute_paths
+from mixseg.escaping import shell_line
 
 
 def describe(grid: Grid, jobs: Sequence[Job], common: Mapping[str, Any]) -> Iterator[str]:
@@ -35,4 +35,4 @@ def describe(grid: Grid, jobs: Sequence[Job], common: Mapping[str, Any]) -> Iter
         changes = changed_settings(base, own[0].settings, ())
         yield from (f"  {change}" for change in changes or ["no difference"])
         for job in own:
-            yield f"  {'(done) ' if job.done else ''}{shlex.join(job.command)}"
+            yield f"  {'(done) ' if job.done else ''}{shell_line(job.command)}"

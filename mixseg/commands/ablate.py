@@ -172,7 +172,7 @@ def _launcher(parsed: Namespace, folder: Path) -> Launcher:
     if parsed.launcher not in LAUNCHERS:
         raise ConfigError(f"--launcher: {unknown_name('launcher', parsed.launcher, LAUNCHERS)}")
     if parsed.launcher == "slurm":
-        cluster = SlurmCluster(SlurmSettings(**given), parsed.jobs)
+        cluster = SlurmCluster(SlurmSettings(**given), folder, parsed.jobs)
         return ClusterLauncher(cluster, folder, wait=not parsed.no_wait)
     idle = [*(f"--slurm.{name}" for name in given), *(["--no-wait"] if parsed.no_wait else [])]
     if idle:

@@ -7,7 +7,7 @@ from mixseg.ablation.launcher import Launcher
 from mixseg.ablation.local import LocalLauncher
 from mixseg.ablation.report import CHART, terminal_tables, write_report
 from mixseg.ablation.results import Measured, RowResult, collect
-from mixseg.ablation.runs import Job, check_files, plan
+from mixseg.ablation.runs import Job, check_common_flags, check_files, plan
 from mixseg.ablation.slurm import SlurmCluster, SlurmSettings
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "RowResult",
     "SlurmCluster",
     "SlurmSettings",
+    "check_common_flags",
     "check_files",
     "choose_rows",
     "collect",

@@ -16,6 +16,7 @@ from mixseg.ablation import (
     LocalLauncher,
     SlurmCluster,
     SlurmSettings,
+    check_common_flags,
     check_files,
     choose_rows,
     collect,
@@ -31,7 +32,7 @@ from mixseg.commands.console import say
 from mixseg.commands.contract import EXIT_ERROR
 from mixseg.commands.parsing import new_parser, parse, with_joined
 from mixseg.commands.presets import presets_folder
-from mixseg.commands.settings_arguments import add_set_argument
+from mixseg.commands.settings_arguments import add_set_argument, say_without_effect
 from mixseg.config import add_settings_arguments, fields_of, typed_overrides
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.escaping import printable
@@ -55,6 +56,7 @@ def ablate(arguments: Sequence[str]) -> int:
     folder = Path(str(common.pop("output", Path("runs") / stem))).expanduser()
     launcher = _launcher(parsed, folder)
     jobs = plan(grid, folder, range(parsed.seeds or grid.seeds), common)
+    say_without_effect(check_common_flags(jobs, common), console, "any row")
     if not parsed.dry_run:
         check_files(jobs)
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from mixseg.ablation.dry_run import describe
 from mixseg.ablation.grid import Grid, Row, choose_rows, load_grid, row_settings
 from mixseg.ablation.launcher import Launcher
 from mixseg.ablation.local import LocalLauncher
+from mixseg.ablation.overrides import with_overrides
 from mixseg.ablation.report import CHART, terminal_tables, write_report
 from mixseg.ablation.results import Measured, RowResult, collect
 from mixseg.ablation.runs import Job, check_common_flags, check_files, plan
@@ -31,5 +32,6 @@ __all__ = [
     "plan",
     "row_settings",
     "terminal_tables",
+    "with_overrides",
     "write_report",
 ]

@@ -24,6 +24,7 @@ from mixseg.ablation import (
     load_grid,
     plan,
     terminal_tables,
+    with_overrides,
     write_report,
 )
 from mixseg.ablation.grid import Grid
@@ -55,7 +56,9 @@ def ablate(arguments: Sequence[str]) -> int:
     stem = Path(parsed.grid).stem
     folder = Path(str(common.pop("output", Path("runs") / stem))).expanduser()
     launcher = _launcher(parsed, folder)
-    jobs = plan(grid, folder, range(parsed.seeds or grid.seeds), common)
+    seeds = parsed.seeds or grid.seeds
+    jobs = plan(grid, folder, range(seeds), common)
+    grid = with_overrides(grid, common, seeds)
     say_without_effect(check_common_flags(jobs, common), console, "any row")
     if not parsed.dry_run:
         check_files(jobs)

@@ -135,7 +135,8 @@ class TestEveryGrid:
         for row in grid.rows:
             block = text.split(f"\n{row.name}")[1].split("\n\n")[0]
             assert ("not trained" in block) == row.cited
-            assert ("as the base" in block) == (not row.changes and row.longer == 1 and not row.cited)
+            same = not row.changes and row.longer == 1 and not row.cited
+            assert ("as the base" in block) == same
             left_out = {"training.epochs"} if "stages" in row.changes else set()
             for setting in set(row.changes) - left_out:
                 assert f"  {setting}: " in block

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import html
 import re
+import shlex
+from collections.abc import Iterable
 
 
 def printable(text: str) -> str:
@@ -20,6 +22,23 @@ def printable(text: str) -> str:
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in text
     )
+
+
+def shell_line(words: Iterable[str]) -> str:
+    """A command that people copy: bash reads it back to these words, and nothing in them acts."""
+
+    def quoted(word: str) -> str:
+        if word.isprintable():
+            return shlex.quote(word)
+        chars = (
+            re.sub(r"(['\\])", r"\\\1", char)
+            if char.isprintable()
+            else "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape"))
+            for char in word
+        )
+        return f"$'{''.join(chars)}'"
+
+    return " ".join(map(quoted, words))
 
 
 def markdown_cell(text: str) -> str:

@@ -432,20 +432,20 @@ class TestIdleFlags:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ("--method supervised --mixer cutmix", "--mixer does nothing .*unlabelled images"),
-            ("--method supervised --targets.threshold 0.9", "--targets.threshold does nothing"),
-            ("--method supervised --augmentation.blur", "--augmentation.blur does nothing"),
             ("--method distillation --teacher a --weighting sigmoid", "--weighting does nothing"),
             (
                 "--method distillation --teacher a --unlabeled b --distillation.unlabeled 0",
                 "--dist",
             ),
-            ("--method supervised --teacher.mode eval", "--teacher.mode does nothing without"),
             ("--domains intra", "--domains does nothing without two domains"),
-            ("--method supervised --source gta5 --domains intra", "does nothing without two dom"),
+            ("--method supervised --domains intra", "--domains does nothing without two domains"),
+            (
+                "--method distillation --teacher a --mixer cutmix",
+                "--mixer does nothing .*unlabelled images",
+            ),
+            ("--method supervised --augmentation.blur_probability 1", "--augmentation.blur"),
             ("--set source_domain.root=a", "source_domain.root needs"),
             ("--set source_domain.split=a", "does nothing without --source NAME"),
-            ("--method supervised --mixing.proportion 0.3", "--mixing.labeled classmix, cutmix or"),
             (
                 "--method supervised --mixing.sigma [8,8]",
                 "--mixing.sigma .* --mixing.labeled cowmix",
@@ -466,10 +466,6 @@ class TestIdleFlags:
             ("--loss dice --supervised_loss.ohem_share 1", "ohem_share .* --loss ohem"),
             ("--supervised_loss.dice sum", "--supervised_loss.dice .* --loss dice"),
             ("--adversarial.unlabeled", "--adversarial.unlabeled .*--regularizer"),
-            (
-                "--method supervised --regularizer adversarial-temperature --adversarial.unlabeled",
-                "--adversarial.unlabeled .*unlabelled images",
-            ),
         ],
     )
     def test_refused(self, arguments: str, message: str) -> None:
@@ -480,8 +476,6 @@ class TestIdleFlags:
     @pytest.mark.parametrize(
         "arguments",
         [
-            "--method supervised --source gta5 --unlabeled a",
-            "--method supervised --unlabeled a --data.batch_unlabeled 2",
             "--source gta5 --method domain_adaptation --data-root a --demo.size 64x64",
             "--method distillation --teacher a --distillation.unlabeled 1 --unlabeled a",
             "--mixer cowmix --mixing.sigma [8,8] --weighting sigmoid --targets.ramp_steps 9",
@@ -497,7 +491,48 @@ class TestIdleFlags:
     )
     def test_accepted(self, arguments: str) -> None:
         typed = flags(*arguments.split())
-        check_flags(typed, resolve_settings([], typed))
+        assert check_flags(typed, resolve_settings([], typed)) == []
+
+    @pytest.mark.parametrize(
+        ("arguments", "without_effect"),
+        [
+            ("--mixer cutmix --augmentation.blur", {"--mixer", "--augmentation.blur"}),
+            ("--targets.threshold 0.9 --lr 0.1", {"--targets.threshold"}),
+            ("--teacher.mode eval --teacher.decay 0.9", {"--teacher.mode"}),
+            ("--source gta5 --domains intra --unlabeled a", {"--domains", "--unlabeled"}),
+            ("--unlabeled a --data.batch_unlabeled 2", {"--unlabeled", "--data.batch_unlabeled"}),
+            ("--mixing.proportion 0.3", {"--mixing.proportion"}),
+            ("--mixing.labeled cutmix --mixing.proportion 0.3", set()),
+            (
+                "--regularizer adversarial-temperature --adversarial.unlabeled",
+                {"--adversarial.unlabeled"},
+            ),
+        ],
+    )
+    def test_a_baseline_takes_the_flags_of_what_it_is_compared_with(
+        self, arguments: str, without_effect: set[str]
+    ) -> None:
+        typed = flags("--method", "supervised", *arguments.split())
+        assert set(check_flags(typed, resolve_settings([], typed))) == without_effect
+
+    @pytest.mark.parametrize(
+        ("method", "common"),
+        [("semi_supervised", {}), ("domain_adaptation", {"source_domain.dataset": "gta5"})],
+    )
+    def test_every_flag_of_a_command_is_one_of_its_baseline(
+        self, method: str, common: dict[str, str]
+    ) -> None:
+        trained = resolve_settings([], common | {"method": method})
+        baseline = resolve_settings([], common | {"method": "supervised"})
+        read = []
+        for path in LEAVES:
+            try:
+                check_flags([path], trained)
+            except ConfigError:
+                continue
+            read.append(path)
+        noted = check_flags(read, baseline)
+        assert len(read) > 50 and 10 < len(noted) < len(read) / 2
 
     def test_a_method_of_ones_own(self) -> None:
         typed = flags("--method", "mine", "--mixer", "cutmix", "--unlabeled", "a")
@@ -511,7 +546,10 @@ class TestIdleFlags:
 
     def test_files_may_hold_what_a_method_leaves_out(self, tmp_path: Path) -> None:
         # The same setting is accepted in a file and refused as a flag.
-        path = written(tmp_path, "method: supervised\nmixing: {mixer: cutmix}\n")
+        path = written(
+            tmp_path,
+            "method: distillation\ndistillation: {teacher: a}\nmixing: {mixer: cutmix}\n",
+        )
         other = flags("--seed", "3")
         check_flags(other, resolve_settings([path], other))
         typed = flags("--mixer", "cutmix")

@@ -5,9 +5,10 @@ from mixseg.ablation.dry_run import describe
 from mixseg.ablation.grid import Grid, Row, choose_rows, load_grid, row_settings
 from mixseg.ablation.launcher import Launcher
 from mixseg.ablation.local import LocalLauncher
+from mixseg.ablation.overrides import with_overrides
 from mixseg.ablation.report import CHART, terminal_tables, write_report
 from mixseg.ablation.results import Measured, RowResult, collect
-from mixseg.ablation.runs import Job, check_files, plan
+from mixseg.ablation.runs import Job, check_common_flags, check_files, plan
 from mixseg.ablation.slurm import SlurmCluster, SlurmSettings
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "RowResult",
     "SlurmCluster",
     "SlurmSettings",
+    "check_common_flags",
     "check_files",
     "choose_rows",
     "collect",
@@ -30,5 +32,6 @@ __all__ = [
     "plan",
     "row_settings",
     "terminal_tables",
+    "with_overrides",
     "write_report",
 ]

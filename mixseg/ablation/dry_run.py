@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mixseg.ablation.grid import Grid, Row, row_settings
 from mixseg.ablation.runs import Job
 from mixseg.config import changed_settings, with_absolute_paths
+from mixseg.escaping import shell_line
 
 
 def describe(grid: Grid, jobs: Sequence[Job], common: Mapping[str, Any]) -> Iterator[str]:
     """Lines for each row: how it differs from the base, and the command of each of its runs.
+
+    A row that is compared with another one says how it differs from that one, too.
 
     Args:
         grid: What is compared.
@@ -23,7 +25,9 @@ def describe(grid: Grid, jobs: Sequence[Job], common: Mapping[str, Any]) -> Iter
         ConfigError: The base alone is no run.
     """
     base = with_absolute_paths(row_settings(grid, Row("", {}), common))
+    settings = {job.row: job.settings for job in jobs}
     yield f"base {grid.base}"
+    yield from grid.notes
     for row in grid.rows:
         yield ""
         yield row.name + (f", against {row.against}" if row.against else "")
@@ -31,8 +35,12 @@ def describe(grid: Grid, jobs: Sequence[Job], common: Mapping[str, Any]) -> Iter
             values = ", ".join(f"{name} {value:g}" for name, value in row.published.items())
             yield f"  cited: {values}; not trained"
             continue
-        own = [job for job in jobs if job.row == row.name]
-        changes = changed_settings(base, own[0].settings, ())
-        yield from (f"  {change}" for change in changes or ["no difference"])
-        for job in own:
-            yield f"  {'(done) ' if job.done else ''}{shlex.join(job.command)}"
+        own = settings[row.name]
+        changes = changed_settings(base, own, ())
+        yield from (f"  {change}" for change in changes or ["as the base"])
+        if row.against in settings and settings[row.against] != base:
+            for change in changed_settings(settings[row.against], own, ()):
+                yield f"  against {row.against}: {change}"
+        for job in jobs:
+            if job.row == row.name:
+                yield f"  {'(done) ' if job.done else ''}{shell_line(job.command)}"

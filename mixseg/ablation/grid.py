@@ -31,6 +31,7 @@ class Row:
             with.
         published: Metric -> value in percent that a paper gives for it.
         cited: Whether it is somebody else's method, which is shown as published and not trained.
+        written: What it changes of the file's own base, where that is not the grid's.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Row:
     against: str | None = None
     published: Mapping[str, float] = field(default_factory=dict)
     cited: bool = False
+    written: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> str:
@@ -60,6 +62,9 @@ class Grid:
             if each row says it.
         rows: In the order of the table.
         metrics: What is shown of a run, of :data:`mixseg.ablation.metrics.METRICS`.
+        written_base: The file's own base, where ``base`` is another one.
+        overrides: Lines ``WHAT: OLD -> NEW`` of what is computed in another way than the file says.
+        left_out: Which published values are left out, and why; empty if none are.
     """
 
     title: str
@@ -69,6 +74,15 @@ class Grid:
     default: str | None
     rows: tuple[Row, ...]
     metrics: tuple[str, ...] = (DEFAULT,)
+    written_base: Path | None = None
+    overrides: tuple[str, ...] = ()
+    left_out: str = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that belong under the title wherever it is shown."""
+        changed = f"Other than in the grid: {'; '.join(self.overrides)}." if self.overrides else ""
+        return tuple(note for note in (changed, self.left_out) if note)
 
     @property
     def several_comparisons(self) -> bool:
@@ -137,11 +151,16 @@ def load_grid(path: Path, base: Path | None = None) -> Grid:
             )
     if all(row.cited for row in rows):
         raise wrong("rows: every one is cited; one at least must be trained", "rows")
-    title = str(data["title"])
-    if base.resolve() != own.resolve():
-        # Titles name the data of a paper, and published values are of that data.
-        title += f", on {base.parent.name}/{base.name}"
-    return Grid(title, base, network, seeds, default, rows, context.metrics)
+    grid = Grid(str(data["title"]), base, network, seeds, default, rows, context.metrics)
+    if base.resolve() == own.resolve():
+        return grid
+    named = f"{base.parent.name}/{base.name}"
+    return replace(
+        grid,
+        title=f"{grid.title}, on {named}",
+        written_base=own,
+        overrides=(f"base: {data['base']} -> {named}",),
+    )
 
 
 @final
@@ -185,7 +204,7 @@ def _row(context: _Context, name: str, content: Any) -> Row:
                 raise context.wrong(
                     f"{name!r} is cited, so it is not trained and takes no {key}", name, key
                 )
-    changes = _changes(context, content.get("set", {}), name, "set")
+    changes = written = _changes(context, content.get("set", {}), name, "set")
     elsewhere = content.get("with_base", {})
     if not isinstance(elsewhere, dict):
         raise context.wrong("with_base must be a mapping of presets to settings", name, "with_base")
@@ -205,7 +224,8 @@ def _row(context: _Context, name: str, content: Any) -> Row:
     cited = "cited" in content
     key = "cited" if cited else "published"
     published = _published(context, content[key], name, key) if key in content else {}
-    return Row(name, changes, float(longer), _against(context, content, name), published, cited)
+    against = _against(context, content, name)
+    return Row(name, changes, float(longer), against, published, cited, written)
 
 
 def _is_number(value: Any) -> bool:
@@ -217,6 +237,10 @@ def _changes(context: _Context, changes: Any, name: str, *key: str) -> dict[str,
         raise context.wrong(f"{key[0]} must be a mapping of settings to values", name, *key)
     known = [leaf.path for leaf in settings_leaves()]
     for setting in changes:
+        if setting in ("seed", "name", "output"):
+            raise context.wrong(
+                f"{setting}: an ablation gives each run its own", name, *key, setting
+            )
         if setting not in known:
             raise context.wrong(
                 unknown_name("setting", str(setting), known), name, *key, str(setting)
@@ -280,7 +304,10 @@ def choose_rows(grid: Grid, names: Sequence[str]) -> Grid:
     if all(row.cited for row in chosen):
         raise ConfigError("--rows: every row of these is cited, so that nothing would be trained")
     default = grid.default if grid.default in kept else None
-    return replace(grid, rows=chosen, default=default)
+    overrides = grid.overrides
+    if len(chosen) < len(grid.rows):
+        overrides = (*overrides, f"rows: {len(grid.rows)} -> {len(chosen)}")
+    return replace(grid, rows=chosen, default=default, overrides=overrides)
 
 
 def row_settings(grid: Grid, row: Row, common: Mapping[str, Any] | None = None) -> Settings:

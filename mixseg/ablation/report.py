@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from mixseg.ablation.grid import Grid
 from mixseg.ablation.results import RowResult, difference
 from mixseg.analysis.plots import plots_installed
-from mixseg.escaping import chart_text, csv_cell, markdown_cell
+from mixseg.escaping import chart_text, csv_cell, markdown_cell, printable
 from mixseg.evaluation.protocols import SHORT_NAMES
 from mixseg.files import write_atomically
 from mixseg.text_tables import csv_lines, markdown_table
@@ -74,9 +76,12 @@ def _conditions(grid: Grid, metric: str) -> str:
 def terminal_tables(grid: Grid, results: Sequence[RowResult]) -> list[Table]:
     """The tables for people who watch, one for each metric."""
     tables = []
+    title = Text(printable(grid.title))
+    title.append("".join(f"\n{printable(note)}" for note in grid.notes), style="not italic")
     for metric in grid.metrics:
         table = Table(
-            title=grid.title,
+            title=title,
+            title_justify="left" if grid.notes else "center",
             caption=_conditions(grid, metric),
             caption_justify="left",
         )
@@ -92,10 +97,16 @@ def terminal_tables(grid: Grid, results: Sequence[RowResult]) -> list[Table]:
 def markdown(grid: Grid, results: Sequence[RowResult]) -> str:
     """The tables in Markdown, one for each metric."""
     return "\n".join(
-        f"{markdown_cell(grid.title)}: {_conditions(grid, metric)}.\n\n"
+        _markdown_heading(grid, _conditions(grid, metric))
         + markdown_table([columns(grid, metric), *cells(grid, results, metric)])
         for metric in grid.metrics
     )
+
+
+def _markdown_heading(grid: Grid, what: str) -> str:
+    """Title, what the table shows, and notes, each a paragraph."""
+    heading = f"{markdown_cell(grid.title)}: {what}.\n\n"
+    return heading + "".join(f"{markdown_cell(note)}\n\n" for note in grid.notes)
 
 
 def markdown_of_classes(grid: Grid, results: Sequence[RowResult]) -> str:
@@ -108,7 +119,7 @@ def markdown_of_classes(grid: Grid, results: Sequence[RowResult]) -> str:
         values += [result.metrics[metric].mean for metric in grid.metrics]
         lines.append((result.name, *map(_percent, values)))
     what = f"IoU of each class, {grid.network}, last step, mean over seeds, in percent"
-    return f"{markdown_cell(grid.title)}: {what}.\n\n{markdown_table(lines)}"
+    return _markdown_heading(grid, what) + markdown_table(lines)
 
 
 def _percent(value: float | None) -> str:
@@ -122,24 +133,28 @@ def csv_of_runs(grid: Grid, results: Sequence[RowResult]) -> str:
             csv_cell(result.name),
             seed,
             *(_exact(result.metrics[metric].scores.get(seed)) for metric in grid.metrics),
+            csv_cell("; ".join(grid.overrides)),
         )
         for result in results
         for seed in sorted({s for value in result.metrics.values() for s in value.scores})
     ]
-    return csv_lines([("setting", "seed", *grid.metrics), *lines])
+    return csv_lines([("setting", "seed", *grid.metrics, "overrides"), *lines])
 
 
-def csv_of_table(results: Sequence[RowResult]) -> str:
-    """One line for each row of the table and metric."""
+def csv_of_table(grid: Grid, results: Sequence[RowResult]) -> str:
+    """One line for each row of the table and metric; each says what was overridden."""
     head = ("setting", "against", "metric", "seeds", "mean", "deviation", "difference")
-    lines: list[Sequence[object]] = [(*head, "published", "published difference", "note")]
+    last = ("published", "published difference", "note", "overrides", "left out")
+    lines: list[Sequence[object]] = [(*head, *last)]
+    conditions = [csv_cell("; ".join(grid.overrides)), csv_cell(grid.left_out)]
     for result in results:
         for metric, value in result.metrics.items():
             measured, published = difference(results, result, metric)
             numbers = (value.mean, value.deviation, measured, value.published, published)
             note = CITED if result.cited else result.error
             texts = (csv_cell(result.name), csv_cell(result.against or ""), metric)
-            lines.append((*texts, len(value.scores), *map(_exact, numbers), csv_cell(note)))
+            found = (len(value.scores), *map(_exact, numbers), csv_cell(note))
+            lines.append((*texts, *found, *conditions))
     return csv_lines(lines)
 
 
@@ -164,6 +179,8 @@ def to_json(grid: Grid, results: Sequence[RowResult]) -> dict[str, Any]:
 
     return {
         "title": grid.title,
+        "overrides": list(grid.overrides),
+        "left_out": grid.left_out or None,
         "base": str(grid.base),
         "network": grid.network,
         "default": grid.default,
@@ -197,7 +214,11 @@ def chart(grid: Grid, results: Sequence[RowResult]) -> bytes | None:
         if any(v.mean is not None or v.published is not None for v in result.metrics.values())
     ]
     count = len(grid.metrics)
-    figure = Figure(figsize=(4 + 4 * count, 1.4 + 0.3 * len(shown)), layout="constrained")
+    width = 4 + 4 * count
+    # About 15 characters of this size to an inch.
+    notes = [line for note in grid.notes for line in textwrap.wrap(chart_text(note), 15 * width)]
+    height = 1.4 + 0.3 * len(shown) + 0.15 * len(notes)
+    figure = Figure(figsize=(width, height), layout="constrained")
     panels = figure.subplots(1, count, sharey=True, squeeze=False)[0]
     for panel, metric in zip(panels, grid.metrics, strict=True):
         _draw(panel, shown, metric)
@@ -211,7 +232,7 @@ def chart(grid: Grid, results: Sequence[RowResult]) -> bytes | None:
     }
     # Below the panels: within one it would hide values of a long table.
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, fontsize="small")
-    figure.suptitle(chart_text(grid.title), fontsize="medium")
+    figure.suptitle("\n".join([chart_text(grid.title), *notes]), fontsize="medium")
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=120)
     return content.getvalue()
@@ -249,7 +270,7 @@ def write_report(output: Path, grid: Grid, results: Sequence[RowResult]) -> list
     """
     files = {
         "table.md": markdown(grid, results),
-        "table.csv": csv_of_table(results),
+        "table.csv": csv_of_table(grid, results),
         "table.json": json.dumps(to_json(grid, results), indent=1),
         "classes.md": markdown_of_classes(grid, results),
         "runs.csv": csv_of_runs(grid, results),

@@ -132,7 +132,6 @@ def plan(
         ]
     if common:
         _refuse_twins(grid, trained, common)
-        _refuse_idle(trained, common)
     for job in jobs:
         refuse_changes(job, job.folder / "config.yaml", "was made")
     if found := unlike_data(jobs):
@@ -185,17 +184,29 @@ def _refuse_twins(
         )
 
 
-def _refuse_idle(rows: Sequence[tuple[Row, Settings]], flags: Iterable[str]) -> None:
-    """Refuse flags that do nothing in any row; rows that differ in a part do not all have it."""
+def check_common_flags(jobs: Sequence[Job], flags: Iterable[str]) -> list[str]:
+    """Refuse flags that do nothing in any row; rows that differ in a part do not all have it.
+
+    Returns:
+        Flags that have no effect in any row, where baselines take them all the same.
+
+    Raises:
+        ConfigError: Every row refuses a flag.
+    """
+    rows = {job.row: job.settings for job in jobs}
+    without_effect = []
     for flag in flags:
-        errors = []
-        for _, settings in rows:
+        idle, errors = [], []
+        for settings in rows.values():
             try:
-                check_flags([flag], settings)
+                idle += check_flags([flag], settings)
             except ConfigError as error:
                 errors.append(error)
         if len(errors) == len(rows):
             raise ConfigError(f"{errors[-1]}; no row has it")
+        if len(idle) + len(errors) == len(rows):
+            without_effect.append(idle[0])
+    return without_effect
 
 
 def unlike_data(jobs: Sequence[Job]) -> list[str]:

@@ -25,6 +25,28 @@ PATIENCE = 60
 """Seconds after which the controller counts as silent."""
 
 
+def script_word(flag: str, text: str, *, path: bool = False) -> str:
+    """Check a word that goes into a batch script.
+
+    ``#SBATCH`` lines are comments to the shell: a quoted line break ends them all the same, and
+    what follows it would be a command.
+
+    Args:
+        flag: What the word was given by, for the message.
+        text: The word.
+        path: Whether it is a path, which may have blanks and letters of all languages; % and \\
+            stand for something else in SLURM's names of log files.
+
+    Raises:
+        ConfigError: The word cannot stand in such a script.
+    """
+    allowed = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff%\\]+" if path else r"[!-~]+"
+    if re.fullmatch(allowed, text) is None:
+        kind = "a path without control characters, % and \\" if path else "a name without blanks"
+        raise ConfigError(f"{flag} {text!r}: a batch script needs {kind}")
+    return text
+
+
 @final
 @dataclass(frozen=True)
 class SlurmSettings:
@@ -74,8 +96,8 @@ class SlurmSettings:
             raise ConfigError(f"--slurm.memory {self.memory}: must be above 0")
         for name in ("partition", "account", "qos", "constraint"):
             value = getattr(self, name)
-            if value is not None and not re.fullmatch(r"[!-~]+", value):
-                raise ConfigError(f"--slurm.{name} {value!r}: must be a name without blanks")
+            if value is not None:
+                script_word(f"--slurm.{name}", value)
         if 2 * self.notice > 60 * self.minutes:
             raise ConfigError(
                 f"--slurm.notice {self.notice}: the limit --slurm.time {self.time} must leave at "
@@ -137,12 +159,19 @@ class SubmititCluster(Cluster):
 class SlurmCluster(SubmititCluster):
     """SLURM, by its commands ``sbatch`` and ``squeue``."""
 
-    def __init__(self, settings: SlurmSettings, at_once: int | None) -> None:
+    def __init__(self, settings: SlurmSettings, output: Path, at_once: int | None) -> None:
         """Submit with these settings, at most ``at_once`` runs of an array at a time.
 
+        Args:
+            settings: What every run is given.
+            output: Folder of the ablation; batch scripts name files in it.
+            at_once: Number of runs; None leaves it to the cluster.
+
         Raises:
-            ConfigError: submitit or SLURM is missing here.
+            ConfigError: submitit or SLURM is missing here, or the folder has a name that cannot
+                stand in a batch script.
         """
+        script_word("--output", str(output.absolute()), path=True)
         if importlib.util.find_spec("submitit") is None:
             raise ConfigError("--launcher slurm: submitit is missing; pip install 'mixseg[slurm]'")
         for program in ("sbatch", "srun", "squeue"):
@@ -159,9 +188,9 @@ class SlurmCluster(SubmititCluster):
         import submitit
 
         settings = self.settings
-        executor = submitit.SlurmExecutor(folder)
+        executor = submitit.SlurmExecutor(script_word("--output", str(folder), path=True))
         parameters: dict[str, Any] = {
-            "job_name": name,
+            "job_name": script_word("name of the job", name),
             "time": settings.minutes,
             "partition": settings.partition,
             "gpus_per_node": settings.gpus or None,

@@ -15,6 +15,7 @@ from mixseg.ablation import (
     LocalLauncher,
     SlurmCluster,
     SlurmSettings,
+    check_common_flags,
     check_files,
     choose_rows,
     collect,
@@ -22,6 +23,7 @@ from mixseg.ablation import (
     load_grid,
     plan,
     terminal_tables,
+    with_overrides,
     write_report,
 )
 from mixseg.ablation.grid import Grid
@@ -29,7 +31,7 @@ from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.contract import EXIT_ERROR
 from mixseg.commands.parsing import new_parser, parse, with_joined
 from mixseg.commands.presets import presets_folder
-from mixseg.commands.settings_arguments import add_set_argument
+from mixseg.commands.settings_arguments import add_set_argument, say_without_effect
 from mixseg.config import add_settings_arguments, fields_of, typed_overrides
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.terminal import new_console, say, show
@@ -52,7 +54,10 @@ def ablate(arguments: Sequence[str]) -> int:
     stem = Path(parsed.grid).stem
     folder = Path(str(common.pop("output", Path("runs") / stem))).expanduser()
     launcher = _launcher(parsed, folder)
-    jobs = plan(grid, folder, range(parsed.seeds or grid.seeds), common)
+    seeds = parsed.seeds or grid.seeds
+    jobs = plan(grid, folder, range(seeds), common)
+    grid = with_overrides(grid, common, seeds)
+    say_without_effect(check_common_flags(jobs, common), console, "any row")
     if not parsed.dry_run:
         check_files(jobs)
     folder.mkdir(parents=True, exist_ok=True)
@@ -170,7 +175,7 @@ def _launcher(parsed: Namespace, folder: Path) -> Launcher:
     if parsed.launcher not in LAUNCHERS:
         raise ConfigError(f"--launcher: {unknown_name('launcher', parsed.launcher, LAUNCHERS)}")
     if parsed.launcher == "slurm":
-        cluster = SlurmCluster(SlurmSettings(**given), parsed.jobs)
+        cluster = SlurmCluster(SlurmSettings(**given), folder, parsed.jobs)
         return ClusterLauncher(cluster, folder, wait=not parsed.no_wait)
     idle = [*(f"--slurm.{name}" for name in given), *(["--no-wait"] if parsed.no_wait else [])]
     if idle:

@@ -32,7 +32,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
     try:
         return parser.parse_args(spelled_out(arguments, groups))
     except ArgumentError as error:
-        text = _for_people(error.message)
+        text = _for_people(_with_flags(error.message, parser))
         for short, path in groups.items():
             text = text.replace(f"{path}:", f"{short}:")
         unknown = re.search(r"unrecognized arguments: (--[\w.-]+)", text)
@@ -42,10 +42,23 @@ def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
         raise ConfigError(text) from error
 
 
+def _with_flags(message: str, parser: ArgumentParser) -> str:
+    """What argparse says, with flags as they are typed in place of names that programs use."""
+    names = {action.dest: action.option_strings for action in parser._actions}
+
+    def flag(name: str) -> str:
+        spelled = names.get(name) or [name]
+        return f"--{name}" if f"--{name}" in spelled else spelled[0]
+
+    missing = re.fullmatch(r"the following arguments are required: (.*)", message)
+    if missing is not None:
+        return f"missing arguments: {', '.join(map(flag, missing[1].split(', ')))}"
+    return re.sub(r"Parser key \"([^\"]+)\"", lambda key: flag(key[1]), message)
+
+
 def _for_people(message: str) -> str:
     """What jsonargparse says of a value, without the names of Python's types around it."""
-    text = re.sub(r"Parser key \"(.+?)\"( element \d+)?:\s*", r"--\1\2: ", message)
-    text = " ".join(re.sub(r"<class '(\w+)'>", r"\1", text).split())
+    text = " ".join(re.sub(r"<class '(\w+)'>", r"\1", message).split())
     choices = re.search(r"^(--\S+: ).*?Literal\[(.*?)\].* Given value: (.*)$", text)
     if choices is not None:
         return f"{choices[1]}expected one of {choices[2]}, found {choices[3]!r}"

@@ -18,6 +18,7 @@ from mixseg.commands.settings_arguments import (
     add_file_arguments,
     configuration_files,
     parse_with_settings,
+    say_without_effect,
 )
 from mixseg.commands.training_report import report
 from mixseg.config import (
@@ -140,6 +141,7 @@ def _trained(
         # The run has all that it took from its teacher, whatever became of that.
         return _gone_on(parsed, overrides, method, console, begun)
     settings = _settings(parsed, overrides, program, method)
+    say_without_effect(check_flags(overrides, settings), console)
     if parsed.resume == "auto":
         if settings.name is None:
             raise ConfigError("--resume auto needs --name, to know which run to go on with")
@@ -212,5 +214,4 @@ def _settings(parsed: Namespace, overrides: dict[str, Any], program: str, method
             "--labeled says what part of the target is labelled, of which nothing is used; for a "
             "part of the source: --set source_domain.labeled=1/8"
         )
-    check_flags(overrides, settings)
     return settings

@@ -25,10 +25,12 @@ from mixseg.config.resolve import (
     LENGTHS,
     resolve_section,
     resolve_settings,
+    resolve_values,
 )
 from mixseg.config.saved import (
     PATHS,
     changed_settings,
+    changed_values,
     dump_settings,
     with_absolute_paths,
 )
@@ -82,11 +84,13 @@ __all__ = [
     "ValidationSettings",
     "add_settings_arguments",
     "changed_settings",
+    "changed_values",
     "dump_settings",
     "fields_of",
     "refuse_idle_flags",
     "resolve_section",
     "resolve_settings",
+    "resolve_values",
     "settings_leaves",
     "size_of",
     "spelled_out",

@@ -19,10 +19,12 @@ WITHOUT_POWER = {"cosine", "one-cycle", "constant"}
 
 def refuse_idle_flags(
     flags: Iterable[str], settings: Settings, *, takes_unlabeled: bool, mixes_unlabeled: bool
-) -> None:
+) -> list[str]:
     """Refuse flags that do nothing.
 
-    Files may hold such settings, so that one file serves runs with and without the part.
+    Files may hold such settings, so that one file serves runs with and without the part. A
+    supervised run is the baseline of others: it takes the flags that they take, so that one word
+    makes it of their command.
 
     Args:
         flags: Paths of settings that were typed, such as ``mixing.mixer``.
@@ -30,15 +32,37 @@ def refuse_idle_flags(
         takes_unlabeled: Whether its method, with these settings, takes unlabelled images.
         mixes_unlabeled: Whether it mixes them, and a teacher labels them.
 
+    Returns:
+        Flags of a supervised run that do nothing in it, and something in a run that mixes.
+
     Raises:
         ConfigError: A flag does nothing; the message names it and what it needs.
     """
     short = {path: flag for flag, path in SHORT_FLAGS.items()}
-    needs = _needs(settings, takes_unlabeled=takes_unlabeled, mixes_unlabeled=mixes_unlabeled)
+    own = _needs(settings, takes_unlabeled=takes_unlabeled, mixes_unlabeled=mixes_unlabeled)
+    compared = (
+        _needs(settings, takes_unlabeled=True, mixes_unlabeled=True)
+        if settings.method == "supervised"
+        else own
+    )
+    without_effect = []
     for flag in flags:
-        for part, (is_there, needed) in needs.items():
-            if not is_there and (flag == part or flag.startswith(f"{part}.")):
-                raise ConfigError(f"--{short.get(flag, flag)} does nothing without {needed}")
+        missing = _missing(flag, own)
+        if missing is None:
+            continue
+        shown = f"--{short.get(flag, flag)}"
+        if _missing(flag, compared) is not None:
+            raise ConfigError(f"{shown} does nothing without {missing}")
+        without_effect.append(shown)
+    return without_effect
+
+
+def _missing(flag: str, needs: dict[str, tuple[bool, str]]) -> str | None:
+    """What a flag would need to have an effect; None if it has one."""
+    for part, (is_there, needed) in needs.items():
+        if not is_there and (flag == part or flag.startswith(f"{part}.")):
+            return needed
+    return None
 
 
 def _needs(
@@ -51,8 +75,6 @@ def _needs(
         takes_unlabeled,
         "--distillation.unlabeled 1" if distills else "unlabelled images to train on",
     )
-    # A baseline may name the images of the run that it is compared with.
-    named = (True, "") if settings.method == "supervised" else taken
     mixed = (
         mixes_unlabeled,
         "unlabelled images to mix: methods semi_supervised and domain_adaptation have them, "
@@ -67,8 +89,8 @@ def _needs(
     return {
         "adversarial": (settings.regularizer != "none", "--regularizer adversarial-temperature"),
         "adversarial.unlabeled": taken,
-        "data.batch_unlabeled": named,
-        "data.unlabeled": named,
+        "data.batch_unlabeled": taken,
+        "data.unlabeled": taken,
         "data.skip_bad_share": (settings.data.skip_bad, "--skip-bad"),
         "demo": (drawn, "built-in scenes: leave --data-root out"),
         "distillation": (distills, "tools/distill.py"),

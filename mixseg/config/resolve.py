@@ -39,6 +39,30 @@ def resolve_settings(files: list[Path], overrides: Mapping[str, Any]) -> Setting
         ConfigError: A key is unknown or duplicate, a value has the wrong type or range, or
             settings contradict each other. File, line and the closest name are in the message.
     """
+    values, origins = _resolved(files, overrides)
+    try:
+        settings: Settings = build_settings(Settings, values, "")
+        return settings
+    except ConfigError as error:
+        # A range check names the setting; where it came from helps to find it.
+        named = set(re.findall(r"[\w.]+", str(error)))
+        blamed = [where for key, where in origins.items() if key in named]
+        raise ConfigError(f"{error} ({'; '.join(blamed)})" if blamed else str(error)) from error
+
+
+def resolve_values(files: list[Path], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Setting path -> value as :func:`resolve_settings`, without a look at whether they fit.
+
+    Raises:
+        ConfigError: A key is unknown or duplicate, or a value has the wrong type.
+    """
+    return _resolved(files, overrides)[0]
+
+
+def _resolved(
+    files: list[Path], overrides: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Values of all settings, and where those that were given come from."""
     leaves = {leaf.path: leaf for leaf in settings_leaves()}
     values = {path: leaf.default for path, leaf in leaves.items()}
     origins: dict[str, str] = {}
@@ -58,14 +82,7 @@ def resolve_settings(files: list[Path], overrides: Mapping[str, Any]) -> Setting
             raise ConfigError(unknown_name("setting", key, leaves))
         origins[key] = f"--{key}"
         values[key] = _typed(leaves[key], value, origins[key])
-    try:
-        settings: Settings = build_settings(Settings, values, "")
-        return settings
-    except ConfigError as error:
-        # A range check names the setting; where it came from helps to find it.
-        named = set(re.findall(r"[\w.]+", str(error)))
-        blamed = [where for key, where in origins.items() if key in named]
-        raise ConfigError(f"{error} ({'; '.join(blamed)})" if blamed else str(error)) from error
+    return values, origins
 
 
 def resolve_section(kind: type[Any], file: Path | None, overrides: Mapping[str, Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,13 @@ def changed_settings(before: Settings, after: Settings, free: Collection[str]) -
             are counted once the images are.
         free: Paths that are left out as well.
     """
-    old, new = to_flat(before), to_flat(after)
+    return changed_values(to_flat(before), to_flat(after), free)
+
+
+def changed_values(
+    old: Mapping[str, Any], new: Mapping[str, Any], free: Collection[str]
+) -> list[str]:
+    """The lines of :func:`changed_settings`, from setting path -> value."""
     left_out = {*free, *(steps for steps, epochs in IN_EPOCHS.items() if new[epochs] is not None)}
     if new["stages"]:
         left_out |= {"training.iterations", "training.epochs"}

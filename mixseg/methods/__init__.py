@@ -41,15 +41,18 @@ def check_method_name(settings: Settings) -> None:
         raise ConfigError(f"method: {unknown_name('method', settings.method, METHODS)}")
 
 
-def check_flags(flags: Iterable[str], settings: Settings) -> None:
+def check_flags(flags: Iterable[str], settings: Settings) -> list[str]:
     """Refuse flags that do nothing in a run of the method, as :func:`refuse_idle_flags` says.
+
+    Returns:
+        Flags of a baseline that have no effect in it, for a note.
 
     Raises:
         ConfigError: The method is unknown, or a flag does nothing.
     """
     check_method_name(settings)
     method = METHODS[settings.method]
-    refuse_idle_flags(
+    return refuse_idle_flags(
         flags,
         settings,
         takes_unlabeled="unlabeled" in method.streams_of(settings),

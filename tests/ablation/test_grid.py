@@ -135,10 +135,27 @@ class TestEveryGrid:
         for row in grid.rows:
             block = text.split(f"\n{row.name}")[1].split("\n\n")[0]
             assert ("not trained" in block) == row.cited
+            same = not row.changes and row.longer == 1 and not row.cited
+            assert ("as the base" in block) == same
             left_out = {"training.epochs"} if "stages" in row.changes else set()
             for setting in set(row.changes) - left_out:
                 assert f"  {setting}: " in block
             assert block.count("-m mixseg ") == (0 if row.cited else 2)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_description_says_how_a_row_differs_from_what_it_is_compared_with(name: str) -> None:
+    grid, given, jobs = planned(name)
+    rows, base = settings_of(name), base_of(name)
+    text = "\n".join(describe(grid, jobs, given))
+    for row in grid.rows:
+        if row.against not in rows or row.cited or rows[row.against] == base:
+            continue
+        block = text.split(f"\n\n{row.name}, against")[1].split("\n\n")[0]
+        different = differences(rows[row.against], rows[row.name])
+        told = set(re.findall(r"^  against .*: ([\w.]+): .* -> ", block, re.MULTILINE))
+        assert told and told <= different
+        assert different - told <= {"training.epochs", "training.iterations"}
 
 
 @pytest.mark.parametrize(
@@ -295,6 +312,7 @@ def test_a_row_may_be_longer(folder: Path) -> None:
             r"line 5: rows: every one is cited",
         ),
         ("base: base.yaml", "base: other.yaml", r"line 3: base: there is no preset .*other.yaml"),
+        ("optimizer.lr: 0.5", "seed: 5", r"line 7: seed: an ablation gives each run its own"),
         ("optimizer.lr", "optimizer.rl", r"line 7: unknown setting 'optimizer.rl'.*optimizer.lr"),
         ("published: 51.2", "published: yes", r"published must be a number"),
         ("published: 51.2", "publshed: 51", r"unknown key 'publshed'"),

@@ -6,12 +6,21 @@ import csv
 import io
 import json
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from mixseg.ablation import CHART, Grid, Measured, Row, RowResult, write_report
+from mixseg.ablation import (
+    CHART,
+    Grid,
+    Measured,
+    Row,
+    RowResult,
+    terminal_tables,
+    write_report,
+)
 from mixseg.ablation.report import CITED, MISSING, cells, chart, columns
 
 GRID = Grid(
@@ -115,7 +124,7 @@ def test_the_files_say_the_same_and_nothing_in_a_name_acts(tmp_path: Path) -> No
     means = [row["metrics"]["mIoU"]["mean"] for row in content["rows"]]
     assert means == [one.metrics["mIoU"].mean for one in RESULTS]
     lines = list(csv.reader(io.StringIO((tmp_path / "runs.csv").read_text())))
-    assert lines[0] == ["setting", "seed", "mIoU"]
+    assert lines[0] == ["setting", "seed", "mIoU", "overrides"]
     assert [line[0] for line in lines[1:]] == ["one"] * 3 + ["'=two|"] + ["four"] * 2
     assert [float(line[2]) for line in lines[1:]] == [40, 41, 43, 38, 44, 46]
     table = list(csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text())))
@@ -149,6 +158,35 @@ def test_every_file_has_metrics_comparisons_and_citations(tmp_path: Path) -> Non
         "| 1/8 | 90.00 | 12.50 | 42.50 | 81.00 |",
         f"| 1/8, SSL | 91.00 | {MISSING} | 45.75 | 81.00 |",
     ]
+
+
+def test_overrides_and_what_is_left_out_stand_under_the_title_everywhere(tmp_path: Path) -> None:
+    overrides = ("training.iterations: 40000 -> 3", "model.weights: imagenet -> =w|\x1b[31m.pth")
+    made = replace(GRID, overrides=overrides, left_out="Published values are left out: reasons.")
+    write_report(tmp_path, made, RESULTS)
+    for name in ("table.md", "classes.md"):
+        title, _, changed, _, left_out, *_ = (tmp_path / name).read_text().split("\n")
+        assert title.startswith("Title") and "40000 -" in changed and "=w\\|" in changed
+        assert left_out.endswith("left out: reasons.")
+    content = json.loads((tmp_path / "table.json").read_text())
+    assert content["overrides"] == list(overrides)
+    assert content["left_out"] == made.left_out
+    for name in ("table.csv", "runs.csv"):
+        text = (tmp_path / name).read_text()
+        assert "\x1b" not in text
+        for line in csv.DictReader(io.StringIO(text)):
+            assert line["overrides"].startswith("training.iterations: 40000 -> 3; model.weights:")
+    (table,) = terminal_tables(made, RESULTS)
+    title = str(table.title)
+    assert title.startswith(GRID.title) and "-> 3" in title and "reasons." in title
+    assert "\x1b" not in title
+    plain, noted = chart(GRID, RESULTS), chart(made, RESULTS)
+    assert plain is not None and noted is not None
+    assert Image.open(io.BytesIO(noted)).height > Image.open(io.BytesIO(plain)).height
+    # Without any, nothing is said of them.
+    write_report(tmp_path, GRID, RESULTS)
+    assert json.loads((tmp_path / "table.json").read_text())["overrides"] == []
+    assert "Other than" not in (tmp_path / "table.md").read_text()
 
 
 def test_a_chart_has_a_panel_for_each_metric() -> None:

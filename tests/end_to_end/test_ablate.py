@@ -146,6 +146,17 @@ def test_refusals(grid: Path, launch: Launcher, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_baseline_alone_takes_the_flags_of_the_table(
+    grid: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    grid.write_text(grid.read_text().replace("default: with CutMix", "default: supervised"))
+    only = ("--rows", "supervised", "--dry-run", "--teacher.buffers", "own")
+    done = ablate(launch, tmp_path, grid, *only)
+    assert done.code == 0, done.text
+    assert "note: --teacher.buffers has no effect in any row\n" in done.out
+    refused(ablate(launch, tmp_path, grid, *only, "--teacher.buffrs", "own"), "--teacher.buffers")
+
+
 def test_files_that_are_not_there(grid: Path, launch: Launcher, tmp_path: Path) -> None:
     for flag in ("--data-root", "--unlabeled", "--weights"):
         options = (grid, "--dataset", "camvid", flag, "nowhere", "--output", flag[2:])

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from mixseg.cli import COMMANDS
+from mixseg.commands.parsing import new_parser, parse
 from mixseg.config import SHORT_FLAGS, settings_leaves
+from mixseg.errors import ConfigError
 from tests.end_to_end.processes import REPOSITORY, Launcher, fresh, refused
 
 README = REPOSITORY / "README.md"
@@ -60,6 +62,35 @@ def test_help_of_the_others(command: str, mixseg: Path, launch: Launcher, tmp_pa
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_there(name: str) -> None:
     assert callable(COMMANDS[name].load())
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "missing"),
+    [
+        ("predict", [], {"checkpoint", "paths", "--output"}),
+        ("predict", ["run", "photo.png"], {"--output"}),
+        ("export", ["run"], {"--output"}),
+        ("make-demo", [], {"--out"}),
+        ("evaluate", [], {"checkpoint"}),
+        ("ablate", [], {"grid"}),
+        ("compare", [], {"runs"}),
+    ],
+)
+def test_what_is_missing_is_named_as_it_is_typed(
+    name: str, given: list[str], missing: set[str]
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        COMMANDS[name].load()(given)
+    assert set(re.split(r"[ ,]+", str(error.value).partition(": ")[2])) == missing
+
+
+def test_a_wrong_value_is_told_of_its_flag() -> None:
+    parser = new_parser("program", "A program.")
+    parser.add_argument("number", type=int)
+    parser.add_argument("--batch-size", dest="batch_size", type=int)
+    for arguments, start in ((["x"], "number: "), (["3", "--batch-size", "x"], "--batch-size: ")):
+        with pytest.raises(ConfigError, match=f"^{start}"):
+            parse(parser, arguments)
 
 
 def test_unknown_commands(mixseg: Path, launch: Launcher, tmp_path: Path) -> None:

@@ -123,9 +123,13 @@ def test_the_baseline_sees_the_source_alone(
     target = tmp_path / "cityscapes"
     shutil.copytree(roots["cityscapes"], target)
     shutil.rmtree(target / "leftImg8bit/train")
-    arguments = real(uda, roots | {"cityscapes": target}, "gta5", "--source-only")
+    # The command of the run that it is compared with, and one word.
+    mixed = ("--teacher.buffers", "own", "--augmentation.blur", "--domains", "intra")
+    arguments = real(uda, roots | {"cityscapes": target}, "gta5", *mixed, "--source-only")
     done = launch("train_uda", *arguments, cwd=tmp_path)
     assert done.code == 0, done.text
+    for flag in mixed[0], "--augmentation.blur", "--domains":
+        assert f"note: {flag} has no effect in a supervised run\n" in done.out
     assert ": 5 labelled images" in done.out
     assert "unlabelled images" not in done.out
     assert not (tmp_path / "out/run/pseudo_labels.png").exists()

@@ -76,9 +76,9 @@ ARGUMENTS: dict[str, tuple[list[str], int, list[str]]] = {
     "no list": (["--data.scale", "3"], 2, ["--data.scale: expected numbers in brackets", "'3'"]),
     "no list of numbers": (["--data.scale", "[1,a]"], 2, ["expected numbers in brackets"]),
     "idle mixer": (
-        ["--method", "supervised", "--mixer", "cutmix"],
+        ["--mixer", "cutmix", "--mixing.rounding", "floor"],
         2,
-        ["--mixer does nothing without unlabelled images"],
+        ["--mixing.rounding does nothing without --mixer classmix"],
     ),
     "no size": (["--data.crop", "64"], 2, ["--data.crop", "HEIGHTxWIDTH", "'64'"]),
     "one value per channel": (

@@ -151,6 +151,16 @@ def _check_sizes(settings: Settings) -> None:
     for path, interval in intervals.items():
         if interval is not None and not 0 < interval[0] <= interval[1]:
             raise ConfigError(f"{path} must be two numbers, 0 < low <= high, found {interval}")
+    for path, interval in intervals.items():
+        step = data.scale_step
+        scaled = path.endswith(".scale") and step is not None and interval is not None
+        if scaled and not 0 < step <= interval[1] - interval[0]:
+            raise ConfigError(
+                f"data.scale_step must be above 0 and at most the length of {path} {interval}, "
+                f"found {step}"
+            )
+    if data.scale_step is not None and data.scale is None and settings.source_domain.scale is None:
+        raise ConfigError("data.scale_step needs data.scale, of whose factors it is the step")
     for path, scale in {"data": data.scale, "source_domain": settings.source_domain.scale}.items():
         if scale is not None and not settings.crops:
             raise ConfigError(

@@ -144,8 +144,8 @@ class TestEveryGrid:
 @pytest.mark.parametrize(
     ("name", "base", "count"),
     [
-        ("ssl_table_5_1.yaml", "demo/ssl.yaml", 13),
-        ("ssl_table_5_1.yaml", "ssl/camvid.yaml", 13),
+        ("ssl_table_5_1.yaml", "demo/ssl.yaml", 14),
+        ("ssl_table_5_1.yaml", "ssl/camvid.yaml", 14),
         ("ssl_table_4_1.yaml", "demo/ssl.yaml", 9),
         ("uda_table_5_2.yaml", "demo/uda.yaml", 4),
         ("uda_table_5_2.yaml", "uda/demo_camvid.yaml", 4),

@@ -322,7 +322,8 @@ class AdversarialSettings:
 
     alpha: float = 0.05
     """Weight of what the discriminator thinks of the student's maps; 0.1 for FCN-8s on
-    Cityscapes. It is of means over pixels, of which the paper's equation 1 prints the sum."""
+    Cityscapes. The segmentation loss beside it is a mean over pixels, although the paper's equation
+    1 sums."""
     temperature_g: float = 1.0
     """Temperature of the softmax in the segmentation and adversarial losses (T_g)."""
     temperature_d: float = 1.0

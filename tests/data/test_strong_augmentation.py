@@ -160,6 +160,19 @@ def test_bands_have_no_borders(band: int, monkeypatch: pytest.MonkeyPatch) -> No
     torch.testing.assert_close((blurred(batch, 1.1), hue_shifted(batch, 0.2)), whole)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_by_default_eight_draws_decide_to_the_bit(seed: int) -> None:
+    # Runs from before there was a choice go on as they began.
+    batch, random = images(seed), torch.Generator().manual_seed(seed)
+    draws = torch.rand(8, generator=torch.Generator().manual_seed(seed)).tolist()
+    found = StrongAugmentation(EVERYTHING)(batch, random)
+    expected = blurred(jittered(batch, 0.25, draws[1:5], draws[5]), 0.15 + (1.15 - 0.15) * draws[7])
+    assert torch.equal(found, expected)
+    after = torch.Generator().manual_seed(seed)
+    torch.rand(8, generator=after)
+    assert torch.equal(random.get_state(), after.get_state())
+
+
 def changed_pixel(
     form: str, change: int, colour: list[float], mean: float, by: float
 ) -> list[float]:

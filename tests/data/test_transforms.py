@@ -90,6 +90,34 @@ def test_scaling_keeps_image_and_label_together(
     assert (difference < 1).float().mean() > 0.4
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_by_default_these_draws_decide_to_the_bit(seed: int) -> None:
+    # Runs from before there was a choice go on as they began.
+    example, random = encoded(50, 70), seeded(seed)
+    transform = PairedTransform(scale=(0.5, 1.5), crop=(48, 60), flip=True, fill=FILL)
+    found = transform(example, seeded(seed))
+    factor = 0.5 + float(torch.rand((), generator=random))
+    height, width = size = round(50 * factor), round(70 * factor)
+    scaled = resized(example, size)
+    canvas = torch.full((3, max(height, 48), max(width, 60)), 0, dtype=torch.uint8)
+    canvas[:] = torch.tensor(FILL, dtype=torch.uint8).view(3, 1, 1)
+    top, left = 0, 0
+    if height < 48 or width < 60:
+        top, left = (
+            int(torch.randint(max(0, missing) + 1, (), generator=random))
+            for missing in (48 - height, 60 - width)
+        )
+    canvas[:, top : top + height, left : left + width] = scaled.image
+    top, left = (
+        int(torch.randint(larger + 1, (), generator=random))
+        for larger in (canvas.shape[1] - 48, canvas.shape[2] - 60)
+    )
+    expected = canvas[:, top : top + 48, left : left + 60]
+    if float(torch.rand((), generator=random)) < 0.5:
+        expected = expected.flip(-1)
+    assert torch.equal(found.image, expected)
+
+
 def test_scale_factors_in_steps() -> None:
     # Of an image of ten pixels each factor 0.5, 0.6 ... 1.6 makes one of 5 to 16 pixels.
     example, random = encoded(10, 10), seeded(0)

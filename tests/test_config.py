@@ -290,6 +290,7 @@ class TestRanges:
             ("optimizer.momentum", 1.0),
             ("data.rotate", -1.0),
             ("data.rotate", 180.5),
+            ("data.scale_step", 0.1),
             ("data.resize", (16, 64)),
             ("data.crop", (64, 31)),
             ("demo.size", (8, 8)),
@@ -319,6 +320,13 @@ class TestRanges:
     def test_the_file_and_line_are_named(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"optimizer\.lr must be above 0.*a\.yaml, line 2"):
             resolved(tmp_path, "optimizer:\n  lr: -1\n")
+
+    @pytest.mark.parametrize("step", [0.0, -0.1, 1.2, float("nan")])
+    def test_steps_of_the_scale(self, step: float) -> None:
+        given = {"data.scale": (0.5, 1.6), "data.crop": (64, 64)}
+        resolve_settings([], given | {"data.scale_step": 0.1})
+        with pytest.raises(ConfigError, match=r"data\.scale_step"):
+            resolve_settings([], given | {"data.scale_step": step})
 
     def test_scale_with_crop(self) -> None:
         resolve_settings([], {"data.scale": (0.5, 1.5), "data.crop": (64, 64)})
@@ -432,6 +440,10 @@ class TestIdleFlags:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
+            ("--augmentation.per image", "--augmentation.per does nothing"),
+            ("--mixing.sigma_scaled false", "--mixing.sigma_scaled does nothing"),
+            ("--mixer cutmix --mixing.ignore_is_class", "--mixing.ignore_is_class does nothing"),
+            ("--data.padding end", "--data.padding does nothing without --data.crop"),
             ("--method distillation --teacher a --weighting sigmoid", "--weighting does nothing"),
             (
                 "--method distillation --teacher a --unlabeled b --distillation.unlabeled 0",

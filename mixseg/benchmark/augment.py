@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
+from torch import Tensor
+
 from mixseg.benchmark import transcription
 from mixseg.benchmark.measure import Comparison, compare
 from mixseg.benchmark.transcribed_step import drawn_masks
@@ -23,6 +26,14 @@ def measure_augment(work: Workload) -> list[Comparison]:
     mixer = build_mixer(settings, work.num_classes)
     draws, order, sigma = [0.2, 0.7, 0.4, 0.9], 0.3, sum(BLUR_SIGMA) / 2
 
+    def plain_jitter(batch: Tensor) -> Tensor:
+        return torch.stack(
+            [
+                transcription.jittered(one, STRENGTH, draws, (1, 2, 3, 0), "torchvision")
+                for one in batch
+            ]
+        )
+
     def own() -> None:
         mixed = with_partner(mixer.mask(labels, random), images)
         blurred(jittered(mixed, STRENGTH, draws, order), sigma)
@@ -30,12 +41,12 @@ def measure_augment(work: Workload) -> list[Comparison]:
     def plain() -> None:
         masks = drawn_masks(settings, labels, random, work.num_classes)
         mixed = transcription.mixed(masks, images)
-        transcription.blurred(transcription.jittered(mixed, STRENGTH, draws, order), sigma)
+        transcription.blurred(plain_jitter(mixed), sigma)
 
     pairs = {
         "colour jitter": (
             lambda: jittered(images, STRENGTH, draws, order),
-            lambda: transcription.jittered(images, STRENGTH, draws, order),
+            lambda: plain_jitter(images),
         ),
         "blur": (lambda: blurred(images, sigma), lambda: transcription.blurred(images, sigma)),
         "classmix, jitter, blur": (own, plain),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Mapping
-from typing import final
 
 import numpy as np
 import torch
@@ -26,7 +26,6 @@ MASKED = ("classmix", "cutmix", "cowmix")
 """Mixers of which there is a transcription."""
 
 
-@final
 class TranscribedStep:
     """Three network calls in float32, two losses, the optimizer, and the average, in this order.
 
@@ -148,7 +147,6 @@ def check_transcribed(settings: Settings) -> None:
         "regularizer": (settings.regularizer, ("none",)),
         "mixing.mixer": (settings.mixing.mixer, MASKED),
         "mixing.labeled": (settings.mixing.labeled, ("none",)),
-        "mixing.rounding": (settings.mixing.rounding, ("ceil",)),
         "supervised_loss.name": (settings.supervised_loss.name, ("cross-entropy",)),
         "supervised_loss.label_smoothing": (settings.supervised_loss.label_smoothing, (0.0,)),
         "targets.kind": (settings.targets.kind, ("hard",)),
@@ -189,12 +187,18 @@ def drawn_masks(
     count, height, width = labels.shape
     if settings.mixer == "classmix":
         scores = torch.rand(count, num_classes + 1, generator=random, device=labels.device)
-        return transcription.classmix_masks(labels, scores, settings.proportion)
+        return transcription.classmix_masks(
+            labels,
+            scores,
+            settings.proportion,
+            round_=getattr(math, settings.rounding),
+            ignore_is_class=settings.ignore_is_class,
+        )
     if settings.mixer == "cutmix":
         draws = torch.rand(3, count, 1, 1, generator=random, device=labels.device)
         masks = transcription.cutmix_masks((height, width), draws.flatten(1), settings.proportion)
         return masks.to(labels.device)
-    scale = math.sqrt(height * width / REFERENCE_AREA)
+    scale = math.sqrt(height * width / REFERENCE_AREA) if settings.sigma_scaled else 1.0
     low, high = (math.log(scale * bound) for bound in settings.sigma)
     seed = int(torch.randint(2**62, (), generator=random, device=labels.device))
     draws_of = np.random.default_rng(seed)
@@ -213,8 +217,22 @@ def augmented(settings: AugmentationSettings, images: Tensor, random: torch.Gene
         random: On the CPU.
     """
     draws = torch.rand(8, generator=random).tolist()
+    each = [draws[1:5]] * len(images)
+    if settings.per == "image":
+        each = torch.rand(len(images), 4, generator=random).tolist()
     if settings.colour_jitter > 0 and draws[0] < settings.colour_jitter_probability:
-        images = transcription.jittered(images, settings.colour_jitter, draws[1:5], draws[5])
+        order = list(itertools.permutations(range(4)))[int(24 * draws[5])]
+        if (settings.per, settings.colour_jitter_form) == ("batch", "torchvision"):
+            first = int(4 * draws[5])
+            order = (*range(first, 4), *range(first))
+        images = torch.stack(
+            [
+                transcription.jittered(
+                    image, settings.colour_jitter, own, order, settings.colour_jitter_form
+                )
+                for image, own in zip(images, each, strict=True)
+            ]
+        )
     if settings.blur and draws[6] < settings.blur_probability:
         low, high = BLUR_SIGMA
         images = transcription.blurred(images, low + (high - low) * draws[7])

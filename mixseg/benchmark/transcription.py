@@ -9,7 +9,7 @@ is random is given, so that each function can be held against mixseg's form of i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -24,13 +24,23 @@ from mixseg.ignore import IGNORE
 # Masks (Tranheden & Olsson, 2.5.2 and Algorithm 1) -----------------------------------------------
 
 
-def classmix_masks(labels: Tensor, scores: Tensor, proportion: float) -> Tensor:
+def classmix_masks(
+    labels: Tensor,
+    scores: Tensor,
+    proportion: float,
+    *,
+    round_: Callable[[float], int] = math.ceil,
+    ignore_is_class: bool = False,
+) -> Tensor:
     """Of the n classes of a label ceil(p n) are kept: those with the lowest scores.
 
     Args:
         labels: int64, shape (B, H, W), 255 = ignore.
-        scores: float, shape (B, C) with C above every class: random numbers.
+        scores: float, shape (B, C + 1) with C above every class: random numbers, the last one for
+            255.
         proportion: p.
+        round_: Makes p n a whole number.
+        ignore_is_class: Whether 255 is one of the classes.
 
     Returns:
         bool, shape (B, H, W).
@@ -38,10 +48,11 @@ def classmix_masks(labels: Tensor, scores: Tensor, proportion: float) -> Tensor:
     masks = []
     for label, score in zip(labels, scores, strict=True):
         classes = torch.unique(label)
-        classes = classes[classes != IGNORE]
-        count = math.ceil(round(proportion * len(classes), 9))
+        if not ignore_is_class:
+            classes = classes[classes != IGNORE]
+        count = round_(round(proportion * len(classes), 9))
         mask = torch.zeros_like(label, dtype=torch.bool)
-        for chosen in classes[score[classes].argsort()[:count]]:
+        for chosen in classes[score[classes.clamp(max=len(score) - 1)].argsort()[:count]]:
             mask = mask | (label == chosen)
         masks.append(mask)
     return torch.stack(masks)
@@ -109,31 +120,35 @@ def mixed(masks: Tensor, values: Tensor) -> Tensor:
 # Strong augmentation (Tranheden & Olsson, 3.4) ---------------------------------------------------
 
 
-def jittered(images: Tensor, strength: float, draws: Sequence[float], order: float) -> Tensor:
-    """Brightness, contrast, saturation and hue, image by image.
+def jittered(
+    image: Tensor, strength: float, draws: Sequence[float], order: Sequence[int], form: str
+) -> Tensor:
+    """Brightness, contrast, saturation and hue of an image.
 
     Args:
-        images: float RGB in [0, 1], shape (B, 3, H, W).
-        strength: As :func:`mixseg.data.strong_augmentation.jittered` has it, like all that follows.
-        draws: Four numbers in [0, 1).
-        order: A number in [0, 1).
+        image: float RGB in [0, 1], shape (3, H, W).
+        strength: How far a change goes at most.
+        draws: Four numbers in [0, 1), for the changes as they are listed above.
+        order: Of the changes, by their places in this list.
+        form: torchvision or kornia; see :class:`mixseg.config.AugmentationSettings`.
     """
     shifts = [strength * (2 * draw - 1) for draw in draws]
-    results = []
-    for image in images:
-        for number in range(4):
-            change = (int(order * 4) + number) % 4
-            if change == 0:
-                image = (image * (1 + shifts[0])).clamp(0, 1)
-            elif change == 1:
-                image = _blend(image, _grey(image).mean(), 1 + shifts[1])
-            elif change == 2:
-                image = _blend(image, _grey(image), 1 + shifts[2])
-            else:
-                hue, saturation, value = _hsv(image)
-                image = _rgb((hue + shifts[3]) % 1.0, saturation, value)
-        results.append(image)
-    return torch.stack(results)
+    for change in order:
+        factor = 1 + shifts[change]
+        if change == 3:
+            hue, saturation, value = _hsv(image)
+            image = _rgb((hue + shifts[3]) % 1.0, saturation, value)
+        elif form == "kornia" and change == 0:
+            image = (image + shifts[0]).clamp(0, 1)
+        elif form == "kornia" and change == 2:
+            hue, saturation, value = _hsv(image)
+            image = _rgb(hue, (factor * saturation).clamp(0, 1), value)
+        elif change == 0 or form == "kornia":
+            image = (image * factor).clamp(0, 1)
+        else:
+            grey = _grey(image)
+            image = _blend(image, grey.mean() if change == 1 else grey, factor)
+    return image
 
 
 def _grey(image: Tensor) -> Tensor:

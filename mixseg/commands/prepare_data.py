@@ -104,6 +104,7 @@ def _source(request: Request) -> Plan:
         validation=None,
         keep_labeled=True,
         compression=request.compression,
+        interpolation=source.interpolation,
     )
 
 

@@ -83,6 +83,7 @@ def _needs(
     drawn = settings.data.root is None or (
         settings.two_domains and settings.source_domain.root is None
     )
+    jitters = settings.augmentation.colour_jitter > 0, "--augmentation.colour_jitter 0.25"
     mixer_flag = "--mixer" if mixes_unlabeled else "--mixing.labeled"
     mixers = {mixing.labeled} | ({mixing.mixer} if mixes_unlabeled else set())
     losses = set(re.findall(r"[a-z-]*[a-z]", settings.supervised_loss.name))
@@ -91,6 +92,7 @@ def _needs(
         "adversarial.unlabeled": taken,
         "data.batch_unlabeled": taken,
         "data.unlabeled": taken,
+        "data.padding": (settings.crops, "--data.crop"),
         "data.skip_bad_share": (settings.data.skip_bad, "--skip-bad"),
         "demo": (drawn, "built-in scenes: leave --data-root out"),
         "distillation": (distills, "tools/distill.py"),
@@ -103,10 +105,9 @@ def _needs(
         "teacher.mode": mixed,
         "teacher.buffers": mixed,
         "augmentation": mixed,
-        "augmentation.colour_jitter_probability": (
-            settings.augmentation.colour_jitter > 0,
-            "--augmentation.colour_jitter 0.25",
-        ),
+        "augmentation.colour_jitter_probability": jitters,
+        "augmentation.colour_jitter_form": jitters,
+        "augmentation.per": jitters,
         "augmentation.blur_probability": (settings.augmentation.blur, "--augmentation.blur"),
         "targets": mixed,
         "targets.per": _one("threshold-proportional", {targets.weighting}, WEIGHTINGS, "weighting"),
@@ -123,6 +124,8 @@ def _needs(
         ),
         "mixing.rounding": _one("classmix", mixers, MIXERS, mixer_flag[2:]),
         "mixing.sigma": _one("cowmix", mixers, MIXERS, mixer_flag[2:]),
+        "mixing.sigma_scaled": _one("cowmix", mixers, MIXERS, mixer_flag[2:]),
+        "mixing.ignore_is_class": _one("classmix", mixers, MIXERS, mixer_flag[2:]),
         "mixing.alpha": _one("mixup", mixers, MIXERS, "mixing.labeled"),
         "supervised_loss.gamma": _one("focal", losses, LOSSES, "loss"),
         "supervised_loss.ohem_threshold": _one("ohem", losses, LOSSES, "loss"),

@@ -151,12 +151,21 @@ def _check_sizes(settings: Settings) -> None:
     for path, interval in intervals.items():
         if interval is not None and not 0 < interval[0] <= interval[1]:
             raise ConfigError(f"{path} must be two numbers, 0 < low <= high, found {interval}")
-    for path, scale in {"data": data.scale, "source_domain": settings.source_domain.scale}.items():
+    scales = {"data": data.scale, "source_domain": settings.source_domain.scale}
+    step = data.scale_step
+    for path, scale in scales.items():
         if scale is not None and not settings.crops:
             raise ConfigError(
                 f"{path}.scale needs data.crop: scaled images differ in size and cannot share a "
                 "batch"
             )
+        if scale is not None and step is not None and not 0 < step <= scale[1] - scale[0]:
+            raise ConfigError(
+                f"data.scale_step must be above 0 and at most the length of {path}.scale {scale}, "
+                f"found {step}"
+            )
+    if step is not None and not any(scales.values()):
+        raise ConfigError("data.scale_step needs data.scale, of whose factors it is the step")
     if settings.validation.resolution == "input" and data.resize is None:
         raise ConfigError("validation.resolution: input needs data.resize")
 

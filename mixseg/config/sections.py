@@ -38,11 +38,17 @@ class DataSettings:
     """Height and width that every image is resized to first, also in validation."""
     scale: tuple[float, float] | None = None
     """Range of the random scale factor, applied before cropping."""
+    scale_step: float | None = None
+    """Step of the random scale factors of both domains, from the lower end of their range on, such
+    as 0.1 in the published VOC code, whose range is 0.5 to 1.6; by default any factor is drawn."""
     rotate: float = 0.0
     """Largest angle in degrees, up to 180, by which images of both domains are turned about their
     middle, either way; 0 is off. What lies outside has the mean colour and the label 255."""
     crop: Size | None = None
     """Height and width of the random crop; smaller images are padded (label 255)."""
+    padding: Literal["around", "end"] = "around"
+    """Where a crop pads a smaller image: around it, which then lies at a random place, or at the
+    end, on the right and at the bottom, as in the published VOC code."""
     flip: bool = False
     """Mirror half of the images left to right."""
     batch_labeled: int = 2
@@ -76,6 +82,9 @@ class SourceSettings:
     """Height and width that every source image is resized to first."""
     scale: tuple[float, float] | None = None
     """Range of the random scale factor of source images."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """How source images are resized, with antialiasing; bicubic in the published code. Labels take
+    the nearest pixel."""
     class_map: str | None = None
     """YAML file that says which class of the target each class of the source is; by default a
     built-in map."""
@@ -113,7 +122,8 @@ class ModelSettings:
     """Input size over size of the last feature map: 8, 16 or 32; fcn32s, fcn16s and fcn8s work at
     32."""
     rates: tuple[int, ...] = (6, 12, 18, 24)
-    """Dilations of the atrous convolutions of DeepLabv2's head, in feature pixels."""
+    """Dilations of the atrous convolutions of DeepLabv2's head, in feature pixels; the published
+    code sums the first two alone, [6, 12]."""
     upsampling: Literal["bilinear", "learnt"] = "bilinear"
     """How logits are enlarged: bilinear interpolation, or transposed convolutions that start as it
     and are trained."""
@@ -129,12 +139,13 @@ class ModelSettings:
     weights_sha256: str | None = None
     """Expected SHA-256 of the weight file, 64 hexadecimal digits; checked before loading."""
     mean: tuple[float, float, float] | None = None
-    """Mean of the RGB input in [0, 1]; by default the one the backbone was trained with."""
+    """Mean of the RGB input in [0, 1]; by default the one the backbone was trained with. That of
+    Cityscapes in the published semi-supervised code is 0.28389, 0.32513, 0.28690."""
     std: tuple[float, float, float] | None = None
     """Deviation of the RGB input in [0, 1]; by default the one the backbone was trained with."""
     channel_order: Literal["rgb", "bgr"] | None = None
     """Order in which channels enter the network; by default bgr for an original DeepLabv2
-    checkpoint, else rgb."""
+    checkpoint, else rgb. The published VOC code gives such a checkpoint rgb."""
     joint_forward: bool = False
     """One forward pass of the student for labelled and mixed images together; faster with small
     batches, but batch norm then normalises over both, and both have to fit into memory at once."""
@@ -155,15 +166,18 @@ class LossSettings:
     """cross-entropy and balanced-cross-entropy: part of each target, below 1, that is spread evenly
     over all classes."""
     gamma: float = 2.0
-    """focal: exponent of 1 - y_c; 0 is cross-entropy."""
+    """focal: exponent of 1 - y_c; 0 is cross-entropy. (The paper's code has exp((1 - y_c)^gamma)
+    for a factor, which is at least 1 and has no setting.)"""
     ohem_threshold: float = 0.36
     """ohem: cross-entropy in nats above which a pixel always counts (t); 0.36 is that of a
     probability of 0.7 for the right class."""
     ohem_share: float = 0.0625
     """ohem: part of the labelled pixels of a batch that counts at least (p), hardest first; 1 is
-    cross-entropy."""
-    dice: Literal["mean", "sum"] = "mean"
-    """dice: 1 - the mean over the classes that a batch has, or 1 - the sum as it is printed."""
+    cross-entropy, 0.01 that of the paper's code."""
+    dice: Literal["mean", "sum", "all"] = "mean"
+    """dice: 1 - the mean over the classes that a batch has, or 1 - the sum as it is printed, or
+    1 - the mean over all classes with 1 added to both sides of the quotient, as in the paper's
+    code."""
     frequencies: dict[str, float] | None = None
     """balanced-cross-entropy: share of each class by its name; by default counted from the labelled
     images."""
@@ -188,6 +202,12 @@ class MixingSettings:
     themselves (IntraMix)."""
     sigma: tuple[float, float] = (8.0, 32.0)
     """CowMix: log-uniform range of the smoothing in pixels of a 512x1024 image."""
+    sigma_scaled: bool = True
+    """CowMix: scale sigma with the square root of the image's area; false takes it in pixels of any
+    image, as in the published code."""
+    ignore_is_class: bool = False
+    """ClassMix: count 255 among the classes of a label, so that unlabelled regions are pasted too,
+    without a label; true in the published adaptation code."""
     labeled: str = "none"
     """How labelled images are mixed with each other before the supervised loss, in any method:
     none, mixup, classmix, cutmix or cowmix."""
@@ -219,7 +239,8 @@ class TargetSettings:
     unsupervised_weight: float = 1.0
     """Factor of the whole consistency loss (lambda_u0)."""
     consistency: str = "cross-entropy"
-    """cross-entropy or squared-error (2.1)."""
+    """cross-entropy or squared-error (2.1). The latter is a sum over classes; that of the published
+    code is a mean, with targets.kind soft: for 19 classes targets.unsupervised_weight 0.0526."""
     alignment: str = "none"
     """Distribution alignment (2.5.6) of pseudo-labels: none, uniform, labeled (as the labelled
     images have it), target (as the labels of the unlabelled images have it, for studies), or a
@@ -235,9 +256,16 @@ class AugmentationSettings:
 
     colour_jitter: float = 0.0
     """Strength of brightness, contrast, saturation and hue changes; 0 is off, the thesis' extra
-    augmentations use 0.25."""
+    augmentations use 0.25, and so do the published Cityscapes configurations."""
     colour_jitter_probability: float = 0.5
-    """Share of batches that are jittered; 0.8 in the published adaptation code."""
+    """Share of batches that are jittered; 0.8 in the published code."""
+    colour_jitter_form: Literal["torchvision", "kornia"] = "torchvision"
+    """torchvision: brightness multiplies, contrast moves from the mean grey, saturation from grey.
+    kornia: as kornia 0.3.0 in the published code, brightness adds, contrast multiplies, saturation
+    multiplies that of HSV. Hue is turned in both."""
+    per: Literal["batch", "image"] = "batch"
+    """Colour jitter: one draw of the changes for the batch, or one for each image, as in the
+    published code. Whether a batch is jittered, and the order of the changes, is drawn once."""
     blur: bool = False
     """Gaussian blur with sigma uniform in [0.15, 1.15]."""
     blur_probability: float = 0.5
@@ -270,7 +298,9 @@ class DistillationSettings:
     network: Literal["teacher", "student"] = "teacher"
     """Which network of the run: its averaged one, or the one that was trained."""
     alpha: float = 0.9
-    """Share of the distillation loss in the sum with the supervised loss."""
+    """Share of the distillation loss in the sum with the supervised loss. The code that the report
+    builds on averages the divergence over C classes: the same proportion as a share of
+    alpha / (alpha + C (1 - alpha)) here."""
     temperature: float = 20.0
     """Temperature of the softmax of both networks in the distillation loss (T)."""
     ignored: bool = False
@@ -292,7 +322,8 @@ class AdversarialSettings:
 
     alpha: float = 0.05
     """Weight of what the discriminator thinks of the student's maps; 0.1 for FCN-8s on
-    Cityscapes."""
+    Cityscapes. The segmentation loss beside it is a mean over pixels, although the paper's equation
+    1 sums."""
     temperature_g: float = 1.0
     """Temperature of the softmax in the segmentation and adversarial losses (T_g)."""
     temperature_d: float = 1.0
@@ -322,7 +353,9 @@ class OptimizerSettings:
     lr: float = 2.5e-4
     """Learning rate of the backbone."""
     head_factor: float = 10.0
-    """Learning rate of the head, as a multiple of the backbone's."""
+    """Learning rate of the head, as a multiple of the backbone's. With lr 7.5e-4 and 3.333 the
+    backbone moves as far as in the published code, which updates most of its parameters several
+    times a step."""
     momentum: float = 0.9
     """Momentum of sgd; beta_1 of adamw."""
     weight_decay: float = 5e-4

@@ -1,11 +1,11 @@
 """Colour jitter and Gaussian blur of a mixed batch (Tranheden & Olsson, 3.4); its targets stay.
 
-As in the thesis, each is drawn once for a batch. The draws stay on the CPU, so that the device is
-never waited for.
+The draws are made on the CPU, so that the device is never waited for.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import final
@@ -15,10 +15,14 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
 from mixseg.config import AugmentationSettings
+from mixseg.distributed import own_shard, world
 
 BLUR_SIGMA = (0.15, 1.15)
 BAND = 2**17
 """Pixels that a CPU works on at a time."""
+
+Change = Callable[[Tensor, Tensor], Tensor]
+"""(images in [0, 1] (B, 3, H, W), shift of each (B, 1, 1, 1)) -> changed images in [0, 1]."""
 
 
 @final
@@ -29,13 +33,26 @@ class StrongAugmentation:
         self.settings = settings
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Augment float RGB images in [0, 1], shape (B, 3, H, W); ``generator`` is on the CPU."""
+        """Augment this process's shard of a batch of images.
+
+        Args:
+            images: float RGB in [0, 1], shape (B, 3, H, W).
+            generator: On the CPU, in the same state in all processes.
+        """
         settings = self.settings
         # All numbers are drawn in any case: what one switch does to the sequence of draws must
         # not change the meaning of another.
-        draws = torch.rand(8, generator=generator).tolist()
+        numbers = torch.rand(8, generator=generator)
+        draws = numbers.tolist()
+        each = numbers[1:5].unsqueeze(0)
+        if settings.per == "image":
+            each = own_shard(torch.rand(world().size * len(images), 4, generator=generator))
         if settings.colour_jitter > 0 and draws[0] < settings.colour_jitter_probability:
-            images = jittered(images, settings.colour_jitter, draws[1:5], draws[5])
+            if settings.per == "batch" and settings.colour_jitter_form == "torchvision":
+                images = jittered(images, settings.colour_jitter, draws[1:5], draws[5])
+            else:
+                shifts = settings.colour_jitter * (2 * each - 1)
+                images = jittered_each(images, settings.colour_jitter_form, shifts, draws[5])
         if settings.blur and draws[6] < settings.blur_probability:
             low, high = BLUR_SIGMA
             images = blurred(images, low + (high - low) * draws[7])
@@ -65,12 +82,67 @@ def jittered(images: Tensor, strength: float, draws: list[float], order: float) 
     return images
 
 
-def hue_shifted(images: Tensor, turns: float) -> Tensor:
+def jittered_each(images: Tensor, form: str, shifts: Tensor, order: float) -> Tensor:
+    """The four changes of a form, of each image by numbers of its own, in one of 24 orders.
+
+    Args:
+        images: float RGB in [0, 1], shape (B, 3, H, W).
+        form: A name in :data:`FORMS`.
+        shifts: float, shape (B, 4) or (1, 4), on the CPU: how far brightness, contrast and
+            saturation go from what changes nothing, and hue in turns.
+        order: A number in [0, 1) that says in which order they come.
+    """
+    moved = shifts.to(images.device, images.dtype, non_blocking=True)
+    numbers = moved.view(-1, 4, 1, 1, 1).unbind(dim=1)
+    changes = list(zip(FORMS[form], numbers, strict=True))
+    orders = list(itertools.permutations(changes))
+    for change, shift in orders[int(order * len(orders))]:
+        images = change(images, shift)
+    return images
+
+
+def _added(images: Tensor, shift: Tensor) -> Tensor:
+    return (images + shift).clamp_(0, 1)
+
+
+def _multiplied(images: Tensor, shift: Tensor) -> Tensor:
+    return (images * (1 + shift)).clamp_(0, 1)
+
+
+def _from_mean_grey(images: Tensor, shift: Tensor) -> Tensor:
+    mean = tv.rgb_to_grayscale(images).mean(dim=(1, 2, 3), keepdim=True)
+    return torch.lerp(mean, images, 1 + shift).clamp_(0, 1)
+
+
+def _from_grey(images: Tensor, shift: Tensor) -> Tensor:
+    return torch.lerp(tv.rgb_to_grayscale(images), images, 1 + shift).clamp_(0, 1)
+
+
+def _saturated(images: Tensor, shift: Tensor) -> Tensor:
+    """Saturation of HSV times 1 + shift, at most 1: the largest channel stays what it is."""
+    largest = images.amax(dim=1, keepdim=True)
+    span = largest - images.amin(dim=1, keepdim=True)
+    most = largest / span.clamp(min=torch.finfo(span.dtype).tiny)
+    return torch.lerp(largest, images, torch.minimum(1 + shift, most)).clamp_(0, 1)
+
+
+def _turned(images: Tensor, shift: Tensor) -> Tensor:
+    return hue_shifted(images, shift.squeeze(1))
+
+
+FORMS: dict[str, tuple[Change, Change, Change, Change]] = {
+    "torchvision": (_multiplied, _from_mean_grey, _from_grey, _turned),
+    "kornia": (_added, _multiplied, _saturated, _turned),
+}
+"""Form -> its changes of brightness, contrast, saturation and hue."""
+
+
+def hue_shifted(images: Tensor, turns: float | Tensor) -> Tensor:
     """Turn the hue of each pixel; its largest and its smallest channel stay what they are.
 
     Args:
         images: float RGB in [0, 1], shape (B, 3, H, W); no gradient goes through.
-        turns: Share of the circle of hues, of either sign.
+        turns: Share of the circle of hues, of either sign; or that of each image, shape (B, 1, 1).
     """
     result = torch.empty_like(images)
     for rows in _bands(images):
@@ -78,7 +150,7 @@ def hue_shifted(images: Tensor, turns: float) -> Tensor:
     return result
 
 
-def _shift_hue(images: Tensor, turns: float, result: Tensor) -> None:
+def _shift_hue(images: Tensor, turns: float | Tensor, result: Tensor) -> None:
     red, green, blue = images.unbind(dim=1)
     largest = images.amax(dim=1)
     span = largest - images.amin(dim=1)

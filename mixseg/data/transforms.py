@@ -7,7 +7,7 @@ All randomness comes from the generator that is passed in.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import Literal, NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from torchvision.transforms.v2 import functional as tv
 
 from mixseg.data.arrays import Size
 from mixseg.ignore import IGNORE
+
+Interpolation = Literal["bilinear", "bicubic"]
+"""How images are resized, with antialiasing; labels take the nearest pixel."""
 
 
 class Example(NamedTuple):
@@ -41,9 +44,13 @@ class PairedTransform:
     Attributes:
         resize: Height and width that every image is brought to first.
         scale: Range of a random factor of the size.
+        scale_step: Step of this factor, from the lower end of its range on; None draws any.
+        interpolation: How the image is resized.
         rotate: Largest angle in degrees; the image is turned about its middle by an angle that is
             uniform in [-rotate, rotate]. 0 turns nothing and draws nothing.
         crop: Height and width of a random crop; what it misses is padded.
+        padding: Where: around the image, which lies at a random place in it, or at the end, on the
+            right and at the bottom.
         flip: Mirror left to right with probability 1/2.
         fill: RGB of what lies outside of the image, the mean of the normalisation, so that it is
             zero to the model.
@@ -51,8 +58,11 @@ class PairedTransform:
 
     resize: Size | None = None
     scale: tuple[float, float] | None = None
+    scale_step: float | None = None
+    interpolation: Interpolation = "bilinear"
     rotate: float = 0.0
     crop: Size | None = None
+    padding: Literal["around", "end"] = "around"
     flip: bool = False
     fill: tuple[int, int, int] = (0, 0, 0)
 
@@ -72,24 +82,49 @@ class PairedTransform:
         """
         size = self.resize or (example.image.shape[-2], example.image.shape[-1])
         if self.scale is not None:
-            factor = _uniform(*self.scale, generator)
-            size = _scaled(size, factor)
-        example = resized(example, size)
+            size = _scaled(size, self._factor(*self.scale, generator))
+        example = resized(example, size, self.interpolation)
         if self.rotate:
             angle = _uniform(-self.rotate, self.rotate, generator)
             example = rotated(example, angle, self.fill)
         if self.crop is not None:
-            example = _cropped(example, self.crop, self.fill, generator)
+            example = self._cropped(example, self.crop, generator)
         if self.flip and _uniform(0, 1, generator) < 0.5:
             example = Example(*(tv.horizontal_flip(part) for part in example))
         return example
 
+    def _factor(self, low: float, high: float, generator: torch.Generator) -> float:
+        if self.scale_step is None:
+            return _uniform(low, high, generator)
+        # Steps that end at the upper end may miss it by a rounding error.
+        steps = int((high - low) / self.scale_step + 1e-6)
+        return low + self.scale_step * _integer(steps, generator)
 
-def resized(example: Example, size: Size) -> Example:
-    """Image bilinear with antialiasing, label and mask nearest, each from the size that it has."""
+    def _cropped(self, example: Example, crop: Size, generator: torch.Generator) -> Example:
+        height, width = example.image.shape[-2:]
+        missing_height, missing_width = max(0, crop[0] - height), max(0, crop[1] - width)
+        if missing_height or missing_width:
+            # The image lies at a random place in its padding, as a crop lies at one in the image.
+            around = self.padding == "around"
+            top = _integer(missing_height, generator) if around else 0
+            left = _integer(missing_width, generator) if around else 0
+            padding = [left, top, missing_width - left, missing_height - top]
+            example = Example(
+                tv.pad(example.image, padding, fill=[float(value) for value in self.fill]),
+                tv.pad(example.label.unsqueeze(0), padding, fill=IGNORE).squeeze(0),
+                tv.pad(example.valid.unsqueeze(0), padding, fill=0).squeeze(0),
+            )
+            height, width = example.image.shape[-2:]
+        top = _integer(height - crop[0], generator)
+        left = _integer(width - crop[1], generator)
+        return Example(*(tv.crop(part, top, left, *crop) for part in example))
+
+
+def resized(example: Example, size: Size, interpolation: Interpolation = "bilinear") -> Example:
+    """Image with antialiasing, label and mask nearest, each from the size that it has."""
     image, label, valid = example
     if image.shape[-2:] != size:
-        image = resized_image(image, size)
+        image = resized_image(image, size, interpolation)
     if label.shape != size:
         label = resized_ids(label, size)
     if valid.shape != size:
@@ -100,11 +135,10 @@ def resized(example: Example, size: Size) -> Example:
     return Example(image, label, valid)
 
 
-def resized_image(image: Tensor, size: Size) -> Tensor:
-    """An image, uint8, shape (3, H, W), brought to a size, bilinear with antialiasing."""
-    resized: Tensor = tv.resize(
-        image, list(size), interpolation=InterpolationMode.BILINEAR, antialias=True
-    )
+def resized_image(image: Tensor, size: Size, interpolation: Interpolation = "bilinear") -> Tensor:
+    """An image, uint8, shape (3, H, W), brought to a size, with antialiasing."""
+    mode = InterpolationMode(interpolation)
+    resized: Tensor = tv.resize(image, list(size), interpolation=mode, antialias=True)
     return resized
 
 
@@ -134,27 +168,6 @@ def rotated(example: Example, angle: float, fill: tuple[int, int, int]) -> Examp
     )
     outside = torch.tensor(fill, dtype=torch.uint8).view(3, 1, 1)
     return Example(image.where(valid.bool(), outside), label, valid.bool())
-
-
-def _cropped(
-    example: Example, crop: Size, fill: tuple[int, int, int], generator: torch.Generator
-) -> Example:
-    height, width = example.image.shape[-2:]
-    missing_height, missing_width = max(0, crop[0] - height), max(0, crop[1] - width)
-    if missing_height or missing_width:
-        # The image lies at a random place in its padding, as a crop lies at one in the image.
-        top = _integer(missing_height, generator)
-        left = _integer(missing_width, generator)
-        padding = [left, top, missing_width - left, missing_height - top]
-        example = Example(
-            tv.pad(example.image, padding, fill=[float(value) for value in fill]),
-            tv.pad(example.label.unsqueeze(0), padding, fill=IGNORE).squeeze(0),
-            tv.pad(example.valid.unsqueeze(0), padding, fill=0).squeeze(0),
-        )
-        height, width = example.image.shape[-2:]
-    top = _integer(height - crop[0], generator)
-    left = _integer(width - crop[1], generator)
-    return Example(*(tv.crop(part, top, left, *crop) for part in example))
 
 
 def _scaled(size: Size, factor: float) -> Size:

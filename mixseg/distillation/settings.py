@@ -14,7 +14,10 @@ from mixseg.models import ARCHITECTURES, WholeNetwork
 
 OWN = tuple(
     f"data.{name}"
-    for name in ("workers", "batch_labeled", "batch_unlabeled", "crop", "scale", "rotate", "flip")
+    for name in (
+        *("workers", "batch_labeled", "batch_unlabeled"),
+        *("crop", "padding", "scale", "scale_step", "rotate", "flip"),
+    )
 )
 """Settings of the data in which a student need not follow its teacher."""
 

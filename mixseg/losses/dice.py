@@ -11,13 +11,15 @@ from mixseg.distributed import summed
 from mixseg.losses.counted import at_least_float32, counted_pixels
 
 
-def dice_loss(logits: Tensor, targets: Tensor, over: Literal["mean", "sum"] = "mean") -> Tensor:
+def dice_loss(
+    logits: Tensor, targets: Tensor, over: Literal["mean", "sum", "all"] = "mean"
+) -> Tensor:
     """1 minus the overlap of probabilities y and targets q, of each class in the whole batch.
 
     The overlap of a class is 2 sum(y q) / (sum(y) + sum(q)) over the counted pixels. A class that
     no target has overlaps with nothing: its term of the sum is 0, so a sum over the classes that
     are there is the sum over all, and the mean is over those that are there. No constant smooths
-    the quotient, since a class that is there never divides by 0.
+    their quotient, since a class that is there never divides by 0.
 
     Where targets are distributions, the loss is above 0 even for probabilities that equal them.
     Collective: every process must call it.
@@ -27,7 +29,9 @@ def dice_loss(logits: Tensor, targets: Tensor, over: Literal["mean", "sum"] = "m
         targets: int64 labels (B, H, W) with 255 = ignore, or float distributions (B, C, H, W) that
             are all zero where a pixel is ignored.
         over: mean: 1 - the mean over classes, in [0, 1]. sum: 1 - the sum over classes, as the
-            equation is printed, in [1 - C, 1] and thus negative for good predictions.
+            equation is printed, in [1 - C, 1] and thus negative for good predictions. all: 1 - the
+            mean over all C classes, with 1 added to both sides of each quotient, in [0, 1]; a class
+            that the batch does not have is to be given nothing.
 
     Returns:
         float32 scalar (float64 for float64 logits); 0 where no pixel counts.
@@ -47,6 +51,8 @@ def dice_loss(logits: Tensor, targets: Tensor, over: Literal["mean", "sum"] = "m
         shared = summed(probabilities.where(chosen, 0).sum(dim=(0, 2, 3)))
         wanted = summed(chosen.sum(dim=(0, 2, 3)))
     given = summed(probabilities.where(counted, 0).sum(dim=(0, 2, 3)))
+    if over == "all":
+        return 1 - ((2 * shared + 1) / (given + wanted + 1)).mean()
     present = wanted > 0
     overlaps = (2 * shared / (given + wanted).where(present, 1)).where(present, 0)
     if over == "sum":

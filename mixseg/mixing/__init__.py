@@ -14,9 +14,13 @@ from mixseg.mixing.mixer import Mixer, paste, with_partner
 from mixseg.mixing.mixup import mixup, mixup_shares
 
 MIXERS: dict[str, Callable[[MixingSettings, int], Mixer]] = {
-    "classmix": lambda settings, classes: ClassMix(classes, settings.proportion, settings.rounding),
+    "classmix": lambda settings, classes: ClassMix(
+        classes, settings.proportion, settings.rounding, ignore_is_class=settings.ignore_is_class
+    ),
     "cutmix": lambda settings, classes: CutMix(settings.proportion),
-    "cowmix": lambda settings, classes: CowMix(settings.proportion, settings.sigma),
+    "cowmix": lambda settings, classes: CowMix(
+        settings.proportion, settings.sigma, scaled=settings.sigma_scaled
+    ),
     "none": lambda settings, classes: Identity(),
 }
 """Name -> mixer from its settings and the number of classes. Add an entry to add a mixer."""

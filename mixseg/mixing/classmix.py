@@ -19,20 +19,24 @@ class ClassMix(Mixer):
         num_classes: int,
         proportion: float = 0.5,
         rounding: Literal["ceil", "floor"] = "ceil",
+        *,
+        ignore_is_class: bool = False,
     ) -> None:
         self.num_classes = num_classes
         self.proportion = proportion
+        self.ignore_is_class = ignore_is_class
         self.round = torch.ceil if rounding == "ceil" else torch.floor
 
     def mask(self, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """See :meth:`Mixer.mask`; ignored pixels are never kept, since ignore is not a class."""
+        """See :meth:`Mixer.mask`; ignored pixels are kept only if they count as a class."""
         batch = labels.shape[0]
         ignore = self.num_classes
         ids = labels.clamp(max=ignore).flatten(1)
         present = torch.zeros(batch, ignore + 1, dtype=torch.bool, device=labels.device)
         # As a tensor: on CPUs a number is scattered in more than twice the time.
         present.scatter_(1, ids, present.new_ones(()).expand_as(ids))
-        present[:, ignore] = False
+        if not self.ignore_is_class:
+            present[:, ignore] = False
         # A random order in which present classes come first: the first k of it are drawn
         # without replacement, for all images at once and without asking the device anything.
         score = torch.rand(present.shape, generator=generator, device=labels.device)

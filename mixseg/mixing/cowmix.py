@@ -23,11 +23,18 @@ class CowMix(Mixer):
     """Keeps the pixels where a Gaussian-smoothed noise field lies below its p-quantile.
 
     Sigma is drawn per image, log-uniform in the given range of pixels at 512x1024, and scaled
-    with the square root of the image's area.
+    with the square root of the image's area unless ``scaled`` is false.
     """
 
-    def __init__(self, proportion: float = 0.5, sigma: tuple[float, float] = (8.0, 32.0)) -> None:
+    def __init__(
+        self,
+        proportion: float = 0.5,
+        sigma: tuple[float, float] = (8.0, 32.0),
+        *,
+        scaled: bool = True,
+    ) -> None:
         self.sigma = sigma
+        self.scaled = scaled
         # Phi^-1(p): a field of zero mean and unit deviation lies below it with probability p.
         inside = min(max(proportion, 1e-6), 1 - 1e-6)
         self.quantile = math.sqrt(2) * float(torch.erfinv(torch.tensor(2 * inside - 1)))
@@ -36,7 +43,8 @@ class CowMix(Mixer):
         """See :meth:`Mixer.mask`; only the shape of the labels is used."""
         batch, height, width = labels.shape
         device = labels.device
-        low, high = (math.sqrt(height * width / REFERENCE_AREA) * bound for bound in self.sigma)
+        scale = math.sqrt(height * width / REFERENCE_AREA) if self.scaled else 1.0
+        low, high = (scale * bound for bound in self.sigma)
         draw = torch.rand(batch, 1, 1, generator=generator, device=device)
         sigma = low * (high / low) ** draw
         with torch.autocast(device.type, enabled=False):  # matrix products would be in bf16

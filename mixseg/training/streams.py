@@ -41,6 +41,7 @@ def build_streams(
     pinned = next(method.student.parameters()).device.type == "cuda"
     red, green, blue = (round(255 * value) for value in method.student.spec.mean)
     labeled = settings.source_domain if settings.two_domains else settings.data
+    interpolation = settings.source_domain.interpolation if settings.two_domains else "bilinear"
     images: dict[str, DataSettings | SourceSettings] = {
         "labeled": labeled,
         "unlabeled": settings.data,
@@ -55,8 +56,11 @@ def build_streams(
         transform = PairedTransform(
             resize=images[name].resize,
             scale=images[name].scale,
+            scale_step=settings.data.scale_step,
+            interpolation=interpolation if name == "labeled" else "bilinear",
             rotate=settings.data.rotate,
             crop=stage.crop,
+            padding=settings.data.padding,
             flip=settings.data.flip,
             fill=(red, green, blue),
         )

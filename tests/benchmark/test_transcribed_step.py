@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +13,11 @@ import torch
 from mixseg.analysis.model_profile import random_batches, training_step
 from mixseg.benchmark.step import advancing
 from mixseg.benchmark.transcribed_step import TranscribedStep
-from mixseg.config import Settings, resolve_settings
-from mixseg.engine.method import MethodInputs
+from mixseg.config import Settings, SourceSettings, resolve_settings
+from mixseg.data.streams import Batch
+from mixseg.engine.method import MethodInputs, StepRandom
 from mixseg.errors import ConfigError
+from mixseg.ignore import IGNORE
 from mixseg.models import build_model
 from mixseg.training.learner import build_learner
 from tests.models.build import SMALL
@@ -33,10 +37,40 @@ TINY: dict[str, Any] = {
 }
 
 
-def settings_of(**changes: object) -> Settings:
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def settings_of(preset: str | None = None, **changes: object) -> Settings:
+    files = [] if preset is None else [CONFIGS / preset]
+    tiny = TINY if preset is None else {key: TINY[key] for key in TINY if key != "model.rates"}
     return resolve_settings(
-        [], TINY | {key.replace("__", "."): one for key, one in changes.items()}
+        files, tiny | {key.replace("__", "."): one for key, one in changes.items()}
     )
+
+
+class AcrossDomains(TranscribedStep):
+    """The step of DACS: source classes with their labels, pasted onto target images."""
+
+    def __call__(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> float:
+        source, truth = batches["labeled"].images / 255, batches["labeled"].labels.long()
+        target = batches["unlabeled"].images / 255
+        loss = self.supervised(self.student_logits(source), truth)
+        with torch.no_grad():
+            labels, confidence = self.pseudo_labels(self.teacher_logits(target))
+        share = float((confidence > self.settings.targets.threshold).double().mean())
+        images, answers, weights = [], [], []
+        for index, mask in enumerate(self.masks(truth, random)):
+            images.append(source[index].where(mask, target[index]))
+            answers.append(truth[index].where(mask, labels[index]))
+            weights.append(torch.full(mask.shape, share).masked_fill(mask, 1.0))
+        answer = torch.stack(answers)
+        known = answer != IGNORE
+        logits = self.student_logits(self.augment(torch.stack(images), random))
+        loss = loss + self.consistency(logits, answer.where(known, 0), torch.stack(weights) * known)
+        self.backward(loss)
+        self.move()
+        self.follow(step)
+        return float(loss.detach())
 
 
 def test_convolutions_are_the_library_s_own() -> None:
@@ -55,6 +89,9 @@ def test_convolutions_are_the_library_s_own() -> None:
     [
         {"mixing__mixer": "classmix", "teacher__buffers": "own"},
         {"mixing__mixer": "cutmix", "optimizer__name": "adamw", "optimizer__lr": 1e-4},
+        {"preset": "ssl/cityscapes_published.yaml"},
+        {"preset": "ssl/voc_published.yaml", "data__batch_labeled": 2, "data__batch_unlabeled": 3},
+        {"preset": "uda/gta5_cityscapes_published.yaml"},
         {
             "augmentation__colour_jitter": 0.25,
             "augmentation__colour_jitter_probability": 1.0,
@@ -65,7 +102,14 @@ def test_some_steps(changes: dict[str, Any]) -> None:
     settings = settings_of(**changes)
     learner, _ = build_learner(settings, CLASSES, MethodInputs())
     batches = random_batches(settings, {"labeled": SIZE, "unlabeled": SIZE}, CLASSES)
-    plain = TranscribedStep(learner.method.student, settings)
+    if settings.two_domains:
+        batches["labeled"].labels[:, 20:60, 10:40] = IGNORE
+        inside = dataclasses.replace(
+            settings, method="semi_supervised", source_domain=SourceSettings()
+        )
+        plain: TranscribedStep = AcrossDomains(learner.method.student, inside)
+    else:
+        plain = TranscribedStep(learner.method.student, settings)
     before = {key: value.clone() for key, value in plain.student.state_dict().items()}
     own = training_step(learner, settings, batches)
     transcribed = advancing(plain, batches, settings.seed, torch.device("cpu"))

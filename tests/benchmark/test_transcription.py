@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -47,18 +48,28 @@ def some_logits(seed: int, count: int = 2) -> Tensor:
 
 
 @pytest.mark.parametrize("proportion", [0.25, 0.5, 0.7])
-@pytest.mark.parametrize("mixer", ["classmix", "cutmix"])
-def test_masks_of_the_same_draws(mixer: str, proportion: float) -> None:
-    settings = MixingSettings(mixer=mixer, proportion=proportion)
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        MixingSettings(mixer="classmix"),
+        MixingSettings(mixer="classmix", rounding="floor"),
+        MixingSettings(mixer="classmix", ignore_is_class=True),
+        MixingSettings(mixer="cutmix"),
+    ],
+)
+def test_masks_of_the_same_draws(chosen: MixingSettings, proportion: float) -> None:
+    settings = dataclasses.replace(chosen, proportion=proportion)
     for seed in range(20):
         labels = some_labels(seed)
         own = build_mixer(settings, CLASSES).mask(labels, random(seed))
         assert torch.equal(drawn_masks(settings, labels, random(seed), CLASSES), own)
         assert 0 < own.float().mean() < 1
+        assert not own[labels == IGNORE].any() or settings.ignore_is_class or "cut" in chosen.mixer
 
 
-def test_cowmix_has_the_cover_and_the_border_of_scipys_field() -> None:
-    settings = MixingSettings(mixer="cowmix", sigma=(16.0, 16.0))
+@pytest.mark.parametrize(("sigma", "scaled"), [(16.0, True), (4.0, False)])
+def test_cowmix_has_the_cover_and_the_border_of_scipys_field(sigma: float, scaled: bool) -> None:
+    settings = MixingSettings(mixer="cowmix", sigma=(sigma, sigma), sigma_scaled=scaled)
     labels = torch.zeros(150, 128, 256, dtype=torch.int64)
     own = build_mixer(settings, CLASSES).mask(labels, random(0))
     plain = drawn_masks(settings, labels, random(1), CLASSES)
@@ -85,9 +96,9 @@ def test_jitter(seed: int, order: float) -> None:
     images[0, :, 4:8] = images[0, :, 4:8].round()  # black, white and pure colours
     draws = torch.rand(4, generator=random(seed)).tolist()
     own = jittered(images, 0.25, draws, order)
-    torch.testing.assert_close(
-        transcription.jittered(images, 0.25, draws, order), own, rtol=0, atol=2e-5
-    )
+    places = [(int(4 * order) + number) % 4 for number in range(4)]
+    plain = [transcription.jittered(one, 0.25, draws, places, "torchvision") for one in images]
+    torch.testing.assert_close(torch.stack(plain), own, rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("sigma", [0.15, 0.5, 1.15])
@@ -99,8 +110,15 @@ def test_blur_with_the_taps_that_count(sigma: float) -> None:
     )
 
 
-def test_augmentation_of_the_same_draws() -> None:
-    settings = AugmentationSettings(colour_jitter=0.25, blur=True)
+@pytest.mark.parametrize("form", ["torchvision", "kornia"])
+@pytest.mark.parametrize("per", ["batch", "image"])
+def test_augmentation_of_the_same_draws(per: str, form: str) -> None:
+    settings = AugmentationSettings(
+        colour_jitter=0.25,
+        blur=True,
+        per=per,  # type: ignore[arg-type]
+        colour_jitter_form=form,  # type: ignore[arg-type]
+    )
     changed = 0
     for seed in range(8):
         images = torch.rand(2, 3, 96, 112, generator=random(seed))

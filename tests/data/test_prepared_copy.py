@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import hashlib
 import json
@@ -29,7 +30,7 @@ from mixseg.data.prepared_copy import (
 )
 from mixseg.data.registry import open_dataset
 from mixseg.data.streams import Drawn, StreamDataset
-from mixseg.data.transforms import Example, PairedTransform, resized
+from mixseg.data.transforms import Example, Interpolation, PairedTransform, resized
 from mixseg.data.unlabeled import open_unlabeled
 from mixseg.data.voc import VOC
 from mixseg.errors import ConfigError, DataError
@@ -213,10 +214,17 @@ def test_every_layout(
     assert seen >= 4
 
 
-def test_a_stream_cannot_tell_the_copy(tmp_path: Path) -> None:
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_a_stream_cannot_tell_the_copy(interpolation: Interpolation, tmp_path: Path) -> None:
     cityscapes(tmp_path / "data")
-    written(plan("cityscapes", tmp_path / "data", "train"), tmp_path / "copy")
-    transform = PairedTransform(resize=SMALL, rotate=5.0, crop=(5, 9), flip=True)
+    given = plan("cityscapes", tmp_path / "data", "train")
+    chosen = dataclasses.replace(given.origin, interpolation=interpolation)
+    written(dataclasses.replace(given, origin=chosen), tmp_path / "copy")
+    found = read_manifest(tmp_path / "copy")
+    assert found is not None and found.origin == chosen
+    transform = PairedTransform(
+        resize=SMALL, interpolation=interpolation, rotate=5.0, crop=(5, 9), flip=True
+    )
     first, second = (
         StreamDataset(
             open_dataset("cityscapes", root, "train"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import colorsys
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -13,7 +14,14 @@ from torch import Tensor
 
 from mixseg.config import AugmentationSettings
 from mixseg.data import strong_augmentation
-from mixseg.data.strong_augmentation import StrongAugmentation, blurred, hue_shifted, jittered
+from mixseg.data.strong_augmentation import (
+    FORMS,
+    StrongAugmentation,
+    blurred,
+    hue_shifted,
+    jittered,
+    jittered_each,
+)
 
 EVERYTHING = AugmentationSettings(
     colour_jitter=0.25, colour_jitter_probability=1.0, blur=True, blur_probability=1.0
@@ -28,10 +36,20 @@ def augmented(settings: AugmentationSettings, batch: Tensor, seed: int) -> Tenso
     return StrongAugmentation(settings)(batch, torch.Generator().manual_seed(seed))
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32), st.sampled_from([0.25, 0.5]))
-def test_stays_in_the_unit_range(seed: int, strength: float) -> None:
-    chosen = dataclasses.replace(EVERYTHING, colour_jitter=strength)
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from([0.25, 0.5]),
+    st.sampled_from(["batch", "image"]),
+    st.sampled_from(sorted(FORMS)),
+)
+def test_stays_in_the_unit_range(seed: int, strength: float, per: str, form: str) -> None:
+    chosen = dataclasses.replace(
+        EVERYTHING,
+        colour_jitter=strength,
+        per=per,  # type: ignore[arg-type]
+        colour_jitter_form=form,  # type: ignore[arg-type]
+    )
     batch = images(seed)
     before = batch.clone()
     result = augmented(chosen, batch, seed)
@@ -140,3 +158,85 @@ def test_bands_have_no_borders(band: int, monkeypatch: pytest.MonkeyPatch) -> No
     whole = blurred(batch, 1.1), hue_shifted(batch, 0.2)
     monkeypatch.setattr(strong_augmentation, "BAND", band)
     torch.testing.assert_close((blurred(batch, 1.1), hue_shifted(batch, 0.2)), whole)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_by_default_eight_draws_decide_to_the_bit(seed: int) -> None:
+    # Runs from before there was a choice go on as they began.
+    batch, random = images(seed), torch.Generator().manual_seed(seed)
+    draws = torch.rand(8, generator=torch.Generator().manual_seed(seed)).tolist()
+    found = StrongAugmentation(EVERYTHING)(batch, random)
+    expected = blurred(jittered(batch, 0.25, draws[1:5], draws[5]), 0.15 + (1.15 - 0.15) * draws[7])
+    assert torch.equal(found, expected)
+    after = torch.Generator().manual_seed(seed)
+    torch.rand(8, generator=after)
+    assert torch.equal(random.get_state(), after.get_state())
+
+
+def changed_pixel(
+    form: str, change: int, colour: list[float], mean: float, by: float
+) -> list[float]:
+    """One change of one pixel; ``mean`` is that of the grey values of its image."""
+    grey = 0.2989 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+    if change == 3 or (form == "kornia" and change == 2):
+        hue, saturation, value = colorsys.rgb_to_hsv(*colour)
+        hue = (hue + by) % 1 if change == 3 else hue
+        saturation = min(1.0, saturation * (1 + by)) if change == 2 else saturation
+        return list(colorsys.hsv_to_rgb(hue, saturation, value))
+    if form == "kornia":
+        moved = [one + by if change == 0 else one * (1 + by) for one in colour]
+    else:
+        other = (0.0, mean, grey)[change]
+        moved = [other + (1 + by) * (one - other) for one in colour]
+    return [min(1.0, max(0.0, one)) for one in moved]
+
+
+@pytest.mark.parametrize("order", [0.0, 0.3, 0.62, 0.999])
+@pytest.mark.parametrize("form", sorted(FORMS))
+def test_changes_of_each_image_are_a_loop_over_pixels(form: str, order: float) -> None:
+    batch = images(3, (3, 3, 5, 6)).double()
+    batch[0, :, 0] = batch[0, :1, 0]  # grey
+    batch[1, :, 1:3] = batch[1, :, 1:3].round()  # black, white and pure colours
+    shifts = 0.5 * torch.rand(3, 4, generator=torch.Generator().manual_seed(1)) - 0.25
+    found = jittered_each(batch, form, shifts, order)
+    places = list(itertools.permutations(range(4)))[int(24 * order)]
+    for image, by, result in zip(batch, shifts.double().tolist(), found, strict=True):
+        pixels = image.flatten(1).T.tolist()
+        for change in places:
+            greys = [0.2989 * r + 0.587 * g + 0.114 * b for r, g, b in pixels]
+            mean = sum(greys) / len(greys)
+            pixels = [changed_pixel(form, change, one, mean, by[change]) for one in pixels]
+        expected = torch.tensor(pixels, dtype=torch.float64).T.view(3, 5, 6)
+        torch.testing.assert_close(result, expected, rtol=0, atol=1e-7)
+
+
+def test_an_image_has_draws_of_its_own_and_a_batch_is_jittered_or_not() -> None:
+    one = images(shape=(1, 3, 8, 9)).expand(3, 3, 8, 9)
+    for per, kinds in (("batch", 1), ("image", 3)):
+        chosen = AugmentationSettings(colour_jitter=0.25, per=per)  # type: ignore[arg-type]
+        left_alone = 0
+        for seed in range(60):
+            result = augmented(chosen, one, seed)
+            changed = [bool((image != one[0]).any()) for image in result]
+            assert all(changed) or not any(changed)
+            left_alone += not any(changed)
+            if any(changed):
+                assert len({tuple(image.flatten().tolist()) for image in result}) == kinds
+        assert 15 < left_alone < 45
+
+
+def test_that_of_kornia_changes_more() -> None:
+    # The numbers of docs/reproducing.md: smooth pictures of random colours.
+    coarse = images(0, (4, 3, 6, 8))
+    batch = torch.nn.functional.interpolate(coarse, (48, 64), mode="bilinear")
+    means = {}
+    for form in FORMS:
+        chosen = AugmentationSettings(
+            colour_jitter=0.25,
+            colour_jitter_probability=1.0,
+            colour_jitter_form=form,  # type: ignore[arg-type]
+            per="image",
+        )
+        changes = [(augmented(chosen, batch, seed) - batch).abs().mean() for seed in range(200)]
+        means[form] = float(torch.stack(changes).mean())
+    assert means == pytest.approx({"torchvision": 0.130, "kornia": 0.178}, abs=0.005)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from scipy.stats import chisquare
 from torch import Tensor
 
 from mixseg.data.transforms import Example, PairedTransform, resized, rotated, to_unit_range
@@ -85,6 +88,78 @@ def test_scaling_keeps_image_and_label_together(
     difference = (image[0].float() - 60 * label.float()).abs()[valid]
     assert (difference <= 30 + 1).all()
     assert (difference < 1).float().mean() > 0.4
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_by_default_these_draws_decide_to_the_bit(seed: int) -> None:
+    # Runs from before there was a choice go on as they began.
+    example, random = encoded(50, 70), seeded(seed)
+    transform = PairedTransform(scale=(0.5, 1.5), crop=(48, 60), flip=True, fill=FILL)
+    found = transform(example, seeded(seed))
+    factor = 0.5 + float(torch.rand((), generator=random))
+    height, width = size = round(50 * factor), round(70 * factor)
+    scaled = resized(example, size)
+    canvas = torch.full((3, max(height, 48), max(width, 60)), 0, dtype=torch.uint8)
+    canvas[:] = torch.tensor(FILL, dtype=torch.uint8).view(3, 1, 1)
+    top, left = 0, 0
+    if height < 48 or width < 60:
+        top, left = (
+            int(torch.randint(max(0, missing) + 1, (), generator=random))
+            for missing in (48 - height, 60 - width)
+        )
+    canvas[:, top : top + height, left : left + width] = scaled.image
+    top, left = (
+        int(torch.randint(larger + 1, (), generator=random))
+        for larger in (canvas.shape[1] - 48, canvas.shape[2] - 60)
+    )
+    expected = canvas[:, top : top + 48, left : left + 60]
+    if float(torch.rand((), generator=random)) < 0.5:
+        expected = expected.flip(-1)
+    assert torch.equal(found.image, expected)
+
+
+def test_scale_factors_in_steps() -> None:
+    # Of an image of ten pixels each factor 0.5, 0.6 ... 1.6 makes one of 5 to 16 pixels.
+    example, random = encoded(10, 10), seeded(0)
+    transform = PairedTransform(scale=(0.5, 1.6), scale_step=0.1)
+    sizes = [transform(example, random).label.shape for _ in range(1200)]
+    counts = [sizes.count((side, side)) for side in range(5, 17)]  # type: ignore[arg-type]
+    assert sum(counts) == 1200
+    assert chisquare(counts).pvalue > 1e-3
+
+
+@settings(max_examples=30, deadline=None)
+@given(height=st.integers(1, 50), width=st.integers(1, 50), seed=st.integers(0, 2**32))
+def test_padding_at_the_end(height: int, width: int, seed: int) -> None:
+    example = encoded(height, width)
+    result = PairedTransform(crop=(30, 40), padding="end", fill=FILL)(example, seeded(seed))
+    rows, columns = min(height, 30), min(width, 40)
+    expected = torch.zeros(30, 40, dtype=torch.bool)
+    expected[:rows, :columns] = True
+    assert torch.equal(result.valid, expected)
+    assert torch.equal(result.label == IGNORE, ~expected)
+    assert (result.image[:, ~expected] == torch.tensor(FILL).view(3, 1)).all()
+    # What is there is a window of the image, at a random place where it is larger.
+    windows = example.image.unfold(1, rows, 1).unfold(2, columns, 1)
+    same = (windows == result.image[:, None, None, :rows, :columns]).all(dim=(0, 3, 4))
+    assert same.any()
+
+
+@pytest.mark.parametrize("name", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(30, 50), (17, 91), (100, 120)])
+def test_interpolation_is_that_of_pillow(name: str, size: tuple[int, int]) -> None:
+    example = encoded(60, 80)
+    transform = PairedTransform(resize=size, interpolation=name)  # type: ignore[arg-type]
+    found = transform(example, seeded(0))
+    picture = Image.fromarray(example.image.permute(1, 2, 0).numpy())
+    distances = {}
+    for kind in (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC):
+        expected = torch.from_numpy(np.array(picture.resize(size[::-1], kind))).permute(2, 0, 1)
+        distances[kind.name.lower()] = (found.image.int() - expected.int()).abs().float().mean()
+    # Weights of a resize of 8-bit images are rounded, by torch and by Pillow each in its own way.
+    assert distances.pop(name) < 0.5
+    assert min(distances.values()) > 2
+    assert torch.equal(found.label, PairedTransform(resize=size)(example, seeded(0)).label)
 
 
 def test_a_resize_is_exact_on_whole_factors() -> None:

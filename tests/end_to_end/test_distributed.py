@@ -100,7 +100,14 @@ METHODS: dict[str, tuple[str, int, Sequence[object]]] = {
         4,
         ("--mixing.labeled", "classmix", "--set", "supervised_loss.name=focal + 0.5*dice"),
     ),
-    "domain adaptation": ("train_uda", 4, ("--source", "demo")),
+    "domain adaptation, jitter of each image": (
+        "train_uda",
+        4,
+        (
+            *("--source", "demo", "--augmentation.colour_jitter", 0.25),
+            *("--augmentation.colour_jitter_probability", 1, "--augmentation.per", "image"),
+        ),
+    ),
 }
 
 

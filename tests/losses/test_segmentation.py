@@ -43,6 +43,7 @@ CASES = [
     LossSettings(name="ohem", ohem_threshold=1.5, ohem_share=0.0),
     LossSettings(name="ohem", ohem_threshold=100.0, ohem_share=0.3),
     LossSettings(name="dice", dice="sum"),
+    LossSettings(name="dice", dice="all"),
     LossSettings(name="0.25*ohem + cross-entropy + 2*dice", ohem_threshold=1.5),
 ]
 
@@ -120,12 +121,14 @@ def formula(name: str, case: LossSettings, pixels: list[tuple[NDArray, NDArray]]
         return float(np.mean(taken)) if taken else 0.0
     assert name == "dice"
     overlaps = {}
+    smooth = 1 if case.dice == "all" else 0
     for c in range(CLASSES):
-        if sum(wanted[c] for _, wanted in pixels) > 0:
+        if smooth or sum(wanted[c] for _, wanted in pixels) > 0:
             both = sum(given[c] * wanted[c] for given, wanted in pixels)
-            overlaps[c] = 2 * both / sum(given[c] + wanted[c] for given, wanted in pixels)
+            sums = sum(given[c] + wanted[c] for given, wanted in pixels)
+            overlaps[c] = (2 * both + smooth) / (sums + smooth)
     total = sum(overlaps.values())
-    return 1 - (total / len(overlaps) if case.dice == "mean" else total)
+    return 1 - (total if case.dice == "sum" else total / len(overlaps))
 
 
 @every_case

@@ -27,13 +27,19 @@ def random_labels(classes: int, seed: int, shape: tuple[int, int, int] = (3, 9, 
     classes=st.integers(1, 25),
     proportion=st.sampled_from(["0", "0.07", "0.25", "0.29", "0.5", "0.55", "0.7", "1"]),
     rounding=st.sampled_from(["ceil", "floor"]),
+    ignore_is_class=st.booleans(),
     seed=st.integers(0, 2**32),
 )
 def test_the_mask_is_a_union_of_that_many_whole_classes(
-    classes: int, proportion: str, rounding: str, seed: int
+    classes: int, proportion: str, rounding: str, ignore_is_class: bool, seed: int
 ) -> None:
     labels = random_labels(classes, seed)
-    mixer = ClassMix(classes, float(proportion), rounding)  # type: ignore[arg-type]
+    mixer = ClassMix(
+        classes,
+        float(proportion),
+        rounding,  # type: ignore[arg-type]
+        ignore_is_class=ignore_is_class,
+    )
     mask = mixer.mask(labels, torch.Generator().manual_seed(seed))
     round_exactly = math.ceil if rounding == "ceil" else math.floor
     for image_labels, image_mask in zip(labels.tolist(), mask.tolist(), strict=True):
@@ -43,8 +49,8 @@ def test_the_mask_is_a_union_of_that_many_whole_classes(
             for label, keep in zip(row, mask_row, strict=True):
                 (kept if keep else left).add(label)
         assert not kept & left, "a class is kept whole or not at all"
-        assert IGNORE not in kept
-        present = (kept | left) - {IGNORE}
+        assert ignore_is_class or IGNORE not in kept
+        present = (kept | left) - (set() if ignore_is_class else {IGNORE})
         # The proportion is what a person wrote, not its nearest binary fraction.
         assert len(kept) == round_exactly(Fraction(proportion) * len(present))
 
@@ -76,6 +82,15 @@ def test_classes_are_drawn_uniformly_and_each_image_on_its_own() -> None:
         assert chisquare(counts.numpy()).pvalue > 1e-3
     both = (kept[:, 0] == kept[:, 1]).all(dim=1).double().mean()
     assert both < 0.1, "two images of a batch draw independently (1 in 20 agree by chance)"
+
+
+def test_unlabelled_regions_are_drawn_as_often_as_a_class() -> None:
+    labels = torch.tensor([[[0, 3, IGNORE, IGNORE]]])
+    mixer, random = ClassMix(5, 1 / 3, ignore_is_class=True), torch.Generator().manual_seed(0)
+    kept = torch.stack([mixer.mask(labels, random)[0, 0] for _ in range(600)])
+    assert (kept[:, 2] == kept[:, 3]).all()
+    assert (kept[:, :3].sum(dim=1) == 1).all()
+    assert chisquare(kept[:, :3].sum(dim=0).numpy()).pvalue > 1e-3
 
 
 def test_254_classes_leave_room_for_ignore() -> None:

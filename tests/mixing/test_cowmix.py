@@ -90,6 +90,15 @@ def test_patches_scale_with_the_image() -> None:
     assert ratio == pytest.approx(2, rel=0.15)
 
 
+def test_unscaled_patches_have_sigma_in_pixels() -> None:
+    mixer = CowMix(0.5, (8.0, 8.0), scaled=False)
+    for size in ((64, 128), (128, 256), (200, 90)):
+        labels = torch.zeros(60, *size, dtype=torch.uint8)
+        found = mixer.mask(labels, torch.Generator().manual_seed(0)).numpy()
+        # Rice's formula, as above.
+        assert boundary_share(found) == pytest.approx(1 / (np.pi * np.sqrt(2) * 8), rel=0.15)
+
+
 @pytest.mark.parametrize(("low", "sigma", "high"), [(8, 8, 32), (8, 20, 32), (2, 2, 8), (1, 1, 3)])
 def test_the_field_varies_as_scipys_does(low: float, sigma: float, high: float) -> None:
     """Both are linear in white noise, so that their covariances are known without any sample."""

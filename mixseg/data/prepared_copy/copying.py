@@ -226,7 +226,7 @@ class _Originals(Dataset[Outcome | DataError]):
         if len(kept) == len(there):
             return Outcome(kept, (), 0)
         stamps = {path: _stamp(path) for path in original.targets.values()}
-        copies, problems = file_copies(original, self.plan.origin.compression)
+        copies, problems = file_copies(original, self.plan.origin)
         if problems:
             copies = self._as_they_are(original) if self.keep_bad else {}
         text = " ".join(problem.message for problem in problems)

@@ -18,6 +18,7 @@ from mixseg.data.images import (
     stores_ids,
 )
 from mixseg.data.inspection import Problem, reading_problem
+from mixseg.data.prepared_copy.manifest import Origin
 from mixseg.data.prepared_copy.plan import Original
 from mixseg.data.transforms import resized_ids, resized_image
 from mixseg.errors import DataError
@@ -39,7 +40,7 @@ class FileCopy:
     size: Size | None
 
 
-def file_copies(original: Original, compression: int) -> tuple[dict[str, FileCopy], list[Problem]]:
+def file_copies(original: Original, origin: Origin) -> tuple[dict[str, FileCopy], list[Problem]]:
     """Path in the copy -> its content, and what is wrong with the files that have none."""
     problems: list[Problem] = []
     copies: dict[str, FileCopy] = {}
@@ -48,7 +49,7 @@ def file_copies(original: Original, compression: int) -> tuple[dict[str, FileCop
         try:
             if path == original.image:
                 image = original.read_image(path)
-                copies[name] = _image_copy(path, image, original.size, compression)
+                copies[name] = _image_copy(path, image, original.size, origin)
                 continue
             raw = original.labels[path].read_raw_label(path)
             copies[name] = _label_copy(path, raw, original.size)
@@ -70,14 +71,18 @@ def file_copies(original: Original, compression: int) -> tuple[dict[str, FileCop
     return copies, problems
 
 
-def _image_copy(path: Path, image: ImageArray, size: Size | None, compression: int) -> FileCopy:
+def _image_copy(path: Path, image: ImageArray, size: Size | None, origin: Origin) -> FileCopy:
     there = (image.shape[0], image.shape[1])
     if size in (None, there):  # a JPEG would lose by being written again
         return FileCopy(path.read_bytes(), there, there)
     pixels = torch.from_numpy(image).permute(2, 0, 1)
-    smaller = resized_image(pixels, size).permute(1, 2, 0).contiguous().numpy()
+    smaller = (
+        resized_image(pixels, size, origin.interpolation).permute(1, 2, 0).contiguous().numpy()
+    )
     is_png = path.suffix.lower() == ".png"
-    content = encode_png(smaller, compression=compression) if is_png else encode_jpeg(smaller)
+    content = (
+        encode_png(smaller, compression=origin.compression) if is_png else encode_jpeg(smaller)
+    )
     return FileCopy(content, there, size)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, final
 
 from mixseg.data.arrays import Size
+from mixseg.data.transforms import Interpolation
 from mixseg.errors import DataError
 
 MANIFEST = "prepared.json"
@@ -82,12 +83,14 @@ class Origin:
         root: Absolute path of the original.
         size: Height and width that images were brought to.
         compression: Of PNG images, 0 to 9.
+        interpolation: How images were resized.
     """
 
     dataset: str
     root: str
     size: Size
     compression: int
+    interpolation: Interpolation = "bilinear"
 
 
 @final
@@ -129,6 +132,7 @@ def read_manifest(folder: Path) -> Manifest | None:
             str(content["root"]),
             _size(content["size"]),
             int(content["compression"]),
+            content.get("interpolation", "bilinear"),
         )
         files = {_below(name): _file(one) for name, one in content["files"].items()}
     except FileNotFoundError:

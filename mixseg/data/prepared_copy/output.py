@@ -57,7 +57,7 @@ def _described(origin: Origin) -> str:
     height, width = origin.size
     return (
         f"{origin.dataset} in {origin.root} at {height}x{width} with compression "
-        f"{origin.compression}"
+        f"{origin.compression}, resized {origin.interpolation}"
     )
 
 

@@ -21,6 +21,7 @@ from mixseg.data.prepared_copy.manifest import (
     Origin,
 )
 from mixseg.data.registry import open_dataset, splits_of
+from mixseg.data.transforms import Interpolation
 from mixseg.data.unlabeled import open_unlabeled
 from mixseg.errors import DataError
 
@@ -92,6 +93,7 @@ def plan_splits(
     validation: str | None,
     keep_labeled: bool,
     compression: int = 0,
+    interpolation: Interpolation = "bilinear",
 ) -> Plan:
     """All splits of a data set, listed; nothing is read yet.
 
@@ -104,6 +106,7 @@ def plan_splits(
         keep_labeled: Whether labelled images outside of the training split keep their size, and
             those of the validation split in any case.
         compression: Of PNG images, 0 to 9.
+        interpolation: How images are resized.
 
     Raises:
         DataError: The training or the validation split cannot be opened, or nothing of the data
@@ -164,7 +167,7 @@ def plan_splits(
         )
     own = (root.name,) if root != base else ()
     return Plan(
-        Origin(name, str(root.resolve()), size, compression),
+        Origin(name, str(root.resolve()), size, compression, interpolation),
         base,
         originals,
         _lists(base, (*own, *LISTS.get(name, ()))),

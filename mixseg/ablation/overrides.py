@@ -71,7 +71,7 @@ def _described(values: Mapping[str, Any], written: Mapping[str, Any]) -> str:
     source = _data(values, written, "source_domain")
     data = _data(values, written, "data")
     return (
-        values["model.architecture"]
+        str(values["model.architecture"])
         + ("" if backbone == "none" else f" with {backbone}")
         + f" on {data if source is None else f'{source} to {data}'}"
     )

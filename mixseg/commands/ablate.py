@@ -31,7 +31,7 @@ from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.contract import EXIT_ERROR
 from mixseg.commands.parsing import new_parser, parse, with_joined
 from mixseg.commands.presets import presets_folder
-from mixseg.commands.settings_arguments import add_set_argument, say_without_effect
+from mixseg.commands.settings_arguments import add_set_argument, without_effect
 from mixseg.config import add_settings_arguments, fields_of, typed_overrides
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.terminal import new_console, say, show
@@ -57,7 +57,8 @@ def ablate(arguments: Sequence[str]) -> int:
     seeds = parsed.seeds or grid.seeds
     jobs = plan(grid, folder, range(seeds), common)
     grid = with_overrides(grid, common, seeds)
-    say_without_effect(check_common_flags(jobs, common), console, "any row")
+    for line in without_effect(check_common_flags(jobs, common), "any row"):
+        say(console, line)
     if not parsed.dry_run:
         check_files(jobs)
     folder.mkdir(parents=True, exist_ok=True)

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
 
-from mixseg.commands.console import say
 from mixseg.commands.parsing import parse, with_joined
 from mixseg.commands.presets import presets_folder
 from mixseg.config import Settings, add_settings_arguments, resolve_settings, typed_overrides
 from mixseg.errors import ConfigError
 from mixseg.methods import check_flags
+from mixseg.terminal import complain
 from mixseg.training.data import check_dataset_name
 
 
@@ -94,13 +93,12 @@ def any_settings(parsed: Namespace) -> Settings:
     overrides = typed_overrides(parsed, parsed.assignments)
     kind = "uda" if "source_domain.dataset" in overrides else "ssl"
     settings = resolve_settings(configuration_files(parsed, overrides, kind), overrides)
-    say_without_effect(check_flags(overrides, settings), Console(stderr=True))
+    # Not on standard output, which may be what the command was asked for.
+    for line in without_effect(check_flags(overrides, settings)):
+        complain(line)
     return settings
 
 
-def say_without_effect(
-    flags: Sequence[str], console: Console, where: str = "a supervised run"
-) -> None:
-    """Note flags that a baseline takes, as the run that it is compared with, and does not read."""
-    for flag in flags:
-        say(console, f"note: {flag} has no effect in {where}")
+def without_effect(flags: Sequence[str], where: str = "a supervised run") -> list[str]:
+    """Notes on flags that a baseline takes, as the run it is compared with, and never reads."""
+    return [f"note: {flag} has no effect in {where}" for flag in flags]

@@ -18,7 +18,7 @@ from mixseg.commands.settings_arguments import (
     add_file_arguments,
     configuration_files,
     parse_with_settings,
-    say_without_effect,
+    without_effect,
 )
 from mixseg.commands.training_report import report
 from mixseg.config import (
@@ -34,6 +34,7 @@ from mixseg.engine.saved_network import settings_of_run
 from mixseg.engine.trainer import Outcome
 from mixseg.errors import ConfigError
 from mixseg.methods import check_flags, command_of
+from mixseg.terminal import say
 from mixseg.training.resume import resume
 from mixseg.training.start import start
 
@@ -141,7 +142,8 @@ def _trained(
         # The run has all that it took from its teacher, whatever became of that.
         return _gone_on(parsed, overrides, method, console, begun)
     settings = _settings(parsed, overrides, program, method)
-    say_without_effect(check_flags(overrides, settings), console)
+    for line in without_effect(check_flags(overrides, settings)):
+        say(console, line)
     if parsed.resume == "auto":
         if settings.name is None:
             raise ConfigError("--resume auto needs --name, to know which run to go on with")

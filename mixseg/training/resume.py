@@ -27,9 +27,9 @@ from mixseg.engine.run_directory import RunDirectory
 from mixseg.engine.saved_network import load_state, recorded_data
 from mixseg.engine.trainer import Outcome
 from mixseg.errors import CheckpointError, ConfigError
-from mixseg.escaping import printable
 from mixseg.files import write_atomically
 from mixseg.models import ModelSpec
+from mixseg.terminal import say
 from mixseg.training.checks import check_settings
 from mixseg.training.compose import build_trainer, with_frequencies
 from mixseg.training.data import TrainingData, open_training_data, record_of
@@ -136,7 +136,7 @@ def _resume(
     trainer = build_trainer(settings, data, run, console, teacher, spec=spec)
     trainer.resume()
     for line in changes:
-        _warn(console, f"accepted: {line}")
+        say(console, f"accepted: {line}", "yellow")
     if run.locked:
         if changes:
             write_atomically(run.config, dump_settings(settings))
@@ -170,7 +170,8 @@ def _restore_files(run: RunDirectory, kept: Mapping[str, Any], console: Console)
         write_atomically(run.config, dump_settings(resolve_settings([], kept["settings"])))
         changed.append(run.config)
     for path in changed:
-        _warn(console, f"{path}: was lost or changed; written anew from the latest checkpoint")
+        text = f"{path}: was lost or changed; written anew from the latest checkpoint"
+        say(console, text, "yellow")
 
 
 def _settings_then_and_now(
@@ -227,8 +228,4 @@ def _write_lists(
             continue
         write_atomically(path, content)
         if not changes and path != run.data_record:  # which older versions did not write
-            _warn(console, f"{path}: was lost or changed; written anew from the data")
-
-
-def _warn(console: Console, text: str) -> None:
-    console.print(printable(text), style="yellow", markup=False, soft_wrap=True)
+            say(console, f"{path}: was lost or changed; written anew from the data", "yellow")

@@ -215,9 +215,9 @@ def chart(grid: Grid, results: Sequence[RowResult]) -> bytes | None:
     ]
     count = len(grid.metrics)
     width = 4 + 4 * count
-    # About 15 characters of this size to an inch.
-    notes = [line for note in grid.notes for line in textwrap.wrap(chart_text(note), 15 * width)]
-    height = 1.4 + 0.3 * len(shown) + 0.15 * len(notes)
+    # About 12 characters of this size to an inch.
+    notes = [line for note in grid.notes for line in textwrap.wrap(chart_text(note), 12 * width)]
+    height = 1.4 + 0.3 * len(shown) + 0.2 * len(notes)
     figure = Figure(figsize=(width, height), layout="constrained")
     panels = figure.subplots(1, count, sharey=True, squeeze=False)[0]
     for panel, metric in zip(panels, grid.metrics, strict=True):

@@ -106,6 +106,8 @@ METHODS: dict[str, tuple[str, int, Sequence[object]]] = {
         (
             *("--source", "demo", "--augmentation.colour_jitter", 0.25),
             *("--augmentation.colour_jitter_probability", 1, "--augmentation.per", "image"),
+            # Strong colours make large gradients; steps that are as large let rounding grow.
+            *("--lr", 1e-4),
         ),
     ),
 }

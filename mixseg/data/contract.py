@@ -89,6 +89,8 @@ class SegmentationDataset:
         read_raw_label: Reads a label file as a uint8 map of raw ids.
         absent: Names of classes of the set that no label file holds.
         read_size: Height and width that an image file has when it is read whole, by its header.
+        unpaired: Image files of the split that were left out because they have no label.
+        looked_for: Where labels should lie; empty where the split has none by its nature.
     """
 
     name: str
@@ -101,6 +103,8 @@ class SegmentationDataset:
     read_raw_label: Callable[[Path], LabelArray]
     absent: tuple[str, ...] = ()
     read_size: Callable[[Path], Size] = image_size
+    unpaired: tuple[Path, ...] = ()
+    looked_for: str = ""
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -73,12 +73,9 @@ def open_folder(root: Path, split: str, pair: Pairing = pair_samples) -> Segment
             f"{found_instead(folder)}"
         )
     label_folder = root / "labels" / split
+    expected = f"{label_folder}/**/*.png; {found_instead(label_folder)}"
     if label_folder.is_dir():
-        samples = pair(
-            images,
-            files_by_id(label_folder, (".png",)),
-            f"{label_folder}/**/*.png; {found_instead(label_folder)}",
-        )
+        samples = pair(images, files_by_id(label_folder, (".png",)), expected)
     else:
         samples = tuple(sorted(Sample(key, path) for key, path in images.items()))
     return SegmentationDataset(
@@ -94,6 +91,7 @@ def open_folder(root: Path, split: str, pair: Pairing = pair_samples) -> Segment
             classes.palette if "palette" in loaded.data else (),
             description,
         ),
+        looked_for=expected,
     )
 
 

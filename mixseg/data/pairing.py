@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import final
 
 from mixseg.data.contract import Sample
 from mixseg.errors import DataError
@@ -62,21 +61,6 @@ Pairing = Callable[[Mapping[str, Path], Mapping[str, Path], str], tuple[Sample, 
 """Images, labels and where labels should lie -> samples; :func:`pair_samples` is one."""
 
 
-@final
-class MissingLabelsError(DataError):
-    """Images of a split that have no label.
-
-    Attributes:
-        images: Id -> file of all images of the split.
-        missing: Number of images without a label.
-    """
-
-    def __init__(self, message: str, images: Mapping[str, Path], missing: int) -> None:
-        super().__init__(message)
-        self.images = images
-        self.missing = missing
-
-
 def pair_samples(
     images: Mapping[str, Path], labels: Mapping[str, Path], expected: str
 ) -> tuple[Sample, ...]:
@@ -88,18 +72,26 @@ def pair_samples(
         expected: Where the labels should lie, for the message.
 
     Raises:
-        MissingLabelsError: Images have no label; the message counts them and names the first.
+        DataError: Images have no label; the message counts them and names the first.
     """
     missing = sorted(set(images) - set(labels))
     if missing:
-        raise MissingLabelsError(
+        some = len(missing) < len(images)
+        raise DataError(
             f"{len(missing)} of {len(images)} images have no label, the first is "
             f"{images[missing[0]]}; looked for {expected}. Images that are to have none go into a "
-            "folder of their own: --unlabeled DIR",
-            images,
-            len(missing),
+            "folder of their own: --unlabeled DIR"
+            + ("; data.unpaired: skip leaves them out" if some else "")
         )
     return tuple(sorted(Sample(key, path, labels[key]) for key, path in images.items()))
+
+
+def pair_labeled(
+    images: Mapping[str, Path], labels: Mapping[str, Path], expected: str
+) -> tuple[Sample, ...]:
+    """As :func:`pair_samples`, without the images that have no label, unless none has one."""
+    paired = {key: path for key, path in images.items() if key in labels}
+    return pair_samples(paired or images, labels, expected)
 
 
 def pair_present(

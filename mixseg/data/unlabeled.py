@@ -12,6 +12,9 @@ from mixseg.data.photographs import photograph_size, read_photograph
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
 
+ANY_CLASS = ClassSet(("anything",), ((0, 0, 0),))
+"""Classes of images that belong to no labelled data set."""
+
 
 def open_unlabeled(source: Path, classes: ClassSet) -> SegmentationDataset:
     """Images that have no labels, as a data set with the classes of another one.

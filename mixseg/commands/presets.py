@@ -40,8 +40,4 @@ def configuration_file(name: str) -> Path:
         return presets[found[0]]
     if found:
         raise ConfigError(f"{name}: several presets are called so: {', '.join(found)}")
-    last = [key.rpartition("/")[2] for key in presets]
-    names = [
-        key if last.count(short) > 1 else short for key, short in zip(presets, last, strict=True)
-    ]
-    raise ConfigError(f"{name}: there is no such file; " + unknown_name("preset", wanted, names))
+    raise ConfigError(f"{name}: there is no such file; " + unknown_name("preset", wanted, presets))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mixseg.data.contract import Sample
+from mixseg.data.names import composed, two_forms
 from mixseg.errors import DataError
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
@@ -16,6 +17,7 @@ IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 def files_by_id(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
     """Relative path without its ending -> file, for all files below a folder that end so.
 
+    Paths are given in Unicode's composed form, whatever form the file system keeps.
     Upper and lower case of the ending are the same; hidden files and folders are left out;
     links to folders are followed. A folder that does not exist holds no files.
 
@@ -24,15 +26,17 @@ def files_by_id(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
         endings: Endings in lower case.
 
     Raises:
-        DataError: Two files differ in their ending only, or a folder cannot be listed.
+        DataError: Two files differ in their ending or their form of Unicode only, or a folder
+            cannot be listed.
     """
     found: dict[str, Path] = {}
+    names: dict[str, Path] = {}
     visited: set[str] = set()
     try:
-        for name, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
-            here = Path(name)
+        for walked, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
+            here = Path(walked)
             # A link back to a parent folder would never end.
-            real = os.path.realpath(name)
+            real = os.path.realpath(walked)
             folders[:] = [] if real in visited else [f for f in folders if not f.startswith(".")]
             if real in visited:
                 continue
@@ -42,7 +46,11 @@ def files_by_id(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
                 if ending is None or file.startswith("."):
                     continue
                 path = here / file
-                key = path.relative_to(folder).as_posix()[: -len(ending)]
+                name = composed(path.relative_to(folder).as_posix())
+                if name in names:
+                    raise two_forms(names[name], path)
+                names[name] = path
+                key = name[: -len(ending)]
                 if key in found:
                     raise DataError(
                         f"{found[key]} and {path} would have the same id {key!r}; remove one"

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import copy
+import io
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
+from mixseg.commands.presets import configuration_file
 from mixseg.config import Settings, dump_settings, resolve_settings
 from mixseg.engine.method import MethodInputs
 from mixseg.engine.optimizers import build_optimizer
 from mixseg.engine.schedules import build_schedule
 from mixseg.engine.teacher import FixedTeacher
+from mixseg.errors import ConfigError
 from mixseg.methods import build_method
 from mixseg.models import build_initial_model, parameter_groups
 from mixseg.training.checks import check_settings
+from mixseg.training.start import start
+from tests.data.layouts import cycle_ids, write_image, write_label
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 PRESETS = sorted(
@@ -44,6 +50,65 @@ def resolved(name: str, **overrides: object) -> Settings:
     if settings.source_domain.dataset is not None:
         roots["source_domain.root"] = "/source"
     return resolve_settings([CONFIGS / name], ABSENT | overrides | roots)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("folder-small", "folder_small", "ssl/folder-small", "folder_small.yaml"),
+        "configs/ssl/folder_small.yaml",
+    ],
+)
+def test_a_preset_goes_by_its_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where there are no configs, as with an installed wheel
+    assert configuration_file(name).samefile(CONFIGS / "ssl/folder_small.yaml")
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("seed: 1")
+    assert configuration_file(name) == Path(name)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_goes_by_its_path(name: str) -> None:
+    assert configuration_file(name.removesuffix(".yaml")).samefile(CONFIGS / name)
+
+
+def test_names_that_are_not_one_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"'folder_small'"):
+        configuration_file("folder-smal")
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
+        configuration_file("nowhere.yaml")
+
+
+@pytest.mark.slow
+def test_photographs_of_any_size_train_on_a_small_machine(tmp_path: Path) -> None:
+    """The preset for them takes three steps on images of odd sizes."""
+    for seed, size in enumerate([(37, 91), (120, 67), (65, 65), (41, 53), (99, 30)]):
+        write_image(tmp_path / f"data/images/train/{seed}.jpg", seed, size)
+        write_label(tmp_path / f"data/labels/train/{seed}.png", cycle_ids([0, 1, 2], seed, size))
+        write_image(tmp_path / f"photos/{seed}.png", seed + 10, size[::-1])
+    (tmp_path / "data/dataset.yaml").write_text("names: [a, b, c]\n")
+    settings = resolve_settings(
+        [configuration_file("folder-small")],
+        {
+            "data.root": str(tmp_path / "data"),
+            "data.unlabeled": str(tmp_path / "photos"),
+            "data.val": "1/5",
+            "data.workers": 0,
+            **ABSENT,
+            "training.iterations": 3,
+            "output": str(tmp_path / "out"),
+            "name": "run",
+            "training.device": "cpu",
+            "data.crop": [64, 64],
+            "data.resize": [96, 96],
+        },
+    )
+    outcome, run = start(settings, Console(file=io.StringIO()))
+    assert outcome.exit_code == 0
+    assert len((run / "val.txt").read_text().split()) == 1
 
 
 def test_there_are_presets() -> None:

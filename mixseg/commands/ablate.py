@@ -30,7 +30,7 @@ from mixseg.ablation.grid import Grid
 from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.contract import EXIT_ERROR
 from mixseg.commands.parsing import new_parser, parse, with_joined
-from mixseg.commands.presets import presets_folder
+from mixseg.commands.presets import configuration_file, presets_folder
 from mixseg.commands.settings_arguments import add_set_argument, without_effect
 from mixseg.config import add_settings_arguments, fields_of, typed_overrides
 from mixseg.errors import ConfigError, unknown_name
@@ -130,7 +130,9 @@ def _grid(parsed: Namespace) -> Grid:
         folder = presets_folder() / "ablations"
         there = ", ".join(sorted(one.name for one in folder.glob("*.yaml")))
         raise ConfigError(f"{parsed.grid}: there is no such grid; those of {folder} are {there}")
-    grid = load_grid(Path(parsed.grid), None if parsed.base is None else Path(parsed.base))
+    grid = load_grid(
+        Path(parsed.grid), None if parsed.base is None else configuration_file(parsed.base)
+    )
     for given, value in {"--seeds": parsed.seeds, "--jobs": parsed.jobs}.items():
         if value is not None and value < 1:
             raise ConfigError(f"{given} {value}: must be above 0")

@@ -11,6 +11,7 @@ from rich.console import Console
 from mixseg.analysis.dataset_statistics import FORMATS, DatasetStatistics, summary, terminal_table
 from mixseg.commands.contract import EXIT_ERROR, prints_its_result
 from mixseg.commands.parsing import new_parser, parse, with_joined
+from mixseg.commands.presets import configuration_file
 from mixseg.commands.settings_arguments import check_layout
 from mixseg.config import resolve_settings
 from mixseg.data.contract import SegmentationDataset
@@ -77,7 +78,7 @@ def _checked_output(parsed: Namespace) -> Path | None:
 def _opened(parsed: Namespace, console: Console) -> SegmentationDataset:
     given = {"data.dataset": parsed.dataset, "data.root": parsed.root}
     overrides = {key: value for key, value in given.items() if value is not None}
-    settings = resolve_settings([Path(name) for name in parsed.config], overrides)
+    settings = resolve_settings([configuration_file(name) for name in parsed.config], overrides)
     check_data_settings(settings)
     return open_split(settings, parsed.split, console)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from mixseg.commands.presets import presets_folder
+from mixseg.commands.presets import configuration_file, presets_folder
 from mixseg.distillation.settings import data_of_teacher, student_of_name
 from mixseg.errors import CheckpointError, ConfigError
 from mixseg.strict_yaml import load_yaml
@@ -23,7 +23,7 @@ def distillation_files(
     student = {} if parsed.student is None else student_of_name(parsed.student)
     if student and "model.backbone" in overrides:
         raise ConfigError("--student and --backbone both name the student; give one of them")
-    given = [Path(name) for name in parsed.config]
+    given = [configuration_file(name) for name in parsed.config]
     contents = [load_yaml(file).data for file in given]
     if any({"data", "demo", "source_domain"} & set(content) for content in contents):
         return given, student  # they say what the data are

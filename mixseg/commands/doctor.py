@@ -9,7 +9,7 @@ from rich.console import Console
 from mixseg.commands.contract import EXIT_ERROR, prints_its_result
 from mixseg.commands.parsing import new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
-from mixseg.preflight.doctor import Finding, compare_needs, examine
+from mixseg.preflight.doctor import Finding, compare_needs, examine, examine_data
 from mixseg.preflight.memory import estimate_needs
 from mixseg.terminal import new_console, say
 from mixseg.training.streams import loader_workers
@@ -20,10 +20,10 @@ def doctor(arguments: Sequence[str]) -> int:
     """Look at the machine and at what a run will need; see ``--help``."""
     parser = new_parser(
         "mixseg doctor",
-        "Versions, devices, precision, memory, disk and loader processes of this machine; with "
-        "--config also the memory and the disk that the configured run will need, from real steps "
-        "on noise. Takes the settings of a training command. The exit code is 1 if a run would "
-        "fail.",
+        "Versions, devices, precision, memory, disk and loader processes of this machine, and "
+        "whether the data that the settings name can be opened; with --config also the memory and "
+        "the disk that the configured run will need, from real steps on noise. Takes the settings "
+        "of a training command. The exit code is 1 if a run would fail.",
     )
     add_file_arguments(parser)
     parsed = parse_with_settings(parser, arguments)
@@ -33,7 +33,11 @@ def doctor(arguments: Sequence[str]) -> int:
 
     for finding in examine(settings, loader_workers(settings)):
         wrong |= _shown(finding, console)
-    if parsed.config:
+    no_data = False
+    for finding in examine_data(settings, console):
+        no_data |= _shown(finding, console)
+    wrong |= no_data
+    if parsed.config and not no_data:
         say(console, "taking training steps on noise, this may take minutes")
         for finding in compare_needs(settings, estimate_needs(settings, console)):
             wrong |= _shown(finding, console)

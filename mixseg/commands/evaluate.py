@@ -42,7 +42,7 @@ from mixseg.evaluation.protocols import Protocol, mean_over, protocol
 from mixseg.evaluation.tables import scores_table
 from mixseg.files import write_atomically
 from mixseg.terminal import say, show
-from mixseg.training.data import check_dataset_name, open_split, settings_on
+from mixseg.training.data import check_dataset_name, open_judged, settings_on, unpaired_notes
 
 
 @prints_its_result
@@ -79,7 +79,14 @@ def _evaluation_parser() -> ArgumentParser:
         metavar="FILE",
         help="from the data's classes to the network's, or the other way [built in]",
     )
-    parser.add_argument("--split", type=str, help="[the validation split of the run]")
+    parser.add_argument(
+        "--split", type=str, help="[the validation split of the run, or the images it held out]"
+    )
+    parser.add_argument(
+        "--unpaired",
+        type=Literal["error", "skip"],
+        help="what becomes of images without a label [data.unpaired of the run]",
+    )
     parser.add_argument(
         "--network",
         type=Literal["student", "teacher", "both"],
@@ -165,10 +172,11 @@ def _opened(parsed: Namespace, console: Console) -> _Subject:
     input_size = input_size_of(saved, parsed.resize)
     of_run = "native" if parsed.dataset else saved.settings.get("validation.resolution", "native")
     resolution = _resolution(parsed.resolution, str(of_run), input_size)
-    settings = settings_on(saved.settings, parsed.dataset, parsed.root)
-    split = parsed.split or settings.data.val_split
-    dataset = open_split(settings, split, console)
-    if parsed.dataset is None and parsed.root is None and split == settings.data.val_split:
+    given = {} if parsed.unpaired is None else {"data.unpaired": parsed.unpaired}
+    settings = settings_on(dict(saved.settings) | given, parsed.dataset, parsed.root)
+    dataset, split = open_judged(settings, parsed.split, console, saved.run)
+    own_split = None if settings.data.val is not None else settings.data.val_split
+    if parsed.dataset is None and parsed.root is None and parsed.split in (None, own_split):
         _check_data(saved, dataset, console, allow_changes=parsed.allow_changes)
     elif parsed.allow_changes:
         raise ConfigError("--allow-changes does nothing: these are not the run's own data")
@@ -217,7 +225,11 @@ def _say_what_is_compared(subject: _Subject, parsed: Namespace, console: Console
     given = "data.resize of the run" if parsed.resize is None else "--resize"
     size = subject.input_size
     shown = "own size" if size is None else f"{size[0]}x{size[1]}"
-    for line in (*subject.common.describe(), f"images reach the network in {shown} ({given})"):
+    for line in (
+        *unpaired_notes(subject.dataset),
+        *subject.common.describe(),
+        f"images reach the network in {shown} ({given})",
+    ):
         say(console, line)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from mixseg.commands.parsing import parse, with_joined
-from mixseg.commands.presets import presets_folder
+from mixseg.commands.presets import configuration_file, presets_folder
 from mixseg.config import Settings, add_settings_arguments, resolve_settings, typed_overrides
 from mixseg.errors import ConfigError
 from mixseg.methods import check_flags
@@ -20,7 +20,13 @@ from mixseg.training.data import check_dataset_name
 def add_file_arguments(parser: ArgumentParser) -> None:
     """``--config`` and ``--set``; :func:`parse_with_settings` lets both be repeated."""
     parser.add_argument(
-        "--config", type=str, default=[], nargs="+", metavar="FILE", help="YAML file(s)"
+        "--config",
+        type=str,
+        default=[],
+        nargs="+",
+        metavar="FILE",
+        help="YAML file(s), or shipped presets such as folder-small, for photographs of your own "
+        "on a small machine",
     )
     add_set_argument(parser)
 
@@ -56,7 +62,7 @@ def configuration_files(parsed: Namespace, overrides: dict[str, Any], kind: str)
         ConfigError: A data set is unknown, or there is no preset for it.
     """
     if parsed.config:
-        return [Path(name) for name in parsed.config]
+        return [configuration_file(name) for name in parsed.config]
     dataset = str(overrides.get("data.dataset", "demo"))
     check_layout(root_given="data.root" in overrides, layout_known=dataset != "demo")
     if "source_domain.dataset" in overrides:

@@ -20,6 +20,7 @@ from mixseg.strict_yaml import parse_yaml
 SHORT_FLAGS: dict[str, str] = {
     "labeled": "data.labeled",
     "unlabeled": "data.unlabeled",
+    "val": "data.val",
     "dataset": "data.dataset",
     "data-root": "data.root",
     "workers": "data.workers",

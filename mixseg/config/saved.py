@@ -81,9 +81,9 @@ def with_absolute_paths(settings: Settings) -> Settings:
     for key, known in words.items():
         if values[key] not in known:
             values[key] = absolute(values[key])
-    for key in ("data.labeled", "source_domain.labeled"):
+    for key in ("data.labeled", "data.val", "source_domain.labeled"):
         # A share or a number, a share of a pickled permutation, or one or two lists.
-        if values[key] == "full" or re.fullmatch(r"[-+0-9./]+", values[key]):
+        if values[key] in (None, "full") or re.fullmatch(r"[-+0-9./]+", values[key]):
             continue
         files, at, size = values[key].rpartition(".pkl@")
         paths = [absolute(f"{files}.pkl")] if at else [absolute(x) for x in values[key].split(",")]

@@ -26,14 +26,18 @@ class DataSettings:
     train_split: str = "train"
     """Split that labelled and unlabelled images are taken from."""
     val_split: str = "val"
-    """Split for validation."""
+    """Split for validation, unless val holds images out."""
+    val: str | None = None
+    """Labelled images of the training split that are held out for validation, and not trained on: a
+    fraction such as 1/5, a number, or a list file; by default the images of val_split are taken."""
     labeled: str = "1/8"
     """Labelled part of the training split: a fraction, a number, full, a list file, a pair of list
     files joined by a comma, or FILE.pkl@1/8 for a published permutation."""
     unlabeled: str | None = None
     """Folder or list file of unlabelled images; by default the rest of the training split."""
     split_seed: int | None = None
-    """Seed of the labelled/unlabelled split; by default the seed of the run."""
+    """Seed of the labelled/unlabelled split and of what val holds out; by default the seed of the
+    run."""
     resize: Size | None = None
     """Height and width that every image is resized to first, also in validation."""
     scale: tuple[float, float] | None = None
@@ -57,6 +61,9 @@ class DataSettings:
     """Unlabelled images per step; they are mixed with each other."""
     workers: int | None = None
     """Loader processes per stream; by default chosen from the number of cores."""
+    unpaired: Literal["error", "skip"] = "error"
+    """What becomes of images without a label in a split that has labels: an error, or skip, which
+    leaves them out and counts them; skip_bad leaves them out too."""
     skip_bad: bool = False
     """Replace training images and labels that cannot be read by the next ones of the epoch's order,
     and list them in skipped.jsonl; by default the first one ends the run."""
@@ -522,6 +529,11 @@ class Settings:
     def crops(self) -> bool:
         """Whether all training images are cropped to a size."""
         return self.data.crop is not None or bool(self.stages)
+
+    @property
+    def skips_unpaired(self) -> bool:
+        """Whether images without a label are left out of a split that has labels."""
+        return self.data.skip_bad or self.data.unpaired == "skip"
 
     @property
     def split_seed(self) -> int:

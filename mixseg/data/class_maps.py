@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mixseg.data.camvid import CAMVID
 from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.data.contract import UNKNOWN, ClassSet, SegmentationDataset
+from mixseg.data.names import composed, composed_keys
 from mixseg.data.voc import VOC
 from mixseg.errors import DataError, unknown_name
 from mixseg.ignore import IGNORE
@@ -203,16 +204,17 @@ def built_in_map(source: ClassSet, target: ClassSet) -> ClassMap | None:
 
 def _read(file: Path, source: ClassSet, target: ClassSet) -> tuple[str, ...]:
     loaded = load_yaml(file)
-    for old, new in loaded.data.items():
-        where = f"{file}, line {loaded.line((old,))}"
+    given = composed_keys(loaded.data, str(file))
+    for key, (old, new) in zip(loaded.data, given.items(), strict=True):
+        where = f"{file}, line {loaded.line((key,))}"
         if old not in source.names:
             raise DataError(f"{where}: {unknown_name('source class', str(old), source.names)}")
-        if new not in (*target.names, IGNORED):
+        if composed(str(new)) not in (*target.names, IGNORED):
             choices = (*target.names, IGNORED)
             raise DataError(f"{where}: {unknown_name('target class', str(new), choices)}")
-    missing = [name for name in source.names if name not in loaded.data]
+    missing = [name for name in source.names if name not in given]
     if missing:
         raise DataError(f"{file}: says nothing of {', '.join(missing)}; a class may go to ignore")
-    if not set(loaded.data.values()) - {IGNORED}:
+    if not set(given.values()) - {IGNORED}:
         raise DataError(f"{file}: every class goes to ignore, and nothing is left")
-    return tuple(str(loaded.data[name]) for name in source.names)
+    return tuple(composed(str(given[name])) for name in source.names)

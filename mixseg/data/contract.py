@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mixseg.data.arrays import ImageArray, LabelArray, Size
 from mixseg.data.images import image_size
+from mixseg.data.names import composed
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
 
@@ -32,7 +33,7 @@ class ClassSet:
     """The classes of a data set, in the order of their train ids.
 
     Attributes:
-        names: One name per train id.
+        names: One name per train id, in Unicode's composed form.
         palette: One RGB colour (0-255) per train id.
         label_ids: The raw id that the data set's own files use for each train id; empty where
             raw ids and train ids are the same.
@@ -43,6 +44,7 @@ class ClassSet:
     label_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(map(composed, self.names)))
         if not 1 <= len(self.names) < IGNORE:
             raise DataError(f"a class set needs 1 to 254 classes, found {len(self.names)}")
         if len(set(self.names)) != len(self.names):
@@ -89,6 +91,8 @@ class SegmentationDataset:
         read_raw_label: Reads a label file as a uint8 map of raw ids.
         absent: Names of classes of the set that no label file holds.
         read_size: Height and width that an image file has when it is read whole, by its header.
+        unpaired: Image files of the split that were left out because they have no label.
+        looked_for: Where labels should lie; empty where the split has none by its nature.
     """
 
     name: str
@@ -101,6 +105,8 @@ class SegmentationDataset:
     read_raw_label: Callable[[Path], LabelArray]
     absent: tuple[str, ...] = ()
     read_size: Callable[[Path], Size] = image_size
+    unpaired: tuple[Path, ...] = ()
+    looked_for: str = ""
 
     def __len__(self) -> int:
         return len(self.samples)

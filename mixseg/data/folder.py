@@ -17,6 +17,7 @@ from typing import Any
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
 from mixseg.data.images import read_image
 from mixseg.data.masks import MaskReader
+from mixseg.data.names import composed
 from mixseg.data.pairing import IMAGE_ENDINGS, Pairing, files_by_id, found_instead, pair_samples
 from mixseg.errors import DataError, UnknownSplitError, unknown_name
 from mixseg.ignore import IGNORE
@@ -73,12 +74,9 @@ def open_folder(root: Path, split: str, pair: Pairing = pair_samples) -> Segment
             f"{found_instead(folder)}"
         )
     label_folder = root / "labels" / split
+    expected = f"{label_folder}/**/*.png; {found_instead(label_folder)}"
     if label_folder.is_dir():
-        samples = pair(
-            images,
-            files_by_id(label_folder, (".png",)),
-            f"{label_folder}/**/*.png; {found_instead(label_folder)}",
-        )
+        samples = pair(images, files_by_id(label_folder, (".png",)), expected)
     else:
         samples = tuple(sorted(Sample(key, path) for key, path in images.items()))
     return SegmentationDataset(
@@ -94,6 +92,7 @@ def open_folder(root: Path, split: str, pair: Pairing = pair_samples) -> Segment
             classes.palette if "palette" in loaded.data else (),
             description,
         ),
+        looked_for=expected,
     )
 
 
@@ -122,6 +121,7 @@ def _read_description(loaded: LoadedYaml) -> tuple[ClassSet, list[int], dict[int
     names = data.get("names")
     if not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
         raise _wrong(loaded, ("names",), "'names' should be a list of class names")
+    names = [composed(name) for name in names]
     if not 1 <= len(names) < IGNORE or len(set(names)) != len(names):
         raise _wrong(loaded, ("names",), "'names' should be 1 to 254 different class names")
 

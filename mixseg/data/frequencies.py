@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mixseg.data.check import spread
 from mixseg.data.contract import ClassSet, SegmentationDataset
+from mixseg.data.names import composed_keys
 from mixseg.data.statistics import label_statistics
 from mixseg.errors import DataError, unknown_name
 from mixseg.strict_yaml import load_yaml
@@ -70,8 +71,9 @@ def read_frequencies(file: Path, classes: ClassSet) -> NDArray[np.float64]:
         ConfigError: The file is not strict YAML.
     """
     loaded = load_yaml(file)
-    for name, share in loaded.data.items():
-        where = f"{file}, line {loaded.line((name,))}"
+    given = composed_keys(loaded.data, str(file))
+    for key, (name, share) in zip(loaded.data, given.items(), strict=True):
+        where = f"{file}, line {loaded.line((key,))}"
         if name not in classes.names:
             raise DataError(f"{where}: {unknown_name('class', str(name), classes.names)}")
         number = isinstance(share, int | float) and not isinstance(share, bool)
@@ -79,7 +81,7 @@ def read_frequencies(file: Path, classes: ClassSet) -> NDArray[np.float64]:
             raise DataError(
                 f"{where}: {str(share)[:20]} is not a share; expected a number from 0 to {LARGEST}"
             )
-    return _normalised(loaded.data, classes, str(file))
+    return _normalised(given, classes, str(file))
 
 
 def frequencies_of(
@@ -95,6 +97,7 @@ def frequencies_of(
     Raises:
         DataError: A class is unknown or missing, a share is negative, or all are 0.
     """
+    given = composed_keys(given, where)
     for name, share in given.items():
         if name not in classes.names:
             raise DataError(f"{where}: {unknown_name('class', name, classes.names)}")

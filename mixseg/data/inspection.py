@@ -72,6 +72,8 @@ def inspect_sample(dataset: SegmentationDataset, index: int, *, labeled: bool) -
         return problems
     if sample.label is None:
         message = f"{sample.image} has no label file"
+        if dataset.looked_for:
+            message += f"; looked for {dataset.looked_for}"
         return [*problems, Problem("missing partner", str(sample.image), message)]
     path = str(sample.label)
     if image is not None and (orientation := orientation_in_header(sample.image)) != UPRIGHT:

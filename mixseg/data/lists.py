@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import final
 
+from mixseg.data.names import composed
 from mixseg.data.pairing import IMAGE_ENDINGS
 from mixseg.errors import DataError
 
@@ -29,7 +30,7 @@ class ListEntry:
 
     Attributes:
         line: Line number, counted from 1.
-        text: The whole line, for ids that contain spaces.
+        text: The whole line, for ids that contain spaces; all is in Unicode's composed form.
         image: First column, a relative path with forward slashes or an id.
         label: Second column, or None.
     """
@@ -64,7 +65,7 @@ def read_list(path: Path, rebase: tuple[str, ...] = ()) -> list[ListEntry]:
         raise DataError(f"list file {path}: is not UTF-8 text") from error
 
     entries = []
-    for number, raw in enumerate(text.split("\n"), start=1):
+    for number, raw in enumerate(composed(text).split("\n"), start=1):
         line = raw.rstrip("\r")
         columns = line.split("\t") if "\t" in line else line.split(maxsplit=1)
         columns = [column.strip() for column in columns if column.strip()]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import final
 
 from mixseg.data.contract import Sample
+from mixseg.data.names import composed, two_forms
 from mixseg.errors import DataError
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
@@ -17,6 +17,7 @@ IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 def files_by_id(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
     """Relative path without its ending -> file, for all files below a folder that end so.
 
+    Paths are given in Unicode's composed form, whatever form the file system keeps.
     Upper and lower case of the ending are the same; hidden files and folders are left out;
     links to folders are followed. A folder that does not exist holds no files.
 
@@ -25,15 +26,17 @@ def files_by_id(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
         endings: Endings in lower case.
 
     Raises:
-        DataError: Two files differ in their ending only, or a folder cannot be listed.
+        DataError: Two files differ in their ending or their form of Unicode only, or a folder
+            cannot be listed.
     """
     found: dict[str, Path] = {}
+    names: dict[str, Path] = {}
     visited: set[str] = set()
     try:
-        for name, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
-            here = Path(name)
+        for walked, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
+            here = Path(walked)
             # A link back to a parent folder would never end.
-            real = os.path.realpath(name)
+            real = os.path.realpath(walked)
             folders[:] = [] if real in visited else [f for f in folders if not f.startswith(".")]
             if real in visited:
                 continue
@@ -43,7 +46,11 @@ def files_by_id(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
                 if ending is None or file.startswith("."):
                     continue
                 path = here / file
-                key = path.relative_to(folder).as_posix()[: -len(ending)]
+                name = composed(path.relative_to(folder).as_posix())
+                if name in names:
+                    raise two_forms(names[name], path)
+                names[name] = path
+                key = name[: -len(ending)]
                 if key in found:
                     raise DataError(
                         f"{found[key]} and {path} would have the same id {key!r}; remove one"
@@ -62,21 +69,6 @@ Pairing = Callable[[Mapping[str, Path], Mapping[str, Path], str], tuple[Sample, 
 """Images, labels and where labels should lie -> samples; :func:`pair_samples` is one."""
 
 
-@final
-class MissingLabelsError(DataError):
-    """Images of a split that have no label.
-
-    Attributes:
-        images: Id -> file of all images of the split.
-        missing: Number of images without a label.
-    """
-
-    def __init__(self, message: str, images: Mapping[str, Path], missing: int) -> None:
-        super().__init__(message)
-        self.images = images
-        self.missing = missing
-
-
 def pair_samples(
     images: Mapping[str, Path], labels: Mapping[str, Path], expected: str
 ) -> tuple[Sample, ...]:
@@ -88,18 +80,26 @@ def pair_samples(
         expected: Where the labels should lie, for the message.
 
     Raises:
-        MissingLabelsError: Images have no label; the message counts them and names the first.
+        DataError: Images have no label; the message counts them and names the first.
     """
     missing = sorted(set(images) - set(labels))
     if missing:
-        raise MissingLabelsError(
+        some = len(missing) < len(images)
+        raise DataError(
             f"{len(missing)} of {len(images)} images have no label, the first is "
             f"{images[missing[0]]}; looked for {expected}. Images that are to have none go into a "
-            "folder of their own: --unlabeled DIR",
-            images,
-            len(missing),
+            "folder of their own: --unlabeled DIR"
+            + ("; data.unpaired: skip leaves them out" if some else "")
         )
     return tuple(sorted(Sample(key, path, labels[key]) for key, path in images.items()))
+
+
+def pair_labeled(
+    images: Mapping[str, Path], labels: Mapping[str, Path], expected: str
+) -> tuple[Sample, ...]:
+    """As :func:`pair_samples`, without the images that have no label, unless none has one."""
+    paired = {key: path for key, path in images.items() if key in labels}
+    return pair_samples(paired or images, labels, expected)
 
 
 def pair_present(

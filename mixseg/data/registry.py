@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -9,7 +11,7 @@ from mixseg.data import bdd100k, camvid, cityscapes, gta5, synthia, voc
 from mixseg.data.bdd100k import BDD100K, open_bdd100k
 from mixseg.data.camvid import CAMVID, open_camvid
 from mixseg.data.cityscapes import CITYSCAPES, open_cityscapes
-from mixseg.data.contract import ClassSet, SegmentationDataset
+from mixseg.data.contract import ClassSet, Sample, SegmentationDataset
 from mixseg.data.folder import folder_splits, open_folder
 from mixseg.data.gta5 import open_gta5
 from mixseg.data.pairing import Pairing, found_instead, pair_samples
@@ -89,4 +91,20 @@ def open_dataset(
         raise DataError(unknown_name("data set", name, DATASETS))
     if not root.exists():
         raise DataError(f"root of data set {name!r}: {found_instead(root)}")
-    return DATASETS[name](root, split, pair)
+    unpaired: tuple[Path, ...] = ()
+    looked_for = ""
+
+    def remembered(
+        images: Mapping[str, Path], labels: Mapping[str, Path], expected: str
+    ) -> tuple[Sample, ...]:
+        nonlocal unpaired, looked_for
+        samples = pair(images, labels, expected)
+        kept = {sample.id for sample in samples}
+        unpaired = tuple(path for key, path in sorted(images.items()) if key not in kept)
+        looked_for = expected
+        return samples
+
+    dataset = DATASETS[name](root, split, remembered)
+    return dataclasses.replace(
+        dataset, unpaired=unpaired, looked_for=looked_for or dataset.looked_for
+    )

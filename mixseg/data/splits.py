@@ -1,11 +1,12 @@
-"""Which images of the training split keep their labels."""
+"""Which images of the training split keep their labels, and which are held out for validation."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +24,7 @@ _ALLOWED = (
     "a fraction such as 1/8 or 0.125, a number of images, 'full', a list file LABELED.txt, a pair "
     "LABELED.txt,UNLABELED.txt, or a permutation FILE.pkl@1/8"
 )
+_ALLOWED_HELD_OUT = "a fraction such as 1/5, a number of images, or a list file VAL.txt"
 # Bounded digits keep an absurd number from stalling the conversion.
 _FRACTION = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 _DECIMAL = re.compile(r"0?\.[0-9]{1,9}")
@@ -44,10 +46,13 @@ class Split:
     Attributes:
         labeled: Indices into the sorted ids, ascending.
         unlabeled: Indices into the sorted ids, ascending; none of them is in ``labeled``.
-        digest: 12 hexadecimal digits that stand for the labelled ids and the two counts.
+        digest: 12 hexadecimal digits that stand for the labelled ids, the two counts, and the ids
+            held out.
         spec: What was asked for.
         seed: Seed of the permutation; without meaning where a file gives the images.
         note: What a reader of results has to know about this split, or empty.
+        held_out: Ids of the images that are kept for validation, sorted; empty where a split of
+            its own is.
     """
 
     labeled: tuple[int, ...]
@@ -56,9 +61,53 @@ class Split:
     spec: str
     seed: int
     note: str = ""
+    held_out: tuple[str, ...] = ()
+
+    def holding_out(self, ids: Sequence[str]) -> Split:
+        """The same split, with ids of images that are kept for validation."""
+        digest = _hashed([self.digest, *ids]) if ids else self.digest
+        return dataclasses.replace(self, held_out=tuple(ids), digest=digest)
 
 
-def split_labeled(ids: Sequence[str], spec: str, seed: int) -> Split:
+def hold_out(dataset: SegmentationDataset, spec: str, seed: int) -> SegmentationDataset:
+    """The labelled images of a split that are kept for validation.
+
+    A fraction or number takes the first images of a seeded permutation of the sorted ids, as in
+    :func:`split_labeled`.
+
+    Args:
+        dataset: The split; its images without a label are never taken.
+        spec: ``1/5`` or ``0.2``: that share of the labelled images, rounded up; ``20``: that many;
+            ``VAL.txt``: the images of a list.
+        seed: Seed of the permutation.
+
+    Raises:
+        DataError: No image has a label, the spec is none of these, or a list is unreadable or
+            names other images.
+    """
+    given = f"data.val {spec!r}"
+    samples = sorted(sample for sample in dataset.samples if sample.label is not None)
+    ids = [sample.id for sample in samples]
+    if not ids:
+        raise DataError(
+            f"{given}: no image of {dataset.name} {dataset.split!r} in {dataset.root} has a label "
+            "that it could be validated by"
+        )
+    if _LOOKS_LIKE_SIZE.fullmatch(spec):
+        chosen = _drawn(range(len(ids)), labeled_count(spec, len(ids), given), seed)
+    elif "," not in spec and ".pkl" not in spec and (Path(spec).suffix or "/" in spec):
+        chosen = _read_indices(Path(spec), ids)
+        if not chosen:
+            raise DataError(f"{given}: the list names no image")
+    else:
+        raise DataError(f"{given}: expected {_ALLOWED_HELD_OUT}")
+    kept = tuple(samples[index] for index in sorted(chosen))
+    return dataclasses.replace(dataset, samples=kept, unpaired=())
+
+
+def split_labeled(
+    ids: Sequence[str], spec: str, seed: int, held_out: Collection[str] = ()
+) -> Split:
     """Choose the labelled images of a training split.
 
     A fraction or number takes the first images of a seeded permutation of the *sorted* ids, so it
@@ -77,6 +126,8 @@ def split_labeled(ids: Sequence[str], spec: str, seed: int) -> Split:
             - ``LABELED.txt,UNLABELED.txt``: the images of two lists, further ones are unused;
             - ``FILE.pkl@1/8``: that share of a pickled permutation, as ClassMix and DACS ship it.
         seed: Seed of the permutation.
+        held_out: Ids among them that are kept for validation. They are in neither part, sizes are
+            those of the rest, and lists may name them.
 
     Raises:
         DataError: The size does not fit, the spec is none of these, or a file is unreadable,
@@ -85,29 +136,41 @@ def split_labeled(ids: Sequence[str], spec: str, seed: int) -> Split:
     if len(set(ids)) != len(ids):
         raise DataError("ids of a data set must differ")
     ordered = sorted(ids)
+    withheld = {index for index, key in enumerate(ordered) if key in set(held_out)}
+    rest = [index for index in range(len(ordered)) if index not in withheld]
+    if not rest:
+        raise DataError(
+            f"all {len(ordered)} labelled images are held out for validation (data.val), none is "
+            "left to train on"
+        )
     note = ""
     unlabeled: set[int] | None = None
     if spec == "full" or _LOOKS_LIKE_SIZE.fullmatch(spec):
-        count = labeled_count(spec, len(ordered))
-        if seed < 0:
-            raise DataError(f"seed of the split: {seed} is negative")
-        labeled = set(np.random.default_rng(seed).permutation(len(ordered))[:count].tolist())
+        labeled = _drawn(rest, labeled_count(spec, len(rest)), seed)
     elif spec.endswith(".pkl") or ".pkl@" in spec:
         name, _, size = spec.rpartition("@")
         if not name.endswith(".pkl"):
             raise DataError(f"labelled images {spec!r}: say how many, as in FILE.pkl@1/8")
-        count = labeled_count(size, len(ordered))
-        labeled = set(read_permutation(Path(name), len(ordered))[:count].tolist())
+        count = labeled_count(size, len(rest))
+        permutation = read_permutation(Path(name), len(ordered)).tolist()
+        labeled = set([index for index in permutation if index not in withheld][:count])
         note = _PERMUTATION_NOTE
     else:
         names = spec.split(",")
         if len(names) > 2 or not all(Path(name).suffix or "/" in name for name in names):
             raise DataError(f"labelled images {spec!r}: expected {_ALLOWED}")
-        labeled = _read_indices(Path(names[0]), ordered)
+        listed = _read_indices(Path(names[0]), ordered)
+        labeled = listed - withheld
         if not labeled:
-            raise DataError(f"list file {names[0]} names no image")
+            held = " that is not held out for validation" if listed else ""
+            raise DataError(f"list file {names[0]} names no image{held}")
+        if len(labeled) < len(listed):
+            note = (
+                f"{len(listed - labeled)} of the {len(listed)} images of {names[0]} are held out "
+                "for validation"
+            )
         if len(names) == 2:
-            unlabeled = _read_indices(Path(names[1]), ordered)
+            unlabeled = _read_indices(Path(names[1]), ordered) - withheld
             both = sorted(labeled & unlabeled)
             if both:
                 raise DataError(
@@ -115,7 +178,7 @@ def split_labeled(ids: Sequence[str], spec: str, seed: int) -> Split:
                     f"{ordered[both[0]]!r}"
                 )
     if unlabeled is None:
-        unlabeled = set(range(len(ordered))) - labeled
+        unlabeled = set(rest) - labeled
     chosen = tuple(sorted(labeled))
     return Split(
         labeled=chosen,
@@ -124,7 +187,15 @@ def split_labeled(ids: Sequence[str], spec: str, seed: int) -> Split:
         spec=spec,
         seed=seed,
         note=note,
-    )
+    ).holding_out([ordered[index] for index in sorted(withheld)])
+
+
+def _drawn(indices: Sequence[int], count: int, seed: int) -> set[int]:
+    """The first of a seeded permutation of some indices."""
+    if seed < 0:
+        raise DataError(f"seed of the split: {seed} is negative")
+    order = np.random.default_rng(seed).permutation(len(indices))
+    return {indices[position] for position in order[:count].tolist()}
 
 
 def id_lines(dataset: SegmentationDataset, indices: Sequence[int]) -> str:
@@ -142,19 +213,25 @@ def id_lines(dataset: SegmentationDataset, indices: Sequence[int]) -> str:
     return "".join(f"{key}\n" for key in ids)
 
 
-def labeled_count(size: str, total: int) -> int:
-    """Number of labelled images that a fraction, number or ``full`` stands for, rounded up.
+def labeled_count(size: str, total: int, given: str | None = None) -> int:
+    """Number of images that a fraction, number or ``full`` stands for, rounded up.
+
+    Args:
+        size: The fraction, number or ``full``.
+        total: Number of images that there are.
+        given: What the message begins with; by default the labelled images.
 
     Raises:
         DataError: The size is not one, is not positive, or exceeds ``total``.
     """
+    named = given or f"labelled images {size!r}"
     share = None
     if size == "full":
         return total
     if _NUMBER.fullmatch(size):
         if 1 <= int(size) <= total:
             return int(size)
-        raise DataError(f"labelled images {size!r}: expected a number from 1 to {total}")
+        raise DataError(f"{named}: expected a number from 1 to {total}")
     if match := _FRACTION.fullmatch(size):
         numerator, denominator = int(match[1]), int(match[2])
         if 0 < numerator <= denominator:
@@ -163,19 +240,27 @@ def labeled_count(size: str, total: int) -> int:
         share = Fraction(size)
     if not share:
         raise DataError(
-            f"labelled images {size!r}: a share lies above 0 and is 1 at most, a number from 1 to "
-            f"{total}; expected {_ALLOWED}"
+            f"{named}: a share lies above 0 and is 1 at most, a number from 1 to {total}; "
+            f"expected {_ALLOWED if given is None else _ALLOWED_HELD_OUT}"
         )
     # Exact: in floating point 0.07 * 100 is a little above 7 and would be rounded up to 8.
     return -(-share.numerator * total // share.denominator)
 
 
-def write_split(run_dir: Path, dataset: SegmentationDataset, split: Split) -> None:
+def write_split(
+    run_dir: Path, dataset: SegmentationDataset, split: Split, unpaired: Sequence[Path] = ()
+) -> None:
     """Record a split in a run's folder.
 
     ``labeled.txt`` and ``unlabeled.txt`` hold one sample id per line and can be given as
     ``labeled.txt,unlabeled.txt`` to get the same split again; ``split.json`` holds digest, counts,
     seed, spec and note, and is written last.
+
+    Args:
+        run_dir: The run's folder.
+        dataset: That the split is one of.
+        split: The split.
+        unpaired: Images that were left out because they have no label.
 
     Raises:
         DataError: An id cannot stand on a line of its own, or the folder cannot be written to.
@@ -194,6 +279,8 @@ def write_split(run_dir: Path, dataset: SegmentationDataset, split: Split) -> No
             "seed": split.seed,
             "spec": split.spec,
             "note": split.note,
+            "held_out": len(split.held_out),
+            "unpaired": [str(path) for path in unpaired],
         }
         write_atomically(run_dir / "split.json", json.dumps(summary, indent=2) + "\n")
     except OSError as error:
@@ -209,5 +296,9 @@ def _read_indices(list_file: Path, ordered: Sequence[str]) -> set[int]:
 
 
 def _digest(labeled: Sequence[str], unlabeled_count: int) -> str:
-    content = "\n".join([f"{len(labeled)} {unlabeled_count}", *sorted(labeled)])
+    return _hashed([f"{len(labeled)} {unlabeled_count}", *sorted(labeled)])
+
+
+def _hashed(lines: Sequence[str]) -> str:
+    content = "\n".join(lines)
     return hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()[:12]

@@ -7,10 +7,14 @@ from pathlib import Path
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
 from mixseg.data.images import read_index_png
 from mixseg.data.lists import read_list, without_ending
+from mixseg.data.names import FilesByName
 from mixseg.data.pairing import IMAGE_ENDINGS, files_by_id, found_instead
 from mixseg.data.photographs import photograph_size, read_photograph
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
+
+ANY_CLASS = ClassSet(("anything",), ((0, 0, 0),))
+"""Classes of images that belong to no labelled data set."""
 
 
 def open_unlabeled(source: Path, classes: ClassSet) -> SegmentationDataset:
@@ -55,13 +59,14 @@ def open_unlabeled(source: Path, classes: ClassSet) -> SegmentationDataset:
 
 def _listed(list_file: Path) -> dict[str, Path]:
     images: dict[str, Path] = {}
+    files = FilesByName(list_file.parent)
     for entry in read_list(list_file):
         # A path may contain spaces, or be followed by a label that is of no use here.
-        name = next(
-            (n for n in (entry.text, entry.image) if (list_file.parent / n).is_file()), None
-        )
+        name, path = entry.text, files.find(entry.text)
+        if path is None:
+            name, path = entry.image, files.find(entry.image)
         where = f"{list_file}, line {entry.line}"
-        if name is None:
+        if path is None:
             raise DataError(
                 f"{where}: {list_file.parent / entry.image} is not a file; paths are relative to "
                 "the folder of the list"
@@ -71,5 +76,5 @@ def _listed(list_file: Path) -> dict[str, Path]:
             raise DataError(f"{where}: {name!r} is neither a PNG nor a JPEG file by its name")
         if key in images:
             raise DataError(f"{where}: {name!r} has the same id as {images[key]}; remove one")
-        images[key] = list_file.parent / name
+        images[key] = path
     return images

@@ -29,7 +29,7 @@ from mixseg.evaluation.prediction import Predictor, write_picture
 from mixseg.files import write_atomically
 from mixseg.models import build_initial_model, model_title
 from mixseg.training.compose import validator
-from mixseg.training.data import open_split
+from mixseg.training.data import open_validation
 from mixseg.training.streams import loader_workers
 
 ROWS = 4
@@ -78,7 +78,7 @@ def report_distillation(
         run: Its folder.
         console: Where people read.
     """
-    val = open_split(settings, settings.data.val_split, console)
+    val = open_validation(settings, console)
     teacher = kept_teacher(run, val.classes)
     saved = load_networks(run, "both").networks
     before, _ = build_initial_model(settings.model, len(val.classes), settings.seed)

@@ -41,8 +41,9 @@ PACKAGES = ("mixseg", "torch", "torchvision", "timm", "numpy", "scipy", "pillow"
 class RunDirectory:
     """Files of a run.
 
-    ``config.yaml`` (resolved settings), ``environment.json``, ``labeled.txt``, ``unlabeled.txt``
-    and ``split.json``, ``metrics.jsonl``, ``checkpoints/`` and, at the end, ``summary.json``.
+    ``config.yaml`` (resolved settings), ``environment.json``, ``labeled.txt``, ``unlabeled.txt``,
+    ``val.txt`` and ``split.json``, ``metrics.jsonl``, ``checkpoints/`` and, at the end,
+    ``summary.json``.
     """
 
     def __init__(self, path: Path, *, lock: bool = True) -> None:
@@ -200,6 +201,11 @@ class RunDirectory:
     def data_record(self) -> Path:
         """What the run rests on in its data; see :mod:`mixseg.data.record`."""
         return self.path / FILE
+
+    @property
+    def held_out(self) -> Path:
+        """Ids of the images that are kept for validation, where ``data.val`` asks for some."""
+        return self.path / "val.txt"
 
     @property
     def skipped(self) -> Path:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import NamedTuple, final
 
 from rich.console import Console
 
@@ -35,9 +35,11 @@ class PartReport:
     Attributes:
         name: ``training``, ``source``, ``target``, ``unlabelled`` or ``validation``.
         root: Folder of its files; empty where it could not be opened.
-        images: How many images were read.
+        images: How many images it has.
         labels: How many of them with their labels.
-        problems: What is wrong, in the order of the files.
+        problems: What is wrong, in the order of the files; what a part before it said is left out.
+        repeated: How many of the images a part before it has as well, which read them.
+        unpaired: How many further images were left out because they have no label.
     """
 
     name: str
@@ -45,6 +47,8 @@ class PartReport:
     images: int
     labels: int
     problems: tuple[Problem, ...]
+    repeated: int = 0
+    unpaired: int = 0
 
 
 @final
@@ -70,6 +74,7 @@ def inspect_data(settings: Settings, console: Console, workers: int) -> list[Par
 
     Of one domain all labels of the training split are read, whichever of them a run takes; of a
     target only the images, since its labels are not used (but for ``targets.alignment: target``).
+    A file that two parts have is read once.
 
     Args:
         settings: Of a run.
@@ -81,37 +86,42 @@ def inspect_data(settings: Settings, console: Console, workers: int) -> list[Par
         TrainingError: A process that reads died.
     """
     check_data_settings(settings)
-    return [_read(part, console, workers) for part in _parts(settings, console)]
+    known = _Known(set(), set(), set())
+    return [_read(part, console, workers, known) for part in _parts(settings, console)]
 
 
 def _parts(settings: Settings, console: Console) -> Iterator[_Part]:
     data = settings.data
-
-    def split(name: str) -> Callable[[], SegmentationDataset]:
-        return lambda: open_split(settings, name, console, pair_present)
-
-    def validation() -> SegmentationDataset:
-        return open_validation(settings, console, pair_present)
+    # By default an image without a label is a problem, and each of them is named.
+    pair = None if settings.skips_unpaired else pair_present
 
     def training() -> SegmentationDataset:
-        dataset = split(data.train_split)()
-        _check_list(dataset, data.labeled, settings.split_seed)
+        dataset = open_split(settings, data.train_split, console, pair)
+        held_out = [one.id for one in validation().samples] if data.val is not None else []
+        ids = [sample.id for sample in dataset.samples]
+        split_labeled(ids, data.labeled, settings.split_seed, held_out)  # refuses what is not there
         return dataset
 
+    def target() -> SegmentationDataset:
+        return open_split(settings, data.train_split, console, pair_present)
+
+    def validation() -> SegmentationDataset:
+        return open_validation(settings, console, pair)
+
     def source() -> SegmentationDataset:
-        dataset = open_source(settings, console, pair_present)
-        _check_list(dataset, settings.source_domain.labeled, settings.split_seed)
+        dataset = open_source(settings, console, pair)
+        ids = [sample.id for sample in dataset.samples]
+        split_labeled(ids, settings.source_domain.labeled, settings.split_seed)
         file = settings.source_domain.class_map
-        target = validation().classes
         given = None if file is None else Path(file).expanduser()
-        return class_map(dataset.classes, target, given).apply(dataset)
+        classes = (_opened(validation) or target()).classes
+        return class_map(dataset.classes, classes, given).apply(dataset)
 
     def photographs() -> SegmentationDataset:
-        opened: tuple[SegmentationDataset, ...] = ()
-        # What is wrong with them is said where they are read themselves.
-        with contextlib.suppress(DataError, ConfigError):
-            opened = (source() if settings.two_domains else training(),)
-        dataset, notes = open_photographs(settings, opened, validation())
+        # What is wrong with the others is said where they are read themselves.
+        labeled = _opened(source if settings.two_domains else training)
+        opened = () if labeled is None else (labeled,)
+        dataset, notes = open_photographs(settings, opened, _opened(validation))
         for note in notes:
             say(console, note)
         return dataset
@@ -124,29 +134,69 @@ def _parts(settings: Settings, console: Console) -> Iterator[_Part]:
         yield _Part("unlabelled", "data.unlabeled", photographs, labeled=False)
     elif settings.two_domains and "unlabeled" in METHODS[settings.method].streams_of(settings):
         counted = settings.targets.alignment == "target"
-        yield _Part("target", "data.train_split", split(data.train_split), labeled=counted)
-    yield _Part("validation", "data.val_split", validation, labeled=True)
+        yield _Part("target", "data.train_split", target, labeled=counted)
+    setting = "data.val_split" if data.val is None else "data.val"
+    yield _Part("validation", setting, validation, labeled=True)
 
 
-def _check_list(dataset: SegmentationDataset, labeled: str, seed: int) -> None:
-    """Refuse a labelled part that the data set does not have."""
-    split_labeled([sample.id for sample in dataset.samples], labeled, seed)
+def _opened(part: Callable[[], SegmentationDataset]) -> SegmentationDataset | None:
+    """The data set; None if it cannot be opened."""
+    with contextlib.suppress(DataError, ConfigError):
+        return part()
+    return None
 
 
-def _read(part: _Part, console: Console, workers: int) -> PartReport:
+class _Known(NamedTuple):
+    """What earlier parts have read or said.
+
+    Attributes:
+        images: Image files.
+        pairs: Image and label files.
+        errors: Why parts could not be opened.
+    """
+
+    images: set[Path]
+    pairs: set[tuple[Path, Path | None]]
+    errors: set[str]
+
+
+def _read(part: _Part, console: Console, workers: int, known: _Known) -> PartReport:
+    problems: list[Problem] = []
     try:
         dataset = part.open()
     except (DataError, ConfigError) as error:
-        return PartReport(part.name, "", 0, 0, (Problem("not opened", part.setting, str(error)),))
-    problems: list[Problem] = []
-    count = len(dataset)
+        if str(error) not in known.errors:
+            problems.append(Problem("not opened", part.setting, str(error)))
+            known.errors.add(str(error))
+        return PartReport(part.name, "", 0, 0, tuple(problems))
+    fresh = [
+        index
+        for index, sample in enumerate(dataset.samples)
+        if (
+            (sample.image, sample.label) not in known.pairs
+            if part.labeled
+            else sample.image not in known.images
+        )
+    ]
     with progress_bar(console, part.name) as advance:
-        found = inspect(dataset, range(count), labeled=part.labeled, workers=workers)
+        found = inspect(dataset, fresh, labeled=part.labeled, workers=workers)
         for done, of_one in enumerate(found, start=1):
             problems += of_one
-            advance(done, count)
-    labels = sum(sample.label is not None for sample in dataset.samples) if part.labeled else 0
-    return PartReport(part.name, str(dataset.root), count, labels, tuple(problems))
+            advance(done, len(fresh))
+    known.images.update(sample.image for sample in dataset.samples)
+    labels = 0
+    if part.labeled:
+        known.pairs.update((sample.image, sample.label) for sample in dataset.samples)
+        labels = sum(sample.label is not None for sample in dataset.samples)
+    return PartReport(
+        part.name,
+        str(dataset.root),
+        len(dataset),
+        labels,
+        tuple(problems),
+        len(dataset) - len(fresh),
+        len(dataset.unpaired),
+    )
 
 
 def counts(reports: list[PartReport]) -> dict[Kind, int]:
@@ -163,8 +213,15 @@ def report_lines(reports: list[PartReport], shown: int) -> Iterator[str]:
         shown: How many files of each kind are named.
     """
     for report in reports:
-        where = f" {report.root}" if report.root else ""
-        yield f"{report.name}{where}: {report.images} images, {report.labels} labels read"
+        if not report.root:
+            yield f"{report.name}: not opened"
+            continue
+        line = f"{report.name} {report.root}: {report.images} images, {report.labels} labels read"
+        if report.repeated:
+            line += f"; {report.repeated} of the images are those of a part above"
+        if report.unpaired:
+            line += f"; {report.unpaired} further images have no label and are left out"
+        yield line
     for kind, number in counts(reports).items():
         if not number:
             continue

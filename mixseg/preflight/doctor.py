@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, final
 
 import torch
+from rich.console import Console
 from torch.utils.data import DataLoader, Dataset
 
 from mixseg.config import Settings
@@ -18,7 +19,9 @@ from mixseg.data.cache import default_cache
 from mixseg.data.streams import start_worker, usable_cores
 from mixseg.engine.precision import choose_device, has_amx
 from mixseg.engine.run_directory import PACKAGES, package_version
+from mixseg.errors import DataError
 from mixseg.preflight.memory import Needs, checkpoints_at_once
+from mixseg.training.data import check_data_settings, open_training_data
 
 WORKER_PATIENCE = 60.0
 """Seconds after which a loader process that gives nothing counts as one that cannot start."""
@@ -67,6 +70,28 @@ def examine(settings: Settings, workers: int) -> Iterator[Finding]:
     ):
         yield _disk(name, folder)
     yield _loaders(workers)
+
+
+def examine_data(settings: Settings, console: Console) -> Iterator[Finding]:
+    """Whether a run could open the data that the settings name; built-in scenes always can be.
+
+    Raises:
+        ConfigError: It is not said where the data are.
+    """
+    data, source = settings.data, settings.source_domain
+    if data.dataset == "demo" and (data.root, source.root) == (None, None):
+        return
+    check_data_settings(settings)
+    try:
+        found = open_training_data(settings, console)
+    except DataError as error:
+        yield Finding("data", str(error), wrong=True)
+        return
+    yield Finding(
+        "data",
+        f"{len(found.split.labeled)} labelled, {len(found.unlabeled_indices)} unlabelled and "
+        f"{len(found.val)} validation images",
+    )
 
 
 def compare_needs(settings: Settings, needs: Needs) -> Iterator[Finding]:

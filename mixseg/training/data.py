@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +21,13 @@ from mixseg.data.check import (
     without_unequal_pairs,
 )
 from mixseg.data.class_maps import class_map
-from mixseg.data.contract import ClassSet, Sample, SegmentationDataset
+from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.demo import LAYOUTS, Look, ensure_demo
 from mixseg.data.frequencies import class_frequencies, read_frequencies
-from mixseg.data.pairing import MissingLabelsError, Pairing, pair_samples
+from mixseg.data.pairing import Pairing, pair_labeled, pair_present, pair_samples
 from mixseg.data.record import Record, record_of_training
 from mixseg.data.registry import DATASETS, open_dataset
-from mixseg.data.splits import Split, split_labeled
+from mixseg.data.splits import Split, hold_out, split_labeled
 from mixseg.errors import ConfigError, DataError, UnknownSplitError, unknown_name
 from mixseg.methods import METHODS
 from mixseg.terminal import say
@@ -48,7 +48,7 @@ class TrainingData:
         split: Which of them are labelled.
         unlabeled: Where unlabelled images come from.
         unlabeled_indices: Which of them are used.
-        val: Validation split.
+        val: Validation split, or what is held out of the training split in its place.
         notes: What people should know of it, one line each.
         class_map: The classes of the source and where they go, YAML; empty for one domain.
         distribution: Share of each class that pseudo-labels are aligned to, float64, shape (C,);
@@ -129,6 +129,7 @@ def settings_on(
     own = dict(flat)
     if dataset not in (None, own.get("data.dataset")):
         own["data.root"] = None  # is that of another data set
+        own["data.val"] = None
     settings = resolve_settings([], own | overrides)
     if settings.data.dataset != "demo" and settings.data.root is None:
         raise ConfigError("--data-root DIR is needed: the checkpoint does not say where data is")
@@ -136,50 +137,111 @@ def settings_on(
 
 
 def open_split(
-    settings: Settings, split: str, console: Console, pair: Pairing = pair_samples
+    settings: Settings, split: str, console: Console, pair: Pairing | None = None
 ) -> SegmentationDataset:
-    """A split of the data that the settings name; the demo's scenes are written on first use."""
+    """A split of the data that the settings name; the demo's scenes are written on first use.
+
+    Args:
+        settings: Of a run.
+        split: Name of the split.
+        console: Where people read.
+        pair: Gives the samples; by default as ``data.unpaired`` says.
+    """
     data = settings.data
-    if data.dataset != "demo":
-        return open_dataset(data.dataset, Path(data.root or "").expanduser(), split, pair)
-    if data.root is not None:
-        return open_dataset("cityscapes", Path(data.root).expanduser(), split, pair)
-    return _open_scenes(settings, settings.demo.look, "cityscapes", split, console)
+    if data.dataset == "demo" and data.root is None:
+        return _open_scenes(settings, settings.demo.look, "cityscapes", split, console)
+    layout = "cityscapes" if data.dataset == "demo" else data.dataset
+    return _open_paired(settings, layout, data.root, split, pair)
 
 
 def open_validation(
-    settings: Settings, console: Console, pair: Pairing = pair_samples
+    settings: Settings,
+    console: Console,
+    pair: Pairing | None = None,
+    train: SegmentationDataset | None = None,
 ) -> SegmentationDataset:
-    """The validation split.
+    """The images that are validated on: the validation split, or what ``data.val`` holds out.
+
+    Args:
+        settings: Of a run.
+        console: Where people read.
+        pair: Gives the samples of the validation split, as in :func:`open_split`.
+        train: The training split where it is open already.
 
     Raises:
         DataError: It cannot be opened; where there is none, the message says what to do instead.
     """
     data = settings.data
+    if data.val is not None:
+        # Of a target, which needs no labels, those images are held out that have one.
+        train = train or open_split(settings, data.train_split, console, pair_present)
+        return hold_out(train, data.val, settings.split_seed)
     try:
         return open_split(settings, data.val_split, console, pair)
     except UnknownSplitError as error:
         root = Path(data.root or "").expanduser()
         root = root if root.is_dir() else root.parent
         raise UnknownSplitError(
-            f"{error}. Put the validation images into {root / 'images' / data.val_split} and their "
-            f"labels into {root / 'labels' / data.val_split}; or give --data.val_split "
-            f"{data.train_split}, whose scores are those of training images and say nothing about "
-            "new ones"
+            f"there is no validation split: {error}. Hold out a part of the labelled images with "
+            f"--val 1/5; or put validation images into {root / 'images' / data.val_split} and "
+            f"their labels into "
+            f"{root / 'labels' / data.val_split}; or give --data.val_split {data.train_split}, "
+            "whose scores are those of training images and say nothing about new ones"
         ) from error
 
 
+def open_judged(
+    settings: Settings, split: str | None, console: Console, run: Path
+) -> tuple[SegmentationDataset, str]:
+    """The images that a trained network is judged by, and what they are called.
+
+    Args:
+        settings: Of its run.
+        split: Name of a split; by default the images that the run was validated on.
+        console: Where people read.
+        run: Its folder, whose record of images that were held out counts where there is one: the
+            data may have more images by now, and what is drawn from them would be others.
+    """
+    if split is not None or settings.data.val is None:
+        split = split or settings.data.val_split
+        return open_split(settings, split, console), split
+    record = run / "val.txt"
+    given = str(record) if record.is_file() else settings.data.val
+    data = dataclasses.replace(settings.data, val=given)
+    held_out = open_validation(dataclasses.replace(settings, data=data), console)
+    return held_out, f"{settings.data.train_split}, held out"
+
+
 def open_source(
-    settings: Settings, console: Console, pair: Pairing = pair_samples
+    settings: Settings, console: Console, pair: Pairing | None = None
 ) -> SegmentationDataset:
-    """The source domain with its own classes."""
+    """The source domain with its own classes; arguments as in :func:`open_split`."""
     source = settings.source_domain
     assert source.dataset is not None
     layout = "cityscapes" if source.dataset == "demo" else source.dataset
     if source.root is not None:
-        return open_dataset(layout, Path(source.root).expanduser(), source.split, pair)
+        return _open_paired(settings, layout, source.root, source.split, pair)
     look: Look = "render" if settings.demo.look == "camera" else "camera"
     return _open_scenes(settings, look, layout, source.split, console)
+
+
+def _open_paired(
+    settings: Settings, layout: str, root: str | None, split: str, pair: Pairing | None
+) -> SegmentationDataset:
+    """A split in a folder, without its images that have no label where these may be left out."""
+    folder = Path(root or "").expanduser()
+    own = pair_labeled if settings.skips_unpaired else pair_samples
+    return open_dataset(layout, folder, split, pair or own)
+
+
+def unpaired_notes(*datasets: SegmentationDataset) -> list[str]:
+    """What people should know of images that were left out, a line for each data set with some."""
+    return [
+        f"{len(dataset.unpaired)} images of {dataset.name} {dataset.split!r} have no label and are "
+        f"left out; the first is {dataset.unpaired[0]}"
+        for dataset in datasets
+        if dataset.unpaired
+    ]
 
 
 def _open_scenes(
@@ -238,13 +300,16 @@ def open_training_data(settings: Settings, console: Console) -> TrainingData:
         raise DataError(
             f"{len(bare)} of the labelled images of {data.labeled.name} {data.labeled.split!r} "
             f"have no label, the first is {data.labeled.samples[bare[0]].image}"
+            + f"; looked for {data.labeled.looked_for}"
+            * bool(data.labeled.looked_for)
         )
     skip_bad = settings.data.skip_bad
     check_samples(data.labeled, data.split.labeled, skip_bad=skip_bad)
     check_samples(data.val, range(len(data.val)))
     if any(sample.label is None for sample in data.val.samples):
         raise DataError(
-            f"data.val_split {settings.data.val_split!r} of {data.val.name} has no labels"
+            f"data.val_split {settings.data.val_split!r} of {data.val.name} has no labels; hold "
+            "out a part of the labelled images for validation with --val 1/5"
         )
     if not settings.crops:
         source = settings.source_domain if settings.two_domains else settings.data
@@ -264,15 +329,17 @@ def _one_domain(settings: Settings, console: Console) -> TrainingData:
     """Labelled and unlabelled images of one training split."""
     data = settings.data
     train = open_split(settings, data.train_split, console)
-    val = open_validation(settings, console)
+    val = open_validation(settings, console, train=train)
     ids = [sample.id for sample in train.samples]
-    split = split_labeled(ids, data.labeled, settings.split_seed)
+    held_out = [sample.id for sample in val.samples] if data.val is not None else []
+    split = split_labeled(ids, data.labeled, settings.split_seed, held_out)
     unlabeled, indices = train, split.unlabeled
-    notes: tuple[str, ...] = ()
+    notes = [*unpaired_notes(train, val), *_held_out_notes(settings, train, val, console)]
     if data.unlabeled is not None:
-        unlabeled, notes = open_photographs(settings, (train,), val)
+        unlabeled, left_out_files = open_photographs(settings, (train,), val)
+        notes += left_out_files
         indices = tuple(range(len(unlabeled)))
-    return TrainingData(train, split, unlabeled, indices, val, notes)
+    return TrainingData(train, split, unlabeled, indices, val, tuple(notes))
 
 
 def _two_domains(settings: Settings, console: Console) -> TrainingData:
@@ -282,13 +349,22 @@ def _two_domains(settings: Settings, console: Console) -> TrainingData:
     """
     data = settings.data
     source = open_source(settings, console)
-    val = open_validation(settings, console)
+    target: SegmentationDataset | None = None
+    takes_target = data.unlabeled is None and (
+        "unlabeled" in METHODS[settings.method].streams_of(settings)
+    )
+    if data.val is not None or takes_target:
+        # Of which images are needed, and labels only to validate by.
+        target = open_split(settings, data.train_split, console, pair_present)
+    val = open_validation(settings, console, train=target)
+    held_out = [sample.id for sample in val.samples] if data.val is not None else []
     file = settings.source_domain.class_map
     map_file = None if file is None else Path(file).expanduser()
     classes = class_map(source.classes, val.classes, map_file)
     notes = [f"classes of {source.name}: {line}" for line in classes.describe(source.absent)]
     if len(source) > 2000:
         say(console, f"comparing the sizes of {len(source)} pairs of {source.name}")
+    notes += unpaired_notes(source, val)
     source, left_out = without_unequal_pairs(source, skip_bad=data.skip_bad)
     if left_out:
         notes.append(
@@ -297,18 +373,22 @@ def _two_domains(settings: Settings, console: Console) -> TrainingData:
         )
     ids = [sample.id for sample in source.samples]
     split = split_labeled(ids, settings.source_domain.labeled, settings.split_seed)
+    if target is not None:
+        notes += _held_out_notes(settings, target, val, console)
     if data.unlabeled is not None:
         unlabeled, left_out_files = open_photographs(settings, (source,), val)
         notes += left_out_files
-    elif "unlabeled" in METHODS[settings.method].streams_of(settings):
-        unlabeled, missing = _open_target(settings, val, console)
+    elif takes_target and target is not None:
+        missing = sum(sample.label is None for sample in target.samples)
         if missing:
             notes.append(f"{missing} images of the target have no label, and need none")
+        kept = tuple(sample for sample in target.samples if sample.id not in set(held_out))
+        unlabeled = dataclasses.replace(target, samples=kept)
     else:
         unlabeled = dataclasses.replace(val, samples=())
     return TrainingData(
         labeled=classes.apply(source),
-        split=split,
+        split=split.holding_out(held_out),
         unlabeled=unlabeled,
         unlabeled_indices=tuple(range(len(unlabeled))),
         val=val,
@@ -317,17 +397,23 @@ def _two_domains(settings: Settings, console: Console) -> TrainingData:
     )
 
 
-def _open_target(
-    settings: Settings, val: SegmentationDataset, console: Console
-) -> tuple[SegmentationDataset, int]:
-    """The target's training split, of which only images are needed, and how many lack a label."""
-    split = settings.data.train_split
-    try:
-        return open_split(settings, split, console), 0
-    except MissingLabelsError as error:
-        samples = tuple(sorted(Sample(key, path) for key, path in error.images.items()))
-        root = Path(os.path.commonpath([sample.image.parent for sample in samples]))
-        return dataclasses.replace(val, root=root, split=split, samples=samples), error.missing
+def _held_out_notes(
+    settings: Settings, train: SegmentationDataset, val: SegmentationDataset, console: Console
+) -> list[str]:
+    """What ``data.val`` holds out, and whether a validation split is passed over for it."""
+    data = settings.data
+    if data.val is None:
+        return []
+    labeled = sum(sample.label is not None for sample in train.samples)
+    line = (
+        f"{len(val)} of {labeled} labelled images of {train.name} {train.split!r} are held out for "
+        f"validation (data.val {data.val})"
+    )
+    if data.val_split != data.train_split:
+        with contextlib.suppress(DataError):
+            passed_over = open_split(settings, data.val_split, console, pair_present)
+            line += f"; the {len(passed_over)} images of split {data.val_split!r} are not used"
+    return [line]
 
 
 def _distribution(settings: Settings, data: TrainingData) -> NDArray[np.float64] | None:

@@ -10,19 +10,20 @@ from mixseg.data.contract import SegmentationDataset
 from mixseg.data.known_files import KnownFiles, without_known
 from mixseg.data.pairing import pair_present
 from mixseg.data.registry import open_dataset, splits_of
-from mixseg.data.unlabeled import open_unlabeled
+from mixseg.data.unlabeled import ANY_CLASS, open_unlabeled
 from mixseg.errors import DataError
 
 
 def open_photographs(
-    settings: Settings, opened: Iterable[SegmentationDataset], val: SegmentationDataset
+    settings: Settings, opened: Iterable[SegmentationDataset], val: SegmentationDataset | None
 ) -> tuple[SegmentationDataset, tuple[str, ...]]:
     """The unlabelled images that ``data.unlabeled`` names, and notes on those left out.
 
     Args:
         settings: Of a run, with ``data.unlabeled``.
         opened: Splits that the run takes labels from.
-        val: Its validation split, whose images are left out too, unless it is what is trained on.
+        val: What it validates on, whose images are left out too, unless they are what is trained
+            on; None where that cannot be opened.
 
     Raises:
         DataError: There is no image, or all are label files or validation images.
@@ -30,9 +31,11 @@ def open_photographs(
     data = settings.data
     assert data.unlabeled is not None
     source = Path(data.unlabeled).expanduser()
-    photographs = open_unlabeled(source, val.classes)
-    own_val = data.val_split != data.train_split
-    known = KnownFiles.of((*opened, val, *_all_splits(settings)), (val,) if own_val else ())
+    vals = () if val is None else (val,)
+    labeled = (*opened, *vals)
+    photographs = open_unlabeled(source, labeled[-1].classes if labeled else ANY_CLASS)
+    own_val = data.val is not None or data.val_split != data.train_split
+    known = KnownFiles.of((*labeled, *_all_splits(settings)), vals if own_val else ())
     photographs, left_out = without_known(photographs, known)
     if not left_out:
         return photographs, ()

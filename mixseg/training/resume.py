@@ -125,6 +125,8 @@ def _resume(
         if settings.two_domains
         else f"--labeled {run.path / 'labeled.txt'},{run.path / 'unlabeled.txt'}"
     )
+    if settings.data.val is not None:
+        lists += f" --val {run.held_out}"
     run.check_split(data.split.digest, lists)
     changes += _data_changes(run, kept, data, allow_changes=allow_changes)
     if settings.two_domains:
@@ -223,6 +225,8 @@ def _write_lists(
         run.unlabeled: id_lines(data.unlabeled, data.unlabeled_indices),
         run.data_record: json.dumps(record_of(data), indent=0),
     }
+    if data.split.held_out:
+        contents[run.held_out] = id_lines(data.val, range(len(data.val)))
     for path, content in contents.items():
         if path.is_file() and path.read_bytes() == content.encode():
             continue

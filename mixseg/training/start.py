@@ -70,8 +70,10 @@ def _record(
     run: RunDirectory, settings: Settings, data: TrainingData, expert: SavedNetworks | None
 ) -> None:
     """Write what a run is made of into its folder."""
-    write_split(run.path, data.labeled, data.split)
+    write_split(run.path, data.labeled, data.split, (*data.labeled.unpaired, *data.val.unpaired))
     write_atomically(run.unlabeled, id_lines(data.unlabeled, data.unlabeled_indices))
+    if settings.data.val is not None:
+        write_atomically(run.held_out, id_lines(data.val, range(len(data.val))))
     if data.distribution is not None:
         shares = dump_frequencies(data.distribution, data.classes)
         write_atomically(run.alignment, shares)

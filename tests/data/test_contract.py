@@ -20,7 +20,7 @@ from mixseg.data.cityscapes import CITYSCAPES, RAW_TO_TRAIN
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.demo import LAYOUTS, render_scene, write_demo
-from mixseg.data.pairing import MissingLabelsError
+from mixseg.data.pairing import pair_labeled
 from mixseg.data.png16 import is_png16
 from mixseg.data.registry import DATASETS, open_dataset
 from mixseg.data.unlabeled import open_unlabeled
@@ -507,11 +507,17 @@ class TestBdd100k:
         for name in (ids[1], ids[3]):
             next(tmp_path.rglob(f"{name}*.png")).unlink()
         with pytest.raises(
-            MissingLabelsError, match=rf"2 of 4 images have no label, the first is .*{ids[1]}\.jpg"
-        ) as caught:
+            DataError, match=rf"2 of 4 images have no label, the first is .*{ids[1]}\.jpg"
+        ):
             open_dataset("bdd100k", tmp_path, "train")
-        assert sorted(caught.value.images) == ids
-        assert caught.value.missing == 2
+        opened = open_dataset("bdd100k", tmp_path, "train", pair_labeled)
+        assert [sample.id for sample in opened.samples] == [ids[0], ids[2]]
+        assert [path.stem for path in opened.unpaired] == [ids[1], ids[3]]
+        assert all(opened.samples[index].label for index in range(2))
+        for path in tmp_path.rglob("*.png"):
+            path.unlink()
+        with pytest.raises(DataError, match="4 of 4 images have no label"):
+            open_dataset("bdd100k", tmp_path, "train", pair_labeled)
 
     def test_colours_instead_of_masks(self, tmp_path: Path) -> None:
         write_bdd100k(tmp_path)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
+from mixseg.data.images import read_image, read_index_png
 from mixseg.data.registry import open_dataset
-from mixseg.data.splits import labeled_count, split_labeled, write_split
+from mixseg.data.splits import hold_out, labeled_count, split_labeled, write_split
 from mixseg.errors import DataError
 from tests.data.layouts import write_camvid, write_folder
 
@@ -185,3 +188,96 @@ def test_write_split_refuses(tmp_path: Path) -> None:
     dataset = open_dataset("camvid", tmp_path, "train")
     with pytest.raises(DataError, match="line break"):
         write_split(tmp_path, dataset, split)
+
+
+def dataset_of(ids: list[str], without_label: Collection[str] = ()) -> SegmentationDataset:
+    """A split that is never read, in whatever order."""
+    return SegmentationDataset(
+        name="folder",
+        root=Path("/data"),
+        split="train",
+        classes=ClassSet(("a",), ((0, 0, 0),)),
+        samples=tuple(
+            Sample(key, Path(f"{key}.jpg"), None if key in without_label else Path(f"{key}.png"))
+            for key in ids
+        ),
+        lookup=lookup_table({0: 0}, ()),
+        read_raw_image=read_image,
+        read_raw_label=read_index_png,
+    )
+
+
+def held(dataset: SegmentationDataset, spec: str, seed: int = 0) -> list[str]:
+    return [sample.id for sample in hold_out(dataset, spec, seed).samples]
+
+
+class TestHoldOut:
+    @given(ids=ids_lists, val=fractions, spec=fractions, seed=seeds, data=st.data())
+    def test_no_image_is_both_trained_on_and_validated(
+        self, ids: list[str], val: str, spec: str, seed: int, data: st.DataObject
+    ) -> None:
+        shuffled = data.draw(st.permutations(ids))
+        kept = held(dataset_of(shuffled), val, seed)
+        assert kept == held(dataset_of(ids), val, seed)
+        assert len(kept) == labeled_count(val, len(ids))
+        if len(kept) == len(ids):
+            with pytest.raises(DataError, match="none is left"):
+                split_labeled(ids, spec, seed, kept)
+            return
+        split = split_labeled(shuffled, spec, seed, kept)
+        parts = [
+            [sorted(ids)[index] for index in part] for part in (split.labeled, split.unlabeled)
+        ]
+        assert sorted([*kept, *parts[0], *parts[1]]) == sorted(ids)
+        assert len(split.labeled) == labeled_count(spec, len(ids) - len(kept))
+        assert split.held_out == tuple(kept)
+        assert split_labeled(ids, spec, seed, kept) == split
+
+    def test_splits_without_it_are_what_they_were(self) -> None:
+        assert split_labeled(IDS, "1/8", 3, ()) == split_labeled(IDS, "1/8", 3)
+        assert split_labeled(IDS, "1/8", 3).digest == "730b5ca8aeac"
+
+    def test_a_larger_share_holds_a_smaller_one(self) -> None:
+        small, large = (set(held(dataset_of(IDS), spec, 5)) for spec in ("1/10", "0.3"))
+        assert len(small) == 10 and len(large) == 30 and small < large
+        assert small != set(held(dataset_of(IDS), "1/10", 6))
+
+    def test_the_digest_stands_for_it(self) -> None:
+        """Although labelled ids and counts are the same."""
+        lists = [IDS[:4], IDS[4:8]]
+        digests = {split_labeled(IDS[:20], "20", 0).holding_out(ids).digest for ids in lists}
+        assert len(digests | {split_labeled(IDS[:20], "20", 0).digest}) == 3
+
+    def test_images_without_a_label_cannot_be_validated(self) -> None:
+        bare = IDS[::2]
+        assert held(dataset_of(IDS, bare), "50") == IDS[1::2]
+        for spec in ("51", "1"):
+            with pytest.raises(DataError, match=r"data\.val"):
+                held(dataset_of(IDS, bare if spec == "51" else IDS), spec)
+
+    def test_lists(self, tmp_path: Path) -> None:
+        val, labeled = tmp_path / "val.txt", tmp_path / "labeled.txt"
+        val.write_text("city/0003.jpg\ncity/0001\n")
+        assert held(dataset_of(IDS), str(val)) == ["city/0001", "city/0003"]
+        labeled.write_text("city/0001\ncity/0002\ncity/0003\n")
+        split = split_labeled(IDS, str(labeled), 0, ["city/0001", "city/0003"])
+        assert split.labeled == (2,) and len(split.unlabeled) == 97
+        assert "2 of the 3 images" in split.note
+        with pytest.raises(DataError, match="held out"):
+            split_labeled(IDS, str(val), 0, ["city/0001", "city/0003"])
+        val.write_text("")
+        with pytest.raises(DataError, match="names no image"):
+            held(dataset_of(IDS), str(val))
+
+    def test_a_published_permutation(self, tmp_path: Path) -> None:
+        path = tmp_path / "p.pkl"
+        path.write_bytes(pickle.dumps(np.arange(100)[::-1].copy()))
+        split = split_labeled(IDS, f"{path}@1/10", 0, IDS[90:])
+        assert split.labeled == tuple(range(81, 90))
+
+    @pytest.mark.parametrize(
+        "spec", ["0", "101", "1/0", "6/5", "full", "abc", "", "p.pkl@1/8", "a.txt,b.txt"]
+    )
+    def test_refused_specs(self, spec: str) -> None:
+        with pytest.raises(DataError, match=r"data\.val.*expected"):
+            held(dataset_of(IDS), spec)

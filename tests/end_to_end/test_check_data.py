@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.layouts import SIZE, write_camvid, write_cityscapes, write_image, write_label
+from tests.data.layouts import (
+    SIZE,
+    write_camvid,
+    write_cityscapes,
+    write_folder,
+    write_image,
+    write_label,
+)
 from tests.end_to_end.processes import Launcher, refused, tree
 
 CAMVID = ("--dataset", "camvid", "--data-root", "data")
@@ -193,3 +200,29 @@ def test_refusals(
     before = tree(tmp_path)
     refused(launch("check_data", *flags, cwd=tmp_path), *words)
     assert tree(tmp_path) == before
+
+
+def test_nothing_is_said_or_read_twice(launch: Launcher, tmp_path: Path) -> None:
+    """Without a validation split photographs are read; files of two parts are named once."""
+    names = write_folder(tmp_path / "data", count=6)
+    write_image(tmp_path / "photos/a.jpg")
+    (tmp_path / f"data/labels/train/{names[2]}.png").unlink()
+    own = ("--dataset", "folder", "--data-root", "data", "--unlabeled", "photos", "--workers", 0)
+    expected = {
+        (): ({"missing partner": 1, "not opened": 1}, [6, 1, 0]),
+        ("--data.val_split", "train"): ({"missing partner": 1}, [6, 1, 6]),
+        ("--val", "2"): ({"missing partner": 1}, [6, 1, 2]),
+        ("--val", "2", "--skip-bad"): ({}, [5, 1, 2]),
+    }
+    for flags, (problems, images) in expected.items():
+        done = launch("check_data", *own, *flags, "--json", "a.json", cwd=tmp_path)
+        assert done.code == bool(problems), done.text
+        report = json.loads((tmp_path / "a.json").read_text())
+        assert {kind: n for kind, n in report["counts"].items() if n} == problems
+        assert [part["images"] for part in report["parts"]] == images
+        if "missing partner" in problems:
+            assert "looked for data/labels/train/**/*.png" in done.out
+    assert [part["unpaired"] for part in report["parts"]] == [1, 0, 0]
+    (tmp_path / "data/dataset.yaml").unlink()
+    done = launch("check_data", *own, cwd=tmp_path)
+    assert done.code == 1 and done.out.count("dataset.yaml is missing") == 1, done.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,7 +119,8 @@ def test_a_folder_without_validation_images(launch: Launcher, tmp_path: Path) ->
     own = ("--dataset", "folder", "--data-root", "data")
     words = (
         "unknown split 'val'. Choices: train",
-        "Put the validation images into",
+        "--val 1/5",
+        "put validation images into",
         "data/labels/val; or give",
         "--data.val_split train, whose scores are those of training images",
     )
@@ -126,6 +128,47 @@ def test_a_folder_without_validation_images(launch: Launcher, tmp_path: Path) ->
     done = launch("check_data", *own, cwd=tmp_path)
     assert done.code == 1 and all(word in done.out for word in words), done.text
     done = launch("train_supervised", *own, *SMALL, "data.val_split=train", cwd=tmp_path)
+    assert done.code == 0, done.text
+
+
+def test_images_that_are_held_out(launch: Launcher, tmp_path: Path) -> None:
+    """A run keeps them, whatever becomes of its data, and hands them to a student."""
+    layouts.write_folder(tmp_path / "data", "train", count=10)
+    data = ("--dataset", "folder", "--data-root", "data", "--val", "3/10")
+    done = launch("train_ssl", *data, *SMALL, "training.precision=fp32", cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert "3 of 10 labelled images" in done.out
+    run = tmp_path / "out/run"
+    ids = {
+        name: (run / f"{name}.txt").read_text().splitlines()
+        for name in ("labeled", "unlabeled", "val")
+    }
+    assert list(map(len, ids.values())) == [1, 6, 3]
+    assert len(set().union(*ids.values())) == 10
+    last = json.loads((run / "summary.json").read_text())["last"]
+
+    student = (
+        *("--teacher", "out/run", "--student", "test_resnet", *SMALL[2:4], "--name", "student"),
+        *("--iterations", 2, "--workers", 0, "--set", "model.weights=none", "data.crop=null"),
+        *("model.batch_norm=train", "model.output_stride=16", "model.rates=[1, 2]"),
+        *("schedule.warmup_steps=0", "training.precision=fp32", "data.scale=null"),
+    )
+    done = launch("distill", *student, cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert (tmp_path / "out/student/val.txt").read_text().splitlines() == ids["val"]
+
+    for name in ("00", "z"):
+        for folder, ending in (("images", ".png"), ("labels", ".png")):
+            first = min((tmp_path / f"data/{folder}/train").rglob(f"*{ending}"))
+            shutil.copy(first, first.with_name(f"{name}{ending}"))
+    fp32 = ("--precision", "fp32")
+    done = launch("evaluate", "out/run", *fp32, "--json", "s.json", cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert json.loads((tmp_path / "s.json").read_text())["scores"] == last
+    longer = ("--resume", "out/run", "--iterations", 3, "--allow-changes")
+    refused(launch("train_ssl", *longer, cwd=tmp_path), "--val out/run/val.txt", code=1)
+    lists = ("--labeled", "out/run/labeled.txt,out/run/unlabeled.txt", "--val", "out/run/val.txt")
+    done = launch("train_ssl", *longer, *lists, cwd=tmp_path)
     assert done.code == 0, done.text
 
 

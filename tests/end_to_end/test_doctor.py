@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.data.layouts import write_folder
 from tests.end_to_end.processes import TOOLS, Finished, Launcher, fresh, refused, tree
 
 
@@ -67,3 +68,18 @@ def test_refusals(
     before = tree(tmp_path)
     refused(launch("doctor", *flags, "--workers", 0, cwd=tmp_path), *words)
     assert tree(tmp_path) == before
+
+
+def test_data_that_cannot_be_opened(launch: Launcher, tmp_path: Path) -> None:
+    """With and without ``--config``."""
+    write_folder(tmp_path / "data")
+    write_folder(tmp_path / "data", "val")
+    own = ("--dataset", "folder", "--data-root", "data", "--labeled", "1/2", "--workers", 0)
+    done = launch("doctor", *own, cwd=tmp_path)
+    assert done.code == 0 and "2 labelled, 2 unlabelled and 4 validation" in done.out, done.text
+    (tmp_path / "data/dataset.yaml").unlink()
+    (tmp_path / "own.yaml").write_text("data: {dataset: folder, crop: [32, 32]}\n")
+    for flags in (own, (*own, "--config", "own.yaml")):
+        done = launch("doctor", *flags, cwd=tmp_path)
+        assert done.code == 1 and "data/dataset.yaml is missing" in done.out, done.text
+    refused(launch("doctor", "--dataset", "folder", cwd=tmp_path), "--data-root")

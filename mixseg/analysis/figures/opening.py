@@ -19,7 +19,7 @@ from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.evaluation.prediction import Predictor
 from mixseg.evaluation.side_by_side import distinct_titles
 from mixseg.terminal import say
-from mixseg.training.data import open_split, settings_on
+from mixseg.training.data import open_judged, open_split, settings_on
 
 DEMO = {"demo": "camera", "demo-render": "render"}
 """Built-in scenes, which need no folder -> how they look."""
@@ -138,5 +138,5 @@ def open_data_of(
 ) -> ShownDataset:
     """The validation split of a run, or the data that were given instead."""
     settings = settings_on(saved.settings, dataset, root)
-    name = settings.data.dataset
-    return ShownDataset(name, open_split(settings, split or settings.data.val_split, console))
+    shown, _ = open_judged(settings, split, console, saved.run)
+    return ShownDataset(settings.data.dataset, shown)

@@ -18,6 +18,7 @@ from mixseg.analysis.metrics import Line
 from mixseg.config import Settings
 from mixseg.data.arrays import ImageArray
 from mixseg.data.contract import SegmentationDataset
+from mixseg.data.names import composed
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.escaping import csv_cell
 from mixseg.evaluation.prediction import Predictor
@@ -101,12 +102,13 @@ class Request:
             DataError: There are fewer samples than the figure needs.
         """
         places = {sample.id: index for index, sample in enumerate(dataset.samples)}
-        for name in self.ids:
+        ids = [composed(name) for name in self.ids]
+        for name in ids:
             if name not in places:
                 near = unknown_name("image", name, places).split(" Choices")[0]
                 raise ConfigError(f"--ids: {near} {dataset.root} has {len(places)} images")
-        if self.ids:
-            return [places[name] for name in self.ids]
+        if ids:
+            return [places[name] for name in ids]
         if len(dataset) < count:
             raise DataError(f"{dataset.root}: {len(dataset)} images, but {count} are shown")
         order = torch.randperm(len(dataset), generator=generator(self.seed, "shown images"))

@@ -8,11 +8,7 @@ from pathlib import Path
 from typing import final
 
 from mixseg.data.arrays import ImageArray, Size
-from mixseg.data.contract import (
-    ClassSet,
-    Sample,
-    SegmentationDataset,
-)
+from mixseg.data.contract import Sample, SegmentationDataset
 from mixseg.data.folder import DESCRIPTION
 from mixseg.data.images import read_image
 from mixseg.data.pairing import IMAGE_ENDINGS, pair_present
@@ -22,7 +18,7 @@ from mixseg.data.prepared_copy.manifest import (
 )
 from mixseg.data.registry import open_dataset, splits_of
 from mixseg.data.transforms import Interpolation
-from mixseg.data.unlabeled import open_unlabeled
+from mixseg.data.unlabeled import ANY_CLASS, open_unlabeled
 from mixseg.errors import DataError
 
 LISTS: dict[str, tuple[str, ...]] = {
@@ -186,7 +182,7 @@ def plan_unlabeled(source: Path, *, size: Size, compression: int = 0) -> Plan:
     Raises:
         DataError: The source names no image.
     """
-    dataset = open_unlabeled(source, ClassSet(("anything",), ((0, 0, 0),)))
+    dataset = open_unlabeled(source, ANY_CLASS)
     base = dataset.root
     images = [sample.image for sample in dataset.samples]
     return Plan(

@@ -19,7 +19,7 @@ from mixseg.engine.checkpoint import (
     read_checkpoint,
 )
 from mixseg.errors import CheckpointError, MixsegError
-from mixseg.models import ModelSpec, SegmentationModel, build_model
+from mixseg.models import ModelSpec, SegmentationModel, build_model, load_checked
 from mixseg.terminal import say
 
 
@@ -91,7 +91,8 @@ def load_networks(path: Path, which: str) -> SavedNetworks:
             ``either`` the teacher, or the student where a checkpoint has no teacher.
 
     Raises:
-        CheckpointError: There is no checkpoint, it is damaged, or it lacks the network.
+        CheckpointError: There is no checkpoint, it is damaged, it lacks the network, or a number of
+            the network is not finite.
     """
     checkpoint, problems = _open(path, which)
     try:
@@ -106,8 +107,11 @@ def load_networks(path: Path, which: str) -> SavedNetworks:
             raise ValueError(f"{len(classes)} classes, but {spec.num_classes} channels")
         networks = {name: build_model(spec) for name in checkpoint.tensors}
         for name, network in networks.items():
-            network.load_state_dict(checkpoint.tensors[name])
+            file = checkpoint.path / f"{name}.safetensors"
+            load_checked(network, checkpoint.tensors[name], file)
             network.eval()
+    except CheckpointError:
+        raise
     except UNREADABLE as error:
         raise _unreadable(checkpoint, error) from error
     data = recorded_data(checkpoint.state)

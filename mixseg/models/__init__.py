@@ -23,6 +23,7 @@ from mixseg.models.weights import (
     WeightReport,
     check_weight_path,
     is_original_deeplab,
+    load_checked,
     load_weights,
     read_weight_file,
 )
@@ -191,6 +192,7 @@ __all__ = [
     "build_model",
     "check_model_settings",
     "checkpoint_blocks",
+    "load_checked",
     "load_weights",
     "model_title",
     "parameter_groups",

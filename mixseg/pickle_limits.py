@@ -27,15 +27,34 @@ _ADDS = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD")
 """Opcodes that change the first thing that they take, and leave it on the stack."""
 
 
+_TAKES = {
+    one.name: (
+        "mark" in (before := [part.name for part in one.stack_before]),
+        before.index("mark") if "mark" in before else len(before),
+    )
+    for one in pickletools.opcodes
+}
+"""Name of an opcode -> whether it takes all down to a mark, and how many values below that."""
+
+
 @final
 class _Value:
     """A value that would be on the stack: how much is in it, and how deep."""
 
     __slots__ = ("depth", "size")
 
-    def __init__(self, size: int, depth: int) -> None:
+    def __init__(self, size: int) -> None:
         self.size = size
-        self.depth = depth
+        self.depth = 0
+
+    def take(self, parts: list[_Value]) -> int:
+        """Put values into this one; returns their size."""
+        added = 0
+        for part in parts:
+            added += part.size
+            self.depth = max(self.depth, 1 + part.depth)
+        self.size += added
+        return added
 
 
 def check_pickle(file: BinaryIO, max_opcodes: int = MAX_OPCODES) -> None:
@@ -72,18 +91,12 @@ def check_pickle(file: BinaryIO, max_opcodes: int = MAX_OPCODES) -> None:
         elif name == "POP" and stack and stack[-1] is None:
             stack.pop()
         else:
-            if name in ("GLOBAL", "INST") and argument in _UNSAFE_NAMES:
+            if argument in _UNSAFE_NAMES:
                 raise pickle.UnpicklingError(argument)
-            taken = _taken(stack, [one.name for one in opcode.stack_before])
-            if name in _ADDS:
-                target, *parts = taken
-            else:
-                text = len(argument) // 16 if isinstance(argument, str | bytes) else 0
-                target, parts = _Value(1 + text, 0), taken
-            added = sum(part.size for part in parts)
-            target.size += added
-            target.depth = max([target.depth, *(1 + part.depth for part in parts)])
-            work += added
+            parts = _taken(stack, *_TAKES[name])
+            text = len(argument) // 16 if isinstance(argument, str | bytes) else 0
+            target = parts.pop(0) if name in _ADDS else _Value(1 + text)
+            work += target.take(parts)
             if target.depth > MAX_DEPTH:
                 raise pickle.UnpicklingError(f"more than {MAX_DEPTH} values inside each other")
             if work > MAX_WORK:
@@ -98,17 +111,12 @@ def _top(stack: list[_Value | None]) -> _Value:
     return stack[-1]
 
 
-def _taken(stack: list[_Value | None], before: list[str]) -> list[_Value]:
+def _taken(stack: list[_Value | None], to_mark: bool, count: int) -> list[_Value]:
     """Take from the stack what an opcode takes, the lowest first."""
-    slices: list[_Value] = []
-    if "mark" in before:
-        while stack and (value := stack.pop()) is not None:
-            slices.append(value)
-        before = before[: before.index("mark")]
-    if len(stack) < len(before):
-        raise ValueError("its stack is empty")
-    singles = stack[len(stack) - len(before) :]
-    del stack[len(stack) - len(before) :]
-    if None in singles:
-        raise ValueError("a mark is where a value should be")
-    return [value for value in singles if value is not None] + slices[::-1]
+    taken: list[_Value] = []
+    while to_mark and stack and (value := stack.pop()) is not None:
+        taken.append(value)
+    for _ in range(count):
+        taken.append(_top(stack))
+        stack.pop()
+    return taken[::-1]

@@ -16,6 +16,7 @@ from mixseg.engine.learner import Learner
 from mixseg.engine.method import MethodInputs
 from mixseg.engine.optimizers import build_optimizer
 from mixseg.engine.precision import choose_device, choose_precision
+from mixseg.engine.saved_network import SavedNetworks
 from mixseg.errors import ConfigError
 from mixseg.methods import build_method
 from mixseg.models import (
@@ -115,7 +116,17 @@ def _initial(
         return build_initial_model(network, num_classes, seed)
     (trained,) = earlier.networks.values()
     same = classes is None or tuple(classes) == earlier.classes.names
-    return build_initial_model(network, num_classes, seed, trained, keep_classifier=same)
+    model, report = build_initial_model(network, num_classes, seed, trained, keep_classifier=same)
+    if report is not None:
+        report = dataclasses.replace(report, source=_source(network.weights, earlier))
+    return model, report
+
+
+def _source(weights: str, earlier: SavedNetworks) -> str:
+    """What a run starts from, for people."""
+    better = earlier.better_one()
+    note = f" (note: {better[1]})" if better is not None else ""
+    return f"{weights}: {earlier.describe()}{note}"
 
 
 def compile_networks(networks: Iterable[SegmentationModel]) -> None:

@@ -11,6 +11,7 @@ import torch
 from timm.layers.norm_act import convert_sync_batchnorm
 
 from mixseg.config import ModelSettings, Settings
+from mixseg.data.arrays import Size
 from mixseg.distributed import world
 from mixseg.engine.learner import Learner
 from mixseg.engine.method import MethodInputs
@@ -25,6 +26,7 @@ from mixseg.models import (
     WeightReport,
     build_initial_model,
     build_model,
+    check_input_sizes,
     checkpoint_blocks,
     model_title,
     parameter_groups,
@@ -43,6 +45,7 @@ def build_learner(
     choose: Choose | None = None,
     classes: Sequence[str] | None = None,
     spec: ModelSpec | None = None,
+    sizes: Iterable[Size] = (),
 ) -> tuple[Learner, WeightReport | None]:
     """Compose what the settings name; random weights depend on their seed alone.
 
@@ -55,12 +58,14 @@ def build_learner(
         classes: Their names. The classifier of an earlier run is taken if its classes are these;
             None takes it if it fits.
         spec: Of a run that goes on: initial weights, which its checkpoint replaces, are not read.
+        sizes: Height and width of the images of a new run, which its networks have to take.
 
     Returns:
         What learns, and what its weight file gave, if there was one.
 
     Raises:
-        ConfigError: An unknown name, or a combination that cannot be built.
+        ConfigError: An unknown name, a combination that cannot be built, or images of a size that
+            a network does not take.
         CheckpointError: Weights cannot be had, are unsafe, or do not fit.
     """
     device = choose_device(settings.training.device)
@@ -71,6 +76,10 @@ def build_learner(
     if network.weights == "imagenet" and not download:
         network = dataclasses.replace(network, weights="none")
     model, report = _initial(network, num_classes, settings.seed, classes, spec)
+    sizes = tuple(sizes)
+    for each in (model, None if inputs.teacher is None else inputs.teacher.network):
+        if each is not None:
+            check_input_sizes(each, sizes)
     if network.activation_checkpointing:
         checkpoint_blocks(model.backbone, model_title(network))
     inputs = inputs.to(device)

@@ -13,7 +13,7 @@ import math
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, final
@@ -128,8 +128,8 @@ def estimate_needs(settings: Settings, console: Console) -> Needs:
         if _pixels(settings, small) in measured:
             continue
         try:
-            probe = measure_elsewhere(settings, small, classes)
-        except ConfigError:  # the network takes no images of such a size; of the run's own it may
+            probe = measure_elsewhere(settings, small, classes, sizes.values())
+        except ConfigError:  # the network takes no images of that size; of the run's own it may
             probe = measure_elsewhere(settings, small := sizes, classes)
         measured[_pixels(settings, small)] = probe.peak
     return Needs(
@@ -183,13 +183,19 @@ def _pixels(settings: Settings, sizes: Mapping[str, Size]) -> int:
     return sum(counts[name] * height * width for name, (height, width) in sizes.items())
 
 
-def measure_elsewhere(settings: Settings, sizes: Mapping[str, Size], classes: ClassSet) -> Probe:
+def measure_elsewhere(
+    settings: Settings,
+    sizes: Mapping[str, Size],
+    classes: ClassSet,
+    whole: Iterable[Size] = (),
+) -> Probe:
     """Take the steps in another process.
 
     Args:
         settings: Of a run without stages.
         sizes: Name of a stream -> height and width of its images.
         classes: That the network tells apart.
+        whole: Sizes of the run's own images, which the network has to take too.
 
     Raises:
         ConfigError: The network takes no images of these sizes.
@@ -198,7 +204,8 @@ def measure_elsewhere(settings: Settings, sizes: Mapping[str, Size], classes: Cl
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
         config.write_text(dump_settings(settings), encoding="utf-8")
-        request = {"sizes": sizes, "names": classes.names, "palette": classes.palette}
+        request = {"sizes": sizes, "whole": [*whole], "names": classes.names}
+        request |= {"palette": classes.palette}
         done = subprocess.run(
             [sys.executable, "-m", __name__, str(config), json.dumps(request)],
             capture_output=True,
@@ -217,10 +224,14 @@ def measure_elsewhere(settings: Settings, sizes: Mapping[str, Size], classes: Cl
     return Probe(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def _measure(settings: Settings, sizes: Mapping[str, Size], classes: ClassSet) -> Probe:
+def _measure(
+    settings: Settings, sizes: Mapping[str, Size], classes: ClassSet, whole: Iterable[Size]
+) -> Probe:
     """Take the steps in this process, which has done nothing else."""
     inputs = synthetic_inputs(settings, classes, new_console(quiet=True))
-    learner, _ = build_learner(settings, len(classes), inputs, download=False, sizes=sizes.values())
+    learner, _ = build_learner(
+        settings, len(classes), inputs, download=False, sizes=(*sizes.values(), *whole)
+    )
     device = learner.precision.device
     advance = training_step(learner, settings, random_batches(settings, sizes, len(classes)))
     for step in range(STEPS):
@@ -245,7 +256,8 @@ def _main(arguments: Sequence[str]) -> None:
     sizes = {name: (height, width) for name, (height, width) in content["sizes"].items()}
     settings = resolve_settings([Path(config)], {})
     try:
-        print(json.dumps(_measure(settings, sizes, classes)._asdict()))
+        whole = [(height, width) for height, width in content["whole"]]
+        print(json.dumps(_measure(settings, sizes, classes, whole)._asdict()))
     except ConfigError as error:
         print(error, file=sys.stderr)
         sys.exit(REFUSED)

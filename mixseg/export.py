@@ -6,8 +6,10 @@ import copy
 import importlib
 import importlib.util
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -16,12 +18,15 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from mixseg.data.arrays import Size
-from mixseg.errors import CheckpointError, ConfigError
+from mixseg.errors import CheckpointError, ConfigError, unknown_name
 from mixseg.models import SegmentationModel
 from mixseg.models.plain import use_plain_convolutions
 
 INPUT, OUTPUT = "images", "logits"
 """Names of what a program takes and gives, in formats that have names for them."""
+
+BATCH = "batch"
+"""Name of the dimension of any size, in formats that have names for them."""
 
 CHECKED_BATCHES = (1, 2)
 """Sizes of the batches of random images on which a file is compared with its network."""
@@ -39,6 +44,7 @@ class ExportFormat:
     """A kind of file.
 
     Attributes:
+        ending: Of the names of such files.
         encode: A program, and JSON that says what it is, to the content of a file.
         load: From the content of a file to what it computes; None where nothing that could run it
             is installed, which is ``runtime``.
@@ -47,10 +53,36 @@ class ExportFormat:
             the extra ``export``.
     """
 
+    ending: str
     encode: Callable[[ExportedProgram, str], bytes]
     load: Callable[[bytes], Run | None]
     runtime: str
     packages: tuple[str, ...] = ()
+
+
+def chosen_format(file: Path, asked_for: str | None) -> str:
+    """The format of a file, which its ending says.
+
+    Args:
+        file: To be written.
+        asked_for: A name in :data:`EXPORT_FORMATS`, which must not contradict the ending.
+
+    Raises:
+        ConfigError: The ending or the name is that of no format, or they contradict each other.
+    """
+    endings = {one.ending: name for name, one in EXPORT_FORMATS.items()}
+    known = " or ".join(f"{ending} ({name})" for ending, name in endings.items())
+    if asked_for is not None and asked_for not in EXPORT_FORMATS:
+        raise ConfigError(f"--format: {unknown_name('format', asked_for, EXPORT_FORMATS)}")
+    if file.suffix.lower() not in endings:
+        raise ConfigError(f"--output {file}: the name of the file has to end in {known}")
+    found = endings[file.suffix.lower()]
+    if asked_for not in (None, found):
+        raise ConfigError(
+            f"--output {file} is a file of format {found}, and --format says {asked_for}; give a "
+            f"name that ends in {EXPORT_FORMATS[str(asked_for)].ending}, or leave --format out"
+        )
+    return found
 
 
 def check_format(name: str) -> None:
@@ -64,7 +96,7 @@ def check_format(name: str) -> None:
     ]
     if missing:
         raise ConfigError(
-            f"--format {name}: {' and '.join(missing)} missing; pip install 'mixseg[export]'"
+            f"format {name}: {' and '.join(missing)} missing; pip install 'mixseg[export]'"
         )
 
 
@@ -123,7 +155,7 @@ def largest_difference(
         if not difference <= bound:  # nor NaN
             raise CheckpointError(
                 f"the exported program's logits differ from the network's by {difference:.2g}, "
-                f"where {bound:.2g} would be rounding; nothing was written. Try another --format"
+                f"where {bound:.2g} would be rounding; nothing was written. Try another format"
             )
         largest = max(largest, difference)
     return largest
@@ -151,9 +183,22 @@ def _onnx(program: ExportedProgram, about: str) -> bytes:
     )
     assert made is not None  # as with dynamo=False
     model: Any = made.model_proto
+    _name_batch(model.graph)
     model.metadata_props.add(key="mixseg", value=about)
     content: bytes = model.SerializeToString()
     return content
+
+
+def _name_batch(graph: Any) -> None:
+    """Call the size of the batch ``batch`` in an ONNX graph, where torch calls it ``s34``."""
+    ((found,),) = [
+        [one.dim_param for one in value.type.tensor_type.shape.dim if one.dim_param]
+        for value in graph.input
+    ]
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for one in value.type.tensor_type.shape.dim:
+            if one.dim_param:  # a formula, within the network
+                one.dim_param = re.sub(rf"\b{re.escape(found)}\b", BATCH, one.dim_param)
 
 
 def _load_onnx(content: bytes) -> Run | None:
@@ -170,7 +215,7 @@ def _load_onnx(content: bytes) -> Run | None:
 
 
 EXPORT_FORMATS: dict[str, ExportFormat] = {
-    "torch-export": ExportFormat(_torch_program, _load_torch_program, "torch"),
-    "onnx": ExportFormat(_onnx, _load_onnx, "onnxruntime", ("onnx", "onnxscript")),
+    "torch-export": ExportFormat(".pt2", _torch_program, _load_torch_program, "torch"),
+    "onnx": ExportFormat(".onnx", _onnx, _load_onnx, "onnxruntime", ("onnx", "onnxscript")),
 }
 """Name -> how such files are written and read. Add an entry to add a format."""

@@ -1,17 +1,103 @@
-"""Writing files so that a reader never sees half of one."""
+"""Reading regular files and nothing else; writing them so that a reader never sees half of one."""
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import secrets
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from mixseg.errors import ConfigError
 
+MAX_BYTES = 2**30
+"""Largest file that is read whole unless its reader has a limit of its own."""
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file for reading; a link to one counts as one.
+
+    A pipe would keep its reader waiting for ever, and a device may never end. What was opened is
+    looked at, not the path before, so nothing can take its place in between.
+
+    Raises:
+        OSError: There is no such file, it may not be read, or it is a folder, pipe or device.
+    """
+    # Without O_NONBLOCK, opening a pipe waits for somebody who writes; files do not heed it.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            kind = _KINDS.get(stat.S_IFMT(mode), "no file")
+            raise OSError(errno.EINVAL, f"is {kind}; only regular files are read", str(path))
+    except BaseException:
+        os.close(handle)
+        raise
+    with os.fdopen(handle, "rb") as file:
+        yield file
+
+
+def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """The content of a regular file.
+
+    Args:
+        path: The file.
+        limit: Most bytes that it may have, counted while it is read: it may be growing.
+
+    Raises:
+        OSError: As for :func:`opened`, or the file is larger.
+    """
+    with opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        parts: list[bytes] = []
+        count = 0
+        while size <= limit:
+            part = file.read(max(1 + size - count, 2**16))
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
+            count += len(part)
+            size = max(size, count)
+    raise OSError(errno.EFBIG, f"{size} bytes; at most {limit} are read", str(path))
+
+
+def read_text(
+    path: Path, limit: int = MAX_BYTES, encoding: str = "utf-8", errors: str = "strict"
+) -> str:
+    """As :func:`read_bytes`, decoded, with every line end as a newline.
+
+    Raises:
+        OSError: As there.
+        UnicodeDecodeError: The file is no such text.
+    """
+    content = io.BytesIO(read_bytes(path, limit))
+    with io.TextIOWrapper(content, encoding=encoding, errors=errors) as text:
+        return text.read()
+
+
+def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
     """Write to a temporary name beside ``path``, flush to disk, rename.
+
+    The name cannot be guessed, and a file or link that has it already is never opened.
+
+    Args:
+        path: The file; what has this name is replaced.
+        content: Text is encoded as UTF-8.
+        durable: Whether it has to survive a power cut; waiting for the disk takes a while.
 
     Raises:
         OSError: The disk is full or not writable; the error names ``path``, which is as it was.
@@ -22,15 +108,17 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     try:
         with temporary.open("xb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             error.filename = str(path)  # the system names the temporary file, or none
         raise
-    flush_folder(path.parent)
+    if durable:
+        flush_folder(path.parent)
 
 
 def not_written(path: Path, error: OSError) -> str:

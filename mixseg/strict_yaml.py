@@ -16,6 +16,7 @@ from typing import Any, final
 import yaml
 
 from mixseg.errors import ConfigError
+from mixseg.files import read_text
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
@@ -100,10 +101,7 @@ def load_yaml(path: Path) -> LoadedYaml:
             alias or a duplicate key; the message names the line.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ConfigError(f"{path}: {size} bytes; a YAML file may have {MAX_BYTES} at most")
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, MAX_BYTES)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

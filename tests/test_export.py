@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import io
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from mixseg.errors import CheckpointError, ConfigError
-from mixseg.export import EXPORT_FORMATS, check_format, export_network, largest_difference
+from mixseg.export import (
+    EXPORT_FORMATS,
+    check_format,
+    chosen_format,
+    export_network,
+    largest_difference,
+)
 from mixseg.models import ModelSpec, SegmentationModel, build_model
 
 SIZE = (35, 66)
@@ -70,7 +77,7 @@ def test_a_program_that_computes_something_else_is_refused(
             return run
 
     monkeypatch.setitem(EXPORT_FORMATS, "torch-export", Off)
-    with pytest.raises(CheckpointError, match=r"differ from the network's by 0\.5.*--format"):
+    with pytest.raises(CheckpointError, match=r"differ from the network's by 0\.5"):
         largest_difference(tiny, b"", SIZE, "torch-export")
 
 
@@ -79,6 +86,60 @@ def test_onnx_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"onnx and onnxscript .*pip install 'mixseg\[export\]'"):
         check_format("onnx")
     check_format("torch-export")
+
+
+@pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript")),
+    reason="onnx and onnxscript are not both installed",
+)
+@pytest.mark.slow  # its packages take seconds to import
+def test_the_batch_has_a_name_in_onnx(tiny: SegmentationModel) -> None:
+    import onnx
+
+    graph = onnx.load_from_string(export_network(tiny, SIZE, "onnx", "{}")).graph
+    shapes = {
+        value.name: [one.dim_param or one.dim_value for one in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.output)
+    }
+    assert shapes == {"images": ["batch", 3, *SIZE], "logits": ["batch", 5, *SIZE]}
+    inside = {
+        one.dim_param
+        for value in graph.value_info
+        for one in value.type.tensor_type.shape.dim
+        if one.dim_param
+    }
+    assert all("batch" in name for name in inside)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked_for", "expected"),
+    [
+        ("a.pt2", None, "torch-export"),
+        ("a.onnx", None, "onnx"),
+        ("folder.onnx/a.b.PT2", None, "torch-export"),
+        ("a.onnx", "onnx", "onnx"),
+        ("a.pt2", "torch-export", "torch-export"),
+    ],
+)
+def test_the_ending_chooses(name: str, asked_for: str | None, expected: str) -> None:
+    assert chosen_format(Path(name), asked_for) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "asked_for"),
+    [
+        ("a.onnx", "torch-export"),
+        ("a.pt2", "onnx"),
+        ("a.bin", None),
+        ("a.bin", "onnx"),
+        ("onnx", None),
+        (".onnx", None),
+        ("a.onnx", "onx"),
+    ],
+)
+def test_endings_that_are_refused(name: str, asked_for: str | None) -> None:
+    with pytest.raises(ConfigError, match=r"a\.|onnx"):
+        chosen_format(Path(name), asked_for)
 
 
 @pytest.mark.skipif(

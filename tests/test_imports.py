@@ -26,6 +26,7 @@ SHARED = {
     "files",
     "ignore",
     "interruption",
+    "pickle_limits",
     "randomness",
     "rendezvous",
     "strict_yaml",

@@ -104,7 +104,7 @@ class TestFiles:
     def test_too_large(self, tmp_path: Path) -> None:
         path = tmp_path / "a.yaml"
         path.write_text("a: " + "x" * 1_000_000)
-        with pytest.raises(ConfigError, match=r"a\.yaml: 1000003 bytes"):
+        with pytest.raises(ConfigError, match=r"a\.yaml: .*1000003 bytes"):
             load_yaml(path)
 
     def test_not_text(self, tmp_path: Path) -> None:

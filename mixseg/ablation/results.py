@@ -12,6 +12,7 @@ from mixseg.ablation.grid import Grid
 from mixseg.ablation.metrics import METRICS
 from mixseg.ablation.runs import Job
 from mixseg.evaluation.confusion import Scores
+from mixseg.files import read_text
 
 
 @final
@@ -69,7 +70,7 @@ def collect(
         scores: dict[int, Scores] = {}
         for job in jobs:
             if job.row == row.name and job.done:
-                summary = json.loads((job.folder / "summary.json").read_text(encoding="utf-8"))
+                summary = json.loads(read_text(job.folder / "summary.json"))
                 scores[job.seed] = Scores.from_json(summary["last"][grid.network])
         metrics = {name: _measured(name, scores, row.published.get(name)) for name in grid.metrics}
         error = next((text for (name, _), text in errors.items() if name == row.name), "")

@@ -24,7 +24,7 @@ from mixseg.config import (
 from mixseg.data.record import Record, differences, digests, read_record
 from mixseg.engine.saved_network import settings_of_run
 from mixseg.errors import ConfigError
-from mixseg.files import write_atomically
+from mixseg.files import read_text, write_atomically
 from mixseg.methods import check_flags, command_of
 
 ERROR_LENGTH = 300
@@ -97,7 +97,7 @@ class Job:
         """
         if not self.log.is_file():
             return None
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_text(self.log, errors="replace").splitlines()
         marks = [index for index, line in enumerate(lines) if after and line.startswith(after)]
         told = [line for line in lines[marks[-1] + 1 if marks else 0 :] if line.strip()]
         return told[-1][:ERROR_LENGTH] if told and (marks or not after) else None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, final
 from mixseg.ablation.cluster import Cluster, ClusterError, Task
 from mixseg.batch_job import become
 from mixseg.errors import ConfigError
+from mixseg.files import read_text
 from mixseg.interruption import EXIT_TERMINATED
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class SubmititCluster(Cluster):
         path = JobPaths(folder, task).stderr
         if not path.is_file():
             return None, None
-        lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines = read_text(path, errors="replace").strip().splitlines()
         return self.ended(lines), lines[-1] if lines else None
 
     @abstractmethod

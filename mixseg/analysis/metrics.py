@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mixseg.files import read_text
+
 Line = dict[str, Any]
 """A line of ``metrics.jsonl``: the step and what was measured there."""
 
@@ -17,7 +19,7 @@ def read_metrics(path: Path) -> list[Line]:
     A log that a crash damaged is no reason to go without the rest of it.
     """
     lines = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for text in read_text(path, errors="replace").splitlines():
         try:
             line = json.loads(text)
         except ValueError:

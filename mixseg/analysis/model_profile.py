@@ -261,7 +261,9 @@ def profile_run(
     costs = []
     for name, one in trained.items():
         choose = precision_of_run(one, sizes["labeled"], console)
-        learner, _ = build_learner(one, len(classes), inputs, download=False, choose=choose)
+        learner, _ = build_learner(
+            one, len(classes), inputs, download=False, choose=choose, sizes=sizes.values()
+        )
         device = learner.precision.device
         per_epoch = steps_per_epoch(one, images)
         advance = training_step(learner, one, batches)

@@ -18,7 +18,7 @@ from mixseg.engine.checkpoint import CheckpointStore, read_checkpoint
 from mixseg.engine.saved_network import settings_of_run
 from mixseg.errors import DataError, MixsegError
 from mixseg.escaping import csv_cell
-from mixseg.files import write_atomically
+from mixseg.files import read_text, write_atomically
 from mixseg.models import ModelSpec, build_model
 from mixseg.text_tables import csv_lines, markdown_table
 
@@ -116,7 +116,7 @@ def read_run(path: Path) -> RunRecord:
         last, best = _validations(logged)
         return RunRecord(path, settings, False, step, last, best, seconds, parameters)
     try:
-        content = json.loads(summary.read_text(encoding="utf-8"))
+        content = json.loads(read_text(summary))
         step = content["step"]
         last = {name: Validated(step, _percent(one)) for name, one in content["last"].items()}
         best = {

@@ -20,7 +20,7 @@ from mixseg.config.ranges import check_run_name, check_seed
 from mixseg.engine.precision import choose_device
 from mixseg.engine.run_directory import RunDirectory
 from mixseg.errors import CheckpointError, ConfigError, TrainingError
-from mixseg.files import write_atomically
+from mixseg.files import read_bytes, read_text, write_atomically
 from mixseg.losses import distillation_divergence
 from mixseg.randomness import generator
 
@@ -169,7 +169,7 @@ def _check_folder(folder: Path, content: dict[str, Any]) -> None:
     if not folder.exists() or {entry.name for entry in folder.iterdir()} <= {"run.lock"}:
         return
     try:
-        before = dict(json.loads(saved.read_text(encoding="utf-8")))
+        before = dict(json.loads(read_text(saved)))
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"{folder} is there already, and no run; give another --name") from error
     keys = [key for key in content if before.get(key) != content[key]]
@@ -195,8 +195,8 @@ def _data(settings: ClassificationSettings) -> tuple[Labelled, Labelled]:
 
 def _restore(network: nn.Module, file: Path) -> None:
     try:
-        saved = file.read_bytes()
-        wanted = file.with_suffix(".sha256").read_text(encoding="ascii")
+        saved = read_bytes(file)
+        wanted = read_text(file.with_suffix(".sha256"), encoding="ascii")
         if hashlib.sha256(saved).hexdigest() != wanted:
             raise ValueError("its hash is another one")
         network.load_state_dict(safetensors.torch.load(saved))

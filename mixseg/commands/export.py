@@ -13,13 +13,14 @@ from mixseg.commands.inference import input_size_of, load_saved
 from mixseg.commands.parsing import height_and_width, new_parser, parse
 from mixseg.data.arrays import Size
 from mixseg.engine.saved_network import SavedNetworks
-from mixseg.errors import ConfigError, unknown_name
+from mixseg.errors import ConfigError
 from mixseg.export import (
     CHECKED_BATCHES,
     EXPORT_FORMATS,
     INPUT,
     OUTPUT,
     check_format,
+    chosen_format,
     export_network,
     largest_difference,
 )
@@ -39,25 +40,24 @@ def export(arguments: Sequence[str]) -> int:
     """Export a network; see ``--help``."""
     parsed = parse(_export_parser(), arguments)
     console = new_console()
-    if parsed.format not in EXPORT_FORMATS:
-        raise ConfigError(f"--format: {unknown_name('format', parsed.format, EXPORT_FORMATS)}")
-    check_format(parsed.format)
     output = Path(parsed.output).expanduser()
+    form = chosen_format(output, parsed.format)
+    check_format(form)
     card = output.with_name(f"{output.name}.json")
     check_unused([output, card], overwrite=parsed.overwrite)
     asked_for = None if parsed.size is None else height_and_width("--size", parsed.size)
     saved = load_saved(Path(parsed.checkpoint), parsed.network or "either", console)
     size = asked_for or _trained_size(saved)
-    about = json.dumps(_about(saved, size, parsed.format), indent=1)
+    about = json.dumps(_about(saved, size, form), indent=1)
     ((name, network),) = saved.networks.items()
-    content = export_network(network, size, parsed.format, about)
-    difference = largest_difference(network, content, size, parsed.format)
+    content = export_network(network, size, form, about)
+    difference = largest_difference(network, content, size, form)
     write_atomically(output, content)
     write_atomically(card, about)
     for line in (
         f"{saved.run_name}, step {saved.step}: {name}, {model_title(network.spec)}, "
         f"{len(saved.classes)} classes, images of {size[0]}x{size[1]}",
-        _compared(difference, parsed.format),
+        _compared(difference, form),
         f"written: {output} ({len(content) / 2**20:.1f} MiB), {card}",
     ):
         say(console, line)
@@ -68,7 +68,13 @@ def _export_parser() -> ArgumentParser:
     parser = new_parser("mixseg export", ABOUT)
     add = parser.add_argument
     add("checkpoint", type=str, help="a run's folder, or one of its checkpoints")
-    add("--output", type=str, required=True, metavar="FILE", help="for example network.pt2")
+    add(
+        "--output",
+        type=str,
+        required=True,
+        metavar="FILE",
+        help="network.pt2, or network.onnx: the ending says the format",
+    )
     add(
         "--network",
         type=Literal["student", "teacher"],
@@ -78,9 +84,8 @@ def _export_parser() -> ArgumentParser:
     add(
         "--format",
         type=str,
-        default="torch-export",
-        help=f"{' or '.join(EXPORT_FORMATS)}; onnx needs pip install 'mixseg[export]' "
-        "[torch-export]",
+        help=f"{' or '.join(EXPORT_FORMATS)}; onnx needs pip install 'mixseg[export]' [that of "
+        "the file's ending]",
     )
     add("--overwrite", action="store_true", help="replace files that exist")
     return parser

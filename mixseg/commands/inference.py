@@ -67,9 +67,9 @@ def add_inference_arguments(parser: ArgumentParser) -> None:
 
 
 def load_saved(path: Path, which: str, console: Console) -> SavedNetworks:
-    """The networks, with a word on damaged checkpoints that are not the ones meant."""
+    """The networks; which they are, and what speaks against them, is printed."""
     saved = load_networks(path, which)
-    saved.say_problems(console)
+    saved.say(console, "--network")
     return saved
 
 

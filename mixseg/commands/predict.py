@@ -56,9 +56,6 @@ def predict(arguments: Sequence[str]) -> int:
         load_saved(Path(path), parsed.network or "either", console)
         for path in (parsed.checkpoint, *parsed.compare)
     ]
-    for saved in every:
-        (network,) = saved.networks
-        say(console, f"{saved.run_name}, step {saved.step}: {network}")
     modes = [inference_mode(parsed, saved) for saved in every]
     input_sizes = [input_size_of(saved, parsed.resize) for saved in every]
     output = new_folder(Path(parsed.output), "--output")

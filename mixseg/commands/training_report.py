@@ -15,7 +15,7 @@ from mixseg.errors import MixsegError
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.protocols import paper_table, protocol
 from mixseg.evaluation.tables import scores_table
-from mixseg.files import write_atomically
+from mixseg.files import read_text, write_atomically
 from mixseg.methods import command_of
 from mixseg.terminal import say, show
 
@@ -114,7 +114,7 @@ def _runs_alike(settings: Settings, path: Path) -> list[str]:
         alike += f" --output {shlex.quote(str(path.parent))}"
     tool = _tool("ssl" if settings.source_domain.dataset is None else "uda")
     if settings.method == "supervised":
-        none_left = not (path / "unlabeled.txt").read_text(encoding="utf-8").strip()
+        none_left = not read_text(path / "unlabeled.txt").strip()
         more = " --unlabeled PHOTOS" if none_left else ""
         return [f"{tool} {alike} --name {shlex.quote(f'{path.name}-mixed')}{more}"]
     name = f"{path.name}-{_another_mixer(settings)}"

@@ -7,7 +7,6 @@ that would fill the memory is refused by its header, before a pixel is decoded.
 from __future__ import annotations
 
 import io
-import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from mixseg.data.arrays import ImageArray, LabelArray, Size
 from mixseg.errors import DataError
+from mixseg.files import opened, write_atomically
 
 MAX_PIXELS = 100_000_000
 """Largest image that is read, width times height; 50 times a Cityscapes frame."""
@@ -223,14 +223,9 @@ def write_png(
         encoded = encode_png(array, palette, compression)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(encoded)
-            file.flush()
-        temporary.replace(path)
+        write_atomically(path, encoded, durable=False)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise DataError(f"{path}: cannot be written: {error.strerror}") from error
 
 
@@ -239,7 +234,7 @@ def opened_image(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Iter
     """Open an image of one of the formats; whatever goes wrong in the block names the path."""
     expected = " or ".join(formats)
     try:
-        with path.open("rb") as file, Image.open(file, formats=formats) as image:
+        with opened(path) as file, Image.open(file, formats=formats) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise DataError(_too_large(path, f"{width}x{height} pixels"))

@@ -16,6 +16,7 @@ from typing import final
 from mixseg.data.names import composed
 from mixseg.data.pairing import IMAGE_ENDINGS
 from mixseg.errors import DataError
+from mixseg.files import read_text
 
 MAX_BYTES = 64_000_000
 """Largest list file that is read; a million paths."""
@@ -53,12 +54,9 @@ def read_list(path: Path, rebase: tuple[str, ...] = ()) -> list[ListEntry]:
             climbs with ``..`` or holds a NUL; the message gives file and line.
     """
     try:
-        if not path.is_file():
-            raise DataError(f"list file {path}: no such file")
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError(f"list file {path}: {size} bytes; at most {MAX_BYTES} are read")
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, MAX_BYTES, "utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"list file {path}: no such file") from error
     except OSError as error:
         raise DataError(f"list file {path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import pickletools
 from pathlib import Path
 from typing import Any, final
 
@@ -16,9 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixseg.errors import DataError
+from mixseg.files import read_bytes
+from mixseg.pickle_limits import check_pickle
 
 MAX_BYTES = 16_000_000
 """Largest file that is read; two million indices."""
+
+MAX_OPCODES = 200
+"""Most opcodes of its pickle; an array takes about fifty."""
 
 
 def read_permutation(path: Path, size: int) -> NDArray[np.int64]:
@@ -33,17 +37,18 @@ def read_permutation(path: Path, size: int) -> NDArray[np.int64]:
             ("unsafe"), or is not a permutation of ``range(size)``.
     """
     try:
-        found = path.stat().st_size
-        if found > MAX_BYTES:
-            raise DataError(f"{path}: {found} bytes; at most {MAX_BYTES} are read")
-        content = path.read_bytes()
+        content = read_bytes(path, MAX_BYTES)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        _check_memo(content)
+        check_pickle(io.BytesIO(content), MAX_OPCODES)
         record = _PermutationUnpickler(io.BytesIO(content)).load()
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+    except pickle.UnpicklingError as error:
+        raise DataError(
+            f"{path}: unsafe or damaged, for a permutation: {error}; nothing was executed"
+        ) from error
     # The pickle machine lets any of the interpreter's errors escape on damaged input; the records
     # below have no side effects, so nothing can have happened.
     except Exception as error:
@@ -59,13 +64,6 @@ def read_permutation(path: Path, size: int) -> NDArray[np.int64]:
             "is it the split of another data set?"
         )
     return array
-
-
-def _check_memo(content: bytes) -> None:
-    """Refuse a memo index that no file of this size needs: the unpickler allocates up to it."""
-    for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name in ("PUT", "LONG_BINPUT") and (argument or 0) > len(content):
-            raise DataError("unsafe: would fill the memory; nothing was executed")
 
 
 @final

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mixseg.data.images import MAX_PIXELS
 from mixseg.errors import DataError
+from mixseg.files import opened
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {2: 3, 6: 4}  # colour type -> channels: RGB and RGBA
@@ -129,7 +130,7 @@ def _chunks(data: bytes, path: Path) -> Iterator[tuple[bytes, bytes]]:
 
 def _read(path: Path, limit: int = -1) -> bytes:
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             return file.read(limit)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error

@@ -21,7 +21,7 @@ from mixseg.data.cache import default_cache
 from mixseg.data.check import size_in_header
 from mixseg.data.contract import SegmentationDataset, unequal_sizes
 from mixseg.errors import DataError
-from mixseg.files import write_atomically
+from mixseg.files import opened, write_atomically
 
 GRID = (32, 64)
 """Rows and columns of cells that every label is divided into, to count where classes lie."""
@@ -201,7 +201,7 @@ _DAMAGED = (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFi
 def _read_labels(file: Path, classes: int) -> LabelStatistics | None:
     """Statistics from the cache; None where they are absent or damaged."""
     try:
-        with np.load(file, allow_pickle=False) as kept:
+        with opened(file) as content, np.load(content, allow_pickle=False) as kept:
             statistics = LabelStatistics(
                 labels=int(kept["labels"]),
                 pixels=kept["pixels"].astype(np.int64, casting="safe"),

@@ -22,6 +22,7 @@ from mixseg.data.images import MAX_PIXELS, read_image, read_index_png
 from mixseg.data.lists import read_list, without_ending
 from mixseg.data.pairing import Pairing, files_by_id, found_instead, pair_samples
 from mixseg.errors import DataError, unknown_name
+from mixseg.files import opened
 from mixseg.ignore import IGNORE
 
 SPLITS = ("train", "val", "trainval", "train_aug")
@@ -184,7 +185,8 @@ def _read_label(path: Path) -> LabelArray:
 def _read_sbd(path: Path) -> LabelArray:
     """The class map of an SBD file, which lies in its field ``GTcls.Segmentation``."""
     try:
-        content = loadmat(str(path), variable_names=["GTcls"])
+        with opened(path) as file:
+            content = loadmat(file, variable_names=["GTcls"])
         ids = np.asarray(content["GTcls"]["Segmentation"][0, 0])
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error

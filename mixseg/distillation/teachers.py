@@ -26,7 +26,7 @@ COPY = "teacher"
 def find_teacher(settings: Settings, console: Console) -> SavedNetworks | None:
     """The teacher that a new run names, before any data is read; None if its method has none.
 
-    Damaged checkpoints that were passed over are printed.
+    Which network it is, and damaged checkpoints that were passed over, are printed.
 
     Returns:
         One network, under whatever name.
@@ -46,7 +46,7 @@ def find_teacher(settings: Settings, console: Console) -> SavedNetworks | None:
         )
     # Of the best checkpoints each holds one network.
     saved = load_networks(path, "either" if chosen.network == "teacher" else chosen.network)
-    saved.say_problems(console)
+    saved.say(console, "--distillation.network")
     return saved
 
 

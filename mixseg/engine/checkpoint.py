@@ -21,10 +21,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from mixseg.errors import CheckpointError
-from mixseg.files import flush_folder, not_written, write_atomically
+from mixseg.files import flush_folder, not_written, read_bytes, write_atomically
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+MAX_TENSOR_BYTES = 2**36
+"""Largest file of a checkpoint that is read; all of a network of 17 billion weights."""
+
 POINTER = "latest.json"
 """Names the newest checkpoint for scripts that watch runs; a resume looks at the folders."""
 
@@ -144,7 +147,7 @@ def _stems(hashes: Mapping[str, str]) -> tuple[str, ...]:
 
 def _verified(path: Path, hashes: Mapping[str, str]) -> bytes:
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, MAX_TENSOR_BYTES)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
     found = hashlib.sha256(data).hexdigest()
@@ -158,7 +161,7 @@ def _verified(path: Path, hashes: Mapping[str, str]) -> bytes:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return _parsed(path, path.read_bytes())
+        return _parsed(path, read_bytes(path))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
 

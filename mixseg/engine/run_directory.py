@@ -21,7 +21,7 @@ import torch
 
 from mixseg.data.record import FILE
 from mixseg.errors import MixsegError
-from mixseg.files import flush_folder, write_atomically
+from mixseg.files import flush_folder, read_text, write_atomically
 
 LOCK = "run.lock"
 RECORDS = (
@@ -162,7 +162,7 @@ class RunDirectory:
         """
         path = self.path / "environment.json"
         try:
-            entries = json.loads(path.read_text())
+            entries = json.loads(read_text(path))
         except (OSError, ValueError):  # there is none yet, or a damaged record, which is no loss
             entries = []
         entries.append(
@@ -239,7 +239,7 @@ class RunDirectory:
             MixsegError: The map differs from the one that the run was started with.
         """
         try:
-            saved = self.class_map.read_text(encoding="utf-8")
+            saved = read_text(self.class_map)
         except (OSError, ValueError) as error:
             raise MixsegError(
                 f"{self.class_map}: missing or damaged; the classes cannot be checked"
@@ -262,7 +262,7 @@ class RunDirectory:
         """
         record = self.path / "split.json"
         try:
-            saved = json.loads(record.read_text())["digest"]
+            saved = json.loads(read_text(record))["digest"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MixsegError(
                 f"{record}: missing or damaged; the split cannot be checked"

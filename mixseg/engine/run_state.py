@@ -15,6 +15,7 @@ from mixseg.engine.learner import Learner
 from mixseg.engine.optimizer_state import optimizer_state, restore_optimizer
 from mixseg.errors import CheckpointError
 from mixseg.evaluation.confusion import Scores
+from mixseg.models import load_checked
 
 
 @final
@@ -101,7 +102,7 @@ def _restore(checkpoint: Checkpoint, learner: Learner) -> None:
         if name not in tensors:
             raise CheckpointError(f"{checkpoint.path} holds no {name!r}; other method?")
         try:
-            network.load_state_dict(tensors[name])
+            load_checked(network, tensors[name], checkpoint.path / f"{name}.safetensors")
         except RuntimeError as error:
             raise CheckpointError(
                 f"{checkpoint.path}: {name} does not fit the model of these settings"

@@ -9,6 +9,7 @@ from typing import Any, final
 
 from rich.console import Console
 
+from mixseg.analysis.metrics import read_metrics
 from mixseg.config import Settings, resolve_settings, to_flat
 from mixseg.data.contract import ClassSet
 from mixseg.engine.checkpoint import (
@@ -19,8 +20,11 @@ from mixseg.engine.checkpoint import (
     read_checkpoint,
 )
 from mixseg.errors import CheckpointError, MixsegError
-from mixseg.models import ModelSpec, SegmentationModel, build_model
+from mixseg.models import ModelSpec, SegmentationModel, build_model, load_checked
 from mixseg.terminal import say
+
+CLEARLY_BETTER = 2.0
+"""Points of mIoU above which it is said that a run's other network is better."""
 
 
 def network_card(spec: ModelSpec, classes: ClassSet, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,10 +80,65 @@ class SavedNetworks:
         """Name of that folder."""
         return self.run.name
 
-    def say_problems(self, console: Console) -> None:
-        """Print which newer checkpoints were passed over, if any were."""
+    def describe(self) -> str:
+        """What was taken, and its scores in the run's last validation, for people."""
+        step, scores = self._validation()
+        shown = [
+            f"{name} (mIoU {scores[name]:.2f})" if name in scores else name
+            for name in self.networks
+        ]
+        where = f" in the run's validation at step {step}" if scores else ""
+        return f"{self.run_name}, step {self.step}: {', '.join(shown)}{where}"
+
+    def better_one(self) -> tuple[str, str] | None:
+        """A network of the run that was clearly better than the one that was taken.
+
+        Returns:
+            Its name, and a sentence for people; None where there is none in the checkpoint, where
+            all networks were taken, or where the run's log does not tell.
+        """
+        step, scores = self._validation()
+        if len(self.networks) != 1 or not scores.keys() >= self.networks.keys():
+            return None
+        (taken,) = self.networks
+        best = max(scores, key=scores.__getitem__)
+        there = (self.path / f"{best}.safetensors").is_file()
+        if not there or scores[best] <= scores[taken] + CLEARLY_BETTER:
+            return None
+        return best, (
+            f"at step {step} the {best} was better than the {taken} in the run's own validation: "
+            f"mIoU {scores[best]:.2f}, not {scores[taken]:.2f}"
+        )
+
+    def _validation(self) -> tuple[int, dict[str, float]]:
+        """Step and scores in percent of the run's last validation until this checkpoint."""
+        try:
+            lines = read_metrics(self.run / "metrics.jsonl")
+        except OSError:  # a checkpoint may have been copied without the log
+            lines = []
+        for line in reversed(lines):
+            scores = {
+                key.removeprefix("miou/"): 100.0 * value
+                for key, value in line.items()
+                if key.startswith("miou/") and isinstance(value, int | float)
+            }
+            step = line.get("step")
+            if scores and isinstance(step, int) and step <= self.step:
+                return step, scores
+        return 0, {}
+
+    def say(self, console: Console, choose: str) -> None:
+        """Print what was taken, whether the other network was better, and what was passed over.
+
+        Args:
+            console: Where people read.
+            choose: What they type before the name of the network that they want.
+        """
         for problem in self.problems:
             say(console, f"passed over: {problem}", "yellow")
+        say(console, self.describe())
+        if (better := self.better_one()) is not None:
+            say(console, f"note: {better[1]}. {choose} {better[0]} takes it", "yellow")
 
 
 def load_networks(path: Path, which: str) -> SavedNetworks:
@@ -91,7 +150,8 @@ def load_networks(path: Path, which: str) -> SavedNetworks:
             ``either`` the teacher, or the student where a checkpoint has no teacher.
 
     Raises:
-        CheckpointError: There is no checkpoint, it is damaged, or it lacks the network.
+        CheckpointError: There is no checkpoint, it is damaged, it lacks the network, or a number of
+            the network is not finite.
     """
     checkpoint, problems = _open(path, which)
     try:
@@ -106,8 +166,11 @@ def load_networks(path: Path, which: str) -> SavedNetworks:
             raise ValueError(f"{len(classes)} classes, but {spec.num_classes} channels")
         networks = {name: build_model(spec) for name in checkpoint.tensors}
         for name, network in networks.items():
-            network.load_state_dict(checkpoint.tensors[name])
+            file = checkpoint.path / f"{name}.safetensors"
+            load_checked(network, checkpoint.tensors[name], file)
             network.eval()
+    except CheckpointError:
+        raise
     except UNREADABLE as error:
         raise _unreadable(checkpoint, error) from error
     data = recorded_data(checkpoint.state)

@@ -12,7 +12,7 @@ from rich.console import Console
 from mixseg.data.streams import Batch, Skipped
 from mixseg.distributed import texts
 from mixseg.errors import DataError
-from mixseg.files import write_atomically
+from mixseg.files import read_text, write_atomically
 from mixseg.terminal import say
 
 
@@ -84,7 +84,7 @@ class SkippedSamples:
 
 def _read(path: Path) -> list[Skipped]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
         return [Skipped(**json.loads(line)) for line in lines]
     except (OSError, ValueError, TypeError):
         return []  # there is none yet, or a damaged record, which is found again

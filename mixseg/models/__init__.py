@@ -16,6 +16,8 @@ from mixseg.models.deeplabv2 import AtrousPyramid
 from mixseg.models.discriminator import Discriminator
 from mixseg.models.enet import build_enet
 from mixseg.models.fcn import ConvolutionalHead, SkipScores
+from mixseg.models.hub import one_attempt
+from mixseg.models.input_sizes import check_input_sizes
 from mixseg.models.model import ModelOutput, ModelSpec, Normalisation, SegmentationModel
 from mixseg.models.weights import (
     DEEPLAB_MEAN,
@@ -23,6 +25,7 @@ from mixseg.models.weights import (
     WeightReport,
     check_weight_path,
     is_original_deeplab,
+    load_checked,
     load_weights,
     read_weight_file,
 )
@@ -143,7 +146,8 @@ def _download(spec: ModelSpec) -> SegmentationModel:
     # Built without weights first, so that a bad setting is told apart from a failed download.
     build_model(spec)
     try:
-        return build_model(spec, pretrained=True)
+        with one_attempt():
+            return build_model(spec, pretrained=True)
     except Exception as error:  # the hub client raises errors of many libraries
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CheckpointError(
@@ -189,8 +193,10 @@ __all__ = [
     "WholeNetwork",
     "build_initial_model",
     "build_model",
+    "check_input_sizes",
     "check_model_settings",
     "checkpoint_blocks",
+    "load_checked",
     "load_weights",
     "model_title",
     "parameter_groups",

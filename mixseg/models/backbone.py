@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from typing import Any
 
 import timm
@@ -72,8 +74,9 @@ def build_backbone(
         if pretrained:  # a failed download can look like any of these; the caller tells it apart
             raise
         raise ConfigError(
-            f"model.backbone {name!r} cannot give feature maps at output stride {output_stride}: "
-            f"{error}. Try model.output_stride 32 or another backbone."
+            f"model.backbone {name!r} cannot give feature maps at output stride {output_stride} "
+            f"({_reason(error)}). Try {'' if output_stride == 32 else 'model.output_stride 32 or '}"
+            "another backbone."
         ) from error
     if str(getattr(backbone, "output_fmt", None)).endswith("NHWC"):
         raise ConfigError(
@@ -98,6 +101,13 @@ def build_backbone(
     return backbone, tuple(int(channels) for channels in information.channels())
 
 
+def _reason(error: Exception) -> str:
+    """The first line of what timm says; some of its checks say nothing."""
+    return next(
+        (line for line in str(error).splitlines() if line.strip()), "timm does not offer it"
+    )
+
+
 def _listed(strides: tuple[int, ...]) -> str:
     return ", ".join(str(stride) for stride in strides)
 
@@ -113,11 +123,26 @@ def check_backbone_name(name: str) -> None:
     base = name.split(".", 1)[0]
     if not timm.is_model(base) or not base.replace("_", "").isalnum():
         choices = timm.list_models("*")
-        message = unknown_name("backbone", name, choices)
-        raise ConfigError(f"model.backbone: {message.split(' Choices')[0]} timm has {len(choices)}")
+        near = " or ".join(map(repr, _near(base, choices)))
+        hint = f" Did you mean {near}?" if near else ""
+        raise ConfigError(
+            f"model.backbone: unknown backbone {name!r}.{hint} timm {timm.__version__} has "
+            f"{len(choices)} models"
+        )
     known = timm.list_pretrained(f"{base}.*") if "." in name else [name]
     if name not in known:
         raise ConfigError(f"model.backbone: {unknown_name('weight tag', name, known)}")
+
+
+def _near(name: str, choices: list[str]) -> list[str]:
+    """The model that a name may be a slip of, or up to three that share a word with it."""
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.7)
+    if close:
+        return close
+    # Other libraries' names of a family, dinov3_vits16, share its name and little else.
+    words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if len(word) > 3]
+    related = [one for one in choices if any(word in one for word in words)]
+    return difflib.get_close_matches(name, related, n=3, cutoff=0.0)
 
 
 def backbone_statistics(name: str) -> tuple[Triple, Triple]:

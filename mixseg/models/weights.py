@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +18,28 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mixseg.errors import CheckpointError
+from mixseg.files import read_bytes
+from mixseg.pickle_limits import check_pickle
 
 MAX_KEYS = 20_000
 MATCHED_SHARE = 0.9
+
+MAX_BYTES = 2**33
+"""Largest file that is read; two billion weights of four bytes."""
+
+UNPACKED_SHARE = 4
+"""Most that an archive may unpack to, as a multiple of its size: torch does not pack its files."""
+
+LEGACY_PICKLES = 5
+"""Pickles at the beginning of a file that torch wrote before 1.6; the tensors' bytes follow."""
 
 # The original DeepLabv2 weights expect BGR in 0-255 with these means subtracted, here in RGB
 # order and units of [0, 1].
 DEEPLAB_MEAN = (122.67891434 / 255, 116.66876762 / 255, 104.00698793 / 255)
 DEEPLAB_STD = (1 / 255, 1 / 255, 1 / 255)
+
+WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+"""In which a file may hold weights."""
 
 _HEAD_KEY = re.compile(r"layer5\.conv2d_list\.(\d+)\.(weight|bias)")
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -81,12 +97,15 @@ def read_weight_file(source: str, sha256: str | None = None) -> dict[str, Tensor
             other than dense tensors.
     """
     path = check_weight_path(source)
+    try:
+        data = read_bytes(path, MAX_BYTES)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
     if sha256 is not None:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = hashlib.sha256(data).hexdigest()
         if found != sha256.lower():
             raise CheckpointError(f"{path}: SHA-256 is {found}, expected {sha256.lower()}")
-    content = _read(path)
+    content = _parsed(path, data)
     for wrapper in _WRAPPERS:
         if isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -95,6 +114,7 @@ def read_weight_file(source: str, sha256: str | None = None) -> dict[str, Tensor
     if len(content) > MAX_KEYS:
         raise CheckpointError(f"{path}: {len(content)} keys; {MAX_KEYS} is the limit")
     tensors = {}
+    names: dict[str, str] = {}
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise CheckpointError(
@@ -102,7 +122,14 @@ def read_weight_file(source: str, sha256: str | None = None) -> dict[str, Tensor
             )
         if value.layout != torch.strided or value.is_quantized or value.is_meta:
             raise CheckpointError(f"{path}: key {key[:80]!r} is not a dense tensor")
-        tensors[_without_prefix(key)] = value
+        name = _without_prefix(key)
+        if name in names:
+            raise CheckpointError(
+                f"{path}: keys {names[name][:80]!r} and {key[:80]!r} are the same tensor of a "
+                f"network, {name[:80]!r}: the file holds two. Leave one of them in it"
+            )
+        names[name] = key
+        tensors[name] = value
     return tensors
 
 
@@ -115,20 +142,22 @@ def check_weight_path(source: str) -> Path:
         )
     path = Path(source).expanduser()
     if not path.is_file():
-        raise CheckpointError(f"model.weights: {path}: no such file")
+        problem = "is not a regular file" if path.exists() else "no such file"
+        raise CheckpointError(f"model.weights: {path}: {problem}")
     return path
 
 
-def _read(path: Path) -> dict[Any, Any]:
+def _parsed(path: Path, data: bytes) -> dict[Any, Any]:
     if path.suffix == ".safetensors":
         try:
-            return dict(safetensors.torch.load_file(path))
-        except (SafetensorError, OSError, ValueError) as error:
+            return dict(safetensors.torch.load(data))
+        except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise CheckpointError(f"{path}: damaged safetensors file: {error}") from error
     if path.suffix not in (".pth", ".pt"):
         raise CheckpointError(f"{path}: expected a .safetensors, .pth or .pt file")
+    _check_limits(path, data)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: unsafe or damaged: it holds more than tensors and was not loaded. Convert it "
@@ -139,6 +168,37 @@ def _read(path: Path) -> dict[Any, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: expected a dictionary of tensors")
     return content
+
+
+def _check_limits(path: Path, data: bytes) -> None:
+    """Refuse what would fill the memory or never end, before torch reads it.
+
+    Raises:
+        CheckpointError: The file unpacks to far more than it has bytes, its pickle would take too
+            much, or either is damaged.
+    """
+    file = io.BytesIO(data)
+    try:
+        if not data.startswith(b"PK\x03\x04"):  # how torch tells its two formats apart
+            for _ in range(LEGACY_PICKLES):
+                if file.tell() < len(data):
+                    check_pickle(file)
+            return
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+            unpacked = sum(entry.file_size for entry in entries)
+            if unpacked > UNPACKED_SHARE * len(data):
+                raise pickle.UnpicklingError(f"{len(data)} bytes that unpack to {unpacked}")
+            for entry in entries:
+                if entry.filename.endswith(".pkl"):
+                    with archive.open(entry) as member:
+                        check_pickle(io.BytesIO(member.read()))
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: unsafe: it would take too much to read ({error}). Nothing was loaded"
+        ) from error
+    except Exception as error:  # as below
+        raise CheckpointError(f"{path}: damaged: {type(error).__name__}: {error}") from error
 
 
 def _without_prefix(key: str) -> str:
@@ -170,7 +230,7 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
     used = set()
     for key in own:
         for candidate in _candidates(key):
-            if candidate in tensors:
+            if candidate in tensors and candidate not in used:
                 incoming[key] = tensors[candidate]
                 used.add(candidate)
                 break
@@ -191,6 +251,7 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
             f"{tuple(incoming[key].shape)} in the file, {tuple(own[key].shape)} in the model. "
             "Does the file belong to this model.backbone?"
         )
+    _check_values(incoming, own, source)
     backbone = [key for key in own if key.startswith("backbone.")]
     missing = tuple(key for key in own if key not in incoming and (head_fits or key not in head))
     ignored = {key for key in tensors if key.endswith("num_batches_tracked")}
@@ -208,6 +269,61 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
         )
     model.load_state_dict(incoming, strict=False)
     return WeightReport(source, tuple(incoming), missing, unexpected, head_fits)
+
+
+def load_checked(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Copy all tensors of a checkpoint's file into a network.
+
+    Raises:
+        CheckpointError: A tensor is of another kind of number than the network's, or holds NaN or
+            infinity. The network is untouched then.
+        RuntimeError: Names or shapes are not the network's.
+    """
+    own = network.state_dict()
+    _check_values({key: tensors[key] for key in own if key in tensors}, own, source)
+    network.load_state_dict(tensors)
+
+
+def _check_values(
+    incoming: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str | Path
+) -> None:
+    """Refuse tensors that torch would copy into a network, and that are no weights.
+
+    Args:
+        incoming: Tensors of a file, under the names of the network.
+        own: Tensors of the network; integers for its counters and indices.
+        source: The file, for messages.
+
+    Raises:
+        CheckpointError: A tensor is of another kind of number than the network's, or holds NaN or
+            infinity where the network's is finite.
+    """
+    broken: dict[str, int] = {}
+    for key, value in incoming.items():
+        wanted = own[key]
+        if value.dtype != wanted.dtype and not (
+            value.dtype in WEIGHT_DTYPES and wanted.is_floating_point()
+        ):
+            kinds = WEIGHT_DTYPES if wanted.is_floating_point() else (wanted.dtype,)
+            raise CheckpointError(
+                f"{source}: key {key!r} holds {_name(value.dtype)}; expected "
+                f"{' or '.join(map(_name, kinds))}"
+            )
+        # As it will be in the network, where a large float64 is infinite.
+        count = int((~value.to(wanted.dtype).isfinite()).sum())
+        if count and bool(wanted.isfinite().all()):
+            broken[key] = count
+    if broken:
+        key, count = next(iter(broken.items()))
+        more = f"; {len(broken) - 1} more tensors are like it" if len(broken) > 1 else ""
+        raise CheckpointError(
+            f"{source}: key {key!r} holds {count} numbers of {incoming[key].numel()} that are not "
+            f"finite (NaN or infinity){more}. Such a network predicts nothing"
+        )
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _candidates(key: str) -> list[str]:

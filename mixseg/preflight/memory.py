@@ -13,7 +13,7 @@ import math
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, final
@@ -48,6 +48,9 @@ Below them the allocator's own overhead is as large as what is to be measured.""
 
 STEPS = 2
 """Steps that are taken: the optimizer's state is there from the second one on."""
+
+REFUSED = 3
+"""Exit code of the process that measures, where the settings are at fault."""
 
 CUDA_CONTEXT = 2**29
 """Bytes that CUDA and its libraries take of a GPU beside what torch hands out, roughly."""
@@ -122,9 +125,13 @@ def estimate_needs(settings: Settings, console: Console) -> Needs:
     measured = {}
     for area in PROBED_AREAS:
         small = smaller(sizes, area)
-        if _pixels(settings, small) not in measured:
-            probe = measure_elsewhere(settings, small, classes)
-            measured[_pixels(settings, small)] = probe.peak
+        if _pixels(settings, small) in measured:
+            continue
+        try:
+            probe = measure_elsewhere(settings, small, classes, sizes.values())
+        except ConfigError:  # the network takes no images of that size; of the run's own it may
+            probe = measure_elsewhere(settings, small := sizes, classes)
+        measured[_pixels(settings, small)] = probe.peak
     return Needs(
         extrapolated(measured, pixels),
         measured,
@@ -176,27 +183,37 @@ def _pixels(settings: Settings, sizes: Mapping[str, Size]) -> int:
     return sum(counts[name] * height * width for name, (height, width) in sizes.items())
 
 
-def measure_elsewhere(settings: Settings, sizes: Mapping[str, Size], classes: ClassSet) -> Probe:
+def measure_elsewhere(
+    settings: Settings,
+    sizes: Mapping[str, Size],
+    classes: ClassSet,
+    whole: Iterable[Size] = (),
+) -> Probe:
     """Take the steps in another process.
 
     Args:
         settings: Of a run without stages.
         sizes: Name of a stream -> height and width of its images.
         classes: That the network tells apart.
+        whole: Sizes of the run's own images, which the network has to take too.
 
     Raises:
-        TrainingError: They failed, with the last line of what they said.
+        ConfigError: The network takes no images of these sizes.
+        TrainingError: The steps failed, with the last line of what they said.
     """
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
         config.write_text(dump_settings(settings), encoding="utf-8")
-        request = {"sizes": sizes, "names": classes.names, "palette": classes.palette}
+        request = {"sizes": sizes, "whole": [*whole], "names": classes.names}
+        request |= {"palette": classes.palette}
         done = subprocess.run(
             [sys.executable, "-m", __name__, str(config), json.dumps(request)],
             capture_output=True,
             text=True,
             check=False,
         )
+    if done.returncode == REFUSED:
+        raise ConfigError(done.stderr.strip().splitlines()[-1])
     if done.returncode:
         said = done.stderr.strip().splitlines()
         shown = " and ".join("x".join(map(str, size)) for size in sizes.values())
@@ -207,10 +224,14 @@ def measure_elsewhere(settings: Settings, sizes: Mapping[str, Size], classes: Cl
     return Probe(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def _measure(settings: Settings, sizes: Mapping[str, Size], classes: ClassSet) -> Probe:
+def _measure(
+    settings: Settings, sizes: Mapping[str, Size], classes: ClassSet, whole: Iterable[Size]
+) -> Probe:
     """Take the steps in this process, which has done nothing else."""
     inputs = synthetic_inputs(settings, classes, new_console(quiet=True))
-    learner, _ = build_learner(settings, len(classes), inputs, download=False)
+    learner, _ = build_learner(
+        settings, len(classes), inputs, download=False, sizes=(*sizes.values(), *whole)
+    )
     device = learner.precision.device
     advance = training_step(learner, settings, random_batches(settings, sizes, len(classes)))
     for step in range(STEPS):
@@ -234,7 +255,12 @@ def _main(arguments: Sequence[str]) -> None:
     classes = ClassSet(tuple(content["names"]), tuple((r, g, b) for r, g, b in content["palette"]))
     sizes = {name: (height, width) for name, (height, width) in content["sizes"].items()}
     settings = resolve_settings([Path(config)], {})
-    print(json.dumps(_measure(settings, sizes, classes)._asdict()))
+    try:
+        whole = [(height, width) for height, width in content["whole"]]
+        print(json.dumps(_measure(settings, sizes, classes, whole)._asdict()))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        sys.exit(REFUSED)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from mixseg.config import Settings, to_flat
+from mixseg.data.arrays import Size
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.frequencies import class_frequencies, frequencies_of, read_frequencies
 from mixseg.data.record import digests
@@ -27,9 +29,11 @@ from mixseg.engine.skipped import SkippedSamples
 from mixseg.engine.stages import of_one_stage, plan_stages, staged
 from mixseg.engine.teacher import FixedTeacher
 from mixseg.engine.trainer import Trainer
+from mixseg.errors import DataError
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import Resolution, evaluate
 from mixseg.losses import needs_frequencies
+from mixseg.methods import METHODS
 from mixseg.models import ModelSpec
 from mixseg.randomness import derive_seed
 from mixseg.terminal import say
@@ -69,11 +73,33 @@ def compose_learner(
     choose = precision_of_run(last, size, console, recorded, measure=spec is None)
     names = data.classes.names
     learner, report = build_learner(
-        settings, len(names), inputs, choose=choose, classes=names, spec=spec
+        settings,
+        len(names),
+        inputs,
+        choose=choose,
+        classes=names,
+        spec=spec,
+        sizes=_sizes(settings, data) if spec is None else (),
     )
     if report is not None:
         say(console, report.describe())
     return learner
+
+
+def _sizes(settings: Settings, data: TrainingData) -> list[Size]:
+    """Sizes of the images that a run trains on and validates, of the first where each has its own.
+
+    A file that cannot be read has none; it is the training's to skip or to refuse.
+    """
+    found = []
+    for number in range(max(1, len(settings.stages))):
+        stage = of_one_stage(settings, number)
+        for name in METHODS[settings.method].streams_of(settings):
+            with suppress(DataError):
+                found.append(training_size(stage, name, data))
+    with suppress(DataError):
+        found.append(settings.data.resize or data.val.size(0))
+    return found
 
 
 def build_trainer(

@@ -11,11 +11,13 @@ import torch
 from timm.layers.norm_act import convert_sync_batchnorm
 
 from mixseg.config import ModelSettings, Settings
+from mixseg.data.arrays import Size
 from mixseg.distributed import world
 from mixseg.engine.learner import Learner
 from mixseg.engine.method import MethodInputs
 from mixseg.engine.optimizers import build_optimizer
 from mixseg.engine.precision import choose_device, choose_precision
+from mixseg.engine.saved_network import SavedNetworks
 from mixseg.errors import ConfigError
 from mixseg.methods import build_method
 from mixseg.models import (
@@ -24,6 +26,7 @@ from mixseg.models import (
     WeightReport,
     build_initial_model,
     build_model,
+    check_input_sizes,
     checkpoint_blocks,
     model_title,
     parameter_groups,
@@ -42,6 +45,7 @@ def build_learner(
     choose: Choose | None = None,
     classes: Sequence[str] | None = None,
     spec: ModelSpec | None = None,
+    sizes: Iterable[Size] = (),
 ) -> tuple[Learner, WeightReport | None]:
     """Compose what the settings name; random weights depend on their seed alone.
 
@@ -54,12 +58,14 @@ def build_learner(
         classes: Their names. The classifier of an earlier run is taken if its classes are these;
             None takes it if it fits.
         spec: Of a run that goes on: initial weights, which its checkpoint replaces, are not read.
+        sizes: Height and width of the images of a new run, which its networks have to take.
 
     Returns:
         What learns, and what its weight file gave, if there was one.
 
     Raises:
-        ConfigError: An unknown name, or a combination that cannot be built.
+        ConfigError: An unknown name, a combination that cannot be built, or images of a size that
+            a network does not take.
         CheckpointError: Weights cannot be had, are unsafe, or do not fit.
     """
     device = choose_device(settings.training.device)
@@ -70,6 +76,10 @@ def build_learner(
     if network.weights == "imagenet" and not download:
         network = dataclasses.replace(network, weights="none")
     model, report = _initial(network, num_classes, settings.seed, classes, spec)
+    sizes = tuple(sizes)
+    for each in (model, None if inputs.teacher is None else inputs.teacher.network):
+        if each is not None:
+            check_input_sizes(each, sizes)
     if network.activation_checkpointing:
         checkpoint_blocks(model.backbone, model_title(network))
     inputs = inputs.to(device)
@@ -115,7 +125,17 @@ def _initial(
         return build_initial_model(network, num_classes, seed)
     (trained,) = earlier.networks.values()
     same = classes is None or tuple(classes) == earlier.classes.names
-    return build_initial_model(network, num_classes, seed, trained, keep_classifier=same)
+    model, report = build_initial_model(network, num_classes, seed, trained, keep_classifier=same)
+    if report is not None:
+        report = dataclasses.replace(report, source=_source(network.weights, earlier))
+    return model, report
+
+
+def _source(weights: str, earlier: SavedNetworks) -> str:
+    """What a run starts from, for people."""
+    better = earlier.better_one()
+    note = f" (note: {better[1]})" if better is not None else ""
+    return f"{weights}: {earlier.describe()}{note}"
 
 
 def compile_networks(networks: Iterable[SegmentationModel]) -> None:

@@ -23,7 +23,7 @@ from mixseg.engine.precision import (
 )
 from mixseg.engine.step_times import step_times
 from mixseg.errors import CheckpointError, ConfigError
-from mixseg.files import write_atomically
+from mixseg.files import read_text, write_atomically
 from mixseg.terminal import say
 
 Choose = Callable[[nn.Module, torch.device], Precision]
@@ -110,7 +110,7 @@ def read_precision(path: Path) -> PrecisionName:
         CheckpointError: The file is damaged.
     """
     try:
-        return _named(json.loads(path.read_text())["precision"])
+        return _named(json.loads(read_text(path))["precision"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{path}: damaged; it tells in which precision ({', '.join(PRECISIONS)}) the run is. "

@@ -10,6 +10,7 @@ import pytest
 from mixseg.data import permutation_pickle
 from mixseg.data.permutation_pickle import read_permutation
 from mixseg.errors import DataError
+from tests.bombs import PICKLE_BOMBS
 
 ORDER = np.random.default_rng(0).permutation(40)
 
@@ -72,12 +73,21 @@ def test_payload_is_not_executed(tmp_path: Path, protocol: int, place: str) -> N
         b"c_codecs\ndecode\n(S'x'\nS'hex'\ntR.",
         b"Nr\xff\xff\xff\x7f.",
         b"Np99999999999\n.",
+        1000 * b"N0" + b"N.",
     ],
 )
 def test_other_names_are_unsafe(tmp_path: Path, source: bytes) -> None:
     path = tmp_path / "p.pkl"
     path.write_bytes(source)
     with pytest.raises(DataError, match="unsafe"):
+        read_permutation(path, 40)
+
+
+@pytest.mark.parametrize("bomb", PICKLE_BOMBS, ids=PICKLE_BOMBS)
+def test_pickles_that_never_end(tmp_path: Path, bomb: str) -> None:
+    path = tmp_path / "p.pkl"
+    path.write_bytes(PICKLE_BOMBS[bomb])
+    with pytest.raises(DataError, match=r"p\.pkl: unsafe.*nothing was executed"):
         read_permutation(path, 40)
 
 

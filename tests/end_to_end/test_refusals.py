@@ -21,6 +21,11 @@ ARGUMENTS: dict[str, tuple[list[str], int, list[str]]] = {
         ["targets.weighting", "Did you mean 'pixelwise'?"],
     ),
     "backbone": (["--backbone", "resnet110"], 2, ["model.backbone", "'resnet1"]),
+    "size of a backbone": (
+        ["--backbone", "test_maxvit", "--set", "model.output_stride=32"],
+        2,
+        ["model.backbone 'test_maxvit'", "160x"],
+    ),
     "class path": (["--mixer", "os.system"], 2, ["unknown mixer 'os.system'", "Choices:"]),
     "dataset": (["--dataset", "citiscapes"], 2, ["Did you mean 'cityscapes'?"]),
     "none labelled": (["--labeled", "0"], 1, ["'0'", "from 1 to 12"]),

@@ -263,6 +263,10 @@ class TestSettings:
             ({"backbone": "resnet999"}, r"model.backbone: unknown backbone 'resnet999'"),
             ({"backbone": "none"}, r"none is for .* whole networks, as enet .* needs a timm model"),
             ({"backbone": "resnet1O1"}, r"Did you mean 'resnet101'"),
+            ({"backbone": "dinov3_vits16"}, r"Did you mean ('vit_\w*dinov3\w*'( or )?)+\?"),
+            ({"backbone": "qqqqqq"}, r"unknown backbone 'qqqqqq'\. timm"),
+            # timm refuses it by an assertion without a word.
+            ({"backbone": "dla34", "output_stride": 16}, r"stride 16 \(\w.*\w\)\. Try"),
             ({"backbone": "hf-hub:timm/resnet18"}, "unknown backbone"),
             ({"backbone": "local-dir:/tmp"}, "unknown backbone"),
             ({"backbone": "os.system"}, "unknown backbone"),

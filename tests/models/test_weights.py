@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import pickle
 import struct
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from torch.nn import functional
 from mixseg.config import ModelSettings
 from mixseg.errors import CheckpointError, ConfigError
 from mixseg.models import build_initial_model, build_model, load_weights, read_weight_file
+from tests.bombs import PICKLE_BOMBS
 from tests.models.build import SMALL, small_model
 from tests.models.original_deeplab import original_input, random_original
 
@@ -41,6 +44,21 @@ def save(path: Path, content: Any) -> Path:
     else:
         torch.save(content, path)
     return path
+
+
+def rezipped(
+    whole: Path, packed: Path, others: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED
+) -> Path:
+    """An archive of torch with its members packed, some of them others than before."""
+    with (
+        zipfile.ZipFile(whole) as source,
+        zipfile.ZipFile(packed, "w", method) as target,
+    ):
+        folder = source.namelist()[0].split("/")[0]
+        for name in {*source.namelist(), *(f"{folder}/{one}" for one in others)}:
+            other = others.get(name.removeprefix(f"{folder}/"))
+            target.writestr(name, source.read(name) if other is None else other)
+    return packed
 
 
 @pytest.fixture
@@ -269,6 +287,118 @@ class TestRefused:
         path.write_bytes(struct.pack("<Q", len(header)) + header + b"\x00" * 16)
         with pytest.raises(CheckpointError, match="damaged safetensors"):
             read_weight_file(str(path))
+
+    @pytest.mark.parametrize(
+        "dtype",
+        [torch.int64, torch.uint8, torch.bool, torch.complex64, torch.float8_e4m3fn],
+        ids=str,
+    )
+    @pytest.mark.parametrize("kind", [".pth", ".safetensors"])
+    def test_numbers_that_are_no_weights(
+        self, tmp_path: Path, state: dict[str, Tensor], dtype: torch.dtype, kind: str
+    ) -> None:
+        key = next(key for key in state if key.startswith("backbone.") and state[key].dim() == 4)
+        path = save(tmp_path / f"a{kind}", state | {key: state[key].to(dtype)})
+        with pytest.raises(CheckpointError, match=rf"{key}.* {str(dtype).removeprefix('torch.')}"):
+            initial(path)
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+    def test_other_floating_point_numbers_are_weights(
+        self, tmp_path: Path, state: dict[str, Tensor], dtype: torch.dtype
+    ) -> None:
+        content = {
+            key: value.to(dtype) if value.is_floating_point() else value
+            for key, value in state.items()
+        }
+        model, _ = initial(save(tmp_path / "a.pth", content))
+        key = next(key for key in state if key.startswith("backbone."))
+        assert torch.equal(model.state_dict()[key], content[key].float())
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e300])
+    def test_numbers_that_are_not_finite(self, state: dict[str, Tensor], value: float) -> None:
+        key = [key for key in state if key.startswith("backbone.") and state[key].dim() == 4][-1]
+        broken = state[key].double()  # 1e300 becomes infinite only in the network
+        broken.view(-1)[:3] = value
+        self.refused(state | {key: broken}, rf"{key}.*holds 3 numbers of {broken.numel()}")
+
+    @pytest.mark.parametrize("kind", [".pth", ".safetensors"])
+    @pytest.mark.parametrize("prefix", ["module.", "module.backbone."])
+    def test_two_keys_for_one_tensor(
+        self, tmp_path: Path, state: dict[str, Tensor], prefix: str, kind: str
+    ) -> None:
+        bare = {key.removeprefix("backbone."): value for key, value in state.items()}
+        key = next(key for key in bare if bare[key].dim() == 4)
+        path = save(tmp_path / f"a{kind}", bare | {prefix + key: torch.zeros_like(bare[key])})
+        with pytest.raises(CheckpointError) as caught:
+            read_weight_file(str(path))
+        assert repr(key) in str(caught.value)
+        assert repr(prefix + key) in str(caught.value)
+
+    def test_one_tensor_for_two_keys(self) -> None:
+        """A backbone's file does not fill a head whose tensor has the same name and shape."""
+
+        class Network(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.backbone, self.head = (
+                    torch.nn.ModuleDict({"conv": torch.nn.Conv2d(2, 2, 1)}) for _ in range(2)
+                )
+
+        network = Network()
+        before = network.head["conv"].weight.clone()
+        tensors = {
+            f"conv.{one}": torch.ones(shape)
+            for one, shape in (("weight", (2, 2, 1, 1)), ("bias", (2,)))
+        }
+        assert not load_weights(network, tensors, "file").head
+        assert torch.equal(network.head["conv"].weight, before)
+        assert bool((network.backbone["conv"].weight == 1).all())
+
+    @pytest.mark.parametrize("zipped", [True, False])
+    @pytest.mark.parametrize("bomb", PICKLE_BOMBS, ids=PICKLE_BOMBS)
+    def test_pickles_that_never_end(self, tmp_path: Path, bomb: str, zipped: bool) -> None:
+        path = tmp_path / "a.pth"
+        path.write_bytes(PICKLE_BOMBS[bomb])
+        if zipped:
+            save(tmp_path / "whole.pth", {"a": torch.zeros(3)})
+            others = {"data.pkl": PICKLE_BOMBS[bomb]}
+            rezipped(tmp_path / "whole.pth", path, others, zipfile.ZIP_STORED)
+        with pytest.raises(CheckpointError, match=r"a\.pth: unsafe"):
+            read_weight_file(str(path))
+
+    def test_an_archive_that_unpacks_to_far_more(self, tmp_path: Path) -> None:
+        save(tmp_path / "whole.pth", {"a": torch.zeros(3)})
+        rezipped(tmp_path / "whole.pth", tmp_path / "a.pth", {"data/1": bytes(10**7)})
+        assert (tmp_path / "a.pth").stat().st_size < 10**5
+        with pytest.raises(CheckpointError, match=r"a\.pth: unsafe"):
+            read_weight_file(str(tmp_path / "a.pth"))
+
+    def test_an_archive_that_somebody_packed(self, tmp_path: Path) -> None:
+        tensors = {"a": torch.rand(10_000)}
+        rezipped(save(tmp_path / "whole.pth", tensors), tmp_path / "a.pth", {})
+        assert torch.equal(read_weight_file(str(tmp_path / "a.pth"))["a"], tensors["a"])
+
+    @pytest.mark.parametrize(("zipped", "count"), [(True, 20_000), (False, 100)])
+    def test_a_large_training_checkpoint_is_no_bomb(
+        self, tmp_path: Path, zipped: bool, count: int
+    ) -> None:
+        # Far more than any network has, some of Adam beside it, and what else people save.
+        one = torch.zeros(1)
+        content = {
+            "state_dict": {f"module.stage.{index}.weight": one for index in range(count)},
+            "optimizer": {
+                "state": {
+                    index: {"step": index, "exp_avg": one, "exp_avg_sq": one}
+                    for index in range(1000)
+                },
+                "param_groups": [{"params": list(range(count)), "betas": (0.9, 0.999)}],
+            },
+            "config": {"a" * 1000: ["text" * 100] * 100, "nested": {"a": {"b": {"c": (1, 2)}}}},
+            "random": tuple(range(625)),
+        }
+        path = tmp_path / "a.pth"
+        torch.save(content, path, _use_new_zipfile_serialization=zipped)
+        assert len(read_weight_file(str(path))) == count
 
     def test_too_many_keys(self, tmp_path: Path) -> None:
         one = torch.zeros(1)

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from mixseg.config import Settings, resolve_settings
 from mixseg.data.registry import CLASSES
-from mixseg.errors import TrainingError
+from mixseg.errors import ConfigError, TrainingError
 from mixseg.preflight.memory import (
     checkpoints_at_once,
     estimate_needs,
@@ -63,10 +63,20 @@ def test_checkpoints_in_the_folder(
 
 def test_what_fails_elsewhere_is_said() -> None:
     small = {"model.backbone": "resnet18", "model.weights": "none", "model.batch_norm": "train"}
-    settings = deeplab(**small)
-    broken = {"labeled": (0, 0), "unlabeled": (0, 0)}
-    with pytest.raises(TrainingError, match="a training step on images of 0x0 and 0x0 failed: "):
+    settings = deeplab(**small, **{"data.batch_labeled": 1, "data.batch_unlabeled": 1})
+    # One pixel is left of an image, of which batch norm makes nothing while it is trained.
+    broken = {"labeled": (8, 8), "unlabeled": (8, 8)}
+    with pytest.raises(TrainingError, match="a training step on images of 8x8 and 8x8 failed: "):
         measure_elsewhere(settings, broken, CLASSES["cityscapes"])
+
+
+@pytest.mark.slow
+def test_a_size_that_the_network_does_not_take() -> None:
+    model = {"model.backbone": "test_maxvit", "model.output_stride": 32, "model.weights": "none"}
+    model |= {"model.batch_norm": "train"}
+    sizes = {"labeled": (160, 160), "unlabeled": (160, 160)}
+    with pytest.raises(ConfigError, match="test_maxvit"):
+        measure_elsewhere(deeplab(**model), sizes, CLASSES["cityscapes"], [(321, 321)])
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from mixseg.data.prepared_copy.output import unfinished_name
 from mixseg.data.prepared_copy.plan import Original, Plan
 from mixseg.data.streams import POLL, loaded, start_worker
 from mixseg.errors import ConfigError, DataError
-from mixseg.files import write_atomically
+from mixseg.files import read_bytes, write_atomically
 
 _MANIFEST_SHARE = 0.05
 """Most of the time that goes into writing the manifest while files are written."""
@@ -249,7 +249,7 @@ class _Originals(Dataset[Outcome | DataError]):
         """The bytes of all files, or of none where the system does not give one of them."""
         try:
             return {
-                name: FileCopy(path.read_bytes(), None, None)
+                name: FileCopy(read_bytes(path), None, None)
                 for name, path in original.targets.items()
             }
         except OSError:
@@ -261,7 +261,7 @@ class _Originals(Dataset[Outcome | DataError]):
         for name, path in self.plan.lists.items():
             file = self.earlier.files.get(name)
             if file is None or not file.is_intact(self.output / name, path):
-                copy = FileCopy(path.read_bytes(), None, None)
+                copy = FileCopy(read_bytes(path), None, None)
                 file = self._written(name, path, Stamp.of(path), copy)
                 written += 1
             files[name] = file

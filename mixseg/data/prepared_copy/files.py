@@ -22,6 +22,7 @@ from mixseg.data.prepared_copy.manifest import Origin
 from mixseg.data.prepared_copy.plan import Original
 from mixseg.data.transforms import resized_ids, resized_image
 from mixseg.errors import DataError
+from mixseg.files import read_bytes
 
 
 @final
@@ -74,7 +75,7 @@ def file_copies(original: Original, origin: Origin) -> tuple[dict[str, FileCopy]
 def _image_copy(path: Path, image: ImageArray, size: Size | None, origin: Origin) -> FileCopy:
     there = (image.shape[0], image.shape[1])
     if size in (None, there):  # a JPEG would lose by being written again
-        return FileCopy(path.read_bytes(), there, there)
+        return FileCopy(read_bytes(path), there, there)
     pixels = torch.from_numpy(image).permute(2, 0, 1)
     smaller = (
         resized_image(pixels, size, origin.interpolation).permute(1, 2, 0).contiguous().numpy()
@@ -94,7 +95,7 @@ def _label_copy(path: Path, raw: LabelArray, size: Size | None) -> FileCopy:
     # colours or one bit become 8-bit PNGs with the same ids; the loaders of all know such files.
     if path.suffix.lower() == ".png" and stores_ids(path):
         if size in (None, there):
-            return FileCopy(path.read_bytes(), there, there)
+            return FileCopy(read_bytes(path), there, there)
         ids, palette = read_palette_png(path)
     size = size or there
     smaller = resized_ids(torch.from_numpy(ids), size).numpy()

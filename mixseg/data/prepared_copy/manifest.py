@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, final
 from mixseg.data.arrays import Size
 from mixseg.data.transforms import Interpolation
 from mixseg.errors import DataError
+from mixseg.files import read_bytes, read_text
 
 MANIFEST = "prepared.json"
 """Name of the manifest in the folder of a copy."""
@@ -67,7 +68,7 @@ class CopiedFile:
             return (
                 Stamp.of(original) == self.stamp
                 and path.stat().st_size == self.bytes
-                and hashlib.sha256(path.read_bytes()).hexdigest() == self.sha256
+                and hashlib.sha256(read_bytes(path)).hexdigest() == self.sha256
             )
         except OSError:
             return False
@@ -124,7 +125,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     """
     path = folder / MANIFEST
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         if content["form"] != _FORM:
             raise ValueError(f"its form is {content['form']!r}, and {_FORM} is known")
         origin = Origin(

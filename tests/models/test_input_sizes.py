@@ -1,0 +1,57 @@
+"""Sizes that a network does not take are refused by shapes alone, with others that it takes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from mixseg.errors import ConfigError
+from mixseg.models import SegmentationModel, check_input_sizes
+from tests.models.build import small_model
+
+
+def untouched(network: SegmentationModel, sizes: list[tuple[int, int]]) -> ConfigError | None:
+    """The error of a check that leaves everything as it was."""
+    random = torch.get_rng_state()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    modes = [module.training for module in network.modules()]
+    caught = None
+    try:
+        check_input_sizes(network, sizes)
+    except ConfigError as error:
+        caught = error
+    assert torch.equal(torch.get_rng_state(), random)
+    assert [module.training for module in network.modules()] == modes
+    after = network.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    return caught
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_sizes_that_work(training: bool) -> None:
+    network = small_model().train(training)
+    assert untouched(network, [(64, 64), (33, 65), (1, 1)]) is None
+
+
+def works(network: SegmentationModel, size: tuple[int, int]) -> bool:
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, *size))
+    except Exception:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("backbone", ["test_maxvit", "test_coatnet"])
+def test_the_message_names_sizes_that_work(backbone: str) -> None:
+    network = small_model(backbone=backbone, output_stride=32)
+    size = (64, 64)
+    assert not works(network, size)
+    error = untouched(network.train(), [(160, 160), size])
+    assert backbone in str(error)
+    assert "64x64" in str(error)
+    named = re.findall(r"(\d+)x(\d+)", str(error))[1:]
+    assert named
+    assert works(network, tuple(map(int, named[0])))

@@ -1,0 +1,276 @@
+"""Only regular files are read, wherever a name comes from; what is written lies under one name."""
+
+from __future__ import annotations
+
+import ast
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mixseg.analysis.metrics import read_metrics
+from mixseg.data.images import image_size, read_image, read_index_png, write_png
+from mixseg.data.lists import read_list
+from mixseg.data.permutation_pickle import read_permutation
+from mixseg.data.photographs import orientation_in_header, photograph_size, read_photograph
+from mixseg.data.png16 import is_png16, read_first_channel
+from mixseg.data.prepared_copy.manifest import MANIFEST, read_manifest
+from mixseg.data.voc import _read_sbd
+from mixseg.engine.checkpoint import read_checkpoint, write_checkpoint
+from mixseg.errors import MixsegError
+from mixseg.files import opened, read_bytes, read_text, write_atomically
+from mixseg.models import read_weight_file
+from mixseg.strict_yaml import load_yaml
+from mixseg.training.precision import read_precision
+from tests.end_to_end.processes import REPOSITORY
+
+PATIENCE = 60.0
+"""Seconds after which a reader counts as one that waits for ever."""
+
+
+def outcome(call: Callable[[], object]) -> object:
+    """What a call gives or raises, from a thread of its own: one that hangs fails the test."""
+    found: list[object] = []
+
+    def work() -> None:
+        try:
+            found.append(call())
+        except Exception as error:
+            found.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive(), "it waits for ever"
+    return found[0]
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "image.png": read_image,
+    "size.jpg": image_size,
+    "photograph.jpg": read_photograph,
+    "upright.jpg": photograph_size,
+    "orientation.jpg": orientation_in_header,
+    "label.png": read_index_png,
+    "depth.png": is_png16,
+    "synthia.png": read_first_channel,
+    "sbd.mat": _read_sbd,
+    "list.txt": read_list,
+    "split.pkl": lambda path: read_permutation(path, 4),
+    "settings.yaml": load_yaml,
+    "weights.pth": lambda path: read_weight_file(str(path)),
+    "weights.pt": lambda path: read_weight_file(str(path), sha256="0" * 64),
+    "weights.safetensors": lambda path: read_weight_file(str(path)),
+    "precision.json": read_precision,
+    "metrics.jsonl": read_metrics,
+    MANIFEST: lambda path: read_manifest(path.parent),
+    "bytes": read_bytes,
+    "text": read_text,
+}
+"""A file, and what reads it."""
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def endless_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def link_to_a_fifo(path: Path) -> None:
+    os.mkfifo(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+IMPOSTORS = [fifo, endless_device, folder, link_to_a_fifo]
+
+
+@pytest.mark.parametrize("impostor", IMPOSTORS, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("name", READERS)
+def test_no_reader_takes_anything_but_a_regular_file(
+    name: str, impostor: Callable[[Path], None], tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    impostor(path)
+    error = outcome(lambda: READERS[name](path))
+    assert isinstance(error, MixsegError | OSError)
+    assert str(path) in str(error)
+
+
+@pytest.mark.parametrize("impostor", IMPOSTORS, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("name", ["manifest.json", "state.json", "student.safetensors"])
+def test_nor_does_a_checkpoint(name: str, impostor: Callable[[Path], None], tmp_path: Path) -> None:
+    path = tmp_path / "step-00000001"
+    write_checkpoint(path, {"student": {"weight": torch.zeros(2)}}, {"step": 1})
+    (path / name).unlink()
+    impostor(path / name)
+    error = outcome(lambda: read_checkpoint(path))
+    assert isinstance(error, MixsegError)
+    assert name in str(error)
+
+
+def test_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # names of sockets are short
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind("s")
+        assert isinstance(outcome(lambda: read_bytes(Path("s"))), OSError)
+
+
+class TestReading:
+    def test_links_to_files_are_files(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"a\r\nb\n")
+        (tmp_path / "link").symlink_to("file")
+        assert read_bytes(tmp_path / "link") == b"a\r\nb\n"
+        assert read_text(tmp_path / "link") == "a\nb\n"
+
+    @pytest.mark.parametrize("size", [0, 1, 70_000, 200_000])
+    def test_up_to_the_limit(self, size: int, tmp_path: Path) -> None:
+        content = os.urandom(size)
+        (tmp_path / "file").write_bytes(content)
+        assert read_bytes(tmp_path / "file", size) == content
+        with pytest.raises(OSError, match="at most"):
+            read_bytes(tmp_path / "file", size - 1)
+
+    def test_a_file_that_grows_faster_than_it_is_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "file"
+        path.write_bytes(b"x")
+        status = os.fstat
+
+        def grown(handle: int) -> os.stat_result:
+            found = status(handle)
+            with path.open("ab") as file:  # between looking at the size and reading
+                file.truncate(10**9)
+            return found
+
+        monkeypatch.setattr(os, "fstat", grown)
+        with pytest.raises(OSError, match="at most"):
+            read_bytes(path, 10**6)
+
+    def test_handles_are_closed(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "file").touch()
+        before = len(list(Path("/dev/fd").iterdir()))
+        for name in ("pipe", "file", "missing", "."):
+            for _ in range(3):
+                assert outcome(lambda: read_bytes(tmp_path / name)) is not None  # noqa: B023
+        assert len(list(Path("/dev/fd").iterdir())) == before
+        with opened(tmp_path / "file") as file:
+            assert file.read() == b""
+        assert file.closed
+
+
+class TestWriting:
+    @pytest.mark.parametrize("durable", [True, False])
+    def test_links_under_guessed_names_are_not_followed(
+        self, tmp_path: Path, durable: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        victim = tmp_path / "victim"
+        victim.write_text("precious")
+        # Even if somebody guesses the name: the random part is known here.
+        monkeypatch.setattr("secrets.token_hex", lambda size: "0" * 2 * size)
+        (tmp_path / f".new.{8 * '0'}").symlink_to("victim")
+        with pytest.raises(FileExistsError):
+            write_atomically(tmp_path / "new", "content", durable=durable)
+        assert victim.read_text() == "precious"
+
+    def test_pictures_follow_no_links(self, tmp_path: Path) -> None:
+        victim = tmp_path / "victim"
+        victim.write_text("precious")
+        path = tmp_path / "a.png"
+        path.symlink_to("victim")
+        (tmp_path / f".a.png.{os.getpid()}.tmp").symlink_to("victim")
+        write_png(path, torch.zeros(2, 2, dtype=torch.uint8).numpy())
+        assert victim.read_text() == "precious"
+        assert not path.is_symlink()
+        assert read_image(path).shape == (2, 2, 3)
+
+
+READING = {
+    *("read_text", "read_bytes", "open", "fdopen", "load_file", "safe_open", "fromfile", "memmap"),
+    *("loadtxt", "genfromtxt", "loadmat", "imread", "load"),
+}
+"""Methods and functions of modules that read a file by its name."""
+
+ELSEWHERE = {
+    "mixseg/files.py": "is where files are opened",
+    "mixseg/batch_job.py": "opens a log to write to it",
+    "mixseg/engine/precision.py": "reads /proc",
+    "mixseg/preflight/doctor.py": "reads /proc and /sys",
+    "mixseg/benchmark/measure.py": "reads /proc",
+    "mixseg/benchmark/loader.py": "reads pictures that it has just written",
+    "mixseg/preflight/data_check.py": "opens a data set, not a file",
+    "mixseg/data/prepared_copy/copying.py": "opens a folder to lock it",
+}
+"""Files of the package that open something by other means, and why they may."""
+
+CONTENT = {"file", "content", "data", "saved", "entry", "io.BytesIO(content)", "io.BytesIO(data)"}
+"""What open files, bytes, and members of an open archive are called."""
+
+
+def writes(call: ast.Call) -> bool:
+    """Whether ``path.open`` is given a mode that only writes."""
+    modes = [one.value for one in call.args if isinstance(one, ast.Constant)]
+    return any(isinstance(mode, str) and mode[:1] in "xaw" and "+" not in mode for mode in modes)
+
+
+def readings(source: str) -> list[str]:
+    """The calls of a module that open files for reading by their names."""
+    found = []
+    for call in ast.walk(ast.parse(source)):
+        if not isinstance(call, ast.Call):
+            continue
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else ast.unparse(call.func)
+        is_reading = name in READING if isinstance(call.func, ast.Attribute) else name == "open"
+        loads_itself = name == "load" and not call.args  # a command, an image, an unpickler
+        content = bool(call.args) and ast.unparse(call.args[0]) in CONTENT
+        if is_reading and not (loads_itself or content or writes(call)):
+            found.append(f"line {call.lineno}: {ast.unparse(call)}")
+    return found
+
+
+MODULES = sorted((REPOSITORY / "mixseg").rglob("*.py"))
+
+
+def test_files_are_opened_in_one_place() -> None:
+    found: dict[str, Any] = {}
+    for path in MODULES:
+        name = path.relative_to(REPOSITORY).as_posix()
+        if calls_here := readings(path.read_text(encoding="utf-8")):
+            found[name] = calls_here
+    assert {name: one for name, one in found.items() if name not in ELSEWHERE} == {}
+    assert set(ELSEWHERE) == set(found), "an exception is no longer one"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "open(name)",
+        "path.open()",
+        "path.open('rb')",
+        "path.read_text()",
+        "torch.load(path)",
+        "safetensors.torch.load_file(path)",
+        "Image.open(path)",
+        "os.open(path, os.O_RDONLY)",
+        "np.load(self.path)",
+    ],
+)
+def test_the_search_finds(line: str) -> None:
+    assert readings(line)
+
+
+@pytest.mark.parametrize("line", ["path.open('xb')", "read_text(path)", "Image.open(file)"])
+def test_the_search_passes_over(line: str) -> None:
+    assert not readings(line)

@@ -6,21 +6,19 @@ arXiv:1805.04687. 7000 images in train, 1000 in val, 2000 in test.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from mixseg.data.cityscapes import CITYSCAPES
-from mixseg.data.contract import Sample, SegmentationDataset, lookup_table
-from mixseg.data.images import read_image, read_index_png
+from mixseg.data.cityscapes import TRAIN_ID_LOOKUP, TRAIN_IDS, read_train_ids
+from mixseg.data.contract import Sample, SegmentationDataset
+from mixseg.data.images import read_image
 from mixseg.data.pairing import Pairing, files_by_id, found_instead, pair_samples
 from mixseg.errors import DataError, unknown_name
-from mixseg.ignore import IGNORE
 
 SPLITS = ("train", "val", "test")
 
-BDD100K = dataclasses.replace(CITYSCAPES, label_ids=())
+BDD100K = TRAIN_IDS
 """Names and colours of Cityscapes; files hold train ids, which the benchmark takes as well."""
 
 
@@ -87,9 +85,9 @@ def open_bdd100k(root: Path, split: str, pair: Pairing = pair_samples) -> Segmen
         split=split,
         classes=BDD100K,
         samples=samples,
-        lookup=lookup_table({i: i for i in range(len(BDD100K))}, ignore=(IGNORE,)),
+        lookup=TRAIN_ID_LOOKUP,
         read_raw_image=read_image,
-        read_raw_label=read_index_png,
+        read_raw_label=read_train_ids,
     )
 
 

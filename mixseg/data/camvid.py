@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
-from mixseg.data.images import read_image, read_index_png
+from mixseg.data.images import read_image
 from mixseg.data.lists import read_list, without_ending
+from mixseg.data.masks import LabelReader, class_colors
 from mixseg.data.pairing import IMAGE_ENDINGS, Pairing, files_by_id, found_instead, pair_samples
 from mixseg.errors import DataError, unknown_name
 from mixseg.ignore import IGNORE
@@ -48,6 +49,10 @@ CAMVID = ClassSet(
 
 _VOID = 11
 _LIST_PREFIXES = ("/SegNet/CamVid/",)
+_LOOKUP = lookup_table({i: i for i in range(len(CAMVID))}, ignore=(_VOID, IGNORE))
+_read_label = LabelReader(
+    CAMVID, _LOOKUP, (*class_colors(CAMVID), (_VOID, (0, 0, 0))), "CamVid's colors"
+)
 
 
 def open_camvid(root: Path, split: str, pair: Pairing = pair_samples) -> SegmentationDataset:
@@ -91,9 +96,9 @@ def open_camvid(root: Path, split: str, pair: Pairing = pair_samples) -> Segment
         split=split,
         classes=CAMVID,
         samples=samples,
-        lookup=lookup_table({i: i for i in range(len(CAMVID))}, ignore=(_VOID, IGNORE)),
+        lookup=_LOOKUP,
         read_raw_image=read_image,
-        read_raw_label=read_index_png,
+        read_raw_label=_read_label,
     )
 
 

@@ -6,13 +6,15 @@ arXiv:1604.01685. 2975 images in train, 500 in val, 1525 in test.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 
 from mixseg.data.arrays import LabelArray
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
-from mixseg.data.images import read_image, read_index_png
+from mixseg.data.images import read_image
+from mixseg.data.masks import Color, LabelReader, class_colors
 from mixseg.data.pairing import Pairing, files_by_id, found_instead, pair_samples
 from mixseg.errors import DataError, unknown_name
 from mixseg.ignore import IGNORE
@@ -72,6 +74,43 @@ RAW_TO_TRAIN = lookup_table(
     ignore=(*range(34), IGNORE),
 )
 """int16, shape (256,): raw id -> train id."""
+
+VOID_COLORS: dict[int, Color] = {
+    **dict.fromkeys((0, 1, 2, 3, 4), (0, 0, 0)),
+    5: (111, 74, 0),
+    6: (81, 0, 81),
+    9: (250, 170, 160),
+    10: (230, 150, 140),
+    14: (180, 165, 180),
+    15: (150, 100, 100),
+    16: (150, 120, 90),
+    18: (153, 153, 153),  # polegroup, in the color of pole
+    29: (0, 0, 90),
+    30: (0, 0, 110),
+    IGNORE: (0, 0, 142),  # license plate, in the color of car
+}
+"""Raw ids of no class and their colors."""
+
+_COLORS = "the colors of Cityscapes"
+
+read_raw_ids = LabelReader(
+    CITYSCAPES, RAW_TO_TRAIN, (*class_colors(CITYSCAPES), *VOID_COLORS.items()), _COLORS
+)
+"""Reads a label PNG of raw ids."""
+
+TRAIN_IDS = dataclasses.replace(CITYSCAPES, label_ids=())
+"""The same classes in files of train ids."""
+
+TRAIN_ID_LOOKUP = lookup_table({i: i for i in range(len(TRAIN_IDS))}, ignore=(IGNORE,))
+"""int16, shape (256,): ids of such files -> train id."""
+
+read_train_ids = LabelReader(
+    TRAIN_IDS,
+    TRAIN_ID_LOOKUP,
+    (*class_colors(TRAIN_IDS), *((IGNORE, color) for color in VOID_COLORS.values())),
+    _COLORS,
+)
+"""Reads a label PNG of train ids."""
 
 _IMAGE = "_leftimg8bit.png"
 _LABEL_IDS = "_gtfine_labelids.png"
@@ -145,9 +184,9 @@ _TRAIN_TO_RAW[: len(CITYSCAPES)] = CITYSCAPES.label_ids
 
 
 def _read_label(path: Path) -> LabelArray:
-    ids = read_index_png(path)
     if not path.name.lower().endswith(_TRAIN_IDS):
-        return ids
+        return read_raw_ids(path)
+    ids = read_train_ids(path)
     unknown = (ids >= len(CITYSCAPES)) & (ids != IGNORE)
     if unknown.any():
         raise DataError(

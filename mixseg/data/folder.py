@@ -4,7 +4,7 @@
 
     names: [background, road, building]
     palette: [[0, 0, 0], [128, 64, 128], [70, 70, 70]]   # optional
-    ignore: 255                                          # optional, an id or a list of ids
+    ignore: [255, [255, 255, 255]]                       # optional, ids and colors of no class
     id_map: {0: 0, 7: 1, 11: 2}                          # optional, id in the files: class
 """
 
@@ -14,9 +14,12 @@ import colorsys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
 from mixseg.data.images import read_image
-from mixseg.data.masks import MaskReader
+from mixseg.data.masks import IdColors, LabelReader, class_colors
 from mixseg.data.names import composed
 from mixseg.data.pairing import IMAGE_ENDINGS, Pairing, files_by_id, found_instead, pair_samples
 from mixseg.errors import DataError, UnknownSplitError, unknown_name
@@ -56,7 +59,7 @@ def open_folder(root: Path, split: str, pair: Pairing = pair_samples) -> Segment
             f"{found_instead(root)}"
         )
     loaded = load_yaml(description)
-    classes, ignored, raw_to_train = _read_description(loaded)
+    classes, lookup, read_label = _read_description(loaded)
 
     folder = root / "images" / split
     splits = folder_splits(root)
@@ -85,13 +88,9 @@ def open_folder(root: Path, split: str, pair: Pairing = pair_samples) -> Segment
         split=split,
         classes=classes,
         samples=samples,
-        lookup=lookup_table(raw_to_train, ignored),
+        lookup=lookup,
         read_raw_image=read_image,
-        read_raw_label=MaskReader(
-            classes.label_ids or tuple(range(len(classes))),
-            classes.palette if "palette" in loaded.data else (),
-            description,
-        ),
+        read_raw_label=read_label,
         looked_for=expected,
     )
 
@@ -112,8 +111,8 @@ def distinct_colours(count: int) -> tuple[tuple[int, int, int], ...]:
     return tuple((round(r * 255), round(g * 255), round(b * 255)) for r, g, b in spread)
 
 
-def _read_description(loaded: LoadedYaml) -> tuple[ClassSet, list[int], dict[int, int]]:
-    """Classes, ignored raw ids, and raw id -> train id."""
+def _read_description(loaded: LoadedYaml) -> tuple[ClassSet, NDArray[np.int16], LabelReader]:
+    """Classes, the table raw id -> train id, and what reads labels as raw ids."""
     data = loaded.data
     for key in data:
         if key not in _KEYS:
@@ -126,10 +125,17 @@ def _read_description(loaded: LoadedYaml) -> tuple[ClassSet, list[int], dict[int
         raise _wrong(loaded, ("names",), "'names' should be 1 to 254 different class names")
 
     ignore = data.get("ignore", IGNORE)
-    ignored: list[int] = ignore if isinstance(ignore, list) else [ignore]
-    for value in ignored:
-        if not _is_id(value, 256):
-            raise _wrong(loaded, ("ignore",), f"{value!r} is not an id from 0 to 255")
+    entries: list[Any] = ignore if isinstance(ignore, list) else [ignore]
+    for value in entries:
+        if not _is_id(value, 256) and not _is_color(value):
+            raise _wrong(
+                loaded,
+                ("ignore",),
+                f"{value!r} is neither an id from 0 to 255 nor a color [red, green, blue] in "
+                "brackets of its own, as in 'ignore: [[0, 0, 0], 255]'",
+            )
+    ignored = [value for value in entries if not isinstance(value, list)]
+    colors = [value for value in entries if isinstance(value, list)]
 
     mapping = data.get("id_map", {i: i for i in range(len(names))})
     if not isinstance(mapping, dict):
@@ -145,7 +151,10 @@ def _read_description(loaded: LoadedYaml) -> tuple[ClassSet, list[int], dict[int
         if raw in ignored:
             line = ("id_map", str(raw)) if "id_map" in data else ("ignore",)
             remedy = (
-                f"take {raw} out of 'ignore' ('ignore: []' ignores no id)"
+                "for the color write its three numbers in brackets of their own, "
+                f"'ignore: [{ignored}]'"
+                if len(ignored) == 3
+                else f"take {raw} out of 'ignore' ('ignore: []' ignores no id)"
                 if "ignore" in data
                 else f"{IGNORE} is ignored unless 'ignore' says otherwise; add a line 'ignore: []'"
             )
@@ -162,7 +171,32 @@ def _read_description(loaded: LoadedYaml) -> tuple[ClassSet, list[int], dict[int
         label_ids = tuple(
             min(raw for raw, train in mapping.items() if train == i) for i in range(len(names))
         )
-    return ClassSet(tuple(names), _read_palette(loaded, len(names)), label_ids), ignored, mapping
+    classes = ClassSet(tuple(names), _read_palette(loaded, len(names)), label_ids)
+    for red, green, blue in colors:
+        if "palette" not in data:
+            raise _wrong(
+                loaded,
+                ("ignore",),
+                "a color in 'ignore' needs the colors of the classes: 'palette'",
+            )
+        if (red, green, blue) in classes.palette:
+            name = names[classes.palette.index((red, green, blue))]
+            raise _wrong(
+                loaded, ("ignore",), f"{[red, green, blue]} is the color of class {name!r} as well"
+            )
+    if colors and not ignored:
+        # What no id of a class is stands for the colors: 255 where it is free, as without 'ignore'.
+        free = next((raw for raw in reversed(range(256)) if raw not in mapping), None)
+        if free is None:
+            raise _wrong(loaded, ("id_map",), "every id is mapped; colors in 'ignore' need one")
+        ignored = [free]
+    lookup = lookup_table(mapping, ignored)
+    shown: IdColors = ()
+    if "palette" in data:
+        void = tuple((ignored[0], (red, green, blue)) for red, green, blue in colors)
+        shown = (*class_colors(classes), *void)
+    source = f"'palette' and 'ignore' in {loaded.path}" if colors else f"'palette' in {loaded.path}"
+    return classes, lookup, LabelReader(classes, lookup, shown, source, loaded.path, tuple(entries))
 
 
 def _read_palette(loaded: LoadedYaml, count: int) -> tuple[tuple[int, int, int], ...]:
@@ -171,11 +205,12 @@ def _read_palette(loaded: LoadedYaml, count: int) -> tuple[tuple[int, int, int],
         return distinct_colours(count)
     if not isinstance(palette, list) or len(palette) != count:
         found = len(palette) if isinstance(palette, list) else type(palette).__name__
-        raise _wrong(loaded, ("palette",), f"'palette' should hold {count} colours, found {found}")
+        problem = f"'palette' should hold {count} colors, one for each of 'names', found {found}"
+        if isinstance(palette, list) and len(palette) > count:
+            problem += "; a color of no class goes into 'ignore', as in 'ignore: [[0, 0, 0], 255]'"
+        raise _wrong(loaded, ("palette",), problem)
     for index, colour in enumerate(palette):
-        if not (
-            isinstance(colour, list) and len(colour) == 3 and all(_is_id(c, 256) for c in colour)
-        ):
+        if not _is_color(colour):
             raise _wrong(
                 loaded, ("palette", index), f"{colour!r} is not a colour [red, green, blue], 0-255"
             )
@@ -185,6 +220,10 @@ def _read_palette(loaded: LoadedYaml, count: int) -> tuple[tuple[int, int, int],
 def _is_id(value: Any, end: int) -> bool:
     # YAML's true and false are integers to Python.
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < end
+
+
+def _is_color(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(_is_id(c, 256) for c in value)
 
 
 def _wrong(loaded: LoadedYaml, key_path: KeyPath, problem: str) -> DataError:

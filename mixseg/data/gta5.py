@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mixseg.data.cityscapes import CITYSCAPES
+from mixseg.data.cityscapes import CITYSCAPES, VOID_COLORS
 from mixseg.data.contract import SegmentationDataset, lookup_table
-from mixseg.data.images import read_image, read_index_png
+from mixseg.data.images import read_image
+from mixseg.data.masks import LabelReader, class_colors
 from mixseg.data.pairing import Pairing, files_by_id, found_instead, pair_samples
 from mixseg.errors import DataError, unknown_name
 from mixseg.ignore import IGNORE
@@ -23,6 +24,18 @@ RAW_TO_TRAIN = lookup_table(
     ignore=(*range(35), IGNORE),
 )
 """int16, shape (256,): raw id -> train id."""
+
+_read_label = LabelReader(
+    CITYSCAPES,
+    RAW_TO_TRAIN,
+    (
+        *class_colors(CITYSCAPES),
+        *VOID_COLORS.items(),
+        (4, (20, 20, 20)),
+        (34, VOID_COLORS[IGNORE]),
+    ),
+    "the colors of Cityscapes",
+)
 
 
 def open_gta5(root: Path, split: str, pair: Pairing = pair_samples) -> SegmentationDataset:
@@ -59,5 +72,5 @@ def open_gta5(root: Path, split: str, pair: Pairing = pair_samples) -> Segmentat
         ),
         lookup=RAW_TO_TRAIN,
         read_raw_image=read_image,
-        read_raw_label=read_index_png,
+        read_raw_label=_read_label,
     )

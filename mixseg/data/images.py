@@ -31,7 +31,7 @@ Palette = Sequence[tuple[int, int, int]]
 """RGB colours, 0 to 255, of indices from 0 on."""
 
 _IMAGE_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")
-_INDEX_MODES = ("L", "P")
+_INDEX_MODES = ("L", "P", "LA")
 
 # What Pillow's decoders let escape on damaged files.
 _DECODE_ERRORS = (
@@ -105,7 +105,8 @@ def read_index_png(path: Path) -> LabelArray:
 
     Raises:
         DataError: The file is missing, damaged, not a PNG, larger than :data:`MAX_PIXELS`, or not
-            an 8-bit greyscale or palette picture.
+            an 8-bit greyscale or palette picture. Greyscale may have an alpha channel that hides
+            nothing.
     """
     return read_palette_png(path)[0]
 
@@ -118,11 +119,28 @@ def read_palette_png(path: Path) -> tuple[LabelArray, Palette | None]:
                 f"{path}: {_describe_mode(image, stored_mode(image))}; expected a label PNG "
                 "with one class id per pixel: 8-bit greyscale (mode L) or palette (mode P)"
             )
+        if image.mode == "LA":
+            return opaque_channels(image, path)[..., 0], None
         ids = np.array(image, dtype=np.uint8)
         channels = image.getpalette("RGB")
         if channels is None:
             return ids, None
         return ids, tuple(zip(*(iter(channels),) * 3, strict=True))
+
+
+def opaque_channels(image: Image.Image, path: Path) -> NDArray[np.uint8]:
+    """The channels of an opened label without alpha, uint8, shape (height, width, channels).
+
+    Raises:
+        DataError: A pixel is transparent.
+    """
+    pixels = np.array(image, dtype=np.uint8)
+    if image.mode not in ("LA", "RGBA"):
+        return pixels
+    # What lies below a transparent pixel is whatever the tool left there.
+    if (pixels[..., -1] != 255).any():
+        raise DataError(f"{path}: a mask with transparent pixels; save it without transparency")
+    return pixels[..., :-1]
 
 
 def stores_ids(path: Path) -> bool:

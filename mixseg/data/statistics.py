@@ -20,6 +20,7 @@ from mixseg.data.arrays import LabelArray
 from mixseg.data.cache import default_cache
 from mixseg.data.check import size_in_header
 from mixseg.data.contract import SegmentationDataset, unequal_sizes
+from mixseg.data.masks import LabelReader
 from mixseg.errors import DataError
 from mixseg.files import opened, write_atomically
 
@@ -29,7 +30,7 @@ GRID = (32, 64)
 OnCount = Callable[[int, int], None]
 """Called with the number of files read and of all."""
 
-_FORM = 1
+_FORM = 2
 """Raised where counts mean something else than before, so that older ones are not read."""
 
 
@@ -183,7 +184,10 @@ def _in_cells(label: LabelArray, count: int) -> NDArray[np.float64]:
 def _cache_file(
     dataset: SegmentationDataset, paths: Sequence[Path | None], kind: str, cache: Path | None
 ) -> Path:
-    digest = hashlib.sha256(repr((_FORM, GRID, dataset.classes, dataset.lookup.tolist())).encode())
+    reader = dataset.read_raw_label
+    colors = reader.colors if isinstance(reader, LabelReader) else ()
+    meaning = (_FORM, GRID, dataset.classes, dataset.lookup.tolist(), colors)
+    digest = hashlib.sha256(repr(meaning).encode())
     for path in sorted(map(str, paths)):
         try:
             found = Path(path).stat()

@@ -6,13 +6,15 @@ Cityscapes: there is no terrain, no truck and no train.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from mixseg.data.arrays import LabelArray
-from mixseg.data.cityscapes import CITYSCAPES
+from mixseg.data.cityscapes import CITYSCAPES, read_raw_ids
 from mixseg.data.cityscapes import RAW_TO_TRAIN as CITYSCAPES_RAW_TO_TRAIN
 from mixseg.data.contract import SegmentationDataset, lookup_table
-from mixseg.data.images import read_image, read_index_png
+from mixseg.data.images import read_image
+from mixseg.data.masks import LabelReader, class_colors
 from mixseg.data.pairing import Pairing, files_by_id, found_instead, pair_samples
 from mixseg.data.png16 import is_png16, read_first_channel
 from mixseg.errors import DataError, unknown_name
@@ -30,6 +32,21 @@ RAW_TO_TRAIN = lookup_table(
     {raw: train for train, raw in enumerate(LABEL_IDS)}, ignore=(*range(23), IGNORE)
 )
 """int16, shape (256,): raw id -> train id."""
+
+_OWN = dataclasses.replace(CITYSCAPES, label_ids=LABEL_IDS)
+_read_own_ids = LabelReader(
+    _OWN,
+    RAW_TO_TRAIN,
+    (
+        *class_colors(_OWN),
+        (5, (64, 64, 128)),  # fence, in the color that SYNTHIA gives it
+        (0, (0, 0, 0)),
+        (13, (250, 170, 160)),
+        (14, (128, 64, 64)),
+        (22, (102, 102, 156)),  # lane marking, in the color of wall
+    ),
+    "the colors of SYNTHIA",
+)
 
 _MAPPED = "synthia_mapped_to_cityscapes"
 
@@ -74,14 +91,14 @@ def open_synthia(root: Path, split: str, pair: Pairing = pair_samples) -> Segmen
         ),
         lookup=CITYSCAPES_RAW_TO_TRAIN if mapped else RAW_TO_TRAIN,
         read_raw_image=read_image,
-        read_raw_label=read_index_png if mapped else _read_label,
+        read_raw_label=read_raw_ids if mapped else _read_label,
         absent=ABSENT,
     )
 
 
 def _read_label(path: Path) -> LabelArray:
     if not is_png16(path):
-        return read_index_png(path)  # converted to 8 bits by its owner, with SYNTHIA's ids
+        return _read_own_ids(path)  # converted to 8 bits by its owner, with SYNTHIA's ids
     ids = read_first_channel(path)
     if ids.max() > IGNORE:
         raise DataError(f"{path}: label id {ids.max()} is not an id of synthia (0 to 22)")

@@ -18,8 +18,9 @@ from scipy.io.matlab import MatReadError
 
 from mixseg.data.arrays import LabelArray
 from mixseg.data.contract import ClassSet, SegmentationDataset, lookup_table
-from mixseg.data.images import MAX_PIXELS, read_image, read_index_png
+from mixseg.data.images import MAX_PIXELS, read_image
 from mixseg.data.lists import read_list, without_ending
+from mixseg.data.masks import LabelReader, class_colors
 from mixseg.data.pairing import Pairing, files_by_id, found_instead, pair_samples
 from mixseg.errors import DataError, unknown_name
 from mixseg.files import opened
@@ -76,6 +77,11 @@ VOC = ClassSet(
     ),
 )
 
+_LOOKUP = lookup_table({i: i for i in range(len(VOC))}, ignore=(IGNORE,))
+_read_png = LabelReader(
+    VOC, _LOOKUP, (*class_colors(VOC), (IGNORE, (224, 224, 192))), "the colors of VOC"
+)
+
 _SBD_FOLDERS = ("benchmark_RELEASE/dataset/cls", "sbd/dataset/cls", "sbd/cls", "SBD/cls")
 _AUGMENTED_LISTS = ("train_aug.txt", "trainaug.txt")
 # Lists made for DeepLab hold lines like "/JPEGImages/ID.jpg /SegmentationClassAug/ID.png".
@@ -125,7 +131,7 @@ def open_voc(root: Path, split: str, pair: Pairing = pair_samples) -> Segmentati
         split=split,
         classes=VOC,
         samples=pair(_images(voc / "JPEGImages", ids, split), labels, expected),
-        lookup=lookup_table({i: i for i in range(len(VOC))}, ignore=(IGNORE,)),
+        lookup=_LOOKUP,
         read_raw_image=read_image,
         read_raw_label=_read_label,
     )
@@ -179,7 +185,7 @@ def _images(folder: Path, ids: Iterable[str], split: str) -> dict[str, Path]:
 
 
 def _read_label(path: Path) -> LabelArray:
-    return _read_sbd(path) if path.suffix.lower() == ".mat" else read_index_png(path)
+    return _read_sbd(path) if path.suffix.lower() == ".mat" else _read_png(path)
 
 
 def _read_sbd(path: Path) -> LabelArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import shutil
 import warnings
 from collections.abc import Callable
@@ -710,8 +711,8 @@ class TestFolder:
             ("names: [a, 3]\n", "list of class names"),
             ("names: []\n", "1 to 254"),
             ("names: [a]\nignor: 255\n", "line 2: unknown key 'ignor'.*'ignore'"),
-            ("names: [a]\nignore: -1\n", "line 2: -1 is not an id"),
-            ("names: [a]\nignore: true\n", "line 2: True is not an id"),
+            ("names: [a]\nignore: -1\n", "line 2: -1 is neither an id"),
+            ("names: [a]\nignore: true\n", "line 2: True is neither an id"),
             ("names: [a]\nignore: 0\n", "line 2: id 0 is ignored and class 'a'"),
             (
                 "names: [a, b]\nid_map: {0: 0, 255: 1}\n",
@@ -725,7 +726,7 @@ class TestFolder:
             ("names: [a]\nid_map: {300: 0}\n", "line 2: 300 is not an id"),
             ("names: [a]\nid_map:\n  0: 0\n  7: 1\n", "line 4: 1 is not a class index"),
             ("names: [a, b]\nid_map: {7: 1}\n", "line 2: no id is mapped to class 'a'"),
-            ("names: [a, b]\npalette: [[0, 0, 0]]\n", "line 2: .*2 colours, found 1"),
+            ("names: [a, b]\npalette: [[0, 0, 0]]\n", "line 2: .*2 colors, .*found 1"),
             ("names: [a]\npalette:\n - [0, 0, 256]\n", "line 3: .*not a colour"),
         ],
     )
@@ -762,11 +763,10 @@ class TestFolder:
             (
                 "[[0, 0, 0], [0, 161, 0]]",
                 "RGB",
-                r"colour \[0, 160, 0\] \(row 0, column 1\) is none",
+                r"color \[0, 160, 0\] \(row 0, column 1\) is none",
             ),
-            ("[[0, 0, 0], [0, 0, 0]]", "RGB", r"two classes the colour \[0, 0, 0\]"),
-            ("", "RGB", r"a colour picture.*'palette' in .*dataset\.yaml"),
-            ("[[0, 0, 0], [0, 160, 0]]", "LA", r"mode LA; expected a label PNG"),
+            ("[[0, 0, 0], [0, 0, 0]]", "RGB", r"two classes the color \[0, 0, 0\]"),
+            ("", "RGB", r"a color picture.*'palette' in .*dataset\.yaml"),
         ],
     )
     def test_colours_that_mean_nothing(
@@ -778,6 +778,69 @@ class TestFolder:
         pixels = np.array([[0, 0, 0], [0, 160, 0]], dtype=np.uint8)[cycle_ids([0, 1])]
         Image.fromarray(pixels).convert(mode).save(path)
         with pytest.raises(DataError, match=rf"frame\.0\.png: .*{problem}"):
+            open_dataset("folder", tmp_path, "train").label(0)
+
+    @pytest.mark.parametrize("ignore", ["", "ignore: 9\n", "ignore: []\n", "ignore: [3, 255]\n"])
+    @pytest.mark.parametrize("form", ["RGB", "palette"])
+    def test_a_color_of_no_class(self, tmp_path: Path, ignore: str, form: str) -> None:
+        """What the message says can be copied into the description."""
+        shown = np.array([[0, 0, 0], [0, 160, 0], [255, 255, 255], [9, 9, 9]], dtype=np.uint8)
+        description = f"names: [leaf, rest]\npalette: [[0, 160, 0], [0, 0, 0]]\n{ignore}"
+        (name,) = write_folder(tmp_path, count=1, description=description)
+        path = tmp_path / f"labels/train/{name}.png"
+        ids = cycle_ids([0, 1, 2, 3])
+        if form == "RGB":
+            Image.fromarray(shown[ids]).save(path)
+        else:
+            write_label(path, ids, [tuple(color) for color in shown.tolist()])
+        for _ in range(2):
+            with pytest.raises(DataError) as raised:
+                open_dataset("folder", tmp_path, "train").label(0)
+            (line,) = re.findall(r"^ignore: .*$", str(raised.value), re.MULTILINE)
+            lines = (tmp_path / "dataset.yaml").read_text().splitlines()
+            lines = [one for one in lines if not one.startswith("ignore")]
+            (tmp_path / "dataset.yaml").write_text("\n".join([*lines, line]))
+        opened = open_dataset("folder", tmp_path, "train")
+        np.testing.assert_array_equal(opened.label(0), cycle_ids([1, 0, 255, 255]))
+        # Ids that were ignored before still are.
+        for raw in {"ignore: 9\n": [9], "ignore: [3, 255]\n": [3, 255]}.get(ignore, [255]):
+            assert opened.lookup[raw] == IGNORE
+
+    @pytest.mark.parametrize(
+        ("more", "problem"),
+        [
+            ("ignore: [0, 0, 0]\n", r"line 3: id 0 is ignored.*'ignore: \[\[0, 0, 0\]\]'"),
+            ("ignore: black\n", r"line 3: 'black' is neither an id.*\[\[0, 0, 0\], 255\]"),
+            ("ignore: [[0, 0]]\n", r"line 3: \[0, 0\] is neither an id"),
+            ("ignore: [[0, 0, 256]]\n", r"line 3: \[0, 0, 256\] is neither an id"),
+            ("ignore: [[0, 160, 0], 255]\n", r"line 3: \[0, 160, 0\] is the color of class 'leaf'"),
+        ],
+    )
+    def test_bad_colors_of_no_class(self, tmp_path: Path, more: str, problem: str) -> None:
+        description = "names: [leaf, stem]\npalette: [[0, 160, 0], [9, 9, 9]]\n" + more
+        write_folder(tmp_path, description=description)
+        with pytest.raises(DataError, match=rf"dataset\.yaml, {problem}"):
+            open_dataset("folder", tmp_path, "train")
+
+    def test_colors_of_no_class_need_a_palette_and_an_id(self, tmp_path: Path) -> None:
+        write_folder(tmp_path, description="names: [leaf]\nignore: [[0, 0, 0]]\n")
+        with pytest.raises(DataError, match=r"line 2: .*'palette'"):
+            open_dataset("folder", tmp_path, "train")
+        all_ids = ", ".join(f"{raw}: 0" for raw in range(256))
+        (tmp_path / "dataset.yaml").write_text(
+            f"names: [a]\npalette: [[1, 1, 1]]\nignore: [[0, 0, 0]]\nid_map: {{{all_ids}}}\n"
+        )
+        with pytest.raises(DataError, match="line 4: "):
+            open_dataset("folder", tmp_path, "train")
+
+    def test_grey_with_alpha(self, tmp_path: Path) -> None:
+        (name,) = write_folder(tmp_path, count=1)
+        path = tmp_path / f"labels/train/{name}.png"
+        Image.fromarray(cycle_ids([0, 7, 11, 255])).convert("LA").save(path)
+        label = open_dataset("folder", tmp_path, "train").label(0)
+        np.testing.assert_array_equal(label, cycle_ids([0, 1, 2, 255]))
+        Image.new("LA", (4, 4), (7, 9)).save(path)
+        with pytest.raises(DataError, match="transparent"):
             open_dataset("folder", tmp_path, "train").label(0)
 
     def test_masks_with_transparent_pixels(self, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.png16 import is_png16
 from mixseg.data.prepared_copy import (
@@ -30,7 +31,7 @@ from mixseg.data.prepared_copy import (
 )
 from mixseg.data.registry import open_dataset
 from mixseg.data.streams import Drawn, StreamDataset
-from mixseg.data.transforms import Example, Interpolation, PairedTransform, resized
+from mixseg.data.transforms import Example, Interpolation, PairedTransform, resized, resized_ids
 from mixseg.data.unlabeled import open_unlabeled
 from mixseg.data.voc import VOC
 from mixseg.errors import ConfigError, DataError
@@ -257,6 +258,19 @@ def test_labels_keep_palette_and_mode(tmp_path: Path) -> None:
     for path in (tmp_path / "mapped" / "synthia_mapped_to_cityscapes").iterdir():
         with Image.open(path) as copy:
             assert copy.mode == "L"
+
+
+def test_palettes_in_another_order(tmp_path: Path) -> None:
+    (name,) = write_gta5(tmp_path / "data", count=1)
+    # Road's color at the index of no class, and so on.
+    order = [*CITYSCAPES.palette, (0, 0, 0)]
+    label = tmp_path / f"data/labels/{name}.png"
+    write_label(label, cycle_ids(range(len(order))), order)
+    expected = open_dataset("gta5", tmp_path / "data", "train").label(0)
+    np.testing.assert_array_equal(np.unique(expected), [*range(19), 255])
+    written(plan("gta5", tmp_path / "data", "train", None), tmp_path / "copy")
+    copy = open_dataset("gta5", tmp_path / "copy", "train").label(0)
+    np.testing.assert_array_equal(copy, resized_ids(torch.from_numpy(expected), SMALL).numpy())
 
 
 def test_labels_of_synthia_become_8_bits(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from mixseg.data.contract import SegmentationDataset
+from mixseg.data.masks import LabelReader
 from mixseg.data.registry import open_dataset
 from mixseg.data.statistics import GRID, image_statistics, label_statistics
 from tests.data.layouts import SIZE, write_camvid, write_image, write_label
@@ -72,11 +73,17 @@ def test_places_of_classes(size: tuple[int, int], tmp_path: Path) -> None:
 
 
 def test_labels_are_read_once(camvid: SegmentationDataset, tmp_path: Path) -> None:
-    def refuse(path: Path) -> NoReturn:
-        raise AssertionError(f"{path} is read again")
+    class Refusing(LabelReader):  # type: ignore[misc]
+        """What labels mean stays the same."""
+
+        def __call__(self, path: Path) -> NoReturn:
+            raise AssertionError(f"{path} is read again")
 
     cache = tmp_path / "cache"
     first = label_statistics(camvid, range(4), cache)
+    reader = camvid.read_raw_label
+    assert isinstance(reader, LabelReader)
+    refuse = Refusing(reader.classes, reader.lookup, reader.colors, reader.source)
     unread = dataclasses.replace(camvid, read_raw_label=refuse)
     again = label_statistics(unread, range(4), cache)
     for field in ("labels", "pixels", "images", "void", "occupancy"):
@@ -86,6 +93,9 @@ def test_labels_are_read_once(camvid: SegmentationDataset, tmp_path: Path) -> No
         label_statistics(unread, range(2), cache)
     lookup = camvid.lookup.copy()
     lookup[[0, 1]] = lookup[[1, 0]]
+    with pytest.raises(AssertionError, match="is read again"):
+        other = dataclasses.replace(refuse, colors=())
+        label_statistics(dataclasses.replace(camvid, read_raw_label=other), range(4), cache)
     swapped = label_statistics(dataclasses.replace(camvid, lookup=lookup), range(4), cache)
     assert swapped.pixels[[1, 0]].tolist() == first.pixels[[0, 1]].tolist()
     label = camvid.samples[0].label

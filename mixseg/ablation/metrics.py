@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from mixseg.evaluation.confusion import Scores
-from mixseg.evaluation.protocols import mean_over, protocol
+from mixseg.evaluation.protocols import covered_classes, mean_over, protocol
 
 DEFAULT = "mIoU"
 
@@ -19,6 +19,16 @@ def _without_absent(name: str) -> Callable[[Scores], float | None]:
         return None if classes is None else mean_over(scores, classes)
 
     return mean
+
+
+def covered(metric: str, scores: Sequence[Scores]) -> str:
+    """Such as ``17 of 19 classes`` where a mean is over fewer classes than it is named for."""
+    if not scores or metric not in (DEFAULT, "mIoU-13", "mIoU-16"):
+        return ""
+    names = scores[0].classes
+    return covered_classes(
+        scores, names if metric == DEFAULT else protocol("synthia", names).get(metric, ())
+    )
 
 
 METRICS: Final[dict[str, Callable[[Scores], float | None]]] = {

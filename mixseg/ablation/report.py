@@ -46,6 +46,8 @@ def cells(grid: Grid, results: Sequence[RowResult], metric: str) -> list[tuple[s
             mean = f"{value.mean:.2f}"
             if value.deviation is not None:
                 mean += f" ± {value.deviation:.2f}"
+            if value.covered:
+                mean += f" ({value.covered})"
         if result.error:
             failed = f"failed: {result.error}"
             mean = f"{mean} {failed}" if value.scores else failed
@@ -151,7 +153,7 @@ def csv_of_table(grid: Grid, results: Sequence[RowResult]) -> str:
         for metric, value in result.metrics.items():
             measured, published = difference(results, result, metric)
             numbers = (value.mean, value.deviation, measured, value.published, published)
-            note = CITED if result.cited else result.error
+            note = CITED if result.cited else result.error or value.covered
             texts = (csv_cell(result.name), csv_cell(result.against or ""), metric)
             found = (len(value.scores), *map(_exact, numbers), csv_cell(note))
             lines.append((*texts, *found, *conditions))
@@ -171,6 +173,7 @@ def to_json(grid: Grid, results: Sequence[RowResult]) -> dict[str, Any]:
         return {
             "scores": {str(seed): score for seed, score in value.scores.items()},
             "mean": value.mean,
+            "covered": value.covered or None,
             "deviation": value.deviation,
             "difference": measured,
             "published": value.published,

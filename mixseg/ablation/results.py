@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, final
 
 from mixseg.ablation.grid import Grid
-from mixseg.ablation.metrics import METRICS
+from mixseg.ablation.metrics import METRICS, covered
 from mixseg.ablation.runs import Job
 from mixseg.evaluation.confusion import Scores
 from mixseg.files import read_text
@@ -23,10 +23,12 @@ class Measured:
     Attributes:
         scores: Seed -> value in percent.
         published: Value in percent that a paper gives for it.
+        covered: Such as ``17 of 19 classes``, where a mean is over fewer than all.
     """
 
     scores: Mapping[int, float] = field(default_factory=dict)
     published: float | None = None
+    covered: str = ""
 
     @property
     def mean(self) -> float | None:
@@ -82,7 +84,7 @@ def collect(
 def _measured(metric: str, scores: Mapping[int, Scores], published: float | None) -> Measured:
     values = {seed: METRICS[metric](one) for seed, one in scores.items()}
     found = {seed: 100 * value for seed, value in values.items() if value is not None}
-    return Measured(found, published)
+    return Measured(found, published, covered(metric, list(scores.values())))
 
 
 def _class_means(scores: Sequence[Scores]) -> dict[str, float]:

@@ -39,10 +39,12 @@ class Validated:
     Attributes:
         step: After which it was.
         miou: In percent; None where no class could be judged.
+        covered: Such as ``17 of 19 classes``, where the mean is over fewer than all.
     """
 
     step: int
     miou: float | None
+    covered: str = ""
 
 
 @final
@@ -118,10 +120,8 @@ def read_run(path: Path) -> RunRecord:
     try:
         content = json.loads(read_text(summary))
         step = content["step"]
-        last = {name: Validated(step, _percent(one)) for name, one in content["last"].items()}
-        best = {
-            name: Validated(one["step"], _percent(one)) for name, one in content["best"].items()
-        }
+        last = {name: _validated(step, one) for name, one in content["last"].items()}
+        best = {name: _validated(one["step"], one) for name, one in content["best"].items()}
         seconds = float(content["seconds_per_step"]) or seconds
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
@@ -131,8 +131,11 @@ def read_run(path: Path) -> RunRecord:
     return RunRecord(path, settings, True, step, last, best, seconds, parameters)
 
 
-def _percent(scores: Mapping[str, Any]) -> float | None:
-    return None if scores["miou"] is None else 100 * float(scores["miou"])
+def _validated(step: int, scores: Mapping[str, Any]) -> Validated:
+    miou, iou = scores["miou"], scores.get("iou", ())
+    counted = sum(one is not None for one in iou)
+    covered = f"{counted} of {len(iou)} classes" if counted < len(iou) else ""
+    return Validated(step, None if miou is None else 100 * float(miou), covered)
 
 
 def _validations(
@@ -146,7 +149,9 @@ def _validations(
             name = key.removeprefix("miou/")
             if name == key:
                 continue
-            last[name] = Validated(line["step"], None if value is None else 100 * value)
+            counted = line.get(f"miou_classes/{name}")
+            covered = "" if counted is None else f"{counted:g} classes alone"
+            last[name] = Validated(line["step"], None if value is None else 100 * value, covered)
             highest = best.get(name)
             if highest is None or (last[name].miou or 0.0) > (highest.miou or 0.0):
                 best[name] = last[name]
@@ -226,7 +231,8 @@ def setting_text(value: Any) -> str:
 def _score_text(score: Validated | None, at_the_end: bool) -> str:
     if score is None or score.miou is None:
         return MISSING
-    return f"{score.miou:.2f}" if at_the_end else f"{score.miou:.2f} at {score.step}"
+    text = f"{score.miou:.2f}" if at_the_end else f"{score.miou:.2f} at {score.step}"
+    return f"{text} ({score.covered})" if score.covered else text
 
 
 def _grid(comparison: Comparison) -> list[list[str]]:
@@ -261,7 +267,11 @@ def to_json(comparison: Comparison) -> list[dict[str, Any]]:
     """An object for each run; mIoU in percent."""
 
     def scores(found: Mapping[str, Validated]) -> dict[str, Any]:
-        return {name: {"step": one.step, "miou": one.miou} for name, one in found.items()}
+        return {
+            name: {"step": one.step, "miou": one.miou}
+            | ({"covered": one.covered} if one.covered else {})
+            for name, one in found.items()
+        }
 
     return [
         {

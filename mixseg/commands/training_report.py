@@ -64,7 +64,9 @@ def _columns(outcome: Outcome) -> dict[str, Scores]:
 
 def _what_came_out(outcome: Outcome, path: Path) -> list[str]:
     best = ", ".join(
-        f"{name} {100 * one.miou:.2f} at step {step}" for name, (step, one) in outcome.best.items()
+        f"{name} {100 * one.miou:.2f} at step {step}"
+        + (f" ({coverage})" if (coverage := one.coverage()) else "")
+        for name, (step, one) in outcome.best.items()
     )
     speed = f"{outcome.seconds_per_step * 1000:.0f} ms per step, "
     lines = [

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from statistics import median_low
 
 import numpy as np
 
-from mixseg.data.contract import SegmentationDataset
+from mixseg.data.arrays import LabelArray
+from mixseg.data.contract import SegmentationDataset, named_first
 from mixseg.data.images import image_size
 from mixseg.data.pairing import IMAGE_ENDINGS
 from mixseg.errors import DataError
@@ -65,6 +66,71 @@ def check_samples(
             f"ignored pixels: {void[0]} has the ids {found}, but classes have the ids {known}. Are "
             "these the right label files?"
         )
+
+
+def ids_in_labels(
+    dataset: SegmentationDataset, indices: Sequence[int], limit: int = 64
+) -> tuple[frozenset[int], int]:
+    """The raw ids of a spread of labels, and how many labels were read for that.
+
+    Args:
+        dataset: The data set.
+        indices: Of its samples; those without a label are passed over, and those that cannot be
+            read, which is said where they are used.
+        limit: Most labels that are read; none after all classes were seen.
+    """
+    labeled = [index for index in indices if dataset.samples[index].label is not None]
+    found: set[int] = set()
+    read = 0
+    for index in spread(labeled, limit):
+        path = dataset.samples[index].label
+        assert path is not None
+        with contextlib.suppress(DataError):
+            found.update(raw_ids(dataset.read_raw_label(path)))
+            read += 1
+        if not unseen_classes(dataset, found):
+            break
+    return frozenset(found), read
+
+
+def raw_ids(label: LabelArray) -> bytes:
+    """The ids that a label holds, in order."""
+    return bytes(np.flatnonzero(np.bincount(label.reshape(-1), minlength=256)).tolist())
+
+
+def unseen_classes(dataset: SegmentationDataset, ids: Collection[int]) -> list[str]:
+    """The classes that none of some raw ids means, without those that no id of the data means."""
+    possible = set(dataset.lookup.tolist())
+    seen = {int(dataset.lookup[raw]) for raw in ids}
+    names = enumerate(dataset.classes.names)
+    return [
+        name for train, name in names if train in possible - seen and name not in dataset.absent
+    ]
+
+
+def unseen_note(dataset: SegmentationDataset, ids: Collection[int], read: int, of: int) -> str:
+    """A line for people on classes without one labelled pixel; empty if there are none.
+
+    Args:
+        dataset: The data set.
+        ids: Raw ids of the labels that were read.
+        read: How many these are.
+        of: How many labels there are.
+    """
+    unseen = unseen_classes(dataset, ids)
+    if not read or not unseen:
+        return ""
+    labels = f"none of the {read} labels" + ("" if read == of else f" looked at (of {of})")
+    note = f"{dataset.name} {dataset.split!r}: {labels} has a pixel of: {named_first(unseen)}"
+    black = int(dataset.lookup[0])
+    if {*ids} == {0, 255} and dataset.lookup[255] == IGNORE and 0 <= black < IGNORE:
+        note += ". The labels hold the ids 0 and 255 alone, and 255 is read as ignore"
+        if dataset.name == "folder" and len(dataset.classes) == 2:
+            note += (
+                f"; where it is {unseen[0]!r}, write into dataset.yaml: "
+                f"id_map: {{0: {black}, 255: {1 - black}}} and ignore: []"
+            )
+    return note
 
 
 def check_equal_sizes(

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, final
 from torch.utils.data import DataLoader, Dataset
 
 from mixseg.data.arrays import ImageArray
+from mixseg.data.check import raw_ids
 from mixseg.data.contract import SegmentationDataset, unequal_sizes
 from mixseg.data.photographs import UPRIGHT, orientation_in_header
 from mixseg.data.streams import POLL, loaded, start_worker
@@ -53,8 +54,20 @@ class Problem(NamedTuple):
     message: str
 
 
-def inspect_sample(dataset: SegmentationDataset, index: int, *, labeled: bool) -> list[Problem]:
-    """What is wrong with a sample; all of it, not only the first.
+class Inspection(NamedTuple):
+    """What a look at a sample found.
+
+    Attributes:
+        problems: What is wrong with it; all of it, not only the first.
+        ids: The raw ids of its label; None where none was read.
+    """
+
+    problems: list[Problem]
+    ids: bytes | None = None
+
+
+def inspect_sample(dataset: SegmentationDataset, index: int, *, labeled: bool) -> Inspection:
+    """Read a sample.
 
     Args:
         dataset: The data set.
@@ -69,12 +82,12 @@ def inspect_sample(dataset: SegmentationDataset, index: int, *, labeled: bool) -
     except DataError as error:
         problems.append(Problem(reading_problem(error), str(sample.image), str(error)))
     if not labeled:
-        return problems
+        return Inspection(problems)
     if sample.label is None:
         message = f"{sample.image} has no label file"
         if dataset.looked_for:
             message += f"; looked for {dataset.looked_for}"
-        return [*problems, Problem("missing partner", str(sample.image), message)]
+        return Inspection([*problems, Problem("missing partner", str(sample.image), message)])
     path = str(sample.label)
     if image is not None and (orientation := orientation_in_header(sample.image)) != UPRIGHT:
         message = (
@@ -86,7 +99,7 @@ def inspect_sample(dataset: SegmentationDataset, index: int, *, labeled: bool) -
     try:
         raw = dataset.read_raw_label(sample.label)
     except DataError as error:
-        return [*problems, Problem(reading_problem(error), path, str(error))]
+        return Inspection([*problems, Problem(reading_problem(error), path, str(error))])
     if image is not None and image.shape[:2] != raw.shape:
         message = unequal_sizes(sample, image.shape, raw.shape)
         problems.append(Problem("size mismatch", path, message))
@@ -96,7 +109,7 @@ def inspect_sample(dataset: SegmentationDataset, index: int, *, labeled: bool) -
             problems.append(Problem("all void", path, message))
     except DataError as error:
         problems.append(Problem("unknown ids", path, str(error)))
-    return problems
+    return Inspection(problems, raw_ids(raw))
 
 
 def reading_problem(error: DataError) -> Kind:
@@ -108,8 +121,8 @@ def reading_problem(error: DataError) -> Kind:
 
 
 @final
-class _Inspected(Dataset[list[Problem]]):
-    """Position in some indices -> problems of that sample."""
+class _Inspected(Dataset[Inspection]):
+    """Position in some indices -> what is found in that sample."""
 
     def __init__(self, dataset: SegmentationDataset, indices: Sequence[int], labeled: bool) -> None:
         self.dataset = dataset
@@ -119,14 +132,14 @@ class _Inspected(Dataset[list[Problem]]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, position: int) -> list[Problem]:
+    def __getitem__(self, position: int) -> Inspection:
         return inspect_sample(self.dataset, self.indices[position], labeled=self.labeled)
 
 
 def inspect(
     dataset: SegmentationDataset, indices: Sequence[int], *, labeled: bool, workers: int
-) -> Iterator[list[Problem]]:
-    """The problems of each sample, in the order of the indices.
+) -> Iterator[Inspection]:
+    """What is found in each sample, in the order of the indices.
 
     Args:
         dataset: The data set.

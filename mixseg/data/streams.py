@@ -61,6 +61,7 @@ class Batch(NamedTuple):
         valid: bool, shape (B, H, W), false where a crop or a rotation left the image.
         ids: Sample ids, for messages.
         skipped: Samples that could not be read and that others stand for.
+        void: Label files of the images that hold nothing but ignored pixels.
     """
 
     images: Tensor
@@ -68,6 +69,7 @@ class Batch(NamedTuple):
     valid: Tensor
     ids: tuple[str, ...]
     skipped: tuple[Skipped, ...] = ()
+    void: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device, without waiting for the copy."""
@@ -77,6 +79,7 @@ class Batch(NamedTuple):
             self.valid.to(device, non_blocking=True),
             self.ids,
             self.skipped,
+            self.void,
         )
 
 
@@ -87,11 +90,13 @@ class Drawn(NamedTuple):
         example: The augmented image.
         id: Of its sample.
         skipped: Samples that came before it in the order and could not be read.
+        void: Its label file, if that holds nothing but ignored pixels; else empty.
     """
 
     example: Example
     id: str
     skipped: tuple[Skipped, ...] = ()
+    void: str = ""
 
 
 Item = Drawn | DataError
@@ -152,14 +157,14 @@ class StreamDataset(Dataset[Item]):
             # One that stands for others is augmented in another way than where it stands itself.
             instead = (place,) if skipped else ()
             try:
-                example = self._example(index, epoch, *instead)
+                example, void = self._example(index, epoch, *instead)
             except DataError as error:
                 if len(skipped) == self.most_bad:
                     return self._too_many(error) if skipped else error
                 name = self.dataset.samples[index].id
                 skipped.append(Skipped(self.stream, name, str(error)))
             else:
-                return Drawn(example, self.dataset.samples[index].id, tuple(skipped))
+                return Drawn(example, self.dataset.samples[index].id, tuple(skipped), void)
 
     def _too_many(self, error: DataError) -> DataError:
         return DataError(
@@ -167,9 +172,12 @@ class StreamDataset(Dataset[Item]):
             f"cannot be read, more than data.skip_bad_share allows. The last one: {error}"
         )
 
-    def _example(self, index: int, epoch: int, *instead: int) -> Example:
+    def _example(self, index: int, epoch: int, *instead: int) -> tuple[Example, str]:
+        void = ""
         if self.labeled:
             image, label = self.dataset.pair(index, self.transform.target)
+            if label.min() == IGNORE:
+                void = str(self.dataset.samples[index].label)
         else:
             image = self.dataset.image(index, self.transform.target)
             label = np.full(image.shape[:2], IGNORE, dtype=np.uint8)
@@ -179,7 +187,7 @@ class StreamDataset(Dataset[Item]):
             torch.ones(label.shape, dtype=torch.bool),
         )
         random = generator(self.seed, self.stream, "augment", epoch, index, *instead)
-        return self.transform(example, random)
+        return self.transform(example, random), void
 
     def _permutation(self, epoch: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         if epoch != self._epoch:
@@ -225,6 +233,7 @@ def _collate(items: list[Item]) -> Batch | DataError:
         torch.stack([example.valid for example in examples]),
         tuple(item.id for item in good),
         tuple(one for item in good for one in item.skipped),
+        tuple(item.void for item in good if item.void),
     )
 
 

@@ -109,7 +109,7 @@ def report_distillation(
     write_atomically(run / "distillation.json", json.dumps(content, indent=1))
     seen = {"teacher": teacher, "student, before": before, "student, after": saved[best]}
     write_picture(run / "comparison.png", _picture(val, seen, settings, precision))
-    return _table(costs, content)
+    return _table(costs, content, scores[best].coverage())
 
 
 def _first_image(val: SegmentationDataset, resize: tuple[int, int] | None) -> Tensor:
@@ -166,12 +166,13 @@ def _picture(
     return comparison(columns, rows)
 
 
-def _table(costs: list[NetworkCost], content: Mapping[str, Any]) -> Table:
+def _table(costs: list[NetworkCost], content: Mapping[str, Any], coverage: str) -> Table:
     height, width = content["image"]
     table = Table(
         title="teacher and student",
         caption=f"one image of {height}x{width}; {content['device']}, {content['precision']}, "
-        f"{content['threads']} threads; a multiplication and an addition are two",
+        f"{content['threads']} threads; a multiplication and an addition are two"
+        + (f"; mIoU: {printable(coverage)}" if coverage else ""),
         caption_justify="left",
     )
     table.add_column("network")

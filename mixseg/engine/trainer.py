@@ -44,6 +44,9 @@ from mixseg.interruption import Interruption
 from mixseg.models import SegmentationModel
 from mixseg.terminal import say
 
+MOST_VOID = 10
+"""Label files without a labelled pixel that a run names; the others go unsaid."""
+
 Stream = Callable[[int, int], Iterator[Batch]]
 """(number of the first batch, number after the last) -> batches on the CPU."""
 
@@ -129,6 +132,7 @@ class Trainer:
         self.position = Position()
         self.first = 0
         self._saved = 0
+        self._void: set[str] = set()
 
     def resume(self) -> None:
         """Go on from the latest intact checkpoint of the run, if there is one."""
@@ -211,6 +215,7 @@ class Trainer:
 
     def _steps(self, log: RunLog, first: int, total: int, times: list[float]) -> dict[str, Scores]:
         scores: dict[str, Scores] = {}
+        void: set[str] = set()
         accumulate = self.settings.training.accumulate
         batches = {
             name: stream(first * accumulate, total * accumulate)
@@ -226,6 +231,7 @@ class Trainer:
                 started = time.perf_counter()
                 rate = self._set_rate(step)
                 micro_batches = self._next_micro_batches(batches, accumulate, log)
+                void |= {label for batch in all_batches(micro_batches) for label in batch.void}
                 gradients = self.learner.gradients(micro_batches, step)
                 names = [name for batch in all_batches(micro_batches) for name in batch.ids]
                 self._stop_if_not_finite(gradients, step, names)
@@ -239,6 +245,8 @@ class Trainer:
                     record = self._record(rate, gradients)
                     log.write(done, record, seconds=times[-1])
                     progress.update(done, _note(record))
+                    self._say_void(void, progress)
+                    void.clear()
 
                 # Before the validation: whatever ends it loses no step, and a run that goes on from
                 # here does it again.
@@ -286,6 +294,18 @@ class Trainer:
         every = self.settings.validation.every
         return done == self.settings.training.iterations or bool(every and done % every == 0)
 
+    def _say_void(self, labels: set[str], progress: TrainingProgress) -> None:
+        """Say once which label files hold nothing but ignored pixels, the first of them by name."""
+        found = {label for one in texts(json.dumps(sorted(labels))) for label in json.loads(one)}
+        for label in sorted(found - self._void):
+            self._void.add(label)
+            if len(self._void) <= MOST_VOID:
+                rest = "; more are not named here" if len(self._void) == MOST_VOID else ""
+                progress.say(
+                    f"note: {label} holds nothing but ignored pixels and teaches nothing; "
+                    f"mixseg check-data finds all such labels{rest}"
+                )
+
     def _validation(self, log: RunLog, progress: TrainingProgress) -> dict[str, Scores]:
         """Scores after a step, logged; before a bad file ends the run, it is saved."""
         try:
@@ -293,7 +313,13 @@ class Trainer:
         except (DataError, TrainingError) as error:
             raise self._saved_before(error, log) from error
         done = self.position.validated = self.position.step
-        log.write(done, {f"miou/{name}": one.miou for name, one in scores.items()})
+        # How many classes the mean is over is written where it is not all of them.
+        fewer = {n: one.counted for n, one in scores.items() if one.counted < len(one.classes)}
+        log.write(
+            done,
+            {f"miou/{name}": one.miou for name, one in scores.items()}
+            | {f"miou_classes/{name}": count for name, count in fewer.items()},
+        )
         progress.say(f"step {done}: " + self._best_note(scores))
         return scores
 
@@ -381,7 +407,8 @@ class Trainer:
 
     def _best_note(self, scores: Mapping[str, Scores]) -> str:
         return ", ".join(
-            f"{name} mIoU {100 * one.miou:.2f} (best {100 * self.position.best[name][1].miou:.2f})"
+            f"{name} mIoU {100 * one.miou:.2f} (best {100 * self.position.best[name][1].miou:.2f}"
+            + (f"; {coverage})" if (coverage := one.coverage(named=False)) else ")")
             for name, one in scores.items()
         )
 

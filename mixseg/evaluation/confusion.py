@@ -10,6 +10,7 @@ from typing import Any, Self, final
 import torch
 from torch import Tensor
 
+from mixseg.data.contract import named_first
 from mixseg.distributed import summed
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
@@ -106,11 +107,12 @@ class Scores:
         classes: Class names in the order of their train ids.
         iou: IoU in [0, 1] per class; None for a class absent from predictions and labels, or not
             to be judged.
-        miou: Mean over the classes that have an IoU.
+        miou: Mean over the classes that have an IoU; :meth:`coverage` says which have none.
         pixel_accuracy: Fraction of the labelled pixels that are right.
         images: Number of images.
         resolution: The size at which labels were compared, and the network's input size if fixed.
         mode: How the network was applied, from :meth:`InferenceMode.describe`.
+        unlabeled: Names of the classes that no pixel is labelled with.
     """
 
     classes: tuple[str, ...]
@@ -120,6 +122,30 @@ class Scores:
     images: int
     resolution: str
     mode: str
+    unlabeled: tuple[str, ...] = ()
+
+    @property
+    def counted(self) -> int:
+        """Number of classes that the mean is taken over."""
+        return sum(value is not None for value in self.iou)
+
+    def coverage(self, *, named: bool = True) -> str:
+        """Which classes the mean says nothing about, for people; empty if it covers all.
+
+        Args:
+            named: Give the names of classes and not their number alone.
+        """
+        parts = []
+        if self.counted < len(self.classes):
+            parts.append(f"mean over {self.counted} of {len(self.classes)} classes")
+        if self.unlabeled and named:
+            parts.append(f"no pixel of: {named_first(self.unlabeled)}")
+        pairs = zip(self.classes, self.iou, strict=True)
+        wrong = [name for name, iou in pairs if name in self.unlabeled and iou is not None]
+        if wrong:
+            which = f": {named_first(wrong)}" if named else ""
+            parts.append(f"{len(wrong)} without a label predicted and counted as 0{which}")
+        return "; ".join(parts)
 
     @classmethod
     def of(
@@ -155,9 +181,10 @@ class Scores:
                 f"none of the {images} images has a labelled pixel: every label is {IGNORE}"
             )
         iou = matrix.iou()
+        absent = matrix.counts().sum(1) == 0
         if judged is not None:
             allowed = torch.tensor([name in judged for name in classes])
-            iou[~allowed | (matrix.counts().sum(1) == 0)] = math.nan
+            iou[~allowed | absent] = math.nan
             if iou.isnan().all():
                 raise DataError(
                     f"none of the {images} images has a label of a class to be judged "
@@ -171,11 +198,14 @@ class Scores:
             images=images,
             resolution=resolution,
             mode=mode,
+            unlabeled=tuple(
+                name for name, gone in zip(classes, absent.tolist(), strict=True) if gone
+            ),
         )
 
     def to_json(self) -> dict[str, Any]:
         """The fields as lists, strings and numbers that ``json.dumps`` writes without NaN."""
-        return asdict(self) | {"classes": list(self.classes), "iou": list(self.iou)}
+        return asdict(self) | {key: list(getattr(self, key)) for key in _LISTS}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
@@ -183,15 +213,16 @@ class Scores:
 
         Raises:
             TypeError: A field is missing, unknown, or of another type.
-            KeyError: Classes or IoU are missing.
         """
-        scores = cls(**(dict(fields) | {k: tuple(fields[k]) for k in ("classes", "iou")}))
+        # Scores of earlier versions say nothing of labels.
+        lists = {"unlabeled": ()} | {key: fields[key] for key in _LISTS if key in fields}
+        scores = cls(**(dict(fields) | {key: tuple(value) for key, value in lists.items()}))
         numbers = [
             scores.miou,
             scores.pixel_accuracy,
             *(one for one in scores.iou if one is not None),
         ]
-        texts = [*scores.classes, scores.resolution, scores.mode]
+        texts = [*scores.classes, *scores.unlabeled, scores.resolution, scores.mode]
         if not (
             all(type(number) in (float, int) and 0 <= number <= 1 for number in numbers)
             and all(isinstance(text, str) for text in texts)
@@ -200,3 +231,7 @@ class Scores:
         ):
             raise TypeError(f"these are no scores: {str(fields)[:200]}")
         return scores
+
+
+_LISTS = ("classes", "iou", "unlabeled")
+"""Fields that are lists in JSON."""

@@ -64,6 +64,36 @@ def mean_over(scores: Scores, classes: Sequence[str]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
+def mean_label(mean: str, scores: Sequence[Scores], classes: Sequence[str]) -> str:
+    """The name of a mean over some classes, with their number where not all of them count."""
+    covered = covered_classes(scores, classes)
+    return f"{mean} ({covered})" if covered else mean
+
+
+def covered_classes(scores: Sequence[Scores], classes: Sequence[str]) -> str:
+    """Such as ``17 of 19 classes``, those that have an IoU; empty where all have one."""
+    counts = [
+        sum(
+            name in classes and iou is not None
+            for name, iou in zip(one.classes, one.iou, strict=True)
+        )
+        for one in scores
+    ]
+    if not counts or min(counts) == len(classes):
+        return ""
+    fewest, most = min(counts), max(counts)
+    number = str(most) if fewest == most else f"{fewest} to {most}"
+    return f"{number} of {len(classes)} classes"
+
+
+def coverage_lines(scores: Mapping[str, Scores]) -> list[str]:
+    """What means leave out, one line for each network unless all agree."""
+    lines = {name: one.coverage() for name, one in scores.items()}
+    if len(set(lines.values())) == 1:
+        return [line for line in lines.values() if line][:1]
+    return [f"{name}: {line}" for name, line in lines.items() if line]
+
+
 def paper_table(scores: Mapping[str, Scores], source: str | None) -> str:
     """A Markdown table with one row per network and the columns of the thesis' tables.
 
@@ -87,6 +117,7 @@ def paper_table(scores: Mapping[str, Scores], source: str | None) -> str:
     legend = f"The network has {len(classes)} classes."
     if means:
         legend += " The mean mIoU* leaves the starred columns out."
+    legend += "".join(f" {markdown_cell(line)}." for line in coverage_lines(scores))
     return "\n".join([*lines, "", legend]) + "\n"
 
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from mixseg.escaping import printable
 from mixseg.evaluation.confusion import Scores
-from mixseg.evaluation.protocols import Protocol, mean_over
+from mixseg.evaluation.protocols import Protocol, coverage_lines, mean_label, mean_over
 
 ABSENT = "\N{EN DASH}"
 """Stands for the IoU of a class that neither predictions nor labels contain, or not judged."""
@@ -41,9 +41,12 @@ def scores_table(
         raise ValueError("a table needs the scores of at least one network")
     if any(column.classes != columns[0].classes for column in columns):
         raise ValueError("networks with different classes do not fit into one table")
+    unseen = [] if mean != "mIoU" else coverage_lines(scores)
     table = Table(
         title=title,
-        caption=Text("\n").join(Text(printable(line)) for line in (_conditions(scores), *notes)),
+        caption=Text("\n").join(
+            Text(printable(line)) for line in (_conditions(scores), *unseen, *notes)
+        ),
         caption_justify="left",
     )
     table.add_column("class")
@@ -52,9 +55,11 @@ def scores_table(
     for index, name in enumerate(columns[0].classes):
         table.add_row(name, *(_percent(column.iou[index]) for column in columns))
     table.add_section()
-    table.add_row(mean, *(_percent(column.miou) for column in columns))
+    label = mean_label(mean, columns, columns[0].classes) if mean == "mIoU" else mean
+    table.add_row(label, *(_percent(column.miou) for column in columns))
     for name, classes in (means or {}).items():
-        table.add_row(name, *(_percent(mean_over(column, classes)) for column in columns))
+        label = mean_label(name, columns, classes)
+        table.add_row(label, *(_percent(mean_over(column, classes)) for column in columns))
     table.add_row("pixel accuracy", *(_percent(column.pixel_accuracy) for column in columns))
     return table
 

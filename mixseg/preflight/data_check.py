@@ -14,6 +14,7 @@ from typing import NamedTuple, final
 from rich.console import Console
 
 from mixseg.config import Settings
+from mixseg.data.check import unseen_note
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.inspection import KINDS, Kind, Problem, inspect
@@ -40,6 +41,7 @@ class PartReport:
         problems: What is wrong, in the order of the files; what a part before it said is left out.
         repeated: How many of the images a part before it has as well, which read them.
         unpaired: How many further images were left out because they have no label.
+        notes: What is right and may not be meant.
     """
 
     name: str
@@ -49,6 +51,7 @@ class PartReport:
     problems: tuple[Problem, ...]
     repeated: int = 0
     unpaired: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @final
@@ -86,7 +89,7 @@ def inspect_data(settings: Settings, console: Console, workers: int) -> list[Par
         TrainingError: A process that reads died.
     """
     check_data_settings(settings)
-    known = _Known(set(), set(), set())
+    known = _Known(set(), set(), set(), {})
     return [_read(part, console, workers, known) for part in _parts(settings, console)]
 
 
@@ -153,11 +156,13 @@ class _Known(NamedTuple):
         images: Image files.
         pairs: Image and label files.
         errors: Why parts could not be opened.
+        ids: Label file -> the raw ids that it holds.
     """
 
     images: set[Path]
     pairs: set[tuple[Path, Path | None]]
     errors: set[str]
+    ids: dict[Path, bytes]
 
 
 def _read(part: _Part, console: Console, workers: int, known: _Known) -> PartReport:
@@ -180,22 +185,29 @@ def _read(part: _Part, console: Console, workers: int, known: _Known) -> PartRep
     ]
     with progress_bar(console, part.name) as advance:
         found = inspect(dataset, fresh, labeled=part.labeled, workers=workers)
-        for done, of_one in enumerate(found, start=1):
-            problems += of_one
+        for done, one in enumerate(found, start=1):
+            problems += one.problems
+            label = dataset.samples[fresh[done - 1]].label
+            if label is not None and one.ids is not None:
+                known.ids[label] = one.ids
             advance(done, len(fresh))
     known.images.update(sample.image for sample in dataset.samples)
-    labels = 0
+    labels: list[Path] = []
     if part.labeled:
         known.pairs.update((sample.image, sample.label) for sample in dataset.samples)
-        labels = sum(sample.label is not None for sample in dataset.samples)
+        labels = [sample.label for sample in dataset.samples if sample.label is not None]
+    read = [known.ids[label] for label in labels if label in known.ids]
+    note = unseen_note(dataset, frozenset().union(*read), len(read), len(labels))
+    notes = (note,) if note else ()
     return PartReport(
         part.name,
         str(dataset.root),
         len(dataset),
-        labels,
+        len(labels),
         tuple(problems),
         len(dataset) - len(fresh),
         len(dataset.unpaired),
+        notes,
     )
 
 
@@ -222,6 +234,7 @@ def report_lines(reports: list[PartReport], shown: int) -> Iterator[str]:
         if report.unpaired:
             line += f"; {report.unpaired} further images have no label and are left out"
         yield line
+        yield from (f"note: {note}" for note in report.notes)
     for kind, number in counts(reports).items():
         if not number:
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -18,6 +18,8 @@ from mixseg.data.check import (
     check_equal_sizes,
     check_same_size,
     check_samples,
+    ids_in_labels,
+    unseen_note,
     without_unequal_pairs,
 )
 from mixseg.data.class_maps import class_map
@@ -306,6 +308,7 @@ def open_training_data(settings: Settings, console: Console) -> TrainingData:
     skip_bad = settings.data.skip_bad
     check_samples(data.labeled, data.split.labeled, skip_bad=skip_bad)
     check_samples(data.val, range(len(data.val)))
+    data = dataclasses.replace(data, notes=(*data.notes, *_unseen_classes(data)))
     if any(sample.label is None for sample in data.val.samples):
         raise DataError(
             f"data.val_split {settings.data.val_split!r} of {data.val.name} has no labels; hold "
@@ -323,6 +326,16 @@ def open_training_data(settings: Settings, console: Console) -> TrainingData:
     if not METHODS[settings.method].mixes_unlabeled:
         return data
     return dataclasses.replace(data, distribution=_distribution(settings, data))
+
+
+def _unseen_classes(data: TrainingData) -> Iterator[str]:
+    """Notes on classes that no labelled image, or no validation image, shows."""
+    parts = [(data.labeled, data.split.labeled), (data.val, tuple(range(len(data.val))))]
+    for dataset, indices in parts:
+        ids, read = ids_in_labels(dataset, indices)
+        note = unseen_note(dataset, ids, read, len(indices))
+        if note:
+            yield f"note: {note}"
 
 
 def _one_domain(settings: Settings, console: Console) -> TrainingData:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mixseg.ablation.metrics import METRICS
+from mixseg.ablation.metrics import METRICS, covered
 from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.evaluation.confusion import Scores
 
@@ -26,6 +26,16 @@ def test_synthias_means() -> None:
     assert found["mIoU-16"] == pytest.approx(sum(sixteen) / 16)
     assert found["mIoU-13"] == pytest.approx(sum(thirteen) / 13)
     assert (found["mIoU"], found["pixel accuracy"]) == (0.4, 0.9)
+
+
+def test_means_over_fewer_classes() -> None:
+    names = CITYSCAPES.names
+    whole = scores(names, (0.5,) * 19)
+    partial = scores(names, tuple(None if name in ("train", "bus") else 0.5 for name in names))
+    assert covered("mIoU", [whole, whole]) == "" == covered("pixel accuracy", [partial])
+    assert covered("mIoU", [partial, partial]) == "17 of 19 classes"
+    assert covered("mIoU", [whole, partial]) == "17 to 19 of 19 classes"
+    assert covered("mIoU-16", [partial]) == "15 of 16 classes"  # train is none of them
 
 
 def test_other_classes_have_no_such_means() -> None:

@@ -100,6 +100,17 @@ def test_means_deviations_and_differences() -> None:
     assert four == ("four", f"45.00 ± {2**0.5:.2f}", "2", "+3.67", "51.25", "+1.25")
 
 
+def test_means_over_fewer_classes_say_so(tmp_path: Path) -> None:
+    partial = RowResult("one", {"mIoU": Measured({0: 99.0}, None, "1 of 2 classes")})
+    assert cells(GRID, [partial], "mIoU")[0][1] == "99.00 (1 of 2 classes)"
+    write_report(tmp_path, GRID, [partial, RESULTS[1]])
+    assert "99.00 (1 of 2 classes)" in (tmp_path / "table.md").read_text()
+    rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert [row["metrics"]["mIoU"]["covered"] for row in rows] == ["1 of 2 classes", None]
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text())))
+    assert [line["note"] for line in lines] == ["1 of 2 classes", "Killed"]
+
+
 def test_rows_that_are_compared_with_different_ones_say_with_which() -> None:
     assert columns(AMOUNTS, "mIoU")[3:5] == ("against", "delta")
     theirs, their_ssl, baseline, ssl = cells(AMOUNTS, AMOUNT_RESULTS, "mIoU")

@@ -88,6 +88,28 @@ def test_what_differs_and_what_came_out(tmp_path: Path) -> None:
     assert lines[1]["parameters"] == ""
 
 
+def test_means_over_fewer_classes(tmp_path: Path) -> None:
+    line = {"step": 30, "miou/student": 1.0, "miou_classes/student": 1, "miou/teacher": 0.5}
+    open_run = write_run(tmp_path / "open", settings(), [line])
+    ended = write_run(tmp_path / "ended", settings(), [line])
+    summary = {
+        "step": 30,
+        "last": {"student": {"miou": 1.0, "iou": [1.0, None]}, "teacher": {"miou": 0.5}},
+        "best": {"student": {"miou": 1.0, "iou": [1.0, None], "step": 30}},
+        "seconds_per_step": 0.65,
+    }
+    (ended / "summary.json").write_text(json.dumps(summary))
+    comparison = compare_runs([read_run(open_run), read_run(ended)])
+    rows = {line.split(" | ")[0]: line for line in markdown(comparison).splitlines()}
+    assert rows["| student mIoU, last"].endswith(
+        "| 100.00 at 30 (1 classes alone) | 100.00 (1 of 2 classes) |"
+    )
+    assert rows["| teacher mIoU, last"].endswith("| 50.00 at 30 | 50.00 |")
+    first, second = to_json(comparison)
+    assert "covered" in first["last"]["student"] and "covered" not in first["last"]["teacher"]
+    assert second["best"]["student"]["covered"] == "1 of 2 classes"
+
+
 def test_what_there_is_more_of_goes_down(tmp_path: Path) -> None:
     many = [
         read_run(write_run(tmp_path / f"run-{seed}", settings(seed=seed), LOG))

@@ -16,8 +16,14 @@ import torch
 from cityscapesscripts.helpers.labels import labels
 from PIL import Image
 
-from mixseg.data.check import check_samples, without_unequal_pairs
-from mixseg.data.cityscapes import CITYSCAPES, RAW_TO_TRAIN
+from mixseg.data.check import (
+    check_samples,
+    ids_in_labels,
+    unseen_classes,
+    unseen_note,
+    without_unequal_pairs,
+)
+from mixseg.data.cityscapes import CITYSCAPES, RAW_TO_TRAIN, VOID_COLORS
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.demo import LAYOUTS, render_scene, write_demo
@@ -312,6 +318,13 @@ class TestCityscapes:
             assert RAW_TO_TRAIN[raw] == expected.get(raw, IGNORE)
         assert (RAW_TO_TRAIN[34:255] == -1).all()
         assert CITYSCAPES.palette[CITYSCAPES.names.index("sky")] == (70, 130, 180)
+
+    def test_colors_of_no_class_are_those_of_the_benchmark(self) -> None:
+        void = {one.id % 256: one.color for one in labels if one.ignoreInEval}
+        assert {raw: color for raw, color in void.items() if raw != IGNORE} == {
+            raw: color for raw, color in VOID_COLORS.items() if raw != IGNORE
+        }
+        assert VOID_COLORS[IGNORE] == void[IGNORE]
 
     def test_both_kinds_of_labels_give_the_same(self, tmp_path: Path) -> None:
         write_cityscapes(tmp_path, cities={"ulm": 1})
@@ -943,6 +956,49 @@ class TestCheckSamples:
             check_samples(opened, range(3))
         write_label(tmp_path / "trainannot/0001TP_006720.png", np.zeros(SIZE, dtype=np.uint8))
         check_samples(opened, range(3))
+
+    def test_classes_without_a_pixel(self, tmp_path: Path) -> None:
+        """The masks that people have: black and white, two names, and nothing else said."""
+        (name, *rest) = write_folder(tmp_path, description="names: [rest, vessel]\n")
+        for key in (name, *rest):
+            write_label(tmp_path / f"labels/train/{key}.png", cycle_ids([0, 255]))
+        opened = open_dataset("folder", tmp_path, "train")
+        note = unseen_note(opened, *ids_in_labels(opened, range(4)), 4)
+        assert "'train': none of the 4 labels has a pixel of: vessel" in note
+        # What it says can be copied.
+        advice = re.search(r"(id_map: .*) and (ignore: .*)$", note)
+        assert advice is not None
+        with (tmp_path / "dataset.yaml").open("a") as file:
+            file.write("\n".join(advice.groups()))
+        opened = open_dataset("folder", tmp_path, "train")
+        assert unseen_note(opened, *ids_in_labels(opened, range(4)), 4) == ""
+        np.testing.assert_array_equal(opened.label(0), cycle_ids([0, 1]))
+
+    def test_few_labels_are_looked_at(self, tmp_path: Path) -> None:
+        write_camvid(tmp_path, count=5)
+        opened = open_dataset("camvid", tmp_path, "train")
+        assert ids_in_labels(opened, range(5))[1] == 1  # all classes are in the first
+        for path in (tmp_path / "trainannot").iterdir():
+            write_label(path, cycle_ids([0, 3, 11]))
+        ids, read = ids_in_labels(opened, range(5), limit=2)
+        assert (ids, read) == ({0, 3, 11}, 2)
+        assert "none of the 2 labels looked at (of 5)" in unseen_note(opened, ids, read, 5)
+        # A label that cannot be read is said where it is used; none read, nothing known.
+        for path in (tmp_path / "trainannot").iterdir():
+            path.write_bytes(b"")
+        assert unseen_note(opened, *ids_in_labels(opened, range(5)), 5) == ""
+
+    def test_classes_that_no_id_means_are_not_missed(self, tmp_path: Path) -> None:
+        write_synthia(tmp_path)
+        opened = open_dataset("synthia", tmp_path, "train")
+        present = [i for i in range(23) if opened.lookup[i] in (0, 1, 2)]
+        unseen = unseen_classes(opened, present)
+        assert "road" not in unseen and "wall" in unseen
+        assert not {"terrain", "truck", "train"} & {*unseen}  # SYNTHIA has none of them
+        write_camvid(tmp_path / "camvid")
+        camvid = open_dataset("camvid", tmp_path / "camvid", "train")
+        mapped = class_map(camvid.classes, CITYSCAPES).apply(camvid)
+        assert unseen_classes(mapped, range(11)) == []  # though 9 classes never occur
 
     def test_sizes_differ(self, tmp_path: Path) -> None:
         write_camvid(tmp_path, count=3)

@@ -124,6 +124,19 @@ class TestReducedPhotographs:
         assert "160x120" in str(found) and f"{size[1]}x{size[0]}" in str(found)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_labels_that_teach_nothing_are_named(tmp_path: Path, workers: int) -> None:
+    photographs = jpegs(tmp_path)
+    void = photographs.samples[1].label
+    assert void is not None
+    write_png(void, np.full((120, 160), 255, dtype=np.uint8))
+    drawn = StreamDataset(
+        photographs, (0, 1), PairedTransform(crop=(8, 8)), seed=0, stream="s", labeled=True
+    )
+    for batch in stream_batches(drawn, 2, 0, 3, workers):
+        assert batch.void == batch.to(torch.device("cpu")).void == (str(void),)
+
+
 class TestPurity:
     @pytest.mark.parametrize("workers", [1, 2])
     def test_the_number_of_workers_changes_nothing(
@@ -154,7 +167,7 @@ class TestPurity:
         one, other = stream(dataset), stream(dataset)
         forwards = [one[draw] for draw in range(2 * COUNT)]
         for draw in reversed(range(2 * COUNT)):
-            example, name, _ = other[draw]
+            example, name, *_ = other[draw]
             assert name == forwards[draw][1]
             assert torch.equal(example.image, forwards[draw][0].image)
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
@@ -112,6 +113,28 @@ def test_the_test_split(launch: Launcher, tmp_path: Path) -> None:
     # Where its labels are not public, it is none to validate on.
     done = launch(*own, "bdd100k", "--data-root", "bdd100k", "--name", "other", cwd=tmp_path)
     refused(done, "data.val_split 'test' of bdd100k has no labels", code=1)
+
+
+@pytest.mark.slow
+def test_labels_that_teach_nothing(launch: Launcher, tmp_path: Path) -> None:
+    """All-void labels among others, and a class without a pixel, are said and end nothing."""
+    for split in ("train", "val"):
+        layouts.write_folder(tmp_path / "data", split, description="names: [rest, vessel]\n")
+        for path in (tmp_path / "data/labels" / split).rglob("*.png"):
+            layouts.write_label(path, layouts.cycle_ids([0, 0, 255]))
+    void = sorted((tmp_path / "data/labels/train").rglob("*.png"))[1]
+    layouts.write_label(void, np.full(layouts.SIZE, 255, dtype=np.uint8))
+    own = ("--dataset", "folder", "--data-root", "data")
+    flags = list(SMALL)
+    flags[flags.index("--iterations") + 1] = 6
+    flags[flags.index("--labeled") + 1] = "full"
+    done = launch("train_supervised", *own, *flags, "training.log_every=2", cwd=tmp_path)
+    assert done.code == 0, done.text
+    text = " ".join(done.out.split())
+    assert text.count(f"{void.name} holds nothing but ignored pixels") == 1
+    assert "none of the 4 labels has a pixel of: vessel" in text
+    last = json.loads((tmp_path / "out/run/summary.json").read_text())["last"]["student"]
+    assert last["unlabeled"] == ["vessel"] and "no pixel of: vessel" in text
 
 
 def test_a_folder_without_validation_images(launch: Launcher, tmp_path: Path) -> None:

@@ -141,6 +141,29 @@ def test_scores_survive_json() -> None:
     assert scores.miou == 0.25
     text = json.dumps(scores.to_json(), allow_nan=False)
     assert Scores.from_json(json.loads(text)) == scores
+    # Scores of an earlier version say nothing of labels.
+    earlier = {key: value for key, value in json.loads(text).items() if key != "unlabeled"}
+    assert Scores.from_json(earlier).unlabeled == ()
+
+
+@given(maps)
+@settings(max_examples=40, deadline=None)
+def test_coverage_names_the_classes_without_a_label(shape: tuple[int, int, int, int]) -> None:
+    prediction, label = draw(*shape)
+    label[0, 0] = prediction[0, 0] = 0  # or there is nothing to score
+    names = tuple("abcdefg"[: shape[0]])
+    matrix = matrix_of(prediction, label, shape[0])
+    scores = Scores.of(matrix, names, images=1, resolution="native", mode="whole image")
+    absent = {name for index, name in enumerate(names) if not (label == index).any()}
+    guessed = {n for i, n in enumerate(names) if (prediction[label != IGNORE] == i).any()}
+    assert set(scores.unlabeled) == absent
+    assert scores.counted == len(names) - len(absent - guessed)
+    coverage = scores.coverage()
+    assert (coverage == "") == (not absent)
+    assert all(name in coverage.split("no pixel of: ", 1)[1] for name in absent)
+    of = f"mean over {scores.counted} of {len(names)} classes"
+    assert (of in coverage) == (of in scores.coverage(named=False)) == bool(absent - guessed)
+    assert ("counted as 0" in coverage) == bool(absent & guessed)
 
 
 def test_a_split_without_labelled_pixels_has_no_scores() -> None:

@@ -32,10 +32,21 @@ def test_networks_stand_side_by_side() -> None:
     text = rendered({"student": STUDENT, "teacher": teacher})
     lines = [line.replace("│", " ").split() for line in text.splitlines()]
     assert ["road", "98.77", "100.00"] in lines
-    assert ["mIoU", "74.38", "41.67"] in lines
+    assert ["mIoU", "(2", "to", "3", "of", "3", "classes)", "74.38", "41.67"] in lines
+    assert "student: mean over 2 of 3 classes" in text and "teacher: mean" not in text
     assert ["pixel", "accuracy", "90.00", "90.00"] in lines
     assert any(line[-2:] == ["–", "25.00"] for line in lines)  # noqa: RUF001
     assert "7 images, resolution 512x1024, whole image, flip" in " ".join(text.split())
+
+
+def test_a_mean_over_fewer_classes_says_so() -> None:
+    unseen = replace(STUDENT, unlabeled=("tree\x1b[31m",))
+    text = rendered({"student": unseen, "teacher": unseen})
+    lines = [line.replace("│", " ").split() for line in text.splitlines()]
+    assert ["mIoU", "(2", "of", "3", "classes)", "74.38", "74.38"] in lines
+    assert " ".join(text.split()).count(r"mean over 2 of 3 classes; no pixel of: tree\x1b[31m") == 1
+    whole = replace(STUDENT, iou=(0.5, 0.5, 0.5))
+    assert " of 3 classes" not in rendered({"student": whole})
 
 
 def test_different_conditions_are_told_apart() -> None:

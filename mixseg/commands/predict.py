@@ -23,6 +23,7 @@ from mixseg.commands.output_files import new_folder
 from mixseg.commands.parsing import new_parser, parse
 from mixseg.commands.squash_note import SquashNote
 from mixseg.data.arrays import ImageArray, LabelArray, Size
+from mixseg.data.pairing import passed_over
 from mixseg.distributed import summed, world
 from mixseg.engine.precision import choose_device
 from mixseg.engine.progress import progress_bar
@@ -52,6 +53,8 @@ def predict(arguments: Sequence[str]) -> int:
     device = choose_device(parsed.device)
     paths = [Path(path) for path in parsed.paths]
     images = collect_images(paths)
+    for note in filter(None, map(passed_over, filter(Path.is_dir, paths))):
+        say(console, printable(f"note: {note}"))
     every = [
         load_saved(Path(path), parsed.network or "either", console)
         for path in (parsed.checkpoint, *parsed.compare)

@@ -10,9 +10,16 @@ from pathlib import Path
 
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
 from mixseg.data.images import read_image
-from mixseg.data.lists import read_list, without_ending
+from mixseg.data.lists import read_list
 from mixseg.data.masks import LabelReader, class_colors
-from mixseg.data.pairing import IMAGE_ENDINGS, Pairing, files_by_id, found_instead, pair_samples
+from mixseg.data.pairing import (
+    IMAGE_ENDINGS,
+    Pairing,
+    files_by_id,
+    found_instead,
+    pair_samples,
+    without_ending,
+)
 from mixseg.errors import DataError, unknown_name
 from mixseg.ignore import IGNORE
 
@@ -106,7 +113,8 @@ def _listed(list_file: Path, images: dict[str, Path], split: str) -> dict[str, P
     """The images that a list names, whatever their ending: copies are often JPEG."""
     chosen: dict[str, Path] = {}
     for entry in read_list(list_file, rebase=_LIST_PREFIXES):
-        key = without_ending(entry.image).removeprefix(f"{split}/")
+        name = entry.image.removeprefix(f"{split}/")
+        key = name if name in images else without_ending(name)
         if key not in images:
             raise DataError(
                 f"{list_file}, line {entry.line}: {entry.image!r} is not an image below {split}/"

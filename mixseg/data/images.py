@@ -76,7 +76,8 @@ def rgb_pixels(image: Image.Image, path: Path, target: Size | None) -> ImageArra
             f"{path}: pixels of mode {image.mode} (16 bits or more per grey value); expected "
             "8 bits per channel. Convert the file first"
         )
-    if target is not None and image.format == "JPEG":
+    # Phones append further pictures to a JPEG and call it MPO.
+    if target is not None and image.format in ("JPEG", "MPO"):
         # Twice the target, because what a decoder makes is a mean of blocks: brought right to
         # the target it would differ at edges from a whole image that is resized.
         image.draft(None, (2 * target[1], 2 * target[0]))

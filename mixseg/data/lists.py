@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import final
 
 from mixseg.data.names import composed
-from mixseg.data.pairing import IMAGE_ENDINGS
+from mixseg.data.pairing import without_ending
 from mixseg.errors import DataError
 from mixseg.files import read_text
 
@@ -93,6 +93,11 @@ def match_entries(path: Path, entries: Sequence[ListEntry], ids: Sequence[str]) 
     by_name: dict[str, list[int]] = {}
     for index, key in enumerate(ids):
         by_name.setdefault(key.rsplit("/", 1)[-1], []).append(index)
+    # Ids keep the endings of images whose names differ in nothing else; a list may leave them out.
+    for index, key in enumerate(ids):
+        name = key.rsplit("/", 1)[-1]
+        if without_ending(name) not in exact and without_ending(name) != name:
+            by_name.setdefault(without_ending(name), []).append(index)
 
     matched: dict[int, int] = {}
     for entry in entries:
@@ -102,14 +107,6 @@ def match_entries(path: Path, entries: Sequence[ListEntry], ids: Sequence[str]) 
             raise DataError(f"{where}: {ids[index]!r} is already listed in line {matched[index]}")
         matched[index] = entry.line
     return list(matched)
-
-
-def without_ending(name: str) -> str:
-    """A path without its image ending; other dots belong to the name."""
-    for ending in IMAGE_ENDINGS:
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    return name
 
 
 def _match(
@@ -123,12 +120,16 @@ def _match(
     for name in (entry.text, without_ending(entry.text), entry.image, wanted):
         if name in exact:
             return exact[name]
-    candidates = by_name.get(wanted.rsplit("/", 1)[-1], [])
+    names = (entry.image.rsplit("/", 1)[-1], wanted.rsplit("/", 1)[-1])
+    candidates = next((by_name[name] for name in names if name in by_name), [])
     if not candidates:
         near = difflib.get_close_matches(wanted, ids, n=1, cutoff=0.5)
         hint = f" The closest one is {near[0]!r}." if near else ""
         raise DataError(f"{where}: {entry.image!r} is not in the data set.{hint}")
-    tails = [_shared_tail(wanted, ids[index]) for index in candidates]
+    tails = [
+        max(_shared_tail(wanted, key), _shared_tail(wanted, without_ending(key)))
+        for key in (ids[index] for index in candidates)
+    ]
     best = [index for index, tail in zip(candidates, tails, strict=True) if tail == max(tails)]
     if len(best) > 1:
         names = ", ".join(repr(ids[index]) for index in best[:3])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mixseg.data.contract import Sample
@@ -13,28 +14,75 @@ from mixseg.errors import DataError
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 """Endings of files that are taken for images, in lower case."""
 
+OTHER_PICTURES = (
+    *(".avif", ".bmp", ".dng", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".pgm", ".ppm"),
+    *(".tga", ".tif", ".tiff", ".webp"),
+)
+"""Endings of pictures that are not read, in lower case."""
+
 
 def files_by_id(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
-    """Relative path without its ending -> file, for all files below a folder that end so.
+    """Id -> file, for all files below a folder that end so.
 
-    Paths are given in Unicode's composed form, whatever form the file system keeps.
-    Upper and lower case of the ending are the same; hidden files and folders are left out;
-    links to folders are followed. A folder that does not exist holds no files.
+    An id is the relative path without its ending, in Unicode's composed form, whatever form the
+    file system keeps; where several files would then have the same id, theirs keep their endings.
+    Upper and lower case of the ending are the same; hidden files and folders are left out; links
+    to folders are followed. A folder that does not exist holds no files.
 
     Args:
         folder: Where to look, at any depth.
         endings: Endings in lower case.
 
     Raises:
-        DataError: Two files differ in their ending or their form of Unicode only, or a folder
-            cannot be listed.
+        DataError: Two names differ in their form of Unicode only, or a folder cannot be listed.
     """
-    found: dict[str, Path] = {}
-    names: dict[str, Path] = {}
+    files: dict[str, Path] = {}
+    for path in _walk(folder, endings):
+        name = composed(path.relative_to(folder).as_posix())
+        if name in files:
+            raise two_forms(files[name], path)
+        files[name] = path
+    return {key: files[name] for name, key in unique_ids(files, endings).items()}
+
+
+def unique_ids(names: Iterable[str], endings: tuple[str, ...] = IMAGE_ENDINGS) -> dict[str, str]:
+    """Name -> id: the name without its ending, or whole where others would have the same id."""
+    short = {name: without_ending(name, endings) for name in names}
+    count = Counter(short.values())
+    whole = {name for name, key in short.items() if count[key] > 1}
+    # A name that stays whole may be what another one is without its ending.
+    while clashing := {name for name, key in short.items() if key in whole and name not in whole}:
+        whole |= clashing
+    return {name: name if name in whole else key for name, key in short.items()}
+
+
+def without_ending(name: str, endings: tuple[str, ...] = IMAGE_ENDINGS) -> str:
+    """A path without its ending; other dots belong to the name."""
+    ending = next((one for one in endings if name.lower().endswith(one.lower())), "")
+    return name[: len(name) - len(ending)]
+
+
+def passed_over(folder: Path) -> str:
+    """A note on pictures below a folder that are of kinds that are not read; empty without any."""
+    try:
+        found = sorted(_walk(folder, OTHER_PICTURES))
+    except DataError:  # said where images are looked for
+        return ""
+    if not found:
+        return ""
+    kinds = Counter(path.suffix.lower() for path in found)
+    counted = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+    return (
+        f"{folder}: passed over {counted}, the first is {found[0]}; only PNG and JPEG files are "
+        "read, convert those that belong to the data"
+    )
+
+
+def _walk(folder: Path, endings: tuple[str, ...]) -> Iterator[Path]:
+    """The files below a folder that end so, as in :func:`files_by_id`."""
     visited: set[str] = set()
     try:
         for walked, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
-            here = Path(walked)
             # A link back to a parent folder would never end.
             real = os.path.realpath(walked)
             folders[:] = [] if real in visited else [f for f in folders if not f.startswith(".")]
@@ -42,27 +90,14 @@ def files_by_id(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
                 continue
             visited.add(real)
             for file in files:
-                ending = next((e for e in endings if file.lower().endswith(e.lower())), None)
-                if ending is None or file.startswith("."):
-                    continue
-                path = here / file
-                name = composed(path.relative_to(folder).as_posix())
-                if name in names:
-                    raise two_forms(names[name], path)
-                names[name] = path
-                key = name[: -len(ending)]
-                if key in found:
-                    raise DataError(
-                        f"{found[key]} and {path} would have the same id {key!r}; remove one"
-                    )
-                found[key] = path
+                if not file.startswith(".") and without_ending(file, endings) != file:
+                    yield Path(walked) / file
     except FileNotFoundError:
-        return {}
+        return
     except OSError as error:
         raise DataError(
             f"{error.filename or folder}: cannot be listed: {error.strerror}"
         ) from error
-    return found
 
 
 Pairing = Callable[[Mapping[str, Path], Mapping[str, Path], str], tuple[Sample, ...]]
@@ -80,9 +115,11 @@ def pair_samples(
         expected: Where the labels should lie, for the message.
 
     Raises:
-        DataError: Images have no label; the message counts them and names the first.
+        DataError: Images have no label; the message counts them and names the first. Or a label
+            could be that of two images, or an image have two labels.
     """
     missing = sorted(set(images) - set(labels))
+    _refuse_ambiguous(missing, images, labels)
     if missing:
         some = len(missing) < len(images)
         raise DataError(
@@ -99,13 +136,44 @@ def pair_labeled(
 ) -> tuple[Sample, ...]:
     """As :func:`pair_samples`, without the images that have no label, unless none has one."""
     paired = {key: path for key, path in images.items() if key in labels}
+    _refuse_ambiguous(sorted({*images} - {*paired}), images, labels)
     return pair_samples(paired or images, labels, expected)
+
+
+def _refuse_ambiguous(
+    missing: Sequence[str], images: Mapping[str, Path], labels: Mapping[str, Path]
+) -> None:
+    """Refuse images without a label that share their name with others, or labels that do."""
+    if not missing:
+        return
+    by_stem: dict[str, list[Path]] = {}
+    for key, path in labels.items():
+        by_stem.setdefault(without_ending(key), []).append(path)
+    for key in missing:
+        stem = without_ending(key)
+        of_image = by_stem.get(key, [])
+        if len(of_image) > 1:
+            raise DataError(
+                f"{images[key]} could have the label {of_image[0]} or {of_image[1]}; rename the "
+                "one that is not meant"
+            )
+        of_stem = by_stem.get(stem, [])
+        if stem != key and of_stem:
+            others = [images[one] for one in images if without_ending(one) == stem and one != key]
+            if others:
+                one, other = images[key], others[0]
+                raise DataError(
+                    f"{of_stem[0]} could be the label of {one} or of {other}. If each has a label, "
+                    f"call them {one.name}.png and {other.name}.png; if one has none, move it into "
+                    "a folder of its own (--unlabeled DIR), and the label keeps its name"
+                )
 
 
 def pair_present(
     images: Mapping[str, Path], labels: Mapping[str, Path], expected: str
 ) -> tuple[Sample, ...]:
     """As :func:`pair_samples`, with samples without a label where there is none."""
+    _refuse_ambiguous(sorted(set(images) - set(labels)), images, labels)
     return tuple(sorted(Sample(key, path, labels.get(key)) for key, path in images.items()))
 
 

@@ -6,9 +6,15 @@ from pathlib import Path
 
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
 from mixseg.data.images import read_index_png
-from mixseg.data.lists import read_list, without_ending
+from mixseg.data.lists import read_list
 from mixseg.data.names import FilesByName
-from mixseg.data.pairing import IMAGE_ENDINGS, files_by_id, found_instead
+from mixseg.data.pairing import (
+    IMAGE_ENDINGS,
+    files_by_id,
+    found_instead,
+    unique_ids,
+    without_ending,
+)
 from mixseg.data.photographs import photograph_size, read_photograph
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
@@ -71,10 +77,9 @@ def _listed(list_file: Path) -> dict[str, Path]:
                 f"{where}: {list_file.parent / entry.image} is not a file; paths are relative to "
                 "the folder of the list"
             )
-        key = without_ending(name)
-        if key == name:
+        if without_ending(name) == name:
             raise DataError(f"{where}: {name!r} is neither a PNG nor a JPEG file by its name")
-        if key in images:
-            raise DataError(f"{where}: {name!r} has the same id as {images[key]}; remove one")
-        images[key] = path
-    return images
+        if name in images:
+            raise DataError(f"{where}: {name!r} is listed twice")
+        images[name] = path
+    return {key: images[name] for name, key in unique_ids(images).items()}

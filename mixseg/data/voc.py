@@ -19,9 +19,15 @@ from scipy.io.matlab import MatReadError
 from mixseg.data.arrays import LabelArray
 from mixseg.data.contract import ClassSet, SegmentationDataset, lookup_table
 from mixseg.data.images import MAX_PIXELS, read_image
-from mixseg.data.lists import read_list, without_ending
+from mixseg.data.lists import read_list
 from mixseg.data.masks import LabelReader, class_colors
-from mixseg.data.pairing import Pairing, files_by_id, found_instead, pair_samples
+from mixseg.data.pairing import (
+    Pairing,
+    files_by_id,
+    found_instead,
+    pair_samples,
+    without_ending,
+)
 from mixseg.errors import DataError, unknown_name
 from mixseg.files import opened
 from mixseg.ignore import IGNORE
@@ -175,6 +181,16 @@ def _read_ids(list_file: Path) -> list[str]:
 def _images(folder: Path, ids: Iterable[str], split: str) -> dict[str, Path]:
     found = files_by_id(folder, (".jpg", ".jpeg", ".png"))
     ids = list(ids)
+    endings: dict[str, list[Path]] = {}
+    for key, path in found.items():
+        endings.setdefault(without_ending(key), []).append(path)
+    for key in ids:
+        if key not in found and key in endings:
+            first, second = sorted(endings[key])[:2]
+            raise DataError(
+                f"image {key} of VOC split {split!r} could be {first} or {second}; move the one "
+                f"that is not meant out of {folder}"
+            )
     missing = [key for key in ids if key not in found]
     if missing:
         raise DataError(

@@ -172,7 +172,7 @@ def _table(costs: list[NetworkCost], content: Mapping[str, Any], coverage: str) 
         title="teacher and student",
         caption=f"one image of {height}x{width}; {content['device']}, {content['precision']}, "
         f"{content['threads']} threads; a multiplication and an addition are two"
-        + (f"; mIoU: {printable(coverage)}" if coverage else ""),
+        + (f"; mIoU: {coverage}" if coverage else ""),
         caption_justify="left",
     )
     table.add_column("network")

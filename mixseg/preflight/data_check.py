@@ -18,7 +18,7 @@ from mixseg.data.check import unseen_note
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.inspection import KINDS, Kind, Problem, inspect
-from mixseg.data.pairing import pair_present
+from mixseg.data.pairing import pair_present, passed_over
 from mixseg.data.splits import split_labeled
 from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError, DataError
@@ -197,8 +197,9 @@ def _read(part: _Part, console: Console, workers: int, known: _Known) -> PartRep
         known.pairs.update((sample.image, sample.label) for sample in dataset.samples)
         labels = [sample.label for sample in dataset.samples if sample.label is not None]
     read = [known.ids[label] for label in labels if label in known.ids]
-    note = unseen_note(dataset, frozenset().union(*read), len(read), len(labels))
-    notes = (note,) if note else ()
+    notes = [unseen_note(dataset, frozenset().union(*read), len(read), len(labels))]
+    if part.name != "unlabelled":  # of photographs it is said where they are listed
+        notes.insert(0, passed_over(dataset.root))
     return PartReport(
         part.name,
         str(dataset.root),
@@ -207,7 +208,7 @@ def _read(part: _Part, console: Console, workers: int, known: _Known) -> PartRep
         tuple(problems),
         len(dataset) - len(fresh),
         len(dataset.unpaired),
-        notes,
+        tuple(filter(None, notes)),
     )
 
 

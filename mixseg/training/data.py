@@ -26,7 +26,7 @@ from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.demo import LAYOUTS, Look, ensure_demo
 from mixseg.data.frequencies import class_frequencies, read_frequencies
-from mixseg.data.pairing import Pairing, pair_labeled, pair_present, pair_samples
+from mixseg.data.pairing import Pairing, pair_labeled, pair_present, pair_samples, passed_over
 from mixseg.data.record import Record, record_of_training
 from mixseg.data.registry import DATASETS, open_dataset
 from mixseg.data.splits import Split, hold_out, split_labeled
@@ -308,7 +308,8 @@ def open_training_data(settings: Settings, console: Console) -> TrainingData:
     skip_bad = settings.data.skip_bad
     check_samples(data.labeled, data.split.labeled, skip_bad=skip_bad)
     check_samples(data.val, range(len(data.val)))
-    data = dataclasses.replace(data, notes=(*data.notes, *_unseen_classes(data)))
+    notes = (*data.notes, *_passed_over(settings, data), *_unseen_classes(data))
+    data = dataclasses.replace(data, notes=notes)
     if any(sample.label is None for sample in data.val.samples):
         raise DataError(
             f"data.val_split {settings.data.val_split!r} of {data.val.name} has no labels; hold "
@@ -326,6 +327,16 @@ def open_training_data(settings: Settings, console: Console) -> TrainingData:
     if not METHODS[settings.method].mixes_unlabeled:
         return data
     return dataclasses.replace(data, distribution=_distribution(settings, data))
+
+
+def _passed_over(settings: Settings, data: TrainingData) -> Iterator[str]:
+    """Notes on pictures of other kinds beside the images of the splits."""
+    datasets = [data.labeled, data.val]
+    if settings.data.unlabeled is None:  # those of photographs are among the notes already
+        datasets.append(data.unlabeled)
+    for root in dict.fromkeys(dataset.root for dataset in datasets):
+        if note := passed_over(root):
+            yield f"note: {note}"
 
 
 def _unseen_classes(data: TrainingData) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from mixseg.config import Settings
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.known_files import KnownFiles, without_known
-from mixseg.data.pairing import pair_present
+from mixseg.data.pairing import pair_present, passed_over
 from mixseg.data.registry import open_dataset, splits_of
 from mixseg.data.unlabeled import ANY_CLASS, open_unlabeled
 from mixseg.errors import DataError
@@ -34,18 +34,23 @@ def open_photographs(
     vals = () if val is None else (val,)
     labeled = (*opened, *vals)
     photographs = open_unlabeled(source, labeled[-1].classes if labeled else ANY_CLASS)
+    other = passed_over(source) if source.is_dir() else ""
+    notes = (f"note: {other}",) if other else ()
     own_val = data.val is not None or data.val_split != data.train_split
     known = KnownFiles.of((*labeled, *_all_splits(settings)), vals if own_val else ())
     photographs, left_out = without_known(photographs, known)
     if not left_out:
-        return photographs, ()
+        return photographs, notes
     if not len(photographs):
         raise DataError(
             f"no unlabelled images in {source}: {left_out}. Give --unlabeled a folder of other "
             "photographs, or leave it out: with --labeled 1/8 the images of the other labels serve "
             "as unlabelled ones"
         )
-    return photographs, (f"note: {left_out} in {source} left out of the unlabelled images",)
+    return photographs, (
+        *notes,
+        f"note: {left_out} in {source} left out of the unlabelled images",
+    )
 
 
 def _all_splits(settings: Settings) -> Iterator[SegmentationDataset]:

@@ -429,6 +429,14 @@ class TestVoc:
         with pytest.raises(DataError, match=rf"1 of 2 images .*{VOC_TRAIN[1]}\.jpg"):
             open_dataset("voc", tmp_path, "train")
 
+    def test_two_images_of_one_id(self, tmp_path: Path) -> None:
+        write_voc(tmp_path)
+        write_image(tmp_path / f"JPEGImages/{VOC_TRAIN[0]}.png")
+        with pytest.raises(DataError) as raised:
+            open_dataset("voc", tmp_path, "train")
+        assert all(f"{VOC_TRAIN[0]}.{one}" in str(raised.value) for one in ("jpg", "png"))
+        assert len(open_dataset("voc", tmp_path, "val")) == 2  # which it does not concern
+
     def test_missing_list(self, tmp_path: Path) -> None:
         write_voc(tmp_path)
         (tmp_path / "ImageSets/Segmentation/val.txt").unlink()
@@ -472,11 +480,40 @@ class TestCamvid:
         with pytest.raises(DataError, match=rf"train\.txt, line 2: .*{problem}"):
             open_dataset("camvid", tmp_path, "train")
 
-    def test_same_id_twice(self, tmp_path: Path) -> None:
-        write_camvid(tmp_path)
+    def test_two_images_and_one_label(self, tmp_path: Path) -> None:
+        ids = write_camvid(tmp_path)
         write_camvid(tmp_path, ending=".jpg")
-        with pytest.raises(DataError, match="would have the same id"):
+        with pytest.raises(DataError) as raised:
             open_dataset("camvid", tmp_path, "train")
+        first = "0001TP_006690"
+        assert all(
+            name in str(raised.value)
+            for name in (f"annot/{first}.png", f"train/{first}.jpg", f"train/{first}.png")
+        )
+        # As it says: a label of its own for each.
+        for name in ids:
+            label = tmp_path / f"trainannot/{name}.png"
+            write_label(tmp_path / f"trainannot/{name}.jpg.png", cycle_ids([3]))
+            label.rename(tmp_path / f"trainannot/{name}.png.png")
+        opened = open_dataset("camvid", tmp_path, "train")
+        assert [one.id for one in opened.samples] == sorted(
+            f"{name}.{ending}" for name in ids for ending in ("jpg", "png")
+        )
+        for one in opened.samples:
+            assert one.label is not None and one.label.name == f"{one.image.name}.png"
+        # A list chooses by the ending.
+        (tmp_path / "train.txt").write_text(f"train/{first}.jpg\n")
+        (chosen,) = open_dataset("camvid", tmp_path, "train").samples
+        assert chosen.image.name == f"{first}.jpg"
+        # Or one has none: in a folder of its own.
+        (tmp_path / "train.txt").unlink()
+        for name in ids:
+            (tmp_path / f"trainannot/{name}.jpg.png").unlink()
+            (tmp_path / f"trainannot/{name}.png.png").rename(tmp_path / f"trainannot/{name}.png")
+        (tmp_path / "photographs").mkdir()
+        for path in (tmp_path / "train").glob("*.jpg"):
+            path.rename(tmp_path / "photographs" / path.name)
+        assert [one.id for one in open_dataset("camvid", tmp_path, "train").samples] == ids
 
     @pytest.mark.skipif(not CAMVID_ROOT.is_dir(), reason=f"{CAMVID_ROOT} is not there")
     @pytest.mark.parametrize(("split", "count"), [("train", 367), ("val", 101)])
@@ -893,6 +930,20 @@ class TestFolder:
 
 
 class TestUnlabeled:
+    def test_names_that_differ_in_their_ending_alone(self, tmp_path: Path) -> None:
+        names = ["a.jpg", "a.png", "b.png", "d/a.JPEG", "d/a.jpg", "a.jpg.png"]
+        for name in names:
+            write_image(tmp_path / name)
+        opened = open_unlabeled(tmp_path, VOC)
+        expected = {"a.jpg", "a.png", "b", "d/a.JPEG", "d/a.jpg", "a.jpg.png"}
+        assert {one.id for one in opened.samples} == expected
+        assert {one.image.relative_to(tmp_path).as_posix() for one in opened.samples} == {*names}
+        (tmp_path / "list.txt").write_text("\n".join(names))
+        listed = open_unlabeled(tmp_path / "list.txt", VOC)
+        assert [(one.id, one.image) for one in listed.samples] == [
+            (one.id, one.image) for one in opened.samples
+        ]
+
     def test_hidden_and_other_files_are_left_out(self, tmp_path: Path) -> None:
         for name in (".hidden/a.png", ".b.png", "c.png", "d/e.jpeg"):
             write_image(tmp_path / name)
@@ -917,7 +968,7 @@ class TestUnlabeled:
             ("a\0.png", "escapes the root"),
             ("b.png", "is not a file"),
             ("list.txt", "neither a PNG nor a JPEG"),
-            ("a.png", "same id"),
+            ("a.png", "listed twice"),
         ],
     )
     def test_bad_list_entries(self, tmp_path: Path, entry: str, problem: str) -> None:

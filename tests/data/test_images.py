@@ -95,6 +95,21 @@ class TestReadImage:
         mean = whole.reshape(size[0], block, size[1], block, 3).mean((1, 3))
         assert np.abs(reduced - mean).max() <= 4
 
+    def test_a_photograph_with_further_pictures_is_reduced(self, tmp_path: Path) -> None:
+        """Phones write MPO files with the ending of a JPEG."""
+        tile = Image.fromarray(RGB).resize((112, 72), Image.Resampling.BICUBIC)
+        depth = Image.new("L", (40, 20), 7).convert("RGB")
+        plain, several = tmp_path / "a.jpg", tmp_path / "b.jpg"
+        tile.save(plain, quality=95, subsampling=0)
+        tile.save(
+            several, format="MPO", save_all=True, append_images=[depth], quality=95, subsampling=0
+        )
+        with Image.open(several, formats=("PNG", "JPEG")) as image:
+            assert image.format == "MPO"
+        for target in (None, (18, 28), (4, 7)):
+            np.testing.assert_array_equal(read_image(several, target), read_image(plain, target))
+        assert read_image(several, (18, 28)).shape == (36, 56, 3)
+
     def test_sizes_that_are_no_multiple(self, tmp_path: Path) -> None:
         Image.fromarray(RGB).save(tmp_path / "a.jpg")
         assert read_image(tmp_path / "a.jpg", (2, 3)).shape == (5, 7, 3)

@@ -50,6 +50,8 @@ def matched(tmp_path: Path, content: str, ids: list[str]) -> list[int]:
         pytest.param("a b/c d.png\n", ["a", "a b/c d"], [1], id="path with spaces"),
         pytest.param("v1.2\n", ["v1", "v1.2"], [1], id="dots in names"),
         pytest.param("y/1.png\nx/y/1\n", ["x/y/1", "y/1"], [1, 0], id="exact before longer"),
+        pytest.param("x/a.jpg\nd/x/a.png\n", ["x/a.jpg", "x/a.png"], [0, 1], id="kept endings"),
+        pytest.param("x/a\n", ["x/a.jpg", "y/a.png"], [0], id="left out endings"),
         pytest.param("data/x/1.png\n", ["x/1", "y/1"], [0], id="longest tail"),
     ],
 )
@@ -98,6 +100,11 @@ def test_unknown_entry_names_the_closest(tmp_path: Path) -> None:
 def test_ambiguous_entry(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"line 1: 'z/1\.png' fits 2 images: 'x/1', 'y/1'"):
         matched(tmp_path, "z/1.png\n", ["x/1", "y/1"])
+
+
+def test_an_entry_without_the_ending_that_ids_need(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"line 1: 'x/a' fits 2 images: 'x/a\.jpg', 'x/a\.png'"):
+        matched(tmp_path, "x/a\n", ["x/a.jpg", "x/a.png", "x/b"])
 
 
 def test_entry_listed_twice(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from mixseg.config import resolve_settings
 from mixseg.preflight.data_check import inspect_data, report_lines
-from tests.data.layouts import SIZE, cycle_ids, write_folder, write_label
+from mixseg.training.data import open_training_data
+from tests.data.layouts import SIZE, cycle_ids, write_folder, write_image, write_label
 
 
 def test_classes_without_a_pixel_are_named(tmp_path: Path) -> None:
@@ -26,3 +27,26 @@ def test_classes_without_a_pixel_are_named(tmp_path: Path) -> None:
     assert "none of the 4 labels has a pixel of: vessel" in training.notes[0]
     lines = list(report_lines([training, validation], 10))
     assert [line for line in lines if line.startswith("note: ")] == [f"note: {training.notes[0]}"]
+
+
+def test_pictures_of_other_kinds_are_counted(tmp_path: Path) -> None:
+    """Once for each folder, by check-data and at the start of training."""
+    for split in ("train", "val"):
+        write_folder(tmp_path, split)
+    for name in ("train/a.bmp", "train/day 0/b.TIF", "train/c.tif", "train/.d.bmp", "train/e.txt"):
+        (tmp_path / "images" / name).write_bytes(b"")
+    photographs = tmp_path / "photographs"
+    write_image(photographs / "1.jpg")
+    write_image(photographs / "1.png")
+    (photographs / "2.heic").write_bytes(b"")
+    own = {"data.dataset": "folder", "data.root": str(tmp_path)}
+    settings = resolve_settings([], own | {"data.unlabeled": str(photographs)})
+    said = io.StringIO()
+    training, unlabeled, validation = inspect_data(settings, Console(file=said), workers=0)
+    (note,) = training.notes
+    assert "passed over 1 .bmp, 2 .tif" in note and str(tmp_path / "images/train/a.bmp") in note
+    assert not validation.notes and unlabeled.images == 2
+    assert " ".join(said.getvalue().split()).count("passed over 1 .heic") == 1
+    data = open_training_data(settings, Console(file=said))
+    passed_over = [line for line in data.notes if "passed over" in line]
+    assert len(passed_over) == 2 and f"note: {note}" in passed_over

@@ -1,0 +1,50 @@
+"""Ids of files, whose names may differ in nothing but their ending."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mixseg.data.pairing import IMAGE_ENDINGS, pair_present, pair_samples, unique_ids
+from mixseg.errors import DataError
+
+names = st.builds(
+    "".join,
+    st.tuples(
+        st.sampled_from(["", "d/"]),
+        st.sampled_from("ab"),
+        st.sampled_from(["", ".png", ".jpg"]),
+        st.sampled_from([".png", ".jpg", ".PNG", ".jpeg"]),
+    ),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sets(names))
+def test_ids_differ_and_are_short_where_they_can_be(given_names: set[str]) -> None:
+    found = unique_ids(given_names)
+    assert set(found) == given_names and len(set(found.values())) == len(found)
+    short = {name: name[: -len(Path(name).suffix)] for name in given_names}
+    for name, key in found.items():
+        assert key in (name, short[name])
+        alone = all(name == one or short[name] not in (one, short[one]) for one in given_names)
+        assert key == short[name] or not alone
+    assert all(name.lower().endswith(IMAGE_ENDINGS) for name in given_names)
+
+
+@pytest.mark.parametrize("pair", [pair_samples, pair_present])
+def test_candidates_are_named(pair: object) -> None:
+    assert callable(pair)
+    images = {"a.jpg": Path("i/a.jpg"), "a.png": Path("i/a.png"), "b": Path("i/b.jpg")}
+    labels = {"a": Path("l/a.png"), "b": Path("l/b.png")}
+    with pytest.raises(DataError) as raised:
+        pair(images, labels, "l/*.png")
+    assert all(str(path) in str(raised.value) for path in ("i/a.jpg", "i/a.png", "l/a.png"))
+    assert "remove" not in str(raised.value) and "delete" not in str(raised.value)
+    labels = {"b.png": Path("l/b.png"), "b.PNG": Path("l/b.PNG")}
+    with pytest.raises(DataError) as raised:
+        pair({"b": images["b"]}, labels, "l/*.png")
+    assert all(str(path) in str(raised.value) for path in ("i/b.jpg", "l/b.png", "l/b.PNG"))

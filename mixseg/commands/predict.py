@@ -53,8 +53,8 @@ def predict(arguments: Sequence[str]) -> int:
     device = choose_device(parsed.device)
     paths = [Path(path) for path in parsed.paths]
     images = collect_images(paths)
-    for note in filter(None, map(passed_over, filter(Path.is_dir, paths))):
-        say(console, printable(f"note: {note}"))
+    for left_out in filter(None, map(passed_over, filter(Path.is_dir, paths))):
+        say(console, printable(f"note: {left_out}"))
     every = [
         load_saved(Path(path), parsed.network or "either", console)
         for path in (parsed.checkpoint, *parsed.compare)

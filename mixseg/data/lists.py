@@ -120,8 +120,8 @@ def _match(
     for name in (entry.text, without_ending(entry.text), entry.image, wanted):
         if name in exact:
             return exact[name]
-    names = (entry.image.rsplit("/", 1)[-1], wanted.rsplit("/", 1)[-1])
-    candidates = next((by_name[name] for name in names if name in by_name), [])
+    last = (entry.image.rsplit("/", 1)[-1], wanted.rsplit("/", 1)[-1])
+    candidates = next((by_name[name] for name in last if name in by_name), [])
     if not candidates:
         near = difflib.get_close_matches(wanted, ids, n=1, cutoff=0.5)
         hint = f" The closest one is {near[0]!r}." if near else ""

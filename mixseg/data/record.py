@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from mixseg.data.contract import UNKNOWN, SegmentationDataset
+from mixseg.data.masks import LabelReader
 from mixseg.ignore import IGNORE
 
 Record = dict[str, Any]
-"""JSON: ``classes`` (names by train id), ``label_ids`` and ``source_ids`` (raw id -> class or
-``ignore``), ``val`` (id -> bytes of image and label), ``labeled`` (id -> bytes of the label) and
-``unlabeled`` (ids)."""
+"""JSON: ``classes`` (names by train id), ``label_ids`` and ``source_ids`` (raw id, and color where
+a description names them -> class or ``ignore``), ``val`` (id -> bytes of image and label),
+``labeled`` (id -> bytes of the label) and ``unlabeled`` (ids)."""
 
 FILE = "data.json"
 """Holds the record in the folder of a run."""
@@ -152,9 +153,15 @@ def _shown(items: Sequence[str]) -> str:
 def _label_ids(dataset: SegmentationDataset) -> dict[str, str]:
     names = dict(enumerate(dataset.classes.names))
     names[IGNORE] = "ignore"
-    return {
+    meanings = {
         str(raw): names[int(train)] for raw, train in enumerate(dataset.lookup) if train != UNKNOWN
     }
+    reader = dataset.read_raw_label
+    if isinstance(reader, LabelReader) and reader.description is not None:
+        # Labels may be colors; those of other layouts are fixed.
+        for raw, color in reader.colors:
+            meanings[str(list(color))] = names[int(dataset.lookup[raw])]
+    return meanings
 
 
 def _size(path: Path | None) -> int | None:

@@ -72,6 +72,19 @@ def test_what_is_named(tmp_path: Path) -> None:
     assert "2 -> 1" in line
 
 
+def test_what_colors_mean_is_named(tmp_path: Path) -> None:
+    names = "names: [a, b]\n"
+    write_folder(tmp_path, "val", description=names + "palette: [[1, 1, 1], [2, 2, 2]]\n")
+    before = record_of_validation(open_folder(tmp_path, "val"))
+    for changed in (
+        "palette: [[2, 2, 2], [1, 1, 1]]\n",
+        "palette: [[1, 1, 1], [2, 2, 2]]\nignore: [[3, 3, 3], 255]\n",
+    ):
+        (tmp_path / "dataset.yaml").write_text(names + changed)
+        (line,) = differences(digests(before), record_of_validation(open_folder(tmp_path, "val")))
+        assert line.startswith("label ids: [")
+
+
 def test_a_run_of_an_earlier_version_knows_its_classes(tmp_path: Path) -> None:
     now = record({})
     assert not differences({"classes": ["a", "b"]}, now)  # type: ignore[arg-type]

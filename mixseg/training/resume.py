@@ -28,7 +28,7 @@ from mixseg.engine.saved_network import load_state, recorded_data
 from mixseg.engine.trainer import Outcome
 from mixseg.errors import CheckpointError, ConfigError
 from mixseg.escaping import printable
-from mixseg.files import write_atomically
+from mixseg.files import read_bytes, write_atomically
 from mixseg.models import ModelSpec
 from mixseg.training.checks import check_settings
 from mixseg.training.compose import build_trainer, with_frequencies
@@ -223,7 +223,7 @@ def _write_lists(
         run.data_record: json.dumps(record_of(data), indent=0),
     }
     for path, content in contents.items():
-        if path.is_file() and path.read_bytes() == content.encode():
+        if path.is_file() and read_bytes(path) == content.encode():
             continue
         write_atomically(path, content)
         if not changes and path != run.data_record:  # which older versions did not write

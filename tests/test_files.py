@@ -210,6 +210,9 @@ ELSEWHERE = {
     "mixseg/preflight/doctor.py": "reads /proc and /sys",
     "mixseg/benchmark/measure.py": "reads /proc",
     "mixseg/benchmark/loader.py": "reads pictures that it has just written",
+    "mixseg/terminal.py": "opens /dev/null",
+    "mixseg/engine/run_log.py": "opens the log that it writes",
+    "mixseg/engine/run_directory.py": "opens a folder to lock it",
     "mixseg/preflight/data_check.py": "opens a data set, not a file",
     "mixseg/data/prepared_copy/copying.py": "opens a folder to lock it",
 }

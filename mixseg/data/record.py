@@ -15,6 +15,7 @@ from typing import Any
 
 from mixseg.data.contract import UNKNOWN, SegmentationDataset
 from mixseg.data.masks import LabelReader
+from mixseg.files import read_bytes
 from mixseg.ignore import IGNORE
 
 Record = dict[str, Any]
@@ -70,7 +71,7 @@ def record_of_training(
 def read_record(run: Path) -> Record | None:
     """The record that a run's folder holds whole; None if it is missing or damaged."""
     try:
-        content = json.loads((run / FILE).read_bytes())
+        content = json.loads(read_bytes(run / FILE))
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(content, dict) or not {*LISTS, "classes", "label_ids"} <= {*content}:

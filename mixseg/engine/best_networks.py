@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mixseg.engine.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from mixseg.errors import CheckpointError
-from mixseg.files import flush_folder, not_written
+from mixseg.files import flush_folder, not_written, read_bytes
 
 
 @final
@@ -86,7 +86,7 @@ class BestNetworks:
         needed = set()
         for path in checkpoints:
             try:
-                best = json.loads((path / "state.json").read_bytes())["best"]
+                best = json.loads(read_bytes(path / "state.json"))["best"]
                 needed |= {(name, step) for name, (step, _) in best.items()}
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 continue  # one that is damaged is not gone on with

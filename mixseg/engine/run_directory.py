@@ -134,7 +134,7 @@ class RunDirectory:
         found = {}
         for name in RECORDS:
             with contextlib.suppress(OSError, ValueError):
-                found[name] = (self.path / name).read_text(encoding="utf-8")
+                found[name] = read_text(self.path / name)
         return found
 
     def restore_records(self, kept: Mapping[str, Any]) -> list[str]:

@@ -27,7 +27,7 @@ from mixseg.engine.run_directory import RunDirectory
 from mixseg.engine.saved_network import load_state, recorded_data
 from mixseg.engine.trainer import Outcome
 from mixseg.errors import CheckpointError, ConfigError
-from mixseg.files import write_atomically
+from mixseg.files import read_bytes, write_atomically
 from mixseg.models import ModelSpec
 from mixseg.terminal import say
 from mixseg.training.checks import check_settings
@@ -228,7 +228,7 @@ def _write_lists(
     if data.split.held_out:
         contents[run.held_out] = id_lines(data.val, range(len(data.val)))
     for path, content in contents.items():
-        if path.is_file() and path.read_bytes() == content.encode():
+        if path.is_file() and read_bytes(path) == content.encode():
             continue
         write_atomically(path, content)
         if not changes and path != run.data_record:  # which older versions did not write

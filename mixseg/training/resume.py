@@ -27,9 +27,9 @@ from mixseg.engine.run_directory import RunDirectory
 from mixseg.engine.saved_network import load_state, recorded_data
 from mixseg.engine.trainer import Outcome
 from mixseg.errors import CheckpointError, ConfigError
-from mixseg.escaping import printable
 from mixseg.files import write_atomically
 from mixseg.models import ModelSpec
+from mixseg.terminal import say
 from mixseg.training.checks import check_settings
 from mixseg.training.compose import build_trainer, with_frequencies
 from mixseg.training.data import TrainingData, open_training_data, record_of
@@ -231,4 +231,4 @@ def _write_lists(
 
 
 def _warn(console: Console, text: str) -> None:
-    console.print(printable(text), style="yellow", markup=False, soft_wrap=True)
+    say(console, text, "yellow")

@@ -54,7 +54,7 @@ def predict(arguments: Sequence[str]) -> int:
     paths = [Path(path) for path in parsed.paths]
     images = collect_images(paths)
     for left_out in filter(None, map(passed_over, filter(Path.is_dir, paths))):
-        say(console, printable(f"note: {left_out}"))
+        say(console, f"note: {left_out}")
     every = [
         load_saved(Path(path), parsed.network or "either", console)
         for path in (parsed.checkpoint, *parsed.compare)

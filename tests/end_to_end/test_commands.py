@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from mixseg.cli import COMMANDS
 from mixseg.commands.parsing import new_parser, parse
 from mixseg.config import SHORT_FLAGS, settings_leaves
 from mixseg.errors import ConfigError
-from tests.end_to_end.processes import REPOSITORY, Launcher, fresh, refused
+from tests.end_to_end.processes import REPOSITORY, Finished, Launcher, fresh, refused
 
 README = REPOSITORY / "README.md"
 EXTENDING = REPOSITORY / "docs" / "extending.md"
@@ -147,3 +149,36 @@ def test_what_extending_shows_runs(
     done = fresh([*command, "--output", "out", "--name", "run"], tmp_path, environment)
     assert done.code == 0, done.text
     assert "mixer: stripes" in (tmp_path / "out" / "run" / "config.yaml").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("redirected", [">/dev/full", "| true", ">&-"])
+def test_training_goes_on_when_nobody_listens_and_an_evaluation_says_so(
+    redirected: str, config: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    def shell(*arguments: object) -> Finished:
+        command = shlex.join([sys.executable, "-m", "mixseg", *map(str, arguments)])
+        # The code of the command itself, also where something follows in a pipe.
+        line = f"({command}; echo code $? >&2) {redirected}"
+        done = subprocess.run(
+            ["sh", "-c", line],
+            cwd=tmp_path,
+            env=environment | {"PYTHONIOENCODING": "ascii"},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr and "Exception" not in done.stderr, done.stderr
+        *lines, code = done.stderr.splitlines()
+        return Finished(int(code.removeprefix("code ")), done.stdout, "\n".join(lines))
+
+    kind, code = {">/dev/full": ("note: ", 1), "| true": ("", 141), ">&-": ("", 0)}[redirected]
+    done = shell("ssl", "--config", config, "--output", "out", "--name", "run")
+    assert done.code == 0 and done.err.startswith(kind), done.text
+    assert (tmp_path / "out" / "run" / "summary.json").is_file()
+    done = shell("evaluate", "out/run", "--json", "scores.json")
+    assert done.code == code, done.text
+    assert (tmp_path / "scores.json").is_file()
+    assert done.err.startswith("error: standard output" if code == 1 else "")

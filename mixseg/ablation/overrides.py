@@ -70,11 +70,8 @@ def _described(values: Mapping[str, Any], written: Mapping[str, Any]) -> str:
     backbone = str(values["model.backbone"]).partition(".")[0]
     source = _data(values, written, "source_domain")
     data = _data(values, written, "data")
-    return (
-        values["model.architecture"]
-        + ("" if backbone == "none" else f" with {backbone}")
-        + f" on {data if source is None else f'{source} to {data}'}"
-    )
+    network = values["model.architecture"] + ("" if backbone == "none" else f" with {backbone}")
+    return f"{network} on {data if source is None else f'{source} to {data}'}"
 
 
 def _data(values: Mapping[str, Any], written: Mapping[str, Any], domain: str) -> str | None:

@@ -9,12 +9,12 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
-from mixseg.commands.console import say
 from mixseg.commands.parsing import parse, with_joined
 from mixseg.commands.presets import presets_folder
 from mixseg.config import Settings, add_settings_arguments, resolve_settings, typed_overrides
 from mixseg.errors import ConfigError
 from mixseg.methods import check_flags
+from mixseg.terminal import new_console, say
 from mixseg.training.data import check_dataset_name
 
 
@@ -94,7 +94,7 @@ def any_settings(parsed: Namespace) -> Settings:
     overrides = typed_overrides(parsed, parsed.assignments)
     kind = "uda" if "source_domain.dataset" in overrides else "ssl"
     settings = resolve_settings(configuration_files(parsed, overrides, kind), overrides)
-    say_without_effect(check_flags(overrides, settings), Console(stderr=True))
+    say_without_effect(check_flags(overrides, settings), new_console())
     return settings
 
 

@@ -82,7 +82,7 @@ def check_pickle(file: BinaryIO, max_opcodes: int = MAX_OPCODES) -> None:
                 raise ValueError(f"nothing was stored as {argument}")
             stack.append(memo[argument])
         elif name.endswith("PUT") or name == "MEMOIZE":
-            index = len(memo) if name == "MEMOIZE" else argument
+            index = len(memo) if name == "MEMOIZE" else int(argument or 0)
             if index > max_opcodes:  # C's unpickler allocates up to it
                 raise pickle.UnpicklingError(f"{index} as the number of a value")
             memo[index] = _top(stack)

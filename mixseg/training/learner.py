@@ -32,7 +32,7 @@ from mixseg.models import (
     parameter_groups,
 )
 from mixseg.regularizers import build_regularizers
-from mixseg.training.initial import network_of_run
+from mixseg.training.initial import taking_run
 from mixseg.training.precision import Choose
 
 
@@ -77,9 +77,9 @@ def build_learner(
         network = dataclasses.replace(network, weights="none")
     model, report = _initial(network, num_classes, settings.seed, classes, spec)
     sizes = tuple(sizes)
-    for each in (model, None if inputs.teacher is None else inputs.teacher.network):
-        if each is not None:
-            check_input_sizes(each, sizes)
+    for taking in (model, None if inputs.teacher is None else inputs.teacher.network):
+        if taking is not None:
+            check_input_sizes(taking, sizes)
     if network.activation_checkpointing:
         checkpoint_blocks(model.backbone, model_title(network))
     inputs = inputs.to(device)
@@ -120,7 +120,7 @@ def _initial(
             model = build_model(spec)
         model.set_batch_norm(network.batch_norm)
         return model, None
-    earlier = network_of_run(network)
+    earlier = taking_run(network)
     if earlier is None:
         return build_initial_model(network, num_classes, seed)
     (trained,) = earlier.networks.values()

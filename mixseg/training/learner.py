@@ -32,7 +32,7 @@ from mixseg.models import (
     parameter_groups,
 )
 from mixseg.regularizers import build_regularizers
-from mixseg.training.initial import taking_run
+from mixseg.training.initial import network_of_run
 from mixseg.training.precision import Choose
 
 
@@ -120,7 +120,7 @@ def _initial(
             model = build_model(spec)
         model.set_batch_norm(network.batch_norm)
         return model, None
-    earlier = taking_run(network)
+    earlier = network_of_run(network)
     if earlier is None:
         return build_initial_model(network, num_classes, seed)
     (trained,) = earlier.networks.values()

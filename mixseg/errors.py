@@ -40,9 +40,22 @@ class TrainingError(MixsegError):
     """A run cannot go on, for example because its loss is not finite."""
 
 
+MANY = 40
+"""Choices of which a message names the closest only."""
+
+
 def unknown_name(kind: str, name: object, choices: Iterable[str]) -> str:
     """The message for a name that a registry does not hold: the choices and the closest one."""
     known = sorted(choices)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    given = str(name)[:80]  # comparing takes the square of the length
+    near = difflib.get_close_matches(given, known, n=5, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown {kind} {str(name)!r}.{hint} Choices: {', '.join(known)}"
+    if len(known) > MANY:
+        listed = (
+            f"Close to it: {', '.join(near)}; {len(known)} in all"
+            if near
+            else (f"There are {len(known)}, from {known[0]} to {known[-1]}")
+        )
+    else:
+        listed = f"Choices: {', '.join(known)}"
+    return f"unknown {kind} {given!r}.{hint} {listed}"

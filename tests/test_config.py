@@ -174,6 +174,7 @@ class TestValues:
     def test_a_number_of_labels_is_text(self, tmp_path: Path) -> None:
         assert resolved(tmp_path, "data: {labeled: 372}").data.labeled == "372"
         assert resolved(tmp_path, "data: {labeled: 1/8}").data.labeled == "1/8"
+        assert resolved(tmp_path, "name: 1e5\ndata: {root: 1.50}").name == "1e5"
 
     def test_whole_numbers_are_numbers(self, tmp_path: Path) -> None:
         found = resolved(tmp_path, "optimizer: {lr: 1, clip_norm: 2}\nmixing: {sigma: [4, 8]}")
@@ -199,12 +200,13 @@ class TestValues:
             ("optimizer:\n  lr: .nan", 2, "optimizer.lr"),
             ("optimizer:\n  lr: .inf", 2, "optimizer.lr"),
             ("optimizer:\n  lr: nan", 2, "optimizer.lr"),
-            ("optimizer:\n  lr: 1e999", 2, "optimizer.lr"),
-            ("optimizer:\n  lr: 1" + 400 * "0", 2, "optimizer.lr"),
+            ("optimizer:\n  lr: 1" + 300 * "0" + "x", 2, "optimizer.lr"),
+            ("data:\n  flip: yes", 2, "data.flip"),
+            ("seed: '0x10'", 1, "seed"),
+            ("seed: '1_000'", 1, "seed"),
             ("model:\n  mean: [.nan, 0.5, 0.5]", 2, "model.mean"),
             ("model:\n  std: [.inf, 0.5, 0.5]", 2, "model.std"),
             ("data:\n  crop: [64, 64]\n  scale: [0.5, .inf]", 3, "data.scale"),
-            ("name: 2001-01-01", 1, "name"),
         ],
     )
     def test_wrong_types_say_where(self, tmp_path: Path, text: str, line: int, path: str) -> None:
@@ -274,8 +276,7 @@ class TestRanges:
             ("supervised_loss.ohem_threshold", -0.1),
             *(("supervised_loss.ohem_share", value) for value in (-0.1, 1.1)),
             ("supervised_loss.frequencies", {"road": 0.5, "sky": -0.1}),
-            ("supervised_loss.frequencies", {"road": 0.5, "sky": float("nan")}),
-            ("supervised_loss.frequencies", {"road": float("inf")}),
+            ("supervised_loss.frequencies", {"road": 0.5, "sky": 1e13}),
             ("supervised_loss.frequencies", {"road": 0.0}),
             ("supervised_loss.frequencies", {}),
             ("mixing.proportion", 1.01),
@@ -317,7 +318,7 @@ class TestRanges:
             resolve_settings([], {path: value})
 
     def test_the_file_and_line_are_named(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match=r"optimizer\.lr must be above 0.*a\.yaml, line 2"):
+        with pytest.raises(ConfigError, match=r"optimizer\.lr must be from.*a\.yaml, line 2"):
             resolved(tmp_path, "optimizer:\n  lr: -1\n")
 
     def test_scale_with_crop(self) -> None:
@@ -381,17 +382,21 @@ class TestFlags:
 
     def test_a_switch_needs_no_value(self) -> None:
         assert flags("--skip-bad", "--seed", "1") == {"data.skip_bad": True, "seed": 1}
-        assert flags("--data.flip", "false", "--skip-bad", "null") == {
+        assert flags("--data.flip", "false", "--skip-bad") == {
             "data.flip": False,
-            "data.skip_bad": None,
+            "data.skip_bad": True,
         }
+        with pytest.raises(ConfigError, match="--skip-bad"):
+            flags("--skip-bad", "null")
 
     def test_null_takes_back_what_a_file_says(self, tmp_path: Path) -> None:
         (tmp_path / "a.yaml").write_text("data: {crop: [64, 64]}\n")
         found = resolve_settings([tmp_path / "a.yaml"], flags("--data.crop", "null"))
         assert found.data.crop is None
-        with pytest.raises(ConfigError, match=r"optimizer\.lr must be given a value"):
-            resolve_settings([], flags("--lr", "null"))
+        with pytest.raises(ConfigError, match="--lr"):
+            flags("--lr", "null")
+        with pytest.raises(ConfigError, match=r"mixing\.mixer must be given a value"):
+            resolve_settings([], flags("--mixer", "null"))
 
     def test_types(self) -> None:
         found = resolve_settings(
@@ -412,7 +417,7 @@ class TestFlags:
         [
             (("--set", "model.backbone"), "expected path=value"),
             (("--set", "model.backbon=x"), "unknown setting.*'model.backbone'"),
-            (("--set", "seed=!!python/name:os.system"), "--set.*tag"),
+            (("--set", "seed=!!python/name:os.system"), "--set seed"),
             (("--lr", "1", "--set", "optimizer.lr=2"), "given twice"),
             (("--set", "seed=1", "seed=2"), "given twice"),
             (("--epochs", "2", "--iterations", "9"), r"training\.epochs and .*contradict"),
@@ -420,7 +425,7 @@ class TestFlags:
                 ("--set", "schedule.warmup_steps=1", "schedule.warmup_epochs=1"),
                 r"schedule\.warmup_epochs and .*contradict",
             ),
-            (("--set", "optimizer.lr=nan"), "optimizer.lr must be"),
+            (("--set", "optimizer.lr=nan"), "--set optimizer.lr"),
         ],
     )
     def test_refused(self, arguments: tuple[str, ...], message: str) -> None:

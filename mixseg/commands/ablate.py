@@ -32,7 +32,7 @@ from mixseg.commands.contract import EXIT_ERROR
 from mixseg.commands.parsing import new_parser, parse, with_joined
 from mixseg.commands.presets import presets_folder
 from mixseg.commands.settings_arguments import add_set_argument
-from mixseg.config import add_settings_arguments, fields_of, typed_overrides
+from mixseg.config import FlagType, add_settings_arguments, fields_of, typed_overrides
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.escaping import printable
 
@@ -159,7 +159,7 @@ def _add_launcher_arguments(parser: ArgumentParser) -> None:
         shown = "none" if leaf.default is None else leaf.default
         parser.add_argument(
             f"--slurm.{leaf.path}",
-            type=leaf.hint,
+            type=FlagType(f"--slurm.{leaf.path}", leaf.hint, leaf.allowed),
             default=SUPPRESS,
             help=f"{leaf.help} [{shown}]",
         )

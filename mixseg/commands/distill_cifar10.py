@@ -12,7 +12,7 @@ from rich.table import Table
 from mixseg.classification.experiment import ClassificationSettings, run_experiment
 from mixseg.commands.parsing import new_parser, parse
 from mixseg.commands.presets import presets_folder
-from mixseg.config import Setting, fields_of, resolve_section
+from mixseg.config import FlagType, Setting, fields_of, resolve_section
 
 
 def distill_cifar10(arguments: Sequence[str]) -> int:
@@ -57,5 +57,7 @@ def _classification_parser(leaves: Sequence[Setting]) -> ArgumentParser:
         if leaf.hint is bool:
             parser.add_argument(flag, dest=leaf.path, action="store_true", help=about)
         else:
-            parser.add_argument(flag, dest=leaf.path, type=leaf.hint | None, help=about)
+            parser.add_argument(
+                flag, dest=leaf.path, type=FlagType(flag, leaf.hint, leaf.allowed), help=about
+            )
     return parser

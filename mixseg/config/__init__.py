@@ -17,10 +17,9 @@ from mixseg.config.leaves import (
     Setting,
     fields_of,
     settings_leaves,
-    size_of,
     to_flat,
 )
-from mixseg.config.ranges import WITHOUT_FILE
+from mixseg.config.ranges import SEEDS, WITHOUT_FILE, Range
 from mixseg.config.resolve import (
     LENGTHS,
     resolve_section,
@@ -53,12 +52,14 @@ from mixseg.config.sections import (
     TrainingSettings,
     ValidationSettings,
 )
+from mixseg.config.values import FlagType, size_of
 
 __all__ = [
     "ALIGNMENTS",
     "GROUP_FLAGS",
     "LENGTHS",
     "PATHS",
+    "SEEDS",
     "SHORT_FLAGS",
     "WITHOUT_FILE",
     "AdversarialSettings",
@@ -67,10 +68,12 @@ __all__ = [
     "DataSettings",
     "DemoSettings",
     "DistillationSettings",
+    "FlagType",
     "LossSettings",
     "MixingSettings",
     "ModelSettings",
     "OptimizerSettings",
+    "Range",
     "ScheduleSettings",
     "Setting",
     "Settings",

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import math
+import re
+import typing
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,13 +13,18 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
+from mixseg.ablation.slurm import SlurmSettings
+from mixseg.classification.experiment import ClassificationSettings
 from mixseg.config import (
     SHORT_FLAGS,
+    Setting,
     Settings,
+    StageSettings,
     add_settings_arguments,
     dump_settings,
+    fields_of,
     idle,
     refuse_idle_flags,
     resolve_settings,
@@ -25,11 +34,13 @@ from mixseg.config import (
     typed_overrides,
     with_absolute_paths,
 )
+from mixseg.config.leaves import build_settings
 from mixseg.errors import ConfigError
 from mixseg.losses.segmentation import LOSSES
 from mixseg.methods import check_flags
 from mixseg.mixing import MIXERS, MIXUP
 from mixseg.targets.weighting import WEIGHTINGS
+from mixseg.training.checks import check_settings
 
 LEAVES = {leaf.path: leaf for leaf in settings_leaves()}
 ONE_OF_EACH_TYPE = sorted({str(leaf.hint): leaf.path for leaf in LEAVES.values()}.values())
@@ -553,3 +564,75 @@ def test_paths_mean_the_same_from_any_folder(
         found = with_absolute_paths(resolve_settings([], {key: value}))
         assert to_flat(found)[key] == expected
         assert with_absolute_paths(found) == found
+
+
+NUMERIC = [leaf for leaf in LEAVES.values() if leaf.allowed is not None]
+EXTREMES = (
+    *("-1", "0", "1e20", "100000000000000000000", "2147483648", "9223372036854775808"),
+    *("nan", "inf", "-inf", ".nan", ".inf", "1e-300", "1e308", "1e999", "0x10", "010", "1_000"),
+    *("1:30", "", "null", "true", "9" * 500, "0,0", "[-1, 1e20]", "[]", "1,2,3,4,5,6,7,8,9"),
+)
+
+
+def holds_numbers(hint: Any) -> bool:
+    return hint in (int, float) or any(map(holds_numbers, typing.get_args(hint)))
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    [
+        *(
+            leaf
+            for kind in (Settings, StageSettings, SlurmSettings, ClassificationSettings)
+            for leaf in (settings_leaves() if kind is Settings else fields_of(kind))
+            if leaf.path != "stages" and holds_numbers(leaf.hint)
+        ),
+    ],
+    ids=lambda leaf: leaf.path,
+)
+def test_every_number_has_a_range(leaf: Setting) -> None:
+    hint = str(leaf.hint)
+    assert leaf.allowed is not None, (
+        f"{leaf.path} has no range; write Annotated[{hint}, Range(LOW, HIGH)] where it is declared"
+    )
+    assert -math.inf < leaf.allowed.low < leaf.allowed.high < math.inf
+    if leaf.default is not None:
+        assert leaf.allowed.holds(leaf.default)
+
+
+class TestExtremeNumbers:
+    """Whatever number is typed, there are settings within their ranges, or an error for people."""
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("leaf", NUMERIC, ids=lambda leaf: leaf.path)
+    def test_assignments_and_files(self, leaf: Setting, tmp_path: Path) -> None:
+        assert leaf.allowed is not None
+        ends = [str(leaf.allowed.low), str(leaf.allowed.high)]
+        count = len([one for one in typing.get_args(leaf.hint) if one in (int, float)]) or 1
+        *sections, name = leaf.path.split(".")
+        before = "".join(f"{{{one}: " for one in (*sections, name))
+
+        def assigned(text: str) -> Settings:
+            return resolve_settings([], typed_overrides(Namespace(), [f"{leaf.path}={text}"]))
+
+        def in_file(text: str) -> Settings:
+            return resolved(tmp_path, before + text + "}" * (len(sections) + 1))
+
+        for text in (*EXTREMES, *(",".join([end] * count) for end in ends)):
+            for resolve in (assigned, in_file):
+                with contextlib.suppress(ConfigError):
+                    found = resolve(text)
+                    assert leaf.allowed.holds(to_flat(found)[leaf.path]), text
+                    check_settings(found, initial_weights=False)
+
+    @pytest.mark.parametrize("leaf", NUMERIC, ids=lambda leaf: leaf.path)
+    def test_beyond_the_ends_is_refused_with_the_range(self, leaf: Setting) -> None:
+        assert leaf.allowed is not None
+        name = leaf.path.rsplit(".")[-1]
+        for value in (leaf.allowed.low - 1, leaf.allowed.high * 2 + 1):
+            with pytest.raises(ConfigError, match=re.escape(str(leaf.allowed))) as caught:
+                flags(f"--{leaf.path}={value:.0f}")
+            assert name in str(caught.value).replace("-", "_")
+            with pytest.raises(ConfigError, match=re.escape(str(leaf.allowed))) as caught:
+                build_settings(Settings, to_flat(Settings()) | {leaf.path: value}, "")
+            assert name in str(caught.value)

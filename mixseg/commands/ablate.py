@@ -32,7 +32,7 @@ from mixseg.commands.contract import EXIT_ERROR
 from mixseg.commands.parsing import new_parser, parse, with_joined
 from mixseg.commands.presets import presets_folder
 from mixseg.commands.settings_arguments import add_set_argument
-from mixseg.config import FlagType, add_settings_arguments, fields_of, typed_overrides
+from mixseg.config import FlagType, Range, add_settings_arguments, fields_of, typed_overrides
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.escaping import printable
 
@@ -92,10 +92,15 @@ def _ablation_parser() -> ArgumentParser:
         "--data-root, hold for all rows.",
     )
     parser.add_argument("grid", type=str, help="a file of configs/ablations")
-    parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N - 1 [the grid's]")
+    parser.add_argument(
+        "--seeds",
+        type=FlagType("--seeds", int, Range(1, 10_000)),
+        metavar="N",
+        help="seeds 0 to N - 1 [the grid's]",
+    )
     parser.add_argument(
         "--jobs",
-        type=int,
+        type=FlagType("--jobs", int, Range(1, 10_000)),
         metavar="N",
         help="runs at a time: locally they share the cores [1], a cluster decides [all]",
     )
@@ -127,9 +132,6 @@ def _grid(parsed: Namespace) -> Grid:
         there = ", ".join(sorted(one.name for one in folder.glob("*.yaml")))
         raise ConfigError(f"{parsed.grid}: there is no such grid; those of {folder} are {there}")
     grid = load_grid(Path(parsed.grid), None if parsed.base is None else Path(parsed.base))
-    for given, value in {"--seeds": parsed.seeds, "--jobs": parsed.jobs}.items():
-        if value is not None and value < 1:
-            raise ConfigError(f"{given} {value}: must be above 0")
     return grid if parsed.rows is None else choose_rows(grid, parsed.rows)
 
 

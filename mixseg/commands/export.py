@@ -12,7 +12,7 @@ from rich.console import Console
 
 from mixseg.commands.console import say
 from mixseg.commands.inference import input_size_of, load_saved
-from mixseg.commands.parsing import height_and_width, new_parser, parse
+from mixseg.commands.parsing import new_parser, parse, size_type
 from mixseg.data.arrays import Size
 from mixseg.engine.saved_network import SavedNetworks
 from mixseg.errors import ConfigError, unknown_name
@@ -47,9 +47,8 @@ def export(arguments: Sequence[str]) -> int:
     output = Path(parsed.output).expanduser()
     card = output.with_name(f"{output.name}.json")
     check_unused([output, card], overwrite=parsed.overwrite)
-    asked_for = None if parsed.size is None else height_and_width("--size", parsed.size)
     saved = load_saved(Path(parsed.checkpoint), parsed.network or "either", console)
-    size = asked_for or _trained_size(saved)
+    size = parsed.size or _trained_size(saved)
     about = json.dumps(_about(saved, size, parsed.format), indent=1)
     ((name, network),) = saved.networks.items()
     content = export_network(network, size, parsed.format, about)
@@ -76,7 +75,12 @@ def _export_parser() -> ArgumentParser:
         type=Literal["student", "teacher"],
         help="[teacher, or the student where a checkpoint has no teacher]",
     )
-    add("--size", type=str, metavar="HEIGHTxWIDTH", help="of images [data.resize of the run]")
+    add(
+        "--size",
+        type=size_type("--size"),
+        metavar="HEIGHTxWIDTH",
+        help="of images [data.resize of the run]",
+    )
     add(
         "--format",
         type=str,

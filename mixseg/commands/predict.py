@@ -23,6 +23,7 @@ from mixseg.commands.inference import (
 from mixseg.commands.output_files import new_folder
 from mixseg.commands.parsing import new_parser, parse
 from mixseg.commands.squash_note import SquashNote
+from mixseg.config import FlagType, Range
 from mixseg.data.arrays import ImageArray, LabelArray, Size
 from mixseg.distributed import summed, world
 from mixseg.engine.precision import choose_device
@@ -121,7 +122,10 @@ def _prediction_parser() -> ArgumentParser:
         help="further checkpoints, drawn side by side with the first; images go before this flag",
     )
     parser.add_argument(
-        "--rows", type=int, metavar="N", help="photographs in comparison.png, with --compare [12]"
+        "--rows",
+        type=FlagType("--rows", int, Range(1, 1000)),
+        metavar="N",
+        help="photographs in comparison.png, with --compare [12]",
     )
     return parser
 
@@ -139,8 +143,8 @@ def _both(*calls: OnPhotograph | None) -> OnPhotograph:
 
 def _check_comparison(parsed: Namespace) -> None:
     """Refuse flags of the sheet that do not go together."""
-    if parsed.rows is not None and (parsed.rows < 1 or not parsed.compare):
-        raise ConfigError(f"--rows {parsed.rows}: a number above 0, and only with --compare")
+    if parsed.rows is not None and not parsed.compare:
+        raise ConfigError(f"--rows {parsed.rows} does nothing without --compare")
     if parsed.compare and world().size > 1:
         raise ConfigError("--compare draws one sheet and runs in one process, without torchrun")
 

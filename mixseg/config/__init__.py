@@ -19,7 +19,7 @@ from mixseg.config.leaves import (
     settings_leaves,
     to_flat,
 )
-from mixseg.config.ranges import SEEDS, WITHOUT_FILE, Range
+from mixseg.config.ranges import SEEDS, WITHOUT_FILE, Range, ranges_of
 from mixseg.config.resolve import (
     LENGTHS,
     resolve_section,
@@ -52,7 +52,7 @@ from mixseg.config.sections import (
     TrainingSettings,
     ValidationSettings,
 )
-from mixseg.config.values import FlagType, size_of
+from mixseg.config.values import FlagType, Size, value_of
 
 __all__ = [
     "ALIGNMENTS",
@@ -77,6 +77,7 @@ __all__ = [
     "ScheduleSettings",
     "Setting",
     "Settings",
+    "Size",
     "SourceSettings",
     "StageSettings",
     "TargetSettings",
@@ -87,13 +88,14 @@ __all__ = [
     "changed_settings",
     "dump_settings",
     "fields_of",
+    "ranges_of",
     "refuse_idle_flags",
     "resolve_section",
     "resolve_settings",
     "settings_leaves",
-    "size_of",
     "spelled_out",
     "to_flat",
     "typed_overrides",
+    "value_of",
     "with_absolute_paths",
 ]

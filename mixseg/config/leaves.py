@@ -44,7 +44,7 @@ def _leaves(section: Any, prefix: str) -> Iterator[Setting]:
             yield dataclasses.replace(entry, path=path, default=value)
 
 
-def fields_of(kind: type[Any]) -> tuple[Setting, ...]:
+def fields_of(kind: Any) -> tuple[Setting, ...]:
     """The fields of a settings class; a default of None where there is none."""
     documents = {entry.args[1]: entry.description or "" for entry in parse_from_object(kind).params}
     hints = typing.get_type_hints(kind)
@@ -98,7 +98,9 @@ def unknown_setting(path: str) -> str:
     last = path.rpartition(".")[2]
     near = [one for one in paths if one.rpartition(".")[2] == last]
     near += difflib.get_close_matches(path, inside or [*paths, *sections], n=3, cutoff=0.6)
-    hint = f" Did you mean {' or '.join(map(repr, dict.fromkeys(near[:3])))}?" if near else ""
+    near = list(dict.fromkeys(near))[:4]
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint += f" Or {' or '.join(map(repr, near[1:]))}?" if near[1:] else ""
     listed = (
         f"{section} has {', '.join(one.rpartition('.')[2] for one in inside)}"
         if inside

@@ -62,7 +62,7 @@ def _shown(number: float) -> str:
 
 
 @functools.cache
-def ranges_of(section: type[Any]) -> dict[str, Range]:
+def ranges_of(section: Any) -> dict[str, Range]:
     """Field -> range of its numbers, of a settings class."""
     hints = typing.get_type_hints(section, include_extras=True)
     return {
@@ -80,7 +80,8 @@ def check_numbers(section: Any, prefix: str = "") -> None:
         section: An instance of a settings class.
         prefix: Comes before the names of its fields in messages.
     """
-    for name, allowed in ranges_of(type(section)).items():
+    kind: Any = type(section)
+    for name, allowed in ranges_of(kind).items():
         value = getattr(section, name)
         if not allowed.holds(value):
             several = "numbers " if isinstance(value, list | tuple | dict) else ""

@@ -44,7 +44,7 @@ def value_of(hint: Any, given: Any) -> Any:
 def wanted(hint: Any, allowed: Range | None = None) -> str:
     """What :func:`value_of` takes, and the range of its numbers, for people."""
     kinds = _kinds(hint)
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     origin, arguments = typing.get_origin(kinds[0]), typing.get_args(kinds[0])
     if kinds[0] == Size:
         said = "HEIGHTxWIDTH"
@@ -62,15 +62,6 @@ def wanted(hint: Any, allowed: Range | None = None) -> str:
     if allowed is not None:
         said += f"{', sides' if kinds[0] == Size else ''} {allowed}"
     return f"{said}, or none" if None in kinds else said
-
-
-def size_of(text: str) -> Size | None:
-    """Height and width from 512x1024, 512,1024 or [512, 1024]; None for anything else."""
-    try:
-        size: Size = value_of(Size, text)
-    except ValueError:
-        return None
-    return size
 
 
 @final

@@ -86,7 +86,7 @@ def test_nothing_is_overwritten_unasked(
     ("arguments", "code", "message"),
     [
         (["RUN"], 2, "--size HEIGHTxWIDTH is missing: data.resize of the run is not set"),
-        (["RUN", "--size", "big"], 2, "--size big: expected HEIGHTxWIDTH"),
+        (["RUN", "--size", "big"], 2, "--size: expected HEIGHTxWIDTH"),
         (["RUN", "--size", "64x64", "--format", "onx"], 2, "Did you mean 'onnx'?"),
         (["nowhere", "--size", "64x64"], 1, "nowhere: is not a folder"),
         (["RUN", "--size", "64x64", "--output", "no/a.pt2"], 2, "there is no folder"),

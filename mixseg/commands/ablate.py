@@ -29,7 +29,7 @@ from mixseg.ablation.grid import Grid
 from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.console import say
 from mixseg.commands.contract import EXIT_ERROR
-from mixseg.commands.parsing import new_parser, parse, with_joined
+from mixseg.commands.parsing import listed, new_parser, parse, with_joined
 from mixseg.commands.presets import presets_folder
 from mixseg.commands.settings_arguments import add_set_argument
 from mixseg.config import FlagType, Range, add_settings_arguments, fields_of, typed_overrides
@@ -132,7 +132,11 @@ def _grid(parsed: Namespace) -> Grid:
         there = ", ".join(sorted(one.name for one in folder.glob("*.yaml")))
         raise ConfigError(f"{parsed.grid}: there is no such grid; those of {folder} are {there}")
     grid = load_grid(Path(parsed.grid), None if parsed.base is None else Path(parsed.base))
-    return grid if parsed.rows is None else choose_rows(grid, parsed.rows)
+    if parsed.rows is None:
+        return grid
+    names = {row.name for row in grid.rows}  # one may have a comma
+    rows = [one for row in parsed.rows for one in ([row] if row in names else listed(row))]
+    return choose_rows(grid, rows)
 
 
 def _common_overrides(parsed: Namespace) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.console import say
-from mixseg.commands.parsing import new_parser, parse, with_joined
+from mixseg.commands.parsing import listed, new_parser, parse, with_joined
 from mixseg.config import SEEDS, FlagType, Range
 from mixseg.errors import ConfigError
 
@@ -49,6 +49,8 @@ def figures(arguments: Sequence[str]) -> int:
     given = {key: value for key, value in vars(parsed).items() if value is not None}
     for name in NUMBERS.keys() & given.keys():
         given[name] = [one for several in given[name] for one in several]
+    if "dataset" in given:
+        given["dataset"] = [name for several in given["dataset"] for name in listed(several)]
     fields = {entry.name for entry in dataclasses.fields(Options)}
     options = Options(**{key: value for key, value in given.items() if key in fields})
     for path in draw_all(options, console):

@@ -73,6 +73,11 @@ def with_joined(arguments: Sequence[str], flags: tuple[str, ...]) -> list[str]:
     return rest
 
 
+def listed(given: str) -> list[str]:
+    """The names in a,b or [a, b]."""
+    return [name.strip() for name in given.strip().removeprefix("[").removesuffix("]").split(",")]
+
+
 def height_and_width(flag: str, text: str) -> tuple[int, int]:
     """Pixels from a text such as 512x1024.
 

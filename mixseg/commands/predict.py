@@ -21,7 +21,7 @@ from mixseg.commands.inference import (
     placed,
 )
 from mixseg.commands.output_files import new_folder
-from mixseg.commands.parsing import new_parser, parse
+from mixseg.commands.parsing import listed, new_parser, parse
 from mixseg.commands.squash_note import SquashNote
 from mixseg.config import FlagType, Range
 from mixseg.data.arrays import ImageArray, LabelArray, Size
@@ -88,7 +88,8 @@ def predict(arguments: Sequence[str]) -> int:
         text = f"skipped {printable(failure.reason)}"
         Console().print(text, style="red", markup=False, soft_wrap=True)
     skipped = int(summed(torch.tensor(len(failures))))
-    say(console, f"{len(images) - skipped} of {len(images)} images predicted into {output}")
+    legend = "; below each overlay is the legend of its classes" if "overlay" in formats else ""
+    say(console, f"{len(images) - skipped} of {len(images)} images predicted into {output}{legend}")
     return EXIT_ERROR if skipped else 0
 
 
@@ -151,7 +152,7 @@ def _check_comparison(parsed: Namespace) -> None:
 
 def _formats(parsed: Namespace) -> list[str]:
     """What is to be written for each image."""
-    formats = set(parsed.formats.split(","))
+    formats = set(listed(parsed.formats))
     if not formats <= set(PICTURES):
         raise ConfigError(f"--formats {parsed.formats}: expected some of {','.join(PICTURES)}")
     return sorted(formats)

@@ -14,7 +14,7 @@ import colorsys
 from pathlib import Path
 from typing import Any
 
-from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
+from mixseg.data.contract import NAME_LENGTH, ClassSet, Sample, SegmentationDataset, lookup_table
 from mixseg.data.images import read_image
 from mixseg.data.masks import MaskReader
 from mixseg.data.pairing import IMAGE_ENDINGS, Pairing, files_by_id, found_instead, pair_samples
@@ -120,8 +120,16 @@ def _read_description(loaded: LoadedYaml) -> tuple[ClassSet, list[int], dict[int
         if key not in _KEYS:
             raise _wrong(loaded, (str(key),), unknown_name("key", key, _KEYS))
     names = data.get("names")
-    if not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
+    if not isinstance(names, list):
         raise _wrong(loaded, ("names",), "'names' should be a list of class names")
+    for index, name in enumerate(names):
+        if not (isinstance(name, str) and 1 <= len(name) <= NAME_LENGTH):
+            raise _wrong(
+                loaded,
+                ("names", index),
+                f"{str(name)[:40]!r} is not a class name of 1 to {NAME_LENGTH} characters; a "
+                "number, or a word such as true, is one in quotes",
+            )
     if not 1 <= len(names) < IGNORE or len(set(names)) != len(names):
         raise _wrong(loaded, ("names",), "'names' should be 1 to 254 different class names")
 

@@ -35,8 +35,8 @@ def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
             text = text.replace(f"{path}:", f"{short}:")
         unknown = re.search(r"unrecognized arguments: (--[\w.-]+)", text)
         if unknown is not None:
-            message = unknown_name("flag", unknown[1], [*flags, *groups]).split(" Choices")[0]
-            raise ConfigError(f"{message} --help lists all") from error
+            message = unknown_name("flag", unknown[1], [*flags, *groups], "--help lists all")
+            raise ConfigError(message) from error
         raise ConfigError(text) from error
 
 

@@ -45,7 +45,7 @@ ARGUMENTS: dict[str, tuple[list[str], int, list[str]]] = {
     "set without value": (["--set", "nonsense"], 2, ["--set nonsense: expected path=value"]),
     "set of nothing": (["--set", "optimizer.lrr=1"], 2, ["Did you mean 'optimizer.lr'?"]),
     "set twice": (["--set", "seed=1", "--set", "seed=2"], 2, ["seed is given twice"]),
-    "not a number": (["--lr", "fast"], 2, ["--optimizer.lr"]),
+    "not a number": (["--lr", "fast"], 2, ["--lr: expected a number"]),
     "out of range": (
         ["--iterations", "0"],
         2,

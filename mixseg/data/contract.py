@@ -22,9 +22,6 @@ from mixseg.ignore import IGNORE
 UNKNOWN = -1
 """Entry of a lookup table for raw ids that must not occur."""
 
-NAME_LENGTH = 200
-"""Most characters of a class name: tables and legends lay names out letter by letter."""
-
 _NO_CLASS = IGNORE - 1
 """Stands for ``UNKNOWN`` in 8 bits; a class set is too small to have it as a train id."""
 
@@ -50,11 +47,6 @@ class ClassSet:
             raise DataError(f"a class set needs 1 to 254 classes, found {len(self.names)}")
         if len(set(self.names)) != len(self.names):
             raise DataError(f"class names must differ, found {list(self.names)}")
-        if max(map(len, self.names)) > NAME_LENGTH:
-            raise DataError(
-                f"a class name has at most {NAME_LENGTH} characters, found "
-                f"{max(map(len, self.names))}"
-            )
         if len(self.palette) != len(self.names):
             raise DataError(f"{len(self.names)} classes but {len(self.palette)} palette colours")
         if self.label_ids and len(self.label_ids) != len(self.names):

@@ -14,7 +14,7 @@ import colorsys
 from pathlib import Path
 from typing import Any
 
-from mixseg.data.contract import NAME_LENGTH, ClassSet, Sample, SegmentationDataset, lookup_table
+from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
 from mixseg.data.images import read_image
 from mixseg.data.masks import MaskReader
 from mixseg.data.pairing import IMAGE_ENDINGS, Pairing, files_by_id, found_instead, pair_samples
@@ -24,6 +24,9 @@ from mixseg.strict_yaml import KeyPath, LoadedYaml, load_yaml
 
 DESCRIPTION = "dataset.yaml"
 """Name of the description in the root."""
+
+NAME_LENGTH = 200
+"""Most characters of a class name: every chart, table and legend has to measure it."""
 
 _KEYS = ("names", "palette", "ignore", "id_map")
 

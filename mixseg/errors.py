@@ -44,9 +44,27 @@ class InterruptionError(MixsegError):
     """A signal has asked a run to stop; what was under way is done again when it goes on."""
 
 
-def unknown_name(kind: str, name: object, choices: Iterable[str]) -> str:
-    """The message for a name that a registry does not hold: the choices and the closest one."""
+MANY = 40
+"""Choices of which a message names the closest only."""
+
+
+def unknown_name(
+    kind: str, name: object, choices: Iterable[str], instead: str | None = None
+) -> str:
+    """The message for a name that a registry does not hold: the closest one and the choices.
+
+    Args:
+        kind: What it is the name of.
+        name: The unknown one.
+        choices: The known ones; of more than :data:`MANY` the closest are listed.
+        instead: Said in place of the list.
+    """
     known = sorted(choices)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    given = str(name)[:80]  # comparing takes the square of the length
+    near = difflib.get_close_matches(given, known, n=5, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown {kind} {str(name)!r}.{hint} Choices: {', '.join(known)}"
+    if instead is None and len(known) <= MANY:
+        instead = f"Choices: {', '.join(known)}"
+    elif instead is None:
+        instead = f"There are {len(known)}, such as {', '.join((near or known)[:5])}"
+    return f"unknown {kind} {given!r}.{hint} {instead}"

@@ -11,10 +11,11 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Annotated, Any, final
 
 from mixseg.ablation.cluster import Cluster, ClusterError, Task
 from mixseg.batch_job import become
+from mixseg.config.ranges import Range, check_numbers
 from mixseg.errors import ConfigError
 from mixseg.files import read_text
 from mixseg.interruption import EXIT_TERMINATED
@@ -70,13 +71,13 @@ class SlurmSettings:
 
     time: str = "04:00:00"
     partition: str | None = None
-    gpus: int = 1
-    cores: int = 4
-    memory: float | None = None
+    gpus: Annotated[int, Range(0, 64)] = 1
+    cores: Annotated[int, Range(1, 4096)] = 4
+    memory: Annotated[float | None, Range(0.1, 1e6)] = None
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
-    notice: int = 180
+    notice: Annotated[int, Range(1, 86_400)] = 180
     requeue: bool = True
 
     def __post_init__(self) -> None:
@@ -85,16 +86,12 @@ class SlurmSettings:
         Raises:
             ConfigError: A value is out of range.
         """
-        for name, least in (("gpus", 0), ("cores", 1), ("notice", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"--slurm.{name} {getattr(self, name)}: must be at least {least}")
+        check_numbers(self, "--slurm.")
         if self.gpus > 1:
             raise ConfigError(
                 f"--slurm.gpus {self.gpus}: a run of an ablation takes one GPU; submit a run on "
                 "several by itself, with torchrun (docs/scaling.md)"
             )
-        if self.memory is not None and not 0 < self.memory < float("inf"):
-            raise ConfigError(f"--slurm.memory {self.memory}: must be above 0")
         for name in ("partition", "account", "qos", "constraint"):
             value = getattr(self, name)
             if value is not None:

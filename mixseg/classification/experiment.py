@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Annotated, Any, final
 
 import safetensors.torch
 import torch
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from mixseg.classification.data import Labelled, draw_shapes, open_cifar10
 from mixseg.classification.networks import student_network, teacher_network
-from mixseg.config.ranges import check_run_name, check_seed
+from mixseg.config.ranges import SEEDS, Range, check_numbers, check_run_name
 from mixseg.engine.precision import choose_device
 from mixseg.engine.run_directory import RunDirectory
 from mixseg.errors import CheckpointError, ConfigError, TrainingError
@@ -43,19 +43,20 @@ class ClassificationSettings:
     """Folder that holds cifar-10-batches-py."""
     demo: bool = False
     """Generated shapes in place of CIFAR-10."""
-    train_images: int | None = None
-    """Number of training images; by default all, of the demo 1000."""
-    epochs: int = 30
+    train_images: Annotated[int | None, Range(2, 1e6)] = None
+    """Number of training images; by default all, of the demo 1000. Batch norm cannot normalise over
+    one image."""
+    epochs: Annotated[int, Range(1, 1e6)] = 30
     """Passes over the training images, for each network."""
-    batch: int = 128
+    batch: Annotated[int, Range(2, 65_536)] = 128
     """Images per step."""
-    lr: float = 1e-3
+    lr: Annotated[float, Range(1e-12, 1e6)] = 1e-3
     """Learning rate of Adam."""
-    alpha: float = 0.9
+    alpha: Annotated[float, Range(0, 1)] = 0.9
     """Share of the distillation loss."""
-    temperature: float = 20.0
+    temperature: Annotated[float, Range(0.01, 10_000)] = 20.0
     """Temperature of the softmax in the distillation loss."""
-    seed: int = 0
+    seed: Annotated[int, Range(0, SEEDS)] = 0
     """Seed of weights, order and augmentation."""
     output: str = "runs"
     """Folder in which the run gets a folder of its own."""
@@ -65,16 +66,7 @@ class ClassificationSettings:
     """auto, cpu, cuda or cuda:N."""
 
     def __post_init__(self) -> None:
-        for field in ("epochs", "batch", "lr", "temperature", "train_images"):
-            value = getattr(self, field)
-            if value is not None and value <= 0:
-                raise ConfigError(f"{field} must be above 0, found {value}")
-        for field in ("batch", "train_images"):  # batch norm cannot normalise over one image
-            if getattr(self, field) == 1:
-                raise ConfigError(f"{field} must be above 1, found 1")
-        if not 0 <= self.alpha <= 1:
-            raise ConfigError(f"alpha must lie in [0, 1], found {self.alpha}")
-        check_seed(self.seed)
+        check_numbers(self)
         check_run_name(self.name)
         if self.demo and self.data_root is not None:
             raise ConfigError("demo needs no data_root; give one of them")

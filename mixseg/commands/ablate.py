@@ -29,10 +29,10 @@ from mixseg.ablation import (
 from mixseg.ablation.grid import Grid
 from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.contract import EXIT_ERROR
-from mixseg.commands.parsing import new_parser, parse, with_joined
+from mixseg.commands.parsing import listed, new_parser, parse, with_joined
 from mixseg.commands.presets import configuration_file, presets_folder
 from mixseg.commands.settings_arguments import add_set_argument, without_effect
-from mixseg.config import add_settings_arguments, fields_of, typed_overrides
+from mixseg.config import FlagType, Range, add_settings_arguments, fields_of, typed_overrides
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.terminal import new_console, say, show
 
@@ -96,10 +96,15 @@ def _ablation_parser() -> ArgumentParser:
         "--data-root, hold for all rows.",
     )
     parser.add_argument("grid", type=str, help="a file of configs/ablations")
-    parser.add_argument("--seeds", type=int, metavar="N", help="seeds 0 to N - 1 [the grid's]")
+    parser.add_argument(
+        "--seeds",
+        type=FlagType("--seeds", int, Range(1, 10_000)),
+        metavar="N",
+        help="seeds 0 to N - 1 [the grid's]",
+    )
     parser.add_argument(
         "--jobs",
-        type=int,
+        type=FlagType("--jobs", int, Range(1, 10_000)),
         metavar="N",
         help="runs at a time: locally they share the cores [1], a cluster decides [all]",
     )
@@ -133,10 +138,11 @@ def _grid(parsed: Namespace) -> Grid:
     grid = load_grid(
         Path(parsed.grid), None if parsed.base is None else configuration_file(parsed.base)
     )
-    for given, value in {"--seeds": parsed.seeds, "--jobs": parsed.jobs}.items():
-        if value is not None and value < 1:
-            raise ConfigError(f"{given} {value}: must be above 0")
-    return grid if parsed.rows is None else choose_rows(grid, parsed.rows)
+    if parsed.rows is None:
+        return grid
+    names = {row.name for row in grid.rows}  # one may have a comma
+    rows = [one for row in parsed.rows for one in ([row] if row in names else listed(row))]
+    return choose_rows(grid, rows)
 
 
 def _common_overrides(parsed: Namespace) -> dict[str, Any]:
@@ -165,7 +171,7 @@ def _add_launcher_arguments(parser: ArgumentParser) -> None:
         shown = "none" if leaf.default is None else leaf.default
         parser.add_argument(
             f"--slurm.{leaf.path}",
-            type=leaf.hint,
+            type=FlagType(f"--slurm.{leaf.path}", leaf.hint, leaf.allowed),
             default=SUPPRESS,
             help=f"{leaf.help} [{shown}]",
         )

@@ -12,9 +12,9 @@ from mixseg.benchmark.report import describe as describe_workload
 from mixseg.benchmark.report import part_tables
 from mixseg.benchmark.workload import workload
 from mixseg.commands.contract import prints_its_result
-from mixseg.commands.parsing import height_and_width, new_parser
+from mixseg.commands.parsing import new_parser, size_type
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
-from mixseg.errors import ConfigError
+from mixseg.config import FlagType, Range
 from mixseg.files import check_unused, write_atomically
 from mixseg.terminal import new_console, say, show
 
@@ -35,22 +35,25 @@ def benchmark(arguments: Sequence[str]) -> int:
         help=f"{', '.join(PARTS)} [all but memory]",
     )
     add_file_arguments(parser)
-    parser.add_argument("--rounds", type=int, default=10, help="pairs that are measured")
+    parser.add_argument(
+        "--rounds",
+        type=FlagType("--rounds", int, Range(1, 100_000)),
+        default=10,
+        help="pairs that are measured [10]",
+    )
     parser.add_argument(
         "--files",
-        type=str,
-        default="1024x2048",
+        type=size_type("--files"),
+        default=(1024, 2048),
         metavar="HEIGHTxWIDTH",
-        help="loader: size of the image files",
+        help="loader: size of the image files [1024x2048]",
     )
     parser.add_argument("--json", type=str, metavar="FILE", help="write the numbers as JSON too")
     parsed = parse_with_settings(parser, arguments)
     check_parts(parsed.parts)
-    if parsed.rounds < 1:
-        raise ConfigError(f"--rounds must be above 0, found {parsed.rounds}")
     if parsed.json is not None:
         check_unused([Path(parsed.json)], overwrite=True)
-    work = workload(any_settings(parsed), parsed.rounds, height_and_width("--files", parsed.files))
+    work = workload(any_settings(parsed), parsed.rounds, parsed.files)
     console = new_console()
     say(console, describe_workload(work))
     reports = []

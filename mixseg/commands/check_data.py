@@ -9,8 +9,7 @@ from mixseg.commands.contract import EXIT_ERROR, prints_its_result
 from mixseg.commands.output_files import check_folder
 from mixseg.commands.parsing import new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
-from mixseg.config import to_flat
-from mixseg.errors import ConfigError
+from mixseg.config import FlagType, Range, to_flat
 from mixseg.files import write_atomically
 from mixseg.preflight.data_check import inspect_data, report_lines
 from mixseg.preflight.data_check import to_json as data_report
@@ -30,12 +29,14 @@ def check_data(arguments: Sequence[str]) -> int:
     add_file_arguments(parser)
     parser.add_argument("--json", type=str, metavar="FILE", help="write all problems as JSON too")
     parser.add_argument(
-        "--show", type=int, default=10, metavar="N", help="files of each kind that are named [10]"
+        "--show",
+        type=FlagType("--show", int, Range(0, 1e9)),
+        default=10,
+        metavar="N",
+        help="files of each kind that are named [10]",
     )
     parsed = parse_with_settings(parser, arguments)
     console = new_console()
-    if parsed.show < 0:
-        raise ConfigError(f"--show must not be negative, found {parsed.show}")
     check_folder("--json", parsed.json)
     settings = any_settings(parsed)
     reports = inspect_data(settings, console, loader_workers(settings))

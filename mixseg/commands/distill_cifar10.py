@@ -12,7 +12,7 @@ from mixseg.classification.experiment import ClassificationSettings, run_experim
 from mixseg.commands.contract import prints_its_result
 from mixseg.commands.parsing import new_parser, parse
 from mixseg.commands.presets import presets_folder
-from mixseg.config import Setting, fields_of, resolve_section
+from mixseg.config import FlagType, Setting, fields_of, resolve_section
 from mixseg.terminal import new_console, say, show
 
 
@@ -57,5 +57,7 @@ def _classification_parser(leaves: Sequence[Setting]) -> ArgumentParser:
         if leaf.hint is bool:
             parser.add_argument(flag, dest=leaf.path, action="store_true", help=about)
         else:
-            parser.add_argument(flag, dest=leaf.path, type=leaf.hint | None, help=about)
+            parser.add_argument(
+                flag, dest=leaf.path, type=FlagType(flag, leaf.hint, leaf.allowed), help=about
+            )
     return parser

@@ -27,6 +27,7 @@ from mixseg.commands.inference import (
 )
 from mixseg.commands.output_files import check_folder, new_folder
 from mixseg.commands.parsing import height_and_width, new_parser, parse
+from mixseg.config import FlagType, Range
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.record import differences, read_record, record_of_validation
 from mixseg.distributed import world
@@ -121,11 +122,16 @@ def _evaluation_parser() -> ArgumentParser:
         help="score on the run's data although they have changed since it was trained",
     )
     parser.add_argument("--json", type=str, metavar="FILE", help="write the scores as JSON too")
-    parser.add_argument("--workers", type=int, default=0, help="processes that read images [0]")
+    parser.add_argument(
+        "--workers",
+        type=FlagType("--workers", int, Range(0, 256)),
+        default=0,
+        help="processes that read images [0]",
+    )
     parser.add_argument(
         "--batch-size",
         dest="batch_size",
-        type=int,
+        type=FlagType("--batch-size", int, Range(1, 65_536)),
         default=1,
         help="images of a size that go through the network together [1]",
     )

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from jsonargparse import ArgumentParser
 
 from mixseg.commands.inference import input_size_of, load_saved
-from mixseg.commands.parsing import height_and_width, new_parser, parse
+from mixseg.commands.parsing import new_parser, parse, size_type
 from mixseg.data.arrays import Size
 from mixseg.engine.saved_network import SavedNetworks
 from mixseg.errors import ConfigError
@@ -45,9 +45,8 @@ def export(arguments: Sequence[str]) -> int:
     check_format(form)
     card = output.with_name(f"{output.name}.json")
     check_unused([output, card], overwrite=parsed.overwrite)
-    asked_for = None if parsed.size is None else height_and_width("--size", parsed.size)
     saved = load_saved(Path(parsed.checkpoint), parsed.network or "either", console)
-    size = asked_for or _trained_size(saved)
+    size = parsed.size or _trained_size(saved)
     about = json.dumps(_about(saved, size, form), indent=1)
     ((name, network),) = saved.networks.items()
     content = export_network(network, size, form, about)
@@ -80,7 +79,12 @@ def _export_parser() -> ArgumentParser:
         type=Literal["student", "teacher"],
         help="[teacher, or the student where a checkpoint has no teacher]",
     )
-    add("--size", type=str, metavar="HEIGHTxWIDTH", help="of images [data.resize of the run]")
+    add(
+        "--size",
+        type=size_type("--size"),
+        metavar="HEIGHTxWIDTH",
+        help="of images [data.resize of the run]",
+    )
     add(
         "--format",
         type=str,

@@ -9,18 +9,24 @@ from typing import Literal
 from jsonargparse import ArgumentParser
 
 from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
-from mixseg.commands.parsing import new_parser, parse, with_joined
+from mixseg.commands.parsing import listed, new_parser, parse, with_joined
+from mixseg.config import SEEDS, FlagType, Range
 from mixseg.errors import ConfigError
 from mixseg.terminal import new_console, say
+
+NUMBERS = {
+    "sigmas": (Range(0.1, 10_000), "cow-masks: in pixels of a 512x1024 image"),
+    "temperatures": (Range(0.01, 10_000), "temperatures: [0.5 1 2]"),
+    "logits": (Range(-10_000, 10_000), "temperatures: of one pixel, one for each class"),
+}
+"""Flags that take numbers: their range, and what they say."""
 
 LIST_FLAGS = (
     "--dataset",
     "--data-root",
     "--run",
     "--ids",
-    "--sigmas",
-    "--temperatures",
-    "--logits",
+    *(f"--{name}" for name in NUMBERS),
 )
 """Flags that take several values, and may be given several times."""
 
@@ -40,6 +46,10 @@ def figures(arguments: Sequence[str]) -> int:
             say(console, f"{name:18} {kind.about}")
         return 0
     given = {key: value for key, value in vars(parsed).items() if value is not None}
+    for name in NUMBERS.keys() & given.keys():
+        given[name] = [one for several in given[name] for one in several]
+    if "dataset" in given:
+        given["dataset"] = [name for several in given["dataset"] for name in listed(several)]
     fields = {entry.name for entry in dataclasses.fields(Options)}
     options = Options(**{key: value for key, value in given.items() if key in fields})
     for path in draw_all(options, console):
@@ -62,16 +72,32 @@ def _figures_parser() -> ArgumentParser:
     add("--run", dest="runs", type=str, nargs="+", metavar="RUN", help="runs, or checkpoints")
     add("--output", type=str, default="figures", metavar="DIR", help="is made if it is not there")
     add("--overwrite", action="store_true", help="replace files that exist")
-    add("--seed", type=int, help="chooses images and masks [0]")
-    add("--images", type=int, metavar="N", help="how many images to show [4]")
+    add(
+        "--seed", type=FlagType("--seed", int, Range(0, SEEDS)), help="chooses images and masks [0]"
+    )
+    add(
+        "--images",
+        type=FlagType("--images", int, Range(1, 1000)),
+        metavar="N",
+        help="how many images to show [4]",
+    )
     add("--ids", type=str, nargs="+", metavar="ID", help="images to show [chosen by the seed]")
     add("--source", type=str, help="mixing: what is pasted on the data set [demo-render]")
     add("--source-root", dest="source_root", type=str, metavar="DIR")
-    add("--sigmas", type=float, nargs="+", help="cow-masks: in pixels of a 512x1024 image")
-    add("--threshold", type=float, help="confidence: [that of the run]")
-    add("--temperatures", type=float, nargs="+", help="temperatures: [0.5 1 2]")
-    add("--logits", type=float, nargs="+", help="temperatures: of one pixel, one for each class")
-    add("--pixel", type=str, metavar="ROW,COLUMN", help="temperatures: [one in doubt]")
+    for name, (allowed, about) in NUMBERS.items():
+        kind = FlagType(f"--{name}", tuple[float, ...], allowed)
+        add(f"--{name}", type=kind, nargs="+", help=about)
+    add(
+        "--threshold",
+        type=FlagType("--threshold", float, Range(0, 1)),
+        help="confidence: [that of the run]",
+    )
+    add(
+        "--pixel",
+        type=FlagType("--pixel", tuple[int, ...], Range(0, 1e6)),
+        metavar="ROW,COLUMN",
+        help="temperatures: [one in doubt]",
+    )
     add("--network", type=Literal["student", "teacher"] | None, help="of runs [teacher]")
     add("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     return parser

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from mixseg.analysis.learning_rates import FEWEST
@@ -10,6 +9,7 @@ from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.contract import prints_its_result
 from mixseg.commands.parsing import new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
+from mixseg.config import FlagType, OptimizerSettings, Range, ranges_of
 from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError
 from mixseg.terminal import new_console, say
@@ -25,17 +25,23 @@ def find_lr(arguments: Sequence[str]) -> int:
         "suggest one. Takes the settings of a training command.",
     )
     add_file_arguments(parser)
-    parser.add_argument("--low", type=float, default=1e-6, help="first rate of the backbone")
-    parser.add_argument("--high", type=float, default=1.0, help="last rate")
-    parser.add_argument("--steps", type=int, default=100)
+    rates = ranges_of(OptimizerSettings)["lr"]
+    parser.add_argument(
+        "--low",
+        type=FlagType("--low", float, rates),
+        default=1e-6,
+        help="first rate of the backbone",
+    )
+    parser.add_argument(
+        "--high", type=FlagType("--high", float, rates), default=1.0, help="last rate"
+    )
+    parser.add_argument("--steps", type=FlagType("--steps", int, Range(FEWEST, 1e6)), default=100)
     parsed = parse_with_settings(parser, arguments)
     console = new_console()
-    if not 0 < parsed.low < parsed.high < math.inf:
+    if not parsed.low < parsed.high:
         raise ConfigError(
-            f"--low and --high must be rates, 0 < low < high; found {parsed.low}, {parsed.high}"
+            f"--low and --high must be rates, low < high; found {parsed.low}, {parsed.high}"
         )
-    if parsed.steps < FEWEST:
-        raise ConfigError(f"--steps must be at least {FEWEST}, found {parsed.steps}")
     settings = any_settings(parsed)
     with progress_bar(console, "range test") as advance:
         test, folder = probe_rates(

@@ -13,12 +13,13 @@ from rich.console import Console
 from torch import nn
 
 from mixseg.commands.contract import Command
-from mixseg.commands.parsing import height_and_width
+from mixseg.commands.parsing import height_and_width, size_type
+from mixseg.config import FlagType, Range
 from mixseg.distributed import joined
 from mixseg.engine.precision import Precision, choose_precision
 from mixseg.engine.saved_network import SavedNetworks, load_networks
 from mixseg.errors import ConfigError
-from mixseg.evaluation.inference import InferenceMode
+from mixseg.evaluation.inference import LARGEST_SCALE, InferenceMode
 
 AskedPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 """What ``--precision`` takes; auto leaves the choice to the device."""
@@ -46,7 +47,10 @@ def add_inference_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--flip", action="store_true", help="average with the mirrored image")
     parser.add_argument(
-        "--scales", type=str, default="1", help="average over scales, for example 0.75,1,1.25"
+        "--scales",
+        type=FlagType("--scales", tuple[float, ...], Range(0.01, LARGEST_SCALE)),
+        default=(1.0,),
+        help="average over scales, for example 0.75,1,1.25 [1]",
     )
     parser.add_argument(
         "--mode",
@@ -55,7 +59,10 @@ def add_inference_arguments(parser: ArgumentParser) -> None:
         help="images at once, or by overlapping windows whose answers are averaged [whole]",
     )
     parser.add_argument(
-        "--window", type=str, help="HEIGHTxWIDTH of the sliding window [the training crop]"
+        "--window",
+        type=size_type("--window"),
+        metavar="HEIGHTxWIDTH",
+        help="of the sliding window [the training crop]",
     )
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
@@ -85,13 +92,7 @@ def inference_mode(parsed: Namespace, saved: SavedNetworks) -> InferenceMode:
     Raises:
         ConfigError: A flag is wrong, or the window has no size.
     """
-    try:
-        scales = tuple(float(scale) for scale in parsed.scales.split(","))
-    except ValueError as error:
-        raise ConfigError(
-            f"--scales {parsed.scales}: expected numbers such as 0.75,1,1.25"
-        ) from error
-    return InferenceMode(slide=_window(parsed, saved), flip=parsed.flip, scales=scales)
+    return InferenceMode(slide=_window(parsed, saved), flip=parsed.flip, scales=parsed.scales)
 
 
 def _window(parsed: Namespace, saved: SavedNetworks) -> tuple[int, int] | None:
@@ -101,7 +102,8 @@ def _window(parsed: Namespace, saved: SavedNetworks) -> tuple[int, int] | None:
             raise ConfigError("--window needs --mode slide")
         return None
     if parsed.window:
-        return height_and_width("--window", parsed.window)
+        window: tuple[int, int] = parsed.window
+        return window
     stages = saved.settings.get("stages") or ()
     crop = stages[-1]["crop"] if stages else saved.settings.get("data.crop")
     if not crop:

@@ -9,11 +9,10 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mixseg.commands.parsing import height_and_width, new_parser, parse
-from mixseg.config import DemoSettings
+from mixseg.commands.parsing import new_parser, parse
+from mixseg.config import DemoSettings, FlagType, Size, ranges_of
 from mixseg.data.demo import LAYOUTS, Look, write_demo
 from mixseg.engine.progress import progress_bar
-from mixseg.errors import ConfigError
 from mixseg.terminal import new_console, say
 
 
@@ -21,9 +20,7 @@ def make_demo(arguments: Sequence[str]) -> int:
     """Write demo scenes; see ``--help``."""
     parsed = parse(_demo_parser(), arguments)
     console = new_console()
-    size = height_and_width("--size", parsed.size)
-    if parsed.seed < 0:
-        raise ConfigError(f"--seed {parsed.seed}: must not be negative")
+    size = parsed.size
     is_source = parsed.layout in LAYOUTS and "val" not in LAYOUTS[parsed.layout].splits
     look: Look = parsed.look or ("render" if is_source else "camera")
     with progress_bar(console, "drawing") as advance:
@@ -50,6 +47,7 @@ def _demo_parser() -> ArgumentParser:
     parser = new_parser(
         "mixseg make-demo", "Write built-in street scenes in the layout of a real data set."
     )
+    limits = ranges_of(DemoSettings)
     parser.add_argument("--out", type=str, required=True, metavar="DIR")
     parser.add_argument("--layout", type=str, default="cityscapes", help=", ".join(LAYOUTS))
     parser.add_argument(
@@ -57,10 +55,25 @@ def _demo_parser() -> ArgumentParser:
         type=Literal["render", "camera"] | None,
         help="[render in the layouts of sources, gta5 and synthia; else camera]",
     )
-    parser.add_argument("--images", type=int, default=240, help="training scenes")
-    parser.add_argument("--val-images", dest="val_images", type=int, help="[a quarter of --images]")
-    parser.add_argument("--size", type=str, default="128x256", help="HEIGHTxWIDTH in pixels")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--images",
+        type=FlagType("--images", int, limits["train_images"]),
+        default=240,
+        help="training scenes [240]",
+    )
+    parser.add_argument(
+        "--val-images",
+        dest="val_images",
+        type=FlagType("--val-images", int, limits["val_images"]),
+        help="[a quarter of --images]",
+    )
+    parser.add_argument(
+        "--size",
+        type=FlagType("--size", Size, limits["size"]),
+        default=(128, 256),
+        help="height and width in pixels [128x256]",
+    )
+    parser.add_argument("--seed", type=FlagType("--seed", int, limits["seed"]), default=0)
     return parser
 
 

@@ -8,10 +8,8 @@ from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mixseg.config import GROUP_FLAGS, size_of, spelled_out
+from mixseg.config import GROUP_FLAGS, FlagType, Range, Size, spelled_out
 from mixseg.errors import ConfigError, unknown_name
-
-LIST = "numbers in brackets, such as [1, 2]"
 
 
 def new_parser(program: str, description: str) -> ArgumentParser:
@@ -37,8 +35,8 @@ def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
             text = text.replace(f"{path}:", f"{short}:")
         unknown = re.search(r"unrecognized arguments: (--[\w.-]+)", text)
         if unknown is not None:
-            message = unknown_name("flag", unknown[1], [*flags, *groups]).split(" Choices")[0]
-            raise ConfigError(f"{message} --help lists all") from error
+            message = unknown_name("flag", unknown[1], [*flags, *groups], "--help lists all")
+            raise ConfigError(message) from error
         raise ConfigError(text) from error
 
 
@@ -62,15 +60,6 @@ def _for_people(message: str) -> str:
     choices = re.search(r"^(--\S+: ).*?Literal\[(.*?)\].* Given value: (.*)$", text)
     if choices is not None:
         return f"{choices[1]}expected one of {choices[2]}, found {choices[3]!r}"
-    # The last subtype of an optional value is None, and jsonargparse says that it was expected.
-    several = re.search(r"^(--\S+: ).*?Union subtypes.*?tuple.* Given value: (.*)$", text)
-    if several is not None:
-        return f"{several[1]}expected {LIST}, found {several[2]!r}"
-    expected = re.search(
-        r"^(--\S+: ).*?Union subtypes.*?- Expected an? (\w+)\b.*Given value: (.*)$", text
-    )
-    if expected is not None:
-        return f"{expected[1]}expected {expected[2]}, found {expected[3]!r}"
     return text
 
 
@@ -97,13 +86,21 @@ def with_joined(arguments: Sequence[str], flags: tuple[str, ...]) -> list[str]:
     return rest
 
 
+def listed(given: str) -> list[str]:
+    """The names in a,b or [a, b]."""
+    return [name.strip() for name in given.strip().removeprefix("[").removesuffix("]").split(",")]
+
+
 def height_and_width(flag: str, text: str) -> tuple[int, int]:
     """Pixels from a text such as 512x1024.
 
     Raises:
-        ConfigError: It is something else, or has no pixels; the message names ``flag``.
+        ConfigError: It is something else, or out of range; the message names ``flag``.
     """
-    size = size_of(text)
-    if size is None or min(size) < 1:
-        raise ConfigError(f"{flag} {text}: expected HEIGHTxWIDTH, for example 512x1024")
+    size: tuple[int, int] = size_type(flag)(text)
     return size
+
+
+def size_type(flag: str) -> FlagType:
+    """The type of a flag that takes the height and width of images."""
+    return FlagType(flag, Size, Range(1, 16_384))

@@ -20,8 +20,9 @@ from mixseg.commands.inference import (
     placed,
 )
 from mixseg.commands.output_files import new_folder
-from mixseg.commands.parsing import new_parser, parse
+from mixseg.commands.parsing import listed, new_parser, parse
 from mixseg.commands.squash_note import SquashNote
+from mixseg.config import FlagType, Range
 from mixseg.data.arrays import ImageArray, LabelArray, Size
 from mixseg.data.pairing import passed_over
 from mixseg.distributed import summed, world
@@ -85,7 +86,8 @@ def predict(arguments: Sequence[str]) -> int:
     for failure in failures:  # of this process, whichever it is
         say(new_console(), f"skipped {failure.reason}", "red")
     skipped = int(summed(torch.tensor(len(failures))))
-    say(console, f"{len(images) - skipped} of {len(images)} images predicted into {output}")
+    legend = "; below each overlay is the legend of its classes" if "overlay" in formats else ""
+    say(console, f"{len(images) - skipped} of {len(images)} images predicted into {output}{legend}")
     return EXIT_ERROR if skipped else 0
 
 
@@ -119,7 +121,10 @@ def _prediction_parser() -> ArgumentParser:
         help="further checkpoints, drawn side by side with the first; images go before this flag",
     )
     parser.add_argument(
-        "--rows", type=int, metavar="N", help="photographs in comparison.png, with --compare [12]"
+        "--rows",
+        type=FlagType("--rows", int, Range(1, 1000)),
+        metavar="N",
+        help="photographs in comparison.png, with --compare [12]",
     )
     return parser
 
@@ -137,15 +142,15 @@ def _both(*calls: OnPhotograph | None) -> OnPhotograph:
 
 def _check_comparison(parsed: Namespace) -> None:
     """Refuse flags of the sheet that do not go together."""
-    if parsed.rows is not None and (parsed.rows < 1 or not parsed.compare):
-        raise ConfigError(f"--rows {parsed.rows}: a number above 0, and only with --compare")
+    if parsed.rows is not None and not parsed.compare:
+        raise ConfigError(f"--rows {parsed.rows} does nothing without --compare")
     if parsed.compare and world().size > 1:
         raise ConfigError("--compare draws one sheet and runs in one process, without torchrun")
 
 
 def _formats(parsed: Namespace) -> list[str]:
     """What is to be written for each image."""
-    formats = set(parsed.formats.split(","))
+    formats = set(listed(parsed.formats))
     if not formats <= set(PICTURES):
         raise ConfigError(f"--formats {parsed.formats}: expected some of {','.join(PICTURES)}")
     return sorted(formats)

@@ -7,12 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jsonargparse import Namespace
-
 from mixseg.commands.contract import EXIT_ERROR
-from mixseg.commands.parsing import height_and_width, new_parser
+from mixseg.commands.parsing import new_parser, size_type
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
-from mixseg.config import Settings
+from mixseg.config import FlagType, Range, Settings
 from mixseg.data.arrays import Size
 from mixseg.data.prepared_copy import Plan, check_output, plan_splits, plan_unlabeled, prepare
 from mixseg.data.registry import splits_of
@@ -134,28 +132,39 @@ def prepare_data(arguments: Sequence[str]) -> int:
     parser = new_parser("mixseg prepare-data", ABOUT)
     add_file_arguments(parser)
     add = parser.add_argument
-    add("--size", type=str, metavar="HEIGHTxWIDTH", help="of the copy [data.resize]")
+    add(
+        "--size", type=size_type("--size"), metavar="HEIGHTxWIDTH", help="of the copy [data.resize]"
+    )
     add("--part", type=str, default="data", help=f"{', '.join(PARTS)} [data]")
-    add("--jobs", type=int, metavar="N", help="processes that work [the number of cores]")
+    add(
+        "--jobs",
+        type=FlagType("--jobs", int, Range(1, 1024)),
+        metavar="N",
+        help="processes that work [the number of cores]",
+    )
     add(
         "--compression",
-        type=int,
+        type=FlagType("--compression", int, Range(0, 9)),
         default=0,
         metavar="N",
         help="of PNG images: 0 is fastest to read and takes 3 bytes per pixel, 1 a third of it, "
         "9 the least [0]",
     )
-    add("--show", type=int, default=10, metavar="N", help="bad files of a kind that are named [10]")
+    add(
+        "--show",
+        type=FlagType("--show", int, Range(0, 1e9)),
+        default=10,
+        metavar="N",
+        help="bad files of a kind that are named [10]",
+    )
     parsed = parse_with_settings(parser, arguments)
-    _check_numbers(parsed)
     if parsed.part not in PARTS:
         raise ConfigError(f"--part: {unknown_name('part', parsed.part, PARTS)}")
     if "output" not in parsed:  # a setting, whose value in files is the folder of runs
         raise ConfigError("--output DIR is missing: the folder of the copy")
     settings = any_settings(parsed)
     part, output = PARTS[parsed.part], Path(settings.output).expanduser()
-    size = None if parsed.size is None else height_and_width("--size", parsed.size)
-    plan = part.plan(Request(settings, size, parsed.compression))
+    plan = part.plan(Request(settings, parsed.size, parsed.compression))
     earlier = check_output(plan, output)
     console = new_console()
     with progress_bar(console, "preparing") as advance:
@@ -186,15 +195,6 @@ _NOT_WHOLE = (
     "the copy is not whole, and splits of it would not be those of the original: put the files "
     "right and give the command again, or copy them as they are with --skip-bad",
 )
-
-
-def _check_numbers(parsed: Namespace) -> None:
-    if parsed.jobs is not None and parsed.jobs < 1:
-        raise ConfigError(f"--jobs must be at least 1, found {parsed.jobs}")
-    if not 0 <= parsed.compression <= 9:
-        raise ConfigError(f"--compression must be 0 to 9, found {parsed.compression}")
-    if parsed.show < 0:
-        raise ConfigError(f"--show must not be negative, found {parsed.show}")
 
 
 def _use(part: Part, plan: Plan, settings: Settings, output: Path) -> list[str]:

@@ -11,7 +11,7 @@ from mixseg.commands.contract import prints_its_result
 from mixseg.commands.output_files import check_folder
 from mixseg.commands.parsing import new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
-from mixseg.errors import ConfigError
+from mixseg.config import FlagType, Range
 from mixseg.files import write_atomically
 from mixseg.terminal import new_console, show
 
@@ -27,18 +27,20 @@ def profile_model(arguments: Sequence[str]) -> int:
     add_file_arguments(parser)
     parser.add_argument(
         "--images",
-        type=int,
+        type=FlagType("--images", int, Range(1, 1e9)),
         metavar="N",
         help="labelled images of an epoch; no data is needed then [those of the data]",
     )
-    parser.add_argument("--steps", type=int, default=5, help="training steps that are measured")
+    parser.add_argument(
+        "--steps",
+        type=FlagType("--steps", int, Range(1, 100_000)),
+        default=5,
+        help="training steps that are measured [5]",
+    )
     parser.add_argument("--json", type=str, metavar="FILE", help="write the numbers as JSON too")
     parsed = parse_with_settings(parser, arguments)
     console = new_console()
     check_folder("--json", parsed.json)
-    for flag in ("images", "steps"):
-        if parsed[flag] is not None and parsed[flag] < 1:
-            raise ConfigError(f"--{flag} must be above 0, found {parsed[flag]}")
     settings = any_settings(parsed)
     profile = profile_run(settings, console, images=parsed.images, steps=parsed.steps)
     for table in profile_tables(profile):

@@ -17,10 +17,9 @@ from mixseg.config.leaves import (
     Setting,
     fields_of,
     settings_leaves,
-    size_of,
     to_flat,
 )
-from mixseg.config.ranges import WITHOUT_FILE
+from mixseg.config.ranges import SEEDS, WITHOUT_FILE, Range, ranges_of
 from mixseg.config.resolve import (
     LENGTHS,
     resolve_section,
@@ -55,12 +54,14 @@ from mixseg.config.sections import (
     TrainingSettings,
     ValidationSettings,
 )
+from mixseg.config.values import FlagType, Size, value_of
 
 __all__ = [
     "ALIGNMENTS",
     "GROUP_FLAGS",
     "LENGTHS",
     "PATHS",
+    "SEEDS",
     "SHORT_FLAGS",
     "WITHOUT_FILE",
     "AdversarialSettings",
@@ -69,13 +70,16 @@ __all__ = [
     "DataSettings",
     "DemoSettings",
     "DistillationSettings",
+    "FlagType",
     "LossSettings",
     "MixingSettings",
     "ModelSettings",
     "OptimizerSettings",
+    "Range",
     "ScheduleSettings",
     "Setting",
     "Settings",
+    "Size",
     "SourceSettings",
     "StageSettings",
     "TargetSettings",
@@ -87,14 +91,15 @@ __all__ = [
     "changed_values",
     "dump_settings",
     "fields_of",
+    "ranges_of",
     "refuse_idle_flags",
     "resolve_section",
     "resolve_settings",
     "resolve_values",
     "settings_leaves",
-    "size_of",
     "spelled_out",
     "to_flat",
     "typed_overrides",
+    "value_of",
     "with_absolute_paths",
 ]

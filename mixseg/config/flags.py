@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import re
-import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, final
 
 from jsonargparse import ArgumentParser, Namespace
 
-from mixseg.config.leaves import Setting, settings_leaves, size_of
+from mixseg.config.leaves import Setting, settings_leaves, unknown_setting
 from mixseg.config.resolve import IN_EPOCHS
-from mixseg.config.sections import Size
+from mixseg.config.values import FlagType
 from mixseg.errors import ConfigError
 from mixseg.strict_yaml import parse_yaml
 
@@ -77,60 +75,42 @@ def add_settings_arguments(parser: ArgumentParser) -> None:
             *names,
             **alone,
             dest=leaf.path,
-            type=_flag_type(leaf),
+            type=_type_of(leaf, names[0]),
             default=argparse.SUPPRESS,
             help=f"{leaf.help} [{shown}]{also}".replace("%", "%%"),
         )
 
 
-def _flag_type(leaf: Setting) -> Any:
-    if leaf.path == "stages":
-        return _StageList()
-    if Size in (leaf.hint, *typing.get_args(leaf.hint)):
-        return _HeightAndWidth()
-    return typing.Optional[leaf.hint]  # noqa: UP045
+def _type_of(leaf: Setting, flag: str) -> FlagType | _StageList:
+    return _StageList() if leaf.path == "stages" else FlagType(flag, leaf.hint, leaf.allowed)
 
 
 @final
 class _StageList:
     """The type of a flag; a class because ``--help`` prints it."""
 
-    def __call__(self, text: str) -> Any:
+    def __call__(self, text: Any) -> Any:
+        if not isinstance(text, str):  # the parser checks once more what it has read
+            return text
         return parse_yaml(f"stages: {text}", Path("--stages")).data["stages"]
 
     def __repr__(self) -> str:
         return "list[Stage]"
 
 
-@final
-class _HeightAndWidth:
-    """Of a flag: 512x1024 as in other flags, or [512, 1024] as in files."""
-
-    def __call__(self, given: str | Size | None) -> Size | None:
-        if not isinstance(given, str):  # the parser checks once more what it has read
-            return given
-        if given in ("null", "none"):
-            return None
-        listed = re.fullmatch(r"\[ *(\d+) *, *(\d+) *\]", given)
-        size = size_of(given) if listed is None else (int(listed[1]), int(listed[2]))
-        if size is None:
-            raise ValueError("neither 512x1024 nor [512, 1024]")
-        return size
-
-    def __repr__(self) -> str:
-        return "HEIGHTxWIDTH"
-
-
 def typed_overrides(parsed: Namespace, assignments: list[str]) -> dict[str, Any]:
     """What was typed: flags, and ``--set path=value`` assignments."""
-    overrides = {leaf.path: parsed[leaf.path] for leaf in settings_leaves() if leaf.path in parsed}
+    leaves = {leaf.path: leaf for leaf in settings_leaves()}
+    overrides = {path: parsed[path] for path in leaves if path in parsed}
     for text in assignments:
         path, separator, value = text.partition("=")
         if not separator:
             raise ConfigError(f"--set {text}: expected path=value, for example model.backbone=x")
         if path in overrides:
             raise ConfigError(f"--set {text}: {path} is given twice")
-        overrides[path] = _scalar(value, text)
+        if path not in leaves:
+            raise ConfigError(f"--set {text[:80]}: {unknown_setting(path)}")
+        overrides[path] = _assigned(leaves[path], value)
     for steps, epochs in IN_EPOCHS.items():
         if steps in overrides and overrides.get(epochs) is not None:
             raise ConfigError(f"--{epochs} and --{steps} contradict each other; give one of them")
@@ -139,8 +119,11 @@ def typed_overrides(parsed: Namespace, assignments: list[str]) -> dict[str, Any]
     return overrides
 
 
-def _scalar(text: str, assignment: str) -> Any:
-    try:
-        return parse_yaml(f"value: {text}", Path("--set")).data["value"]
-    except ConfigError as error:
-        raise ConfigError(f"--set {assignment}: {error}") from error
+def _assigned(leaf: Setting, text: str) -> Any:
+    """The value of ``--set``: what a flag takes; nothing is null, and a text may be in quotes."""
+    if not text:
+        return None
+    flag = f"--set {leaf.path}"
+    if text[0] in "'\"":
+        text = parse_yaml(f"value: {text}", Path(flag)).data["value"]
+    return _type_of(leaf, flag)(text)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
-import re
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,18 +12,20 @@ from typing import Any, final
 
 from docstring_parser import parse_from_object
 
-from mixseg.config.sections import Settings, Size, StageSettings
+from mixseg.config.ranges import Range, ranges_of
+from mixseg.config.sections import Settings, StageSettings
 
 
 @final
 @dataclass(frozen=True)
 class Setting:
-    """One leaf of the settings: its path, type, default and documentation."""
+    """One leaf of the settings: its path, type, default, documentation and the range of numbers."""
 
     path: str
     hint: Any
     default: Any
     help: str
+    allowed: Range | None = None
 
 
 @functools.cache
@@ -42,7 +44,7 @@ def _leaves(section: Any, prefix: str) -> Iterator[Setting]:
             yield dataclasses.replace(entry, path=path, default=value)
 
 
-def fields_of(kind: type[Any]) -> tuple[Setting, ...]:
+def fields_of(kind: Any) -> tuple[Setting, ...]:
     """The fields of a settings class; a default of None where there is none."""
     documents = {entry.args[1]: entry.description or "" for entry in parse_from_object(kind).params}
     hints = typing.get_type_hints(kind)
@@ -52,6 +54,7 @@ def fields_of(kind: type[Any]) -> tuple[Setting, ...]:
             hints[entry.name],
             None if entry.default is dataclasses.MISSING else entry.default,
             " ".join(documents[entry.name].split()),
+            ranges_of(kind).get(entry.name),
         )
         for entry in dataclasses.fields(kind)
     )
@@ -84,7 +87,23 @@ def build_settings(kind: type[Any], values: Mapping[str, Any], prefix: str) -> A
     return kind(**arguments)
 
 
-def size_of(text: str) -> Size | None:
-    """Height and width from a text such as 512x1024; None for anything else."""
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    return None if match is None else (int(match[1]), int(match[2]))
+def unknown_setting(path: str) -> str:
+    """The message for a path that is no setting: the closest ones, and those of its section."""
+    path = path[:80]
+    paths = [leaf.path for leaf in settings_leaves()]
+    section = path.rpartition(".")[0]
+    inside = [one for one in paths if section and one.rpartition(".")[0] == section]
+    sections = sorted({one.partition(".")[0] for one in paths if "." in one})
+    # The name alone is looked for too: lr is optimizer.lr.
+    last = path.rpartition(".")[2]
+    near = [one for one in paths if one.rpartition(".")[2] == last]
+    near += difflib.get_close_matches(path, inside or [*paths, *sections], n=3, cutoff=0.6)
+    near = list(dict.fromkeys(near))[:4]
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint += f" Or {' or '.join(map(repr, near[1:]))}?" if near[1:] else ""
+    listed = (
+        f"{section} has {', '.join(one.rpartition('.')[2] for one in inside)}"
+        if inside
+        else (f"The sections are {', '.join(sections)}")
+    )
+    return f"unknown setting {path!r}.{hint} {listed}; mixseg ssl --help says what each means"

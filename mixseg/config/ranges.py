@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
+import functools
 import re
-from typing import TYPE_CHECKING
+import typing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
 
 from mixseg.errors import ConfigError
 
@@ -15,9 +18,82 @@ WITHOUT_FILE = ("imagenet", "none")
 """Initial weights that are no path."""
 
 
+MOST_RATES = 32
+
+SEEDS = 2**63 - 1
+"""The largest seed that every generator takes."""
+
+
+@final
+@dataclass(frozen=True)
+class Range:
+    """The numbers that a setting or a flag may have; in lists and mappings, each of them.
+
+    Settings carry one in their type, ``Annotated[float, Range(0, 1)]``. Upper ends lie beyond what
+    anybody needs, and below what takes the memory of a machine or never ends.
+
+    Attributes:
+        low: The smallest.
+        high: The largest.
+        below: Whether ``high`` itself is left out.
+    """
+
+    low: float
+    high: float
+    below: bool = False
+
+    def holds(self, value: Any) -> bool:
+        """Whether all numbers in a value are in the range."""
+        if isinstance(value, dict):
+            value = list(value.values())
+        if isinstance(value, list | tuple):
+            return all(self.holds(one) for one in value)
+        if not isinstance(value, int | float):
+            return True
+        return self.low <= value <= self.high and not (self.below and value == self.high)
+
+    def __str__(self) -> str:
+        high = "2^63 - 1" if self.high == SEEDS else _shown(self.high)
+        return f"from {_shown(self.low)} to {'below ' * self.below}{high}"
+
+
+def _shown(number: float) -> str:
+    return f"{number:.0f}" if number == int(number) else f"{number:g}"
+
+
+@functools.cache
+def ranges_of(section: Any) -> dict[str, Range]:
+    """Field -> range of its numbers, of a settings class."""
+    hints = typing.get_type_hints(section, include_extras=True)
+    return {
+        name: allowed
+        for name, hint in hints.items()
+        for allowed in getattr(hint, "__metadata__", ())
+        if isinstance(allowed, Range)
+    }
+
+
+def check_numbers(section: Any, prefix: str = "") -> None:
+    """Refuse numbers out of range, also those in the sections of a section.
+
+    Args:
+        section: An instance of a settings class.
+        prefix: Comes before the names of its fields in messages.
+    """
+    kind: Any = type(section)
+    for name, allowed in ranges_of(kind).items():
+        value = getattr(section, name)
+        if not allowed.holds(value):
+            several = "numbers " if isinstance(value, list | tuple | dict) else ""
+            raise ConfigError(f"{prefix}{name} must be {several}{allowed}, found {value}")
+    for field in dataclasses.fields(section):
+        if dataclasses.is_dataclass(inner := getattr(section, field.name)):
+            check_numbers(inner, f"{prefix}{field.name}.")
+
+
 def check_ranges(settings: Settings) -> None:
     """Refuse values and combinations that cannot work, before any data is read."""
-    _check_numbers(settings)
+    check_numbers(settings)
     _check_sizes(settings)
     _check_loss(settings)
     _check_model(settings)
@@ -28,7 +104,6 @@ def check_ranges(settings: Settings) -> None:
     _check_stages(settings)
     if settings.name is not None:
         check_run_name(settings.name)
-    check_seed(settings.seed)
 
 
 def check_run_name(name: str) -> None:
@@ -37,120 +112,17 @@ def check_run_name(name: str) -> None:
         raise ConfigError(f"name must consist of letters, digits and . _ + = -, found {name!r}")
 
 
-def check_seed(seed: int) -> None:
-    """Refuse a seed that no generator takes."""
-    if seed < 0:
-        raise ConfigError(f"seed must not be negative, found {seed}")
-    if seed >= 2**63:
-        raise ConfigError(f"seed must be below 2^63, found {seed}")
-
-
-def _check_numbers(settings: Settings) -> None:
-    """Numbers of which each has its own range."""
-    data, mixing = settings.data, settings.mixing
-    positive = {
-        "data.batch_labeled": data.batch_labeled,
-        "data.batch_unlabeled": data.batch_unlabeled,
-        "demo.train_images": settings.demo.train_images,
-        "demo.val_images": settings.demo.val_images,
-        "optimizer.lr": settings.optimizer.lr,
-        "optimizer.head_factor": settings.optimizer.head_factor,
-        "training.iterations": settings.training.iterations,
-        "training.accumulate": settings.training.accumulate,
-        **(
-            {}
-            if settings.training.epochs is None
-            else {"training.epochs": settings.training.epochs}
-        ),
-        "training.log_every": settings.training.log_every,
-        "targets.ramp_steps": settings.targets.ramp_steps,
-        "validation.batch_size": settings.validation.batch_size,
-        "checkpoints.every": settings.checkpoints.every,
-        "checkpoints.keep": settings.checkpoints.keep,
-        "schedule.power": settings.schedule.power,
-        "mixing.alpha": mixing.alpha,
-        "adversarial.lr": settings.adversarial.lr,
-        "adversarial.temperature_g": settings.adversarial.temperature_g,
-        "adversarial.temperature_d": settings.adversarial.temperature_d,
-        "distillation.temperature": settings.distillation.temperature,
-    }
-    for path, value in positive.items():
-        if value <= 0:
-            raise ConfigError(f"{path} must be above 0, found {value}")
-    not_negative = {
-        "demo.seed": settings.demo.seed,
-        "data.workers": data.workers or 0,
-        "data.split_seed": data.split_seed or 0,
-        "supervised_loss.gamma": settings.supervised_loss.gamma,
-        "supervised_loss.ohem_threshold": settings.supervised_loss.ohem_threshold,
-        "optimizer.weight_decay": settings.optimizer.weight_decay,
-        "schedule.warmup_steps": settings.schedule.warmup_steps,
-        "schedule.warmup_epochs": settings.schedule.warmup_epochs or 0,
-        "adversarial.alpha": settings.adversarial.alpha,
-        "distillation.unlabeled": settings.distillation.unlabeled,
-        "distillation.pairwise": settings.distillation.pairwise,
-        "adversarial.warmup_steps": settings.adversarial.warmup_steps,
-        "targets.unsupervised_weight": settings.targets.unsupervised_weight,
-        "validation.every": settings.validation.every,
-        "checkpoints.keep_every": settings.checkpoints.keep_every,
-    }
-    for path, value in not_negative.items():
-        if value < 0:
-            raise ConfigError(f"{path} must not be negative, found {value}")
-    shares = {
-        "supervised_loss.ohem_share": settings.supervised_loss.ohem_share,
-        "mixing.proportion": mixing.proportion,
-        "data.skip_bad_share": data.skip_bad_share,
-        "targets.threshold": settings.targets.threshold,
-        "augmentation.colour_jitter_probability": settings.augmentation.colour_jitter_probability,
-        "augmentation.blur_probability": settings.augmentation.blur_probability,
-        "targets.alignment_decay": settings.targets.alignment_decay,
-        "teacher.decay": settings.teacher.decay,
-        "distillation.alpha": settings.distillation.alpha,
-        "optimizer.momentum": settings.optimizer.momentum,
-    }
-    for path, value in shares.items():
-        if not 0 <= value <= 1:
-            raise ConfigError(f"{path} must lie in [0, 1], found {value}")
-    if settings.optimizer.momentum == 1:
-        raise ConfigError("optimizer.momentum must be below 1, found 1")
-    if not all(0 <= beta < 1 for beta in settings.adversarial.betas):
-        raise ConfigError(
-            f"adversarial.betas must lie in [0, 1), found {settings.adversarial.betas}"
-        )
-    if not 0 <= settings.augmentation.colour_jitter <= 0.5:
-        raise ConfigError(
-            "augmentation.colour_jitter must lie in [0, 0.5], found "
-            f"{settings.augmentation.colour_jitter}"
-        )
-    if not 0 <= data.rotate <= 180:
-        raise ConfigError(f"data.rotate must lie in [0, 180] degrees, found {data.rotate}")
-    if settings.optimizer.clip_norm is not None and settings.optimizer.clip_norm <= 0:
-        raise ConfigError(
-            f"optimizer.clip_norm must be above 0, found {settings.optimizer.clip_norm}"
-        )
-
-
 def _check_sizes(settings: Settings) -> None:
-    """Heights and widths, and ranges of factors."""
+    """Ranges of factors, and what sizes need."""
     data = settings.data
-    sizes = {
-        "data.resize": data.resize,
-        "data.crop": data.crop,
-        "demo.size": settings.demo.size,
-        "source_domain.resize": settings.source_domain.resize,
-    }
-    for path, size in sizes.items():
-        if size is not None and min(size) < 32:
-            raise ConfigError(f"{path} must be at least 32x32, found {size[0]}x{size[1]}")
     intervals = {
         "data.scale": data.scale,
         "source_domain.scale": settings.source_domain.scale,
         "mixing.sigma": settings.mixing.sigma,
     }
     for path, interval in intervals.items():
-        if interval is not None and not 0 < interval[0] <= interval[1]:
-            raise ConfigError(f"{path} must be two numbers, 0 < low <= high, found {interval}")
+        if interval is not None and interval[0] > interval[1]:
+            raise ConfigError(f"{path} must be two numbers, low <= high, found {interval}")
     scales = {"data": data.scale, "source_domain": settings.source_domain.scale}
     step = data.scale_step
     for path, scale in scales.items():
@@ -172,21 +144,9 @@ def _check_sizes(settings: Settings) -> None:
 
 def _check_loss(settings: Settings) -> None:
     """The supervised loss."""
-    loss = settings.supervised_loss
-    if not 0 <= loss.label_smoothing < 1:
-        raise ConfigError(
-            f"supervised_loss.label_smoothing must lie in [0, 1), found {loss.label_smoothing}"
-        )
-    frequencies = loss.frequencies
-    if frequencies is not None:
-        for name, frequency in frequencies.items():
-            if not (math.isfinite(frequency) and frequency >= 0):
-                raise ConfigError(
-                    "supervised_loss.frequencies must not be negative or infinite, found "
-                    f"{frequency} for {name!r}"
-                )
-        if not any(frequencies.values()):
-            raise ConfigError("supervised_loss.frequencies must have a class with a share above 0")
+    frequencies = settings.supervised_loss.frequencies
+    if frequencies is not None and not any(frequencies.values()):
+        raise ConfigError("supervised_loss.frequencies must have a class with a share above 0")
 
 
 def _check_model(settings: Settings) -> None:
@@ -194,8 +154,10 @@ def _check_model(settings: Settings) -> None:
     model = settings.model
     if model.output_stride not in (8, 16, 32):
         raise ConfigError(f"model.output_stride must be 8, 16 or 32, found {model.output_stride}")
-    if not model.rates or min(model.rates) < 1:
-        raise ConfigError(f"model.rates must be dilations of at least 1, found {model.rates}")
+    if not 1 <= len(model.rates) <= MOST_RATES:
+        raise ConfigError(
+            f"model.rates must be 1 to {MOST_RATES} dilations, found {len(model.rates)}"
+        )
     if model.weights == "none" and model.batch_norm != "train":
         raise ConfigError(
             f"model.batch_norm {model.batch_norm} needs pretrained weights; with model.weights "
@@ -222,8 +184,6 @@ def _check_model(settings: Settings) -> None:
         raise ConfigError(
             f"model.joint_forward: there are no mixed images in method {settings.method}"
         )
-    if model.std is not None and min(model.std) <= 0:
-        raise ConfigError(f"model.std must be above 0, found {model.std}")
     if model.weights_sha256 is not None:
         if not re.fullmatch(r"[0-9a-fA-F]{64}", model.weights_sha256):
             raise ConfigError(
@@ -287,10 +247,8 @@ def _check_optimization(settings: Settings) -> None:
     cycled = settings.schedule.momentum
     if cycled is not None and settings.schedule.name != "one-cycle":
         raise ConfigError(f"schedule.momentum does nothing with {settings.schedule.name}")
-    if cycled is not None and not 0 <= cycled[0] <= cycled[1] < 1:
-        raise ConfigError(
-            f"schedule.momentum must be two numbers, 0 <= low <= high < 1, found {cycled}"
-        )
+    if cycled is not None and cycled[0] > cycled[1]:
+        raise ConfigError(f"schedule.momentum must be two numbers, low <= high, found {cycled}")
 
 
 def _check_length(settings: Settings) -> None:
@@ -317,15 +275,7 @@ def _check_stages(settings: Settings) -> None:
     """Refuse stages that cannot be, or that contradict the length of the run."""
     stages = settings.stages
     for number, stage in enumerate(stages, start=1):
-        name = f"stages: stage {number}:"
-        for field_name in ("epochs", "batch", "lr_factor"):
-            value = getattr(stage, field_name)
-            if not (value > 0 and math.isfinite(value)):
-                raise ConfigError(f"{name} {field_name} must be above 0, found {value}")
-        if min(stage.crop) < 32:
-            raise ConfigError(
-                f"{name} crop must be at least 32x32, found {stage.crop[0]}x{stage.crop[1]}"
-            )
+        check_numbers(stage, f"stages: stage {number}: ")
     total = sum(stage.epochs for stage in stages)
     if stages and settings.training.epochs not in (None, total):
         raise ConfigError(

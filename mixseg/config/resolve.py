@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-import math
 import re
 import typing
-from argparse import ArgumentError
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
-
-from mixseg.config.leaves import Setting, build_settings, fields_of, settings_leaves, size_of
-from mixseg.config.sections import Settings, Size, StageSettings
+from mixseg.config.leaves import (
+    Setting,
+    build_settings,
+    fields_of,
+    settings_leaves,
+    unknown_setting,
+)
+from mixseg.config.sections import Settings, StageSettings
+from mixseg.config.values import value_of, wanted
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.strict_yaml import KeyPath, LoadedYaml, load_yaml
 
@@ -79,7 +81,7 @@ def _resolved(
     _keep_stages(overrides, values, "flags")
     for key, value in overrides.items():
         if key not in leaves:
-            raise ConfigError(unknown_name("setting", key, leaves))
+            raise ConfigError(unknown_setting(key))
         origins[key] = f"--{key}"
         values[key] = _typed(leaves[key], value, origins[key])
     return values, origins
@@ -137,52 +139,29 @@ def _flatten(loaded: LoadedYaml, leaves: Mapping[str, Setting]) -> Iterator[tupl
         key = ".".join(str(part) for part in key_path)
         where = f"{loaded.path}, line {loaded.line(key_path)}"
         if key in leaves:
-            yield key, value
+            # A number is taken for a text as it is written: the name 1e5 is not 100000.0.
+            is_text = leaves[key].hint in (str, str | None) and type(value) in (int, float)
+            yield key, loaded.texts[key_path] if is_text else value
         elif key in sections:
             if not isinstance(value, dict):
                 raise ConfigError(f"{where}: {key} is a section; give its settings below it")
             pending.extend(((*key_path, name), inner) for name, inner in value.items())
         else:
-            scope = key.rsplit(".", 1)[0] + "." if "." in key else ""
-            depth = scope.count(".")
-            near = {path for path in leaves if path.startswith(scope) and path.count(".") == depth}
-            near |= set() if scope else sections
-            raise ConfigError(f"{where}: {unknown_name('setting', key, near)}")
+            raise ConfigError(f"{where}: {unknown_setting(key)}")
 
 
 def _typed(leaf: Setting, value: Any, origin: str) -> Any:
     """A value checked and converted by its type hint."""
-    numbers = value if isinstance(value, list | tuple) else [value]
-    if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
-        raise ConfigError(f"{origin}: {leaf.path} must be a finite number, found {value}")
-    if value is None and type(None) not in typing.get_args(leaf.hint):
-        # jsonargparse takes None for "not given", whatever the type.
-        raise ConfigError(f"{origin}: {leaf.path} must be given a value. {leaf.help}")
-    if leaf.hint in (str, str | None) and type(value) in (int, float):
-        value = str(value)  # `labeled: 372` is a number to YAML
-    of_size = Size in (leaf.hint, *typing.get_args(leaf.hint))
-    if of_size and isinstance(value, str):
-        value = size_of(value) or value
     if leaf.path == "stages":
         return _typed_stages(value, origin)
+    if value is None and type(None) not in typing.get_args(leaf.hint):
+        raise ConfigError(f"{origin}: {leaf.path} must be given a value. {leaf.help}")
     try:
-        parsed = _checker(leaf.path, leaf.hint).parse_object(_nested(leaf.path, value))
-    except (ArgumentError, TypeError, ValueError, OverflowError) as error:
-        hint = str(leaf.hint).replace(str(Size), "HEIGHTxWIDTH") if of_size else str(leaf.hint)
-        wanted = re.sub(r"typing\.|<class '(\w+)'>", r"\1", hint)
-        wanted = re.sub(r"Literal\[(.*?)\]", r"one of \1", wanted)
+        return value_of(leaf.hint, value)
+    except ValueError as error:
         raise ConfigError(
-            f"{origin}: {leaf.path} must be {wanted}, found {value!r}. {leaf.help}"
+            f"{origin}: {leaf.path} must be {wanted(leaf.hint)}, found {value!r}. {leaf.help}"
         ) from error
-    return parsed[leaf.path]
-
-
-@functools.cache
-def _checker(path: str, hint: Any) -> ArgumentParser:
-    # Kept: making one takes longer than what it is made for, and a grid resolves a file many times.
-    checker = ArgumentParser(exit_on_error=False)
-    checker.add_argument(f"--{path}", type=hint)
-    return checker
 
 
 def _typed_stages(stages: Any, origin: str) -> tuple[dict[str, Any], ...]:
@@ -203,9 +182,3 @@ def _typed_stages(stages: Any, origin: str) -> tuple[dict[str, Any], ...]:
             raise ConfigError(f"{where}: {missing[0]} is missing. {known[missing[0]].help}")
         typed.append({key: _typed(known[key], value, where) for key, value in stage.items()})
     return tuple(typed)
-
-
-def _nested(path: str, value: Any) -> dict[str, Any]:
-    for part in reversed(path.split(".")):
-        value = {part: value}
-    return dict(value)

@@ -8,12 +8,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mixseg.config.leaves import build_settings, to_flat
 from mixseg.config.ranges import WITHOUT_FILE
 from mixseg.config.resolve import IN_EPOCHS
 from mixseg.config.sections import ALIGNMENTS, Settings
+from mixseg.strict_yaml import dump_yaml
 
 PATHS = (
     "data.root",
@@ -35,10 +34,7 @@ def dump_settings(settings: Settings) -> str:
             return [plain(inner) for inner in value]
         return value
 
-    text: str = yaml.safe_dump(
-        plain(dataclasses.asdict(settings)), sort_keys=False, allow_unicode=True
-    )
-    return text
+    return dump_yaml(plain(dataclasses.asdict(settings)))
 
 
 def changed_settings(before: Settings, after: Settings, free: Collection[str]) -> list[str]:

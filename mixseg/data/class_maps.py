@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import final
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from mixseg.data.camvid import CAMVID
@@ -22,7 +21,7 @@ from mixseg.data.names import composed, composed_keys
 from mixseg.data.voc import VOC
 from mixseg.errors import DataError, unknown_name
 from mixseg.ignore import IGNORE
-from mixseg.strict_yaml import load_yaml
+from mixseg.strict_yaml import dump_yaml, load_yaml
 
 IGNORED = "ignore"
 """Stands in a map for no class."""
@@ -146,8 +145,7 @@ class ClassMap:
     def to_yaml(self) -> str:
         """The map as a file that :func:`class_map` reads."""
         pairs = dict(zip(self.source.names, self.targets, strict=True))
-        text: str = yaml.safe_dump(pairs, sort_keys=False, allow_unicode=True)
-        return text
+        return dump_yaml(pairs)
 
     def apply(self, dataset: SegmentationDataset) -> SegmentationDataset:
         """The data set with labels of the target classes.

@@ -29,6 +29,9 @@ from mixseg.strict_yaml import KeyPath, LoadedYaml, load_yaml
 DESCRIPTION = "dataset.yaml"
 """Name of the description in the root."""
 
+NAME_LENGTH = 200
+"""Most characters of a class name: every chart, table and legend has to measure it."""
+
 _KEYS = ("names", "palette", "ignore", "id_map")
 
 
@@ -118,8 +121,16 @@ def _read_description(loaded: LoadedYaml) -> tuple[ClassSet, NDArray[np.int16], 
         if key not in _KEYS:
             raise _wrong(loaded, (str(key),), unknown_name("key", key, _KEYS))
     names = data.get("names")
-    if not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
+    if not isinstance(names, list):
         raise _wrong(loaded, ("names",), "'names' should be a list of class names")
+    for index, name in enumerate(names):
+        if not (isinstance(name, str) and 1 <= len(name) <= NAME_LENGTH):
+            raise _wrong(
+                loaded,
+                ("names", index),
+                f"{str(name)[:40]!r} is not a class name of 1 to {NAME_LENGTH} characters; a "
+                "number, or a word such as true, is one in quotes",
+            )
     names = [composed(name) for name in names]
     if not 1 <= len(names) < IGNORE or len(set(names)) != len(names):
         raise _wrong(loaded, ("names",), "'names' should be 1 to 254 different class names")

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from mixseg.data.check import spread
@@ -14,7 +13,7 @@ from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.names import composed_keys
 from mixseg.data.statistics import label_statistics
 from mixseg.errors import DataError, unknown_name
-from mixseg.strict_yaml import load_yaml
+from mixseg.strict_yaml import dump_yaml, load_yaml
 
 LARGEST = 10**12
 """Bound of a share in a file; they are normalised anyway."""
@@ -59,8 +58,7 @@ def class_frequencies(
 def dump_frequencies(shares: NDArray[np.float64], classes: ClassSet) -> str:
     """Shares, float64 of shape (C,), as the file that :func:`read_frequencies` reads."""
     pairs = zip(classes.names, shares.tolist(), strict=True)
-    text: str = yaml.safe_dump(dict(pairs), sort_keys=False, allow_unicode=True)
-    return text
+    return dump_yaml(dict(pairs))
 
 
 def read_frequencies(file: Path, classes: ClassSet) -> NDArray[np.float64]:

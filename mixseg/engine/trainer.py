@@ -74,6 +74,11 @@ class Outcome:
     peak_memory: int
     settings: Settings
 
+    def __repr__(self) -> str:
+        """One line: where the run ended and the mean IoU of its networks."""
+        scores = ", ".join(f"{name} mIoU {one.miou:.4f}" for name, one in self.scores.items())
+        return f"<Outcome: step {self.step}, {scores or f'exit code {self.exit_code}'}>"
+
 
 @final
 class Trainer:

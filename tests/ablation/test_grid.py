@@ -372,7 +372,7 @@ def test_some_rows_come_with_what_they_are_compared_with(folder: Path) -> None:
 def test_a_row_that_cannot_work_is_named_before_anything_runs(folder: Path) -> None:
     path = folder / "grid.yaml"
     path.write_text(VALID.replace("0.5", "-0.5"))
-    with pytest.raises(ConfigError, match=r"row 'two'.*optimizer\.lr must be above 0"):
+    with pytest.raises(ConfigError, match=r"row 'two'.*optimizer\.lr must be"):
         plan(load_grid(path), folder / "out", range(1), {})
     assert not (folder / "out").exists()
 

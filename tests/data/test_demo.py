@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +160,34 @@ def test_an_interrupted_write_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_demo(tmp_path / "demo", look="camera", counts={"train": 4}, size=SMALL, progress=stop)
     assert not list(tmp_path.iterdir())
+
+
+def test_drawings_of_killed_processes_are_removed_and_those_at_work_are_not(
+    tmp_path: Path,
+) -> None:
+    def ensure(seed: int, progress: Callable[[int, int], None] | None = None) -> Path:
+        return ensure_demo(
+            counts={"train": 1}, size=SMALL, seed=seed, cache=tmp_path, progress=progress
+        )
+
+    def drafts() -> list[Path]:
+        return list(tmp_path.glob(".*.partial"))
+
+    def leave_and_draw_another(done: int, total: int) -> None:
+        (own,) = drafts()
+        # What a killed process leaves has the files, and nobody who has it locked.
+        left = shutil.copytree(own, own.with_name(own.name.replace("seed0", "seed9")))
+        young = shutil.copytree(own, own.with_name(own.name.replace("seed0", "seed8")))
+        for path in (own, left):
+            os.utime(path, (0, 0))
+        ensure(1)
+        assert set(drafts()) == {own, young}
+
+    assert ensure(0, leave_and_draw_another).is_dir()
+    (young,) = drafts()
+    os.utime(young, (0, 0))
+    ensure(0)  # there already
+    assert not drafts()
 
 
 def test_the_cache_is_written_once_per_setting(

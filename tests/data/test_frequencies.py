@@ -66,10 +66,10 @@ def test_files_are_normalised(tmp_path: Path) -> None:
     [
         ("sky: -1", r"line 1: -1 is not a share"),
         ("sky: .nan", r"line 1: nan is not a share"),
-        ("sky: 1" + 400 * "0", r"line 1: 10+ is not a share"),
+        ("sky: 1" + 300 * "0", r"line 1: 10+ is not a share"),
         ("sky: 1.0e+308", r"line 1: 1e\+308 is not a share"),
         ("sky: .inf", r"line 1: inf is not a share"),
-        ("sky: yes", r"line 1: True is not a share|'yes' is not a share"),
+        ("sky: yes", "line 1: yes is not a share"),
         ("skye: 1", r"line 1: unknown class 'skye'.*'sky'"),
         ("sky: 0", "all shares are 0"),
     ],

@@ -61,7 +61,7 @@ def test_memory(launch: Launcher, config: Path, tmp_path: Path) -> None:
     ("arguments", "fragments"),
     [
         (("mixer",), ["unknown part", "mixers"]),
-        (("ema", "--rounds", 0), ["--rounds must be above 0"]),
+        (("ema", "--rounds", 0), ["--rounds: expected"]),
         (("loader", "--files", "8x8"), ["--files", "16"]),
         (("ema", "--json", "nowhere/speed.json"), ["nowhere"]),
         (("step", "--mixer", "none"), ["mixing.mixer", "thesis"]),

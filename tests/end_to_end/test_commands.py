@@ -95,6 +95,36 @@ def test_a_wrong_value_is_told_of_its_flag() -> None:
             parse(parser, arguments)
 
 
+OWN_FLAGS = [name for name, entry in COMMANDS.items() if entry.module != "training"]
+
+
+@pytest.mark.parametrize("name", OWN_FLAGS)
+def test_every_number_has_a_documented_range(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither a missing range nor a value beyond one gets past the flags of a command."""
+    command = COMMANDS[name].load()
+    with pytest.raises(SystemExit):
+        command(["--help"])
+    settings_flags = {f"--{leaf.path}" for leaf in settings_leaves()}
+    for entry in re.split(r"\n  (?=-)", capsys.readouterr().out)[1:]:
+        text = " ".join(entry.split("\n\n")[0].split())
+        flags = re.findall(r"--[\w.-]+", text.partition("(type:")[0])
+        kind = re.search(r"\(type: ([^()]*)", text)
+        if kind is None or settings_flags & {*flags}:
+            continue
+        flag = flags[0]
+        assert not re.search(r"\b(int|float)\b", kind[1]), (
+            f"{flag} has no range; give it type=FlagType({flag!r}, KIND, Range(LOW, HIGH))"
+        )
+        ends = re.search(r" from (\S+) to (?:below )?([^ ,]+)", kind[1])
+        if ends is None:
+            continue
+        below = f"{float(ends[1]) - 1:.0f}"
+        beyond = "9223372036854775808" if "^" in ends[2] else f"{float(ends[2]) * 2 + 1:.0f}"
+        for value in (below, beyond, "nan", "inf", "1e999", "0x10"):
+            with pytest.raises(ConfigError, match=f"{flag}: expected"):
+                command([f"{flag}={value}"])
+
+
 def test_unknown_commands(mixseg: Path, launch: Launcher, tmp_path: Path) -> None:
     refused(launch(mixseg, "evalute", cwd=tmp_path), "Did you mean 'evaluate'?")
     assert launch(mixseg, cwd=tmp_path).code == 2

@@ -324,7 +324,7 @@ def test_make_demo(launch: Launcher, tmp_path: Path) -> None:
             assert image.size == (64, 32)
     refused(launch("make_demo", *arguments, cwd=tmp_path), "demo already exists", code=1)
     done = launch("make_demo", "--out", "b", "--size", "big", cwd=tmp_path)
-    refused(done, "--size big: expected HEIGHTxWIDTH")
+    refused(done, "--size: expected HEIGHTxWIDTH")
     done = launch("make_demo", "--out", "b", "--images", 0, cwd=tmp_path)
     refused(done, "at least 1 scene", code=1)
     done = launch("make_demo", "--out", "b", "--seed", -1, cwd=tmp_path)

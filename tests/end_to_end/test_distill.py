@@ -199,7 +199,7 @@ def test_the_discriminator_compares_with_the_teacher(
         (("--teacher", "RUN", "--student", "resnet1000"), 2, "unknown student 'resnet1000'"),
         (("--teacher", "weights.pth"), 1, "holds neither fcn_resnet101 nor fcn_resnet50"),
         (("--teacher", "RUN", "--dataset", "camvid"), 2, "the teacher was trained on demo"),
-        (("--teacher", "RUN", "--distillation.alpha", "2"), 2, "distillation.alpha must lie in"),
+        (("--teacher", "RUN", "--distillation.alpha", "2"), 2, "--distillation.alpha: expected"),
         (("--teacher", "RUN", "--labeled", "full"), 1, "leaves no unlabelled image"),
     ],
 )

@@ -86,7 +86,7 @@ def test_nothing_is_overwritten_unasked(
     ("arguments", "code", "message"),
     [
         (["RUN"], 2, "--size HEIGHTxWIDTH is missing: data.resize of the run is not set"),
-        (["RUN", "--size", "big"], 2, "--size big: expected HEIGHTxWIDTH"),
+        (["RUN", "--size", "big"], 2, "--size: expected HEIGHTxWIDTH"),
         (["RUN", "--size", "64x64", "--format", "onx"], 2, "Did you mean 'onnx'?"),
         (["RUN", "--size", "64x64", "--format", "onnx"], 2, "a.pt2 is a file of format torch-exp"),
         (["RUN", "--size", "64x64", "--output", "a.bin"], 2, "a.bin: the name of the file has to"),

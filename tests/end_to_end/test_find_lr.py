@@ -35,6 +35,6 @@ def test_a_curve_and_a_suggestion(
 
 def test_refused(launch: Launcher, config: Path, tmp_path: Path) -> None:
     start = ("find_lr", "--config", config)
-    refused(launch(*start, "--low", 1, "--high", "0.1", cwd=tmp_path), "0 < low < high")
-    refused(launch(*start, "--steps", 3, cwd=tmp_path), "--steps must be at least 10")
+    refused(launch(*start, "--low", 1, "--high", "0.1", cwd=tmp_path), "low < high")
+    refused(launch(*start, "--steps", 3, cwd=tmp_path), "--steps: expected a whole number from 10")
     assert not list(tmp_path.iterdir())

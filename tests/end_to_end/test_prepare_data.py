@@ -145,7 +145,7 @@ def test_damaged_files(launch: Launcher, tmp_path: Path) -> None:
     ("arguments", "fragments"),
     [
         (("--output", "data/copy"), ["data/copy", "lies in the data set"]),
-        (("--jobs", 0), ["--jobs must be at least 1"]),
+        (("--jobs", 0), ["--jobs: expected"]),
         (("--compression", 10), ["--compression must be 0 to 9"]),
         (("--size", "24"), ["--size"]),
         (("--part", "sorce"), ["unknown part 'sorce'", "source"]),

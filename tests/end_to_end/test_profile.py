@@ -38,8 +38,8 @@ def test_a_preset(
 @pytest.mark.parametrize(
     ("arguments", "fragments"),
     [
-        (("--steps", 0), ["--steps must be above 0"]),
-        (("--images", -1), ["--images must be above 0"]),
+        (("--steps", 0), ["--steps: expected"]),
+        (("--images", -1), ["--images: expected"]),
         (("--json", "nowhere/costs.json"), ["--json nowhere/costs.json", "no such folder"]),
         (("--dataset", "cityscapes"), ["where is cityscapes?", "--images N"]),
         (("--dataset", "cityscapes", "--images", 5), ["not known without data", "data.crop"]),

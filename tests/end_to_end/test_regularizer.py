@@ -108,5 +108,5 @@ def test_a_wrong_name_or_value_leaves_nothing(
     done = launch("train_ssl", *base, "--regularizer", "adversarial", cwd=tmp_path)
     refused(done, "regularizer", "adversarial-temperature", "none")
     done = launch("train_ssl", *base, *ON, "--adversarial.temperature_g", 0, cwd=tmp_path)
-    refused(done, "adversarial.temperature_g must be above 0")
+    refused(done, "adversarial.temperature_g")
     assert not (tmp_path / "out").exists()

@@ -111,7 +111,7 @@ def test_stages_are_saved_and_read_back(tmp_path: Path) -> None:
             {},
             "stages: stage 1: epochs must be int, found .many",
         ),
-        ([{"epochs": 0, "crop": [64, 64], "batch": 2}], {}, "stage 1: epochs must be above 0"),
+        ([{"epochs": 0, "crop": [64, 64], "batch": 2}], {}, "stage 1: epochs must be"),
         ([{"epochs": 1, "crop": [16, 64], "batch": 2}], {}, "stage 1: crop.*16x64"),
     ],
 )

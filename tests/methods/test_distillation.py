@@ -162,9 +162,9 @@ def test_the_teachers_maps_are_what_is_real_in_holistic_distillation() -> None:
             },
             "needs the discriminator",
         ),
-        ({"distillation.alpha": 1.5}, "alpha must lie in"),
-        ({"distillation.temperature": 0}, "temperature must be above 0"),
-        ({"distillation.pairwise": -1}, "pairwise must not be negative"),
+        ({"distillation.alpha": 1.5}, "alpha must be"),
+        ({"distillation.temperature": 0}, "temperature must be"),
+        ({"distillation.pairwise": -1}, "pairwise must be"),
     ],
 )
 def test_refused(changes: dict[str, object], message: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -48,7 +46,7 @@ class Options:
     threshold: float | None = None
     temperatures: Sequence[float] = ()
     logits: Sequence[float] = ()
-    pixel: str | None = None
+    pixel: tuple[int, ...] | None = None
     network: str | None = None
 
 
@@ -134,32 +132,14 @@ def _check_flags(options: Options, names: Sequence[str]) -> None:
 
 
 def _check_values(options: Options) -> None:
-    if options.seed is not None and options.seed < 0:
-        raise ConfigError(f"--seed {options.seed}: must not be negative")
-    if options.images is not None and options.images < 1:
-        raise ConfigError(f"--images {options.images}: must be above 0")
-    if options.threshold is not None and not 0 <= options.threshold <= 1:
-        raise ConfigError(f"--threshold {options.threshold}: must lie in [0, 1]")
-    for flag, values, most in (
-        ("sigmas", options.sigmas, 1e4),
-        ("temperatures", options.temperatures, math.inf),
-    ):
-        for value in values:
-            if not 0 < value < math.inf or value > most:
-                raise ConfigError(f"--{flag}: {value} is not a number above 0")
+    for flag in ("sigmas", "temperatures"):
+        values = getattr(options, flag)
         if len(set(values)) != len(values):
             raise ConfigError(f"--{flag}: one is there twice")
-    if options.logits and (len(options.logits) < 2 or not all(map(math.isfinite, options.logits))):
-        raise ConfigError("--logits: expected a finite number for each of two or more classes")
-
-
-def _pixel(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,6}),(\d{1,6})", text)
-    if match is None:
-        raise ConfigError(f"--pixel {text}: expected ROW,COLUMN, for example 60,100")
-    return int(match[1]), int(match[2])
+    if options.logits and len(options.logits) < 2:
+        raise ConfigError("--logits: expected a number for each of two or more classes")
+    if options.pixel is not None and len(options.pixel) != 2:
+        raise ConfigError("--pixel: expected ROW,COLUMN, for example 60,100")
 
 
 def _request(
@@ -201,7 +181,7 @@ def _request(
         sigmas=tuple(options.sigmas) or default.sigmas,
         temperatures=tuple(options.temperatures) or default.temperatures,
         logits=tuple(options.logits) or None,
-        pixel=_pixel(options.pixel),
+        pixel=None if options.pixel is None else (options.pixel[0], options.pixel[1]),
         advance=advance,
     )
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -22,6 +25,9 @@ _SPLITS: Final = ("train", "val")
 
 _SPLIT_STRIDE: Final = 1_000_000
 """Scene indices are counted from a multiple of this, so that splits share no scene."""
+
+_YOUNG: Final = 60
+"""Seconds in which a new drawing is let be."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of scenes written so far and the number of all scenes."""
@@ -62,7 +68,9 @@ def write_demo(
     if out.exists():
         raise DataError(f"{out} already exists; choose another folder or remove it first")
     out.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(out.parent, f".{out.name}.")
     draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    lock = _lock(draft)
     try:
         # mkdtemp makes the folder private; a data set may be read by others.
         draft.chmod(0o755)
@@ -84,7 +92,38 @@ def write_demo(
             raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
     return out
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock a folder until this process ends; None where somebody has it, or nothing can be locked.
+
+    Returns:
+        What is closed to give it back.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # locked, or a network drive that has no locks
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _remove_leftovers(folder: Path, prefix: str) -> None:
+    """Remove drawings whose process was killed: nobody has them locked."""
+    for draft in folder.glob(".*.partial"):
+        if not draft.name.startswith(prefix) or (lock := _lock(draft)) is None:
+            continue
+        # One that is younger may have been made a moment ago and be locked in the next.
+        if time.time() - os.fstat(lock).st_mtime > _YOUNG:
+            shutil.rmtree(draft, ignore_errors=True)
+        os.close(lock)
 
 
 def ensure_demo(
@@ -122,6 +161,7 @@ def ensure_demo(
     kind = "demo" if layout == "cityscapes" else f"demo-{layout}"
     name = f"{kind}-{look}-{splits}-{size[0]}x{size[1]}-seed{seed}-v{GENERATOR_VERSION}"
     out = (default_cache() if cache is None else cache) / name
+    _remove_leftovers(out.parent, ".demo")
     if out.is_dir():
         return out
     try:

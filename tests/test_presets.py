@@ -76,7 +76,7 @@ def test_every_preset_goes_by_its_path(name: str) -> None:
 
 def test_names_that_are_not_one_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r"'folder_small'"):
+    with pytest.raises(ConfigError, match=r"'ssl/folder_small'"):
         configuration_file("folder-smal")
     with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
         configuration_file("nowhere.yaml")

@@ -36,7 +36,7 @@ from mixseg.engine.precision import peak_memory
 from mixseg.engine.stages import of_one_stage
 from mixseg.errors import ConfigError, TrainingError
 from mixseg.methods import METHODS
-from mixseg.terminal import new_console
+from mixseg.terminal import complain, new_console
 from mixseg.training.checks import check_settings
 from mixseg.training.data import TrainingData, open_training_data, training_size
 from mixseg.training.learner import build_learner
@@ -259,7 +259,7 @@ def _main(arguments: Sequence[str]) -> None:
         whole = [(height, width) for height, width in content["whole"]]
         print(json.dumps(_measure(settings, sizes, classes, whole)._asdict()))
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        complain(str(error))
         sys.exit(REFUSED)
 
 

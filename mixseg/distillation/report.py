@@ -13,6 +13,7 @@ from typing import Any, final
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
@@ -24,6 +25,7 @@ from mixseg.data.contract import SegmentationDataset
 from mixseg.distillation.teachers import kept_teacher
 from mixseg.engine.precision import Precision, choose_device, choose_precision
 from mixseg.engine.saved_network import load_networks
+from mixseg.escaping import printable
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.prediction import Predictor, write_picture
 from mixseg.files import write_atomically
@@ -170,9 +172,11 @@ def _table(costs: list[NetworkCost], content: Mapping[str, Any], coverage: str) 
     height, width = content["image"]
     table = Table(
         title="teacher and student",
-        caption=f"one image of {height}x{width}; {content['device']}, {content['precision']}, "
-        f"{content['threads']} threads; a multiplication and an addition are two"
-        + (f"; mIoU: {coverage}" if coverage else ""),
+        caption=Text(
+            f"one image of {height}x{width}; {content['device']}, {content['precision']}, "
+            f"{content['threads']} threads; a multiplication and an addition are two"
+            + (f"; mIoU: {printable(coverage)}" if coverage else "")
+        ),
         caption_justify="left",
     )
     table.add_column("network")

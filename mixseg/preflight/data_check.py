@@ -155,7 +155,7 @@ class _Known(NamedTuple):
     Attributes:
         images: Image files.
         pairs: Image and label files.
-        errors: Why parts could not be opened.
+        errors: Why parts could not be opened, and which files were passed over.
         ids: Label file -> the raw ids that it holds.
     """
 
@@ -198,8 +198,11 @@ def _read(part: _Part, console: Console, workers: int, known: _Known) -> PartRep
         labels = [sample.label for sample in dataset.samples if sample.label is not None]
     read = [known.ids[label] for label in labels if label in known.ids]
     notes = [unseen_note(dataset, frozenset().union(*read), len(read), len(labels))]
-    if part.name != "unlabelled":  # of photographs it is said where they are listed
-        notes.insert(0, passed_over(dataset.root))
+    # Of photographs it is said where they are listed, and parts may share a folder.
+    other = "" if part.name == "unlabelled" else passed_over(dataset.root)
+    if other not in known.errors:
+        notes.insert(0, other)
+        known.errors.add(other)
     return PartReport(
         part.name,
         str(dataset.root),

@@ -77,9 +77,9 @@ def build_learner(
         network = dataclasses.replace(network, weights="none")
     model, report = _initial(network, num_classes, settings.seed, classes, spec)
     sizes = tuple(sizes)
-    for taking in (model, None if inputs.teacher is None else inputs.teacher.network):
-        if taking is not None:
-            check_input_sizes(taking, sizes)
+    check_input_sizes(model, sizes)
+    if inputs.teacher is not None:
+        check_input_sizes(inputs.teacher.network, sizes)
     if network.activation_checkpointing:
         checkpoint_blocks(model.backbone, model_title(network))
     inputs = inputs.to(device)

@@ -425,6 +425,22 @@ class TestFlags:
         assert found.data.labeled == "372"
         assert found.data.crop == (64, 96)
 
+    @pytest.mark.parametrize("text", ["64x96", "64,96", "[64, 96]"])
+    def test_sizes(self, text: str, tmp_path: Path) -> None:
+        for found in (
+            resolve_settings([], flags("--data.crop", text)),
+            resolve_settings([], flags("--set", f"data.crop={text}")),
+            resolved(tmp_path, f"data: {{crop: {text if '[' in text else repr(text)}}}"),
+        ):
+            assert found.data.crop == (64, 96)
+
+    @pytest.mark.parametrize("text", ["none", "null"])
+    def test_no_value(self, text: str, tmp_path: Path) -> None:
+        preset = written(tmp_path, "optimizer: {clip_norm: 1}\nmodel: {channel_order: bgr}")
+        typed = flags("--optimizer.clip_norm", text, "--set", f"model.channel_order={text}")
+        found = resolve_settings([preset], typed)
+        assert (found.optimizer.clip_norm, found.model.channel_order) == (None, None)
+
     def test_set(self) -> None:
         overrides = flags("--set", "model.backbone=resnet50", "optimizer.lr=1e-3", "data.root=")
         found = resolve_settings([], overrides)

@@ -63,6 +63,9 @@ def _for_people(message: str) -> str:
     return text
 
 
+_NEGATIVE = re.compile(r"-[\d.]")
+
+
 def with_joined(arguments: Sequence[str], flags: tuple[str, ...]) -> list[str]:
     """Let a list flag be given several times: ``--set a=1 --set b=2`` is ``--set a=1 b=2``."""
     rest: list[str] = []
@@ -75,14 +78,15 @@ def with_joined(arguments: Sequence[str], flags: tuple[str, ...]) -> list[str]:
         elif separator and name in collected:
             collected[name].append(value)
             target = rest
-        elif argument.startswith("-"):
+        elif argument.startswith("-") and not _NEGATIVE.match(argument):
             target = rest
             rest.append(argument)
         else:
             target.append(argument)
     for flag, values in collected.items():
         if values or flag in arguments:
-            rest += [flag, *values]
+            # argparse takes -1,2 for a flag, but not with a blank before it.
+            rest += [flag, *(f" {one}" if _NEGATIVE.match(one) else one for one in values)]
     return rest
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import subprocess
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from mixseg.cli import COMMANDS
+from mixseg.commands.inference import add_inference_arguments
 from mixseg.commands.parsing import new_parser, parse
-from mixseg.config import SHORT_FLAGS, settings_leaves
+from mixseg.commands.settings_arguments import add_file_arguments, parse_with_settings
+from mixseg.config import SHORT_FLAGS, settings_leaves, typed_overrides
 from mixseg.errors import ConfigError
 from tests.end_to_end.processes import REPOSITORY, Finished, Launcher, fresh, refused
 
@@ -123,6 +126,36 @@ def test_every_number_has_a_documented_range(name: str, capsys: pytest.CaptureFi
         for value in (below, beyond, "nan", "inf", "1e999", "0x10"):
             with pytest.raises(ConfigError, match=f"{flag}: expected"):
                 command([f"{flag}={value}"])
+
+
+@pytest.mark.parametrize("text", ["0.5,2", "[0.5, 2]", "0.5, 2", "[0.5,2]", "0.5 2"])
+def test_lists_are_typed_alike_everywhere(text: str) -> None:
+    inference, training = new_parser("test", ""), new_parser("test", "")
+    add_inference_arguments(inference)
+    assert parse(inference, ["RUN", "--scales", text]).scales == (0.5, 2.0)
+    add_file_arguments(training)
+    parsed = parse_with_settings(training, ["--data.scale", text])
+    assert typed_overrides(parsed, [f"mixing.sigma={text}"]) == {
+        "data.scale": (0.5, 2.0),
+        "mixing.sigma": (0.5, 2.0),
+    }
+    with pytest.raises(ConfigError):  # the range holds for lists as well
+        typed_overrides(parsed, [f"schedule.momentum={text}"])
+
+
+@pytest.mark.parametrize(
+    "logits", [("--logits", "-1", "2"), ("--logits=-1,2",), ("--logits", "[-1, 2]")], ids=str
+)
+def test_lists_of_figures(
+    logits: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    command = COMMANDS["figures"].load()
+    assert command(["temperatures", *logits, "--temperatures=1", "--output", str(tmp_path)]) == 0
+    numbers = (tmp_path / "temperatures.csv").read_text()
+    expected = math.exp(2) / (math.exp(2) + math.exp(-1))
+    found = [float(one) for one in re.findall(r"\d+\.\d+", numbers)]
+    assert any(math.isclose(one, expected, abs_tol=1e-4) for one in found), numbers
 
 
 def test_unknown_commands(mixseg: Path, launch: Launcher, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One thread per process, and a cache of demo scenes that is nobody's own."""
+"""One thread per process, one precision, and a cache of demo scenes that is nobody's own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tests import hardware
+
 torch.set_num_threads(1)
+hardware.auto_becomes(hardware.asked_for())
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -242,7 +242,7 @@ def free_port() -> int:
 
 
 def start_group(
-    launch: Launcher, tool: str | Path, *arguments: object, cwd: Path, size: int = 2
+    launch: Launcher, tool: str | Path, *arguments: object, cwd: Path, size: int = 2, **extra: str
 ) -> list[Running]:
     """What ``torchrun`` starts, without its agent, which takes seconds to import."""
     shared = {
@@ -251,7 +251,7 @@ def start_group(
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(free_port()),
         "TORCHELASTIC_RUN_ID": "test",
-    }
+    } | extra
     return [
         launch.start(tool, *arguments, cwd=cwd, RANK=str(rank), LOCAL_RANK=str(rank), **shared)
         for rank in range(size)
@@ -259,7 +259,8 @@ def start_group(
 
 
 def run_group(
-    launch: Launcher, tool: str | Path, *arguments: object, cwd: Path, size: int = 2
+    launch: Launcher, tool: str | Path, *arguments: object, cwd: Path, size: int = 2, **extra: str
 ) -> list[Finished]:
     """The same, waited for."""
-    return [one.wait() for one in start_group(launch, tool, *arguments, cwd=cwd, size=size)]
+    group = start_group(launch, tool, *arguments, cwd=cwd, size=size, **extra)
+    return [one.wait() for one in group]

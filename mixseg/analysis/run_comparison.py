@@ -15,12 +15,14 @@ from rich.table import Table
 from mixseg.analysis.metrics import read_metrics
 from mixseg.config import to_flat
 from mixseg.engine.checkpoint import CheckpointStore, read_checkpoint
+from mixseg.engine.run_directory import RunDirectory
 from mixseg.engine.saved_network import settings_of_run
 from mixseg.errors import DataError, MixsegError
 from mixseg.escaping import csv_cell
 from mixseg.files import write_atomically
 from mixseg.models import ModelSpec, build_model
 from mixseg.text_tables import csv_lines, markdown_table
+from mixseg.training.precision import read_precision
 
 OF_NO_INTEREST = ("name", "output")
 """Settings in which all runs differ; the heading has the name."""
@@ -58,6 +60,7 @@ class RunRecord:
         last: Network -> its last validation.
         best: Network -> its best validation.
         seconds: Of a step, the median; None before the first was logged.
+        precision: That it is in; None where ``auto`` has not been decided.
         parameters: Number of weights of the student; None without a readable checkpoint.
     """
 
@@ -68,6 +71,7 @@ class RunRecord:
     last: Mapping[str, Validated]
     best: Mapping[str, Validated]
     seconds: float | None
+    precision: str | None
     parameters: int | None
 
     @property
@@ -91,6 +95,7 @@ def read_run(path: Path) -> RunRecord:
 
     Raises:
         DataError: It is not a run, or a file in it is damaged; the message says what to give.
+        CheckpointError: Its ``precision.json`` is damaged, and it has not ended.
     """
     config = path / "config.yaml"
     if not config.is_file():
@@ -114,7 +119,8 @@ def read_run(path: Path) -> RunRecord:
     if not summary.is_file():
         step = max((line["step"] for line in logged), default=0)
         last, best = _validations(logged)
-        return RunRecord(path, settings, False, step, last, best, seconds, parameters)
+        precision = _precision(path, settings["training.precision"])
+        return RunRecord(path, settings, False, step, last, best, seconds, precision, parameters)
     try:
         content = json.loads(summary.read_text(encoding="utf-8"))
         step = content["step"]
@@ -123,12 +129,13 @@ def read_run(path: Path) -> RunRecord:
             name: Validated(one["step"], _percent(one)) for name, one in content["best"].items()
         }
         seconds = float(content["seconds_per_step"]) or seconds
+        precision = str(content["precision"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{summary}: is damaged; remove it and go on with --resume {path}, which evaluates the "
             "last step again"
         ) from error
-    return RunRecord(path, settings, True, step, last, best, seconds, parameters)
+    return RunRecord(path, settings, True, step, last, best, seconds, precision, parameters)
 
 
 def _percent(scores: Mapping[str, Any]) -> float | None:
@@ -151,6 +158,14 @@ def _validations(
             if highest is None or (last[name].miou or 0.0) > (highest.miou or 0.0):
                 best[name] = last[name]
     return last, best
+
+
+def _precision(path: Path, asked: str) -> str | None:
+    """What ``auto`` has become, if a run has come so far."""
+    if asked != "auto":
+        return asked
+    record = RunDirectory(path, lock=False).precision
+    return read_precision(record) if record.is_file() else None
 
 
 def _parameters(path: Path) -> int | None:
@@ -208,6 +223,7 @@ def facts(run: RunRecord, comparison: Comparison) -> dict[str, str]:
         cells[f"{name} mIoU, best"] = _score_text(run.best.get(name), False)
     cells["steps"] = str(run.step)
     cells["s per step"] = MISSING if run.seconds is None else f"{run.seconds:.3g}"
+    cells["precision"] = run.precision or MISSING
     cells["parameters"] = MISSING if run.parameters is None else f"{run.parameters / 1e6:.2f} M"
     return cells
 
@@ -273,6 +289,7 @@ def to_json(comparison: Comparison) -> list[dict[str, Any]]:
             "last": scores(run.last),
             "best": scores(run.best),
             "seconds_per_step": run.seconds,
+            "precision": run.precision,
             "parameters": run.parameters,
         }
         for run in comparison.runs
@@ -283,7 +300,7 @@ def comma_separated(comparison: Comparison) -> str:
     """A line for each run, with plain numbers; what is not known is empty."""
     networks = list(dict.fromkeys(name for one in comparison.runs for name in one.last))
     results = [f"{name}_{which}{what}" for name in networks for which, what in _SCORES]
-    columns = ("finished", "step", "seconds_per_step", "parameters")
+    columns = ("finished", "step", "seconds_per_step", "precision", "parameters")
     lines: list[list[object]] = [["run", *comparison.differing, *results, *columns]]
     for run in comparison.runs:
         found = [
@@ -297,7 +314,8 @@ def comma_separated(comparison: Comparison) -> str:
                 csv_cell(str(run.path)),
                 *(csv_cell(setting_text(run.settings[key])) for key in comparison.differing),
                 *found,
-                *(setting_text(run.finished), run.step, run.seconds, run.parameters),
+                *(setting_text(run.finished), run.step, run.seconds),
+                *(csv_cell(run.precision or ""), run.parameters),
             ]
         )
     return csv_lines(lines)

@@ -76,14 +76,12 @@ def test_two_processes_are_one_within_the_steps_of_bf16(
     for alone, together in zip(metrics(one), metrics(two), strict=True):
         for key, value in alone.items():
             if key.startswith(("loss/", "gradient_norm")):
-                assert together[key] == pytest.approx(value, rel=2**-5, abs=2**-8), key
+                assert together[key] == pytest.approx(value, rel=2**-6, abs=2**-10), key
     first, second = (
         safetensors.torch.load_file(run / "checkpoints" / "step-00000003" / "student.safetensors")
         for run in (one, two)
     )
     start = safetensors.torch.load_file(yaml.safe_load(frozen.read_text())["model"]["weights"])
-    print([(k, a[k], b[k]) for a, b in zip(metrics(one), metrics(two)) for k in a if k.startswith(("loss/","gradient"))])
     moved = sum(float((first[key] - start[key]).abs().sum()) for key in start)
     apart = sum(float((first[key] - second[key]).abs().sum()) for key in start)
-    print(apart, moved)
-    assert apart < 0.1 * moved
+    assert apart < 0.02 * moved

@@ -14,6 +14,7 @@ import sys
 import traceback
 
 # What the commands import, also inside functions.
+import matplotlib.figure
 import scipy.io  # noqa: F401
 import torch.utils.data  # noqa: F401
 
@@ -76,6 +77,8 @@ def run(command: list[str]) -> int:
 
 if __name__ == "__main__":
     settings_leaves()  # reads the settings' documentation once
+    # Loads the fonts of the charts that runs end with.
+    matplotlib.figure.Figure().add_subplot(title="$1$").figure.savefig(os.devnull, format="png")
     gc.freeze()
     code = run(next_command())
     # Taking a forked interpreter apart would copy all the memory that it shares, for a second.

@@ -18,8 +18,8 @@ import torch
 
 REPOSITORY = Path(__file__).parents[2]
 TOOLS = REPOSITORY / "tools"
-TIMEOUT = 120.0
-"""Seconds after which a process counts as hung."""
+TIMEOUT = 400.0
+"""Seconds after which a process counts as hung, on a machine that is busy with much else."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Running:
         assert self.code is not None
         return Finished(self.code, _said(self.out), _said(self.err))
 
-    def until(self, condition: Callable[[], object], timeout: float = 60.0) -> None:
+    def until(self, condition: Callable[[], object], timeout: float = TIMEOUT) -> None:
         """Wait for a moment of the run; fails if the process ends before."""
         deadline = time.monotonic() + timeout
         while not condition():

@@ -68,7 +68,7 @@ PIXELS = 2 * 64 * 128
 """Of the unlabelled images of a step."""
 
 METHODS: dict[str, tuple[str, int, Sequence[object]]] = {
-    "semi-supervised": ("train_ssl", 20, ()),
+    "semi-supervised": ("train_ssl", 8, ()),
     "soft targets, alignment, cowmix": (
         "train_ssl",
         4,
@@ -358,7 +358,7 @@ def torchrun(
 
 def until(agent: subprocess.Popen[str], condition: Callable[[], object]) -> None:
     """Wait for a moment of a run under torchrun."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while not condition():
         assert agent.poll() is None, agent.communicate()[0]
         assert time.monotonic() < deadline
@@ -399,7 +399,7 @@ def test_processes_find_one_another_after_each_was_killed(
     script = tmp_path / "killed_twice.py"
     script.write_text(KILLED_TWICE)
     agent = torchrun(environment, tmp_path, script, restarts=2)
-    said, _ = agent.communicate(timeout=120)
+    said, _ = agent.communicate(timeout=400)
     assert agent.returncode == 0, said
     assert said.count("0 of attempt 2 and 1 of attempt 2") == 2, said
 
@@ -436,7 +436,7 @@ def test_a_signal_to_torchrun_and_its_processes(
     run = tmp_path / "out" / "run"
     until(agent, lambda: (run / "metrics.jsonl").is_file() and metrics(run)[2:])
     os.killpg(agent.pid, number)
-    said, _ = agent.communicate(timeout=120)
+    said, _ = agent.communicate(timeout=400)
     assert agent.returncode != 0
     (checkpoint,) = run.glob("checkpoints/step-*")
     assert f"stopped at step {int(checkpoint.name[-8:])}, saved" in said

@@ -36,7 +36,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def large(tmp_path: Path) -> Path:
     """40 training and 2 validation pairs that take a while: the manifest follows files slowly, all
     the more where the disk is slow."""
-    size = (1500, 2000)
+    size = (1000, 1500)
     for split, count in (("train", 40), ("val", 2)):
         for index in range(count):
             image = tmp_path / f"data/{split}/{index:03}.png"

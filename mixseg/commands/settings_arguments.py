@@ -9,12 +9,12 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
-from mixseg.commands.console import say
 from mixseg.commands.parsing import parse, with_joined
 from mixseg.commands.presets import presets_folder
 from mixseg.config import Settings, add_settings_arguments, resolve_settings, typed_overrides
 from mixseg.errors import ConfigError
 from mixseg.methods import check_flags
+from mixseg.terminal import say
 from mixseg.training.data import check_dataset_name
 
 

@@ -15,14 +15,13 @@ from rich.table import Table
 from mixseg.analysis.metrics import read_metrics
 from mixseg.config import to_flat
 from mixseg.engine.checkpoint import CheckpointStore, read_checkpoint
-from mixseg.engine.run_directory import RunDirectory
 from mixseg.engine.saved_network import settings_of_run
 from mixseg.errors import DataError, MixsegError
 from mixseg.escaping import csv_cell
 from mixseg.files import write_atomically
 from mixseg.models import ModelSpec, build_model
 from mixseg.text_tables import csv_lines, markdown_table
-from mixseg.training.precision import read_precision
+from mixseg.training.precision import precision_in
 
 OF_NO_INTEREST = ("name", "output")
 """Settings in which all runs differ; the heading has the name."""
@@ -119,7 +118,7 @@ def read_run(path: Path) -> RunRecord:
     if not summary.is_file():
         step = max((line["step"] for line in logged), default=0)
         last, best = _validations(logged)
-        precision = _precision(path, settings["training.precision"])
+        precision = precision_in(path, settings["training.precision"])
         return RunRecord(path, settings, False, step, last, best, seconds, precision, parameters)
     try:
         content = json.loads(summary.read_text(encoding="utf-8"))
@@ -158,14 +157,6 @@ def _validations(
             if highest is None or (last[name].miou or 0.0) > (highest.miou or 0.0):
                 best[name] = last[name]
     return last, best
-
-
-def _precision(path: Path, asked: str) -> str | None:
-    """What ``auto`` has become, if a run has come so far."""
-    if asked != "auto":
-        return asked
-    record = RunDirectory(path, lock=False).precision
-    return read_precision(record) if record.is_file() else None
 
 
 def _parameters(path: Path) -> int | None:

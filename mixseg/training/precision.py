@@ -22,6 +22,7 @@ from mixseg.engine.precision import (
     has_bf16,
     has_bf16_gpu,
 )
+from mixseg.engine.run_directory import RunDirectory
 from mixseg.engine.step_times import clearly_faster, step_times
 from mixseg.errors import CheckpointError, ConfigError
 from mixseg.files import write_atomically
@@ -112,6 +113,43 @@ def _measured(
     times = found or "too slow to be timed"
     say(console, f"precision {name}: {why}; forward and backward pass: {times}")
     return name, seconds
+
+
+def precision_in(run: Path, asked: str) -> PrecisionName | None:
+    """What a run is trained and validated in; None where ``auto`` has not been decided or the
+    folder does not tell.
+
+    Args:
+        run: Its folder.
+        asked: Its ``training.precision``.
+
+    Raises:
+        CheckpointError: Its record is damaged.
+    """
+    if asked != "auto":
+        return _named(asked)
+    record = RunDirectory(run, lock=False).precision
+    return read_precision(record) if record.is_file() else None
+
+
+def precision_to_apply(run: Path, asked: str, device: torch.device, model: nn.Module) -> Precision:
+    """What a network of a run is applied in, so that its scores are those of the run.
+
+    Where the device lacks that arithmetic, as :func:`choose_precision` decides.
+
+    Args:
+        run: See :func:`precision_in`.
+        asked: See :func:`precision_in`.
+        device: On which the network is.
+        model: The network.
+
+    Raises:
+        CheckpointError: See :func:`precision_in`.
+    """
+    name = precision_in(run, asked)
+    on_gpu = device.type == "cuda"
+    there = {"fp32": True, "bf16": has_bf16_gpu() if on_gpu else has_bf16(), "fp16": on_gpu}
+    return choose_precision(name if name and there[name] else "auto", device, model)
 
 
 def read_precision(path: Path) -> PrecisionName:

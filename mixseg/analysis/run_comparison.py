@@ -128,13 +128,13 @@ def read_run(path: Path) -> RunRecord:
             name: Validated(one["step"], _percent(one)) for name, one in content["best"].items()
         }
         seconds = float(content["seconds_per_step"]) or seconds
-        precision = str(content["precision"])
+        trained_in = str(content["precision"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{summary}: is damaged; remove it and go on with --resume {path}, which evaluates the "
             "last step again"
         ) from error
-    return RunRecord(path, settings, True, step, last, best, seconds, precision, parameters)
+    return RunRecord(path, settings, True, step, last, best, seconds, trained_in, parameters)
 
 
 def _percent(scores: Mapping[str, Any]) -> float | None:

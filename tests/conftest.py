@@ -1,14 +1,23 @@
-"""One thread per process, and a cache of demo scenes that is nobody's own."""
+"""One thread per process, one precision, and a cache of demo scenes that is nobody's own."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import torch
 
+from tests import hardware
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 torch.set_num_threads(1)
+hardware.auto_becomes(hardware.asked_for())
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -39,7 +39,8 @@ def tiny() -> SegmentationModel:
     ("architecture", "backbone", "stride"),
     [
         ("deeplabv2", "test_resnet", 16),
-        ("deeplabv2", "mobilenetv3_small_050", 16),  # dilated depthwise convolutions
+        # Dilated depthwise convolutions.
+        pytest.param("deeplabv2", "mobilenetv3_small_050", 16, marks=pytest.mark.slow),
         pytest.param("enet", "none", 8, marks=pytest.mark.slow),
     ],
 )

@@ -160,7 +160,7 @@ def test_the_reader_goes_away(printed: str, code: int, expected: int) -> None:
     process = start(printed, code, stdout=writing)
     os.close(writing)
     os.close(reading)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (expected, "on standard error: ü\n")
 
 
@@ -171,7 +171,7 @@ def test_the_reader_goes_away(printed: str, code: int, expected: int) -> None:
 )
 def test_the_device_is_full(printed: str, code: int, expected: int, kind: str) -> None:
     with FULL.open("w") as full:
-        _, err = (process := start(printed, code, stdout=full)).communicate(timeout=60)
+        _, err = (process := start(printed, code, stdout=full)).communicate(timeout=300)
     first, line = err.splitlines()
     assert process.returncode == expected
     assert first == "on standard error: ü"
@@ -182,10 +182,10 @@ def test_the_device_is_full(printed: str, code: int, expected: int, kind: str) -
 def test_both_are_full_or_closed() -> None:
     with FULL.open("w") as full:
         process = start("files", 0, stdout=full, stderr=full)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
     assert process.returncode == 0
     closed = start("printed", 0, preexec_fn=lambda: os.closerange(1, 3))
-    closed.communicate(timeout=60)
+    closed.communicate(timeout=300)
     assert closed.returncode == 0
 
 

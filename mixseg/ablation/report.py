@@ -75,16 +75,30 @@ def _conditions(grid: Grid, metric: str) -> str:
     return f"{metric} of the {grid.network} at the last step, in percent"
 
 
+def precision_note(results: Sequence[RowResult]) -> str:
+    """Which precision the runs were trained in, and which rows were trained in which if they
+    differ; empty without a finished run."""
+    rows: dict[str, list[str]] = {}
+    for result in results:
+        if result.precisions:
+            rows.setdefault(" and ".join(result.precisions), []).append(result.name)
+    if len(rows) < 2:
+        return "".join(f"trained in {name}" for name in rows)
+    found = "; ".join(f"{name}: {', '.join(names)}" for name, names in rows.items())
+    return f"note: rows were trained in different precisions ({found})"
+
+
 def terminal_tables(grid: Grid, results: Sequence[RowResult]) -> list[Table]:
     """The tables for people who watch, one for each metric."""
     tables = []
+    note = precision_note(results)
     title = Text(printable(grid.title))
     title.append("".join(f"\n{printable(note)}" for note in grid.notes), style="not italic")
     for metric in grid.metrics:
         table = Table(
             title=title,
             title_justify="left" if grid.notes else "center",
-            caption=_conditions(grid, metric),
+            caption=Text(printable("; ".join(filter(None, (_conditions(grid, metric), note))))),
             caption_justify="left",
         )
         for name in columns(grid, metric):
@@ -98,9 +112,11 @@ def terminal_tables(grid: Grid, results: Sequence[RowResult]) -> list[Table]:
 
 def markdown(grid: Grid, results: Sequence[RowResult]) -> str:
     """The tables in Markdown, one for each metric."""
+    note = precision_note(results)
     return "\n".join(
         _markdown_heading(grid, _conditions(grid, metric))
         + markdown_table([columns(grid, metric), *cells(grid, results, metric)])
+        + (f"\n{markdown_cell(note)}.\n" if note else "")
         for metric in grid.metrics
     )
 
@@ -195,6 +211,7 @@ def to_json(grid: Grid, results: Sequence[RowResult]) -> dict[str, Any]:
                 "metrics": {name: metric(result, name) for name in result.metrics},
                 "classes": dict(result.classes),
                 "error": result.error or None,
+                "precisions": list(result.precisions),
             }
             for result in results
         ],

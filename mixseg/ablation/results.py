@@ -53,6 +53,7 @@ class RowResult:
         against: Name of the row that it is compared with.
         cited: Whether it is shown as published and not trained.
         classes: Class -> IoU in percent, mean over the seeds in which it has one.
+        precisions: Those that its runs were trained in, whatever ``auto`` has become.
     """
 
     name: str
@@ -61,6 +62,7 @@ class RowResult:
     against: str | None = None
     cited: bool = False
     classes: Mapping[str, float] = field(default_factory=dict)
+    precisions: tuple[str, ...] = ()
 
 
 def collect(
@@ -70,14 +72,19 @@ def collect(
     results = []
     for row in grid.rows:
         scores: dict[int, Scores] = {}
+        precisions = set()
         for job in jobs:
             if job.row == row.name and job.done:
                 summary = json.loads(read_text(job.folder / "summary.json"))
                 scores[job.seed] = Scores.from_json(summary["last"][grid.network])
+                precisions.add(str(summary["precision"]))
         metrics = {name: _measured(name, scores, row.published.get(name)) for name in grid.metrics}
         error = next((text for (name, _), text in errors.items() if name == row.name), "")
         classes = _class_means(list(scores.values()))
-        results.append(RowResult(row.name, metrics, error, row.against, row.cited, classes))
+        trained_in = tuple(sorted(precisions))
+        results.append(
+            RowResult(row.name, metrics, error, row.against, row.cited, classes, trained_in)
+        )
     return tuple(results)
 
 

@@ -21,6 +21,7 @@ from mixseg.escaping import csv_cell
 from mixseg.files import read_text, write_atomically
 from mixseg.models import ModelSpec, build_model
 from mixseg.text_tables import csv_lines, markdown_table
+from mixseg.training.precision import precision_in
 
 OF_NO_INTEREST = ("name", "output")
 """Settings in which all runs differ; the heading has the name."""
@@ -60,6 +61,7 @@ class RunRecord:
         last: Network -> its last validation.
         best: Network -> its best validation.
         seconds: Of a step, the median; None before the first was logged.
+        precision: That it is in; None where ``auto`` has not been decided.
         parameters: Number of weights of the student; None without a readable checkpoint.
     """
 
@@ -70,6 +72,7 @@ class RunRecord:
     last: Mapping[str, Validated]
     best: Mapping[str, Validated]
     seconds: float | None
+    precision: str | None
     parameters: int | None
 
     @property
@@ -93,6 +96,7 @@ def read_run(path: Path) -> RunRecord:
 
     Raises:
         DataError: It is not a run, or a file in it is damaged; the message says what to give.
+        CheckpointError: Its ``precision.json`` is damaged, and it has not ended.
     """
     config = path / "config.yaml"
     if not config.is_file():
@@ -116,19 +120,21 @@ def read_run(path: Path) -> RunRecord:
     if not summary.is_file():
         step = max((line["step"] for line in logged), default=0)
         last, best = _validations(logged)
-        return RunRecord(path, settings, False, step, last, best, seconds, parameters)
+        precision = precision_in(path, settings["training.precision"])
+        return RunRecord(path, settings, False, step, last, best, seconds, precision, parameters)
     try:
         content = json.loads(read_text(summary))
         step = content["step"]
         last = {name: _validated(step, one) for name, one in content["last"].items()}
         best = {name: _validated(one["step"], one) for name, one in content["best"].items()}
         seconds = float(content["seconds_per_step"]) or seconds
+        trained_in = str(content["precision"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{summary}: is damaged; remove it and go on with --resume {path}, which evaluates the "
             "last step again"
         ) from error
-    return RunRecord(path, settings, True, step, last, best, seconds, parameters)
+    return RunRecord(path, settings, True, step, last, best, seconds, trained_in, parameters)
 
 
 def _validated(step: int, scores: Mapping[str, Any]) -> Validated:
@@ -213,6 +219,7 @@ def facts(run: RunRecord, comparison: Comparison) -> dict[str, str]:
         cells[f"{name} mIoU, best"] = _score_text(run.best.get(name), False)
     cells["steps"] = str(run.step)
     cells["s per step"] = MISSING if run.seconds is None else f"{run.seconds:.3g}"
+    cells["precision"] = run.precision or MISSING
     cells["parameters"] = MISSING if run.parameters is None else f"{run.parameters / 1e6:.2f} M"
     return cells
 
@@ -283,6 +290,7 @@ def to_json(comparison: Comparison) -> list[dict[str, Any]]:
             "last": scores(run.last),
             "best": scores(run.best),
             "seconds_per_step": run.seconds,
+            "precision": run.precision,
             "parameters": run.parameters,
         }
         for run in comparison.runs
@@ -293,7 +301,7 @@ def comma_separated(comparison: Comparison) -> str:
     """A line for each run, with plain numbers; what is not known is empty."""
     networks = list(dict.fromkeys(name for one in comparison.runs for name in one.last))
     results = [f"{name}_{which}{what}" for name in networks for which, what in _SCORES]
-    columns = ("finished", "step", "seconds_per_step", "parameters")
+    columns = ("finished", "step", "seconds_per_step", "precision", "parameters")
     lines: list[list[object]] = [["run", *comparison.differing, *results, *columns]]
     for run in comparison.runs:
         found = [
@@ -307,7 +315,8 @@ def comma_separated(comparison: Comparison) -> str:
                 csv_cell(str(run.path)),
                 *(csv_cell(setting_text(run.settings[key])) for key in comparison.differing),
                 *found,
-                *(setting_text(run.finished), run.step, run.seconds, run.parameters),
+                *(setting_text(run.finished), run.step, run.seconds),
+                *(csv_cell(run.precision or ""), run.parameters),
             ]
         )
     return csv_lines(lines)

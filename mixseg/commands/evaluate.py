@@ -244,7 +244,7 @@ def _scores(subject: _Subject, parsed: Namespace, folder: Path | None) -> dict[s
     networks = subject.saved.networks
     scores = {}
     for name, network in networks.items():
-        precision = placed(network, subject.device, parsed.precision)
+        precision = placed(network, subject.device, parsed.precision, subject.saved)
         on_image = None
         if folder is not None:
             inside = folder / name if len(networks) > 1 else folder

@@ -20,9 +20,10 @@ from mixseg.engine.precision import Precision, choose_precision
 from mixseg.engine.saved_network import SavedNetworks, load_networks
 from mixseg.errors import ConfigError
 from mixseg.evaluation.inference import LARGEST_SCALE, InferenceMode
+from mixseg.training.precision import precision_to_apply
 
 AskedPrecision = Literal["auto", "fp32", "bf16", "fp16"]
-"""What ``--precision`` takes; auto leaves the choice to the device."""
+"""What ``--precision`` takes; auto is that of the run, where the device has it."""
 
 
 def divided(command: Command) -> Command:
@@ -69,7 +70,7 @@ def add_inference_arguments(parser: ArgumentParser) -> None:
         "--precision",
         type=AskedPrecision,
         default="auto",
-        help="arithmetic of the network; auto takes bf16 where the hardware has it [auto]",
+        help="arithmetic; auto takes that of the run, where the hardware has it [auto]",
     )
 
 
@@ -80,9 +81,13 @@ def load_saved(path: Path, which: str, console: Console) -> SavedNetworks:
     return saved
 
 
-def placed(network: nn.Module, device: torch.device, asked_for: AskedPrecision) -> Precision:
+def placed(
+    network: nn.Module, device: torch.device, asked_for: AskedPrecision, saved: SavedNetworks
+) -> Precision:
     """Move a network to the device, channels last; returns the precision that it runs in there."""
     network.to(device).to(memory_format=torch.channels_last)
+    if asked_for == "auto":
+        return precision_to_apply(saved.run, saved.settings["training.precision"], device, network)
     return choose_precision(asked_for, device, network)
 
 

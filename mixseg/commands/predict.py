@@ -164,5 +164,5 @@ def _predictor(
     device: torch.device,
 ) -> Predictor:
     (network,) = saved.networks.values()
-    precision = placed(network, device, parsed.precision)
+    precision = placed(network, device, parsed.precision, saved)
     return Predictor(network, saved.classes, input_size, mode, device, precision.autocast)

@@ -68,10 +68,10 @@ def _what_came_out(outcome: Outcome, path: Path) -> list[str]:
         + (f" ({coverage})" if (coverage := one.coverage()) else "")
         for name, (step, one) in outcome.best.items()
     )
-    speed = f"{outcome.seconds_per_step * 1000:.0f} ms per step, "
+    speed = f"{outcome.seconds_per_step * 1000:.0f} ms per step in "
     lines = [
         f"best validation (chosen on this very split): {best}",
-        f"run: {path}  ({speed if outcome.seconds_per_step else ''}"
+        f"run: {path}  ({speed if outcome.seconds_per_step else ''}{outcome.precision}, "
         f"peak memory {outcome.peak_memory / 2**30:.2f} GiB)",
     ]
     if outcome.settings.method == "distillation":

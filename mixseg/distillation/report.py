@@ -23,7 +23,7 @@ from mixseg.config import Settings
 from mixseg.data.check import spread
 from mixseg.data.contract import SegmentationDataset
 from mixseg.distillation.teachers import kept_teacher
-from mixseg.engine.precision import Precision, choose_device, choose_precision
+from mixseg.engine.precision import Precision, choose_device
 from mixseg.engine.saved_network import load_networks
 from mixseg.escaping import printable
 from mixseg.evaluation.confusion import Scores
@@ -32,6 +32,7 @@ from mixseg.files import write_atomically
 from mixseg.models import build_initial_model, model_title
 from mixseg.training.compose import validator
 from mixseg.training.data import open_validation
+from mixseg.training.precision import precision_to_apply
 from mixseg.training.streams import loader_workers
 
 ROWS = 4
@@ -87,7 +88,7 @@ def report_distillation(
     device = choose_device(settings.training.device)
     for network in (teacher, before, *saved.values()):
         network.to(device).to(memory_format=torch.channels_last).eval()
-    precision = choose_precision(settings.training.precision, device, saved["student"])
+    precision = precision_to_apply(run, settings.training.precision, device, saved["student"])
     taught = validator(settings, val, precision, loader_workers(settings))(teacher)
     image = _first_image(val, settings.data.resize).to(device)
     networks: dict[str, tuple[str, nn.Module, float | None]] = {

@@ -29,7 +29,7 @@ from mixseg.distributed import (
 from mixseg.engine.best_networks import BestNetworks
 from mixseg.engine.checkpoint import Checkpoint, CheckpointStore, read_checkpoint
 from mixseg.engine.learner import Gradients, Learner
-from mixseg.engine.precision import any_sizes, peak_memory
+from mixseg.engine.precision import PrecisionName, any_sizes, peak_memory
 from mixseg.engine.progress import TrainingProgress
 from mixseg.engine.run_directory import RunDirectory
 from mixseg.engine.run_log import RunLog
@@ -63,6 +63,7 @@ class Outcome:
         step: Steps done.
         seconds_per_step: Median wall time of a step in this process.
         peak_memory: Most bytes in use, on the GPU or in this process.
+        precision: That it was trained in, whatever ``auto`` has become.
         settings: Of the run.
     """
 
@@ -72,6 +73,7 @@ class Outcome:
     step: int
     seconds_per_step: float
     peak_memory: int
+    precision: PrecisionName
     settings: Settings
 
     def __repr__(self) -> str:
@@ -353,6 +355,7 @@ class Trainer:
             self.position.step,
             _median(times),
             peak_memory(self.device),
+            self.precision.name,
             self.settings,
         )
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -21,7 +22,8 @@ from mixseg.engine.precision import (
     has_bf16,
     has_bf16_gpu,
 )
-from mixseg.engine.step_times import step_times
+from mixseg.engine.run_directory import RunDirectory
+from mixseg.engine.step_times import clearly_faster, step_times
 from mixseg.errors import CheckpointError, ConfigError
 from mixseg.files import read_text, write_atomically
 from mixseg.terminal import say
@@ -32,8 +34,11 @@ Choose = Callable[[nn.Module, torch.device], Precision]
 ON_CPU: tuple[PrecisionName, ...] = ("fp32", "bf16")
 """What a CPU can do."""
 
-NOT_MEASURED: Mapping[str, float] = MappingProxyType({})
-"""Seconds of a precision that was chosen by the hardware."""
+Timings = Mapping[PrecisionName, Sequence[float]]
+"""Precision -> seconds of each round."""
+
+NOT_MEASURED: Timings = MappingProxyType({})
+"""Of a precision that was chosen by the hardware."""
 
 
 def precision_of_run(
@@ -46,9 +51,9 @@ def precision_of_run(
 ) -> Choose:
     """How a run comes to its precision.
 
-    With ``auto`` on a CPU, that in which the network is faster on labelled batches of random
-    images; on a GPU as in :func:`choose_precision`. A run keeps it for good, and of several
-    processes the first one's is taken.
+    With ``auto`` on a CPU, bf16 where the network is clearly faster in it on labelled batches of
+    random images, else fp32; on a GPU as in :func:`choose_precision`. A run keeps it for good, and
+    of several processes the first one's is taken.
 
     Args:
         settings: Of one stage of the run.
@@ -91,16 +96,60 @@ def precision_of_run(
 
 def _measured(
     model: nn.Module, shape: tuple[int, ...], console: Console
-) -> tuple[PrecisionName, Mapping[str, float]]:
-    """The faster one on this CPU, and the seconds that each took."""
+) -> tuple[PrecisionName, Timings]:
+    """The one that is clearly faster on this CPU, else fp32; and what both took."""
     if not has_bf16():
         say(console, "precision fp32: this CPU has no bf16 arithmetic")
         return "fp32", NOT_MEASURED
     seconds = step_times(model, shape, ON_CPU)
-    name = min(ON_CPU, key=seconds.__getitem__)
-    found = ", ".join(f"{one} {1000 * value:.0f} ms" for one, value in seconds.items())
-    say(console, f"precision {name}: faster here, forward and backward pass: {found}")
+    name = clearly_faster(seconds)
+    why = "bf16 is not clearly faster here" if name == "fp32" else "clearly faster here"
+    found = ", ".join(
+        f"{one} {1000 * statistics.median(values):.0f} ms "
+        f"({1000 * min(values):.0f} to {1000 * max(values):.0f})"
+        for one, values in seconds.items()
+        if values
+    )
+    times = found or "too slow to be timed"
+    say(console, f"precision {name}: {why}; forward and backward pass: {times}")
     return name, seconds
+
+
+def precision_in(run: Path, asked: str) -> PrecisionName | None:
+    """What a run is trained and validated in; None where ``auto`` has not been decided or the
+    folder does not tell.
+
+    Args:
+        run: Its folder.
+        asked: Its ``training.precision``.
+
+    Raises:
+        CheckpointError: Its record is damaged.
+    """
+    if asked != "auto":
+        return _named(asked)
+    record = RunDirectory(run, lock=False).precision
+    return read_precision(record) if record.is_file() else None
+
+
+def precision_to_apply(run: Path, asked: str, device: torch.device, model: nn.Module) -> Precision:
+    """What a network of a run is applied in, so that its scores are those of the run.
+
+    Where the device lacks that arithmetic, as :func:`choose_precision` decides.
+
+    Args:
+        run: See :func:`precision_in`.
+        asked: See :func:`precision_in`.
+        device: On which the network is.
+        model: The network.
+
+    Raises:
+        CheckpointError: See :func:`precision_in`.
+    """
+    name = precision_in(run, asked)
+    on_gpu = device.type == "cuda"
+    there = {"fp32": True, "bf16": has_bf16_gpu() if on_gpu else has_bf16(), "fp16": on_gpu}
+    return choose_precision(name if name and there[name] else "auto", device, model)
 
 
 def read_precision(path: Path) -> PrecisionName:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from mixseg.ablation import (
     CHART,
@@ -21,7 +22,14 @@ from mixseg.ablation import (
     terminal_tables,
     write_report,
 )
-from mixseg.ablation.report import CITED, MISSING, cells, chart, columns
+from mixseg.ablation.report import (
+    CITED,
+    MISSING,
+    cells,
+    chart,
+    columns,
+    precision_note,
+)
 
 GRID = Grid(
     "Title | of <it>",
@@ -198,6 +206,24 @@ def test_overrides_and_what_is_left_out_stand_under_the_title_everywhere(tmp_pat
     write_report(tmp_path, GRID, RESULTS)
     assert json.loads((tmp_path / "table.json").read_text())["overrides"] == []
     assert "Other than" not in (tmp_path / "table.md").read_text()
+
+
+def test_rows_of_different_precisions_are_told(tmp_path: Path) -> None:
+    own = [
+        replace(one, precisions=found)
+        for one, found in zip(RESULTS, (("bf16", "fp32"), ("fp32",), (), ("fp32",)), strict=True)
+    ]
+    console = Console(width=300, file=io.StringIO())
+    write_report(tmp_path, GRID, own)
+    for table in terminal_tables(GRID, own):
+        console.print(table)
+    for text in (console.file.getvalue(), (tmp_path / "table.md").read_text().replace("\\", "")):
+        assert "bf16 and fp32: one; fp32: =two|, four" in " ".join(text.split())
+    rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert [row["precisions"] for row in rows] == [["bf16", "fp32"], ["fp32"], [], ["fp32"]]
+    alike = [replace(one, precisions=("bf16",)) for one in RESULTS]
+    assert precision_note(alike) == "trained in bf16"
+    assert precision_note(RESULTS) == ""
 
 
 def test_a_chart_has_a_panel_for_each_metric() -> None:

@@ -54,6 +54,7 @@ def finish(path: Path) -> None:
         "last": {"student": {"miou": 0.21}, "teacher": {"miou": 0.4}},
         "best": {"student": {"miou": 0.25, "step": 10}, "teacher": {"miou": 0.4, "step": 30}},
         "seconds_per_step": 0.65,
+        "precision": "bf16",
     }
     (path / "summary.json").write_text(json.dumps(summary))
 
@@ -65,6 +66,7 @@ def test_what_differs_and_what_came_out(tmp_path: Path) -> None:
     two = write_run(tmp_path / "two", changed, LOG)
     with (two / "metrics.jsonl").open("a") as file:
         file.write('{"step": 30, "miou/stud')  # a process writes, or was killed, just here
+    (two / "precision.json").write_text('{"precision": "fp32", "seconds": {}}')
     comparison = compare_runs([read_run(one), read_run(two)])
     assert set(comparison.differing) == {"mixing.mixer", "data.crop"}
     first, second = to_json(comparison)
@@ -76,13 +78,17 @@ def test_what_differs_and_what_came_out(tmp_path: Path) -> None:
     assert second["best"]["student"] == {"step": 10, "miou": pytest.approx(25)}
     assert (first["seconds_per_step"], second["seconds_per_step"]) == (0.65, 0.6)
     assert second["settings"] == {"mixing.mixer": "cutmix", "data.crop": (64, 96)}
+    # What "auto" has become differs, though the setting does not.
+    assert (first["precision"], second["precision"]) == ("bf16", "fp32")
     text = markdown(comparison)
     rows = {line.split(" | ")[0]: line for line in text.splitlines()}
     assert "unfinished, step 25 of 30" in rows["| state"]
     assert rows["| student mIoU, last"] == "| student mIoU, last | 21.00 | 20.00 at 20 |"
+    assert rows["| precision"] == "| precision | bf16 | fp32 |"
     assert rows["| data.crop"].endswith(r"\[64, 96\] |")
     lines = list(csv.DictReader(io.StringIO(comma_separated(comparison))))
     assert [line["mixing.mixer"] for line in lines] == ["classmix", "cutmix"]
+    assert [line["precision"] for line in lines] == ["bf16", "fp32"]
     assert [float(line["teacher_best_miou"]) for line in lines] == [40, 37.5]
     assert [line["teacher_best_step"] for line in lines] == ["30", "20"]
     assert lines[1]["parameters"] == ""
@@ -124,11 +130,12 @@ def test_what_there_is_more_of_goes_down(tmp_path: Path) -> None:
 
 def test_runs_without_a_validation_or_without_a_step(tmp_path: Path) -> None:
     early = write_run(tmp_path / "early", settings(), LOG[:1])
-    new = write_run(tmp_path / "new", settings(), [])
+    new = write_run(tmp_path / "new", settings(training__precision="bf16"), [])
     (new / "metrics.jsonl").unlink()
     first, second = to_json(compare_runs([read_run(early), read_run(new)]))
     assert (first["step"], first["last"], first["best"]) == (10, {}, {})
     assert (second["step"], second["last"], second["seconds_per_step"]) == (0, {}, None)
+    assert (first["precision"], second["precision"]) == (None, "bf16")
 
 
 def test_nothing_in_a_name_acts(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from mixseg.benchmark import memory
 from mixseg.config import resolve_settings
+from tests import hardware
 
 ALWAYS = ["activation checkpointing", "joint forward"]
 
@@ -24,7 +25,7 @@ ALWAYS = ["activation checkpointing", "joint forward"]
 def test_no_emulated_precision(
     asked: str, in_hardware: bool, measured: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "has_bf16", lambda: in_hardware)
+    hardware.with_bf16(in_hardware, monkeypatch.setattr)
     settings = resolve_settings([], {"training.precision": asked, "training.device": "cpu"})
     changed = memory.levers(settings)
     assert list(changed) == [memory.AS_SET, *measured, *ALWAYS]

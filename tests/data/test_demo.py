@@ -222,7 +222,7 @@ from mixseg.data.demo import ensure_demo
 cache, own, other = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 def meet(done, total):
     own.touch()
-    limit = time.monotonic() + 30
+    limit = time.monotonic() + 200
     while not other.exists() and time.monotonic() < limit:
         time.sleep(0.01)
 print(ensure_demo(counts={"train": 2, "val": 1}, size=(48, 96), cache=cache, progress=meet))
@@ -239,7 +239,7 @@ print(ensure_demo(counts={"train": 2, "val": 1}, size=(48, 96), cache=cache, pro
         )
         for order in (marks, marks[::-1])
     ]
-    answers = [run.communicate(timeout=60) for run in runs]
+    answers = [run.communicate(timeout=300) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], answers
     folders = {answer[0].strip() for answer in answers}
     assert len(folders) == 1

@@ -77,6 +77,19 @@ def reference(
     return cwd / "out" / "run", done.out
 
 
+@pytest.fixture(scope="session")
+def frozen(
+    reference: tuple[Path, str], config: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Trained weights whose batch norm stays as it is: every image then counts for itself."""
+    weights = reference[0] / "checkpoints" / "step-00000008" / "student.safetensors"
+    content = yaml.safe_load(config.read_text())
+    content["model"] |= {"weights": str(weights), "batch_norm": "frozen"}
+    path = tmp_path_factory.mktemp("frozen") / "frozen.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
 @pytest.fixture
 def train(launch: Launcher, config: Path, tmp_path: Path) -> Callable[..., object]:
     """Starts the run of the reference in this test's folder, with further arguments."""

@@ -18,8 +18,8 @@ import torch
 
 REPOSITORY = Path(__file__).parents[2]
 TOOLS = REPOSITORY / "tools"
-TIMEOUT = 120.0
-"""Seconds after which a process counts as hung."""
+TIMEOUT = 400.0
+"""Seconds after which a process counts as hung, on a machine that is busy with much else."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Running:
         assert self.code is not None
         return Finished(self.code, _said(self.out), _said(self.err))
 
-    def until(self, condition: Callable[[], object], timeout: float = 60.0) -> None:
+    def until(self, condition: Callable[[], object], timeout: float = TIMEOUT) -> None:
         """Wait for a moment of the run; fails if the process ends before."""
         deadline = time.monotonic() + timeout
         while not condition():
@@ -242,7 +242,7 @@ def free_port() -> int:
 
 
 def start_group(
-    launch: Launcher, tool: str | Path, *arguments: object, cwd: Path, size: int = 2
+    launch: Launcher, tool: str | Path, *arguments: object, cwd: Path, size: int = 2, **extra: str
 ) -> list[Running]:
     """What ``torchrun`` starts, without its agent, which takes seconds to import."""
     shared = {
@@ -251,7 +251,7 @@ def start_group(
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(free_port()),
         "TORCHELASTIC_RUN_ID": "test",
-    }
+    } | extra
     return [
         launch.start(tool, *arguments, cwd=cwd, RANK=str(rank), LOCAL_RANK=str(rank), **shared)
         for rank in range(size)
@@ -259,7 +259,8 @@ def start_group(
 
 
 def run_group(
-    launch: Launcher, tool: str | Path, *arguments: object, cwd: Path, size: int = 2
+    launch: Launcher, tool: str | Path, *arguments: object, cwd: Path, size: int = 2, **extra: str
 ) -> list[Finished]:
     """The same, waited for."""
-    return [one.wait() for one in start_group(launch, tool, *arguments, cwd=cwd, size=size)]
+    group = start_group(launch, tool, *arguments, cwd=cwd, size=size, **extra)
+    return [one.wait() for one in group]

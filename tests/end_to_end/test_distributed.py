@@ -64,24 +64,11 @@ with joined():
 """
 
 
-@pytest.fixture(scope="module")
-def frozen(
-    reference: tuple[Path, str], config: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """Trained weights whose batch norm stays as it is: every image then counts for itself."""
-    weights = reference[0] / "checkpoints" / "step-00000008" / "student.safetensors"
-    content = json.loads(json.dumps(TINY))
-    content["model"] |= {"weights": str(weights), "batch_norm": "frozen"}
-    path = tmp_path_factory.mktemp("frozen") / "frozen.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
-
-
 PIXELS = 2 * 64 * 128
 """Of the unlabelled images of a step."""
 
 METHODS: dict[str, tuple[str, int, Sequence[object]]] = {
-    "semi-supervised": ("train_ssl", 20, ()),
+    "semi-supervised": ("train_ssl", 8, ()),
     "soft targets, alignment, cowmix": (
         "train_ssl",
         4,
@@ -143,6 +130,7 @@ def test_distillation_in_two_processes(
         *("--student", "test_resnet", "--weights", weights, "--model.batch_norm", "frozen"),
         *("--model.rates", "[1, 2]", "--model.output_stride", 16, "--training.log_every", 1),
         *("--data.batch_labeled", 2, "--data.batch_unlabeled", 2, "--distillation.pairwise", 0.5),
+        *("--precision", "fp32"),
     )
     assert launch("distill", *common, "--name", "one", cwd=tmp_path).code == 0
     for process in run_group(launch, "distill", *common, "--name", "two", cwd=tmp_path):
@@ -372,7 +360,7 @@ def torchrun(
 
 def until(agent: subprocess.Popen[str], condition: Callable[[], object]) -> None:
     """Wait for a moment of a run under torchrun."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while not condition():
         assert agent.poll() is None, agent.communicate()[0]
         assert time.monotonic() < deadline
@@ -413,7 +401,7 @@ def test_processes_find_one_another_after_each_was_killed(
     script = tmp_path / "killed_twice.py"
     script.write_text(KILLED_TWICE)
     agent = torchrun(environment, tmp_path, script, restarts=2)
-    said, _ = agent.communicate(timeout=120)
+    said, _ = agent.communicate(timeout=400)
     assert agent.returncode == 0, said
     assert said.count("0 of attempt 2 and 1 of attempt 2") == 2, said
 
@@ -450,7 +438,7 @@ def test_a_signal_to_torchrun_and_its_processes(
     run = tmp_path / "out" / "run"
     until(agent, lambda: (run / "metrics.jsonl").is_file() and metrics(run)[2:])
     os.killpg(agent.pid, number)
-    said, _ = agent.communicate(timeout=120)
+    said, _ = agent.communicate(timeout=400)
     assert agent.returncode != 0
     (checkpoint,) = run.glob("checkpoints/step-*")
     assert f"stopped at step {int(checkpoint.name[-8:])}, saved" in said

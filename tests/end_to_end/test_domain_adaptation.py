@@ -21,7 +21,6 @@ from tests.end_to_end.processes import (
     Launcher,
     assert_same_run,
     assert_same_tensors,
-    fresh,
     metrics,
     refused,
     tree,
@@ -40,7 +39,7 @@ def uda(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def roots(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> dict[str, Path]:
+def roots(tmp_path_factory: pytest.TempPathFactory, launch: Launcher) -> dict[str, Path]:
     """GTA5 and SYNTHIA of 64x128, Cityscapes of 48x96, each with other scenes."""
     folder = tmp_path_factory.mktemp("roots")
     for name, size, look in (
@@ -48,8 +47,8 @@ def roots(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str])
         ("synthia", "64x128", "render"),
         ("cityscapes", "48x96", "camera"),
     ):
-        command = [TOOLS / "make_demo.py", "--out", folder / name, "--layout", name]
-        done = fresh([*command, "--images", 5, "--size", size, "--look", look], folder, environment)
+        own = ("--out", folder / name, "--layout", name, "--size", size, "--look", look)
+        done = launch("make_demo", *own, "--images", 5, cwd=folder)
         assert done.code == 0, done.text
     return {name: folder / name for name in ("gta5", "synthia", "cityscapes")}
 
@@ -62,9 +61,9 @@ def real(config: Path, roots: dict[str, Path], source: str, *more: object) -> li
     ]
 
 
-def test_on_the_built_in_scenes(uda: Path, environment: dict[str, str], tmp_path: Path) -> None:
-    command = [TOOLS / "train_uda.py", "--config", uda, "--source", "gta5"]
-    done = fresh([*command, "--output", "out", "--name", "run"], tmp_path, environment)
+def test_on_the_built_in_scenes(uda: Path, launch: Launcher, tmp_path: Path) -> None:
+    flags = ("--config", uda, "--source", "gta5", "--output", "out", "--name", "run")
+    done = launch("train_uda", *flags, cwd=tmp_path)
     assert done.code == 0, done.text
     run = tmp_path / "out/run"
     for counted in ("12 labelled", "12 unlabelled", "3 validation"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from pathlib import Path
 
@@ -14,16 +15,23 @@ from tests.end_to_end.processes import Launcher, Running, assert_same_run, refus
 EPOCHS = "training: {iterations: 3, epochs: 4}\n"
 
 
-@pytest.fixture
-def stopped(launch: Launcher, config: Path, tmp_path: Path) -> Path:
-    """A run in epochs that was killed on its way."""
-    (tmp_path / "epochs.yaml").write_text(EPOCHS)
-    process: Running = launch.start("train_ssl", *arguments(config), cwd=tmp_path)
-    run = tmp_path / "out" / "run"
-    process.until(lambda: (run / "checkpoints" / "step-00000002").is_dir())
+@pytest.fixture(scope="module")
+def killed(launch: Launcher, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder above a run in epochs that was killed on its way."""
+    cwd = tmp_path_factory.mktemp("killed")
+    (cwd / "epochs.yaml").write_text(EPOCHS)
+    process: Running = launch.start("train_ssl", *arguments(config), cwd=cwd)
+    process.until(lambda: (cwd / "out/run/checkpoints/step-00000002").is_dir())
     process.kill(signal.SIGKILL)
     assert "4 epochs of 2 steps" in process.wait().out
-    return run
+    return cwd
+
+
+@pytest.fixture
+def stopped(killed: Path, tmp_path: Path) -> Path:
+    """The same run in the folder of this test."""
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "out" / "run"
 
 
 def arguments(config: Path) -> tuple[object, ...]:

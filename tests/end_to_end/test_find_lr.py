@@ -15,13 +15,13 @@ from tests.end_to_end.processes import Launcher, refused
 def test_a_curve_and_a_suggestion(
     method: str, launch: Launcher, config: Path, tmp_path: Path
 ) -> None:
-    flags = ("--low", "1e-5", "--high", "1", "--steps", 20, "--output", "out", "--name", "lr")
+    flags = ("--low", "1e-5", "--high", "1", "--steps", 12, "--output", "out", "--name", "lr")
     done = launch("find_lr", "--config", config, "--method", method, *flags, cwd=tmp_path)
     assert done.code == 0, done.text
     with (tmp_path / "out" / "lr" / "learning_rate.csv").open() as file:
         rows = list(csv.DictReader(file))
     rates = [float(row["rate"]) for row in rows]
-    assert 10 <= len(rates) <= 20
+    assert 10 <= len(rates) <= 12
     assert rates == sorted(rates)
     assert rates[0] == pytest.approx(1e-5)
     suggested = float(done.out.split("suggested learning rate: ")[1].split()[0])

@@ -1,28 +1,101 @@
-"""A run on a CPU chooses its precision once."""
+"""A run on a CPU chooses its precision once; in bf16 it is as repeatable as in any other.
+
+Here ``auto`` becomes bf16 on every machine; processors without instructions for it emulate it.
+"""
 
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
-from tests.end_to_end.processes import Launcher
+import pytest
+import safetensors.torch
+import yaml
+
+from tests import hardware
+from tests.end_to_end.processes import (
+    Launcher,
+    assert_same_run,
+    metrics,
+    run_group,
+)
+
+BF16 = {hardware.VARIABLE: "bf16"}
+AUTO = ("--output", "out", "--precision", "auto", "--device", "cpu")
 
 
-def test_a_resumed_run_keeps_its_precision(launch: Launcher, config: Path, tmp_path: Path) -> None:
-    given = ("--config", config, "--output", "out", "--name", "run", "--precision", "auto")
-    done = launch("train_ssl", *given, "--device", "cpu", "--iterations", 2, cwd=tmp_path)
+@pytest.fixture(scope="module")
+def whole(launch: Launcher, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run in bf16 that nothing interrupted."""
+    cwd = tmp_path_factory.mktemp("whole")
+    done = launch("train_ssl", "--config", config, *AUTO, "--name", "run", cwd=cwd, **BF16)
     assert done.code == 0, done.text
+    assert "precision bf16: clearly faster" in done.out
+    assert "cpu, bf16, " in done.out
+    assert " ms per step in bf16, " in done.out.split("best validation")[1]
+    run = cwd / "out" / "run"
+    for name in ("precision.json", "summary.json"):
+        assert json.loads((run / name).read_text())["precision"] == "bf16"
+    return run
+
+
+def test_a_killed_run_goes_on_to_the_bit(
+    whole: Path, launch: Launcher, config: Path, tmp_path: Path
+) -> None:
+    flags = ("--config", config, *AUTO, "--name", "run")
+    process = launch.start("train_ssl", *flags, cwd=tmp_path, **BF16)
     run = tmp_path / "out" / "run"
-    record = run / "precision.json"
-    chosen = json.loads(record.read_text())["precision"]
-    assert f"precision {chosen}: " in done.out
-    assert json.loads((run / "summary.json").read_text())["precision"] == chosen
-    # As if the run had begun on a machine where the other one is faster.
-    other = {"fp32": "bf16", "bf16": "fp32"}[chosen]
-    record.write_text(json.dumps({"precision": other}))
-    more = ("--iterations", 3, "--allow-changes")
-    done = launch("train_ssl", "--resume", run, *more, cwd=tmp_path)
+    process.until((run / "checkpoints" / "step-00000004").is_dir)
+    process.kill(signal.SIGKILL)
+    process.wait()
+    # Where a new run would take fp32, this one stays in what it has begun in.
+    done = launch("train_ssl", "--resume", "out/run", cwd=tmp_path, **{hardware.VARIABLE: "fp32"})
     assert done.code == 0, done.text
-    assert f"cpu, {other}, " in done.out
     assert "precision fp32: " not in done.out and "precision bf16: " not in done.out
-    assert json.loads((run / "summary.json").read_text())["precision"] == other
+    assert_same_run(whole, run)
+
+
+@pytest.mark.parametrize("forced", ["fp32", "bf16"])
+def test_an_evaluation_is_in_the_precision_of_the_run(
+    forced: str, reference: tuple[Path, str], launch: Launcher, tmp_path: Path, whole: Path
+) -> None:
+    """Whatever ``auto`` would be on the machine at hand; where it lacks bf16, fp32 is taken."""
+    for run, same in ((reference[0], True), (whole, forced == "bf16")):
+        more = {hardware.VARIABLE: forced}
+        done = launch("evaluate", run, "--json", "s.json", cwd=tmp_path, **more)
+        assert done.code == 0, done.text
+        scores = json.loads((tmp_path / "s.json").read_text())["scores"]
+        last = json.loads((run / "summary.json").read_text())["last"]
+        assert not same or scores == last
+
+
+def test_it_computes_something_else_than_fp32(whole: Path, reference: tuple[Path, str]) -> None:
+    """Else the tests above would say nothing."""
+    first, second = metrics(whole)[0], metrics(reference[0])[0]
+    assert first["loss/supervised"] != second["loss/supervised"]
+    assert first["loss/supervised"] == pytest.approx(second["loss/supervised"], rel=2**-5)
+
+
+def test_two_processes_are_one_within_the_steps_of_bf16(
+    frozen: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    flags = ("--config", frozen, *AUTO, "--iterations", 3, "--validation.every", 0)
+    done = launch("train_ssl", *flags, "--name", "one", cwd=tmp_path, **BF16)
+    assert done.code == 0, done.text
+    for process in run_group(launch, "train_ssl", *flags, "--name", "two", cwd=tmp_path, **BF16):
+        assert process.code == 0, process.text
+    one, two = (tmp_path / "out" / name for name in ("one", "two"))
+    assert json.loads((two / "summary.json").read_text())["precision"] == "bf16"
+    for alone, together in zip(metrics(one), metrics(two), strict=True):
+        for key, value in alone.items():
+            if key.startswith(("loss/", "gradient_norm")):
+                assert together[key] == pytest.approx(value, rel=2**-6, abs=2**-10), key
+    first, second = (
+        safetensors.torch.load_file(run / "checkpoints" / "step-00000003" / "student.safetensors")
+        for run in (one, two)
+    )
+    start = safetensors.torch.load_file(yaml.safe_load(frozen.read_text())["model"]["weights"])
+    moved = sum(float((first[key] - start[key]).abs().sum()) for key in start)
+    apart = sum(float((first[key] - second[key]).abs().sum()) for key in start)
+    assert apart < 0.02 * moved

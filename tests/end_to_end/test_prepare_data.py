@@ -36,7 +36,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def large(tmp_path: Path) -> Path:
     """40 training and 2 validation pairs that take a while: the manifest follows files slowly, all
     the more where the disk is slow."""
-    size = (1500, 2000)
+    size = (1000, 1500)
     for split, count in (("train", 40), ("val", 2)):
         for index in range(count):
             image = tmp_path / f"data/{split}/{index:03}.png"
@@ -52,15 +52,22 @@ def large(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("jobs", "number"), [(1, signal.SIGINT), (2, signal.SIGKILL)])
+@pytest.mark.parametrize(
+    ("jobs", "number"),
+    [(1, signal.SIGINT), pytest.param(2, signal.SIGKILL, marks=pytest.mark.slow)],
+)
 def test_an_interrupted_copy_goes_on(jobs: int, number: int, large: Path, launch: Launcher) -> None:
     before = contents(large / "data")
     options = (*CAMVID, "--jobs", jobs)
-    running = launch.start("prepare_data", *options, cwd=large)
     manifest = large / "copy" / MANIFEST
-    running.until(lambda: manifest.exists() and manifest.read_text().count("sha256") >= 6)
-    running.kill(number, group=True)
-    assert running.wait().code == (-number if number == signal.SIGKILL else 130)
+    for _ in range(20):  # on a busy machine a copy may be whole before the signal is sent
+        running = launch.start("prepare_data", *options, cwd=large)
+        running.until(lambda: manifest.exists() and manifest.read_text().count("sha256") >= 6)
+        running.kill(number, group=True)
+        if running.wait().code:
+            break
+        shutil.rmtree(large / "copy")
+    assert running.code == (-number if number == signal.SIGKILL else 130)
     listed = json.loads(manifest.read_text())["files"]
     assert 6 <= len(listed) < 84
     written = {name: (large / "copy" / name).stat().st_ino for name in listed}

@@ -291,15 +291,22 @@ def test_auto_needs_a_name(launch: Launcher, config: Path, tmp_path: Path) -> No
     refused(done, "--resume auto needs --name")
 
 
-@pytest.fixture
-def stopped(train: Train, tmp_path: Path) -> Path:
-    """A run of this test that was killed between its steps 6 and 8."""
-    run = tmp_path / "out" / "run"
-    process = train()
-    process.until(lambda: (run / "checkpoints" / "step-00000006").is_dir())
+@pytest.fixture(scope="module")
+def killed(launch: Launcher, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was killed between its steps 6 and 8."""
+    cwd = tmp_path_factory.mktemp("killed")
+    flags = ("--config", config, "--output", "out", "--name", "run")
+    process = launch.start("train_ssl", *flags, cwd=cwd)
+    process.until(lambda: (cwd / "out/run/checkpoints/step-00000006").is_dir())
     process.kill(signal.SIGKILL)
     assert process.wait().code == -signal.SIGKILL
-    return run
+    return cwd / "out" / "run"
+
+
+@pytest.fixture
+def stopped(killed: Path, tmp_path: Path) -> Path:
+    """The same in the folder of this test."""
+    return Path(shutil.copytree(killed, tmp_path / "out" / "run"))
 
 
 def test_changed_settings_are_shown_and_refused(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,24 +27,46 @@ def arguments(config: Path, name: str) -> tuple[object, ...]:
     return ("--config", config, "stages.yaml", "--output", "out", "--name", name)
 
 
-@pytest.mark.parametrize("step", [2, 4, 5])
-@pytest.mark.parametrize("tool", ["train_supervised", "train_ssl"])
+@pytest.fixture(scope="module")
+def whole(
+    launch: Launcher, config: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """Tool -> the folder of its run that nothing interrupted."""
+
+    @functools.cache
+    def run(tool: str) -> Path:
+        cwd = tmp_path_factory.mktemp("whole")
+        (cwd / "stages.yaml").write_text(STAGES)
+        done = launch(tool, *arguments(config, "run"), cwd=cwd)
+        assert done.code == 0, done.text
+        for line in ("1: steps 0 to 4, crops of 32x32, 2 ", "3: steps 5 to 8, crops of 64x96, 1 "):
+            assert f"stage {line}labelled images" in done.out
+        return cwd / "out" / "run"
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("tool", "step"),
+    [("train_supervised", 2), ("train_supervised", 5), ("train_ssl", 4), ("train_ssl", 5)],
+)
 def test_killed_inside_a_stage_and_at_its_border(
-    step: int, tool: str, launch: Launcher, config: Path, tmp_path: Path
+    tool: str,
+    step: int,
+    whole: Callable[[str], Path],
+    launch: Launcher,
+    config: Path,
+    tmp_path: Path,
 ) -> None:
     (tmp_path / "stages.yaml").write_text(STAGES)
-    whole = launch(tool, *arguments(config, "whole"), cwd=tmp_path)
-    assert whole.code == 0, whole.text
-    for line in ("1: steps 0 to 4, crops of 32x32, 2 ", "3: steps 5 to 8, crops of 64x96, 1 "):
-        assert f"stage {line}labelled images" in whole.out
-    process = launch.start(tool, *arguments(config, "cut"), cwd=tmp_path)
-    cut = tmp_path / "out" / "cut"
+    process = launch.start(tool, *arguments(config, "run"), cwd=tmp_path)
+    cut = tmp_path / "out" / "run"
     process.until(lambda: (cut / "checkpoints" / f"step-{step:08d}").is_dir())
     process.kill(signal.SIGKILL)
     process.wait()
-    done = launch(tool, "--resume", "out/cut", cwd=tmp_path)
+    done = launch(tool, "--resume", cut, cwd=tmp_path)
     assert done.code == 0, done.text
-    assert_same_run(tmp_path / "out" / "whole", cut, settings=False)
+    assert_same_run(whole(tool), cut)
 
 
 def test_crops_that_are_larger_than_images_are_padded_and_said_once(

@@ -16,7 +16,10 @@ def without(tmp_path: Path) -> Path:
     path = tmp_path / "without.py"
     path.write_text(
         "import sys\n"
-        "sys.modules['matplotlib'] = None\n"
+        "from matplotlib import figure\n"
+        "for name in list(sys.modules):\n"
+        "    if name.partition('.')[0] == 'matplotlib':\n"
+        "        sys.modules[name] = None\n"
         "from mixseg.cli import main\n"
         "sys.exit(main())\n"
     )

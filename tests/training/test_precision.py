@@ -12,9 +12,12 @@ import torch
 from rich.console import Console
 
 from mixseg.config import Settings
-from mixseg.engine.precision import choose_precision, has_bf16
+from mixseg.engine.precision import choose_precision
+from mixseg.engine.step_times import clearly_faster, step_times
 from mixseg.errors import CheckpointError, ConfigError
+from mixseg.training import precision
 from mixseg.training.precision import precision_of_run
+from tests import hardware
 from tests.models.build import small_model
 
 CPU, SIZE = torch.device("cpu"), (32, 64)
@@ -29,17 +32,31 @@ def said(settings: Settings, recorded: Path | None, *, measure: bool = True) -> 
     return choose(small_model(), CPU).name, text.getvalue()
 
 
-def test_the_choice_is_printed_and_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_hardware", [True, False])
+def test_the_choice_is_printed_and_kept(
+    in_hardware: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hardware.with_bf16(in_hardware, monkeypatch.setattr)
+    monkeypatch.setattr(precision, "step_times", step_times)  # emulated where need be
+    monkeypatch.setattr("mixseg.engine.step_times.BUDGET", 0.1)
     file = tmp_path / "precision.json"
     name, text = said(AUTO, file)
     content = json.loads(file.read_text())
     assert content["precision"] == name
     assert text.startswith(f"precision {name}: ")
-    if has_bf16():
-        assert name == min(content["seconds"], key=content["seconds"].get)
+    if in_hardware:
+        assert content["seconds"].keys() == {"fp32", "bf16"}
+        assert name == clearly_faster(content["seconds"])
     else:
         assert (name, content["seconds"]) == ("fp32", {})
     assert len(text.splitlines()) == 1
+
+
+def test_what_is_clearly_faster_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hardware.auto_becomes("bf16", monkeypatch.setattr)
+    name, text = said(AUTO, tmp_path / "precision.json")
+    assert name == "bf16"
+    assert text.startswith("precision bf16: clearly faster")
 
 
 @pytest.mark.parametrize("name", ["fp32", "bf16"])

@@ -120,8 +120,8 @@ def test_interrupted(number: int, grid: Path, launch: Launcher, tmp_path: Path) 
 
 def test_refusals(grid: Path, launch: Launcher, tmp_path: Path) -> None:
     for arguments, message in (
-        ((grid, "--seeds", 0), "--seeds 0"),
-        ((grid, "--jobs", 0), "--jobs 0"),
+        ((grid, "--seeds", 0), "--seeds: expected"),
+        ((grid, "--jobs", 0), "--jobs: expected"),
         ((grid, "--seed", 3), "an ablation gives each run its own"),
         ((grid, "--rows", "supervisd"), "unknown row 'supervisd'"),
         ((grid, "--base", "gone.yaml"), "there is no preset"),
@@ -137,7 +137,7 @@ def test_refusals(grid: Path, launch: Launcher, tmp_path: Path) -> None:
         ((grid, "--set", "optimizer.lrr=1"), "Did you mean 'optimizer.lr'?"),
         ((grid, "--no-wait"), "--no-wait does nothing without --launcher slurm"),
         ((grid, "--slurm.cores", 2), "--slurm.cores does nothing without --launcher slurm"),
-        ((grid, "--launcher", "slurm", "--slurm.cores", 0), "--slurm.cores 0"),
+        ((grid, "--launcher", "slurm", "--slurm.cores", 0), "--slurm.cores: expected"),
         ((grid, "--launcher", "slurm", "--slurm.tim", 5), "Did you mean '--slurm.time'"),
     ):
         refused(ablate(launch, tmp_path, *arguments), message)

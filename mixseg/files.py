@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import secrets
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from mixseg.errors import ConfigError
 
@@ -87,6 +88,19 @@ def read_text(
     content = io.BytesIO(read_bytes(path, limit))
     with io.TextIOWrapper(content, encoding=encoding, errors=errors) as text:
         return text.read()
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        OSError: As :func:`read_bytes`.
+        ValueError: It is no JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(read_text(path))
+    except RecursionError as error:
+        raise ValueError(f"{path}: nested too deeply") from error
 
 
 def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:

@@ -19,7 +19,7 @@ from mixseg.ablation.launcher import Errors, Launcher
 from mixseg.ablation.runs import ERROR_LENGTH, Job, refuse_changes
 from mixseg.batch_job import heading
 from mixseg.errors import MixsegError
-from mixseg.files import read_text, write_atomically
+from mixseg.files import read_json, write_atomically
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 """Seconds between two looks at the queue: short runs are noticed soon, long ones ask seldom."""
@@ -244,7 +244,7 @@ class ClusterLauncher(Launcher):
         found = []
         for path in sorted(self.folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
             try:
-                content: Any = json.loads(read_text(path))
+                content: Any = read_json(path)
                 one = Submission(path.stem, tuple(content["runs"]), tuple(content["ids"]))
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise ClusterError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +10,9 @@ from typing import NamedTuple, final
 from mixseg.ablation.grid import Grid
 from mixseg.ablation.metrics import METRICS, covered
 from mixseg.ablation.runs import Job
+from mixseg.errors import DataError
 from mixseg.evaluation.confusion import Scores
-from mixseg.files import read_text
+from mixseg.files import read_json
 
 
 @final
@@ -75,9 +75,16 @@ def collect(
         precisions = set()
         for job in jobs:
             if job.row == row.name and job.done:
-                summary = json.loads(read_text(job.folder / "summary.json"))
-                scores[job.seed] = Scores.from_json(summary["last"][grid.network])
-                precisions.add(str(summary["precision"]))
+                path = job.folder / "summary.json"
+                try:
+                    summary = read_json(path)
+                    scores[job.seed] = Scores.from_json(summary["last"][grid.network])
+                    precisions.add(str(summary["precision"]))
+                except (OSError, ValueError, KeyError, TypeError) as damage:
+                    raise DataError(
+                        f"{path}: damaged: {damage}. Delete this file: the same command then goes "
+                        "on with the run from its last checkpoint, and writes it anew"
+                    ) from damage
         metrics = {name: _measured(name, scores, row.published.get(name)) for name in grid.metrics}
         error = next((text for (name, _), text in errors.items() if name == row.name), "")
         classes = _class_means(list(scores.values()))

@@ -22,7 +22,7 @@ def read_metrics(path: Path) -> list[Line]:
     for text in read_text(path, errors="replace").splitlines():
         try:
             line = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(line, dict):
             lines.append(line)

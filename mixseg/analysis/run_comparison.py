@@ -18,7 +18,7 @@ from mixseg.engine.checkpoint import CheckpointStore, read_checkpoint
 from mixseg.engine.saved_network import settings_of_run
 from mixseg.errors import DataError, MixsegError
 from mixseg.escaping import csv_cell
-from mixseg.files import read_text, write_atomically
+from mixseg.files import read_json, write_atomically
 from mixseg.models import ModelSpec, build_model
 from mixseg.text_tables import csv_lines, markdown_table
 from mixseg.training.precision import precision_in
@@ -123,7 +123,7 @@ def read_run(path: Path) -> RunRecord:
         precision = precision_in(path, settings["training.precision"])
         return RunRecord(path, settings, False, step, last, best, seconds, precision, parameters)
     try:
-        content = json.loads(read_text(summary))
+        content = read_json(summary)
         step = content["step"]
         last = {name: _validated(step, one) for name, one in content["last"].items()}
         best = {name: _validated(one["step"], one) for name, one in content["best"].items()}

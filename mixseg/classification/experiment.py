@@ -20,7 +20,7 @@ from mixseg.config.ranges import SEEDS, Range, check_numbers, check_run_name
 from mixseg.engine.precision import choose_device
 from mixseg.engine.run_directory import RunDirectory
 from mixseg.errors import CheckpointError, ConfigError, TrainingError
-from mixseg.files import read_bytes, read_text, write_atomically
+from mixseg.files import read_bytes, read_json, read_text, write_atomically
 from mixseg.losses import distillation_divergence
 from mixseg.randomness import generator
 
@@ -161,7 +161,7 @@ def _check_folder(folder: Path, content: dict[str, Any]) -> None:
     if not folder.exists() or {entry.name for entry in folder.iterdir()} <= {"run.lock"}:
         return
     try:
-        before = dict(json.loads(read_text(saved)))
+        before = dict(read_json(saved))
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"{folder} is there already, and no run; give another --name") from error
     keys = [key for key in content if before.get(key) != content[key]]

@@ -15,7 +15,7 @@ from typing import Any
 
 from mixseg.data.contract import UNKNOWN, SegmentationDataset
 from mixseg.data.masks import LabelReader
-from mixseg.files import read_bytes
+from mixseg.files import read_json
 from mixseg.ignore import IGNORE
 
 Record = dict[str, Any]
@@ -71,8 +71,8 @@ def record_of_training(
 def read_record(run: Path) -> Record | None:
     """The record that a run's folder holds whole; None if it is missing or damaged."""
     try:
-        content = json.loads(read_bytes(run / FILE))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(run / FILE)
+    except (OSError, ValueError):
         return None
     if not isinstance(content, dict) or not {*LISTS, "classes", "label_ids"} <= {*content}:
         return None
@@ -86,6 +86,29 @@ def digests(record: Record) -> Record:
         for name in LISTS
         if name in record
     }
+
+
+def is_digests(content: Any) -> bool:
+    """Whether JSON of unknown origin has the form of what :func:`digests` gives."""
+
+    def texts(part: Any) -> bool:
+        values = part.values() if isinstance(part, dict) else part
+        return isinstance(part, dict | list) and all(isinstance(one, str) for one in values)
+
+    def digest(part: Any) -> bool:
+        return (
+            isinstance(part, dict)
+            and type(part.get("count")) is int
+            and isinstance(part.get("sha256"), str)
+        )
+
+    return (
+        isinstance(content, dict)
+        and isinstance(content.get("classes"), list)
+        and all(texts(content.get(name, {})) for name in ("classes", "label_ids", "source_ids"))
+        and all(isinstance(content.get(n, {}), dict) for n in ("label_ids", "source_ids"))
+        and all(digest(content[name]) for name in LISTS if name in content)
+    )
 
 
 def differences(kept: Mapping[str, Any], now: Record, full: Record | None = None) -> list[str]:

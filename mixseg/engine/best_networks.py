@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from mixseg.engine.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from mixseg.errors import CheckpointError
-from mixseg.files import flush_folder, not_written, read_bytes
+from mixseg.files import flush_folder, not_written, read_json
 
 
 @final
@@ -86,7 +85,7 @@ class BestNetworks:
         needed = set()
         for path in checkpoints:
             try:
-                best = json.loads(read_bytes(path / "state.json"))["best"]
+                best = read_json(path / "state.json")["best"]
                 needed |= {(name, step) for name, (step, _) in best.items()}
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 continue  # one that is damaged is not gone on with

@@ -21,7 +21,7 @@ import torch
 
 from mixseg.data.record import FILE
 from mixseg.errors import MixsegError
-from mixseg.files import flush_folder, read_text, write_atomically
+from mixseg.files import flush_folder, read_json, read_text, write_atomically
 
 LOCK = "run.lock"
 RECORDS = (
@@ -162,7 +162,7 @@ class RunDirectory:
         """
         path = self.path / "environment.json"
         try:
-            entries = json.loads(read_text(path))
+            entries = read_json(path)
         except (OSError, ValueError):  # there is none yet, or a damaged record, which is no loss
             entries = []
         entries.append(
@@ -262,7 +262,7 @@ class RunDirectory:
         """
         record = self.path / "split.json"
         try:
-            saved = json.loads(read_text(record))["digest"]
+            saved = read_json(record)["digest"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MixsegError(
                 f"{record}: missing or damaged; the split cannot be checked"

@@ -12,6 +12,7 @@ from rich.console import Console
 from mixseg.analysis.metrics import read_metrics
 from mixseg.config import Settings, resolve_settings, to_flat
 from mixseg.data.contract import ClassSet
+from mixseg.data.record import is_digests
 from mixseg.engine.checkpoint import (
     MANIFEST,
     Checkpoint,
@@ -169,11 +170,11 @@ def load_networks(path: Path, which: str) -> SavedNetworks:
             file = checkpoint.path / f"{name}.safetensors"
             load_checked(network, checkpoint.tensors[name], file)
             network.eval()
+        data = recorded_data(checkpoint.state)
     except CheckpointError:
         raise
     except UNREADABLE as error:
         raise _unreadable(checkpoint, error) from error
-    data = recorded_data(checkpoint.state)
     return SavedNetworks(checkpoint.path, step, networks, classes, settings, tuple(problems), data)
 
 
@@ -205,7 +206,11 @@ def load_state(path: Path) -> dict[str, Any]:
     checkpoint, _ = _open(path, None)
     try:
         ModelSpec.from_json(checkpoint.state["model"])
-        return checkpoint.state | {"settings": _settings(checkpoint)}
+        return checkpoint.state | {
+            "settings": _settings(checkpoint),
+            "data": recorded_data(checkpoint.state),
+            "records": dict(checkpoint.state.get("records", {})),
+        }
     except UNREADABLE as error:
         raise _unreadable(checkpoint, error) from error
 
@@ -225,9 +230,11 @@ def settings_of_run(path: Path) -> Settings:
 def recorded_data(state: Mapping[str, Any]) -> dict[str, Any]:
     """The record of the data in the metadata of a checkpoint; of an older one its classes."""
     data = state.get("data")
-    if isinstance(data, dict):
-        return data
-    return {"classes": list(state["classes"]["names"])}
+    if data is None:
+        return {"classes": list(state["classes"]["names"])}
+    if not is_digests(data):
+        raise TypeError(f"data: {str(data)[:200]}")
+    return dict(data)
 
 
 UNREADABLE = (

@@ -86,5 +86,5 @@ def _read(path: Path) -> list[Skipped]:
     try:
         lines = read_text(path).splitlines()
         return [Skipped(**json.loads(line)) for line in lines]
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return []  # there is none yet, or a damaged record, which is found again

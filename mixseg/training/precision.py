@@ -25,7 +25,7 @@ from mixseg.engine.precision import (
 from mixseg.engine.run_directory import RunDirectory
 from mixseg.engine.step_times import clearly_faster, step_times
 from mixseg.errors import CheckpointError, ConfigError
-from mixseg.files import read_text, write_atomically
+from mixseg.files import read_json, write_atomically
 from mixseg.terminal import say
 
 Choose = Callable[[nn.Module, torch.device], Precision]
@@ -159,7 +159,7 @@ def read_precision(path: Path) -> PrecisionName:
         CheckpointError: The file is damaged.
     """
     try:
-        return _named(json.loads(read_text(path))["precision"])
+        return _named(read_json(path)["precision"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{path}: damaged; it tells in which precision ({', '.join(PRECISIONS)}) the run is. "

@@ -24,7 +24,7 @@ from mixseg.distributed import by_first, of_first, together, wait_for_all, world
 from mixseg.engine.checkpoint import CheckpointStore
 from mixseg.engine.epochs import epochs_in_steps
 from mixseg.engine.run_directory import RunDirectory
-from mixseg.engine.saved_network import load_state, recorded_data
+from mixseg.engine.saved_network import load_state
 from mixseg.engine.trainer import Outcome
 from mixseg.errors import CheckpointError, ConfigError
 from mixseg.files import read_bytes, write_atomically
@@ -165,7 +165,7 @@ def _restore_files(run: RunDirectory, kept: Mapping[str, Any], console: Console)
 
     Settings that can be read are left as they are: whoever edits them asks for others.
     """
-    changed = [run.path / name for name in run.restore_records(kept.get("records", {}))]
+    changed = [run.path / name for name in run.restore_records(kept["records"])]
     try:
         resolve_settings([run.config], {})
     except ConfigError:
@@ -199,7 +199,7 @@ def _data_changes(
     now = record_of(data)
     full = read_record(run.path)
     if kept is not None:
-        found = differences(recorded_data(kept), now, full)
+        found = differences(kept["data"], now, full)
         there = int(kept["model"]["num_classes"])
         if there != len(data.classes):
             raise ConfigError(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from mixseg.ablation import Job, check_files
+from mixseg.ablation import Grid, Job, Row, check_files, collect
 from mixseg.ablation.runs import unlike_data
 from mixseg.config import resolve_settings
-from mixseg.errors import ConfigError
+from mixseg.errors import ConfigError, DataError
 
 
 @pytest.fixture
@@ -28,6 +29,19 @@ def test_a_run_that_is_done_needs_no_files(job: Job) -> None:
     job.folder.mkdir(parents=True)
     (job.folder / "summary.json").write_text("{}")
     check_files([job])
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"last": {}}', '{"last": {"student": {"miou": "1"}}}', "[" * 100_000],
+)
+def test_a_damaged_summary_is_named(content: str, job: Job, tmp_path: Path) -> None:
+    one = dataclasses.replace(job, folder=tmp_path / "run")
+    one.folder.mkdir()
+    (one.folder / "summary.json").write_text(content)
+    grid = Grid("title", Path("base.yaml"), "student", 1, job.row, (Row(job.row, {}),))
+    with pytest.raises(DataError, match=re.escape(str(one.folder / "summary.json"))):
+        collect(grid, [one], {})
 
 
 def test_runs_on_data_that_changed_in_between(job: Job, tmp_path: Path) -> None:

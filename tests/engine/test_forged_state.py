@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from mixseg.config import Settings, to_flat
 from mixseg.data.contract import ClassSet
+from mixseg.data.record import differences, digests
 from mixseg.engine.checkpoint import read_checkpoint, write_checkpoint
 from mixseg.engine.run_state import Position, random_states, restore, saved_state
 from mixseg.engine.saved_network import load_networks, load_settings, load_state, network_card
@@ -23,6 +24,7 @@ from tests.engine.test_learner import learner_of
 
 NAMES = ("one", "two", "three")
 SCORES = Scores(NAMES, (0.5, None, 0.25), 0.375, 0.5, 3, "native", "whole")
+RECORD = {"classes": ["one"], "label_ids": {"1": "one"}, "val": {"a": [1, 3]}}
 VALUES = st.sampled_from(
     [
         None,
@@ -60,7 +62,9 @@ def written(tmp_path_factory: pytest.TempPathFactory, learner: Any) -> Path:
     position = Position(3, {"student": (2, SCORES)}, 2, 100, "0" * 64)
     tensors, state = saved_state(learner, position, random_states(torch.device("cpu")))
     card = network_card(spec, classes, to_flat(Settings()))
-    write_checkpoint(path, tensors, card | {"data": {"classes": list(names)}} | state)
+    record = {"classes": list(names), "label_ids": {"0": names[0]}, "val": {"a": [1, 2]}}
+    card |= {"data": digests(record), "records": {"split.json": "{}"}}
+    write_checkpoint(path, tensors, card | state)
     return path
 
 
@@ -105,9 +109,9 @@ def test_any_other_value_is_read_or_refused(
     try:
         write_checkpoint(written, original.tensors, state)
         for read in (
-            lambda: load_networks(written, "student"),
+            lambda: differences(load_networks(written, "student").data, RECORD),
             lambda: load_settings(written),
-            lambda: load_state(written),
+            lambda: differences(load_state(written)["data"], RECORD, RECORD),
             lambda: restore(read_checkpoint(written), learner),
         ):
             try:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, final
 from mixseg.data.arrays import Size
 from mixseg.data.transforms import Interpolation
 from mixseg.errors import DataError
-from mixseg.files import read_bytes, read_text
+from mixseg.files import read_bytes, read_json
 
 MANIFEST = "prepared.json"
 """Name of the manifest in the folder of a copy."""
@@ -125,7 +125,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     """
     path = folder / MANIFEST
     try:
-        content = json.loads(read_text(path))
+        content = read_json(path)
         if content["form"] != _FORM:
             raise ValueError(f"its form is {content['form']!r}, and {_FORM} is known")
         origin = Origin(

@@ -124,7 +124,7 @@ def test_refusals(grid: Path, launch: Launcher, tmp_path: Path) -> None:
         ((grid, "--jobs", 0), "--jobs: expected"),
         ((grid, "--seed", 3), "an ablation gives each run its own"),
         ((grid, "--rows", "supervisd"), "unknown row 'supervisd'"),
-        ((grid, "--base", "gone.yaml"), "there is no preset"),
+        ((grid, "--base", "gone.yaml"), "gone.yaml: there is no such file"),
         (("gone.yaml",), "gone.yaml"),
         ((grid, "--launcher", "slrum"), "Did you mean 'slurm'? Choices: local, slurm"),
         ((grid, "--mixer", "cutmix", "--method", "supervised"), "are the same with --"),

@@ -215,6 +215,7 @@ ELSEWHERE = {
     "mixseg/engine/run_directory.py": "opens a folder to lock it",
     "mixseg/preflight/data_check.py": "opens a data set, not a file",
     "mixseg/data/prepared_copy/copying.py": "opens a folder to lock it",
+    "mixseg/data/demo/writer.py": "opens a folder to lock it",
 }
 """Files of the package that open something by other means, and why they may."""
 

@@ -102,7 +102,7 @@ ARGUMENTS: dict[str, tuple[list[str], int, list[str]]] = {
     "name with a path": (["--name", "../run"], 2, ["name must consist of letters"]),
     "weights over http": (["--weights", "http://localhost/w.pth"], 1, ["http"]),
     "missing weights": (["--weights", "nowhere.pth"], 1, ["nowhere.pth"]),
-    "missing config": (["--config", "nowhere.yaml"], 2, ["nowhere.yaml: cannot be read"]),
+    "missing config": (["--config", "nowhere.yaml"], 2, ["nowhere.yaml: there is no such file"]),
 }
 
 # Lines of a YAML file, and what the message has to say.

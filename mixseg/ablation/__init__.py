@@ -8,7 +8,7 @@ from mixseg.ablation.local import LocalLauncher
 from mixseg.ablation.overrides import with_overrides
 from mixseg.ablation.report import CHART, terminal_tables, write_report
 from mixseg.ablation.results import Measured, RowResult, collect
-from mixseg.ablation.runs import Job, check_common_flags, check_files, plan
+from mixseg.ablation.runs import Job, check_common_flags, check_files, plan, unlike_data
 from mixseg.ablation.slurm import SlurmCluster, SlurmSettings
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "plan",
     "row_settings",
     "terminal_tables",
+    "unlike_data",
     "with_overrides",
     "write_report",
 ]

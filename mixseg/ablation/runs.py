@@ -48,12 +48,14 @@ class Job:
         seed: Its seed.
         folder: Where it goes.
         settings: Those of the row.
+        allow_changes: Whether it goes on although its data have changed.
     """
 
     row: str
     seed: int
     folder: Path
     settings: Settings
+    allow_changes: bool = False
 
     @property
     def done(self) -> bool:
@@ -82,6 +84,7 @@ class Job:
         return [
             *(sys.executable, "-m", "mixseg", command_of(self.settings.method)),
             *("--config", str(self.preset), *own, "--seed", str(self.seed), "--resume", "auto"),
+            *(["--allow-changes"] if self.allow_changes else []),
         ]
 
     def prepare(self) -> None:
@@ -104,7 +107,12 @@ class Job:
 
 
 def plan(
-    grid: Grid, output: Path, seeds: Sequence[int], common: Mapping[str, Any]
+    grid: Grid,
+    output: Path,
+    seeds: Sequence[int],
+    common: Mapping[str, Any],
+    *,
+    allow_changes: bool = False,
 ) -> tuple[Job, ...]:
     """The runs of a grid, checked before the first one starts.
 
@@ -113,10 +121,11 @@ def plan(
         output: Folder of the ablation; it may hold runs of an earlier call.
         seeds: One run of each row for each.
         common: Setting path -> value for every row.
+        allow_changes: Go on although the data have changed since runs of an earlier call.
 
     Raises:
         ConfigError: The settings of a row cannot work, or the folder holds a run that was made
-            with other ones.
+            with other ones, or runs on data that had changed in between.
     """
     jobs, trained = [], []
     for row in grid.rows:
@@ -128,15 +137,17 @@ def plan(
             raise ConfigError(f"row {row.name!r}: {error}") from error
         trained.append((row, settings))
         jobs += [
-            Job(row.name, seed, output / f"{row.folder}-seed{seed}", settings) for seed in seeds
+            Job(row.name, seed, output / f"{row.folder}-seed{seed}", settings, allow_changes)
+            for seed in seeds
         ]
     if common:
         _refuse_twins(grid, trained, common)
     for job in jobs:
         refuse_changes(job, job.folder / "config.yaml", "was made")
-    if found := unlike_data(jobs):
+    if not allow_changes and (found := unlike_data(jobs)):
         raise ConfigError(
-            f"{'; '.join(found)}. Their scores cannot stand in one table: give another --output"
+            f"{'; '.join(found)}. Their scores are those of different images or classes: give "
+            "another --output, or --allow-changes, which the table then says"
         )
     # Seed by seed, so that an interrupted ablation has whole tables of fewer seeds.
     return tuple(sorted(jobs, key=lambda job: seeds.index(job.seed)))

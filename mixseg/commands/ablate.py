@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import SUPPRESS
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mixseg.ablation import (
     load_grid,
     plan,
     terminal_tables,
+    unlike_data,
     with_overrides,
     write_report,
 )
@@ -55,7 +57,7 @@ def ablate(arguments: Sequence[str]) -> int:
     folder = Path(str(common.pop("output", Path("runs") / stem))).expanduser()
     launcher = _launcher(parsed, folder)
     seeds = parsed.seeds or grid.seeds
-    jobs = plan(grid, folder, range(seeds), common)
+    jobs = plan(grid, folder, range(seeds), common, allow_changes=parsed.allow_changes)
     grid = with_overrides(grid, common, seeds)
     for line in without_effect(check_common_flags(jobs, common), "any row"):
         say(console, line)
@@ -79,6 +81,8 @@ def ablate(arguments: Sequence[str]) -> int:
             say_line(line)
         return 130
     results = collect(grid, jobs, errors)
+    # Here again: the data may have changed while the rows were trained.
+    grid = replace(grid, overrides=(*grid.overrides, *unlike_data(jobs)))
     files = write_report(folder, grid, results)
     for table in terminal_tables(grid, results):
         show(console, table)
@@ -115,6 +119,12 @@ def _ablation_parser() -> ArgumentParser:
         nargs="+",
         metavar="NAME",
         help="some of the rows, and those that they are compared with",
+    )
+    parser.add_argument(
+        "--allow-changes",
+        dest="allow_changes",
+        action="store_true",
+        help="go on although the data have changed since an earlier call; the table says so",
     )
     parser.add_argument(
         "--dry-run",

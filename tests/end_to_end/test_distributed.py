@@ -336,10 +336,11 @@ def test_refused(config: Path, launch: Launcher, tmp_path: Path) -> None:
     done = run_group(launch, "make_demo", "--root", "demo", cwd=tmp_path)
     refused(done[0], "runs in one process: start it without torchrun")
     (tmp_path / "out" / "run").mkdir(parents=True)
+    (tmp_path / "out" / "run" / "mine").touch()
     done = run_group(launch, "train_ssl", *arguments(config), cwd=tmp_path)
     refused(both(done), "exists already and is not overwritten", code=1)
     assert done[1].err == ""
-    assert tree(tmp_path) == ["out", "out/run"]
+    assert tree(tmp_path) == ["out", "out/run", "out/run/mine"]
 
 
 def torchrun(

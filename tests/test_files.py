@@ -212,10 +212,7 @@ ELSEWHERE = {
     "mixseg/benchmark/loader.py": "reads pictures that it has just written",
     "mixseg/terminal.py": "opens /dev/null",
     "mixseg/engine/run_log.py": "opens the log that it writes",
-    "mixseg/engine/run_directory.py": "opens a folder to lock it",
     "mixseg/preflight/data_check.py": "opens a data set, not a file",
-    "mixseg/data/prepared_copy/copying.py": "opens a folder to lock it",
-    "mixseg/data/demo/writer.py": "opens a folder to lock it",
 }
 """Files of the package that open something by other means, and why they may."""
 

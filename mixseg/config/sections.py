@@ -191,7 +191,7 @@ class LossSettings:
     ohem_share: Share = 0.0625
     """ohem: part of the labelled pixels of a batch that counts at least (p), hardest first; 1 is
     cross-entropy, 0.01 that of the paper's code."""
-    dice: Literal["mean", "sum"] = "mean"
+    dice: Literal["mean", "sum", "all"] = "mean"
     """dice: 1 - the mean over the classes that a batch has, or 1 - the sum as it is printed, or
     1 - the mean over all classes with 1 added to both sides of the quotient, as in the paper's
     code."""

@@ -169,8 +169,8 @@ class LabelReader:
         """How ``dataset.yaml`` says what a color means, with a line that can be copied."""
         line = ", ".join(str(value) for value in (list(color), *self.ignored))
         return (
-            f"a class has a name in 'names' and a color in 'palette'; for no class, the line for "
-            f"'ignore' in {self.description} is\nignore: [{line}]\n"
+            "a class has a name in 'names' and a color in 'palette'; for no class, the line for "
+            f"'ignore' in {self.description} is 'ignore: [{line}]'"
         )
 
     def _of_pixels(self, pixels: ImageArray, path: Path) -> LabelArray:

@@ -70,6 +70,6 @@ def student_of_name(name: str) -> dict[str, Any]:
         )
     base = name.split(".", 1)[0]
     if not timm.is_model(base):
-        message = unknown_name("student", name, [*whole, *timm.list_models()])
-        raise ConfigError(f"--student: {message.split(' Choices')[0]} See --help")
+        choices = [*whole, *timm.list_models()]
+        raise ConfigError(f"--student: {unknown_name('student', name, choices, 'See --help')}")
     return {"model.architecture": "deeplabv2", "model.backbone": name}

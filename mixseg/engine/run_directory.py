@@ -21,7 +21,7 @@ import torch
 
 from mixseg.data.record import FILE
 from mixseg.errors import MixsegError
-from mixseg.files import flush_folder, read_json, read_text, write_atomically
+from mixseg.files import FolderLock, flush_folder, read_json, read_text, write_atomically
 
 LOCK = "run.lock"
 RECORDS = (
@@ -297,26 +297,17 @@ class _Lock:
         # Loader workers, which outlive a killed process for seconds, let go of their copies as
         # soon as they are forked.
         self._file = (folder / LOCK).open("a")
-        self._folder: int | None = None
+        os.register_at_fork(after_in_child=self._file.close)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise
-            except OSError:
-                pass  # the drive locks files alone
+            self._folder = FolderLock(folder)
         except BaseException:
-            self.close()
+            self._file.close()
             raise
-        os.register_at_fork(after_in_child=self.close)
 
     def close(self) -> None:
         self._file.close()
-        if self._folder is not None:
-            os.close(self._folder)
-            self._folder = None
+        self._folder.close()
 
 
 def _locked(path: Path) -> _Lock:

@@ -271,22 +271,6 @@ def newest_checkpoint(path: Path) -> Path:
     return _open(path, None)[0].path
 
 
-def load_spec(path: Path) -> ModelSpec:
-    """What the networks of a run are made of; none is read.
-
-    Args:
-        path: As in :func:`load_networks`.
-
-    Raises:
-        CheckpointError: There is no checkpoint, or it is damaged.
-    """
-    checkpoint, _ = _open(path, None)
-    try:
-        return ModelSpec.from_json(checkpoint.state["model"])
-    except UNREADABLE as error:
-        raise _unreadable(checkpoint, error) from error
-
-
 def _open(path: Path, which: str | None) -> tuple[Checkpoint, list[str]]:
     """The latest intact checkpoint, and the reasons why newer ones were passed over."""
     if not path.is_dir():

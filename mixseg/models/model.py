@@ -10,11 +10,10 @@ from typing import Any, Literal, NamedTuple, final
 import torch
 from torch import Tensor, nn
 
+from mixseg.config.ranges import MOST_RATES
+
 LARGEST = 100_000
 """Upper limit of the numbers of a specification, far above those of any network."""
-
-MOST_RATES = 64
-"""Most dilations of a head that a specification may have."""
 
 
 @final

@@ -33,6 +33,7 @@ from mixseg.data.registry import DATASETS, open_dataset
 from mixseg.data.unlabeled import open_unlabeled
 from mixseg.data.voc import VOC
 from mixseg.errors import ConfigError, DataError
+from mixseg.escaping import printable
 from mixseg.ignore import IGNORE
 from tests.data.layouts import (
     FOLDER_DESCRIPTION,
@@ -847,7 +848,7 @@ class TestFolder:
         for _ in range(2):
             with pytest.raises(DataError) as raised:
                 open_dataset("folder", tmp_path, "train").label(0)
-            (line,) = re.findall(r"^ignore: .*$", str(raised.value), re.MULTILINE)
+            (line,) = re.findall(r"'(ignore: [^']*)'", printable(str(raised.value)))
             lines = (tmp_path / "dataset.yaml").read_text().splitlines()
             lines = [one for one in lines if not one.startswith("ignore")]
             (tmp_path / "dataset.yaml").write_text("\n".join([*lines, line]))

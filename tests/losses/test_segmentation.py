@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from mixseg.config import LossSettings
+from mixseg.config import LossSettings, resolve_settings
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
 from mixseg.losses import (
@@ -133,6 +133,10 @@ def formula(name: str, case: LossSettings, pixels: list[tuple[NDArray, NDArray]]
 
 @every_case
 class TestEveryLoss:
+    def test_can_be_asked_for(self, case: LossSettings) -> None:
+        asked = {f"supervised_loss.{key}": value for key, value in vars(case).items()}
+        assert resolve_settings([], asked).supervised_loss == case
+
     @both_targets
     @settings(max_examples=10, deadline=None)
     @given(st.integers(0, 2**32))

@@ -105,8 +105,8 @@ class Request:
         ids = [composed(name) for name in self.ids]
         for name in ids:
             if name not in places:
-                near = unknown_name("image", name, places).split(" Choices")[0]
-                raise ConfigError(f"--ids: {near} {dataset.root} has {len(places)} images")
+                there = f"{dataset.root} has {len(places)} images"
+                raise ConfigError(f"--ids: {unknown_name('image', name, places, there)}")
         if ids:
             return [places[name] for name in ids]
         if len(dataset) < count:

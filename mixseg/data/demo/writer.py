@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +16,7 @@ from mixseg.data.demo.layouts import LAYOUTS
 from mixseg.data.demo.looks import Look
 from mixseg.data.demo.scene import render_scene
 from mixseg.errors import DataError, unknown_name
+from mixseg.files import FolderLock
 
 GENERATOR_VERSION: Final = 1
 """Raised whenever the same arguments draw different scenes, so that caches are not reused."""
@@ -70,7 +70,9 @@ def write_demo(
     out.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(out.parent, f".{out.name}.")
     draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    lock = _lock(draft)
+    lock: FolderLock | None = None
+    with suppress(BlockingIOError):  # another process is looking whether it is a leftover
+        lock = FolderLock(draft)
     try:
         # mkdtemp makes the folder private; a data set may be read by others.
         draft.chmod(0o755)
@@ -93,37 +95,20 @@ def write_demo(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         if lock is not None:
-            os.close(lock)
+            lock.close()
     return out
-
-
-def _lock(folder: Path) -> int | None:
-    """Lock a folder until this process ends; None where somebody has it, or nothing can be locked.
-
-    Returns:
-        What is closed to give it back.
-    """
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # locked, or a network drive that has no locks
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 def _remove_leftovers(folder: Path, prefix: str) -> None:
     """Remove drawings whose process was killed: nobody has them locked."""
     for draft in folder.glob(".*.partial"):
-        if not draft.name.startswith(prefix) or (lock := _lock(draft)) is None:
+        if not draft.name.startswith(prefix):
             continue
-        # One that is younger may have been made a moment ago and be locked in the next.
-        if time.time() - os.fstat(lock).st_mtime > _YOUNG:
-            shutil.rmtree(draft, ignore_errors=True)
-        os.close(lock)
+        # Somebody may draw in it, or have finished and renamed it.
+        with suppress(OSError), closing(FolderLock(draft)) as lock:
+            # One that is younger may have been made a moment ago and be locked in the next.
+            if lock.held and time.time() - draft.stat().st_mtime > _YOUNG:
+                shutil.rmtree(draft, ignore_errors=True)
 
 
 def ensure_demo(

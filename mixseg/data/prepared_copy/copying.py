@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -27,7 +26,7 @@ from mixseg.data.prepared_copy.output import unfinished_name
 from mixseg.data.prepared_copy.plan import Original, Plan
 from mixseg.data.streams import POLL, loaded, start_worker
 from mixseg.errors import ConfigError, DataError
-from mixseg.files import read_bytes, write_atomically
+from mixseg.files import FolderLock, read_bytes, write_atomically
 
 _MANIFEST_SHARE = 0.05
 """Most of the time that goes into writing the manifest while files are written."""
@@ -77,31 +76,16 @@ def prepare(
         TrainingError: A process died.
     """
     output.mkdir(parents=True, exist_ok=True)
-    with _alone(output):
+    with closing(_locked(output)):
         return _write(plan, output, earlier, jobs, keep_bad, progress)
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> FolderLock:
     """Two processes at once would each remove what the other has not finished."""
-    held = [os.open(folder, os.O_RDONLY)]
-
-    def release() -> None:
-        if held:
-            os.close(held.pop())
-
-    # Loader processes outlive one that is killed for seconds; they must not hold its lock.
-    os.register_at_fork(after_in_child=release)
     try:
-        try:
-            fcntl.flock(held[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(f"--output {folder}: another process is writing this copy") from error
-        except OSError:
-            pass  # some network drives cannot lock folders
-        yield
-    finally:
-        release()
+        return FolderLock(folder)
+    except BlockingIOError as error:
+        raise ConfigError(f"--output {folder}: another process is writing this copy") from error
 
 
 def _write(

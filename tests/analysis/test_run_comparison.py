@@ -103,6 +103,7 @@ def test_means_over_fewer_classes(tmp_path: Path) -> None:
         "last": {"student": {"miou": 1.0, "iou": [1.0, None]}, "teacher": {"miou": 0.5}},
         "best": {"student": {"miou": 1.0, "iou": [1.0, None], "step": 30}},
         "seconds_per_step": 0.65,
+        "precision": "fp32",
     }
     (ended / "summary.json").write_text(json.dumps(summary))
     comparison = compare_runs([read_run(open_run), read_run(ended)])

@@ -60,8 +60,9 @@ def test_damaged_exif_is_no_orientation(tmp_path: Path, exif: bytes) -> None:
 
 def test_a_prepared_copy_holds_them_upright(tmp_path: Path) -> None:
     write_turned(tmp_path / "photos/a.png", SMOOTH, 6)
-    (original,) = plan_unlabeled(tmp_path / "photos", size=(32, 48)).originals
-    copies, problems = file_copies(original, 0)
+    plan = plan_unlabeled(tmp_path / "photos", size=(32, 48))
+    (original,) = plan.originals
+    copies, problems = file_copies(original, plan.origin)
     (tmp_path / "copy.png").write_bytes(copies["a.png"].content)
     assert not problems
     copy = read_photograph(tmp_path / "copy.png")

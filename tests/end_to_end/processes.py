@@ -194,7 +194,8 @@ def assert_same_run(first: Path, second: Path, settings: bool = True) -> None:
     Args:
         first: A run's folder.
         second: Another.
-        settings: Whether the settings that checkpoints hold have to agree as well.
+        settings: Whether the settings and the record of the data that checkpoints hold have to
+            agree as well.
     """
     assert metrics(first) == metrics(second)
     names = sorted(path.name for path in (first / "checkpoints").iterdir())
@@ -204,8 +205,8 @@ def assert_same_run(first: Path, second: Path, settings: bool = True) -> None:
         if one.is_dir():
             assert_same_tensors(one, other)
             before, after = state(one), state(other)
-            if not settings:
-                del before["settings"], after["settings"]
+            for name in () if settings else ("settings", "data", "records"):
+                del before[name], after[name]
             assert before == after
     summaries = [json.loads((run / "summary.json").read_text()) for run in (first, second)]
     for key in ("step", "last", "best", "effective_batch", "precision"):

@@ -128,7 +128,7 @@ def test_a_full_disk_at_the_start(
 ) -> None:
     fill(disk)
     done = start(launch, config, disk, tmp_path).wait()
-    refused(done, f"{disk}/run", "No space left on device", code=1)
+    refused(done, f"{disk}/.run.new", "No space left on device", code=1)
     assert tree(disk) == ["others"]
 
 

@@ -230,9 +230,16 @@ def test_changed_files_do_not_change_a_resumed_run(
     assert done.code == 0, done.text
     checkpoint = tmp_path / "a/run/checkpoints/step-00000004/method.safetensors"
     assert safetensors.torch.load_file(checkpoint)["wanted"][0] == pytest.approx(20 / 38, rel=1e-4)
-    # Labels that mean something else are refused, and so is an average that is not there.
+    # The own file comes back from the checkpoint; labels that mean something else are refused.
+    own = (tmp_path / "a/run/class_map.yaml").read_text()
     (tmp_path / "a/run/class_map.yaml").write_text("road: sky\n")
     done = launch("train_uda", "--resume", "a/run", cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert "class_map.yaml: was lost or changed" in done.out
+    assert (tmp_path / "a/run/class_map.yaml").read_text() == own
+    (tmp_path / "other.yaml").write_text(own.replace("road: road", "road: sky"))
+    other = ("--set", f"source_domain.class_map={tmp_path / 'other.yaml'}", "--allow-changes")
+    done = launch("train_uda", "--resume", "a/run", *other, cwd=tmp_path)
     refused(done, "class map has changed", code=1)
 
 

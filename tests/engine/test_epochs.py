@@ -65,7 +65,7 @@ def test_either_may_be_given_alone() -> None:
         {"training__epochs": 3, "schedule__warmup_steps": 30},
         {"training__iterations": 20, "schedule__warmup_epochs": 2},
         {"training__iterations": 20, "schedule__warmup_epochs": 1.99},
-        {"training__iterations": 20, "schedule__warmup_epochs": 1e308},
+        {"training__iterations": 20, "schedule__warmup_epochs": 1e6},
     ],
 )
 def test_a_warm_up_that_never_ends_is_refused(values: dict[str, object]) -> None:

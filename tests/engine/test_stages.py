@@ -109,10 +109,10 @@ def test_stages_are_saved_and_read_back(tmp_path: Path) -> None:
         (
             [{"epochs": "many", "crop": [64, 64], "batch": 2}],
             {},
-            "stages: stage 1: epochs must be int, found .many",
+            "stages: stage 1: epochs must be a whole number, found .many",
         ),
         ([{"epochs": 0, "crop": [64, 64], "batch": 2}], {}, "stage 1: epochs must be"),
-        ([{"epochs": 1, "crop": [16, 64], "batch": 2}], {}, "stage 1: crop.*16x64"),
+        ([{"epochs": 1, "crop": [16, 64], "batch": 2}], {}, "stage 1: crop.*16, 64"),
     ],
 )
 def test_refused(stages: object, changes: dict[str, object], problem: str) -> None:

@@ -76,7 +76,34 @@ def read_record(run: Path) -> Record | None:
         return None
     if not isinstance(content, dict) or not {*LISTS, "classes", "label_ids"} <= {*content}:
         return None
+    if not all(isinstance(content[name], dict | list) for name in LISTS):
+        return None
+    try:
+        check_digests(digests(content))
+    except ValueError:
+        return None
     return content
+
+
+def check_digests(kept: object) -> None:
+    """Refuse what :func:`digests` never gives: metadata that somebody else has written.
+
+    Raises:
+        ValueError: It is no record of data.
+    """
+    if not isinstance(kept, dict):
+        raise ValueError("its record of the data is no mapping")
+    for name, part in kept.items():
+        if name in LISTS:
+            right = isinstance(part, dict) and {"count", "sha256"} <= {*part}
+        elif name in ("label_ids", "source_ids"):
+            right = isinstance(part, dict) and all(isinstance(one, str) for one in part.values())
+        elif name == "classes":
+            right = isinstance(part, list) and all(isinstance(one, str) for one in part)
+        else:
+            right = True
+        if not right:
+            raise ValueError(f"its record of the data holds no {name!r} that can be compared")
 
 
 def digests(record: Record) -> Record:

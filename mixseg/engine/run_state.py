@@ -9,6 +9,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from mixseg.data.record import check_digests
 from mixseg.distributed import gathered, world
 from mixseg.engine.checkpoint import Checkpoint
 from mixseg.engine.learner import Learner
@@ -130,6 +131,7 @@ def _position(checkpoint: Checkpoint) -> Position:
     numbers = [state["step"], state.get("validated", state["step"]), state["metrics_offset"]]
     if not all(type(number) is int and 0 <= number < 2**63 for number in numbers):
         raise ValueError(f"step, validated and metrics_offset are {numbers}")
+    check_digests(state.get("data", {}))
     step, validated, offset = numbers
     sha256 = state.get("metrics_sha256", "")
     return Position(step, _best_scores(checkpoint), validated, offset, str(sha256))

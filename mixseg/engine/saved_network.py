@@ -12,6 +12,7 @@ from rich.console import Console
 from mixseg.analysis.metrics import read_metrics
 from mixseg.config import Settings, resolve_settings, to_flat
 from mixseg.data.contract import ClassSet
+from mixseg.data.record import check_digests
 from mixseg.engine.checkpoint import (
     MANIFEST,
     Checkpoint,
@@ -164,6 +165,7 @@ def load_networks(path: Path, which: str) -> SavedNetworks:
         settings, step = _settings(checkpoint), int(checkpoint.state["step"])
         if spec.num_classes != len(classes):
             raise ValueError(f"{len(classes)} classes, but {spec.num_classes} channels")
+        data = recorded_data(checkpoint.state)
         networks = {name: build_model(spec) for name in checkpoint.tensors}
         for name, network in networks.items():
             file = checkpoint.path / f"{name}.safetensors"
@@ -173,7 +175,6 @@ def load_networks(path: Path, which: str) -> SavedNetworks:
         raise
     except UNREADABLE as error:
         raise _unreadable(checkpoint, error) from error
-    data = recorded_data(checkpoint.state)
     return SavedNetworks(checkpoint.path, step, networks, classes, settings, tuple(problems), data)
 
 
@@ -205,6 +206,9 @@ def load_state(path: Path) -> dict[str, Any]:
     checkpoint, _ = _open(path, None)
     try:
         ModelSpec.from_json(checkpoint.state["model"])
+        recorded_data(checkpoint.state)
+        if not isinstance(checkpoint.state.get("records", {}), dict):
+            raise ValueError("its copies of the run's files are no mapping")
         return checkpoint.state | {"settings": _settings(checkpoint)}
     except UNREADABLE as error:
         raise _unreadable(checkpoint, error) from error
@@ -223,11 +227,14 @@ def settings_of_run(path: Path) -> Settings:
 
 
 def recorded_data(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of the data in the metadata of a checkpoint; of an older one its classes."""
-    data = state.get("data")
-    if isinstance(data, dict):
-        return data
-    return {"classes": list(state["classes"]["names"])}
+    """The record of the data in the metadata of a checkpoint; of an older one its classes.
+
+    Raises:
+        ValueError: It is no record; or a kind of :data:`UNREADABLE` where it has no classes.
+    """
+    data: dict[str, Any] = state.get("data", {"classes": list(state["classes"]["names"])})
+    check_digests(data)
+    return data
 
 
 UNREADABLE = (

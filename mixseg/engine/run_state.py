@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -147,6 +148,10 @@ def _restore_random(states: Mapping[str, Tensor], device: torch.device) -> None:
 
 
 def _best_scores(checkpoint: Checkpoint) -> dict[str, tuple[int, Scores]]:
+    names = [str(name) for name in checkpoint.state["best"]]
+    if wrong := [name for name in names if not re.fullmatch(r"\w[\w-]*", name)]:
+        # They name folders, which are moved and removed.
+        raise CheckpointError(f"{checkpoint.path}: {wrong[0]!r} is not the name of a network")
     try:
         return {
             str(name): (int(step), Scores.from_json(scores))

@@ -95,6 +95,18 @@ def test_a_record_that_cannot_be_compared_is_refused(
         load_networks(path, "student")
 
 
+@pytest.mark.parametrize("name", ["student/../../../victim", "..", "", "a/b"])
+def test_names_of_networks_lead_nowhere_else(
+    name: str, written: Path, tmp_path: Path, learner: Any
+) -> None:
+    original = read_checkpoint(written)
+    path = tmp_path / "step-00000003"
+    best = {name: original.state["best"]["student"]}
+    write_checkpoint(path, original.tensors, original.state | {"best": best})
+    with pytest.raises(CheckpointError, match="network"):
+        restore(read_checkpoint(path), learner)
+
+
 @pytest.mark.slow
 @settings(
     max_examples=120,

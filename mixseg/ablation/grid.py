@@ -154,7 +154,7 @@ def load_grid(path: Path, base: Path | None = None) -> Grid:
     grid = Grid(str(data["title"]), base, network, seeds, default, rows, context.metrics)
     if base.resolve() == own.resolve():
         return grid
-    named = f"{base.parent.name}/{base.name}"
+    named = "/".join(base.absolute().parts[-2:])  # also of one in the folder that is worked in
     return replace(
         grid,
         title=f"{grid.title}, on {named}",

@@ -76,7 +76,34 @@ def read_record(run: Path) -> Record | None:
         return None
     if not isinstance(content, dict) or not {*LISTS, "classes", "label_ids"} <= {*content}:
         return None
+    if not all(isinstance(content[name], dict | list) for name in LISTS):
+        return None
+    try:
+        check_digests(digests(content))
+    except ValueError:
+        return None
     return content
+
+
+def check_digests(kept: object) -> None:
+    """Refuse what :func:`digests` never gives: metadata that somebody else has written.
+
+    Raises:
+        ValueError: It is no record of data.
+    """
+    if not isinstance(kept, dict):
+        raise ValueError("its record of the data is no mapping")
+    for name, part in kept.items():
+        if name in LISTS:
+            right = isinstance(part, dict) and {"count", "sha256"} <= {*part}
+        elif name in ("label_ids", "source_ids"):
+            right = isinstance(part, dict) and all(isinstance(one, str) for one in part.values())
+        elif name == "classes":
+            right = isinstance(part, list) and all(isinstance(one, str) for one in part)
+        else:
+            right = True
+        if not right:
+            raise ValueError(f"its record of the data holds no {name!r} that can be compared")
 
 
 def digests(record: Record) -> Record:
@@ -86,29 +113,6 @@ def digests(record: Record) -> Record:
         for name in LISTS
         if name in record
     }
-
-
-def is_digests(content: Any) -> bool:
-    """Whether JSON of unknown origin has the form of what :func:`digests` gives."""
-
-    def texts(part: Any) -> bool:
-        values = part.values() if isinstance(part, dict) else part
-        return isinstance(part, dict | list) and all(isinstance(one, str) for one in values)
-
-    def digest(part: Any) -> bool:
-        return (
-            isinstance(part, dict)
-            and type(part.get("count")) is int
-            and isinstance(part.get("sha256"), str)
-        )
-
-    return (
-        isinstance(content, dict)
-        and isinstance(content.get("classes"), list)
-        and all(texts(content.get(name, {})) for name in ("classes", "label_ids", "source_ids"))
-        and all(isinstance(content.get(n, {}), dict) for n in ("label_ids", "source_ids"))
-        and all(digest(content[name]) for name in LISTS if name in content)
-    )
 
 
 def differences(kept: Mapping[str, Any], now: Record, full: Record | None = None) -> list[str]:

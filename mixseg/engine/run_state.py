@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -9,6 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from mixseg.data.record import check_digests
 from mixseg.distributed import gathered, world
 from mixseg.engine.checkpoint import Checkpoint
 from mixseg.engine.learner import Learner
@@ -130,6 +132,7 @@ def _position(checkpoint: Checkpoint) -> Position:
     numbers = [state["step"], state.get("validated", state["step"]), state["metrics_offset"]]
     if not all(type(number) is int and 0 <= number < 2**63 for number in numbers):
         raise ValueError(f"step, validated and metrics_offset are {numbers}")
+    check_digests(state.get("data", {}))
     step, validated, offset = numbers
     sha256 = state.get("metrics_sha256", "")
     return Position(step, _best_scores(checkpoint), validated, offset, str(sha256))
@@ -145,6 +148,10 @@ def _restore_random(states: Mapping[str, Tensor], device: torch.device) -> None:
 
 
 def _best_scores(checkpoint: Checkpoint) -> dict[str, tuple[int, Scores]]:
+    names = [str(name) for name in checkpoint.state["best"]]
+    if wrong := [name for name in names if not re.fullmatch(r"\w[\w-]*", name)]:
+        # They name folders, which are moved and removed.
+        raise CheckpointError(f"{checkpoint.path}: {wrong[0]!r} is not the name of a network")
     try:
         return {
             str(name): (int(step), Scores.from_json(scores))

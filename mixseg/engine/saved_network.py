@@ -12,7 +12,7 @@ from rich.console import Console
 from mixseg.analysis.metrics import read_metrics
 from mixseg.config import Settings, resolve_settings, to_flat
 from mixseg.data.contract import ClassSet
-from mixseg.data.record import is_digests
+from mixseg.data.record import check_digests
 from mixseg.engine.checkpoint import (
     MANIFEST,
     Checkpoint,
@@ -165,6 +165,7 @@ def load_networks(path: Path, which: str) -> SavedNetworks:
         settings, step = _settings(checkpoint), int(checkpoint.state["step"])
         if spec.num_classes != len(classes):
             raise ValueError(f"{len(classes)} classes, but {spec.num_classes} channels")
+        data = recorded_data(checkpoint.state)
         networks = {name: build_model(spec) for name in checkpoint.tensors}
         for name, network in networks.items():
             file = checkpoint.path / f"{name}.safetensors"
@@ -228,13 +229,14 @@ def settings_of_run(path: Path) -> Settings:
 
 
 def recorded_data(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of the data in the metadata of a checkpoint; of an older one its classes."""
-    data = state.get("data")
-    if data is None:
-        return {"classes": list(state["classes"]["names"])}
-    if not is_digests(data):
-        raise TypeError(f"data: {str(data)[:200]}")
-    return dict(data)
+    """The record of the data in the metadata of a checkpoint; of an older one its classes.
+
+    Raises:
+        ValueError: It is no record; or a kind of :data:`UNREADABLE` where it has no classes.
+    """
+    data: dict[str, Any] = state.get("data", {"classes": list(state["classes"]["names"])})
+    check_digests(data)
+    return data
 
 
 UNREADABLE = (

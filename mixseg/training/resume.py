@@ -18,7 +18,7 @@ from mixseg.config import (
     with_absolute_paths,
 )
 from mixseg.data.record import differences, digests, read_record
-from mixseg.data.splits import id_lines
+from mixseg.data.splits import id_lines, write_split
 from mixseg.distillation.teachers import kept_teacher
 from mixseg.distributed import by_first, of_first, together, wait_for_all, world
 from mixseg.engine.checkpoint import CheckpointStore
@@ -26,7 +26,7 @@ from mixseg.engine.epochs import epochs_in_steps
 from mixseg.engine.run_directory import RunDirectory
 from mixseg.engine.saved_network import load_state
 from mixseg.engine.trainer import Outcome
-from mixseg.errors import CheckpointError, ConfigError
+from mixseg.errors import ConfigError
 from mixseg.files import read_bytes, write_atomically
 from mixseg.models import ModelSpec
 from mixseg.terminal import say
@@ -127,7 +127,8 @@ def _resume(
     )
     if settings.data.val is not None:
         lists += f" --val {run.held_out}"
-    run.check_split(data.split.digest, lists)
+    if not allow_changes or kept is None:
+        run.check_split(data.split.digest, lists)
     changes += _data_changes(run, kept, data, allow_changes=allow_changes)
     if settings.two_domains:
         run.check_class_map(data.class_map)
@@ -135,6 +136,9 @@ def _resume(
     data = with_frequencies(settings, data, console, run.frequencies)
     distilled = settings.method == "distillation"
     teacher = kept_teacher(run.path, data.classes) if distilled else None
+    if changes and run.locked:  # checkpoints take a copy of what is written here
+        unpaired = (*data.labeled.unpaired, *data.val.unpaired)
+        write_split(run.path, data.labeled, data.split, unpaired)
     trainer = build_trainer(settings, data, run, console, teacher, spec=spec)
     trainer.resume()
     for line in changes:
@@ -147,13 +151,16 @@ def _resume(
 
 
 def _latest_state(run: RunDirectory) -> dict[str, Any] | None:
-    """Metadata of the run's latest checkpoint; None if there is none that can be read."""
+    """Metadata of the run's latest checkpoint; None if it has none yet.
+
+    Raises:
+        CheckpointError: There are checkpoints, but none that can be read.
+    """
 
     def read() -> str:
-        try:
-            return json.dumps(load_state(run.path))
-        except CheckpointError:
-            return ""
+        store = CheckpointStore(run.checkpoints)
+        store.remove_leftovers()
+        return json.dumps(load_state(run.path)) if store.candidates() else ""
 
     text = of_first(by_first(read) or "")
     state: dict[str, Any] | None = json.loads(text) if text else None

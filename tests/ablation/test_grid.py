@@ -331,7 +331,9 @@ def test_what_is_no_grid(folder: Path, old: str, new: str, message: str) -> None
         load_grid(path)
 
 
-def test_what_a_row_says_for_another_base_replaces_what_it_sets(folder: Path) -> None:
+def test_what_a_row_says_for_another_base_replaces_what_it_sets(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = folder / "grid.yaml"
     path.write_text(
         VALID.replace("published: 51.2", "with_base: {other.yaml: {optimizer.momentum: 0.5}}")
@@ -345,6 +347,9 @@ def test_what_a_row_says_for_another_base_replaces_what_it_sets(folder: Path) ->
     # Published values are of the grid's own data: a table of other data says that it is.
     assert other.title.startswith("Two, on ") and other.title.endswith("/other.yaml")
     assert load_grid(path).title == load_grid(path, folder.parent / "base.yaml").title == "Two"
+    monkeypatch.chdir(folder.parent)
+    near = load_grid(path, Path("other.yaml"))
+    assert near.title == f"Two, on {folder.parent.name}/other.yaml"
 
 
 def test_some_rows_come_with_what_they_are_compared_with(folder: Path) -> None:

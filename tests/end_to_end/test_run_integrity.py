@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from mixseg.config import resolve_settings
+from mixseg.engine.checkpoint import read_checkpoint, write_checkpoint
 from tests.data.layouts import FOLDER_DESCRIPTION, SIZE, write_folder, write_label
 from tests.end_to_end.conftest import TINY
 from tests.end_to_end.processes import Launcher, assert_same_run, metrics, refused, tree
@@ -162,6 +163,25 @@ def test_other_unlabelled_images(
     (data / "images/train/day 1/frame.3.JPG").unlink()
     done = launch("train_ssl", "--resume", run, cwd=tmp_path)
     refused(done, "its split is", lists, code=1)
+    done = launch("train_ssl", "--resume", run, "--allow-changes", cwd=tmp_path)
+    assert done.code == 0, done.text
+    assert "day 1/frame.3" in done.out
+    assert "frame.3" not in (run / "unlabeled.txt").read_text() + (run / "labeled.txt").read_text()
+    assert json.loads((run / "split.json").read_text())["total"] == 7
+    done = launch("train_ssl", "--resume", run, cwd=tmp_path)
+    assert done.code == 0, done.text
+
+
+@pytest.mark.parametrize("place", ["model", "classes", "records", "data"])
+def test_a_state_that_nobody_has_written_is_not_gone_on_with(
+    place: str, finished: Callable[[Path], Path], launch: Launcher, tmp_path: Path
+) -> None:
+    run = finished(tmp_path)
+    for path in sorted((run / "checkpoints").glob("step-*")):
+        checkpoint = read_checkpoint(path)
+        write_checkpoint(path, checkpoint.tensors, checkpoint.state | {place: [1]})
+    done = launch("train_ssl", "--resume", "out/run", cwd=tmp_path)
+    refused(done, "not a checkpoint of mixseg that this version can read", code=1)
 
 
 # A run's own files ------------------------------------------------------------------------------

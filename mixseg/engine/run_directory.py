@@ -271,8 +271,8 @@ class RunDirectory:
             raise MixsegError(
                 f"{self.path}: its split is {saved}, the data now gives {digest}: was the seed "
                 "changed, or were files added or removed? Give the run's own lists: "
-                f"{lists} --allow-changes. Where some of them are gone, --allow-changes alone goes on "
-                "with the split of what is there"
+                f"{lists} --allow-changes. Where some of them are gone, --allow-changes alone goes "
+                "on with the split of what is there"
             )
 
     def close(self) -> None:

@@ -56,7 +56,7 @@ def open_folder(root: Path, split: str, pair: Pairing = pair_samples) -> Segment
     """
     description = root / DESCRIPTION if root.is_dir() else root
     root = description.parent
-    if not description.is_file():
+    if not description.exists():
         raise DataError(
             f"{description} is missing: it names the classes, e.g. 'names: [background, road]'; "
             f"{found_instead(root)}"

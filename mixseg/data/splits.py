@@ -28,7 +28,7 @@ _ALLOWED_HELD_OUT = "a fraction such as 1/5, a number of images, or a list file 
 # Bounded digits keep an absurd number from stalling the conversion.
 _FRACTION = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 _DECIMAL = re.compile(r"0?\.[0-9]{1,9}")
-_NUMBER = re.compile(r"[0-9]{1,9}")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")  # 010 is eight to some readers
 _LOOKS_LIKE_SIZE = re.compile(r"[-+0-9./]+")
 
 _PERMUTATION_NOTE = (

@@ -77,9 +77,18 @@ class RunDirectory:
         if path.is_symlink() or (path.exists() and not is_blank(path)):
             raise MixsegError(_exists(path))
         temporary = path.with_name(f".{path.name}.new")
+        if temporary.is_symlink():  # what lies in there would be removed
+            raise MixsegError(f"{temporary}: is a link, where {path} would be begun: remove it")
         try:
             temporary.mkdir(parents=True, exist_ok=True)
             run = cls(temporary)
+        except MixsegError as error:
+            if isinstance(error.__cause__, BlockingIOError):
+                raise MixsegError(f"{path}: another process is just beginning this run") from error
+            raise
+        except OSError as error:
+            raise MixsegError(_not_made(path, error)) from error
+        try:
             for left in temporary.iterdir():  # by a process that was killed here
                 if left.is_dir():
                     shutil.rmtree(left)

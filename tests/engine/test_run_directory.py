@@ -126,6 +126,14 @@ class TestBeginning:
         run.publish()
         run.close()
 
+    def test_a_link_in_the_place_of_the_temporary_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere" / "precious").write_text("x")
+        (tmp_path / ".run.new").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(MixsegError, match=r"\.run\.new"):
+            RunDirectory.create(tmp_path / "run")
+        assert [one.name for one in (tmp_path / "elsewhere").iterdir()] == ["precious"]
+
     def test_a_link_is_not_replaced(self, tmp_path: Path) -> None:
         (tmp_path / "elsewhere").mkdir()
         (tmp_path / "run").symlink_to(tmp_path / "elsewhere")

@@ -259,12 +259,13 @@ class RunDirectory:
                 f"started with: --set source_domain.class_map={self.class_map} --allow-changes"
             )
 
-    def check_split(self, digest: str, lists: str) -> None:
+    def check_split(self, digest: str, lists: str, held_out: str = "") -> None:
         """Refuse to go on with other labelled images than the run was started with.
 
         Args:
             digest: Of the split that the data gives now.
-            lists: The flag that gives the run's own images, for the message.
+            lists: The flags that give the run's own images, for the message.
+            held_out: Those of them that give what it holds out, if it does.
 
         Raises:
             MixsegError: The split differs, for example because files were added.
@@ -278,10 +279,10 @@ class RunDirectory:
             ) from error
         if saved != digest:
             raise MixsegError(
-                f"{self.path}: its split is {saved}, the data now gives {digest}: was the seed "
-                "changed, or were files added or removed? Give the run's own lists: "
-                f"{lists} --allow-changes. Where some of them are gone, --allow-changes alone goes "
-                "on with the split of what is there"
+                f"{self.path}: its split is {saved}, the data now gives {digest}: was a setting of "
+                "it changed, or were files added or removed? Give the run's own lists: "
+                f"{lists.strip()} --allow-changes. Where images of the first are gone, "
+                f"{held_out}--allow-changes alone goes on with the split of what is there"
             )
 
     def close(self) -> None:

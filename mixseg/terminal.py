@@ -110,6 +110,8 @@ def guard() -> None:
         setattr(sys, name, _Stream(stream))
     # Pillow's doubts about files: what cannot be used is an error of mixseg, which names the file.
     warnings.filterwarnings("ignore", module=r"PIL\.", append=True)
+    # torch's advice on the number of loader processes: the user has chosen it.
+    warnings.filterwarnings("ignore", message="This DataLoader will create", append=True)
     # Python colors its tracebacks and its usage lines from 3.13 on; all of it would be escaped.
     os.environ["PYTHON_COLORS"] = "0"
 

@@ -174,6 +174,14 @@ def _restore_files(run: RunDirectory, kept: Mapping[str, Any], console: Console)
     Settings that can be read are left as they are: whoever edits them asks for others.
     """
     changed = [run.path / name for name in run.restore_records(kept["records"])]
+    full = read_record(run.path)
+    for path, name in ((run.labeled, "labeled"), (run.unlabeled, "unlabeled")):
+        if full is None or digests(full)[name] != kept["data"].get(name):
+            continue
+        content = "".join(f"{key}\n" for key in full[name])
+        if not path.is_file() or read_bytes(path) != content.encode():
+            write_atomically(path, content)
+            changed.append(path)
     try:
         resolve_settings([run.config], {})
     except ConfigError:

@@ -160,9 +160,12 @@ def test_other_unlabelled_images(
 ) -> None:
     run, data = trained(tmp_path)
     lists = f"{run}/labeled.txt,{run}/unlabeled.txt"
+    unlabeled = (run / "unlabeled.txt").read_text()
+    (run / "unlabeled.txt").write_text("")
     (data / "images/train/day 1/frame.3.JPG").unlink()
     done = launch("train_ssl", "--resume", run, cwd=tmp_path)
     refused(done, "its split is", lists, code=1)
+    assert (run / "unlabeled.txt").read_text() == unlabeled  # what the message advises is there
     done = launch("train_ssl", "--resume", run, "--allow-changes", cwd=tmp_path)
     assert done.code == 0, done.text
     assert "day 1/frame.3" in done.out

@@ -20,7 +20,7 @@ from mixseg.ignore import IGNORE
 
 Record = dict[str, Any]
 """JSON: ``classes`` (names by train id), ``label_ids`` and ``source_ids`` (raw id, and color where
-a description names them -> class or ``ignore``), ``val`` (id -> bytes of image and label),
+a description names them -> class or ``ignore``), ``val`` and
 ``labeled`` (id -> bytes of the label) and ``unlabeled`` (ids)."""
 
 FILE = "data.json"
@@ -42,7 +42,7 @@ def record_of_validation(val: SegmentationDataset) -> Record:
     return {
         "classes": list(val.classes.names),
         "label_ids": _label_ids(val),
-        "val": {one.id: [_size(one.image), _size(one.label)] for one in val.samples},
+        "val": {one.id: _size(one.label) for one in val.samples},
     }
 
 

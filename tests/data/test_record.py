@@ -60,7 +60,7 @@ def test_what_is_named(tmp_path: Path) -> None:
         "11": "building",
         "255": "ignore",
     }
-    assert before["val"]["day 0/frame.0"][1] == (
+    assert before["val"]["day 0/frame.0"] == (
         (tmp_path / "labels/val/day 0/frame.0.png").stat().st_size
     )
     (tmp_path / "images/val/day 0/frame.0.png").unlink()

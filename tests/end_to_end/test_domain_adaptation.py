@@ -291,7 +291,7 @@ def test_a_bad_file_in_the_middle_costs_nothing(
     # Without it the run would be another one, which has to be asked for.
     spoilt.unlink()
     done = launch("train_uda", "--resume", "a/bad", cwd=tmp_path)
-    refused(done, "--allow-changes", code=1)
+    refused(done, "unlabelled images: 1 are gone", "--allow-changes")
     spoilt.write_bytes(content)
     done = launch("train_uda", "--resume", "a/bad", cwd=tmp_path)
     assert done.code == 0, done.text

@@ -104,8 +104,8 @@ curves.close()
 
 @pytest.mark.slow
 def test_curves_on_a_full_disk(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="an extra that the tests do not ask for")
     """A limit on the size of files is what a full disk is to those who cannot mount one."""
+    pytest.importorskip("tensorboard", reason="an extra that the tests do not ask for")
     done = subprocess.run(
         [sys.executable, "-c", CURVES, str(tmp_path / "curves")],
         capture_output=True,

@@ -159,9 +159,9 @@ def _latest_state(run: RunDirectory) -> dict[str, Any] | None:
     """
 
     def read() -> str:
-        store = CheckpointStore(run.checkpoints)
-        store.remove_leftovers()
-        return json.dumps(load_state(run.path)) if store.candidates() else ""
+        # Nothing is tidied up yet: a resume that is refused leaves the run as it was.
+        there = CheckpointStore(run.checkpoints).candidates()
+        return json.dumps(load_state(run.path)) if there else ""
 
     text = of_first(by_first(read) or "")
     state: dict[str, Any] | None = json.loads(text) if text else None

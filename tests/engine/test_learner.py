@@ -26,7 +26,7 @@ def learner_of(name: str, *, compiled: bool = False, **model: object) -> Learner
         method=name,
         model=dataclasses.replace(NETWORK, **model),  # type: ignore[arg-type]
         source_domain=SourceSettings(dataset="gta5" if name == "domain_adaptation" else None),
-        training=dataclasses.replace(Settings().training, compile=compiled),
+        training=dataclasses.replace(Settings().training, compile=compiled, precision="fp32"),
     )
     learner, _ = build_learner(settings, CLASSES, MethodInputs())
     learner.method.student.train()

@@ -171,7 +171,6 @@ def load_networks(path: Path, which: str) -> SavedNetworks:
             file = checkpoint.path / f"{name}.safetensors"
             load_checked(network, checkpoint.tensors[name], file)
             network.eval()
-        data = recorded_data(checkpoint.state)
     except CheckpointError:
         raise
     except UNREADABLE as error:

@@ -37,7 +37,7 @@ from mixseg.methods import METHODS
 from mixseg.models import ModelSpec
 from mixseg.randomness import derive_seed
 from mixseg.terminal import say
-from mixseg.training.data import TrainingData, record_of, training_size
+from mixseg.training.data import TrainingData, training_size
 from mixseg.training.learner import build_learner
 from mixseg.training.precision import precision_of_run
 from mixseg.training.streams import build_streams, loader_workers
@@ -126,7 +126,7 @@ def build_trainer(
         run=run,
         settings=settings,
         card=network_card(learner.method.student.spec, data.classes, to_flat(settings))
-        | {"data": digests(record_of(data)), "records": run.records()},
+        | {"data": digests(data.record), "records": run.records()},
         console=console,
         skipped=_skipped(settings, data, run, console),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,16 +70,16 @@ class TrainingData:
     distribution: NDArray[np.float64] | None = None
     frequencies: NDArray[np.float64] | None = None
 
+    @functools.cached_property
+    def record(self) -> Record:
+        """What a run rests on in its data; every label file is looked at once."""
+        ids = [self.unlabeled.samples[index].id for index in self.unlabeled_indices]
+        return record_of_training(self.val, self.labeled, self.split.labeled, ids)
+
     @property
     def classes(self) -> ClassSet:
         """The classes that the network tells apart."""
         return self.val.classes
-
-
-def record_of(data: TrainingData) -> Record:
-    """What a run rests on in its data."""
-    ids = [data.unlabeled.samples[index].id for index in data.unlabeled_indices]
-    return record_of_training(data.val, data.labeled, data.split.labeled, ids)
 
 
 def check_dataset_name(name: str, given: str) -> None:

@@ -32,7 +32,7 @@ from mixseg.models import ModelSpec
 from mixseg.terminal import say
 from mixseg.training.checks import check_settings
 from mixseg.training.compose import build_trainer, with_frequencies
-from mixseg.training.data import TrainingData, open_training_data, record_of
+from mixseg.training.data import TrainingData, open_training_data
 from mixseg.training.fit import fit, writing
 
 FIXED = (
@@ -175,8 +175,9 @@ def _restore_files(run: RunDirectory, kept: Mapping[str, Any], console: Console)
     """
     changed = [run.path / name for name in run.restore_records(kept["records"])]
     full = read_record(run.path)
+    own = {} if full is None else digests(full)
     for path, name in ((run.labeled, "labeled"), (run.unlabeled, "unlabeled")):
-        if full is None or digests(full)[name] != kept["data"].get(name):
+        if full is None or own[name] != kept["data"].get(name):
             continue
         content = "".join(f"{key}\n" for key in full[name])
         if not path.is_file() or read_bytes(path) != content.encode():
@@ -212,7 +213,7 @@ def _data_changes(
     Raises:
         ConfigError: They do, and that is not allowed; or the classes are not as many.
     """
-    now = record_of(data)
+    now = data.record
     full = read_record(run.path)
     if kept is not None:
         found = differences(kept["data"], now, full)
@@ -239,7 +240,7 @@ def _write_lists(
     contents = {
         run.labeled: id_lines(data.labeled, data.split.labeled),
         run.unlabeled: id_lines(data.unlabeled, data.unlabeled_indices),
-        run.data_record: json.dumps(record_of(data), indent=0),
+        run.data_record: json.dumps(data.record, indent=0),
     }
     if data.split.held_out:
         contents[run.held_out] = id_lines(data.val, range(len(data.val)))

@@ -20,7 +20,7 @@ from mixseg.engine.trainer import Outcome
 from mixseg.files import write_atomically
 from mixseg.training.checks import check_settings
 from mixseg.training.compose import build_trainer, with_frequencies
-from mixseg.training.data import TrainingData, open_training_data, record_of
+from mixseg.training.data import TrainingData, open_training_data
 from mixseg.training.fit import fit, writing
 from mixseg.training.names import run_name, unused_name
 
@@ -81,7 +81,7 @@ def _record(
         write_atomically(run.frequencies, dump_frequencies(data.frequencies, data.classes))
     if data.class_map:
         write_atomically(run.class_map, data.class_map)
-    write_atomically(run.data_record, json.dumps(record_of(data), indent=0))
+    write_atomically(run.data_record, json.dumps(data.record, indent=0))
     if expert is not None:
         keep_teacher(run.path, expert)
     write_atomically(run.config, dump_settings(settings))

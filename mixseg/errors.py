@@ -7,7 +7,7 @@ command line prints them without a traceback; anything else that escapes is a bu
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class MixsegError(Exception):
@@ -42,6 +42,12 @@ class TrainingError(MixsegError):
 
 class InterruptionError(MixsegError):
     """A signal has asked a run to stop; what was under way is done again when it goes on."""
+
+
+def named_first(names: Sequence[str], most: int = 6) -> str:
+    """Names for people, the first of many."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 MANY = 40

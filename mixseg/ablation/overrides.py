@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mixseg.ablation.grid import Grid, Row
+from mixseg.ablation.runs import OWN
 from mixseg.config import changed_values, resolve_values
-
-FREE = ("name", "output", "seed", "data.workers")
-"""Settings that are not compared: each run has its own, or its numbers do not depend on them."""
 
 
 def with_overrides(grid: Grid, common: Mapping[str, Any], seeds: int) -> Grid:
@@ -62,7 +60,7 @@ def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for key in ("data.root", "source_domain.root")
         if old[key] is None and old["data.dataset"] != "demo"
     ]
-    return changed_values(old, new, (*FREE, *roots))
+    return changed_values(old, new, (*OWN, *roots))
 
 
 def _described(values: Mapping[str, Any], written: Mapping[str, Any]) -> str:

@@ -11,10 +11,10 @@ from statistics import median_low
 import numpy as np
 
 from mixseg.data.arrays import LabelArray
-from mixseg.data.contract import SegmentationDataset, named_first
+from mixseg.data.contract import SegmentationDataset
 from mixseg.data.images import image_size
 from mixseg.data.pairing import IMAGE_ENDINGS
-from mixseg.errors import DataError
+from mixseg.errors import DataError, named_first
 from mixseg.ignore import IGNORE
 
 

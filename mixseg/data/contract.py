@@ -6,7 +6,7 @@ returns a :class:`SegmentationDataset`; everything after that is the same for al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -195,9 +195,3 @@ def lookup_table(mapping: Mapping[int, int], ignore: Iterable[int]) -> NDArray[n
     for raw, train in mapping.items():
         table[raw] = train
     return table
-
-
-def named_first(names: Sequence[str], most: int = 6) -> str:
-    """Names for people, the first of many."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mixseg.data.contract import Sample
 from mixseg.data.names import composed, two_forms
-from mixseg.errors import DataError
+from mixseg.errors import DataError, named_first
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 """Endings of files that are taken for images, in lower case."""
@@ -186,15 +186,12 @@ def found_instead(folder: Path) -> str:
     return f"{folder} holds {_contents(folder)}"
 
 
-def _contents(folder: Path, limit: int = 6) -> str:
+def _contents(folder: Path) -> str:
     try:
         entries = sorted(f"{p.name}/" if p.is_dir() else p.name for p in folder.iterdir())
     except OSError as error:
         return f"what cannot be listed ({error.strerror})"
-    if not entries:
-        return "nothing"
-    more = f" and {len(entries) - limit} more" if len(entries) > limit else ""
-    return ", ".join(entries[:limit]) + more
+    return named_first(entries) if entries else "nothing"
 
 
 def _raise(error: OSError) -> None:

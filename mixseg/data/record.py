@@ -15,6 +15,7 @@ from typing import Any
 
 from mixseg.data.contract import UNKNOWN, SegmentationDataset
 from mixseg.data.masks import LabelReader
+from mixseg.errors import named_first
 from mixseg.files import read_json
 from mixseg.ignore import IGNORE
 
@@ -174,8 +175,7 @@ def _changed_lists(
 
 
 def _shown(items: Sequence[str]) -> str:
-    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return ", ".join(items[:SHOWN]) + more
+    return named_first(items, SHOWN)
 
 
 def _label_ids(dataset: SegmentationDataset) -> dict[str, str]:

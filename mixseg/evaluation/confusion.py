@@ -10,9 +10,8 @@ from typing import Any, Self, final
 import torch
 from torch import Tensor
 
-from mixseg.data.contract import named_first
 from mixseg.distributed import summed
-from mixseg.errors import DataError
+from mixseg.errors import DataError, named_first
 from mixseg.ignore import IGNORE
 
 

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from mixseg.errors import CheckpointError
+from mixseg.errors import CheckpointError, named_first
 from mixseg.files import read_bytes
 from mixseg.pickle_limits import check_pickle
 
@@ -76,10 +76,7 @@ class WeightReport:
 
 
 def _some(names: tuple[str, ...]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return f" ({', '.join(names[:4])}{more})"
+    return f" ({named_first(names, 4)})" if names else ""
 
 
 def read_weight_file(source: str, sha256: str | None = None) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mixseg.ablation import Grid, choose_rows, load_grid, with_overrides
-from mixseg.ablation.overrides import FREE
+from mixseg.ablation.runs import OWN
 from mixseg.config import resolve_values, settings_leaves
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -74,7 +74,7 @@ def test_every_setting_that_differs_is_named(kind: type[Any]) -> None:
     changed = {
         leaf.path: not written[leaf.path] if kind is bool else written[leaf.path] + kind(1)
         for leaf in settings_leaves()
-        if type(written[leaf.path]) is kind and leaf.path not in FREE
+        if type(written[leaf.path]) is kind and leaf.path not in OWN
     }
     assert len(changed) > 4
     made = with_overrides(grid, changed, grid.seeds)

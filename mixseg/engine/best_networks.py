@@ -10,7 +10,7 @@ from typing import Any, final
 
 from torch import Tensor
 
-from mixseg.engine.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from mixseg.engine.checkpoint import read_checkpoint, write_checkpoint
 from mixseg.errors import CheckpointError
 from mixseg.files import flush_folder, not_written, read_json
 
@@ -109,8 +109,7 @@ def _number(path: Path) -> int:
 def _step(path: Path) -> int | None:
     """Step of a saved network; None if there is none that is intact."""
     try:
-        checkpoint: Checkpoint = read_checkpoint(path, only=())
+        step = read_checkpoint(path, only=()).state.get("step")
     except CheckpointError:
         return None
-    step = checkpoint.state.get("step")
     return step if isinstance(step, int) else None

@@ -264,8 +264,8 @@ class RunDirectory:
 
         Args:
             digest: Of the split that the data gives now.
-            lists: The flags that give the run's own images, for the message.
-            held_out: Those of them that give what it holds out, if it does.
+            lists: The flag that gives the run's own images, for the message.
+            held_out: The flag that gives what it holds out, and a blank; empty if it does not.
 
         Raises:
             MixsegError: The split differs, for example because files were added.
@@ -281,7 +281,7 @@ class RunDirectory:
             raise MixsegError(
                 f"{self.path}: its split is {saved}, the data now gives {digest}: was a setting of "
                 "it changed, or were files added or removed? Give the run's own lists: "
-                f"{lists.strip()} --allow-changes. Where images of the first are gone, "
+                f"{lists} {held_out}--allow-changes. Where images of the first are gone, "
                 f"{held_out}--allow-changes alone goes on with the split of what is there"
             )
 

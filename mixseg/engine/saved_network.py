@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -155,7 +156,7 @@ def load_networks(path: Path, which: str) -> SavedNetworks:
             the network is not finite.
     """
     checkpoint, problems = _open(path, which)
-    try:
+    with _readable(checkpoint):
         spec = ModelSpec.from_json(checkpoint.state["model"])
         classes = ClassSet(
             tuple(checkpoint.state["classes"]["names"]),
@@ -171,10 +172,6 @@ def load_networks(path: Path, which: str) -> SavedNetworks:
             file = checkpoint.path / f"{name}.safetensors"
             load_checked(network, checkpoint.tensors[name], file)
             network.eval()
-    except CheckpointError:
-        raise
-    except UNREADABLE as error:
-        raise _unreadable(checkpoint, error) from error
     return SavedNetworks(checkpoint.path, step, networks, classes, settings, tuple(problems), data)
 
 
@@ -188,10 +185,8 @@ def load_settings(path: Path) -> Mapping[str, Any]:
         CheckpointError: There is no checkpoint, or it is damaged.
     """
     checkpoint, _ = _open(path, None)
-    try:
+    with _readable(checkpoint):
         return _settings(checkpoint)
-    except UNREADABLE as error:
-        raise _unreadable(checkpoint, error) from error
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -204,15 +199,13 @@ def load_state(path: Path) -> dict[str, Any]:
         CheckpointError: There is no checkpoint, it is damaged, or no checkpoint of a run.
     """
     checkpoint, _ = _open(path, None)
-    try:
+    with _readable(checkpoint):
         ModelSpec.from_json(checkpoint.state["model"])
         return checkpoint.state | {
             "settings": _settings(checkpoint),
             "data": recorded_data(checkpoint.state),
             "records": dict(checkpoint.state.get("records", {})),
         }
-    except UNREADABLE as error:
-        raise _unreadable(checkpoint, error) from error
 
 
 def settings_of_run(path: Path) -> Settings:
@@ -251,10 +244,17 @@ UNREADABLE = (
 """What comes of metadata that somebody else has written, or another version."""
 
 
-def _unreadable(checkpoint: Checkpoint, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"{checkpoint.path}: is not a checkpoint of mixseg that this version can read: {error}"
-    )
+@contextmanager
+def _readable(checkpoint: Checkpoint) -> Iterator[None]:
+    """Say of what checkpoint it is that its metadata cannot be read."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except UNREADABLE as error:
+        raise CheckpointError(
+            f"{checkpoint.path}: is not a checkpoint of mixseg that this version can read: {error}"
+        ) from error
 
 
 def _settings(checkpoint: Checkpoint) -> dict[str, Any]:

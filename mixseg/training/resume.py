@@ -129,7 +129,7 @@ def _resume(
     # Another draw of what is held out would be validated on images that were trained on.
     drawn = settings.data.val is not None and not Path(settings.data.val).is_file()
     if not allow_changes or drawn or kept is None:
-        run.check_split(data.split.digest, f"{lists} {held_out}", held_out)
+        run.check_split(data.split.digest, lists, held_out)
     changes += _data_changes(run, kept, data, allow_changes=allow_changes)
     if settings.two_domains:
         run.check_class_map(data.class_map)

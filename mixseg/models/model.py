@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
-
-from mixseg.config.ranges import MOST_RATES
 
 LARGEST = 100_000
 """Upper limit of the numbers of a specification, far above those of any network."""
@@ -26,7 +24,6 @@ class ModelSpec:
         backbone: Name of a timm model, or ``none``.
         num_classes: Channels of the logits.
         output_stride: Input size over feature size.
-        rates: Dilations of the head.
         align_corners: How bilinear interpolation aligns maps.
         mean: Mean of the input, RGB order, in [0, 1].
         std: Deviation of the input, RGB order, in [0, 1].
@@ -34,19 +31,20 @@ class ModelSpec:
         stride_in_1x1: ResNets of the original DeepLab: strides in the 1x1 convolutions, uniform
             dilation in a stage, pooling that rounds sizes up.
         upsampling: How logits are enlarged, see :mod:`mixseg.models.upsampling`.
+        options: Setting path -> value, of the options of the architecture.
     """
 
     architecture: str
     backbone: str
     num_classes: int
     output_stride: int
-    rates: tuple[int, ...]
     align_corners: bool
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     channel_order: Literal["rgb", "bgr"] = "rgb"
     stride_in_1x1: bool = False
-    upsampling: Literal["bilinear", "learnt"] = "bilinear"
+    upsampling: Literal["bilinear", "learned"] = "bilinear"
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; :meth:`from_json` reads it back."""
@@ -59,19 +57,30 @@ class ModelSpec:
         Raises:
             TypeError: A field without default is missing, or one is unknown, or of another type.
         """
-        lists = {key: tuple(value) for key, value in content.items() if isinstance(value, list)}
-        spec = cls(**{**content, **lists})
-        whole = (spec.num_classes, spec.output_stride, *spec.rates)
+        given = {key: _tuples(value) for key, value in content.items()}
+        if "rates" in given:  # earlier versions had the option of one architecture here
+            given["options"] = {"model.rates": given.pop("rates")}
+        if given.get("upsampling") == "learnt":
+            given["upsampling"] = "learned"
+        spec = cls(**given)
+        whole = (spec.num_classes, spec.output_stride)
         real = (*spec.mean, *spec.std)
         if not (
             all(type(number) is int and 1 <= number <= LARGEST for number in whole)
             and all(type(number) in (int, float) and abs(number) <= LARGEST for number in real)
             and len(spec.mean) == len(spec.std) == 3
             and all(isinstance(name, str) for name in (spec.architecture, spec.backbone))
-            and len(spec.rates) <= MOST_RATES
+            and isinstance(spec.options, dict)
         ):
             raise TypeError(f"this is no network: {str(content)[:200]}")
         return spec
+
+
+def _tuples(value: Any) -> Any:
+    """JSON with tuples for lists."""
+    if isinstance(value, dict):
+        return {key: _tuples(one) for key, one in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 @final

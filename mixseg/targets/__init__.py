@@ -8,14 +8,22 @@ from mixseg.targets.pseudo_labels import (
     most_probable,
     pseudo_labels,
 )
-from mixseg.targets.weighting import WEIGHTINGS, Weighting, build_weighting
+from mixseg.targets.weighting import (
+    Constant,
+    Pixelwise,
+    SigmoidRamp,
+    ThresholdProportional,
+    Weighting,
+)
 
 __all__ = [
-    "WEIGHTINGS",
+    "Constant",
     "DistributionAlignment",
+    "Pixelwise",
     "PseudoLabels",
+    "SigmoidRamp",
+    "ThresholdProportional",
     "Weighting",
-    "build_weighting",
     "class_shares",
     "confident_fraction",
     "most_probable",

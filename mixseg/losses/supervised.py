@@ -1,16 +1,19 @@
-"""A weighted sum of losses, as text and as a function."""
+"""Supervised losses by name, and weighted sums of them (Lourenço, section IV)."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
+from mixseg.config.options import parameters_of
 from mixseg.errors import ConfigError, unknown_name
+from mixseg.registry import LOSSES
 
-SegmentationLoss = Callable[[Tensor, Tensor], Tensor]
+SupervisedLoss = Callable[[Tensor, Tensor], Tensor]
 """(logits float (B, C, H, W), targets) -> float32 scalar, float64 for float64 logits.
 
 Targets are int64 labels of shape (B, H, W) with 255 = ignore, or float distributions of shape
@@ -59,7 +62,7 @@ def _factor(text: str, where: str) -> float:
     return factor
 
 
-def weighted_sum(terms: Sequence[tuple[float, SegmentationLoss]]) -> SegmentationLoss:
+def weighted_sum(terms: Sequence[tuple[float, SupervisedLoss]]) -> SupervisedLoss:
     """A loss that is the sum of factor times loss; with one term of factor 1 that loss itself.
 
     Args:
@@ -76,3 +79,35 @@ def weighted_sum(terms: Sequence[tuple[float, SegmentationLoss]]) -> Segmentatio
         return total
 
     return of_all_terms
+
+
+def build_loss(name: str, options: Mapping[str, Any], class_shares: Tensor | None) -> SupervisedLoss:
+    """The loss of a name, or the weighted sum of several.
+
+    Args:
+        name: A name in :data:`mixseg.registry.LOSSES`, or a sum as in :func:`parse_loss_sum`.
+        options: Setting path -> value, of the options of the losses.
+        class_shares: float, shape (C,), on the device of the logits: share of each class; None where
+            no loss needs them.
+
+    Raises:
+        ConfigError: The name cannot be read, or shares are needed and None.
+    """
+    if class_shares is None and needs_class_shares(name):
+        raise ConfigError(f"supervised_loss.name: {name} needs the share of each class")
+    return weighted_sum(
+        [
+            (factor, LOSSES.build(one, options, class_shares=class_shares))
+            for one, factor in parse_loss_sum(name, tuple(LOSSES)).items()
+        ]
+    )
+
+
+def needs_class_shares(name: str) -> bool:
+    """Whether a loss, or one in a sum, weighs classes by their shares.
+
+    Raises:
+        ConfigError: As :func:`parse_loss_sum`.
+    """
+    names = parse_loss_sum(name, tuple(LOSSES))
+    return any("class_shares" in parameters_of(LOSSES.signature(one)) for one in names)

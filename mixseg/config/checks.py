@@ -1,14 +1,15 @@
-"""Values and combinations that cannot work, refused before any data is read."""
+"""Values and combinations that cannot work in any run, refused before any data is read.
+
+What concerns one part is checked by that part when it is made.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
-import typing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any
 
+from mixseg.config.options import fields_of
 from mixseg.errors import ConfigError
 
 if TYPE_CHECKING:  # settings check themselves when they are made
@@ -18,61 +19,6 @@ WITHOUT_FILE = ("imagenet", "none")
 """Initial weights that are no path."""
 
 
-MOST_RATES = 32
-
-SEEDS = 2**63 - 1
-"""The largest seed that every generator takes."""
-
-
-@final
-@dataclass(frozen=True)
-class Range:
-    """The numbers that a setting or a flag may have; in lists and mappings, each of them.
-
-    Settings carry one in their type, ``Annotated[float, Range(0, 1)]``. Upper ends lie beyond what
-    anybody needs, and below what takes the memory of a machine or never ends.
-
-    Attributes:
-        low: The smallest.
-        high: The largest.
-        below: Whether ``high`` itself is left out.
-    """
-
-    low: float
-    high: float
-    below: bool = False
-
-    def holds(self, value: Any) -> bool:
-        """Whether all numbers in a value are in the range."""
-        if isinstance(value, dict):
-            value = list(value.values())
-        if isinstance(value, list | tuple):
-            return all(self.holds(one) for one in value)
-        if not isinstance(value, int | float):
-            return True
-        return self.low <= value <= self.high and not (self.below and value == self.high)
-
-    def __str__(self) -> str:
-        high = "2^63 - 1" if self.high == SEEDS else _shown(self.high)
-        return f"from {_shown(self.low)} to {'below ' * self.below}{high}"
-
-
-def _shown(number: float) -> str:
-    return f"{number:.0f}" if number == int(number) else f"{number:g}"
-
-
-@functools.cache
-def ranges_of(section: Any) -> dict[str, Range]:
-    """Field -> range of its numbers, of a settings class."""
-    hints = typing.get_type_hints(section, include_extras=True)
-    return {
-        name: allowed
-        for name, hint in hints.items()
-        for allowed in getattr(hint, "__metadata__", ())
-        if isinstance(allowed, Range)
-    }
-
-
 def check_numbers(section: Any, prefix: str = "") -> None:
     """Refuse numbers out of range, also those in the sections of a section.
 
@@ -80,10 +26,9 @@ def check_numbers(section: Any, prefix: str = "") -> None:
         section: An instance of a settings class.
         prefix: Comes before the names of its fields in messages.
     """
-    kind: Any = type(section)
-    for name, allowed in ranges_of(kind).items():
+    for name, allowed in ((one.parameter, one.allowed) for one in fields_of(type(section))):
         value = getattr(section, name)
-        if not allowed.holds(value):
+        if allowed is not None and not allowed.holds(value):
             several = "numbers " if isinstance(value, list | tuple | dict) else ""
             raise ConfigError(f"{prefix}{name} must be {several}{allowed}, found {value}")
     for field in dataclasses.fields(section):
@@ -91,14 +36,12 @@ def check_numbers(section: Any, prefix: str = "") -> None:
             check_numbers(inner, f"{prefix}{field.name}.")
 
 
-def check_ranges(settings: Settings) -> None:
+def check_settings_of_run(settings: Settings) -> None:
     """Refuse values and combinations that cannot work, before any data is read."""
     check_numbers(settings)
     _check_sizes(settings)
-    _check_loss(settings)
     _check_model(settings)
     _check_domains(settings)
-    _check_distillation(settings)
     _check_optimization(settings)
     _check_length(settings)
     _check_stages(settings)
@@ -118,7 +61,6 @@ def _check_sizes(settings: Settings) -> None:
     intervals = {
         "data.scale": data.scale,
         "source_domain.scale": settings.source_domain.scale,
-        "mixing.sigma": settings.mixing.sigma,
     }
     for path, interval in intervals.items():
         if interval is not None and interval[0] > interval[1]:
@@ -142,22 +84,11 @@ def _check_sizes(settings: Settings) -> None:
         raise ConfigError("validation.resolution: input needs data.resize")
 
 
-def _check_loss(settings: Settings) -> None:
-    """The supervised loss."""
-    frequencies = settings.supervised_loss.frequencies
-    if frequencies is not None and not any(frequencies.values()):
-        raise ConfigError("supervised_loss.frequencies must have a class with a share above 0")
-
-
 def _check_model(settings: Settings) -> None:
     """The network, its weights, and its average."""
     model = settings.model
     if model.output_stride not in (8, 16, 32):
         raise ConfigError(f"model.output_stride must be 8, 16 or 32, found {model.output_stride}")
-    if not 1 <= len(model.rates) <= MOST_RATES:
-        raise ConfigError(
-            f"model.rates must be 1 to {MOST_RATES} dilations, found {len(model.rates)}"
-        )
     if model.weights == "none" and model.batch_norm != "train":
         raise ConfigError(
             f"model.batch_norm {model.batch_norm} needs pretrained weights; with model.weights "
@@ -180,10 +111,6 @@ def _check_model(settings: Settings) -> None:
             "training.compile decides itself what is kept for the way back; leave "
             "model.activation_checkpointing or training.compile out"
         )
-    if model.joint_forward and settings.method in ("supervised", "distillation"):
-        raise ConfigError(
-            f"model.joint_forward: there are no mixed images in method {settings.method}"
-        )
     if model.weights_sha256 is not None:
         if not re.fullmatch(r"[0-9a-fA-F]{64}", model.weights_sha256):
             raise ConfigError(
@@ -191,52 +118,14 @@ def _check_model(settings: Settings) -> None:
             )
         if model.weights in WITHOUT_FILE:
             raise ConfigError("model.weights_sha256 needs model.weights to name a local file")
-    if settings.teacher.mode == "eval" and settings.teacher.buffers == "own":
-        raise ConfigError(
-            "teacher.buffers own needs teacher.mode train: in eval mode nothing would update them. "
-            "With teacher.mode eval set teacher.buffers to average"
-        )
 
 
 def _check_domains(settings: Settings) -> None:
     """One domain or two."""
-    mixing = settings.mixing
     source_domain = settings.source_domain
-    if settings.method == "domain_adaptation" and source_domain.dataset is None:
-        raise ConfigError("method domain_adaptation needs source_domain.dataset: --source gta5")
-    if settings.method == "semi_supervised" and source_domain.dataset is not None:
-        raise ConfigError(
-            "method semi_supervised has no source; use domain_adaptation (tools/train_uda.py), or "
-            "leave source_domain.dataset out"
-        )
-    if settings.method == "domain_adaptation" and (mixing.mixer, mixing.domains) == (
-        "none",
-        "inter",
-    ):
-        raise ConfigError(
-            "mixing.mixer none pastes whole source images, so that the target would never be seen; "
-            "for the target as it is set mixing.domains intra as well"
-        )
     if source_domain.dataset is None and source_domain.root is not None:
         raise ConfigError(
             "source_domain.root needs source_domain.dataset, to know how the folder is laid out"
-        )
-
-
-def _check_distillation(settings: Settings) -> None:
-    """A teacher where there must be one, and only there."""
-    distillation = settings.distillation
-    if settings.method == "distillation" and distillation.teacher is None:
-        raise ConfigError(
-            "method distillation needs distillation.teacher, a run or a weight file: --teacher RUN"
-        )
-    if settings.method != "distillation" and distillation.teacher is not None:
-        raise ConfigError(
-            f"distillation.teacher does nothing with method {settings.method}; use tools/distill.py"
-        )
-    if distillation.holistic and settings.regularizer == "none":
-        raise ConfigError(
-            "distillation.holistic needs the discriminator of --regularizer adversarial-temperature"
         )
 
 
@@ -244,11 +133,6 @@ def _check_optimization(settings: Settings) -> None:
     """Arithmetic and momentum."""
     if settings.training.precision == "fp16" and settings.training.device == "cpu":
         raise ConfigError("training.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
-    cycled = settings.schedule.momentum
-    if cycled is not None and settings.schedule.name != "one-cycle":
-        raise ConfigError(f"schedule.momentum does nothing with {settings.schedule.name}")
-    if cycled is not None and cycled[0] > cycled[1]:
-        raise ConfigError(f"schedule.momentum must be two numbers, low <= high, found {cycled}")
 
 
 def _check_length(settings: Settings) -> None:
@@ -260,7 +144,14 @@ def _check_length(settings: Settings) -> None:
         )
     # Otherwise steps are compared once the labelled images are counted.
     open_end = epochs is None and not settings.stages
-    warmups = {"adversarial": settings.adversarial.warmup_steps} if open_end else {}
+    warmups = {}
+    if open_end:
+        # A schedule of its own has a warm-up as well.
+        warmups = {
+            path.removesuffix(".warmup_steps"): steps
+            for path, steps in settings.options.items()
+            if path.endswith(".warmup_steps")
+        }
     if open_end and warmup_epochs is None:
         warmups["schedule"] = settings.schedule.warmup_steps
     for path, steps in warmups.items():

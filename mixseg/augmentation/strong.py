@@ -1,4 +1,4 @@
-"""Colour jitter and Gaussian blur of a mixed batch (Tranheden & Olsson, 3.4); its targets stay.
+"""Color jitter and Gaussian blur of a mixed batch (Tranheden & Olsson, 3.4); its targets stay.
 
 The draws are made on the CPU, so that the device is never waited for.
 """
@@ -8,14 +8,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import final
+from typing import Annotated, Literal, final
 
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
-from mixseg.config import AugmentationSettings
+from mixseg.config.options import Needs
+from mixseg.config.values import Range, Share
 from mixseg.distributed import own_shard, world
+from mixseg.registry import AUGMENTATIONS
 
 BLUR_SIGMA = (0.15, 1.15)
 BAND = 2**17
@@ -25,35 +27,74 @@ Change = Callable[[Tensor, Tensor], Tensor]
 """(images in [0, 1] (B, 3, H, W), shift of each (B, 1, 1, 1)) -> changed images in [0, 1]."""
 
 
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+"""(this process's shard of a batch of images, float RGB in [0, 1], shape (B, 3, H, W); a generator
+on the CPU, in the same state in all processes) -> augmented images of the same shape."""
+
+@AUGMENTATIONS.register("strong")
 @final
 class StrongAugmentation:
-    """Colour jitter, then blur, each with its probability."""
+    """Color jitter, then blur, each with its probability."""
 
-    def __init__(self, settings: AugmentationSettings) -> None:
-        self.settings = settings
-
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Augment this process's shard of a batch of images.
+    def __init__(
+        self,
+        color_jitter: Annotated[float, Range(0, 0.5)] = 0.0,
+        color_jitter_probability: Annotated[
+            Share, Needs("augmentation.color_jitter", help="--augmentation.color_jitter 0.25")
+        ] = 0.5,
+        color_jitter_form: Annotated[
+            Literal["torchvision", "kornia"],
+            Needs("augmentation.color_jitter", help="--augmentation.color_jitter 0.25"),
+        ] = "torchvision",
+        per: Annotated[
+            Literal["batch", "image"],
+            Needs("augmentation.color_jitter", help="--augmentation.color_jitter 0.25"),
+        ] = "batch",
+        blur: bool = False,
+        blur_probability: Annotated[
+            Share, Needs("augmentation.blur", help="--augmentation.blur")
+        ] = 0.5,
+    ) -> None:
+        """Choose how strong it is.
 
         Args:
-            images: float RGB in [0, 1], shape (B, 3, H, W).
-            generator: On the CPU, in the same state in all processes.
+            color_jitter: Strength of brightness, contrast, saturation and hue changes; 0 is off,
+                the thesis' extra augmentations use 0.25, and so do the published Cityscapes
+                configurations.
+            color_jitter_probability: Share of batches that are jittered; 0.8 in the published code.
+            color_jitter_form: torchvision: brightness multiplies, contrast moves from the mean
+                gray, saturation from gray. kornia: as kornia 0.3.0 in the published code,
+                brightness adds, contrast multiplies, saturation multiplies that of HSV. Hue is
+                turned in both.
+            per: Color jitter: one draw of the changes for the batch, or one for each image, as in
+                the published code. Whether a batch is jittered, and the order of the changes, is
+                drawn once.
+            blur: Gaussian blur with sigma uniform in [0.15, 1.15].
+            blur_probability: Share of batches that are blurred.
         """
-        settings = self.settings
+        self.color_jitter = color_jitter
+        self.color_jitter_probability = color_jitter_probability
+        self.color_jitter_form = color_jitter_form
+        self.per = per
+        self.blur = blur
+        self.blur_probability = blur_probability
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Augment this process's shard of a batch; see :data:`Augmentation`."""
         # All numbers are drawn in any case: what one switch does to the sequence of draws must
         # not change the meaning of another.
         numbers = torch.rand(8, generator=generator)
         draws = numbers.tolist()
         each = numbers[1:5].unsqueeze(0)
-        if settings.per == "image":
+        if self.per == "image":
             each = own_shard(torch.rand(world().size * len(images), 4, generator=generator))
-        if settings.colour_jitter > 0 and draws[0] < settings.colour_jitter_probability:
-            if settings.per == "batch" and settings.colour_jitter_form == "torchvision":
-                images = jittered(images, settings.colour_jitter, draws[1:5], draws[5])
+        if self.color_jitter > 0 and draws[0] < self.color_jitter_probability:
+            if self.per == "batch" and self.color_jitter_form == "torchvision":
+                images = jittered(images, self.color_jitter, draws[1:5], draws[5])
             else:
-                shifts = settings.colour_jitter * (2 * each - 1)
-                images = jittered_each(images, settings.colour_jitter_form, shifts, draws[5])
-        if settings.blur and draws[6] < settings.blur_probability:
+                shifts = self.color_jitter * (2 * each - 1)
+                images = jittered_each(images, self.color_jitter_form, shifts, draws[5])
+        if self.blur and draws[6] < self.blur_probability:
             low, high = BLUR_SIGMA
             images = blurred(images, low + (high - low) * draws[7])
         return images
@@ -109,12 +150,12 @@ def _multiplied(images: Tensor, shift: Tensor) -> Tensor:
     return (images * (1 + shift)).clamp_(0, 1)
 
 
-def _from_mean_grey(images: Tensor, shift: Tensor) -> Tensor:
+def _from_mean_gray(images: Tensor, shift: Tensor) -> Tensor:
     mean = tv.rgb_to_grayscale(images).mean(dim=(1, 2, 3), keepdim=True)
     return torch.lerp(mean, images, 1 + shift).clamp_(0, 1)
 
 
-def _from_grey(images: Tensor, shift: Tensor) -> Tensor:
+def _from_gray(images: Tensor, shift: Tensor) -> Tensor:
     return torch.lerp(tv.rgb_to_grayscale(images), images, 1 + shift).clamp_(0, 1)
 
 
@@ -131,7 +172,7 @@ def _turned(images: Tensor, shift: Tensor) -> Tensor:
 
 
 FORMS: dict[str, tuple[Change, Change, Change, Change]] = {
-    "torchvision": (_multiplied, _from_mean_grey, _from_grey, _turned),
+    "torchvision": (_multiplied, _from_mean_gray, _from_gray, _turned),
     "kornia": (_added, _multiplied, _saturated, _turned),
 }
 """Form -> its changes of brightness, contrast, saturation and hue."""
@@ -164,7 +205,7 @@ def _shift_hue(images: Tensor, turns: float | Tensor, result: Tensor) -> None:
         if_red,
         _one_at_zero_(red - largest),
     )
-    # Grey has no hue: its differences are 0, and so is what is made of it.
+    # Gray has no hue: its differences are 0, and so is what is made of it.
     hue.div_(span.clamp(min=torch.finfo(span.dtype).tiny))
     # A channel falls from the largest to the smallest value in one sixth of the circle, stays
     # there for two, and rises again. ``away`` is the distance from the middle of its low part.
@@ -204,7 +245,7 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
 def _filtered(images: Tensor, dim: int, weights: list[float]) -> Tensor:
     """A symmetric filter along rows or columns, where all of it lies inside.
 
-    ``weights[i]`` is that of the i-th neighbours.
+    ``weights[i]`` is that of the i-th neighbors.
     """
     reach = len(weights) - 1
     length = images.shape[dim] - 2 * reach

@@ -301,7 +301,7 @@ LOSSES: Registry[SupervisedLoss] = Registry("loss", "mixseg.losses", "supervised
 AUGMENTATIONS: Registry[Augmentation] = Registry(
     "augmentation", "mixseg.augmentation", "augmentation"
 )
-TEACHERS: Registry[Any] = Registry("teacher", "mixseg.methods", "teacher")
+TEACHERS: Registry[Any] = Registry("teacher", "mixseg.targets", "teacher")
 REGULARIZERS: Registry[Regularizer] = Registry("regularizer", "mixseg.regularizers", None)
 ARCHITECTURES: Registry[Architecture] = Registry("architecture", "mixseg.models", "model")
 OPTIMIZERS: Registry[Optimizer] = Registry("optimizer", "mixseg.training", "optimizer")
@@ -363,14 +363,14 @@ class Slot(NamedTuple):
 SLOTS = SimpleNamespace(
     method=Slot(METHODS, "method"),
     supervised_loss=Slot(LOSSES, "supervised_loss.name", names=_terms),
-    labeled_mixer=Slot(MIXERS, "mixing.labeled", "labeled_mixer", also=("none",)),
+    labeled_mix=Slot(MIXERS, "mixing.labeled", "labeled_mix", also=("none",)),
     mixer=Slot(MIXERS, "mixing.mixer", "mixer"),
     weighting=Slot(WEIGHTINGS, "targets.weighting", "weighting"),
     consistency=Slot(CONSISTENCIES, "targets.consistency", "consistency"),
     augment=Slot(AUGMENTATIONS, "augmentation.name", "augment"),
     teacher=Slot(TEACHERS, "", "teacher", fixed="mean"),
     average=Slot(TEACHERS, "", "average", fixed="average"),
-    trained_teacher=Slot(TEACHERS, "", "trained_teacher", "distillation", fixed="trained"),
+    alignment=Slot(TEACHERS, "", "teacher", "targets", fixed="alignment"),
     regularizer=Slot(REGULARIZERS, "regularizer", also=("none",)),
     architecture=Slot(ARCHITECTURES, "model.architecture"),
     optimizer=Slot(OPTIMIZERS, "optimizer.name"),

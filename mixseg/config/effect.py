@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mixseg.config.flags import flag_of
-from mixseg.config.options import Needs, NeedsStream, Setting, TakesStream, parameters_of
+from mixseg.config.options import Needs, NeedsPart, NeedsStream, Setting, TakesStream, parameters_of
 from mixseg.config.schema import schema, to_flat
 from mixseg.config.sections import Settings
 from mixseg.errors import ConfigError
@@ -104,6 +104,12 @@ def _marks(setting: Setting, values: Mapping[str, Any]) -> str:
                 if TakesStream(mark.stream) in one.marks
             ]
             return " or ".join(takes) or f"{mark.stream} images to train on"
+        if isinstance(mark, NeedsPart):
+            having = [
+                name for name in METHODS if mark.parameter in parameters_of(METHODS.signature(name))
+            ]
+            if values["method"] not in having:
+                return f"a method that takes it: {', '.join(having)}"
         if isinstance(mark, Needs) and not any(_given(one, values) for one in mark.paths):
             return mark.help
     return ""
@@ -128,7 +134,7 @@ def _how_to_choose(path: str, values: Mapping[str, Any]) -> str:
             for name in ((slot.fixed,) if slot.fixed else slot.registry)
             if path in {one.path for one in slot.registry.options(name, slot.section)}
         ]
-        if not names or slot is SLOTS.labeled_mixer and SLOTS.mixer in used and found:
+        if not names or slot is SLOTS.labeled_mix and SLOTS.mixer in used and found:
             continue
         if slot in used:
             found.append(f"{flag_of(slot.setting)} {' or '.join(names)}")

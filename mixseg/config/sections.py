@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, final
 
 from mixseg.config.checks import check_settings_of_run
-from mixseg.config.options import Needs, NeedsStream
+from mixseg.config.options import Needs, NeedsPart, NeedsStream
 from mixseg.config.values import (
     SEEDS,
     Batch,
@@ -208,7 +208,7 @@ class TargetSettings:
     """How much each pixel of an unlabeled image counts."""
     consistency: str = "cross-entropy"
     """Loss between the student and the targets."""
-    alignment: str = "none"
+    alignment: Annotated[str, NeedsPart("teacher")] = "none"
     """Distribution alignment (2.5.6) of pseudo-labels: none, uniform, labeled (as the labeled
     images have it), target (as the labels of the unlabeled images have it, for studies), or a
     YAML file of class names and shares."""
@@ -221,6 +221,18 @@ class AugmentationSettings:
 
     name: str = "strong"
     """Augmentation."""
+
+
+@final
+@dataclass(frozen=True)
+class DistillationSettings:
+    """The trained network that a student learns from."""
+
+    teacher: Annotated[str | None, NeedsPart("trained_teacher")] = None
+    """The trained network: a run, one of its checkpoints, or a local weight file of torchvision's
+    fcn_resnet101 or fcn_resnet50."""
+    network: Annotated[Literal["teacher", "student"], NeedsPart("trained_teacher")] = "teacher"
+    """Network of the run: teacher is its averaged one, student the one that was trained."""
 
 
 @final
@@ -368,6 +380,8 @@ class Settings:
     """Targets."""
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     """Strong augmentation."""
+    distillation: DistillationSettings = field(default_factory=DistillationSettings)
+    """Distillation."""
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     """Optimizer."""
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)

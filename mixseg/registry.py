@@ -17,6 +17,7 @@ source, because importing torch takes seconds and a mistyped flag should be told
 from __future__ import annotations
 
 import ast
+import copy
 import functools
 import importlib
 import re
@@ -273,9 +274,19 @@ def _bare(function: ast.FunctionDef) -> ast.FunctionDef:
         for one in function.body[:1]
         if isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant)
     ]
-    return ast.FunctionDef(
-        function.name, function.args, [*document, ast.Pass()], [], type_params=[]
-    )
+    arguments = copy.copy(function.args)
+    arguments.defaults = [_literal(one) for one in arguments.defaults]
+    arguments.kw_defaults = [one and _literal(one) for one in arguments.kw_defaults]
+    return ast.FunctionDef(function.name, arguments, [*document, ast.Pass()], [], type_params=[])
+
+
+def _literal(default: ast.expr) -> ast.expr:
+    """A default that is a value; an object, which no option has, becomes None."""
+    try:
+        ast.literal_eval(default)
+        return default
+    except ValueError:
+        return ast.Constant(None)
 
 
 def _has_rest(function: ast.FunctionDef) -> bool:

@@ -20,7 +20,7 @@ from mixseg.classification.experiment import (
     run_experiment,
 )
 from mixseg.classification.networks import student_network, teacher_network
-from mixseg.config import resolve_section
+from mixseg.config.UNKNOWN import resolve_section
 from mixseg.errors import CheckpointError, ConfigError, DataError
 
 ROOT = Path(__file__).parent.parent

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from mixseg.ablation.metrics import DEFAULT, METRICS
-from mixseg.config import LENGTHS, Settings, resolve_settings, settings_leaves
+from mixseg.config.UNKNOWN import settings_leaves
+from mixseg.config.resolve import LENGTHS, resolve_settings
+from mixseg.config.sections import Settings
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.strict_yaml import LoadedYaml, load_yaml
 
@@ -69,7 +71,7 @@ class Grid:
 
     title: str
     base: Path
-    network: Literal["student", "teacher"]
+    network: Literal["student", "teacher", "average"]
     seeds: int
     default: str | None
     rows: tuple[Row, ...]
@@ -118,8 +120,8 @@ def load_grid(path: Path, base: Path | None = None) -> Grid:
     if not isinstance(data["rows"], dict) or len(data["rows"]) < 2:
         raise wrong("rows must be a mapping of at least two names", "rows")
     network, seeds = data.get("network", "student"), data.get("seeds", 3)
-    if network not in ("student", "teacher"):
-        raise wrong(f"network must be student or teacher, found {network!r}", "network")
+    if network not in ("student", "teacher", "average"):
+        raise wrong(f"network must be student, teacher or average, found {network!r}", "network")
     if type(seeds) is not int or seeds < 1:
         raise wrong(f"seeds must be a whole number above 0, found {seeds!r}", "seeds")
     presets = path.absolute().parent.parent

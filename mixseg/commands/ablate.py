@@ -34,7 +34,9 @@ from mixseg.commands.contract import EXIT_ERROR
 from mixseg.commands.parsing import listed, new_parser, parse, with_joined
 from mixseg.commands.presets import configuration_file, presets_folder
 from mixseg.commands.settings_arguments import add_set_argument, without_effect
-from mixseg.config import FlagType, Range, add_settings_arguments, fields_of, typed_overrides
+from mixseg.config.flags import add_settings_arguments, typed_overrides
+from mixseg.config.options import fields_of
+from mixseg.config.values import FlagType, Range
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.terminal import new_console, say, show
 

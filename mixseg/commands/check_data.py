@@ -9,7 +9,8 @@ from mixseg.commands.contract import EXIT_ERROR, prints_its_result
 from mixseg.commands.output_files import check_folder
 from mixseg.commands.parsing import new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
-from mixseg.config import FlagType, Range, to_flat
+from mixseg.config.schema import to_flat
+from mixseg.config.values import FlagType, Range
 from mixseg.files import write_atomically
 from mixseg.preflight.data_check import inspect_data, report_lines
 from mixseg.preflight.data_check import to_json as data_report
@@ -39,7 +40,7 @@ def check_data(arguments: Sequence[str]) -> int:
     console = new_console()
     check_folder("--json", parsed.json)
     settings = any_settings(parsed)
-    reports = inspect_data(settings, console, loader_workers(settings))
+    reports = inspect_data(settings, console, loader_workers(settings.data.workers))
     for line in report_lines(reports, parsed.show):
         say(console, line)
     if parsed.json is not None:

@@ -12,7 +12,9 @@ from mixseg.classification.experiment import ClassificationSettings, run_experim
 from mixseg.commands.contract import prints_its_result
 from mixseg.commands.parsing import new_parser, parse
 from mixseg.commands.presets import presets_folder
-from mixseg.config import FlagType, Setting, fields_of, resolve_section
+from mixseg.config.UNKNOWN import resolve_section
+from mixseg.config.options import Setting, fields_of
+from mixseg.config.values import FlagType
 from mixseg.terminal import new_console, say, show
 
 

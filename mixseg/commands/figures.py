@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 
 from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.parsing import listed, new_parser, parse, with_joined
-from mixseg.config import SEEDS, FlagType, Range
+from mixseg.config.values import FlagType, Range, SEEDS
 from mixseg.errors import ConfigError
 from mixseg.terminal import new_console, say
 
@@ -98,6 +98,10 @@ def _figures_parser() -> ArgumentParser:
         metavar="ROW,COLUMN",
         help="temperatures: [one in doubt]",
     )
-    add("--network", type=Literal["student", "teacher"] | None, help="of runs [teacher]")
+    add(
+        "--network",
+        type=Literal["student", "teacher", "average"] | None,
+        help="of runs [teacher or average]",
+    )
     add("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     return parser

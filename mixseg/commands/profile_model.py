@@ -11,7 +11,7 @@ from mixseg.commands.contract import prints_its_result
 from mixseg.commands.output_files import check_folder
 from mixseg.commands.parsing import new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
-from mixseg.config import FlagType, Range
+from mixseg.config.values import FlagType, Range
 from mixseg.files import write_atomically
 from mixseg.terminal import new_console, show
 
@@ -42,7 +42,7 @@ def profile_model(arguments: Sequence[str]) -> int:
     console = new_console()
     check_folder("--json", parsed.json)
     settings = any_settings(parsed)
-    profile = profile_run(settings, console, images=parsed.images, steps=parsed.steps)
+    profile = profile_run(settings, images=parsed.images, steps=parsed.steps)
     for table in profile_tables(profile):
         show(console, table)
     if parsed.json is not None:

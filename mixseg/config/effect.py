@@ -1,4 +1,4 @@
-"""Flags that do nothing in a run are refused: whoever types one means it to count."""
+"""What a run uses of its settings: flags that do nothing are refused, as people mean them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,23 @@ from mixseg.registry import METHODS, SLOTS, Slot, all_slots
 def streams_of(values: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the streams of images that a method takes, from setting path -> value."""
     method = values["method"]
-    streams = tuple(METHODS.signature(method).streams)  # type: ignore[attr-defined]
+    streams: tuple[str, ...] = getattr(METHODS.signature(method), "streams", ())
     for option in METHODS.options(method):
         for mark in option.marks:
             if isinstance(mark, TakesStream) and values.get(option.path):
                 streams += (mark.stream,)
     return streams
+
+
+def command_of(method: str) -> str:
+    """The command that trains with a method."""
+    command: str = getattr(METHODS.signature(method), "command", "ssl")
+    return command
+
+
+def takes_part(method: str, parameter: str) -> bool:
+    """Whether a method asks for a part, such as ``mixer``, by a parameter."""
+    return parameter in parameters_of(METHODS.signature(method))
 
 
 def check_flags(flags: Iterable[str], settings: Settings) -> list[str]:
@@ -91,7 +102,7 @@ def _methods_with(slots: list[Slot]) -> list[str]:
     return [
         name
         for name in METHODS
-        if any(slot.parameter in parameters_of(METHODS.signature(name)) for slot in slots)
+        if any(takes_part(name, slot.parameter) for slot in slots)
     ]
 
 
@@ -105,9 +116,7 @@ def _marks(setting: Setting, values: Mapping[str, Any]) -> str:
             ]
             return " or ".join(takes) or f"{mark.stream} images to train on"
         if isinstance(mark, NeedsPart):
-            having = [
-                name for name in METHODS if mark.parameter in parameters_of(METHODS.signature(name))
-            ]
+            having = [name for name in METHODS if takes_part(name, mark.parameter)]
             if values["method"] not in having:
                 return f"a method that takes it: {', '.join(having)}"
         if isinstance(mark, Needs) and not any(_given(one, values) for one in mark.paths):

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from mixseg.config.checks import WITHOUT_FILE
 from mixseg.config.sections import ModelSettings
@@ -16,6 +15,7 @@ from mixseg.models.architecture import Architecture, HeadOnBackbone, WholeNetwor
 from mixseg.models.backbone import NO_BACKBONE, backbone_statistics, check_backbone_name
 from mixseg.models.checkpointing import checkpoint_blocks
 from mixseg.models.discriminator import Discriminator
+from mixseg.models.fixed_teacher import FixedTeacher
 from mixseg.models.hub import one_attempt
 from mixseg.models.input_sizes import check_input_sizes
 from mixseg.models.model import ModelOutput, ModelSpec, Normalisation, SegmentationModel
@@ -151,32 +151,10 @@ def _download(spec: ModelSpec) -> SegmentationModel:
         ) from error
 
 
-def parameter_groups(
-    model: SegmentationModel, lr: float, head_factor: float, weight_decay: float
-) -> list[dict[str, object]]:
-    """Two optimizer groups: the backbone, and all after it with ``head_factor`` times its rate."""
-
-    def trained(*modules: nn.Module) -> list[nn.Parameter]:
-        return [
-            parameter
-            for module in modules
-            for parameter in module.parameters()
-            if parameter.requires_grad
-        ]
-
-    return [
-        {"params": trained(model.backbone), "lr": lr, "weight_decay": weight_decay},
-        {
-            "params": trained(model.head, model.upsampling),
-            "lr": lr * head_factor,
-            "weight_decay": weight_decay,
-        },
-    ]
-
-
 __all__ = [
     "Architecture",
     "Discriminator",
+    "FixedTeacher",
     "HeadOnBackbone",
     "ModelOutput",
     "ModelSpec",
@@ -192,6 +170,5 @@ __all__ = [
     "load_checked",
     "load_weights",
     "model_title",
-    "parameter_groups",
     "read_weight_file",
 ]

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal, final
 import torch
 from torch import Tensor
 
-from mixseg.config.options import NeedsStream
+from mixseg.config.options import ByRun, NeedsStream
 from mixseg.config.values import NoSteps, Range, Rate, Temperature, Weight
 from mixseg.distributed import average_in_place
-from mixseg.engine.method import StepResult, StreamOutput
-from mixseg.engine.optimizer_state import optimizer_state, restore_optimizer
-from mixseg.engine.regularizer import Regularizer
+from mixseg.methods.method import StreamOutput
+from mixseg.regularizers.regularizer import Regularizer
+from mixseg.training.optimizer_state import optimizer_state, restore_optimizer
 from mixseg.training.schedules import Schedule
 from mixseg.errors import CheckpointError, ConfigError, TrainingError
 from mixseg.ignore import one_hot
@@ -45,8 +45,8 @@ class AdversarialTemperature(Regularizer):
         seed: int,
         schedules: Callable[[str, int], Schedule],
         *,
-        bf16: bool = False,
-        channels_last: bool = False,
+        bf16: Annotated[bool, ByRun()] = False,
+        channels_last: Annotated[bool, ByRun()] = False,
         alpha: Weight = 0.05,
         temperature_g: Temperature = 1.0,
         temperature_d: Temperature = 1.0,
@@ -95,7 +95,7 @@ class AdversarialTemperature(Regularizer):
             self.discriminator.to(memory_format=torch.channels_last)
         self.networks = {"discriminator": self.discriminator}
         self.temperature = temperature_g
-        self.temperature_d = temperature_d
+        self.map_temperature = temperature_d
         self.alpha = alpha
         self.unlabeled = unlabeled
         self.lr = lr
@@ -106,12 +106,14 @@ class AdversarialTemperature(Regularizer):
             self.discriminator.parameters(), lr=lr, betas=betas, foreach=True
         )
 
-    def __call__(self, result: StepResult, step: int) -> StepResult:
+    def __call__(
+        self, outputs: Mapping[str, StreamOutput], step: int
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """One step of Algorithm 1 around the method's own; see :class:`Regularizer`."""
-        labeled = result.outputs["labeled"]
-        outputs = [labeled]
-        if self.unlabeled and "unlabeled" in result.outputs:
-            outputs.append(result.outputs["unlabeled"])
+        labeled = outputs["labeled"]
+        seen = [labeled]
+        if self.unlabeled and "unlabeled" in outputs:
+            seen.append(outputs["unlabeled"])
 
         # "Freeze G": D learns from maps without a graph.
         assert labeled.labels is not None
@@ -121,8 +123,8 @@ class AdversarialTemperature(Regularizer):
         real = self.loss.real(self.judge(truth))
         discrimination = located_mean(real, labeled.counted)
         fake = []
-        for output in outputs:
-            judged = self.judge(maps_of(output, self.temperature_d).detach())
+        for output in seen:
+            judged = self.judge(maps_of(output, self.map_temperature).detach())
             fake.append(located_mean(self.loss.fake(judged), output.counted))
         discrimination = discrimination + torch.stack(fake).mean()
         self.update(discrimination, step)
@@ -131,15 +133,12 @@ class AdversarialTemperature(Regularizer):
         # (Autocast keeps no copy of weights that need no gradient: these are the moved ones.)
         self.discriminator.requires_grad_(False)
         fool = []
-        for output in outputs:
+        for output in seen:
             judged = self.judge(maps_of(output, self.temperature))
             fool.append(located_mean(self.loss.fool(judged), output.counted))
         self.discriminator.requires_grad_(True)
         adversarial = self.alpha * torch.stack(fool).mean()
-        return result._replace(
-            losses=result.losses | {"adversarial": adversarial},
-            logs=result.logs | {"discriminator": discrimination.detach()},
-        )
+        return {"adversarial": adversarial}, {"discriminator": discrimination.detach()}
 
     def judge(self, maps: Tensor) -> Tensor:
         """What D thinks of maps (B, C, H, W), float32, shape (B, H, W)."""

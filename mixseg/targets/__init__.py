@@ -8,6 +8,7 @@ from mixseg.targets.pseudo_labels import (
     most_probable,
     pseudo_labels,
 )
+from mixseg.targets.teacher import Average, MeanTeacher
 from mixseg.targets.weighting import (
     Constant,
     Pixelwise,
@@ -17,8 +18,10 @@ from mixseg.targets.weighting import (
 )
 
 __all__ = [
+    "Average",
     "Constant",
     "DistributionAlignment",
+    "MeanTeacher",
     "Pixelwise",
     "PseudoLabels",
     "SigmoidRamp",

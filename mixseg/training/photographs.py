@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mixseg.config import Settings
+from mixseg.config.sections import Settings
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.known_files import KnownFiles, without_known
 from mixseg.data.pairing import pair_present, passed_over

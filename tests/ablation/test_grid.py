@@ -20,7 +20,9 @@ from mixseg.ablation import (
     row_settings,
 )
 from mixseg.ablation.results import difference
-from mixseg.config import Settings, to_flat, with_absolute_paths
+from mixseg.config.saved import with_absolute_paths
+from mixseg.config.schema import to_flat
+from mixseg.config.sections import Settings
 from mixseg.errors import ConfigError
 from mixseg.strict_yaml import load_yaml
 from mixseg.training.checks import check_settings

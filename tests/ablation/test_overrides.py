@@ -10,7 +10,8 @@ import pytest
 
 from mixseg.ablation import Grid, choose_rows, load_grid, with_overrides
 from mixseg.ablation.runs import OWN
-from mixseg.config import resolve_values, settings_leaves
+from mixseg.config.UNKNOWN import settings_leaves
+from mixseg.config.resolve import resolve_values
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 OF_PAPERS = sorted(

@@ -21,11 +21,13 @@ from mixseg.analysis.run_comparison import (
     to_json,
     write_comparison,
 )
-from mixseg.config import Settings, dump_settings, resolve_settings
-from mixseg.engine.checkpoint import write_checkpoint
+from mixseg.config.resolve import resolve_settings
+from mixseg.config.saved import dump_settings
+from mixseg.config.sections import Settings
 from mixseg.errors import DataError
 from mixseg.models import ModelSpec, build_model
 from mixseg.terminal import new_console, show
+from mixseg.training.checkpoint import write_checkpoint
 
 
 def settings(**changes: Any) -> Settings:

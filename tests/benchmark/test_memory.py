@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mixseg.benchmark import memory
-from mixseg.config import resolve_settings
+from mixseg.config.resolve import resolve_settings
 from tests import hardware
 
 ALWAYS = ["activation checkpointing", "joint forward"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from mixseg.config import AugmentationSettings
+from mixseg.config.sections import AugmentationSettings
 from mixseg.data import strong_augmentation
 from mixseg.data.strong_augmentation import (
     FORMS,

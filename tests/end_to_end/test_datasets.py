@@ -12,7 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from mixseg.config import resolve_settings
+from mixseg.config.resolve import resolve_settings
 from tests.data import layouts
 from tests.end_to_end.processes import Launcher, refused, tree
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mixseg.config import resolve_settings
+from mixseg.config.resolve import resolve_settings
 from mixseg.data.cityscapes import CITYSCAPES
 from tests.end_to_end.processes import (
     Launcher,

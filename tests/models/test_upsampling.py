@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mixseg.config import ModelSettings
+from mixseg.config.sections import ModelSettings
 from mixseg.models import ModelSpec, build_initial_model, build_model, load_weights
 from mixseg.models.upsampling import LearntUpsampling
 from tests.models.build import SMALL

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from mixseg.analysis.charts import chart_name
 from mixseg.analysis.figures.request import Drawn, Request, csv_table, drawn_chart
 from mixseg.analysis.metrics import running_mean, series
-from mixseg.config import TargetSettings
+from mixseg.config.sections import TargetSettings
 from mixseg.errors import DataError
 from mixseg.targets import build_weighting
 

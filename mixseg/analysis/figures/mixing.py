@@ -13,7 +13,7 @@ from torch import Tensor
 from mixseg.analysis.figures.request import Drawn, Request, csv_table, drawn_picture
 from mixseg.analysis.pictures import colourise, legend
 from mixseg.analysis.sheet import Grid, Panel, scaled, sheet
-from mixseg.config import MixingSettings
+from mixseg.config.sections import MixingSettings
 from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet, SegmentationDataset

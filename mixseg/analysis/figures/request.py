@@ -15,7 +15,7 @@ from PIL import Image
 
 from mixseg.analysis.charts import png_of, svg_of
 from mixseg.analysis.metrics import Line
-from mixseg.config import Settings
+from mixseg.config.sections import Settings
 from mixseg.data.arrays import ImageArray
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.names import composed

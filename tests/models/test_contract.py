@@ -21,7 +21,7 @@ from mixseg.models import (
     build_model,
 )
 from tests.models import tiny_vgg  # noqa: F401  # timm knows vgg_tiny from then on
-from tests.models.build import SMALL
+from tests.models.build import SMALL, small_model
 
 BACKBONES = ["test_resnet", "test_efficientnet", "test_byobnet", "resnet10t", "lcnet_050"]
 DOCUMENT = Path(__file__).parents[2] / "docs" / "extending.md"
@@ -170,7 +170,7 @@ class TestTrainedParameters:
         model.freeze(["backbone.layer1", "head."])
         for name, parameter in model.named_parameters():
             assert parameter.requires_grad != name.startswith(("backbone.layer1", "head."))
-        with pytest.raises(ConfigError, match="model.freeze"):
+        with pytest.raises(ConfigError, match=r"model\.freeze"):
             model.freeze(["backbon."])
 
 

@@ -6,9 +6,9 @@ import dataclasses
 import functools
 import re
 import typing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any
 
+from mixseg.config.values import SEEDS, Range
 from mixseg.errors import ConfigError
 
 if TYPE_CHECKING:  # settings check themselves when they are made
@@ -17,49 +17,10 @@ if TYPE_CHECKING:  # settings check themselves when they are made
 WITHOUT_FILE = ("imagenet", "none")
 """Initial weights that are no path."""
 
+__all__ = ["SEEDS", "WITHOUT_FILE", "Range"]
+
 
 MOST_RATES = 32
-
-SEEDS = 2**63 - 1
-"""The largest seed that every generator takes."""
-
-
-@final
-@dataclass(frozen=True)
-class Range:
-    """The numbers that a setting or a flag may have; in lists and mappings, each of them.
-
-    Settings carry one in their type, ``Annotated[float, Range(0, 1)]``. Upper ends lie beyond what
-    anybody needs, and below what takes the memory of a machine or never ends.
-
-    Attributes:
-        low: The smallest.
-        high: The largest.
-        below: Whether ``high`` itself is left out.
-    """
-
-    low: float
-    high: float
-    below: bool = False
-
-    def holds(self, value: Any) -> bool:
-        """Whether all numbers in a value are in the range."""
-        if isinstance(value, dict):
-            value = list(value.values())
-        if isinstance(value, list | tuple):
-            return all(self.holds(one) for one in value)
-        if not isinstance(value, int | float):
-            return True
-        return self.low <= value <= self.high and not (self.below and value == self.high)
-
-    def __str__(self) -> str:
-        high = "2^63 - 1" if self.high == SEEDS else _shown(self.high)
-        return f"from {_shown(self.low)} to {'below ' * self.below}{high}"
-
-
-def _shown(number: float) -> str:
-    return f"{number:.0f}" if number == int(number) else f"{number:g}"
-
 
 @functools.cache
 def ranges_of(section: Any) -> dict[str, Range]:

@@ -1,4 +1,4 @@
-"""From what files, flags and programs give to values of a type."""
+"""Values of settings: their types and ranges, and how texts and YAML are read as them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,86 @@ import re
 import sys
 import types
 import typing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Annotated, Any, Literal, final
 
-from mixseg.config.ranges import Range
 from mixseg.errors import ConfigError
 from mixseg.strict_yaml import parse_yaml
 
 Size = tuple[int, int]
 """Height and width in pixels."""
+
+SEEDS = 2**63 - 1
+"""The largest seed that every generator takes."""
+
+
+@final
+@dataclass(frozen=True)
+class Range:
+    """The numbers that a setting or flag may have; in lists and mappings, each of them.
+
+    A type carries its range, ``Annotated[float, Range(0, 1)]``. Upper ends lie beyond what anybody
+    needs, and below what takes the memory of a machine or never ends.
+
+    Attributes:
+        low: The smallest.
+        high: The largest.
+        below: Whether ``high`` itself is left out.
+    """
+
+    low: float
+    high: float
+    below: bool = False
+
+    def holds(self, value: Any) -> bool:
+        """Whether all numbers in a value are in the range."""
+        if isinstance(value, dict):
+            value = list(value.values())
+        if isinstance(value, list | tuple):
+            return all(self.holds(one) for one in value)
+        if not isinstance(value, int | float):
+            return True
+        return self.low <= value <= self.high and not (self.below and value == self.high)
+
+    def __str__(self) -> str:
+        high = "2^63 - 1" if self.high == SEEDS else _shown(self.high)
+        return f"from {_shown(self.low)} to {'below ' * self.below}{high}"
+
+
+def _shown(number: float) -> str:
+    return f"{number:.0f}" if number == int(number) else f"{number:g}"
+
+
+def AtLeast(low: float) -> Range:  # noqa: N802
+    """A range without an upper end that anybody would reach."""
+    return Range(low, 1e9)
+
+
+Sides = Range(32, 16_384)
+Factors = Range(0.01, 16)
+Share = Annotated[float, Range(0, 1)]
+Weight = Annotated[float, Range(0, 1e6)]
+Temperature = Annotated[float, Range(0.01, 10_000)]
+Rate = Annotated[float, Range(1e-12, 1e6)]
+Batch = Annotated[int, Range(1, 65_536)]
+Steps = Annotated[int, Range(1, 1e9)]
+NoSteps = Annotated[int, Range(0, 1e9)]
+"""A number of steps that may be 0."""
+
+
+@final
+class FlagText(str):
+    """A value as it was typed on the command line, where only ``null`` has a meaning in a text."""
+
+
+def is_option_type(hint: Any) -> bool:
+    """Whether values of a type can stand in a YAML file."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType, tuple, dict):
+        known = (types.NoneType, Ellipsis)
+        return all(one in known or is_option_type(one) for one in arguments)
+    return hint in (bool, int, float, str) or origin is Literal
 
 
 def value_of(hint: Any, given: Any) -> Any:
@@ -32,6 +103,10 @@ def value_of(hint: Any, given: Any) -> Any:
         ValueError: It is of another type, or a number that is not finite.
     """
     kinds = _kinds(hint)
+    if isinstance(given, FlagText):
+        given = None if given == "null" else str(given)
+        if str in kinds:
+            return given
     if given == "none" and None in kinds and str not in kinds:
         given = None
     if given is None and None in kinds:
@@ -50,6 +125,8 @@ def wanted(hint: Any, allowed: Range | None = None) -> str:
         said = "HEIGHTxWIDTH"
     elif origin is Literal:
         said = f"one of {', '.join(arguments)}"
+    elif origin is tuple and arguments[0] is str:
+        said = "names such as a,b"
     elif origin is tuple:
         count = "" if Ellipsis in arguments else f"{len(arguments)} "
         whole = "whole " if arguments[0] is int else ""
@@ -58,7 +135,7 @@ def wanted(hint: Any, allowed: Range | None = None) -> str:
     elif origin is dict:
         said = "numbers by name such as {a: 1, b: 2}"
     else:
-        said = names[kinds[0]]
+        said = names.get(kinds[0], "a list of stages")
     if allowed is not None:
         said += f"{', sides' if kinds[0] == Size else ''} {allowed}"
     return f"{said}, or none" if None in kinds else said
@@ -66,7 +143,7 @@ def wanted(hint: Any, allowed: Range | None = None) -> str:
 
 @final
 class FlagType:
-    """The type of a flag: reads what is typed; a class because ``--help`` prints it."""
+    """The type of a command's own flag; a class because ``--help`` prints it."""
 
     def __init__(self, flag: str, hint: Any, allowed: Range | None = None) -> None:
         """Args: the flag, for messages; the type of its value; the range of its numbers."""
@@ -81,10 +158,7 @@ class FlagType:
         if not isinstance(given, str):  # the parser checks once more what it has read
             return given
         try:
-            if str in _kinds(self.hint):
-                # Unlike in a file, only null has a meaning: a name may look like a number.
-                return None if given == "null" else given
-            value = value_of(self.hint, None if given == "null" else given)
+            value = value_of(self.hint, FlagText(given))
             if self.allowed is not None and not self.allowed.holds(value):
                 raise ValueError(f"not {self.allowed}")
         except ValueError as error:
@@ -104,7 +178,7 @@ def _kinds(hint: Any) -> list[Any]:
 
 
 def _read(kind: Any, text: str) -> Any:
-    """What a text says that is to be something else than a text."""
+    """Read a text that stands for something else than a text."""
     if kind == Size and (size := re.fullmatch(r"(\d{1,9})x(\d{1,9})", text)):
         return [int(size[1]), int(size[2])]
     if typing.get_origin(kind) is tuple:

@@ -12,7 +12,7 @@ from typing import Any, final
 from mixseg.benchmark.workload import Workload
 from mixseg.config import Settings
 from mixseg.data.arrays import Size
-from mixseg.data.registry import CLASSES
+from mixseg.data.layout import classes_of
 from mixseg.engine.precision import PrecisionName, choose_device, has_bf16, has_bf16_gpu
 from mixseg.methods import METHODS
 from mixseg.preflight.memory import measure_elsewhere, smaller
@@ -81,7 +81,8 @@ def measure_memory(work: Workload) -> MemoryReport:
     streams = METHODS[settings.method].streams_of(settings)
     whole = dict.fromkeys(streams, work.size)
     area = math.prod(work.size)
-    classes = CLASSES[settings.data.dataset]
+    classes = classes_of(settings.data.dataset)
+    assert classes is not None
     peaks: dict[str, Mapping[Size, int]] = {}
     for name, changed in levers(settings).items():
         found = {}

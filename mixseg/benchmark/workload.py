@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from mixseg.config import Settings
 from mixseg.data.arrays import Size
-from mixseg.data.registry import CLASSES
+from mixseg.data.layout import classes_of
 from mixseg.engine.precision import choose_device
 from mixseg.engine.stages import of_one_stage
 from mixseg.errors import ConfigError
@@ -89,15 +89,16 @@ def workload(settings: Settings, rounds: int, files: Size) -> Workload:
     check_dataset_name(settings.data.dataset, "data.dataset")
     check_model_settings(dataclasses.replace(settings.model, weights="none"))
     check_labeled_mixer(settings.mixing)
-    if settings.data.dataset not in CLASSES:
+    classes = classes_of(settings.data.dataset)
+    if classes is None:
         raise ConfigError(
             f"data.dataset {settings.data.dataset}: only its files tell its classes, and the "
-            f"benchmark reads none; take one of {', '.join(CLASSES)}"
+            "benchmark reads none; take another data set, such as demo"
         )
     return Workload(
         settings,
         training_size(settings, "labeled", None),
-        len(CLASSES[settings.data.dataset]),
+        len(classes),
         choose_device(settings.training.device),
         rounds,
         files,

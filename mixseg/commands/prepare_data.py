@@ -12,12 +12,13 @@ from mixseg.commands.parsing import new_parser, size_type
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
 from mixseg.config import FlagType, Range, Settings
 from mixseg.data.arrays import Size
+from mixseg.data.check import PartReport
+from mixseg.data.layout import splits_of
+from mixseg.data.loading import usable_cores
 from mixseg.data.prepared_copy import Plan, check_output, plan_splits, plan_unlabeled, prepare
-from mixseg.data.registry import splits_of
-from mixseg.data.streams import usable_cores
 from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError, unknown_name
-from mixseg.preflight.data_check import PartReport, report_lines
+from mixseg.preflight.data_check import report_lines
 from mixseg.terminal import new_console, say
 from mixseg.training.data import check_dataset_name
 

@@ -7,6 +7,7 @@ which is too much to be read at every start.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,21 +22,21 @@ from mixseg.ignore import IGNORE
 
 Record = dict[str, Any]
 """JSON: ``classes`` (names by train id), ``label_ids`` and ``source_ids`` (raw id, and color where
-a description names them -> class or ``ignore``), ``val`` and
-``labeled`` (id -> bytes of the label) and ``unlabeled`` (ids)."""
+a description names them -> class or ``ignore``), ``val`` and ``labeled`` (id -> bytes of the label)
+and ``unlabeled`` (ids)."""
 
 FILE = "data.json"
 """Holds the record in the folder of a run."""
 
 LISTS = {
     "val": "validation images",
-    "labeled": "labelled images",
-    "unlabeled": "unlabelled images",
+    "labeled": "labeled images",
+    "unlabeled": "unlabeled images",
 }
 """Parts of a record that are long, and what they are called."""
 
-SHOWN = 3
-"""Examples that a message names."""
+_short = functools.partial(named_first, most=3)
+"""Names the first of many examples."""
 
 
 def record_of_validation(val: SegmentationDataset) -> Record:
@@ -57,9 +58,9 @@ def record_of_training(
 
     Args:
         val: Its validation split.
-        labeled: Where its labelled images come from.
+        labeled: Where its labeled images come from.
         labeled_indices: Which of them they are.
-        unlabeled_ids: Ids of its unlabelled images.
+        unlabeled_ids: Ids of its unlabeled images.
     """
     samples = [labeled.samples[index] for index in labeled_indices]
     return record_of_validation(val) | {
@@ -128,8 +129,8 @@ def differences(kept: Mapping[str, Any], now: Record, full: Record | None = None
     """
     lines = []
     if "classes" in kept and kept["classes"] != now["classes"]:
-        lines.append(f"classes: {_shown(kept['classes'])} -> {_shown(now['classes'])}")
-    for name, title in (("label_ids", "label ids"), ("source_ids", "ids of the labelled images")):
+        lines.append(f"classes: {_short(kept['classes'])} -> {_short(now['classes'])}")
+    for name, title in (("label_ids", "label ids"), ("source_ids", "ids of the labeled images")):
         if name in kept and name in now and kept[name] != now[name]:
             lines.append(f"{title}: {_changed_ids(kept[name], now[name])}")
     fresh = digests(now)
@@ -152,7 +153,7 @@ def _changed_ids(before: Mapping[str, str], after: Mapping[str, str]) -> str:
         for key in keys
         if before.get(key) != after.get(key)
     ]
-    return _shown(changed)
+    return _short(changed)
 
 
 def _changed_lists(
@@ -162,7 +163,7 @@ def _changed_lists(
     lines = []
     for found, what in ((old - new, "are gone"), (new - old, "are new")):
         if found:
-            lines.append(f"{title}: {len(found)} {what} ({_shown(sorted(found))})")
+            lines.append(f"{title}: {len(found)} {what} ({_short(sorted(found))})")
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         changed = [
             f"{key}: {before[key]} -> {after[key]} bytes"
@@ -170,12 +171,8 @@ def _changed_lists(
             if before[key] != after[key]
         ]
         if changed:
-            lines.append(f"{title}: files of {len(changed)} have changed ({_shown(changed)})")
+            lines.append(f"{title}: files of {len(changed)} have changed ({_short(changed)})")
     return lines or [f"{title}: in another order"]
-
-
-def _shown(items: Sequence[str]) -> str:
-    return named_first(items, SHOWN)
 
 
 def _label_ids(dataset: SegmentationDataset) -> dict[str, str]:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mixseg.config import Settings
 from mixseg.data.cache import default_cache
-from mixseg.data.streams import start_worker, usable_cores
+from mixseg.data.loading import start_worker, usable_cores
 from mixseg.engine.precision import choose_device, has_amx
 from mixseg.engine.run_directory import PACKAGES, package_version
 from mixseg.errors import DataError

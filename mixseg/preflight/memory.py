@@ -30,7 +30,7 @@ from mixseg.analysis.model_profile import (
 from mixseg.config import Settings, dump_settings, resolve_settings
 from mixseg.data.arrays import Size
 from mixseg.data.contract import ClassSet
-from mixseg.data.registry import CLASSES
+from mixseg.data.layout import classes_of
 from mixseg.engine.optimizer_state import optimizer_state
 from mixseg.engine.precision import peak_memory
 from mixseg.engine.stages import of_one_stage
@@ -118,9 +118,11 @@ def estimate_needs(settings: Settings, console: Console) -> Needs:
     except ConfigError:
         data = open_training_data(settings, console)
         sizes = {name: training_size(settings, name, data) for name in streams}
-    if data is None and settings.data.dataset not in CLASSES:
+    known = classes_of(settings.data.dataset)
+    if data is None and known is None:
         data = open_training_data(settings, console)
-    classes = CLASSES[settings.data.dataset] if data is None else data.classes
+    classes = data.classes if data is not None else known
+    assert classes is not None
     pixels = _pixels(settings, sizes)
     measured = {}
     for area in PROBED_AREAS:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from mixseg.config import Settings, to_flat
 from mixseg.data.arrays import Size
 from mixseg.data.contract import SegmentationDataset
-from mixseg.data.frequencies import class_frequencies, frequencies_of, read_frequencies
 from mixseg.data.record import digests
+from mixseg.data.statistics import class_frequencies, frequencies_of, read_frequencies
 from mixseg.distributed import world
 from mixseg.engine.learner import Learner
 from mixseg.engine.method import MethodInputs

@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from mixseg.config import Settings, dump_settings, with_absolute_paths
-from mixseg.data.frequencies import dump_frequencies
 from mixseg.data.splits import id_lines, write_split
+from mixseg.data.statistics import dump_frequencies
 from mixseg.distillation.teachers import find_teacher, fixed_teacher, keep_teacher
 from mixseg.distributed import by_first, of_first
 from mixseg.engine.epochs import epochs_in_steps

@@ -23,15 +23,16 @@ from mixseg.data.check import (
     unseen_note,
     without_unequal_pairs,
 )
-from mixseg.data.cityscapes import CITYSCAPES, RAW_TO_TRAIN, VOID_COLORS
+from mixseg.data.layouts.cityscapes import CITYSCAPES, RAW_TO_TRAIN, VOID_COLORS
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.demo import LAYOUTS, render_scene, write_demo
 from mixseg.data.pairing import pair_labeled
 from mixseg.data.png16 import is_png16
-from mixseg.data.registry import DATASETS, open_dataset
+from mixseg.data.layout import LAYOUTS as DATASETS
+from mixseg.data.layout import open_dataset
 from mixseg.data.unlabeled import open_unlabeled
-from mixseg.data.voc import VOC
+from mixseg.data.layouts.voc import VOC
 from mixseg.errors import ConfigError, DataError
 from mixseg.escaping import printable
 from mixseg.ignore import IGNORE
@@ -258,7 +259,7 @@ class TestContract:
             raise AssertionError("a file was read")
 
         monkeypatch.setattr(Image, "open", forbidden)
-        monkeypatch.setattr("mixseg.data.voc.loadmat", forbidden)
+        monkeypatch.setattr("scipy.io.loadmat", forbidden)
         dataset = build(tmp_path)
         with pytest.raises(AssertionError, match="a file was read"):
             dataset.image(0)

@@ -11,9 +11,9 @@ import pytest
 
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet
-from mixseg.data.frequencies import frequencies_of, read_frequencies
+from mixseg.data.statistics import frequencies_of, read_frequencies
 from mixseg.data.pairing import files_by_id
-from mixseg.data.registry import open_dataset
+from mixseg.data.layout import open_dataset
 from mixseg.data.splits import hold_out, split_labeled
 from mixseg.data.unlabeled import ANY_CLASS, open_unlabeled
 from mixseg.errors import DataError

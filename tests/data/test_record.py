@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixseg.data.folder import open_folder
+from mixseg.data.layout import open_dataset
 from mixseg.data.record import (
     FILE,
     check_digests,
@@ -51,7 +51,7 @@ def test_a_difference_is_found_exactly_where_there_is_one(
 def test_what_is_named(tmp_path: Path) -> None:
     write_folder(tmp_path, "train")
     write_folder(tmp_path, "val", count=2)
-    train, val = (open_folder(tmp_path, split) for split in ("train", "val"))
+    train, val = (open_dataset("folder", tmp_path, split) for split in ("train", "val"))
     ids = [sample.id for sample in train.samples]
     before = record_of_training(val, train, (0, 1), ids[2:])
     assert before["label_ids"] == {
@@ -65,7 +65,7 @@ def test_what_is_named(tmp_path: Path) -> None:
     )
     (tmp_path / "images/val/day 0/frame.0.png").unlink()
     (tmp_path / "labels/val/day 0/frame.0.png").unlink()
-    now = record_of_validation(open_folder(tmp_path, "val"))
+    now = record_of_validation(open_dataset("folder", tmp_path, "val"))
     (line,) = differences(digests(before), now, before)
     assert "validation images" in line
     assert "day 0/frame.0" in line
@@ -76,13 +76,13 @@ def test_what_is_named(tmp_path: Path) -> None:
 def test_what_colors_mean_is_named(tmp_path: Path) -> None:
     names = "names: [a, b]\n"
     write_folder(tmp_path, "val", description=names + "palette: [[1, 1, 1], [2, 2, 2]]\n")
-    before = record_of_validation(open_folder(tmp_path, "val"))
+    before = record_of_validation(open_dataset("folder", tmp_path, "val"))
     for changed in (
         "palette: [[2, 2, 2], [1, 1, 1]]\n",
         "palette: [[1, 1, 1], [2, 2, 2]]\nignore: [[3, 3, 3], 255]\n",
     ):
         (tmp_path / "dataset.yaml").write_text(names + changed)
-        (line,) = differences(digests(before), record_of_validation(open_folder(tmp_path, "val")))
+        (line,) = differences(digests(before), record_of_validation(open_dataset("folder", tmp_path, "val")))
         assert line.startswith("label ids: [")
 
 

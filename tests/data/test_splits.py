@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
 from mixseg.data.images import read_image, read_index_png
-from mixseg.data.registry import open_dataset
+from mixseg.data.layout import open_dataset
 from mixseg.data.splits import hold_out, labeled_count, split_labeled, write_split
 from mixseg.errors import DataError
 from tests.data.layouts import write_camvid, write_folder

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.masks import LabelReader
-from mixseg.data.registry import open_dataset
+from mixseg.data.layout import open_dataset
 from mixseg.data.statistics import GRID, image_statistics, label_statistics
 from tests.data.layouts import SIZE, write_camvid, write_image, write_label
 

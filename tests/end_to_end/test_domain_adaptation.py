@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import yaml
 
-from mixseg.data.registry import open_dataset
+from mixseg.data.layout import open_dataset
 from tests.data.layouts import write_label
 from tests.end_to_end.conftest import TINY
 from tests.end_to_end.processes import (
@@ -181,7 +181,7 @@ def test_alignment_survives_a_kill(uda: Path, launch: Launcher, tmp_path: Path) 
 
 
 def shares(**changes: object) -> str:
-    from mixseg.data.cityscapes import CITYSCAPES
+    from mixseg.data.layouts.cityscapes import CITYSCAPES
 
     values = dict.fromkeys(CITYSCAPES.names, 1.0) | {"road": 20} | changes
     return yaml.safe_dump(values)

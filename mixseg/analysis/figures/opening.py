@@ -12,7 +12,7 @@ from rich.console import Console
 from mixseg.analysis.figures.request import ShownDataset, ShownRun
 from mixseg.analysis.metrics import Line, read_metrics
 from mixseg.config import resolve_settings
-from mixseg.data.registry import DATASETS
+from mixseg.data.layout import LAYOUTS
 from mixseg.engine.precision import choose_device, choose_precision
 from mixseg.engine.saved_network import SavedNetworks, load_networks, settings_of_run
 from mixseg.errors import ConfigError, DataError, unknown_name
@@ -46,8 +46,8 @@ def open_datasets(
         DataError: A split is not there.
     """
     for name in names:
-        if name not in DEMO and name not in DATASETS:
-            known = (*DEMO, *DATASETS)
+        if name not in DEMO and name not in LAYOUTS:
+            known = (*DEMO, *LAYOUTS)
             raise ConfigError(f"{flags[0]}: {unknown_name('dataset', name, known)}")
     stored = [name for name in names if name not in DEMO]
     if len(stored) != len(roots):

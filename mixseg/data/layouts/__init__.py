@@ -1,0 +1,1 @@
+"""The layouts of data sets that are built in, one a file."""

@@ -14,10 +14,10 @@ from mixseg.benchmark import transcription
 from mixseg.benchmark.measure import Action, Comparison, compare
 from mixseg.benchmark.workload import Workload, patches
 from mixseg.data.arrays import Size
+from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.images import encode_jpeg, write_png
 from mixseg.data.layout import open_dataset
-from mixseg.data.layouts.cityscapes import CITYSCAPES
 from mixseg.data.prepared_copy import check_output, plan_splits, prepare
 from mixseg.data.streams import StreamDataset
 from mixseg.data.transforms import PairedTransform

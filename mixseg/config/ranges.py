@@ -22,6 +22,7 @@ __all__ = ["SEEDS", "WITHOUT_FILE", "Range"]
 
 MOST_RATES = 32
 
+
 @functools.cache
 def ranges_of(section: Any) -> dict[str, Range]:
     """Field -> range of its numbers, of a settings class."""

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixseg.data.contract import UNKNOWN, ClassSet, SegmentationDataset
-from mixseg.data.layout import IGNORED, LAYOUTS
+from mixseg.data.layout import IGNORED, classes_of, layout_of
 from mixseg.data.names import composed, read_by_class
 from mixseg.errors import DataError, unknown_name
 from mixseg.ignore import IGNORE
+from mixseg.registry import LAYOUTS
 from mixseg.strict_yaml import dump_yaml
 
 
@@ -132,13 +133,13 @@ def built_in_map(source: ClassSet, target: ClassSet) -> ClassMap | None:
     """
     if source.names == target.names:
         return ClassMap(source, target, source.names)
-    for layout in (LAYOUTS[name] for name in LAYOUTS):
+    for layout in map(layout_of, LAYOUTS):
         ends = ((layout.maps_to, source, target), (layout.maps_from, target, source))
         for maps, own, other in ends:
             if layout.classes is None or layout.classes.names != own.names:
                 continue
             for name, pairs in maps.items():
-                there = LAYOUTS[name].classes
+                there = classes_of(name)
                 if there is not None and there.names == other.names:
                     return ClassMap(source, target, tuple(pairs[name] for name in source.names))
     return None

@@ -16,7 +16,7 @@ from mixseg.data.contract import ClassSet, Sample, SegmentationDataset
 from mixseg.data.images import read_image
 from mixseg.data.pairing import Folder, Pairing, found_instead, pair_samples
 from mixseg.errors import DataError, unknown_name
-from mixseg.registry import Registry
+from mixseg.registry import LAYOUTS
 
 IGNORED = "ignore"
 """Stands in a class map for no class."""
@@ -91,12 +91,12 @@ class Layout(ABC):
         """
 
 
-LAYOUTS: Registry[Layout] = Registry("data set", "mixseg.data.layouts")
-"""The layouts that ``--dataset`` can name."""
-
-
 def open_dataset(
-    name: str, root: Path, split: str, pair: Pairing = pair_samples
+    name: str,
+    root: Path,
+    split: str,
+    pair: Pairing = pair_samples,
+    layout: Layout | None = None,
 ) -> SegmentationDataset:
     """List a split of a data set; no image or label is read yet.
 
@@ -106,12 +106,13 @@ def open_dataset(
         split: Name of the split, as the layout calls it.
         pair: Finds the label of each image; :func:`mixseg.data.pairing.pair_present` lets images
             be without.
+        layout: The layout, made with options; by default the one of that name without any.
 
     Raises:
         DataError: The name or the split is unknown, the root does not exist, or the files are not
             laid out as they have to be.
     """
-    layout = layout_of(name)
+    layout = layout or layout_of(name)
     if not root.exists():
         raise DataError(f"root of data set {name!r}: {found_instead(root)}")
     if layout.split_names and split not in layout.split_names:
@@ -161,11 +162,11 @@ def classes_of(name: str) -> ClassSet | None:
         name: Name of a layout, or ``demo``, whose scenes have the classes of Cityscapes.
     """
     name = "cityscapes" if name == "demo" else name
-    return LAYOUTS[name].classes if name in LAYOUTS else None
+    return layout_of(name).classes if name in LAYOUTS else None
 
 
 def layout_of(name: str) -> Layout:
-    """The layout of a name.
+    """The layout of a name, without options.
 
     Raises:
         DataError: The name is unknown.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mixseg.config import Settings
 from mixseg.data.contract import ClassSet
-from mixseg.data.layouts.voc import VOC
+from mixseg.data.voc import VOC
 from mixseg.engine.checkpoint import write_checkpoint
 from mixseg.engine.saved_network import SavedNetworks, load_networks, network_card
 from mixseg.engine.teacher import FixedTeacher

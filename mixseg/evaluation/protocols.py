@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mixseg.data.layouts.synthia import ABSENT
+from mixseg.data.synthia import ABSENT
 from mixseg.escaping import markdown_cell
 from mixseg.evaluation.confusion import Scores
 

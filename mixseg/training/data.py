@@ -27,7 +27,7 @@ from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.demo import LAYOUTS as SCENE_LAYOUTS
 from mixseg.data.demo import Look, ensure_demo
-from mixseg.data.layout import LAYOUTS, open_dataset
+from mixseg.data.layout import open_dataset
 from mixseg.data.pairing import Pairing, pair_labeled, pair_present, pair_samples
 from mixseg.data.record import Record, record_of_training
 from mixseg.data.splits import Split, hold_out, split_labeled
@@ -35,6 +35,7 @@ from mixseg.data.statistics import class_frequencies, read_frequencies
 from mixseg.data.unlabeled import open_photographs
 from mixseg.errors import ConfigError, DataError, UnknownSplitError, unknown_name
 from mixseg.methods import METHODS
+from mixseg.registry import LAYOUTS
 from mixseg.terminal import say
 
 ALIGNMENT_LABELS = 1000

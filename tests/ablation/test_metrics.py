@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mixseg.ablation.metrics import METRICS, covered
-from mixseg.data.layouts.cityscapes import CITYSCAPES
+from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.evaluation.confusion import Scores
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from mixseg.benchmark import transcription
 from mixseg.benchmark.transcribed_step import augmented, drawn_masks
 from mixseg.config import AugmentationSettings, MixingSettings, TargetSettings
-from mixseg.data.layouts.cityscapes import CITYSCAPES, RAW_TO_TRAIN
+from mixseg.data.cityscapes import CITYSCAPES, RAW_TO_TRAIN
 from mixseg.data.strong_augmentation import StrongAugmentation, blurred, jittered
 from mixseg.engine.teacher import MeanTeacher
 from mixseg.evaluation.confusion import ConfusionMatrix

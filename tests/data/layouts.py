@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import savemat
 
-from mixseg.data.layouts.camvid import CAMVID
-from mixseg.data.layouts.cityscapes import CITYSCAPES
-from mixseg.data.layouts.voc import VOC
+from mixseg.data.camvid import CAMVID
+from mixseg.data.cityscapes import CITYSCAPES
+from mixseg.data.voc import VOC
 from tests.data.png_encoder import encode
 
 SIZE = (12, 20)

@@ -11,8 +11,8 @@ import pytest
 from mixseg.data.check import (
     Inspector,
     check_equal_sizes,
-    check_samples,
     check_same_size,
+    check_samples,
     first_size,
     ids_in_labels,
     median_side,
@@ -20,10 +20,10 @@ from mixseg.data.check import (
     unseen_note,
     without_unequal_pairs,
 )
+from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.layout import open_dataset
-from mixseg.data.layouts.cityscapes import CITYSCAPES
 from mixseg.errors import DataError
 from tests.data.layouts import (
     SIZE,

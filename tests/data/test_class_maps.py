@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mixseg.data.registry import CLASSES, open_dataset
 
-from mixseg.data.layouts.bdd100k import BDD100K
-from mixseg.data.layouts.camvid import CAMVID
-from mixseg.data.layouts.cityscapes import CITYSCAPES
+from mixseg.data.bdd100k import BDD100K
+from mixseg.data.camvid import CAMVID
+from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.data.class_maps import BUILT_IN, IGNORED, class_map
 from mixseg.data.contract import ClassSet
-from mixseg.data.registry import CLASSES, open_dataset
-from mixseg.data.layouts.voc import VOC
+from mixseg.data.voc import VOC
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
 from tests.data.layouts import (

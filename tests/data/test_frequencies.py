@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixseg.data.layouts.camvid import CAMVID
+from mixseg.data.camvid import CAMVID
+from mixseg.data.layout import open_dataset
 from mixseg.data.statistics import (
     class_frequencies,
     frequencies_of,
     read_frequencies,
 )
-from mixseg.data.layout import open_dataset
 from mixseg.errors import DataError
 from tests.data.layouts import SIZE, write_camvid, write_label
 

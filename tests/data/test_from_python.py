@@ -74,7 +74,7 @@ def test_every_part_takes_it(tmp_path: Path) -> None:
     assert (len(val), len(split.labeled), len(split.unlabeled)) == (3, 3, 6)
     assert record_of_validation(val)["val"] == {sample.id: None for sample in val.samples}
     check_samples(dataset, range(12))
-    assert ids_in_labels(dataset, range(12)) == ({0, 1, 2, 255}, 1)
+    assert ids_in_labels(dataset, range(12)) == (frozenset({0, 1, 2, 255}), 1)
     assert without_unequal_pairs(dataset)[1] == ()
     report = Inspector(0).read("training", "data", lambda: dataset, labeled=True)
     assert (report.labels, report.problems) == (12, ())

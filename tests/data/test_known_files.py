@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from mixseg.data.known_files import KnownFiles, without_known
+
 from mixseg.data.layout import open_dataset
 from mixseg.data.unlabeled import open_unlabeled
-from mixseg.data.layouts.voc import VOC
+from mixseg.data.voc import VOC
 from tests.data.layouts import cycle_ids, write_cityscapes, write_image, write_label, write_voc
 
 

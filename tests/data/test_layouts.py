@@ -17,20 +17,21 @@ from cityscapesscripts.helpers.labels import labels as official
 from PIL import Image
 
 from mixseg.data.check import check_samples
+from mixseg.data.cityscapes import CITYSCAPES, RAW_TO_TRAIN, VOID_COLORS
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet, SegmentationDataset, train_id_lookup
 from mixseg.data.demo import LAYOUTS as SCENES
 from mixseg.data.demo import render_scene, write_demo
 from mixseg.data.images import read_index_png
-from mixseg.data.layout import LAYOUTS, Files, Layout, classes_of, open_dataset, splits_of
-from mixseg.data.layouts.cityscapes import CITYSCAPES, RAW_TO_TRAIN, VOID_COLORS
-from mixseg.data.layouts.voc import VOC
+from mixseg.data.layout import Files, Layout, classes_of, open_dataset, splits_of
 from mixseg.data.pairing import Folder, pair_labeled
 from mixseg.data.png16 import is_png16
 from mixseg.data.unlabeled import open_unlabeled
+from mixseg.data.voc import VOC
 from mixseg.errors import ConfigError, DataError
 from mixseg.escaping import printable
 from mixseg.ignore import IGNORE
+from mixseg.registry import LAYOUTS
 from tests.data.layouts import (
     SBD_EXTRA,
     SIZE,
@@ -67,7 +68,9 @@ def write_photographs(root: Path) -> None:
 OPENED: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "cityscapes": (write_cityscapes, "cityscapes", "train"),
     "cityscapes archive": (
-        lambda root: write_cityscapes(root, "val", archive_folders=True, label_kind="labelTrainIds"),
+        lambda root: write_cityscapes(
+            root, "val", archive_folders=True, label_kind="labelTrainIds"
+        ),
         "cityscapes",
         "val",
     ),
@@ -80,7 +83,11 @@ OPENED: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "voc augmented": (lambda root: write_voc(root, augmented=True), "voc", "train_aug"),
     "voc sbd": (write_sbd_beside_voc, "voc", "train_aug"),
     "camvid": (write_camvid, "camvid", "train"),
-    "camvid jpeg": (lambda root: write_camvid(root / "CamVid", "val", ending=".jpg"), "camvid", "val"),
+    "camvid jpeg": (
+        lambda root: write_camvid(root / "CamVid", "val", ending=".jpg"),
+        "camvid",
+        "val",
+    ),
     "bdd100k": (write_bdd100k, "bdd100k", "train"),
     "bdd100k older": (lambda root: write_bdd100k(root / "bdd100k", older=True), "bdd100k", "train"),
     "bdd100k test": (lambda root: write_bdd100k(root, "test", labels=False), "bdd100k", "test"),
@@ -222,25 +229,23 @@ class TestRegistry:
                     read_label=read_index_png,
                 )
 
+        monkeypatch.setattr(LAYOUTS, "_entries", dict(LAYOUTS._known()))  # to forget it again
         LAYOUTS.register("leaves")(Leaves)
-        try:
-            for name in ("a", "b"):
-                write_image(tmp_path / f"train/{name}.jpg")
-                write_label(tmp_path / f"train/{name}.png", cycle_ids([0, 1, 255]))
-            (tmp_path / "train/c.tif").touch()
-            dataset = open_dataset("leaves", tmp_path, "train")
-            assert [sample.id for sample in dataset.samples] == ["a", "b"]
-            np.testing.assert_array_equal(dataset.label(0), cycle_ids([0, 1, 255]))
-            assert "1 .tif" in dataset.passed_over
-            assert splits_of("leaves", tmp_path) == ("train", "val")
-            camvid = classes_of("camvid")
-            assert camvid is not None
-            assert class_map(leaves, camvid).targets == ("ignore", "tree")
-            assert class_map(VOC, leaves).targets[3] == "ground"
-            with pytest.raises(DataError, match=r"Leaves split 'val' is empty: looked for .*\.jpg"):
-                open_dataset("leaves", tmp_path, "val")
-        finally:
-            forget("leaves")
+        for name in ("a", "b"):
+            write_image(tmp_path / f"train/{name}.jpg")
+            write_label(tmp_path / f"train/{name}.png", cycle_ids([0, 1, 255]))
+        (tmp_path / "train/c.tif").touch()
+        dataset = open_dataset("leaves", tmp_path, "train")
+        assert [sample.id for sample in dataset.samples] == ["a", "b"]
+        np.testing.assert_array_equal(dataset.label(0), cycle_ids([0, 1, 255]))
+        assert "1 .tif" in dataset.passed_over
+        assert splits_of("leaves", tmp_path) == ("train", "val")
+        camvid = classes_of("camvid")
+        assert camvid is not None
+        assert class_map(leaves, camvid).targets == ("ignore", "tree")
+        assert class_map(VOC, leaves).targets[3] == "ground"
+        with pytest.raises(DataError, match=r"Leaves split 'val' is empty: looked for .*\.jpg"):
+            open_dataset("leaves", tmp_path, "val")
 
 
 class TestCityscapes:
@@ -498,10 +503,25 @@ class TestRenderings:
     def test_synthia(self, tmp_path: Path) -> None:
         # The data set's own table of ids.
         names = {
-            **{1: "sky", 2: "building", 3: "road", 4: "sidewalk", 5: "fence", 6: "vegetation"},
-            **{7: "pole", 8: "car", 9: "traffic sign", 10: "person", 11: "bicycle"},
-            **{12: "motorcycle", 15: "traffic light", 16: "terrain", 17: "rider", 18: "truck"},
-            **{19: "bus", 20: "train", 21: "wall"},
+            1: "sky",
+            2: "building",
+            3: "road",
+            4: "sidewalk",
+            5: "fence",
+            6: "vegetation",
+            7: "pole",
+            8: "car",
+            9: "traffic sign",
+            10: "person",
+            11: "bicycle",
+            12: "motorcycle",
+            15: "traffic light",
+            16: "terrain",
+            17: "rider",
+            18: "truck",
+            19: "bus",
+            20: "train",
+            21: "wall",
         }
         found = opened("synthia", tmp_path / "own")
         for raw in range(23):

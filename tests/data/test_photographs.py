@@ -12,7 +12,7 @@ from mixseg.data.photographs import orientation_in_header, photograph_size, read
 from mixseg.data.prepared_copy import plan_unlabeled
 from mixseg.data.prepared_copy.files import file_copies
 from mixseg.data.unlabeled import open_unlabeled
-from mixseg.data.layouts.voc import VOC
+from mixseg.data.voc import VOC
 from tests.data.layouts import write_turned
 
 SMOOTH = np.stack(

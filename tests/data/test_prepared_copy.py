@@ -15,8 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mixseg.data.layouts.cityscapes import CITYSCAPES
+from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.data.contract import SegmentationDataset
+from mixseg.data.layout import open_dataset
 from mixseg.data.png16 import is_png16
 from mixseg.data.prepared_copy import (
     MANIFEST,
@@ -29,11 +30,10 @@ from mixseg.data.prepared_copy import (
     prepare,
     read_manifest,
 )
-from mixseg.data.layout import open_dataset
 from mixseg.data.streams import Drawn, StreamDataset
 from mixseg.data.transforms import Example, Interpolation, PairedTransform, resized, resized_ids
 from mixseg.data.unlabeled import open_unlabeled
-from mixseg.data.layouts.voc import VOC
+from mixseg.data.voc import VOC
 from mixseg.errors import ConfigError, DataError
 from tests.data.layouts import (
     SIZE,

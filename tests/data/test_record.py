@@ -82,7 +82,9 @@ def test_what_colors_mean_is_named(tmp_path: Path) -> None:
         "palette: [[1, 1, 1], [2, 2, 2]]\nignore: [[3, 3, 3], 255]\n",
     ):
         (tmp_path / "dataset.yaml").write_text(names + changed)
-        (line,) = differences(digests(before), record_of_validation(open_dataset("folder", tmp_path, "val")))
+        (line,) = differences(
+            digests(before), record_of_validation(open_dataset("folder", tmp_path, "val"))
+        )
         assert line.startswith("label ids: [")
 
 

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from mixseg.data.contract import SegmentationDataset
-from mixseg.data.masks import LabelReader
 from mixseg.data.layout import open_dataset
+from mixseg.data.masks import LabelReader
 from mixseg.data.statistics import GRID, image_statistics, label_statistics
 from tests.data.layouts import SIZE, write_camvid, write_image, write_label
 

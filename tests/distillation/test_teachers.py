@@ -13,7 +13,7 @@ from torchvision.models.segmentation import fcn_resnet50
 
 from mixseg.config import Settings, resolve_settings
 from mixseg.data.contract import ClassSet
-from mixseg.data.layouts.voc import VOC
+from mixseg.data.voc import VOC
 from mixseg.distillation.settings import student_of_name
 from mixseg.distillation.teachers import (
     find_teacher,

@@ -181,7 +181,7 @@ def test_alignment_survives_a_kill(uda: Path, launch: Launcher, tmp_path: Path) 
 
 
 def shares(**changes: object) -> str:
-    from mixseg.data.layouts.cityscapes import CITYSCAPES
+    from mixseg.data.cityscapes import CITYSCAPES
 
     values = dict.fromkeys(CITYSCAPES.names, 1.0) | {"road": 20} | changes
     return yaml.safe_dump(values)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixseg.data.layouts.camvid import CAMVID
-from mixseg.data.layouts.cityscapes import CITYSCAPES
+from mixseg.data.camvid import CAMVID
+from mixseg.data.cityscapes import CITYSCAPES
 from tests.data.layouts import write_camvid, write_folder
 from tests.end_to_end.processes import Launcher, flip_bit, refused
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mixseg.data.layouts.cityscapes import CITYSCAPES
+from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.engine.saved_network import load_networks
 from tests.data.layouts import write_image
 from tests.end_to_end.processes import REPOSITORY, Launcher, fresh, refused, tree

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixseg.data.layouts.cityscapes import CITYSCAPES
+from mixseg.data.cityscapes import CITYSCAPES
 from tests.data.layouts import write_image
 from tests.end_to_end.processes import Launcher, refused, tree
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from mixseg.config import resolve_settings
-from mixseg.data.layouts.cityscapes import CITYSCAPES
+from mixseg.data.cityscapes import CITYSCAPES
 from tests.end_to_end.processes import (
     Launcher,
     Running,

@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from mixseg.data.layouts.cityscapes import CITYSCAPES
+from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.engine.checkpoint import read_checkpoint, write_checkpoint
 from mixseg.engine.saved_network import load_networks, network_card
 from mixseg.errors import CheckpointError

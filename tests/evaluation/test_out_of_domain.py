@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mixseg.data.layouts.camvid import CAMVID
-from mixseg.data.layouts.cityscapes import CITYSCAPES
+from mixseg.data.camvid import CAMVID
+from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.data.contract import ClassSet, SegmentationDataset, lookup_table
-from mixseg.data.layouts.voc import VOC
+from mixseg.data.voc import VOC
 from mixseg.errors import DataError
 from mixseg.evaluation.evaluator import evaluate
 from mixseg.evaluation.out_of_domain import common_classes

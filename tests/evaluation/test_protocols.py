@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mixseg.data.layouts.camvid import CAMVID
-from mixseg.data.layouts.cityscapes import CITYSCAPES
-from mixseg.data.layouts.synthia import ABSENT
+from mixseg.data.camvid import CAMVID
+from mixseg.data.cityscapes import CITYSCAPES
+from mixseg.data.synthia import ABSENT
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.protocols import ABSENT_IN_SYNTHIA, mean_over, paper_table, protocol
 

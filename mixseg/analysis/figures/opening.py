@@ -12,12 +12,12 @@ from rich.console import Console
 from mixseg.analysis.figures.request import ShownDataset, ShownRun
 from mixseg.analysis.metrics import Line, read_metrics
 from mixseg.config import resolve_settings
-from mixseg.data.layout import LAYOUTS
 from mixseg.engine.precision import choose_device, choose_precision
 from mixseg.engine.saved_network import SavedNetworks, load_networks, settings_of_run
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.evaluation.prediction import Predictor
 from mixseg.evaluation.side_by_side import distinct_titles
+from mixseg.registry import LAYOUTS
 from mixseg.terminal import say
 from mixseg.training.data import open_judged, open_split, settings_on
 

@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mixseg.data.arrays import ImageArray, LabelArray
-from mixseg.data.contract import ClassSet
-from mixseg.data.layout import IGNORED
-from mixseg.data.layouts.camvid import CAMVID
-from mixseg.data.layouts.cityscapes import (
+from mixseg.data.camvid import CAMVID
+from mixseg.data.cityscapes import (
     CITYSCAPES,
     CITYSCAPES_TO_CAMVID,
     CITYSCAPES_TO_VOC,
     RAW_TO_TRAIN,
 )
-from mixseg.data.layouts.synthia import ABSENT, LABEL_IDS
-from mixseg.data.layouts.voc import VOC
+from mixseg.data.contract import ClassSet
+from mixseg.data.layout import IGNORED
+from mixseg.data.synthia import ABSENT, LABEL_IDS
+from mixseg.data.voc import VOC
 from mixseg.ignore import IGNORE
 
 CITIES: Final = {

@@ -7,14 +7,15 @@ Richter et al., "Playing for Data: Ground Truth from Computer Games", ECCV 2016,
 from __future__ import annotations
 
 from pathlib import Path
-from typing import final
+from typing import ClassVar, final
 
-from mixseg.data.contract import lookup_table
-from mixseg.data.layout import LAYOUTS, Files, Layout
-from mixseg.data.layouts.cityscapes import CITYSCAPES, COLORS, VOID_COLORS
+from mixseg.data.cityscapes import CITYSCAPES, COLORS, VOID_COLORS
+from mixseg.data.contract import ClassSet, lookup_table
+from mixseg.data.layout import Files, Layout
 from mixseg.data.masks import LabelReader, class_colors
 from mixseg.data.pairing import Folder, found_instead
 from mixseg.ignore import IGNORE
+from mixseg.registry import LAYOUTS
 
 _LOOKUP = lookup_table(
     {raw: train for train, raw in enumerate(CITYSCAPES.label_ids)},
@@ -35,7 +36,7 @@ class GTA5(Layout):
     """
 
     title = "GTA5"
-    classes = CITYSCAPES
+    classes: ClassVar[ClassSet] = CITYSCAPES
     split_names = ("train",)
 
     def files(self, root: Path, split: str) -> Files:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import final
+from typing import ClassVar, final
 
 from mixseg.data.arrays import LabelArray
-from mixseg.data.contract import lookup_table
-from mixseg.data.layout import LAYOUTS, Files, Layout
-from mixseg.data.layouts.cityscapes import CITYSCAPES, RAW_TO_TRAIN, read_raw_ids
+from mixseg.data.cityscapes import CITYSCAPES, RAW_TO_TRAIN, read_raw_ids
+from mixseg.data.contract import ClassSet, lookup_table
+from mixseg.data.layout import Files, Layout
 from mixseg.data.masks import LabelReader, class_colors
 from mixseg.data.pairing import Folder, found_instead
 from mixseg.data.png16 import is_png16, read_first_channel
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
+from mixseg.registry import LAYOUTS
 
 LABEL_IDS = (3, 4, 2, 21, 5, 7, 15, 9, 6, 16, 1, 10, 17, 8, 18, 19, 20, 12, 11)
 """SYNTHIA's own id of each Cityscapes class; 16, 18 and 20 are in its table, not in its frames."""
@@ -52,9 +53,9 @@ class SYNTHIA(Layout):
     """
 
     title = "SYNTHIA"
-    classes = CITYSCAPES
+    classes: ClassVar[ClassSet] = CITYSCAPES
     split_names = ("train",)
-    absent = ABSENT
+    absent: ClassVar[tuple[str, ...]] = ABSENT
 
     def files(self, root: Path, split: str) -> Files:
         """List the frames."""

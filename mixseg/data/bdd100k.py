@@ -7,11 +7,13 @@ arXiv:1805.04687. 7000 images in train, 1000 in val, 2000 in test.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import final
+from typing import ClassVar, final
 
-from mixseg.data.layout import LAYOUTS, Files, Layout
-from mixseg.data.layouts.cityscapes import TRAIN_ID_LOOKUP, TRAIN_IDS, read_train_ids
+from mixseg.data.cityscapes import TRAIN_ID_LOOKUP, TRAIN_IDS, read_train_ids
+from mixseg.data.contract import ClassSet
+from mixseg.data.layout import Files, Layout
 from mixseg.data.pairing import Folder, found_instead
+from mixseg.registry import LAYOUTS
 
 _CURRENT = ("images/10k", "labels/sem_seg/masks", ".png")
 _OLDER = ("seg/images", "seg/labels", "_train_id.png")
@@ -30,7 +32,7 @@ class BDD100K(Layout):
     """
 
     title = "BDD100K"
-    classes = TRAIN_IDS
+    classes: ClassVar[ClassSet] = TRAIN_IDS
 
     def files(self, root: Path, split: str) -> Files:
         """List a split."""

@@ -11,15 +11,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NoReturn, final
+from typing import Any, ClassVar, NoReturn, final
 
 from mixseg.data.contract import ClassSet, distinct_colors, lookup_table
-from mixseg.data.layout import LAYOUTS, Files, Layout
+from mixseg.data.layout import Files, Layout
 from mixseg.data.masks import IdColors, LabelReader, class_colors
 from mixseg.data.names import composed
 from mixseg.data.pairing import IMAGE_ENDINGS, Folder, found_instead
 from mixseg.errors import DataError, UnknownSplitError, unknown_name
 from mixseg.ignore import IGNORE
+from mixseg.registry import LAYOUTS
 from mixseg.strict_yaml import KeyPath, LoadedYaml, load_yaml
 
 DESCRIPTION = "dataset.yaml"
@@ -43,7 +44,7 @@ class ImageFolder(Layout):
 
     title = "folder"
     split_names = ()
-    lists = (DESCRIPTION,)
+    lists: ClassVar[tuple[str, ...]] = (DESCRIPTION,)
 
     def splits(self, root: Path) -> tuple[str, ...]:
         """Names of the folders in ``images``."""

@@ -14,11 +14,12 @@ import numpy as np
 
 from mixseg.data.arrays import LabelArray
 from mixseg.data.contract import ClassSet, lookup_table, train_id_lookup
-from mixseg.data.layout import IGNORED, LAYOUTS, ClassMaps, Files, Layout
+from mixseg.data.layout import IGNORED, ClassMaps, Files, Layout
 from mixseg.data.masks import Color, LabelReader, class_colors
 from mixseg.data.pairing import Folder, found_instead
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
+from mixseg.registry import LAYOUTS
 
 CITYSCAPES = ClassSet.of(
     {
@@ -139,7 +140,7 @@ class Cityscapes(Layout):
     """
 
     title = "Cityscapes"
-    classes = CITYSCAPES
+    classes: ClassVar[ClassSet] = CITYSCAPES
     further_images = (
         "leftImg8bit/train_extra",
         "leftImg8bit_trainextra/leftImg8bit/train_extra",

@@ -11,20 +11,21 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 
 from mixseg.data.arrays import LabelArray
 from mixseg.data.contract import ClassSet, train_id_lookup
 from mixseg.data.images import MAX_PIXELS
-from mixseg.data.layout import LAYOUTS, Files, Layout
+from mixseg.data.layout import Files, Layout
 from mixseg.data.lists import read_list
 from mixseg.data.masks import LabelReader, class_colors
 from mixseg.data.pairing import IMAGE_ENDINGS, Folder, found_instead, without_ending
 from mixseg.errors import DataError
 from mixseg.files import opened
 from mixseg.ignore import IGNORE
+from mixseg.registry import LAYOUTS
 
 VOC = ClassSet.of(
     {
@@ -78,7 +79,7 @@ class PascalVOC(Layout):
     """
 
     title = "VOC"
-    classes = VOC
+    classes: ClassVar[ClassSet] = VOC
     split_names = ("train", "val", "trainval", "train_aug")
     lists = tuple(
         f"{folder}ImageSets/Segmentation/*.txt" for folder in ("", "VOC2012/", "VOCdevkit/VOC2012/")

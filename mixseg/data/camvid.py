@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import ClassVar, final
 
 from mixseg.data.contract import ClassSet, train_id_lookup
-from mixseg.data.layout import IGNORED, LAYOUTS, ClassMaps, Files, Layout
+from mixseg.data.layout import IGNORED, ClassMaps, Files, Layout
 from mixseg.data.lists import read_list
 from mixseg.data.masks import LabelReader, class_colors
 from mixseg.data.pairing import IMAGE_ENDINGS, Folder, found_instead, without_ending
 from mixseg.errors import DataError
+from mixseg.registry import LAYOUTS
 
 CAMVID = ClassSet.of(
     {
@@ -67,7 +68,7 @@ class CamVid(Layout):
     """
 
     title = "CamVid"
-    classes = CAMVID
+    classes: ClassVar[ClassSet] = CAMVID
     lists = ("*.txt", "CamVid/*.txt")
     maps_to: ClassVar[ClassMaps] = {"cityscapes": CAMVID_TO_CITYSCAPES}
 

@@ -1,1 +1,0 @@
-"""The layouts of data sets that are built in, one a file."""

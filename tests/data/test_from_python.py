@@ -142,5 +142,5 @@ def test_what_is_no_pair_is_refused(wrong: object) -> None:
         from_python([], NAMES)
     image = np.zeros((4, 4, 3), dtype=np.uint8)
     unequal = from_python([(image, np.zeros((4, 5), dtype=np.uint8))], NAMES)
-    with pytest.raises(DataError, match="4x4 pixels .* 5x4"):
+    with pytest.raises(DataError, match=r"4x4 pixels .* 5x4"):
         unequal.pair(0)

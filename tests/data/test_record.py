@@ -98,10 +98,8 @@ def test_a_run_of_an_earlier_version_knows_its_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        "",
         "{",
         "[]",
-        "{}",
         '{"val": {}}',
         "\x00",
         '{"classes": 5, "label_ids": {}, "val": {}, "labeled": {}, "unlabeled": []}',
@@ -113,14 +111,14 @@ def test_a_damaged_file_is_as_none(content: str, tmp_path: Path) -> None:
     assert read_record(tmp_path) is None
 
 
-@pytest.mark.parametrize("name", ["classes", "label_ids", "source_ids", "val", "labeled"])
 @pytest.mark.parametrize("value", [None, 5, "x", [], [1], {}, {"count": 1}, {"7": None}])
-def test_what_cannot_be_compared_is_refused(name: str, value: object) -> None:
+def test_what_cannot_be_compared_is_refused(value: object) -> None:
     now = record({"one": [1, 2]})
-    forged: dict[str, object] = {**digests(now), name: value}
-    try:
-        check_digests(forged)
-    except ValueError as error:
-        assert name in str(error)
-    else:
-        assert differences(forged, now) is not None
+    for name in ("classes", "label_ids", "source_ids", "val", "labeled"):
+        forged: dict[str, object] = {**digests(now), name: value}
+        try:
+            check_digests(forged)
+        except ValueError as error:
+            assert name in str(error)
+        else:
+            assert differences(forged, now) is not None

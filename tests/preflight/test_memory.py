@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from mixseg.config import Settings, resolve_settings
-from mixseg.data.registry import CLASSES
+from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.errors import ConfigError, TrainingError
 from mixseg.preflight.memory import (
     checkpoints_at_once,
@@ -67,7 +67,7 @@ def test_what_fails_elsewhere_is_said() -> None:
     # One pixel is left of an image, of which batch norm makes nothing while it is trained.
     broken = {"labeled": (8, 8), "unlabeled": (8, 8)}
     with pytest.raises(TrainingError, match="a training step on images of 8x8 and 8x8 failed: "):
-        measure_elsewhere(settings, broken, CLASSES["cityscapes"])
+        measure_elsewhere(settings, broken, CITYSCAPES)
 
 
 @pytest.mark.slow
@@ -76,7 +76,7 @@ def test_a_size_that_the_network_does_not_take() -> None:
     model |= {"model.batch_norm": "train"}
     sizes = {"labeled": (160, 160), "unlabeled": (160, 160)}
     with pytest.raises(ConfigError, match="test_maxvit"):
-        measure_elsewhere(deeplab(**model), sizes, CLASSES["cityscapes"], [(321, 321)])
+        measure_elsewhere(deeplab(**model), sizes, CITYSCAPES, [(321, 321)])
 
 
 @pytest.mark.slow
@@ -87,7 +87,7 @@ def test_within_a_fifth_of_the_measured_peak() -> None:
     for crop in ((448, 448), (512, 512), (513, 640)):
         sizes = {"labeled": crop, "unlabeled": crop}
         settings = deeplab(**{"data.crop": crop})
-        peak = measure_elsewhere(settings, sizes, CLASSES["cityscapes"]).peak
+        peak = measure_elsewhere(settings, sizes, CITYSCAPES).peak
         pixels = 2 * crop[0] * crop[1]
         # Of one form or another: what is measured at small sizes is the same for all.
         assert extrapolated(needs.measured, pixels) == pytest.approx(peak, rel=0.2), crop

@@ -105,9 +105,7 @@ def profiles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ModelP
                 values |= {"source_domain.dataset": "gta5", "targets.alignment": "uniform"}
             if method == "distillation":
                 model = small_model(num_classes=19)
-                card = network_card(
-                    model.spec, CITYSCAPES, to_flat(resolve_settings([], TINY))
-                )
+                card = network_card(model.spec, CITYSCAPES, to_flat(resolve_settings([], TINY)))
                 path = tmp_path_factory.mktemp("teacher") / "step-00000001"
                 write_checkpoint(path, {"teacher": model.state_dict()}, card | {"step": 1})
                 values |= {"distillation.teacher": str(path), "distillation.unlabeled": 1.0}
@@ -174,9 +172,6 @@ class TestSizes:
     def test_not_known_without_data(self) -> None:
         with pytest.raises(ConfigError, match=r"labeled images is not known.*data\.crop"):
             self.size(data__dataset="cityscapes")
-
-
-def test_classes_belong_to_data_sets() -> None:
 
 
 def test_a_whole_network() -> None:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median_low
 from typing import Literal, NamedTuple, final
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
 
 from mixseg.data.arrays import ImageArray, LabelArray, Size
 from mixseg.data.contract import SegmentationDataset, unequal_sizes
 from mixseg.data.images import image_size
-from mixseg.data.loading import POLL, loaded, start_worker
+from mixseg.data.loading import in_processes
 from mixseg.data.masks import LabelReader
 from mixseg.data.pairing import IMAGE_ENDINGS
 from mixseg.data.photographs import UPRIGHT, orientation_in_header
@@ -49,13 +49,7 @@ KINDS: dict[Kind, str] = {
 
 
 class Problem(NamedTuple):
-    """What is wrong with a file.
-
-    Attributes:
-        kind: One of :data:`KINDS`.
-        path: The file, or what could not be opened.
-        message: The whole error.
-    """
+    """What is wrong with a file, or with ``path`` where that could not be opened."""
 
     kind: Kind
     path: str
@@ -63,12 +57,7 @@ class Problem(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """What is found in a sample.
-
-    Attributes:
-        problems: What is wrong with it; all of it, not only the first.
-        ids: The raw ids of its label; None where none was read.
-    """
+    """All that is wrong with a sample, and the raw ids of its label if one was read."""
 
     problems: list[Problem]
     ids: bytes | None = None
@@ -126,22 +115,6 @@ def reading_problem(error: DataError) -> Kind:
 def raw_ids(label: LabelArray) -> bytes:
     """The ids that a label holds, in order."""
     return bytes(np.flatnonzero(np.bincount(label.reshape(-1), minlength=256)).tolist())
-
-
-@final
-class _Inspected(Dataset[Inspection]):
-    """Position in some indices -> what is found in that sample."""
-
-    def __init__(self, dataset: SegmentationDataset, indices: Sequence[int], labeled: bool) -> None:
-        self.dataset = dataset
-        self.indices = indices
-        self.labeled = labeled
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, position: int) -> Inspection:
-        return inspect_sample(self.dataset, self.indices[position], labeled=self.labeled)
 
 
 @final
@@ -219,7 +192,9 @@ class Inspector:
                 else sample.image not in self._images
             )
         ]
-        for done, (index, found) in enumerate(self._inspect(dataset, fresh, labeled), start=1):
+        read = functools.partial(inspect_sample, dataset, labeled=labeled)
+        inspected = in_processes(read, fresh, self._workers, f"reading {dataset.root}")
+        for done, (index, found) in enumerate(zip(fresh, inspected, strict=True), start=1):
             problems += found.problems
             label = dataset.samples[index].label
             if label is not None and found.ids is not None:
@@ -230,8 +205,8 @@ class Inspector:
         if labeled:
             self._pairs.update((sample.image, sample.label) for sample in dataset.samples)
             labels = [sample.label for sample in dataset.samples if sample.label is not None]
-        read = [self._ids[label] for label in labels if label in self._ids]
-        unseen = unseen_note(dataset, frozenset().union(*read), len(read), len(labels))
+        ids = [self._ids[label] for label in labels if label in self._ids]
+        unseen = unseen_note(dataset, frozenset().union(*ids), len(ids), len(labels))
         other = dataset.passed_over if self._is_new(dataset.passed_over) else ""
         return PartReport(
             name,
@@ -248,18 +223,6 @@ class Inspector:
         new = line not in self._said
         self._said.add(line)
         return new
-
-    def _inspect(
-        self, dataset: SegmentationDataset, indices: Sequence[int], labeled: bool
-    ) -> Iterator[tuple[int, Inspection]]:
-        loader = DataLoader(
-            _Inspected(dataset, indices, labeled),
-            batch_size=None,
-            num_workers=self._workers,
-            timeout=POLL if self._workers else 0,
-            worker_init_fn=start_worker,
-        )
-        yield from zip(indices, loaded(loader, f"reading {dataset.root}"), strict=True)
 
 
 def spread(indices: Sequence[int], limit: int) -> list[int]:
@@ -366,7 +329,7 @@ def unseen_note(dataset: SegmentationDataset, ids: Collection[int], read: int, o
     Args:
         dataset: The data set.
         ids: Raw ids of the labels that were read.
-        read: How many these are.
+        read: How many labels were read.
         of: How many labels there are.
     """
     unseen = unseen_classes(dataset, ids)
@@ -390,15 +353,10 @@ def unseen_note(dataset: SegmentationDataset, ids: Collection[int], read: int, o
 def check_equal_sizes(
     dataset: SegmentationDataset, indices: Sequence[int], *, skip_bad: bool = False
 ) -> None:
-    """Refuse images of different sizes where neither a crop nor a resize makes them equal.
-
-    Args:
-        dataset: The data set.
-        indices: Images that will share batches; the headers of all are read.
-        skip_bad: Pass over images that cannot be read.
+    """Refuse images that differ in size by their headers, and so cannot share a batch.
 
     Raises:
-        DataError: Two images differ in size.
+        DataError: Two images differ, or one cannot be read and ``skip_bad`` is not set.
     """
     first: tuple[str, Size] | None = None
     for index in indices:
@@ -424,13 +382,7 @@ def check_same_size(
     unlabeled: SegmentationDataset,
     unlabeled_resize: Size | None,
 ) -> None:
-    """Refuse a source and a target of different sizes that no crop makes equal.
-
-    Args:
-        labeled: The source.
-        labeled_resize: Size that its images are resized to; None keeps them.
-        unlabeled: The target.
-        unlabeled_resize: As ``labeled_resize``.
+    """Refuse a source and a target whose images differ in size, after a resize where there is one.
 
     Raises:
         DataError: The sizes differ.

@@ -6,11 +6,12 @@ import atexit
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TypeVar, final
 
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from mixseg.errors import TrainingError
 from mixseg.interruption import STOPPING, stop_if_asked
@@ -63,6 +64,37 @@ def loaded(loader: Iterable[T], work: str, fewer: str = "--workers") -> Iterator
         else:
             waited = 0.0
             yield batch
+
+
+@final
+class _Mapped(Dataset[T]):
+    def __init__(self, function: Callable[[int], T], items: Sequence[int]) -> None:
+        self.function = function
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, position: int) -> T:
+        return self.function(self.items[position])
+
+
+def in_processes(
+    function: Callable[[int], T], items: Sequence[int], workers: int, work: str
+) -> Iterator[T]:
+    """The function of each item in order, worked out by some processes; 0 works in this one.
+
+    Raises:
+        TrainingError: A process died; ``work`` says what it was doing.
+    """
+    loader = DataLoader(
+        _Mapped(function, items),
+        batch_size=None,
+        num_workers=workers,
+        timeout=POLL if workers else 0,
+        worker_init_fn=start_worker,
+    )
+    yield from loaded(loader, work)
 
 
 @contextmanager

@@ -36,7 +36,6 @@ LISTS = {
 """Parts of a record that are long, and what they are called."""
 
 _short = functools.partial(named_first, most=3)
-"""Names the first of many examples."""
 
 
 def record_of_validation(val: SegmentationDataset) -> Record:
@@ -54,14 +53,7 @@ def record_of_training(
     labeled_indices: Iterable[int],
     unlabeled_ids: Sequence[str],
 ) -> Record:
-    """The record of a run.
-
-    Args:
-        val: Its validation split.
-        labeled: Where its labeled images come from.
-        labeled_indices: Which of them they are.
-        unlabeled_ids: Ids of its unlabeled images.
-    """
+    """The record of a run: its validation split, its labeled images and its unlabeled ones."""
     samples = [labeled.samples[index] for index in labeled_indices]
     return record_of_validation(val) | {
         "source_ids": _label_ids(labeled),
@@ -74,15 +66,12 @@ def read_record(run: Path) -> Record | None:
     """The record that a run's folder holds whole; None if it is missing or damaged."""
     try:
         content = read_json(run / FILE)
-    except (OSError, ValueError):
-        return None
-    if not isinstance(content, dict) or not {*LISTS, "classes", "label_ids"} <= {*content}:
-        return None
-    if not all(isinstance(content[name], dict | list) for name in LISTS):
-        return None
-    try:
+        if not isinstance(content, dict) or not {*LISTS, "classes", "label_ids"} <= {*content}:
+            return None
+        if not all(isinstance(content[name], dict | list) for name in LISTS):
+            return None
         check_digests(digests(content))
-    except ValueError:
+    except (OSError, ValueError):
         return None
     return content
 
@@ -142,42 +131,34 @@ def differences(kept: Mapping[str, Any], now: Record, full: Record | None = None
             counts = f"{kept[name]['count']} -> {fresh[name]['count']}"
             lines.append(f"{title}: other ones, or other label files ({counts})")
         else:
-            lines += _changed_lists(title, known, now[name])
+            lines += [f"{title}: {change}" for change in _changed_lists(known, now[name])]
     return lines
 
 
 def _changed_ids(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     keys = sorted({*before, *after}, key=lambda key: (len(key), key))
-    changed = [
-        f"{key} {before.get(key, 'unknown')} -> {after.get(key, 'unknown')}"
-        for key in keys
-        if before.get(key) != after.get(key)
-    ]
-    return _short(changed)
+    pairs = [(key, before.get(key, "unknown"), after.get(key, "unknown")) for key in keys]
+    return _short([f"{key} {old} -> {new}" for key, old, new in pairs if old != new])
 
 
 def _changed_lists(
-    title: str, before: Mapping[str, Any] | Sequence[str], after: Mapping[str, Any] | Sequence[str]
+    before: Mapping[str, Any] | Sequence[str], after: Mapping[str, Any] | Sequence[str]
 ) -> list[str]:
     old, new = set(before), set(after)
     lines = []
     for found, what in ((old - new, "are gone"), (new - old, "are new")):
         if found:
-            lines.append(f"{title}: {len(found)} {what} ({_short(sorted(found))})")
+            lines.append(f"{len(found)} {what} ({_short(sorted(found))})")
     if isinstance(before, Mapping) and isinstance(after, Mapping):
-        changed = [
-            f"{key}: {before[key]} -> {after[key]} bytes"
-            for key in sorted(old & new)
-            if before[key] != after[key]
-        ]
+        pairs = [(key, before[key], after[key]) for key in sorted(old & new)]
+        changed = [f"{key}: {one} -> {other} bytes" for key, one, other in pairs if one != other]
         if changed:
-            lines.append(f"{title}: files of {len(changed)} have changed ({_short(changed)})")
-    return lines or [f"{title}: in another order"]
+            lines.append(f"files of {len(changed)} have changed ({_short(changed)})")
+    return lines or ["in another order"]
 
 
 def _label_ids(dataset: SegmentationDataset) -> dict[str, str]:
-    names = dict(enumerate(dataset.classes.names))
-    names[IGNORE] = "ignore"
+    names = dict(enumerate(dataset.classes.names)) | {IGNORE: "ignore"}
     meanings = {
         str(raw): names[int(train)] for raw, train in enumerate(dataset.lookup) if train != UNKNOWN
     }

@@ -95,8 +95,8 @@ def hold_out(dataset: SegmentationDataset, spec: str, seed: int) -> Segmentation
         )
     if _LOOKS_LIKE_SIZE.fullmatch(spec):
         chosen = _drawn(range(len(ids)), labeled_count(spec, len(ids), given), seed)
-    elif "," not in spec and ".pkl" not in spec and (Path(spec).suffix or "/" in spec):
-        chosen = _read_indices(Path(spec), ids)
+    elif "," not in spec and ".pkl" not in spec and _names_a_file(spec):
+        chosen = _listed(spec, ids)
         if not chosen:
             raise DataError(f"{given}: the list names no image")
     else:
@@ -157,9 +157,9 @@ def split_labeled(
         note = _PERMUTATION_NOTE
     else:
         names = spec.split(",")
-        if len(names) > 2 or not all(Path(name).suffix or "/" in name for name in names):
+        if len(names) > 2 or not all(map(_names_a_file, names)):
             raise DataError(f"labeled images {spec!r}: expected {_ALLOWED}")
-        listed = _read_indices(Path(names[0]), ordered)
+        listed = _listed(names[0], ordered)
         labeled = listed - withheld
         if not labeled:
             held = " that is not held out for validation" if listed else ""
@@ -170,7 +170,7 @@ def split_labeled(
                 "for validation"
             )
         if len(names) == 2:
-            unlabeled = _read_indices(Path(names[1]), ordered) - withheld
+            unlabeled = _listed(names[1], ordered) - withheld
             both = sorted(labeled & unlabeled)
             if both:
                 raise DataError(
@@ -198,19 +198,18 @@ def _drawn(indices: Sequence[int], count: int, seed: int) -> set[int]:
     return {indices[position] for position in order[:count].tolist()}
 
 
-def id_lines(dataset: SegmentationDataset, indices: Sequence[int]) -> str:
-    """Ids of samples, one per line.
+def _names_a_file(spec: str) -> bool:
+    return bool(Path(spec).suffix) or "/" in spec
 
-    Raises:
-        DataError: An id cannot stand on a line of its own, or is not UTF-8.
-    """
-    ids = [dataset.samples[index].id for index in indices]
-    for key in ids:
-        if "\n" in key or key.endswith("\r"):
-            raise DataError(f"{dataset.root}: rename the file {key!r}, it has a line break")
-        if any("\ud800" <= letter <= "\udfff" for letter in key):
-            raise DataError(f"{dataset.root}: rename the file {key!r}, its name is not UTF-8")
-    return "".join(f"{key}\n" for key in ids)
+
+def _listed(list_file: str, ids: Sequence[str]) -> set[int]:
+    path = Path(list_file)
+    return set(match_entries(path, read_list(path), ids))
+
+
+def _hashed(lines: Sequence[str]) -> str:
+    content = "\n".join(lines)
+    return hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
 def labeled_count(size: str, total: int, given: str | None = None) -> int:
@@ -247,51 +246,51 @@ def labeled_count(size: str, total: int, given: str | None = None) -> int:
     return -(-share.numerator * total // share.denominator)
 
 
+def id_lines(dataset: SegmentationDataset, indices: Sequence[int]) -> str:
+    """Ids of samples, one per line.
+
+    Raises:
+        DataError: An id cannot stand on a line of its own, or is not UTF-8.
+    """
+    ids = [dataset.samples[index].id for index in indices]
+    for key in ids:
+        if "\n" in key or key.endswith("\r"):
+            raise DataError(f"{dataset.root}: rename the file {key!r}, it has a line break")
+        if any("\ud800" <= letter <= "\udfff" for letter in key):
+            raise DataError(f"{dataset.root}: rename the file {key!r}, its name is not UTF-8")
+    return "".join(f"{key}\n" for key in ids)
+
+
 def write_split(
     run_dir: Path, dataset: SegmentationDataset, split: Split, unpaired: Sequence[Path] = ()
 ) -> None:
-    """Record a split in a run's folder.
+    """Record a split of a data set, and images left out without a label, in a run's folder.
 
     ``labeled.txt`` and ``unlabeled.txt`` hold one sample id per line and can be given as
     ``labeled.txt,unlabeled.txt`` to get the same split again; ``split.json`` holds digest, counts,
     seed, spec and note, and is written last.
 
-    Args:
-        run_dir: The run's folder.
-        dataset: That the split is one of.
-        split: The split.
-        unpaired: Images that were left out because they have no label.
-
     Raises:
         DataError: An id cannot stand on a line of its own, or the folder cannot be written to.
     """
+    summary = {
+        "dataset": dataset.name,
+        "split": dataset.split,
+        "digest": split.digest,
+        "labeled": len(split.labeled),
+        "unlabeled": len(split.unlabeled),
+        "total": len(dataset),
+        "seed": split.seed,
+        "spec": split.spec,
+        "note": split.note,
+        "held_out": len(split.held_out),
+        "unpaired": [str(path) for path in unpaired],
+    }
     try:
-        for name, indices in (("labeled", split.labeled), ("unlabeled", split.unlabeled)):
-            write_atomically(run_dir / f"{name}.txt", id_lines(dataset, indices))
-        summary = {
-            "dataset": dataset.name,
-            "split": dataset.split,
-            "digest": split.digest,
-            "labeled": len(split.labeled),
-            "unlabeled": len(split.unlabeled),
-            "total": len(dataset),
-            "seed": split.seed,
-            "spec": split.spec,
-            "note": split.note,
-            "held_out": len(split.held_out),
-            "unpaired": [str(path) for path in unpaired],
-        }
+        write_atomically(run_dir / "labeled.txt", id_lines(dataset, split.labeled))
+        write_atomically(run_dir / "unlabeled.txt", id_lines(dataset, split.unlabeled))
         write_atomically(run_dir / "split.json", json.dumps(summary, indent=2) + "\n")
     except OSError as error:
         raise DataError(
             f"{error.filename or run_dir}: cannot be written: {error.strerror}"
         ) from error
-
-
-def _read_indices(list_file: Path, ordered: Sequence[str]) -> set[int]:
-    return set(match_entries(list_file, read_list(list_file), ordered))
-
-
-def _hashed(lines: Sequence[str]) -> str:
-    content = "\n".join(lines)
-    return hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()[:12]

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mixseg.config.sections import Settings
 from mixseg.data.arrays import Size
 from mixseg.data.contract import ClassSet
-from mixseg.data.registry import CLASSES
+from mixseg.data.layout import classes_of
 from mixseg.data.streams import Batch
 from mixseg.distillation.teachers import find_teacher, fixed_teacher
 from mixseg.errors import ConfigError
@@ -240,10 +240,12 @@ def profile_run(settings: Settings, *, images: int | None, steps: int) -> ModelP
     check_loss(settings.supervised_loss)
     check_dataset_name(settings.data.dataset, "data.dataset")
     data: TrainingData | None = None
-    if images is None or settings.data.dataset not in CLASSES:
+    known = classes_of(settings.data.dataset)
+    if images is None or known is None:
         data = _opened(settings)
         images = images or len(data.split.labeled)
-    classes = CLASSES[settings.data.dataset] if data is None else data.classes
+    classes = data.classes if data is not None else known
+    assert classes is not None
     streams = streams_of(settings)
     sizes = {name: training_size(settings, name, data) for name in streams}
 
@@ -304,7 +306,7 @@ def _opened(settings: Settings) -> TrainingData:
     try:
         check_data_settings(settings)
     except ConfigError as error:
-        if settings.data.dataset not in CLASSES:
+        if classes_of(settings.data.dataset) is None:
             raise
         raise ConfigError(
             f"{error}. Without data, say with --images N how many images are labelled"

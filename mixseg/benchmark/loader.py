@@ -14,10 +14,10 @@ from mixseg.benchmark import transcription
 from mixseg.benchmark.measure import Action, Comparison, compare
 from mixseg.benchmark.workload import Workload, patches
 from mixseg.data.arrays import Size
-from mixseg.data.bdd100k import open_bdd100k
-from mixseg.data.cityscapes import CITYSCAPES, open_cityscapes
+from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.images import encode_jpeg, write_png
+from mixseg.data.layout import open_dataset
 from mixseg.data.prepared_copy import check_output, plan_splits, prepare
 from mixseg.data.streams import StreamDataset
 from mixseg.data.transforms import PairedTransform
@@ -41,7 +41,7 @@ def measure_loader(work: Workload) -> list[Comparison]:
     with tempfile.TemporaryDirectory() as folder:
         pngs, copies, jpegs = (Path(folder) / name for name in ("pngs", "copies", "jpegs"))
         write_street(pngs, work.files, work.settings.seed)
-        streets = open_cityscapes(pngs, "train")
+        streets = open_dataset("cityscapes", pngs, "train")
         write_jpegs(jpegs, streets)
         plan = plan_splits(
             "cityscapes",
@@ -76,7 +76,8 @@ def measure_loader(work: Workload) -> list[Comparison]:
                 )
             ]
             in_files = {index: index for index in range(len(CITYSCAPES))}  # BDD100K has train ids
-            copied, windscreens = open_cityscapes(copies, "train"), open_bdd100k(jpegs, "train")
+            copied = open_dataset("cityscapes", copies, "train")
+            windscreens = open_dataset("bdd100k", jpegs, "train")
             cases: tuple[tuple[str, SegmentationDataset, SegmentationDataset, dict[int, int]], ...]
             cases = (
                 (f"PNGs of {size}", streets, streets, train_ids),

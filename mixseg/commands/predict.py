@@ -24,7 +24,7 @@ from mixseg.commands.parsing import listed, new_parser, parse
 from mixseg.commands.squash_note import SquashNote
 from mixseg.config.values import FlagType, Range
 from mixseg.data.arrays import ImageArray, LabelArray, Size
-from mixseg.data.pairing import passed_over
+from mixseg.data.pairing import Folder
 from mixseg.distributed import summed, world
 from mixseg.errors import ConfigError
 from mixseg.evaluation.inference import InferenceMode
@@ -53,7 +53,8 @@ def predict(arguments: Sequence[str]) -> int:
     device = choose_device(parsed.device)
     paths = [Path(path) for path in parsed.paths]
     images = collect_images(paths)
-    for left_out in filter(None, map(passed_over, filter(Path.is_dir, paths))):
+    folders = (Folder(path) for path in paths if path.is_dir())
+    for left_out in filter(None, (folder.passed_over() for folder in folders)):
         say(console, f"note: {left_out}")
     every = [
         load_saved(Path(path), parsed.network or "either")

@@ -13,12 +13,13 @@ from mixseg.commands.settings_arguments import add_file_arguments, any_settings,
 from mixseg.config.sections import Settings
 from mixseg.config.values import FlagType, Range
 from mixseg.data.arrays import Size
+from mixseg.data.check import PartReport
+from mixseg.data.layout import splits_of
+from mixseg.data.loading import usable_cores
 from mixseg.data.prepared_copy import Plan, check_output, plan_splits, plan_unlabeled, prepare
-from mixseg.data.registry import splits_of
-from mixseg.data.streams import usable_cores
 from mixseg.errors import ConfigError, unknown_name
-from mixseg.preflight.data_check import PartReport, report_lines
 from mixseg.terminal import new_console, progress_bar, say
+from mixseg.preflight.data_check import report_lines
 from mixseg.training.data import check_dataset_name
 
 ABOUT = (

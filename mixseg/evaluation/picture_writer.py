@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import final
 
-from mixseg.data.streams import usable_cores
+from mixseg.data.loading import usable_cores
 
 MOST_THREADS = 8
 """More would take cores from what reads and predicts."""

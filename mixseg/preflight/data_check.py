@@ -8,62 +8,33 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, final
+from typing import NamedTuple
 
 from rich.console import Console
 
 from mixseg.config.sections import Settings
 from mixseg.data.check import unseen_note
+from mixseg.data.check import KINDS, Inspector, Kind, PartReport
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import SegmentationDataset
-from mixseg.data.inspection import KINDS, Kind, Problem, inspect
-from mixseg.data.pairing import pair_present, passed_over
+from mixseg.data.pairing import pair_present
 from mixseg.data.splits import split_labeled
 from mixseg.errors import ConfigError, DataError
 from mixseg.terminal import progress_bar
 from mixseg.training.data import (
     check_data_settings,
+    open_photographs_of,
     open_source,
     open_split,
     open_validation,
     streams_of,
 )
-from mixseg.training.photographs import open_photographs
 
 LOG = logging.getLogger("mixseg")
 
 
-@final
-@dataclass(frozen=True)
-class PartReport:
-    """A part of a configuration's data after it was read.
-
-    Attributes:
-        name: ``training``, ``source``, ``target``, ``unlabelled`` or ``validation``.
-        root: Folder of its files; empty where it could not be opened.
-        images: How many images it has.
-        labels: How many of them with their labels.
-        problems: What is wrong, in the order of the files; what a part before it said is left out.
-        repeated: How many of the images a part before it has as well, which read them.
-        unpaired: How many further images were left out because they have no label.
-        notes: What is right and may not be meant.
-    """
-
-    name: str
-    root: str
-    images: int
-    labels: int
-    problems: tuple[Problem, ...]
-    repeated: int = 0
-    unpaired: int = 0
-    notes: tuple[str, ...] = ()
-
-
-@final
-@dataclass(frozen=True)
-class _Part:
+class _Part(NamedTuple):
     """What is to be read.
 
     Attributes:
@@ -96,8 +67,16 @@ def inspect_data(settings: Settings, console: Console, workers: int) -> list[Par
         TrainingError: A process that reads died.
     """
     check_data_settings(settings)
-    known = _Known(set(), set(), set(), {})
-    return [_read(part, console, workers, known) for part in _parts(settings)]
+    inspector = Inspector(workers)
+    reports = []
+    for part in _parts(settings):
+        with progress_bar(console, part.name) as advance:
+            reports.append(
+                inspector.read(
+                    part.name, part.setting, part.open, labeled=part.labeled, advance=advance
+                )
+            )
+    return reports
 
 
 def _parts(settings: Settings) -> Iterator[_Part]:
@@ -131,17 +110,17 @@ def _parts(settings: Settings) -> Iterator[_Part]:
         # What is wrong with the others is said where they are read themselves.
         labeled = _opened(source if settings.two_domains else training)
         opened = () if labeled is None else (labeled,)
-        dataset, notes = open_photographs(settings, opened, _opened(validation))
+        dataset, notes = open_photographs_of(settings, opened, _opened(validation))
         for note in notes:
             LOG.info(note)
-        return dataset
+        return dataclasses.replace(dataset, passed_over="")  # is among the notes
 
     if settings.two_domains:
         yield _Part("source", "source_domain", source, labeled=True)
     else:
         yield _Part("training", "data", training, labeled=True)
     if data.unlabeled is not None:
-        yield _Part("unlabelled", "data.unlabeled", photographs, labeled=False)
+        yield _Part("unlabeled", "data.unlabeled", photographs, labeled=False)
     elif settings.two_domains and "unlabeled" in streams_of(settings):
         counted = settings.targets.alignment == "target"
         yield _Part("target", "data.train_split", target, labeled=counted)
@@ -154,72 +133,6 @@ def _opened(part: Callable[[], SegmentationDataset]) -> SegmentationDataset | No
     with contextlib.suppress(DataError, ConfigError):
         return part()
     return None
-
-
-class _Known(NamedTuple):
-    """What earlier parts have read or said.
-
-    Attributes:
-        images: Image files.
-        pairs: Image and label files.
-        errors: Why parts could not be opened, and which files were passed over.
-        ids: Label file -> the raw ids that it holds.
-    """
-
-    images: set[Path]
-    pairs: set[tuple[Path, Path | None]]
-    errors: set[str]
-    ids: dict[Path, bytes]
-
-
-def _read(part: _Part, console: Console, workers: int, known: _Known) -> PartReport:
-    problems: list[Problem] = []
-    try:
-        dataset = part.open()
-    except (DataError, ConfigError) as error:
-        if str(error) not in known.errors:
-            problems.append(Problem("not opened", part.setting, str(error)))
-            known.errors.add(str(error))
-        return PartReport(part.name, "", 0, 0, tuple(problems))
-    fresh = [
-        index
-        for index, sample in enumerate(dataset.samples)
-        if (
-            (sample.image, sample.label) not in known.pairs
-            if part.labeled
-            else sample.image not in known.images
-        )
-    ]
-    with progress_bar(console, part.name) as advance:
-        found = inspect(dataset, fresh, labeled=part.labeled, workers=workers)
-        for done, one in enumerate(found, start=1):
-            problems += one.problems
-            label = dataset.samples[fresh[done - 1]].label
-            if label is not None and one.ids is not None:
-                known.ids[label] = one.ids
-            advance(done, len(fresh))
-    known.images.update(sample.image for sample in dataset.samples)
-    labels: list[Path] = []
-    if part.labeled:
-        known.pairs.update((sample.image, sample.label) for sample in dataset.samples)
-        labels = [sample.label for sample in dataset.samples if sample.label is not None]
-    read = [known.ids[label] for label in labels if label in known.ids]
-    notes = [unseen_note(dataset, frozenset().union(*read), len(read), len(labels))]
-    # Of photographs it is said where they are listed, and parts may share a folder.
-    other = "" if part.name == "unlabelled" else passed_over(dataset.root)
-    if other not in known.errors:
-        notes.insert(0, other)
-        known.errors.add(other)
-    return PartReport(
-        part.name,
-        str(dataset.root),
-        len(dataset),
-        len(labels),
-        tuple(problems),
-        len(dataset) - len(fresh),
-        len(dataset.unpaired),
-        tuple(filter(None, notes)),
-    )
 
 
 def counts(reports: list[PartReport]) -> dict[Kind, int]:

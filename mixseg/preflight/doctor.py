@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mixseg.config.sections import Settings
 from mixseg.data.cache import default_cache
-from mixseg.data.streams import start_worker, usable_cores
+from mixseg.data.loading import start_worker, usable_cores
 from mixseg.errors import DataError
 from mixseg.preflight.memory import Needs, checkpoints_at_once
 from mixseg.training.data import check_data_settings, open_training_data

@@ -31,7 +31,7 @@ from mixseg.config.saved import dump_settings
 from mixseg.config.sections import Settings
 from mixseg.data.arrays import Size
 from mixseg.data.contract import ClassSet
-from mixseg.data.registry import CLASSES
+from mixseg.data.layout import classes_of
 from mixseg.errors import ConfigError, TrainingError
 from mixseg.terminal import complain
 from mixseg.training.build import build_learner
@@ -117,9 +117,11 @@ def estimate_needs(settings: Settings) -> Needs:
     except ConfigError:
         data = open_training_data(settings)
         sizes = {name: training_size(settings, name, data) for name in streams}
-    if data is None and settings.data.dataset not in CLASSES:
+    known = classes_of(settings.data.dataset)
+    if data is None and known is None:
         data = open_training_data(settings)
-    classes = CLASSES[settings.data.dataset] if data is None else data.classes
+    classes = data.classes if data is not None else known
+    assert classes is not None
     pixels = _pixels(settings, sizes)
     measured = {}
     for area in PROBED_AREAS:

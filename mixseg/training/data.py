@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -27,15 +27,17 @@ from mixseg.data.check import (
 )
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet, SegmentationDataset
-from mixseg.data.demo import LAYOUTS, Look, ensure_demo
-from mixseg.data.frequencies import class_frequencies, frequencies_of, read_frequencies
-from mixseg.data.pairing import Pairing, pair_labeled, pair_present, pair_samples, passed_over
+from mixseg.data.demo import LAYOUTS as SCENE_LAYOUTS
+from mixseg.data.demo import Look, ensure_demo
+from mixseg.data.layout import open_dataset
+from mixseg.data.pairing import Pairing, pair_labeled, pair_present, pair_samples
 from mixseg.data.record import Record, record_of_training
-from mixseg.data.registry import DATASETS, open_dataset
 from mixseg.data.splits import Split, hold_out, split_labeled
+from mixseg.data.statistics import class_frequencies, frequencies_of, read_frequencies
+from mixseg.data.unlabeled import open_photographs
 from mixseg.errors import ConfigError, DataError, UnknownSplitError, unknown_name
 from mixseg.losses import needs_class_shares
-from mixseg.training.photographs import open_photographs
+from mixseg.registry import LAYOUTS
 
 LOG = logging.getLogger("mixseg")
 
@@ -87,7 +89,7 @@ class TrainingData:
 
 def check_dataset_name(name: str, given: str) -> None:
     """Raise a ConfigError for a data set that is not there; ``given`` is where it was named."""
-    known = ("demo", *DATASETS)
+    known = ("demo", *LAYOUTS)
     if name not in known:
         raise ConfigError(f"{given}: {unknown_name('dataset', name, known)}")
 
@@ -103,7 +105,7 @@ def check_data_settings(settings: Settings) -> None:
     if source.dataset is not None:
         check_dataset_name(source.dataset, "source_domain.dataset")
         built_in = source.dataset == "demo" or (
-            data.dataset == "demo" and data.root is None and source.dataset in LAYOUTS
+            data.dataset == "demo" and data.root is None and source.dataset in SCENE_LAYOUTS
         )
         if source.root is None and not built_in:
             raise ConfigError(
@@ -237,6 +239,33 @@ def _open_paired(
     return open_dataset(layout, folder, split, pair or own)
 
 
+def open_photographs_of(
+    settings: Settings, labeled: Sequence[SegmentationDataset], val: SegmentationDataset | None
+) -> tuple[SegmentationDataset, tuple[str, ...]]:
+    """The images of ``data.unlabeled``, and notes on files that were left out.
+
+    Args:
+        settings: Of a run, with ``data.unlabeled``.
+        labeled: Splits that the run takes labels from.
+        val: What it validates on, whose images are left out too, unless they are what is trained
+            on; None where that cannot be opened.
+
+    Raises:
+        DataError: There is no image, or all are left out.
+    """
+    data, source = settings.data, settings.source_domain
+    assert data.unlabeled is not None
+    vals = () if val is None else (val,)
+    own_val = data.val is not None or data.val_split != data.train_split
+    folders = [
+        ("cityscapes" if name == "demo" else name, Path(root).expanduser())
+        for name, root in ((data.dataset, data.root), (source.dataset, source.root))
+        if name is not None and root is not None
+    ]
+    unlabeled = Path(data.unlabeled).expanduser()
+    return open_photographs(unlabeled, (*labeled, *vals), vals if own_val else (), folders)
+
+
 def unpaired_notes(*datasets: SegmentationDataset) -> list[str]:
     """What people should know of images that were left out, a line for each data set with some."""
     return [
@@ -253,7 +282,7 @@ def _open_scenes(settings: Settings, look: Look, layout: str, split: str) -> Seg
     counts = {"train": demo.train_images, "val": demo.val_images}
     root = ensure_demo(
         look=look,
-        counts={split: counts[split] for split in LAYOUTS[layout].splits},
+        counts={split: counts[split] for split in SCENE_LAYOUTS[layout].splits},
         size=demo.size,
         seed=demo.seed,
         layout=layout,
@@ -304,9 +333,9 @@ def open_training_data(settings: Settings) -> TrainingData:
             * bool(data.labeled.looked_for)
         )
     skip_bad = settings.data.skip_bad
-    check_samples(data.labeled, data.split.labeled, skip_bad=skip_bad)
-    check_samples(data.val, range(len(data.val)))
-    notes = (*data.notes, *_passed_over(settings, data), *_unseen_classes(data))
+    read = check_samples(data.labeled, data.split.labeled, skip_bad=skip_bad)
+    read |= check_samples(data.val, range(len(data.val)))
+    notes = (*data.notes, *_passed_over(settings, data), *_unseen_classes(data, read))
     data = dataclasses.replace(data, notes=notes)
     if any(sample.label is None for sample in data.val.samples):
         raise DataError(
@@ -332,16 +361,16 @@ def _passed_over(settings: Settings, data: TrainingData) -> Iterator[str]:
     datasets = [data.labeled, data.val]
     if settings.data.unlabeled is None:  # those of photographs are among the notes already
         datasets.append(data.unlabeled)
-    for root in dict.fromkeys(dataset.root for dataset in datasets):
-        if note := passed_over(root):
+    for note in dict.fromkeys(dataset.passed_over for dataset in datasets):
+        if note:
             yield f"note: {note}"
 
 
-def _unseen_classes(data: TrainingData) -> Iterator[str]:
-    """Notes on classes that no labelled image, or no validation image, shows."""
+def _unseen_classes(data: TrainingData, read_already: Mapping[Path, bytes]) -> Iterator[str]:
+    """Notes on classes that no labeled image, or no validation image, shows."""
     parts = [(data.labeled, data.split.labeled), (data.val, tuple(range(len(data.val))))]
     for dataset, indices in parts:
-        ids, read = ids_in_labels(dataset, indices)
+        ids, read = ids_in_labels(dataset, indices, known=read_already)
         note = unseen_note(dataset, ids, read, len(indices))
         if note:
             yield f"note: {note}"
@@ -358,7 +387,7 @@ def _one_domain(settings: Settings) -> TrainingData:
     unlabeled, indices = train, split.unlabeled
     notes = [*unpaired_notes(train, val), *_held_out_notes(settings, train, val)]
     if data.unlabeled is not None:
-        unlabeled, left_out_files = open_photographs(settings, (train,), val)
+        unlabeled, left_out_files = open_photographs_of(settings, (train,), val)
         notes += left_out_files
         indices = tuple(range(len(unlabeled)))
     return TrainingData(train, split, unlabeled, indices, val, tuple(notes))
@@ -396,7 +425,7 @@ def _two_domains(settings: Settings) -> TrainingData:
     if target is not None:
         notes += _held_out_notes(settings, target, val)
     if data.unlabeled is not None:
-        unlabeled, left_out_files = open_photographs(settings, (source,), val)
+        unlabeled, left_out_files = open_photographs_of(settings, (source,), val)
         notes += left_out_files
     elif takes_target and target is not None:
         missing = sum(sample.label is None for sample in target.samples)

@@ -7,7 +7,8 @@ from functools import partial
 
 from mixseg.config.sections import DataSettings, Settings, SourceSettings
 from mixseg.data.check import first_size, median_side
-from mixseg.data.streams import Batch, StreamDataset, default_workers, stream_batches
+from mixseg.data.loading import default_workers
+from mixseg.data.streams import Batch, StreamDataset, stream_batches
 from mixseg.data.transforms import PairedTransform
 from mixseg.methods import Method
 from mixseg.training.data import TrainingData

@@ -17,6 +17,7 @@ from PIL import Image
 
 from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.data.contract import SegmentationDataset
+from mixseg.data.layout import open_dataset
 from mixseg.data.png16 import is_png16
 from mixseg.data.prepared_copy import (
     MANIFEST,
@@ -29,7 +30,6 @@ from mixseg.data.prepared_copy import (
     prepare,
     read_manifest,
 )
-from mixseg.data.registry import open_dataset
 from mixseg.data.streams import Drawn, StreamDataset
 from mixseg.data.transforms import Example, Interpolation, PairedTransform, resized, resized_ids
 from mixseg.data.unlabeled import open_unlabeled

@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import yaml
 
-from mixseg.data.registry import open_dataset
+from mixseg.data.layout import open_dataset
 from tests.data.layouts import write_label
 from tests.end_to_end.conftest import TINY
 from tests.end_to_end.processes import (
@@ -93,7 +93,7 @@ def test_synthia_to_cityscapes_of_other_sizes(
     crop = "data.crop=[32,64]"
     done = launch("train_uda", *real(uda, roots, "synthia", "--set", crop), cwd=tmp_path)
     assert done.code == 0, done.text
-    assert "classes of synthia: never labelled: terrain, truck, train" in done.out
+    assert "classes of synthia: never labeled: terrain, truck, train" in done.out
     for name in ("mIoU", "mIoU-16", "mIoU-13"):
         assert f"│ {name} " in done.out
     heads = (tmp_path / "out/run/table.md").read_text().splitlines()[0]
@@ -291,7 +291,7 @@ def test_a_bad_file_in_the_middle_costs_nothing(
     # Without it the run would be another one, which has to be asked for.
     spoilt.unlink()
     done = launch("train_uda", "--resume", "a/bad", cwd=tmp_path)
-    refused(done, "unlabelled images: 1 are gone", "--allow-changes")
+    refused(done, "unlabeled images: 1 are gone", "--allow-changes")
     spoilt.write_bytes(content)
     done = launch("train_uda", "--resume", "a/bad", cwd=tmp_path)
     assert done.code == 0, done.text
@@ -398,7 +398,7 @@ class TestRefusals:
         empty = roots | {"cityscapes": tmp_path / "empty"}
         refused(self.run(launch, tmp_path, real(uda, empty, "gta5")), "is empty", code=1)
         arguments = real(uda, roots, "gta5", "--unlabeled", tmp_path / "empty")
-        refused(self.run(launch, tmp_path, arguments), "no unlabelled images", code=1)
+        refused(self.run(launch, tmp_path, arguments), "no unlabeled images", code=1)
 
     @pytest.mark.parametrize(
         ("arguments", "code", "problem"),

@@ -12,10 +12,10 @@ import torch
 from mixseg.analysis.figures.request import ShownDataset, ShownRun
 from mixseg.analysis.metrics import Line, read_metrics
 from mixseg.config.resolve import resolve_settings
-from mixseg.data.registry import DATASETS
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.evaluation.prediction import Predictor
 from mixseg.evaluation.side_by_side import distinct_titles
+from mixseg.registry import LAYOUTS
 from mixseg.training.data import open_judged, open_split, settings_on
 from mixseg.training.precision import choose_device, choose_precision
 from mixseg.training.saved_network import SavedNetworks, load_networks, settings_of_run
@@ -45,8 +45,8 @@ def open_datasets(
         DataError: A split is not there.
     """
     for name in names:
-        if name not in DEMO and name not in DATASETS:
-            known = (*DEMO, *DATASETS)
+        if name not in DEMO and name not in LAYOUTS:
+            known = (*DEMO, *LAYOUTS)
             raise ConfigError(f"{flags[0]}: {unknown_name('dataset', name, known)}")
     stored = [name for name in names if name not in DEMO]
     if len(stored) != len(roots):

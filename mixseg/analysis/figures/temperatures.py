@@ -17,7 +17,6 @@ from mixseg.analysis.figures.class_frequencies import class_colours
 from mixseg.analysis.figures.request import Drawn, Request, csv_table, drawn_chart
 from mixseg.data.arrays import ImageArray
 from mixseg.data.contract import ClassSet
-from mixseg.data.folder import distinct_colours
 from mixseg.errors import ConfigError
 from mixseg.temperature import tempered
 
@@ -49,7 +48,7 @@ def draw(request: Request) -> Drawn:
     else:
         logits = torch.tensor(request.logits or EXAMPLE, dtype=torch.float64)
         names = tuple(f"class {number}" for number in range(1, len(logits) + 1))
-        classes = ClassSet(names, distinct_colours(len(names)))
+        classes = ClassSet.of(names)
     found = softmaxes(logits, request.temperatures)
 
     figure = Figure(figsize=(10, 4.6 if image is None else 7.4), layout="constrained")

@@ -19,9 +19,14 @@ from PIL import Image
 
 from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.data.camvid import CAMVID
-from mixseg.data.cityscapes import CITYSCAPES, RAW_TO_TRAIN
-from mixseg.data.class_maps import CITYSCAPES_TO_CAMVID, CITYSCAPES_TO_VOC, IGNORED
+from mixseg.data.cityscapes import (
+    CITYSCAPES,
+    CITYSCAPES_TO_CAMVID,
+    CITYSCAPES_TO_VOC,
+    RAW_TO_TRAIN,
+)
 from mixseg.data.contract import ClassSet
+from mixseg.data.layout import IGNORED
 from mixseg.data.synthia import ABSENT, LABEL_IDS
 from mixseg.data.voc import VOC
 from mixseg.ignore import IGNORE

@@ -13,7 +13,8 @@ from typing import final
 
 from torch.utils.data import DataLoader, Dataset
 
-from mixseg.data.inspection import Problem
+from mixseg.data.check import Problem
+from mixseg.data.loading import POLL, loaded, start_worker
 from mixseg.data.prepared_copy.files import FileCopy, file_copies
 from mixseg.data.prepared_copy.manifest import (
     MANIFEST,
@@ -24,7 +25,6 @@ from mixseg.data.prepared_copy.manifest import (
 )
 from mixseg.data.prepared_copy.output import unfinished_name
 from mixseg.data.prepared_copy.plan import Original, Plan
-from mixseg.data.streams import POLL, loaded, start_worker
 from mixseg.errors import ConfigError, DataError
 from mixseg.files import FolderLock, read_bytes, write_atomically
 

@@ -9,6 +9,7 @@ from typing import final
 import torch
 
 from mixseg.data.arrays import ImageArray, LabelArray, Size
+from mixseg.data.check import Problem, reading_problem
 from mixseg.data.contract import Sample, unequal_sizes
 from mixseg.data.images import (
     Palette,
@@ -17,7 +18,6 @@ from mixseg.data.images import (
     read_palette_png,
     stores_ids,
 )
-from mixseg.data.inspection import Problem, reading_problem
 from mixseg.data.prepared_copy.manifest import Origin
 from mixseg.data.prepared_copy.plan import Original
 from mixseg.data.transforms import resized_ids, resized_image

@@ -9,34 +9,16 @@ from typing import final
 
 from mixseg.data.arrays import ImageArray, Size
 from mixseg.data.contract import Sample, SegmentationDataset
-from mixseg.data.folder import DESCRIPTION
 from mixseg.data.images import read_image
+from mixseg.data.layout import layout_of, open_dataset
 from mixseg.data.pairing import IMAGE_ENDINGS, pair_present
 from mixseg.data.photographs import read_photograph
 from mixseg.data.prepared_copy.manifest import (
     Origin,
 )
-from mixseg.data.registry import open_dataset, splits_of
 from mixseg.data.transforms import Interpolation
 from mixseg.data.unlabeled import ANY_CLASS, open_unlabeled
 from mixseg.errors import DataError
-
-LISTS: dict[str, tuple[str, ...]] = {
-    "camvid": ("*.txt", "CamVid/*.txt"),
-    "folder": (DESCRIPTION,),
-    "voc": tuple(
-        f"{folder}ImageSets/Segmentation/*.txt" for folder in ("", "VOC2012/", "VOCdevkit/VOC2012/")
-    ),
-}
-"""Layout -> patterns of the text files that its loader reads, relative to the root."""
-
-FURTHER_IMAGES: dict[str, tuple[str, ...]] = {
-    "cityscapes": (
-        "leftImg8bit/train_extra",
-        "leftImg8bit_trainextra/leftImg8bit/train_extra",
-    ),
-}
-"""Layout -> folders of images that no split names, which serve as unlabelled ones."""
 
 
 @final
@@ -110,7 +92,8 @@ def plan_splits(
     """
     opened: dict[str, SegmentationDataset] = {}
     notes: list[str] = []
-    names = splits_of(name, root)
+    layout = layout_of(name)
+    names = layout.splits(root)
     for split in dict.fromkeys((training, *([validation] if validation else []), *names)):
         try:
             opened[split] = open_dataset(name, root, split, pair_present)
@@ -119,8 +102,7 @@ def plan_splits(
                 raise
             notes.append(f"split {split!r} is left out: {error}")
     base = root if root.is_dir() else root.parent
-    further = FURTHER_IMAGES.get(name, ())
-    for pattern in further:
+    for pattern in layout.further_images:
         if (base / pattern).is_dir():
             opened[pattern] = open_unlabeled(base / pattern, opened[training].classes)
     members: dict[Path, set[str]] = {}
@@ -146,7 +128,7 @@ def plan_splits(
             labels[image],
             targets[image],
             None if keeps_its_size(image) else size,
-            read_photograph if members[image] <= set(further) else read_image,
+            read_photograph if members[image] <= {*layout.further_images} else read_image,
         )
         for image in sorted(members)
     )
@@ -166,7 +148,7 @@ def plan_splits(
         Origin(name, str(root.resolve()), size, compression, interpolation),
         base,
         originals,
-        _lists(base, (*own, *LISTS.get(name, ()))),
+        _lists(base, (*own, *layout.lists)),
         tuple(notes),
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mixseg.analysis.figures import Request, ShownDataset
 from mixseg.data.demo import Look, write_demo
-from mixseg.data.registry import open_dataset
+from mixseg.data.layout import open_dataset
 
 SIZE = (40, 72)
 

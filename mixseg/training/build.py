@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 
+from mixseg.config.options import parameters_of
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import DataSettings, ModelSettings, Settings
 from mixseg.data.arrays import Size

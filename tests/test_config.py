@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from jsonargparse import ArgumentParser, Namespace
 
 from mixseg.ablation.slurm import SlurmSettings
-from mixseg.classification.experiment import ClassificationSettings
 from mixseg.config import (
     SHORT_FLAGS,
     Setting,
@@ -649,7 +648,7 @@ def holds_numbers(hint: Any) -> bool:
     [
         *(
             leaf
-            for kind in (Settings, StageSettings, SlurmSettings, ClassificationSettings)
+            for kind in (Settings, StageSettings, SlurmSettings)
             for leaf in (settings_leaves() if kind is Settings else fields_of(kind))
             if leaf.path != "stages" and holds_numbers(leaf.hint)
         ),

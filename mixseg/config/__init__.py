@@ -22,7 +22,6 @@ from mixseg.config.leaves import (
 from mixseg.config.ranges import SEEDS, WITHOUT_FILE, Range, ranges_of
 from mixseg.config.resolve import (
     LENGTHS,
-    resolve_section,
     resolve_settings,
     resolve_values,
 )
@@ -93,7 +92,6 @@ __all__ = [
     "fields_of",
     "ranges_of",
     "refuse_idle_flags",
-    "resolve_section",
     "resolve_settings",
     "resolve_values",
     "settings_leaves",

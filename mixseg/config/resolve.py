@@ -87,31 +87,6 @@ def _resolved(
     return values, origins
 
 
-def resolve_section(kind: type[Any], file: Path | None, overrides: Mapping[str, Any]) -> Any:
-    """An instance of a settings class without sections: defaults, then a file, then overrides.
-
-    Args:
-        kind: A dataclass whose fields are documented.
-        file: YAML with some of the fields.
-        overrides: Field -> value.
-
-    Raises:
-        ConfigError: As :func:`resolve_settings`.
-    """
-    known = {leaf.path: leaf for leaf in fields_of(kind)}
-    values: dict[str, Any] = {}
-    if file is not None:
-        loaded = load_yaml(file)
-        for key, value in loaded.data.items():
-            where = f"{file}, line {loaded.line((key,))}"
-            if key not in known:
-                raise ConfigError(f"{where}: {unknown_name('setting', str(key), known)}")
-            values[key] = _typed(known[key], value, where)
-    for key, value in overrides.items():
-        values[key] = _typed(known[key], value, f"--{key}")
-    return kind(**values)
-
-
 def _replace_epochs(given: Mapping[str, Any], values: dict[str, Any]) -> None:
     """Forget epochs of an earlier place where this one gives steps or stages: the later counts."""
     for steps, epochs in IN_EPOCHS.items():

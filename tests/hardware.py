@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
-from mixseg.benchmark import memory
 from mixseg.engine import precision as engine_precision
 from mixseg.engine.step_times import FEWEST_ROUNDS
 from mixseg.training import precision as training_precision
@@ -35,7 +34,7 @@ def asked_for() -> str:
 
 def with_bf16(there: bool, replace: Replace = setattr) -> None:
     """The processor has bf16 instructions and tiles, or has none."""
-    for module in (engine_precision, training_precision, memory):
+    for module in (engine_precision, training_precision):
         replace(module, "has_bf16", lambda: there)
     replace(engine_precision, "has_amx", lambda: there)
 

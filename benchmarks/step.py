@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, final
+from typing import Any
 
 import torch
 from rich.console import Console
+from rich.table import Table
 
+from benchmarks.measure import Stopwatch, compare, matmul_peak, operations
+from benchmarks.report import Report, report_of
+from benchmarks.workload import Workload
 from mixseg.analysis.model_profile import WARMUP, random_batches, training_step
-from mixseg.benchmark.measure import Comparison, Stopwatch, compare, matmul_peak, operations
-from mixseg.benchmark.transcribed_step import TranscribedStep, check_transcribed
-from mixseg.benchmark.workload import Workload
-from mixseg.data.streams import Batch
 from mixseg.engine.learner import Learner
-from mixseg.engine.method import MethodInputs, StepRandom
+from mixseg.engine.method import MethodInputs
 from mixseg.methods import SemiSupervised
 from mixseg.training.learner import build_learner
 from mixseg.training.precision import precision_of_run
+from tests.oracles.transcribed_step import TranscribedStep, check_transcribed
 
-LABELED, MIXED = "student forward, labelled", "student forward, mixed"
+LABELED, MIXED = "student forward, labeled", "student forward, mixed"
 TEACHER, LABELS = "teacher forward", "teacher's upsampling and labels"
 LOSS, MASKS, AUGMENT = "upsampling and losses", "masks and mixing", "augmentation"
 BACKWARD, OPTIMIZER, AVERAGE, REST = "backward", "optimizer", "average", "the rest"
@@ -29,46 +29,16 @@ PARTS_OF_STEP = (
     *(LABELED, MIXED, LOSS, TEACHER, LABELS, MASKS),
     *(AUGMENT, BACKWARD, OPTIMIZER, AVERAGE, REST),
 )
-"""In the order of the table."""
+"""The parts in the order of the table."""
 
 Advance = Callable[[int], object]
+"""Takes the step of a number."""
 
 
-@final
-@dataclass(frozen=True)
-class StepReport:
-    """What is known of a step besides its time.
+def step(work: Workload, console: Console) -> Report:
+    """A semi-supervised step on random images, its parts, and how much of the machine it uses.
 
-    Attributes:
-        precision: Of mixseg's form; the transcription is in fp32.
-        parts: Part of the step -> seconds, of mixseg's form.
-        transcription_parts: The same of the transcription.
-        flops: Operations of mixseg's form, a multiplication and an addition counted as two.
-        peak: Operations per second of the machine's matrix product, in that precision.
-        share: Operations of a step over those that the machine could have done meanwhile.
-    """
-
-    precision: str
-    parts: Mapping[str, float]
-    transcription_parts: Mapping[str, float]
-    flops: int
-    peak: float
-    share: float
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object; seconds and operations as they are."""
-        return {
-            "precision": self.precision,
-            "seconds_of_parts": dict(self.parts),
-            "transcription_seconds_of_parts": dict(self.transcription_parts),
-            "flops": self.flops,
-            "matmul_peak": self.peak,
-            "share_of_peak": self.share,
-        }
-
-
-def measure_step(work: Workload, console: Console) -> tuple[list[Comparison], StepReport]:
-    """A semi-supervised step on random images; the console is told of its precision.
+    The console is told the precision.
 
     Raises:
         ConfigError: There is no transcription of what the settings ask for.
@@ -84,7 +54,7 @@ def measure_step(work: Workload, console: Console) -> tuple[list[Comparison], St
     plain = TranscribedStep(learner.method.student, settings)
     own = training_step(learner, settings, batches)
     there = {name: batch.to(work.device) for name, batch in batches.items()}
-    transcribed = advancing(plain, there, settings.seed, work.device)
+    transcribed = plain.advancing(there, settings.seed, work.device)
 
     number = itertools.count()
     comparison = compare(
@@ -95,37 +65,49 @@ def measure_step(work: Workload, console: Console) -> tuple[list[Comparison], St
         work.rounds,
     )
     flops = operations(lambda: own(next(number)))
+    precision = learner.precision.name
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    peak = matmul_peak(work.device, dtypes[learner.precision.name])
-    fastest = min(comparison.own)
+    peak = matmul_peak(work.device, dtypes[precision])
+    share = flops / min(comparison.own) / peak
     watch, plain_watch = Stopwatch(work.device), Stopwatch(work.device)
-    watch_learner(learner, watch)
-    watch_transcription(plain, plain_watch)
-    parts, transcription_parts = times_of_parts(
-        ((watch, own), (plain_watch, transcribed)), max(1, work.rounds // 2)
+    _watch_learner(learner, watch)
+    _watch_transcription(plain, plain_watch)
+    parts = _times_of_parts(((watch, own), (plain_watch, transcribed)), max(1, work.rounds // 2))
+    report = report_of("step", [comparison])
+    content = {
+        "precision": precision,
+        "seconds_of_parts": parts[0],
+        "transcription_seconds_of_parts": parts[1],
+        "flops": flops,
+        "matmul_peak": peak,
+        "share_of_peak": share,
+    }
+    caption = (
+        f"{flops / 1e9:.1f} GFLOPs, at {100 * share:.0f} % of the speed of this machine's matrix "
+        f"product in {precision} ({peak / 1e9:.0f} GFLOPs/s)"
     )
-    report = StepReport(
-        precision=learner.precision.name,
-        parts=parts,
-        transcription_parts=transcription_parts,
-        flops=flops,
-        peak=peak,
-        share=flops / fastest / peak,
-    )
-    return [comparison], report
+    table = _table(parts, precision, caption)
+    return Report([*report.tables, table], report.content | content)
 
 
-def advancing(
-    plain: TranscribedStep, batches: Mapping[str, Batch], seed: int, device: torch.device
-) -> Advance:
-    """A function that takes the transcribed step with the draws that the trainer's step has."""
-    return lambda step: plain(batches, step, StepRandom.of(seed, step, 0, device))
+def _table(sides: Sequence[Mapping[str, float]], precision: str, caption: str) -> Table:
+    table = Table(title="where the time of a step goes", caption=caption, caption_justify="left")
+    table.add_column("part")
+    for heading in (f"mixseg {precision} ms", "%", "transcription fp32 ms", "%"):
+        table.add_column(heading, justify="right")
+    for name in PARTS_OF_STEP:
+        row = [name]
+        for parts in sides:
+            share = parts[name] / sum(parts.values())
+            row += [f"{1000 * parts[name]:.1f}", f"{100 * share:.0f}"]
+        table.add_row(*row)
+    return table
 
 
-def times_of_parts(
+def _times_of_parts(
     sides: Sequence[tuple[Stopwatch, Advance]], steps: int
 ) -> list[dict[str, float]]:
-    """Seconds of each part of a step, the mean over some steps, of forms that take turns."""
+    """Seconds of each part of a step, averaged over some steps; the forms take turns."""
     for step in range(WARMUP + steps):
         for watch, advance in sides:
             if step == WARMUP:
@@ -137,8 +119,8 @@ def times_of_parts(
     ]
 
 
-def watch_learner(learner: Learner, watch: Stopwatch) -> None:
-    """Count the parts of mixseg's step; the learner is of no further use than being watched."""
+def _watch_learner(learner: Learner, watch: Stopwatch) -> None:
+    """Count the parts of mixseg's step; the learner cannot be used for anything else then."""
     method = learner.method
     assert isinstance(method, SemiSupervised)  # check_transcribed let no other through
     _watch_networks(method.student, method.teacher.network, watch)
@@ -152,7 +134,7 @@ def watch_learner(learner: Learner, watch: Stopwatch) -> None:
     watch.watch(method, "after_update", AVERAGE)
 
 
-def watch_transcription(plain: TranscribedStep, watch: Stopwatch) -> None:
+def _watch_transcription(plain: TranscribedStep, watch: Stopwatch) -> None:
     """Count the parts of the transcription."""
     _watch_networks(plain.student, plain.teacher, watch)
     named = {

@@ -208,8 +208,6 @@ ELSEWHERE = {
     "mixseg/batch_job.py": "opens a log to write to it",
     "mixseg/training/precision.py": "reads /proc",
     "mixseg/preflight/doctor.py": "reads /proc and /sys",
-    "mixseg/benchmark/measure.py": "reads /proc",
-    "mixseg/benchmark/loader.py": "reads pictures that it has just written",
     "mixseg/terminal.py": "opens /dev/null",
     "mixseg/training/loggers/jsonl.py": "opens the log that it writes",
     "mixseg/preflight/data_check.py": "opens a data set, not a file",

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FILES = sorted(
     path.relative_to(ROOT).as_posix()
-    for folder in ("mixseg", "tools")
+    for folder in ("mixseg", "tools", "benchmarks", "examples")
     for path in (ROOT / folder).rglob("*.py")
 )
 SHARED = {
@@ -119,7 +119,7 @@ def test_third_party_packages_are_declared(file: str) -> None:
     names = {re.split(r"[\[<>=!~; ]", entry)[0].lower() for entry in entries}
     declared = {MODULES.get(name, name.replace("-", "_")) for name in names}
     used = {name.split(".")[0] for name in imports(file)}
-    assert used - declared - set(sys.stdlib_module_names) <= {"mixseg"}
+    assert used - declared - set(sys.stdlib_module_names) <= {"mixseg", "benchmarks", "tests"}
 
 
 def imported_at_once(node: ast.AST) -> Iterator[str]:

@@ -25,8 +25,8 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 PRESETS = sorted(
     path.relative_to(CONFIGS).as_posix()
     for path in CONFIGS.rglob("*.yaml")
-    # Grids: tests/ablation/test_grid.py. Classifiers: tests/test_classification.py.
-    if path.parent.name != "ablations" and path.name != "cifar10.yaml"
+    # Grids: tests/ablation/test_grid.py.
+    if path.parent.name != "ablations"
 )
 
 # Weights and data lie with the user, not with the tests.

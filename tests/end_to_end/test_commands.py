@@ -56,9 +56,7 @@ def test_help_lists_every_setting(
     assert " at 0x" not in done.out  # types and defaults are named for people
 
 
-@pytest.mark.parametrize(
-    "command", ["evaluate", "predict", "export", "make-demo", "profile", "benchmark"]
-)
+@pytest.mark.parametrize("command", ["evaluate", "predict", "export", "make-demo", "profile"])
 def test_help_of_the_others(command: str, mixseg: Path, launch: Launcher, tmp_path: Path) -> None:
     done = launch(mixseg, command, "--help", cwd=tmp_path)
     assert done.code == 0, done.text
@@ -161,6 +159,8 @@ def test_lists_of_figures(
 
 def test_unknown_commands(mixseg: Path, launch: Launcher, tmp_path: Path) -> None:
     refused(launch(mixseg, "evalute", cwd=tmp_path), "Did you mean 'evaluate'?")
+    refused(launch(mixseg, "benchmark", "ema", cwd=tmp_path), "python -m benchmarks")
+    refused(launch(mixseg, "distill-cifar10", cwd=tmp_path), "examples/distill_cifar10.py")
     assert launch(mixseg, cwd=tmp_path).code == 2
 
 

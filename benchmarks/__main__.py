@@ -1,20 +1,21 @@
-"""mixseg's code beside the papers' arithmetic: time and memory."""
+"""``python -m benchmarks [PART ...]``."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixseg.benchmark.parts import DEFAULT_PARTS, PARTS, check_parts
-from mixseg.benchmark.report import conditions as workload_conditions
-from mixseg.benchmark.report import describe as describe_workload
-from mixseg.benchmark.report import part_tables
-from mixseg.benchmark.workload import workload
+from benchmarks.parts import DEFAULT_PARTS, PARTS
+from benchmarks.report import conditions, describe
+from benchmarks.workload import workload
+from mixseg.cli import run
 from mixseg.commands.contract import prints_its_result
 from mixseg.commands.parsing import new_parser, size_type
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
-from mixseg.config.values import FlagType, Range
+from mixseg.config import FlagType, Range
+from mixseg.errors import ConfigError, unknown_name
 from mixseg.files import check_unused, write_atomically
 from mixseg.terminal import new_console, say, show
 
@@ -23,7 +24,7 @@ from mixseg.terminal import new_console, say, show
 def benchmark(arguments: Sequence[str]) -> int:
     """Measure mixseg's code beside the papers' arithmetic; see ``--help``."""
     parser = new_parser(
-        "mixseg benchmark",
+        "python -m benchmarks",
         "Time and memory of mixseg's code beside a plain transcription of the papers' arithmetic, "
         "measured in turn in one process, on made-up data of the training size.",
     )
@@ -50,18 +51,24 @@ def benchmark(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--json", type=str, metavar="FILE", help="write the numbers as JSON too")
     parsed = parse_with_settings(parser, arguments)
-    check_parts(parsed.parts)
+    for name in parsed.parts:
+        if name not in PARTS:
+            raise ConfigError(unknown_name("part of the benchmark", name, PARTS))
     if parsed.json is not None:
         check_unused([Path(parsed.json)], overwrite=True)
     work = workload(any_settings(parsed), parsed.rounds, parsed.files)
     console = new_console()
-    say(console, describe_workload(work))
-    reports = []
+    content = conditions(work)
+    say(console, describe(content))
     for name in parsed.parts or DEFAULT_PARTS:
-        reports.append(PARTS[name](work, console))
-        for table in part_tables(reports[-1]):
+        report = PARTS[name](work, console)
+        content[name] = report.content
+        for table in report.tables:
             show(console, table)
     if parsed.json is not None:
-        content = workload_conditions(work) | {one.name: one.to_json() for one in reports}
         write_atomically(Path(parsed.json), json.dumps(content, indent=1))
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(benchmark))

@@ -5,22 +5,22 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mixseg.benchmark import transcription
-from mixseg.config.sections import AugmentationSettings, MixingSettings, Settings
+from mixseg.config import AugmentationSettings, MixingSettings, Settings
 from mixseg.data.streams import Batch
 from mixseg.data.strong_augmentation import BLUR_SIGMA
+from mixseg.engine.method import StepRandom
 from mixseg.errors import ConfigError
-from mixseg.methods.method import StepRandom
 from mixseg.mixing.cowmix import REFERENCE_AREA
-from mixseg.models import SegmentationModel
+from mixseg.models import SegmentationModel, parameter_groups
 from mixseg.models.plain import use_plain_convolutions
+from tests.oracles import transcription
 
 MASKED = ("classmix", "cutmix", "cowmix")
 """Mixers of which there is a transcription."""
@@ -38,7 +38,7 @@ class TranscribedStep:
 
         Args:
             student: Its weights are where training starts.
-            settings: Of the run.
+            settings: The settings of the run.
 
         Raises:
             ConfigError: :func:`check_transcribed` refuses the settings.
@@ -81,13 +81,19 @@ class TranscribedStep:
         self.follow(step)
         return float(loss.detach())
 
+    def advancing(
+        self, batches: Mapping[str, Batch], seed: int, device: torch.device
+    ) -> Callable[[int], float]:
+        """A function that takes the step of a number, with the draws of the trainer's step."""
+        return lambda step: self(batches, step, StepRandom.of(seed, step, 0, device))
+
     def student_logits(self, images: Tensor) -> Tensor:
         """The student's logits, (B, C, H, W)."""
         logits: Tensor = self.student(images)
         return logits
 
     def teacher_logits(self, images: Tensor) -> Tensor:
-        """The teacher's logits, (B, C, H, W); it normalises with the statistics of the batch."""
+        """The teacher's logits, (B, C, H, W); it normalizes with the statistics of the batch."""
         logits: Tensor = self.teacher(images)
         return logits
 
@@ -171,14 +177,14 @@ def check_transcribed(settings: Settings) -> None:
 def drawn_masks(
     settings: MixingSettings, labels: Tensor, random: torch.Generator, num_classes: int
 ) -> Tensor:
-    """Masks of the mixer that the settings name.
+    """Masks of the mixer in the settings.
 
     ClassMix and CutMix take the numbers that mixseg's mixers take: both give the same masks.
 
     Args:
-        settings: Of mixing.
+        settings: The settings of mixing.
         labels: int64, shape (B, H, W), 255 = ignore.
-        random: On the device of the labels.
+        random: A generator on the device of the labels.
         num_classes: C.
 
     Returns:
@@ -209,12 +215,12 @@ def drawn_masks(
 
 
 def augmented(settings: AugmentationSettings, images: Tensor, random: torch.Generator) -> Tensor:
-    """Colour jitter and blur with the numbers that mixseg's strong augmentation takes.
+    """Color jitter and blur with the numbers that mixseg's strong augmentation takes.
 
     Args:
-        settings: Of the augmentation.
+        settings: The settings of augmentation.
         images: float RGB in [0, 1], shape (B, 3, H, W).
-        random: On the CPU.
+        random: A generator on the CPU.
     """
     draws = torch.rand(8, generator=random).tolist()
     each = [draws[1:5]] * len(images)
@@ -241,9 +247,7 @@ def augmented(settings: AugmentationSettings, images: Tensor, random: torch.Gene
 
 def _optimizer(student: SegmentationModel, settings: Settings) -> Optimizer:
     chosen = settings.optimizer
-    groups = student.parameter_groups(
-        chosen.lr, chosen.weight_decay, head_factor=chosen.head_factor
-    )
+    groups = parameter_groups(student, chosen.lr, chosen.head_factor, chosen.weight_decay)
     if chosen.name == "sgd":
         return torch.optim.SGD(groups, chosen.lr, momentum=chosen.momentum, foreach=False)
     return torch.optim.AdamW(groups, chosen.lr, betas=(chosen.momentum, 0.999), foreach=False)

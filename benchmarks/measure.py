@@ -26,12 +26,12 @@ class Comparison:
     """Measurements of one thing done in two ways, pair by pair.
 
     Attributes:
-        name: What was done.
+        name: The thing that was done.
         own: Seconds of mixseg's form, one number for each pair.
         transcription: Seconds of the transcription, in the same order.
-        own_memory: Bytes in use at most, beyond those before, while mixseg's form ran; None where
+        own_memory: Peak memory of mixseg's form in bytes, beyond what was in use before; None where
             the machine does not say.
-        transcription_memory: The same of the transcription.
+        transcription_memory: The same for the transcription.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Comparison:
 
     @property
     def ratio(self) -> float:
-        """Median of the ratios: what disturbs a machine disturbs both halves of a pair."""
+        """Median of the ratios: a disturbance affects both halves of a pair."""
         return statistics.median(self.ratios)
 
     def to_json(self) -> dict[str, Any]:
@@ -66,15 +66,7 @@ class Comparison:
 def compare(
     name: str, own: Action, transcription: Action, device: torch.device, rounds: int
 ) -> Comparison:
-    """Run both in turn: once to warm up, once for the memory, then ``rounds`` timed pairs.
-
-    Args:
-        name: What both do.
-        own: mixseg's form.
-        transcription: The transcription.
-        device: On which they work.
-        rounds: Pairs, at least one.
-    """
+    """Run both in turn: once to warm up, once for the memory, then ``rounds`` timed pairs."""
     for action in (own, transcription):
         action()
     memory = [memory_growth(action, device) for action in (own, transcription)]
@@ -86,7 +78,7 @@ def compare(
 
 
 def duration(action: Action, device: torch.device) -> float:
-    """Seconds until a device has done what an action gave it."""
+    """Seconds until a device has finished an action."""
     wait_for(device)
     started = time.perf_counter()
     action()
@@ -105,11 +97,7 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
 def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
     """Operations per second of the fastest of five products of large square matrices.
 
-    On GPUs float32 is multiplied as convolutions do it, in TF32 where that is allowed.
-
-    Args:
-        device: Where to multiply.
-        dtype: Of the matrices.
+    On GPUs float32 is multiplied as in convolutions, in TF32 where that is allowed.
     """
     side = 8192 if device.type == "cuda" else 1536
     random = torch.Generator(device=device).manual_seed(0)
@@ -123,10 +111,10 @@ def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def operations(action: Action) -> int:
-    """Operations of an action's convolutions and products, by torch's counter.
+    """Operations of the convolutions and matrix products of an action, by torch's counter.
 
-    A multiplication and an addition are two. Of convolutions in groups torch counts the gradient
-    of the weights once for every group; here it is counted once.
+    A multiplication and an addition are two. For grouped convolutions torch counts the gradient of
+    the weights once for every group; here it is counted once.
     """
     formulas = {torch.ops.aten.convolution_backward: _operations_of_gradients}
     with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
@@ -149,7 +137,7 @@ def _operations_of_gradients(
     wanted: Sequence[bool],
     **_: object,
 ) -> int:
-    """Each gradient takes as many products as the convolution itself; biases count nothing."""
+    """Each gradient takes as many operations as the convolution itself; biases are not counted."""
     once = conv_flop_count(list(images), list(weight), list(out_gradient), transposed)
     return once * sum(wanted[:2])
 
@@ -158,11 +146,10 @@ def _operations_of_gradients(
 
 
 def memory_growth(action: Action, device: torch.device) -> int | None:
-    """Most bytes in use while an action runs, beyond those in use before.
+    """Peak memory in bytes while an action runs, beyond what was in use before.
 
-    Of a GPU's memory, or of this process: there it is what the system hands out, so that SciPy's
-    arrays and a library's scratch space count as tensors do. None where the system does not say
-    (only Linux does).
+    On a CPU it is the memory of the process, so that SciPy's arrays and scratch space of libraries
+    count too; None where the system does not say (only Linux does).
     """
     gc.collect()
     if device.type == "cuda":
@@ -184,7 +171,7 @@ def memory_growth(action: Action, device: torch.device) -> int | None:
 
 
 def _give_back_free_memory() -> None:
-    # What the allocator keeps for later would hide what the action takes.
+    # Memory that the allocator keeps for later would hide what the action takes.
     ctypes.CDLL(None).malloc_trim(0)
 
 
@@ -201,7 +188,7 @@ def _status(field: str) -> int:
 
 @final
 class Stopwatch:
-    """Time of named parts; what happens inside a nested part is not counted by the outer one."""
+    """Time of named parts; a nested part does not count for the outer one."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -211,7 +198,7 @@ class Stopwatch:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Count what happens in the block as part ``name``."""
+        """Count the block as part ``name``."""
         self._turn()
         self._open.append(name)
         try:
@@ -221,12 +208,12 @@ class Stopwatch:
             self._open.pop()
 
     def watch(self, owner: object, method: str, name: str | Callable[[], str]) -> None:
-        """Count every call of a method, or of a function that is an attribute.
+        """Count every call of a method as a part.
 
         Args:
-            owner: Has the method; it is replaced there.
+            owner: The object whose method is replaced.
             method: Name of the attribute.
-            name: Of the part, or a function that returns it at each call.
+            name: Name of the part, or a function that returns it at each call.
         """
         plain = getattr(owner, method)
 
@@ -237,7 +224,7 @@ class Stopwatch:
         setattr(owner, method, watched)
 
     def _turn(self) -> None:
-        """The time since the last border goes to the part that is open."""
+        """Add the time since the last turn to the open part."""
         wait_for(self.device)
         now = time.perf_counter()
         if self._open:

@@ -2,8 +2,8 @@
 
 It was written for this project; it is not the code that the papers' authors released.
 
-Image by image and class by class, with full-resolution tensors wherever an equation has one. What
-is random is given, so that each function can be held against mixseg's form of it.
+Image by image and class by class, with full-resolution tensors wherever an equation has one. Random
+numbers are arguments, so that each function can be compared with mixseg's form of it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def classmix_masks(
     round_: Callable[[float], int] = math.ceil,
     ignore_is_class: bool = False,
 ) -> Tensor:
-    """Of the n classes of a label ceil(p n) are kept: those with the lowest scores.
+    """Keep ceil(p n) of the n classes of a label: those with the lowest scores.
 
     Args:
         labels: int64, shape (B, H, W), 255 = ignore.
@@ -146,12 +146,12 @@ def jittered(
         elif change == 0 or form == "kornia":
             image = (image * factor).clamp(0, 1)
         else:
-            grey = _grey(image)
-            image = _blend(image, grey.mean() if change == 1 else grey, factor)
+            gray = _gray(image)
+            image = _blend(image, gray.mean() if change == 1 else gray, factor)
     return image
 
 
-def _grey(image: Tensor) -> Tensor:
+def _gray(image: Tensor) -> Tensor:
     return 0.2989 * image[0] + 0.587 * image[1] + 0.114 * image[2]
 
 
@@ -239,7 +239,7 @@ def pseudo_labels(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of the labelled pixels: minus the logarithm of the softmax.
+    """Mean cross-entropy of the labeled pixels: minus the logarithm of the softmax.
 
     Args:
         logits: float, shape (B, C, H, W).

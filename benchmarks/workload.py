@@ -1,4 +1,4 @@
-"""What is measured: networks, sizes and batches of the settings, with made-up data."""
+"""The workload: networks, sizes and batches of the settings, with made-up data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mixseg.training.precision import choose_device
 from mixseg.training.stages import of_one_stage
 
 SMALLEST_FILE = 16
-"""Least side of an image file in pixels: that of its patches of classes."""
+"""Smallest side of an image file in pixels: it has 16 patches of classes along each side."""
 
 
 @final
@@ -32,11 +32,11 @@ class Workload:
     """Sizes and settings of a benchmark.
 
     Attributes:
-        settings: Of a run; of its stages the last one.
+        settings: The settings of a run; of its stages the last one.
         size: Height and width of the images.
         num_classes: C.
-        device: On which everything is measured.
-        rounds: Measured pairs.
+        device: Where everything is measured.
+        rounds: Number of measured pairs.
         files: Height and width of the image files that are written to be read.
     """
 
@@ -57,7 +57,7 @@ class Workload:
         return generator(self.settings.seed, "benchmark", *key, device=self.device)
 
     def images(self, count: int) -> Tensor:
-        """float32 RGB in [0, 1] on the device, shape (count, 3, H, W): coarse colour and noise."""
+        """float32 RGB in [0, 1] on the device, shape (count, 3, H, W): coarse color and noise."""
         random = self.random("images")
         coarse = torch.rand(count, 3, 8, 8, generator=random, device=self.device)
         smooth = functional.interpolate(coarse, self.size, mode="bilinear")
@@ -69,7 +69,7 @@ class Workload:
         return patches(count, self.size, self.num_classes, self.random("labels"))
 
     def model(self) -> SegmentationModel:
-        """The network with random weights: no weight changes what it costs."""
+        """The network with random weights: weights do not change its cost."""
         network = dataclasses.replace(self.settings.model, weights="none")
         model, _ = build_initial_model(network, self.num_classes, self.settings.seed)
         return model.to(self.device)
@@ -105,13 +105,13 @@ def workload(settings: Settings, rounds: int, files: Size) -> Workload:
 
 
 def patches(count: int, size: Size, num_classes: int, random: torch.Generator) -> Tensor:
-    """Label maps of rectangles, a sixteenth of the image on a side; one of 20 has no label.
+    """Label maps of 16 x 16 rectangles; one of 20 has no label.
 
     Args:
         count: B.
         size: H and W.
         num_classes: C.
-        random: On the device that gets them.
+        random: A generator on the device of the result.
 
     Returns:
         int64, shape (B, H, W), 255 = ignore.

@@ -1,4 +1,4 @@
-"""Reading images and labels, against one pass for each class id and floats from the beginning."""
+"""Reading images and labels, against one pass for each class id and floats from the start."""
 
 from __future__ import annotations
 
@@ -9,87 +9,83 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from rich.console import Console
 
-from mixseg.benchmark import transcription
-from mixseg.benchmark.measure import Action, Comparison, compare
-from mixseg.benchmark.workload import Workload, patches
+from benchmarks.measure import Action, compare
+from benchmarks.report import Report, report_of
+from benchmarks.workload import Workload, patches
 from mixseg.data.arrays import Size
-from mixseg.data.cityscapes import CITYSCAPES
+from mixseg.data.bdd100k import open_bdd100k
+from mixseg.data.cityscapes import CITYSCAPES, open_cityscapes
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.images import encode_jpeg, write_png
-from mixseg.data.layout import open_dataset
 from mixseg.data.prepared_copy import check_output, plan_splits, prepare
 from mixseg.data.streams import StreamDataset
 from mixseg.data.transforms import PairedTransform
 from mixseg.errors import DataError
 from mixseg.randomness import generator
+from tests.oracles import transcription
 
 FILES = 2
 """Pairs of files that are read in one go."""
 
 MEAN = (123.675, 116.28, 103.53)
-"""Of ImageNet, RGB, 0 to 255."""
+"""RGB mean of ImageNet, 0 to 255."""
+
+NOISE = 0.75
+"""Standard deviation of the noise of a sensor, in gray values.
+
+It decides how much there is to unpack: 2.3 MB at 1024x2048, as in photographs.
+"""
 
 
-def measure_loader(work: Workload) -> list[Comparison]:
+def loader(work: Workload, console: Console) -> Report:
     """Train ids of one file, and whole examples at training size, in one thread as in a loader.
 
     Examples are read from PNGs, from a copy of these that was prepared at training size, and from
     JPEGs; the transcription reads the originals each time.
     """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return _measure(work, *(Path(folder) / name for name in ("pngs", "copies", "jpegs")))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _measure(work: Workload, pngs: Path, copies: Path, jpegs: Path) -> Report:
+    write_street(pngs, work.files, work.settings.seed)
+    streets = open_cityscapes(pngs, "train")
+    write_jpegs(jpegs, streets)
+    plan = plan_splits(
+        "cityscapes", pngs, size=work.size, training="train", validation=None, keep_labeled=True
+    )
+    output = check_output(plan, copies)
+    prepare(plan, copies, output, jobs=1, keep_bad=False, progress=lambda done, total: None)
+    copied, windscreens = open_cityscapes(copies, "train"), open_bdd100k(jpegs, "train")
+    train_ids = {raw_id: train for train, raw_id in enumerate(CITYSCAPES.label_ids)}
+    in_files = {index: index for index in range(len(CITYSCAPES))}  # BDD100K has train ids
+    path = _label_file(streets.samples[0].label)
+    raw = streets.read_raw_label(path)
+    size = f"{work.files[0]}x{work.files[1]}"
+    pairs: dict[str, tuple[Action, Action]] = {
+        "train ids of a label": (
+            lambda: streets.train_ids(raw, path),
+            lambda: transcription.encoded(raw, train_ids),
+        )
+    }
+    for name, original, read, ids in (
+        (f"PNGs of {size}", streets, streets, train_ids),
+        ("a prepared copy of them", streets, copied, train_ids),
+        (f"JPEGs of {size}", windscreens, windscreens, in_files),
+    ):
+        forms = own_examples(read, work.size), plain_examples(original, work.size, ids)
+        pairs[f"{FILES} examples, {name}"] = forms
     host = torch.device("cpu")
-    with tempfile.TemporaryDirectory() as folder:
-        pngs, copies, jpegs = (Path(folder) / name for name in ("pngs", "copies", "jpegs"))
-        write_street(pngs, work.files, work.settings.seed)
-        streets = open_dataset("cityscapes", pngs, "train")
-        write_jpegs(jpegs, streets)
-        plan = plan_splits(
-            "cityscapes",
-            pngs,
-            size=work.size,
-            training="train",
-            validation=None,
-            keep_labeled=True,
-        )
-        prepare(
-            plan,
-            copies,
-            check_output(plan, copies),
-            jobs=1,
-            keep_bad=False,
-            progress=lambda done, total: None,
-        )
-        train_ids = {raw_id: train for train, raw_id in enumerate(CITYSCAPES.label_ids)}
-        path = _label_file(streets.samples[0].label)
-        raw = streets.read_raw_label(path)
-        size = f"{work.files[0]}x{work.files[1]}"
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            results = [
-                compare(
-                    "train ids of a label",
-                    lambda: streets.train_ids(raw, path),
-                    lambda: transcription.encoded(raw, train_ids),
-                    host,
-                    work.rounds,
-                )
-            ]
-            in_files = {index: index for index in range(len(CITYSCAPES))}  # BDD100K has train ids
-            copied = open_dataset("cityscapes", copies, "train")
-            windscreens = open_dataset("bdd100k", jpegs, "train")
-            cases: tuple[tuple[str, SegmentationDataset, SegmentationDataset, dict[int, int]], ...]
-            cases = (
-                (f"PNGs of {size}", streets, streets, train_ids),
-                ("a prepared copy of them", streets, copied, train_ids),
-                (f"JPEGs of {size}", windscreens, windscreens, in_files),
-            )
-            for name, original, read, ids in cases:
-                own, plain = own_examples(read, work.size), plain_examples(original, work.size, ids)
-                results.append(compare(f"{FILES} examples, {name}", own, plain, host, work.rounds))
-            return results
-        finally:
-            torch.set_num_threads(threads)
+    return report_of(
+        "loader", [compare(what, *pair, host, work.rounds) for what, pair in pairs.items()]
+    )
 
 
 def own_examples(dataset: SegmentationDataset, size: Size) -> Action:
@@ -124,20 +120,9 @@ def plain_examples(dataset: SegmentationDataset, size: Size, train_ids: dict[int
 
 
 def plain_example(
-    image: Path,
-    label: Path,
-    size: Size,
-    train_ids: dict[int, int],
-    random: np.random.Generator,
+    image: Path, label: Path, size: Size, train_ids: dict[int, int], random: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Image without its mean and train ids, at training size, one half of them mirrored.
-
-    Args:
-        image: RGB file.
-        label: File of raw ids.
-        size: Height and width.
-        train_ids: Raw id -> train id.
-        random: Says what is mirrored.
+    """Image without its mean and train ids, at training size, half of them mirrored.
 
     Returns:
         float32 of shape (3, H, W), and uint8 of shape (H, W).
@@ -157,13 +142,7 @@ def plain_example(
 
 
 def write_street(root: Path, size: Size, seed: int) -> None:
-    """Write files in the layout of Cityscapes whose PNGs pack as well as photographs do.
-
-    Args:
-        root: Folder that gets them.
-        size: Height and width.
-        seed: Of what they show.
-    """
+    """Write files in the layout of Cityscapes whose PNGs pack as well as photographs do."""
     images, labels = root / "leftImg8bit/train/city", root / "gtFine/train/city"
     for folder in (images, labels):
         folder.mkdir(parents=True)
@@ -172,7 +151,6 @@ def write_street(root: Path, size: Size, seed: int) -> None:
         random = np.random.default_rng([seed, index])
         coarse = random.integers(256, size=(8, 16, 3), dtype=np.uint8)
         smooth = Image.fromarray(coarse).resize(size[::-1], Image.Resampling.BICUBIC)
-        # Noise of a sensor: it decides how much there is to unpack, 2.3 MB at 1024x2048.
         noise = random.normal(scale=NOISE, size=(*size, 3))
         photograph = np.clip(np.asarray(smooth) + noise.round(), 0, 255).astype(np.uint8)
         write_png(images / f"city_{index:06}_leftImg8bit.png", photograph)
@@ -189,10 +167,6 @@ def write_jpegs(root: Path, dataset: SegmentationDataset) -> None:
         image, label = dataset.pair(index)
         (images / f"{index:06}.jpg").write_bytes(encode_jpeg(image, quality=90))
         write_png(labels / f"{index:06}.png", label)
-
-
-NOISE = 0.75
-"""Deviation of the noise in grey values."""
 
 
 def _label_file(path: Path | None) -> Path:

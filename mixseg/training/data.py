@@ -27,8 +27,6 @@ from mixseg.data.check import (
 )
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet, SegmentationDataset
-from mixseg.data.demo import LAYOUTS as SCENE_LAYOUTS
-from mixseg.data.demo import Look, ensure_demo
 from mixseg.data.layout import open_dataset
 from mixseg.data.pairing import Pairing, pair_labeled, pair_present, pair_samples
 from mixseg.data.record import Record, record_of_training
@@ -38,6 +36,8 @@ from mixseg.data.unlabeled import open_photographs
 from mixseg.errors import ConfigError, DataError, UnknownSplitError, unknown_name
 from mixseg.losses import needs_class_shares
 from mixseg.registry import LAYOUTS
+from mixseg.scenes import LAYOUTS as SCENE_LAYOUTS
+from mixseg.scenes import Look, ensure_demo
 
 LOG = logging.getLogger("mixseg")
 

@@ -6,12 +6,9 @@ own files.
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +24,7 @@ from mixseg.data.cityscapes import (
 )
 from mixseg.data.contract import ClassSet
 from mixseg.data.layout import IGNORED
+from mixseg.data.images import pack_png
 from mixseg.data.synthia import ABSENT, LABEL_IDS
 from mixseg.data.voc import VOC
 from mixseg.ignore import IGNORE
@@ -37,18 +35,11 @@ CITIES: Final = {
 }
 
 Write = Callable[[Path, str, int, ImageArray, LabelArray], None]
-"""Of root, split, number of the scene in the split, RGB image, and raw Cityscapes ids."""
+"""Called with root, split, number of the scene in it, RGB image and raw Cityscapes ids."""
 
 
-@final
-@dataclass(frozen=True)
-class Layout:
-    """A layout of files.
-
-    Attributes:
-        splits: The splits that it has.
-        write: Writes a scene.
-    """
+class Layout(NamedTuple):
+    """A layout of files: its splits, and what writes a scene."""
 
     splits: tuple[str, ...]
     write: Write
@@ -79,9 +70,7 @@ def _write_synthia(root: Path, split: str, number: int, image: ImageArray, ids: 
     raw = [0 if title in ABSENT else own for title, own in pairs]
     label = np.zeros((*ids.shape, 3), dtype=np.uint16)
     label[:, :, 0] = _from_train_ids(ids, raw, void=0)
-    path = root / "GT" / "LABELS" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_png16(label))
+    _save(root / "GT" / "LABELS" / name, label)
 
 
 def _write_voc(root: Path, split: str, number: int, image: ImageArray, ids: LabelArray) -> None:
@@ -138,8 +127,11 @@ def _from_train_ids(ids: LabelArray, raw: list[int], void: int) -> LabelArray:
     return result
 
 
-def _save(path: Path, pixels: NDArray[np.uint8], palette: NDArray[np.uint8] | None = None) -> None:
+def _save(path: Path, pixels: NDArray[Any], palette: NDArray[np.uint8] | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if pixels.dtype == np.uint16:
+        path.write_bytes(pack_png(pixels, compression=3))
+        return
     image = Image.fromarray(pixels)
     if palette is not None:
         image.putpalette(palette.tobytes())
@@ -147,22 +139,3 @@ def _save(path: Path, pixels: NDArray[np.uint8], palette: NDArray[np.uint8] | No
         image.save(path, quality=95, subsampling=0)
     else:
         image.save(path, compress_level=3)
-
-
-def _png16(pixels: NDArray[np.uint16]) -> bytes:
-    """A PNG of 16 bits per channel, shape (height, width, 3); Pillow writes none."""
-    height, width, _ = pixels.shape
-    rows = pixels.astype(">u2").reshape(height, -1).view(np.uint8)
-    unfiltered = np.zeros((height, 1), dtype=np.uint8)
-    chunks = (
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)),
-        (b"IDAT", zlib.compress(np.hstack([unfiltered, rows]).tobytes(), 3)),
-        (b"IEND", b""),
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(content))
-        + kind
-        + content
-        + struct.pack(">I", zlib.crc32(kind + content))
-        for kind, content in chunks
-    )

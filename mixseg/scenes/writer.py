@@ -12,22 +12,20 @@ from pathlib import Path
 from typing import Final
 
 from mixseg.data.cache import default_cache
-from mixseg.data.demo.layouts import LAYOUTS
-from mixseg.data.demo.looks import Look
-from mixseg.data.demo.scene import render_scene
 from mixseg.errors import DataError, unknown_name
 from mixseg.files import FolderLock
+from mixseg.scenes.layouts import LAYOUTS
+from mixseg.scenes.looks import Look
+from mixseg.scenes.scene import render_scene
 
 GENERATOR_VERSION: Final = 1
 """Raised whenever the same arguments draw different scenes, so that caches are not reused."""
 
-_SPLITS: Final = ("train", "val")
-
-_SPLIT_STRIDE: Final = 1_000_000
-"""Scene indices are counted from a multiple of this, so that splits share no scene."""
+_FIRST_SCENES: Final = {"train": 0, "val": 1_000_000}
+"""Number of the first scene of each split, so that splits share none."""
 
 _YOUNG: Final = 60
-"""Seconds in which a new drawing is let be."""
+"""Seconds in which a new draft is left alone."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of scenes written so far and the number of all scenes."""
@@ -43,7 +41,7 @@ def write_demo(
     layout: str = "cityscapes",
     progress: Progress | None = None,
 ) -> Path:
-    """Writes a demo set in the layout of a real data set.
+    """Write a demo set in the layout of a real data set, and return ``out``.
 
     The files go to a temporary folder beside ``out`` that is renamed at the end: whoever sees
     ``out`` sees all of it.
@@ -54,11 +52,8 @@ def write_demo(
         counts: Number of scenes per split, ``"train"`` and ``"val"``.
         size: Height and width in pixels.
         seed: Seed of the set.
-        layout: Key of :data:`mixseg.data.demo.layouts.LAYOUTS`.
+        layout: Key of :data:`mixseg.scenes.layouts.LAYOUTS`.
         progress: Called after every scene with the scenes done and the scenes in all.
-
-    Returns:
-        ``out``.
 
     Raises:
         DataError: ``out`` exists, the layout is unknown, ``counts`` holds a split that it does
@@ -76,15 +71,17 @@ def write_demo(
     try:
         # mkdtemp makes the folder private; a data set may be read by others.
         draft.chmod(0o755)
-        _write_splits(draft, look, counts, size, seed, layout, progress)
-        about = {
-            "layout": layout,
-            "look": look,
-            "counts": dict(counts),
-            "size": list(size),
-            "seed": seed,
-            "generator_version": GENERATOR_VERSION,
-        }
+        done = 0
+        for split, count in counts.items():
+            for number in range(count):
+                image, label = render_scene(seed, _FIRST_SCENES[split] + number, size, look)
+                LAYOUTS[layout].write(draft, split, number, image, label)
+                done += 1
+                if progress is not None:
+                    progress(done, sum(counts.values()))
+        about: dict[str, object]
+        about = {"layout": layout, "look": look, "counts": dict(counts), "size": list(size)}
+        about |= {"seed": seed, "generator_version": GENERATOR_VERSION}
         (draft / "demo.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         try:
             draft.rename(out)
@@ -99,18 +96,6 @@ def write_demo(
     return out
 
 
-def _remove_leftovers(folder: Path, prefix: str) -> None:
-    """Remove drawings whose process was killed: nobody has them locked."""
-    for draft in folder.glob(".*.partial"):
-        if not draft.name.startswith(prefix):
-            continue
-        # Somebody may draw in it, or have finished and renamed it.
-        with suppress(OSError), closing(FolderLock(draft)) as lock:
-            # One that is younger may have been made a moment ago and be locked in the next.
-            if lock.held and time.time() - draft.stat().st_mtime > _YOUNG:
-                shutil.rmtree(draft, ignore_errors=True)
-
-
 def ensure_demo(
     *,
     look: Look = "camera",
@@ -121,25 +106,11 @@ def ensure_demo(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """The folder of a demo set, which is written on first use.
+    """The folder of a demo set in the cache, which is written on first use.
 
     Two processes may ask at once: both write, one renames first, and both get its folder.
-
-    Args:
-        look: ``"camera"`` or ``"render"``.
-        counts: Number of scenes per split, ``"train"`` and ``"val"``.
-        size: Height and width in pixels.
-        seed: Seed of the set.
-        layout: Key of :data:`mixseg.data.demo.layouts.LAYOUTS`.
-        cache: Folder that holds demo sets; None for ``$MIXSEG_CACHE``, or ``mixseg`` in the
-            user's cache folder.
-        progress: Called after every scene with the scenes done and the scenes in all.
-
-    Returns:
-        The folder, laid out as asked.
-
-    Raises:
-        DataError: As :func:`write_demo`.
+    Arguments and errors are those of :func:`write_demo`; ``cache`` holds the sets and is
+    ``$MIXSEG_CACHE`` where it is None, or ``mixseg`` in the user's cache folder.
     """
     _check_counts(counts, layout)
     splits = "_".join(f"{split}{counts[split]}" for split in sorted(counts))
@@ -159,6 +130,18 @@ def ensure_demo(
         raise
 
 
+def _remove_leftovers(folder: Path, prefix: str) -> None:
+    """Remove drafts whose process was killed: nobody has them locked."""
+    for draft in folder.glob(".*.partial"):
+        if not draft.name.startswith(prefix):
+            continue
+        # Somebody may draw in it, or have finished and renamed it.
+        with suppress(OSError), closing(FolderLock(draft)) as lock:
+            # One that is younger may have been made a moment ago and be locked in the next.
+            if lock.held and time.time() - draft.stat().st_mtime > _YOUNG:
+                shutil.rmtree(draft, ignore_errors=True)
+
+
 def _check_counts(counts: Mapping[str, int], layout: str) -> None:
     if layout not in LAYOUTS:
         raise DataError(unknown_name("layout", layout, LAYOUTS))
@@ -170,24 +153,3 @@ def _check_counts(counts: Mapping[str, int], layout: str) -> None:
             raise DataError(f"split {split!r} of the demo needs at least 1 scene, got {count}")
     if not counts:
         raise DataError(f"a demo needs a number of scenes for {' or '.join(splits)}; got none")
-
-
-def _write_splits(
-    root: Path,
-    look: Look,
-    counts: Mapping[str, int],
-    size: tuple[int, int],
-    seed: int,
-    layout: str,
-    progress: Progress | None,
-) -> None:
-    """Writes the image and label files of all splits under ``root``."""
-    total, done = sum(counts.values()), 0
-    for split, count in counts.items():
-        start = _SPLITS.index(split) * _SPLIT_STRIDE
-        for number in range(count):
-            image, label = render_scene(seed, start + number, size, look)
-            LAYOUTS[layout].write(root, split, number, image, label)
-            done += 1
-            if progress is not None:
-                progress(done, total)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from mixseg.ablation.metrics import DEFAULT, METRICS
-from mixseg.config.UNKNOWN import settings_leaves
+from mixseg.config.schema import schema
+from mixseg.config.renamed import RENAMED
 from mixseg.config.resolve import LENGTHS, resolve_settings
 from mixseg.config.sections import Settings
 from mixseg.errors import ConfigError, unknown_name
@@ -237,7 +238,7 @@ def _is_number(value: Any) -> bool:
 def _changes(context: _Context, changes: Any, name: str, *key: str) -> dict[str, Any]:
     if not isinstance(changes, dict):
         raise context.wrong(f"{key[0]} must be a mapping of settings to values", name, *key)
-    known = [leaf.path for leaf in settings_leaves()]
+    known = [*schema(), *RENAMED]
     for setting in changes:
         if setting in ("seed", "name", "output"):
             raise context.wrong(

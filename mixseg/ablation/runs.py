@@ -19,8 +19,8 @@ from mixseg.config.sections import Settings
 from mixseg.data.record import Record, differences, digests, read_record
 from mixseg.errors import ConfigError
 from mixseg.files import read_text, write_atomically
-from mixseg.methods import command_of
-from mixseg.training.checks import check_flags
+from mixseg.config.effect import command_of
+from mixseg.config.effect import check_flags
 from mixseg.training.saved_network import settings_of_run
 
 ERROR_LENGTH = 300

@@ -24,12 +24,9 @@ from mixseg.data.streams import Batch
 from mixseg.distillation.teachers import find_teacher, fixed_teacher
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
-from mixseg.losses import check_loss, needs_frequencies
-from mixseg.methods import check_method_name
-from mixseg.mixing import check_labeled_mixer
+from mixseg.losses import needs_class_shares
 from mixseg.models import model_title
 from mixseg.randomness import generator
-from mixseg.regularizers import NO_REGULARIZER, check_regularizer
 from mixseg.training.build import Given, build_learner
 from mixseg.training.data import (
     TrainingData,
@@ -234,10 +231,6 @@ def profile_run(settings: Settings, *, images: int | None, steps: int) -> ModelP
         DataError: The data are opened, and not as they should be.
     """
     settings = of_one_stage(settings, -1)
-    check_method_name(settings.method)
-    check_regularizer(settings)
-    check_labeled_mixer(settings.mixing)
-    check_loss(settings.supervised_loss)
     check_dataset_name(settings.data.dataset, "data.dataset")
     data: TrainingData | None = None
     known = classes_of(settings.data.dataset)
@@ -251,9 +244,9 @@ def profile_run(settings: Settings, *, images: int | None, steps: int) -> ModelP
 
     inputs = synthetic_inputs(settings, classes)
     batches = random_batches(settings, sizes, len(classes))
-    plain = dataclasses.replace(settings, regularizer=NO_REGULARIZER)
+    plain = dataclasses.replace(settings, regularizer="none")
     trained = {settings.method: plain}
-    if settings.regularizer != NO_REGULARIZER:
+    if settings.regularizer != "none":
         trained[f"{settings.method}, {settings.regularizer}"] = settings
     costs = []
     for name, one in trained.items():
@@ -293,7 +286,7 @@ def synthetic_inputs(settings: Settings, classes: ClassSet) -> Given:
     # Any distribution costs the same.
     even = torch.full((len(classes),), 1 / len(classes))
     aligned = settings.targets.alignment != "none"
-    counted = needs_frequencies(settings.supervised_loss)
+    counted = needs_class_shares(settings.supervised_loss.name)
     teacher = find_teacher(settings)
     return Given(
         distribution=even if aligned else None,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
+from mixseg.commands.parsing import ArgumentParser, Namespace
 
 from mixseg.ablation import (
     ClusterLauncher,
@@ -31,7 +31,7 @@ from mixseg.ablation import (
 from mixseg.ablation.grid import Grid
 from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.contract import EXIT_ERROR
-from mixseg.commands.parsing import listed, new_parser, parse, with_joined
+from mixseg.commands.parsing import listed, new_parser, parse
 from mixseg.commands.presets import configuration_file, presets_folder
 from mixseg.commands.settings_arguments import add_set_argument, without_effect
 from mixseg.config.flags import add_settings_arguments, typed_overrides
@@ -51,7 +51,7 @@ def ablate(arguments: Sequence[str]) -> int:
     """Train the rows of a table with several seeds; see ``--help``."""
     if any(argument.partition("=")[0] == "--config" for argument in arguments):
         raise ConfigError("--config: an ablation takes the preset of its rows by --base FILE")
-    parsed = parse(_ablation_parser(), with_joined(arguments, ("--set",)))
+    parsed = parse(_ablation_parser(), arguments)
     console = new_console()
     grid = _grid(parsed)
     common = _common_overrides(parsed)
@@ -118,7 +118,7 @@ def _ablation_parser() -> ArgumentParser:
     parser.add_argument(
         "--rows",
         type=str,
-        nargs="+",
+        action="extend", nargs="+",
         metavar="NAME",
         help="some of the rows, and those that they are compared with",
     )
@@ -192,7 +192,8 @@ def _add_launcher_arguments(parser: ArgumentParser) -> None:
 def _launcher(parsed: Namespace, folder: Path) -> Launcher:
     """Who starts the runs; flags of another launcher are refused."""
     leaves = [leaf.path for leaf in fields_of(SlurmSettings)]
-    given = {name: parsed[f"slurm.{name}"] for name in leaves if f"slurm.{name}" in parsed}
+    typed = vars(parsed)
+    given = {name: typed[f"slurm.{name}"] for name in leaves if f"slurm.{name}" in typed}
     if parsed.launcher not in LAUNCHERS:
         raise ConfigError(f"--launcher: {unknown_name('launcher', parsed.launcher, LAUNCHERS)}")
     if parsed.launcher == "slurm":

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
+from mixseg.commands.parsing import ArgumentParser, Namespace
 from rich.console import Console
 
 from mixseg.analysis.dataset_statistics import FORMATS, DatasetStatistics, summary, terminal_table
 from mixseg.commands.contract import EXIT_ERROR, prints_its_result
-from mixseg.commands.parsing import new_parser, parse, with_joined
+from mixseg.commands.parsing import new_parser, parse
 from mixseg.commands.presets import configuration_file
 from mixseg.commands.settings_arguments import check_layout
 from mixseg.config.resolve import resolve_settings
@@ -25,7 +25,7 @@ from mixseg.training.data import check_data_settings, open_split
 @prints_its_result
 def dataset_stats(arguments: Sequence[str]) -> int:
     """Count what a data set holds; see ``--help``."""
-    parsed = parse(_statistics_parser(), with_joined(arguments, ("--config",)))
+    parsed = parse(_statistics_parser(), arguments)
     console = new_console()
     check_layout(
         root_given=parsed.root is not None,
@@ -48,7 +48,7 @@ def _statistics_parser() -> ArgumentParser:
         "read. Counts of labels are kept in the cache.",
     )
     parser.add_argument(
-        "--config", type=str, default=[], nargs="+", metavar="FILE", help="that name a data set"
+        "--config", type=str, default=[], action="extend", nargs="+", metavar="FILE", help="that name a data set"
     )
     parser.add_argument("--dataset", type=str, help="layout of the data [demo]")
     parser.add_argument("--data-root", dest="root", type=str, metavar="DIR")

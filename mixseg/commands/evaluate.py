@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
+from mixseg.commands.parsing import ArgumentParser, Namespace
 from numpy import uint8
 from numpy.typing import NDArray
 from rich.console import Console
@@ -85,12 +85,12 @@ def _evaluation_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--unpaired",
-        type=Literal["error", "skip"],
+        choices=("error", "skip"),
         help="what becomes of images without a label [data.unpaired of the run]",
     )
     parser.add_argument(
         "--network",
-        type=Literal["student", "teacher", "average", "both"],
+        choices=("student", "teacher", "average", "both"),
         default="both",
         help="both takes what the checkpoint has [both]",
     )
@@ -110,7 +110,7 @@ def _evaluation_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--format",
-        type=Literal["train-ids", "label-ids", "colour"],
+        choices=("train-ids", "label-ids", "colour"),
         default="train-ids",
         help="of saved predictions; label-ids are those of the data set's own files, which "
         "benchmark servers take [train-ids]",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import ArgumentParser
+from mixseg.commands.parsing import ArgumentParser
 
 from mixseg.commands.inference import input_size_of, load_saved
 from mixseg.commands.parsing import new_parser, parse, size_type
@@ -76,7 +76,7 @@ def _export_parser() -> ArgumentParser:
     )
     add(
         "--network",
-        type=Literal["student", "teacher", "average"],
+        choices=("student", "teacher", "average"),
         help="[teacher or average, or the student where a checkpoint has neither]",
     )
     add(

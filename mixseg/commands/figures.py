@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
-from jsonargparse import ArgumentParser
+from mixseg.commands.parsing import ArgumentParser
 
 from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
-from mixseg.commands.parsing import listed, new_parser, parse, with_joined
+from mixseg.commands.parsing import listed, new_parser, parse
 from mixseg.config.values import FlagType, Range, SEEDS
 from mixseg.errors import ConfigError
 from mixseg.terminal import new_console, say
@@ -33,7 +33,7 @@ LIST_FLAGS = (
 
 def figures(arguments: Sequence[str]) -> int:
     """Draw figures; see ``--help``."""
-    parsed = parse(_figures_parser(), with_joined(arguments, LIST_FLAGS))
+    parsed = parse(_figures_parser(), arguments)
     if not plots_installed():
         raise ConfigError(WITHOUT_PLOTS)
     # Here, because matplotlib takes time to import and may be missing.
@@ -66,10 +66,10 @@ def _figures_parser() -> ArgumentParser:
     parser.add_argument("names", nargs="*", help="figures to draw")
     parser.add_argument("--list", action="store_true", help="list the figures")
     add = parser.add_argument
-    add("--dataset", type=str, nargs="+", metavar="NAME", help="[demo, or the data of the run]")
-    add("--data-root", dest="roots", type=str, nargs="+", metavar="DIR", help="one per data set")
+    add("--dataset", type=str, action="extend", nargs="+", metavar="NAME", help="[demo, or the data of the run]")
+    add("--data-root", dest="roots", type=str, action="extend", nargs="+", metavar="DIR", help="one per data set")
     add("--split", type=str, help="[train; the validation split of a run]")
-    add("--run", dest="runs", type=str, nargs="+", metavar="RUN", help="runs, or checkpoints")
+    add("--run", dest="runs", type=str, action="extend", nargs="+", metavar="RUN", help="runs, or checkpoints")
     add("--output", type=str, default="figures", metavar="DIR", help="is made if it is not there")
     add("--overwrite", action="store_true", help="replace files that exist")
     add(
@@ -81,12 +81,12 @@ def _figures_parser() -> ArgumentParser:
         metavar="N",
         help="how many images to show [4]",
     )
-    add("--ids", type=str, nargs="+", metavar="ID", help="images to show [chosen by the seed]")
+    add("--ids", type=str, action="extend", nargs="+", metavar="ID", help="images to show [chosen by the seed]")
     add("--source", type=str, help="mixing: what is pasted on the data set [demo-render]")
     add("--source-root", dest="source_root", type=str, metavar="DIR")
     for name, (allowed, about) in NUMBERS.items():
         kind = FlagType(f"--{name}", tuple[float, ...], allowed)
-        add(f"--{name}", type=kind, nargs="+", help=about)
+        add(f"--{name}", type=kind, action="extend", nargs="+", help=about)
     add(
         "--threshold",
         type=FlagType("--threshold", float, Range(0, 1)),
@@ -100,7 +100,7 @@ def _figures_parser() -> ArgumentParser:
     )
     add(
         "--network",
-        type=Literal["student", "teacher", "average"] | None,
+        choices=("student", "teacher", "average"),
         help="of runs [teacher or average]",
     )
     add("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")

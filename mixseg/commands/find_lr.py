@@ -9,7 +9,7 @@ from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.contract import prints_its_result
 from mixseg.commands.parsing import new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
-from mixseg.config.UNKNOWN import ranges_of
+from mixseg.config.options import fields_of
 from mixseg.config.sections import OptimizerSettings
 from mixseg.config.values import FlagType, Range
 from mixseg.errors import ConfigError
@@ -26,7 +26,7 @@ def find_lr(arguments: Sequence[str]) -> int:
         "suggest one. Takes the settings of a training command.",
     )
     add_file_arguments(parser)
-    rates = ranges_of(OptimizerSettings)["lr"]
+    rates = next(one.allowed for one in fields_of(OptimizerSettings) if one.path == "lr")
     parser.add_argument(
         "--low",
         type=FlagType("--low", float, rates),

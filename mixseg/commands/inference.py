@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import typing
 import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
+from mixseg.commands.parsing import ArgumentParser, Namespace
 from torch import nn
 
 from mixseg.commands.contract import Command
@@ -53,7 +54,7 @@ def add_inference_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--mode",
-        type=Literal["whole", "slide"],
+        choices=("whole", "slide"),
         default="whole",
         help="images at once, or by overlapping windows whose answers are averaged [whole]",
     )
@@ -66,7 +67,7 @@ def add_inference_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--precision",
-        type=AskedPrecision,
+        choices=typing.get_args(AskedPrecision),
         default="auto",
         help="arithmetic; auto takes that of the run, where the hardware has it [auto]",
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mixseg.commands.parsing import new_parser, parse
+from mixseg.config.options import fields_of
 from mixseg.config.sections import DemoSettings
 from mixseg.config.values import FlagType, Size
 from mixseg.terminal import new_console, progress_bar, say
@@ -19,7 +20,7 @@ def make_demo(arguments: Sequence[str]) -> int:
     parser = new_parser(
         "mixseg make-demo", "Write built-in street scenes in the layout of a real data set."
     )
-    limits = ranges_of(DemoSettings)
+    limits = {one.path: one.allowed for one in fields_of(DemoSettings)}
 
     def add(flag: str, kind: Any, setting: str, default: object, text: str | None = None) -> None:
         limited = FlagType(flag, kind, limits[setting])
@@ -29,7 +30,7 @@ def make_demo(arguments: Sequence[str]) -> int:
     parser.add_argument("--layout", type=str, default="cityscapes", help=", ".join(LAYOUTS))
     parser.add_argument(
         "--look",
-        type=Literal["render", "camera"] | None,
+        choices=("render", "camera"),
         help="[render in the layouts of sources, gta5 and synthia; else camera]",
     )
     add("--images", int, "train_images", 240, "training scenes [240]")

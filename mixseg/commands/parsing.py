@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn, final
 
 from mixseg.config.values import FlagType, Range, Size
 from mixseg.errors import ConfigError, unknown_name
-from mixseg.plugins import import_parts
+from mixseg.plugins import import_parts, import_recorded
+from mixseg.strict_yaml import load_yaml
 
 ArgumentParser = argparse.ArgumentParser
 Namespace = argparse.Namespace
@@ -38,12 +40,16 @@ def new_parser(program: str, description: str) -> ArgumentParser:
 
 
 def import_first(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Import what ``--import`` names, whose options are flags as well, and give the names."""
+    """Import what ``--import`` names and what a resumed run remembers: options are flags too."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--import", dest="imports", action="append", default=[])
-    names = tuple(parser.parse_known_args(list(arguments))[0].imports)
-    import_parts(names)
-    return names
+    parser.add_argument("--resume")
+    given = parser.parse_known_args(list(arguments))[0]
+    import_parts(given.imports)
+    config = Path(given.resume or "") / "config.yaml"
+    if given.resume and config.is_file():
+        import_recorded(load_yaml(config).data.get("imports") or (), given.resume)
+    return tuple(given.imports)
 
 
 def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
+from mixseg.commands.parsing import ArgumentParser, Namespace
 
 from mixseg.commands.console import console_of_first
 from mixseg.commands.contract import EXIT_ERROR, for_several_processes
@@ -102,7 +102,7 @@ def _prediction_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--network",
-        type=Literal["student", "teacher", "average"],
+        choices=("student", "teacher", "average"),
         help="[teacher or average, or the student where a checkpoint has neither]",
     )
     parser.add_argument(

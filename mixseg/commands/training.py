@@ -6,36 +6,26 @@ import logging
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser, Namespace
-
-from mixseg.commands.console import console_of_first
 from mixseg.commands.contract import for_several_processes
-from mixseg.commands.distillation_files import distillation_files
-from mixseg.commands.parsing import new_parser
+from mixseg.commands.parsing import ArgumentParser, Namespace, new_parser
 from mixseg.commands.settings_arguments import (
     add_file_arguments,
     configuration_files,
     parse_with_settings,
+    settings_from,
     without_effect,
 )
-from mixseg.commands.training_report import report
+from mixseg.config.effect import check_flags, command_of
 from mixseg.config.flags import typed_overrides
-from mixseg.config.resolve import resolve_settings
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
-from mixseg.distillation.settings import student_of_name
-from mixseg.distributed import joined, of_first
 from mixseg.errors import ConfigError
-from mixseg.methods import command_of
-from mixseg.terminal import training_bar
-from mixseg.training.checks import check_flags
-from mixseg.training.loop import OnProgress, Outcome
-from mixseg.training.resume import resume
-from mixseg.training.run import start
-from mixseg.training.run_directory import is_blank
-from mixseg.training.saved_network import settings_of_run
+from mixseg.plugins import import_recorded
+
+if TYPE_CHECKING:  # torch takes seconds to import; what was typed is understood before
+    from mixseg.training.loop import OnProgress, Outcome
 
 LOG = logging.getLogger("mixseg")
 
@@ -90,10 +80,19 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
         if "method" in overrides:
             raise ConfigError("--method and --source-only contradict each other; give one of them")
         method = "supervised"
+    settings = None
+    if parsed.resume in (None, "auto") and method != "distillation":
+        settings = _settings(parsed, overrides, program, method)
+
+    from mixseg.commands.console import console_of_first
+    from mixseg.commands.training_report import report
+    from mixseg.distributed import joined
+    from mixseg.terminal import training_bar
+
     with joined() as processes:
         console = console_of_first()
         with training_bar(console) as on_progress:
-            outcome, path = _trained(parsed, overrides, program, method, on_progress)
+            outcome, path = _trained(parsed, overrides, program, method, settings, on_progress)
     if processes.rank == 0:
         report(outcome, path, console)
     return outcome.exit_code
@@ -136,9 +135,13 @@ def _trained(
     overrides: dict[str, Any],
     program: str,
     method: str,
+    settings: Settings | None,
     on_progress: OnProgress,
 ) -> tuple[Outcome, Path]:
     """Start or go on with the run that was asked for."""
+    from mixseg.training.resume import resume
+    from mixseg.training.run import start
+
     if parsed.resume not in (None, "auto"):
         return _gone_on(parsed, overrides, method, on_progress)
     if parsed.allow_changes and parsed.resume is None:
@@ -147,7 +150,7 @@ def _trained(
     if method == "distillation" and parsed.resume == "auto" and _is_there(begun / "config.yaml"):
         # The run has all that it took from its teacher, whatever became of that.
         return _gone_on(parsed, overrides, method, on_progress, begun)
-    settings = _settings(parsed, overrides, program, method)
+    settings = settings or _settings(parsed, overrides, program, method)
     for line in without_effect(check_flags(overrides, settings)):
         LOG.info(line)
     if parsed.resume == "auto":
@@ -164,6 +167,9 @@ def _trained(
 
 def _is_there(path: Path) -> bool:
     """Whether the first process sees a run; on a network drive others may not yet."""
+    from mixseg.distributed import of_first
+    from mixseg.training.run_directory import is_blank
+
     return bool(of_first("there" if path.exists() and not is_blank(path) else ""))
 
 
@@ -183,6 +189,10 @@ def _gone_on(
         on_progress: Told of each logged step.
         begun: The run that ``--resume auto`` has found; by default the one of ``--resume RUN``.
     """
+    from mixseg.distillation.settings import student_of_name
+    from mixseg.training.resume import resume
+    from mixseg.training.saved_network import settings_of_run
+
     if begun is None:
         begun = Path(parsed.resume)
         for flag, value in {
@@ -213,12 +223,14 @@ def _settings(parsed: Namespace, overrides: dict[str, Any], program: str, method
     # Presets say semi_supervised; what the tool stands for goes before them, but not before a flag.
     implied: dict[str, Any] = {"method": method}
     if method == "distillation":
+        from mixseg.commands.distillation_files import distillation_files
+
         files, of_teacher = distillation_files(parsed, overrides)
         implied |= of_teacher
     else:
         kind = "uda" if program == "mixseg uda" else "ssl"
         files = configuration_files(parsed, overrides, kind)
-    settings = resolve_settings(files, implied | overrides)
+    settings = settings_from(files, implied | overrides, parsed.imports)
     if settings.two_domains and "data.labeled" in overrides:
         raise ConfigError(
             "--labeled says what part of the target is labelled, of which nothing is used; for a "

@@ -15,7 +15,7 @@ from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.protocols import paper_table, protocol
 from mixseg.evaluation.tables import scores_table
 from mixseg.files import read_text, write_atomically
-from mixseg.methods import command_of
+from mixseg.config.effect import command_of
 from mixseg.terminal import say, show
 from mixseg.training.loop import Outcome
 

@@ -88,8 +88,12 @@ class SigmoidRamp(Weighting):
 
     def __call__(self, pseudo: PseudoLabels, valid: Tensor, step: int) -> Tensor:
         """See :meth:`Weighting.__call__`."""
+        return torch.full_like(pseudo.confidence, self.weight(step))
+
+    def weight(self, step: int) -> float:
+        """The weight of every pixel in a step, counted from 0."""
         progress = min(step / self.ramp_steps, 1.0)
-        return torch.full_like(pseudo.confidence, math.exp(-5 * (1 - progress) ** 2))
+        return math.exp(-5 * (1 - progress) ** 2)
 
 
 @WEIGHTINGS.register("constant")

@@ -93,7 +93,7 @@ def _opened(
     spec = None if kept is None else ModelSpec.from_json(kept["model"])
     saved, settings = _settings_then_and_now(run, kept, overrides)
     # What a run computes does not depend on how many processes read its images.
-    changes = changed_settings(saved, settings, {"data.workers", "output", "name"})
+    changes = changed_settings(saved, settings, {"data.workers", "output", "name", "imports"})
     if spec is not None and any(line.startswith(FREE) for line in changes):
         raise ConfigError(
             f"{path} has a checkpoint, which takes the place of initial weights: leave --weights "

@@ -17,6 +17,7 @@ from mixseg.data.contract import ClassSet
 from mixseg.data.record import check_digests
 from mixseg.errors import CheckpointError, MixsegError
 from mixseg.models import ModelSpec, SegmentationModel, build_model, load_checked
+from mixseg.plugins import import_recorded
 from mixseg.training.checkpoint import (
     AVERAGE,
     MANIFEST,
@@ -271,6 +272,7 @@ def _readable(checkpoint: Checkpoint) -> Iterator[None]:
 def _settings(checkpoint: Checkpoint) -> dict[str, Any]:
     """Flat settings, as this version knows them; empty for a teacher that mixseg did not train."""
     settings = checkpoint.state["settings"]
+    import_recorded(settings.get("imports", ()), str(checkpoint.path))
     return to_flat(resolve_settings([], settings)) if settings else {}
 
 

@@ -28,7 +28,7 @@ TITLES = ("image", "prediction", "confidence", "above the threshold")
 def draw(request: Request) -> Drawn:
     """A row for each image."""
     run, dataset = request.runs[0], request.datasets[0].dataset
-    threshold = run.settings.targets.threshold
+    threshold = run.settings.options.get("targets.threshold", 0.968)
     if request.threshold is not None:
         threshold = request.threshold
     classes = run.predict.classes
@@ -39,9 +39,10 @@ def draw(request: Request) -> Drawn:
         image, name = dataset.image(index), dataset.samples[index].id
         probabilities = run.predict.probabilities(image)
         valid = torch.ones(1, *image.shape[:2], dtype=torch.bool)
-        if run.settings.temperature != 1:
+        temperature = run.settings.options.get("adversarial.temperature_g", 1.0)
+        if temperature != 1:
             # As the training sees it: logarithms of probabilities are logits but for a constant.
-            softmax = tempered(functional.softmax, run.settings.temperature)
+            softmax = tempered(functional.softmax, temperature)
             probabilities = softmax(probabilities.clamp(min=1e-30).log(), dim=1)
         found = pseudo_labels(probabilities, valid)
         share = float(confident_fraction(found.confidence, valid, threshold, per="batch"))

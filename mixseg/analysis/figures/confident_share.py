@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-import torch
 from matplotlib.figure import Figure
 
 from mixseg.analysis.charts import chart_name
 from mixseg.analysis.figures.request import Drawn, Request, csv_table, drawn_chart
 from mixseg.analysis.metrics import running_mean, series
-from mixseg.config.sections import TargetSettings
 from mixseg.errors import DataError
-from mixseg.targets import build_weighting
+from mixseg.targets import SigmoidRamp
 
 WINDOWS = 50
 """The line is a running mean over this part of a run's lines."""
-
-
-def ramp(settings: TargetSettings, step: int) -> float:
-    """The weight that the sigmoid ramp would give to each pixel at a step."""
-    weighting = build_weighting(dataclasses.replace(settings, weighting="sigmoid"))
-    return float(weighting(torch.zeros(1, 1, 1), torch.ones(1, 1, 1, dtype=torch.bool), step))
 
 
 def draw(request: Request) -> Drawn:
@@ -41,23 +31,25 @@ def draw(request: Request) -> Drawn:
                 f"{run.path}: logged no share of confident pixels; method "
                 f"{run.settings.method} has no pseudo-labels"
             )
-        targets, colour = run.settings.targets, f"C{number}"
+        options, color = run.settings.options, f"C{number}"
+        threshold, steps_up = options["targets.threshold"], options.get("targets.ramp_steps", 10_000)
+        ramp = SigmoidRamp(steps_up)
         means = running_mean(values, max(1, len(values) // WINDOWS))
         title = chart_name(run.title)
-        axes.plot(steps, values, ".", color=colour, alpha=0.3, markersize=4)
+        axes.plot(steps, values, ".", color=color, alpha=0.3, markersize=4)
         axes.plot(
-            steps, means, color=colour, label=f"{title}: above {targets.threshold:g}, running mean"
+            steps, means, color=color, label=f"{title}: above {threshold:g}, running mean"
         )
         # A line is numbered by the steps done; training counts them from 0.
-        ramped = [ramp(targets, step - 1) for step in steps]
-        if targets.ramp_steps not in ramps:
-            ramps.add(targets.ramp_steps)
+        ramped = [ramp.weight(step - 1) for step in steps]
+        if steps_up not in ramps:
+            ramps.add(steps_up)
             axes.plot(
                 steps,
                 ramped,
                 color="0.2",
                 linestyle=("--", ":", "-.")[(len(ramps) - 1) % 3],
-                label=f"sigmoid ramp of {targets.ramp_steps} steps",
+                label=f"sigmoid ramp of {steps_up} steps",
             )
         rows += [
             (run.title, *values_of) for values_of in zip(steps, values, means, ramped, strict=True)

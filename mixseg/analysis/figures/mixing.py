@@ -13,15 +13,15 @@ from torch import Tensor
 from mixseg.analysis.figures.request import Drawn, Request, csv_table, drawn_picture
 from mixseg.analysis.pictures import colourise, legend
 from mixseg.analysis.sheet import Grid, Panel, scaled, sheet
-from mixseg.config.sections import MixingSettings
 from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.transforms import Example, resized
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
-from mixseg.mixing import MIXERS, build_mixer, paste
+from mixseg.mixing import paste
 from mixseg.randomness import generator
+from mixseg.registry import MIXERS
 
 PANEL = 256
 """Most pixels of a side of each picture: five columns are as wide as a page."""
@@ -67,7 +67,7 @@ def mixture(
         classes: Number of classes.
         seed: Of the mask.
     """
-    build = build_mixer(MixingSettings(mixer=mixer), classes)
+    build = MIXERS.build(mixer, {}, num_classes=classes)
     mask = build.mask(own.label[None].long(), generator(seed, "mixing", name))
     image = paste(mask, own.image[None], partner.image[None])[0]
     label = paste(mask, own.label[None], partner.label[None])[0]

@@ -30,7 +30,7 @@ def new_parser(program: str, description: str) -> ArgumentParser:
     parser = _Parser(prog=program, description=description, allow_abbrev=False)
     parser.add_argument(
         "--import",
-        dest="imports",
+        dest="import_names",
         action="append",
         default=[],
         metavar="FILE|MODULE",
@@ -42,14 +42,14 @@ def new_parser(program: str, description: str) -> ArgumentParser:
 def import_first(arguments: Sequence[str]) -> tuple[str, ...]:
     """Import what ``--import`` names and what a resumed run remembers: options are flags too."""
     parser = _Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--import", dest="imports", action="append", default=[])
+    parser.add_argument("--import", dest="import_names", action="append", default=[])
     parser.add_argument("--resume")
     given = parser.parse_known_args(list(arguments))[0]
-    import_parts(given.imports)
+    import_parts(given.import_names)
     config = Path(given.resume or "") / "config.yaml"
     if given.resume and config.is_file():
         import_recorded(load_yaml(config).data.get("imports") or (), given.resume)
-    return tuple(given.imports)
+    return tuple(given.import_names)
 
 
 def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:

@@ -121,7 +121,7 @@ def any_settings(parsed: Namespace) -> Settings:
     overrides = typed_overrides(parsed, parsed.assignments)
     kind = "uda" if "source_domain.dataset" in overrides else "ssl"
     files = configuration_files(parsed, overrides, kind)
-    settings = settings_from(files, overrides, parsed.imports)
+    settings = settings_from(files, overrides, parsed.import_names)
     # Not on standard output, which may be what the command was asked for.
     for line in without_effect(check_flags(overrides, settings)):
         complain(line)

@@ -230,7 +230,7 @@ def _settings(parsed: Namespace, overrides: dict[str, Any], program: str, method
     else:
         kind = "uda" if program == "mixseg uda" else "ssl"
         files = configuration_files(parsed, overrides, kind)
-    settings = settings_from(files, implied | overrides, parsed.imports)
+    settings = settings_from(files, implied | overrides, parsed.import_names)
     if settings.two_domains and "data.labeled" in overrides:
         raise ConfigError(
             "--labeled says what part of the target is labelled, of which nothing is used; for a "

@@ -297,9 +297,9 @@ class TestFlags:
         found = resolve_settings([preset], typed)
         assert (found.optimizer.clip_norm, found.model.channel_order) == (None, None)
         assert resolve_settings([], flags("--set", "data.root=", "seed=2")).data.root is None
-        for refused in (("--lr", "null"), ("--skip-bad", "null"), ("--mixer", "null")):
-            with pytest.raises(ConfigError, match=refused[0]):
-                resolve_settings([], flags(*refused))
+        for flag in ("--lr", "--skip-bad", "--mixer"):
+            with pytest.raises(ConfigError, match=SHORT_FLAGS[flag[2:]]):
+                resolve_settings([], flags(flag, "null"))
 
     @pytest.mark.parametrize(
         ("arguments", "named"),

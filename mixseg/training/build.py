@@ -236,12 +236,12 @@ def build_learner(
     spec: ModelSpec | None = None,
     sizes: Iterable[Size] = (),
 ) -> tuple[Learner, WeightReport | None]:
-    """Network, method, optimizer and regularizers; random weights depend on their seed alone.
+    """Network, method, optimizer and regularizers; random weights depend on the seed alone.
 
     Args:
         settings: Of a run.
         num_classes: Number of classes that the network tells apart.
-        given: What the data give the method, on the CPU.
+        given: What the data give the method.
         download: Whether ImageNet weights are fetched; without them the network costs as much.
         choose: Says the precision; None is :func:`choose_precision`, which measures nothing.
         classes: Their names. The classifier of an earlier run is taken if its classes are these;
@@ -405,7 +405,7 @@ def _float(shares: NDArray[np.float64] | None) -> Tensor | None:
 
 
 def _sizes(settings: Settings, data: TrainingData) -> list[Size]:
-    """Sizes of the images that a run trains on and validates, of the first where each has its own.
+    """Sizes of the images of a run, of the first where each has its own.
 
     A file that cannot be read has none; the training skips or refuses it.
     """

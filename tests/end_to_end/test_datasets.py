@@ -87,7 +87,7 @@ def test_training_and_evaluation(layout: str, launch: Launcher, tmp_path: Path) 
     run = tmp_path / "out" / "run"
     summary = json.loads((run / "summary.json").read_text())
     assert summary["step"] == 2
-    assert "1 labelled" in done.out
+    assert "1 labeled" in done.out
     assert len(summary["last"]["teacher"]["iou"]) == classes
     done = launch("evaluate", run, "--network", "teacher", "--json", "s.json", cwd=tmp_path)
     assert done.code == 0, done.text
@@ -160,7 +160,7 @@ def test_images_that_are_held_out(launch: Launcher, tmp_path: Path) -> None:
     data = ("--dataset", "folder", "--data-root", "data", "--val", "3/10")
     done = launch("train_ssl", *data, *SMALL, "training.precision=fp32", cwd=tmp_path)
     assert done.code == 0, done.text
-    assert "3 of 10 labelled images" in done.out
+    assert "3 of 10 labeled images" in done.out
     run = tmp_path / "out/run"
     ids = {
         name: (run / f"{name}.txt").read_text().splitlines()

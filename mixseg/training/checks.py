@@ -6,10 +6,10 @@ import dataclasses
 from importlib.util import find_spec
 
 import torch
-
 from mixseg.config.effect import takes_part
 from mixseg.config.sections import Settings
 from mixseg.distributed import share_of, world
+from mixseg.distributed import share_of
 from mixseg.errors import ConfigError
 from mixseg.losses import build_loss
 from mixseg.models import check_model_settings
@@ -45,16 +45,22 @@ def check_settings(settings: Settings, *, initial_weights: bool = True) -> None:
     device = choose_device(settings.training.device)
     if settings.training.sync_batch_norm and device.type == "cpu":
         raise ConfigError("training.sync_batch_norm needs GPUs: torch has it for them alone")
-    _check_shares(settings)
+    _check_batches(settings)
 
 
-def _check_shares(settings: Settings) -> None:
-    """Refuse batches that cannot be divided among the processes of the run."""
-    if world().size == 1:
-        return
+def _check_batches(settings: Settings) -> None:
+    """Refuse batches of a stage that are no whole number, in all or in each process."""
+    streams = streams_of(settings)
+    for number, stage in enumerate(settings.stages if "unlabeled" in streams else (), start=1):
+        labeled, unlabeled = settings.data.batch_labeled, settings.data.batch_unlabeled
+        if stage.batch * unlabeled % labeled:
+            raise ConfigError(
+                f"stages: stage {number}: batch {stage.batch} labeled images go with {unlabeled} "
+                f"unlabeled for {labeled} labeled ones, which is no whole number"
+            )
     for number in range(max(1, len(settings.stages))):
         data = of_one_stage(settings, number).data
-        for name in streams_of(settings):
+        for name in streams:
             try:
                 share_of(data.batch_labeled if name == "labeled" else data.batch_unlabeled)
             except ConfigError as error:

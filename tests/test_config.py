@@ -168,7 +168,7 @@ class TestPrecedence:
             resolve_settings([first], {"training.epochs": 2, "schedule.warmup_epochs": 2})
 
     def test_steps_are_not_compared_with_epochs(self) -> None:
-        # The number of iterations is not known yet; mixseg.engine.epochs compares it.
+        # The number of iterations is not known yet; mixseg.training.stages compares it.
         resolve_settings([], {"training.epochs": 2, "schedule.warmup_steps": 50_000})
         resolve_settings([], {"training.iterations": 2, "schedule.warmup_epochs": 50})
 

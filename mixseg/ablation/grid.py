@@ -69,7 +69,7 @@ class Grid:
 
     title: str
     base: Path
-    network: Literal["student", "teacher"]
+    network: Literal["student", "teacher", "average"]
     seeds: int
     default: str | None
     rows: tuple[Row, ...]
@@ -118,8 +118,8 @@ def load_grid(path: Path, base: Path | None = None) -> Grid:
     if not isinstance(data["rows"], dict) or len(data["rows"]) < 2:
         raise wrong("rows must be a mapping of at least two names", "rows")
     network, seeds = data.get("network", "student"), data.get("seeds", 3)
-    if network not in ("student", "teacher"):
-        raise wrong(f"network must be student or teacher, found {network!r}", "network")
+    if network not in ("student", "teacher", "average"):
+        raise wrong(f"network must be student, teacher or average, found {network!r}", "network")
     if type(seeds) is not int or seeds < 1:
         raise wrong(f"seeds must be a whole number above 0, found {seeds!r}", "seeds")
     presets = path.absolute().parent.parent

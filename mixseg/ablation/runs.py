@@ -22,10 +22,11 @@ from mixseg.config import (
     with_absolute_paths,
 )
 from mixseg.data.record import Record, differences, digests, read_record
-from mixseg.engine.saved_network import settings_of_run
 from mixseg.errors import ConfigError
 from mixseg.files import read_text, write_atomically
-from mixseg.methods import check_flags, command_of
+from mixseg.methods import command_of
+from mixseg.training.checks import check_flags
+from mixseg.training.saved_network import settings_of_run
 
 ERROR_LENGTH = 300
 """Characters of an error that a table shows."""

@@ -12,9 +12,9 @@ from typing import final
 import numpy as np
 
 from mixseg.data.streams import Batch
-from mixseg.engine.learner import Learner
 from mixseg.errors import TrainingError
 from mixseg.text_tables import csv_lines
+from mixseg.training.update import Learner
 
 SMOOTHING = 0.9
 """Share of the past in the running mean of the loss."""
@@ -93,7 +93,7 @@ def range_test(
         if not learner.is_finite(gradients):
             diverged = True
             break
-        loss = sum(float(value.detach()) for value in gradients.result.losses.values())
+        loss = sum(float(value) for value in gradients.losses.values())
         learner.move(step)
         running = SMOOTHING * running + (1 - SMOOTHING) * loss
         rates.append(rate)

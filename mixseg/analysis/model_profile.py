@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -23,28 +22,27 @@ from mixseg.data.contract import ClassSet
 from mixseg.data.registry import CLASSES
 from mixseg.data.streams import Batch
 from mixseg.distillation.teachers import find_teacher, fixed_teacher
-from mixseg.engine.epochs import steps_per_epoch
-from mixseg.engine.learner import Learner
-from mixseg.engine.method import MethodInputs
-from mixseg.engine.precision import peak_memory
-from mixseg.engine.stages import of_one_stage
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
 from mixseg.losses import check_loss, needs_frequencies
-from mixseg.methods import METHODS, check_method_name
+from mixseg.methods import check_method_name
 from mixseg.mixing import check_labeled_mixer
 from mixseg.models import model_title
 from mixseg.randomness import generator
 from mixseg.regularizers import NO_REGULARIZER, check_regularizer
+from mixseg.training.build import Given, build_learner
 from mixseg.training.data import (
     TrainingData,
     check_data_settings,
     check_dataset_name,
     open_training_data,
+    streams_of,
     training_size,
 )
-from mixseg.training.learner import build_learner
-from mixseg.training.precision import precision_of_run
+from mixseg.training.precision import peak_memory
+from mixseg.training.precision_choice import precision_of_run
+from mixseg.training.stages import of_one_stage, steps_per_epoch
+from mixseg.training.update import Learner
 
 WARMUP = 2
 """Steps that are not measured: the first ones choose algorithms and fill caches."""
@@ -222,15 +220,12 @@ def random_batches(
 # From settings to a profile --------------------------------------------------------------------
 
 
-def profile_run(
-    settings: Settings, console: Console, *, images: int | None, steps: int
-) -> ModelProfile:
+def profile_run(settings: Settings, *, images: int | None, steps: int) -> ModelProfile:
     """Costs of the run that the settings describe, measured on random images.
 
     Args:
         settings: Of a run. ImageNet weights are not downloaded, since costs do not depend on them;
             of its stages the last one is measured.
-        console: Where people read.
         images: Number of labelled images; None opens the data and counts them.
         steps: Training steps that are measured.
 
@@ -239,20 +234,20 @@ def profile_run(
         DataError: The data are opened, and not as they should be.
     """
     settings = of_one_stage(settings, -1)
-    check_method_name(settings)
+    check_method_name(settings.method)
     check_regularizer(settings)
     check_labeled_mixer(settings.mixing)
     check_loss(settings.supervised_loss)
     check_dataset_name(settings.data.dataset, "data.dataset")
     data: TrainingData | None = None
     if images is None or settings.data.dataset not in CLASSES:
-        data = _opened(settings, console)
+        data = _opened(settings)
         images = images or len(data.split.labeled)
     classes = CLASSES[settings.data.dataset] if data is None else data.classes
-    streams = METHODS[settings.method].streams_of(settings)
+    streams = streams_of(settings)
     sizes = {name: training_size(settings, name, data) for name in streams}
 
-    inputs = synthetic_inputs(settings, classes, console)
+    inputs = synthetic_inputs(settings, classes)
     batches = random_batches(settings, sizes, len(classes))
     plain = dataclasses.replace(settings, regularizer=NO_REGULARIZER)
     trained = {settings.method: plain}
@@ -260,7 +255,7 @@ def profile_run(
         trained[f"{settings.method}, {settings.regularizer}"] = settings
     costs = []
     for name, one in trained.items():
-        choose = precision_of_run(one, sizes["labeled"], console)
+        choose = precision_of_run(one.training.precision, one.data.batch_labeled, sizes["labeled"])
         learner, _ = build_learner(
             one, len(classes), inputs, download=False, choose=choose, sizes=sizes.values()
         )
@@ -291,21 +286,21 @@ def profile_run(
     )
 
 
-def synthetic_inputs(settings: Settings, classes: ClassSet, console: Console) -> MethodInputs:
+def synthetic_inputs(settings: Settings, classes: ClassSet) -> Given:
     """Stand-ins that cost as much as what the data of a run would give its method."""
     # Any distribution costs the same.
     even = torch.full((len(classes),), 1 / len(classes))
     aligned = settings.targets.alignment != "none"
     counted = needs_frequencies(settings.supervised_loss)
-    expert = find_teacher(settings, console)
-    return MethodInputs(
-        target_distribution=even if aligned else None,
-        class_frequencies=even if counted else None,
-        teacher=None if expert is None else fixed_teacher(expert, classes),
+    teacher = find_teacher(settings)
+    return Given(
+        distribution=even if aligned else None,
+        frequencies=even if counted else None,
+        teacher=None if teacher is None else fixed_teacher(teacher, classes),
     )
 
 
-def _opened(settings: Settings, console: Console) -> TrainingData:
+def _opened(settings: Settings) -> TrainingData:
     try:
         check_data_settings(settings)
     except ConfigError as error:
@@ -314,7 +309,7 @@ def _opened(settings: Settings, console: Console) -> TrainingData:
         raise ConfigError(
             f"{error}. Without data, say with --images N how many images are labelled"
         ) from error
-    return open_training_data(settings, console)
+    return open_training_data(settings)
 
 
 # Showing ---------------------------------------------------------------------------------------

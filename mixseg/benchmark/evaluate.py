@@ -8,10 +8,10 @@ from torch import Tensor
 from mixseg.benchmark import transcription
 from mixseg.benchmark.measure import Comparison, compare
 from mixseg.benchmark.workload import Workload
-from mixseg.engine.precision import choose_precision
 from mixseg.evaluation.confusion import ConfusionMatrix
 from mixseg.evaluation.inference import predict_labels
 from mixseg.models import SegmentationModel
+from mixseg.training.precision import choose_precision
 
 IMAGES = 4
 """Evaluated in one go."""

@@ -13,9 +13,10 @@ from mixseg.benchmark.workload import Workload
 from mixseg.config import Settings
 from mixseg.data.arrays import Size
 from mixseg.data.registry import CLASSES
-from mixseg.engine.precision import PrecisionName, choose_device, has_bf16, has_bf16_gpu
 from mixseg.methods import METHODS
 from mixseg.preflight.memory import measure_elsewhere, smaller
+from mixseg.training.data import streams_of
+from mixseg.training.precision import PrecisionName, choose_device, has_bf16, has_bf16_gpu
 
 SHARES = (0.25, 0.5, 1.0)
 """Areas that are measured, as parts of that of the settings."""
@@ -78,7 +79,7 @@ def measure_memory(work: Workload) -> MemoryReport:
         TrainingError: A step failed, as when there is too little memory.
     """
     settings = work.settings
-    streams = METHODS[settings.method].streams_of(settings)
+    streams = streams_of(settings)
     whole = dict.fromkeys(streams, work.size)
     area = math.prod(work.size)
     classes = CLASSES[settings.data.dataset]

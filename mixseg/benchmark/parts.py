@@ -18,7 +18,7 @@ from mixseg.benchmark.workload import Workload
 from mixseg.errors import ConfigError, unknown_name
 
 PARTS: dict[str, Callable[[Workload, Console], PartReport]] = {
-    "step": lambda work, console: PartReport("step", *measure_step(work, console)),
+    "step": lambda work, _: PartReport("step", *measure_step(work)),
     "mixers": lambda work, _: PartReport("mixers", measure_mixers(work)),
     "augment": lambda work, _: PartReport("augment", measure_augment(work)),
     "ema": lambda work, _: PartReport("ema", measure_ema(work)),

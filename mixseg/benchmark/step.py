@@ -8,18 +8,16 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import torch
-from rich.console import Console
 
 from mixseg.analysis.model_profile import WARMUP, random_batches, training_step
 from mixseg.benchmark.measure import Comparison, Stopwatch, compare, matmul_peak, operations
 from mixseg.benchmark.transcribed_step import TranscribedStep, check_transcribed
 from mixseg.benchmark.workload import Workload
 from mixseg.data.streams import Batch
-from mixseg.engine.learner import Learner
-from mixseg.engine.method import MethodInputs, StepRandom
-from mixseg.methods import SemiSupervised
-from mixseg.training.learner import build_learner
-from mixseg.training.precision import precision_of_run
+from mixseg.methods import SemiSupervised, StepRandom
+from mixseg.training.build import Given, build_learner
+from mixseg.training.precision_choice import precision_of_run
+from mixseg.training.update import Learner
 
 LABELED, MIXED = "student forward, labelled", "student forward, mixed"
 TEACHER, LABELS = "teacher forward", "teacher's upsampling and labels"
@@ -67,18 +65,16 @@ class StepReport:
         }
 
 
-def measure_step(work: Workload, console: Console) -> tuple[list[Comparison], StepReport]:
-    """A semi-supervised step on random images; the console is told of its precision.
+def measure_step(work: Workload) -> tuple[list[Comparison], StepReport]:
+    """A semi-supervised step on random images; a message tells its precision.
 
     Raises:
         ConfigError: There is no transcription of what the settings ask for.
     """
     settings = work.settings
     check_transcribed(settings)
-    choose = precision_of_run(settings, work.size, console)
-    learner, _ = build_learner(
-        settings, work.num_classes, MethodInputs(), download=False, choose=choose
-    )
+    choose = precision_of_run(settings.training.precision, settings.data.batch_labeled, work.size)
+    learner, _ = build_learner(settings, work.num_classes, Given(), download=False, choose=choose)
     sizes = dict.fromkeys(learner.method.streams, work.size)
     batches = random_batches(settings, sizes, work.num_classes)
     plain = TranscribedStep(learner.method.student, settings)
@@ -143,7 +139,7 @@ def watch_learner(learner: Learner, watch: Stopwatch) -> None:
     assert isinstance(method, SemiSupervised)  # check_transcribed let no other through
     _watch_networks(method.student, method.teacher.network, watch)
     watch.watch(method, "pseudo_label", LABELS)
-    watch.watch(method.labeled_loss, "loss", LOSS)
+    watch.watch(method, "supervised_loss", LOSS)
     watch.watch(method, "consistency", LOSS)
     watch.watch(method, "mix", MASKS)
     watch.watch(method, "augment", AUGMENT)

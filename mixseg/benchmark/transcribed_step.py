@@ -16,10 +16,10 @@ from mixseg.benchmark import transcription
 from mixseg.config import AugmentationSettings, MixingSettings, Settings
 from mixseg.data.streams import Batch
 from mixseg.data.strong_augmentation import BLUR_SIGMA
-from mixseg.engine.method import StepRandom
 from mixseg.errors import ConfigError
+from mixseg.methods.method import StepRandom
 from mixseg.mixing.cowmix import REFERENCE_AREA
-from mixseg.models import SegmentationModel, parameter_groups
+from mixseg.models import SegmentationModel
 from mixseg.models.plain import use_plain_convolutions
 
 MASKED = ("classmix", "cutmix", "cowmix")
@@ -241,7 +241,9 @@ def augmented(settings: AugmentationSettings, images: Tensor, random: torch.Gene
 
 def _optimizer(student: SegmentationModel, settings: Settings) -> Optimizer:
     chosen = settings.optimizer
-    groups = parameter_groups(student, chosen.lr, chosen.head_factor, chosen.weight_decay)
+    groups = student.parameter_groups(
+        chosen.lr, chosen.weight_decay, head_factor=chosen.head_factor
+    )
     if chosen.name == "sgd":
         return torch.optim.SGD(groups, chosen.lr, momentum=chosen.momentum, foreach=False)
     return torch.optim.AdamW(groups, chosen.lr, betas=(chosen.momentum, 0.999), foreach=False)

@@ -13,14 +13,14 @@ from torch.nn import functional
 from mixseg.config import Settings
 from mixseg.data.arrays import Size
 from mixseg.data.registry import CLASSES
-from mixseg.engine.precision import choose_device
-from mixseg.engine.stages import of_one_stage
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
 from mixseg.mixing import check_labeled_mixer
 from mixseg.models import SegmentationModel, build_initial_model, check_model_settings
 from mixseg.randomness import generator
 from mixseg.training.data import check_dataset_name, training_size
+from mixseg.training.precision import choose_device
+from mixseg.training.stages import of_one_stage
 
 SMALLEST_FILE = 16
 """Least side of an image file in pixels: that of its patches of classes."""

@@ -17,12 +17,12 @@ from torch.nn import functional
 from mixseg.classification.data import Labelled, draw_shapes, open_cifar10
 from mixseg.classification.networks import student_network, teacher_network
 from mixseg.config.ranges import SEEDS, Range, check_numbers, check_run_name
-from mixseg.engine.precision import choose_device
-from mixseg.engine.run_directory import RunDirectory
 from mixseg.errors import CheckpointError, ConfigError, TrainingError
 from mixseg.files import read_bytes, read_json, read_text, write_atomically
 from mixseg.losses import distillation_divergence
 from mixseg.randomness import generator
+from mixseg.training.precision import choose_device
+from mixseg.training.run_directory import RunDirectory
 
 PADDING = 4
 """Pixels by which training images are shifted at most."""

@@ -39,7 +39,7 @@ def check_data(arguments: Sequence[str]) -> int:
     console = new_console()
     check_folder("--json", parsed.json)
     settings = any_settings(parsed)
-    reports = inspect_data(settings, console, loader_workers(settings))
+    reports = inspect_data(settings, console, loader_workers(settings.data.workers))
     for line in report_lines(reports, parsed.show):
         say(console, line)
     if parsed.json is not None:

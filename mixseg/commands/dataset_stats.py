@@ -16,10 +16,9 @@ from mixseg.commands.settings_arguments import check_layout
 from mixseg.config import resolve_settings
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.statistics import image_statistics, label_statistics
-from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.files import check_unused, write_atomically
-from mixseg.terminal import new_console, say, show
+from mixseg.terminal import new_console, progress_bar, say, show
 from mixseg.training.data import check_data_settings, open_split
 
 
@@ -33,7 +32,7 @@ def dataset_stats(arguments: Sequence[str]) -> int:
         layout_known=parsed.dataset is not None or bool(parsed.config),
     )
     output = _checked_output(parsed)
-    found = _counted(_opened(parsed, console), console)
+    found = _counted(_opened(parsed), console)
     show(console, terminal_table(found))
     for line in summary(found):
         say(console, line, "red" if line.startswith("corrupt") else None)
@@ -75,12 +74,12 @@ def _checked_output(parsed: Namespace) -> Path | None:
     return output
 
 
-def _opened(parsed: Namespace, console: Console) -> SegmentationDataset:
+def _opened(parsed: Namespace) -> SegmentationDataset:
     given = {"data.dataset": parsed.dataset, "data.root": parsed.root}
     overrides = {key: value for key, value in given.items() if value is not None}
     settings = resolve_settings([configuration_file(name) for name in parsed.config], overrides)
     check_data_settings(settings)
-    return open_split(settings, parsed.split, console)
+    return open_split(settings, parsed.split)
 
 
 def _counted(dataset: SegmentationDataset, console: Console) -> DatasetStatistics:

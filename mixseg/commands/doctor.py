@@ -31,15 +31,15 @@ def doctor(arguments: Sequence[str]) -> int:
     settings = any_settings(parsed)
     wrong = False
 
-    for finding in examine(settings, loader_workers(settings)):
+    for finding in examine(settings, loader_workers(settings.data.workers)):
         wrong |= _shown(finding, console)
     no_data = False
-    for finding in examine_data(settings, console):
+    for finding in examine_data(settings):
         no_data |= _shown(finding, console)
     wrong |= no_data
     if parsed.config and not no_data:
         say(console, "taking training steps on noise, this may take minutes")
-        for finding in compare_needs(settings, estimate_needs(settings, console)):
+        for finding in compare_needs(settings, estimate_needs(settings)):
             wrong |= _shown(finding, console)
     return EXIT_ERROR if wrong else 0
 

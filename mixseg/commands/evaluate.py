@@ -31,8 +31,6 @@ from mixseg.config import FlagType, Range
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.record import differences, read_record, record_of_validation
 from mixseg.distributed import world
-from mixseg.engine.precision import choose_device
-from mixseg.engine.saved_network import SavedNetworks
 from mixseg.errors import ConfigError
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import OnImage, Resolution, evaluate
@@ -44,6 +42,8 @@ from mixseg.evaluation.tables import scores_table
 from mixseg.files import write_atomically
 from mixseg.terminal import say, show
 from mixseg.training.data import check_dataset_name, open_judged, settings_on, unpaired_notes
+from mixseg.training.precision import choose_device
+from mixseg.training.saved_network import SavedNetworks
 
 
 @prints_its_result
@@ -90,7 +90,7 @@ def _evaluation_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--network",
-        type=Literal["student", "teacher", "both"],
+        type=Literal["student", "teacher", "average", "both"],
         default="both",
         help="both takes what the checkpoint has [both]",
     )
@@ -173,14 +173,14 @@ def _opened(parsed: Namespace, console: Console) -> _Subject:
     if parsed.dataset is not None:
         check_dataset_name(parsed.dataset, "--dataset")
     device = choose_device(parsed.device)
-    saved = load_saved(Path(parsed.checkpoint), parsed.network, console)
+    saved = load_saved(Path(parsed.checkpoint), parsed.network)
     mode = inference_mode(parsed, saved)
     input_size = input_size_of(saved, parsed.resize)
     of_run = "native" if parsed.dataset else saved.settings.get("validation.resolution", "native")
     resolution = _resolution(parsed.resolution, str(of_run), input_size)
     given = {} if parsed.unpaired is None else {"data.unpaired": parsed.unpaired}
     settings = settings_on(dict(saved.settings) | given, parsed.dataset, parsed.root)
-    dataset, split = open_judged(settings, parsed.split, console, saved.run)
+    dataset, split = open_judged(settings, parsed.split, saved.run)
     own_split = None if settings.data.val is not None else settings.data.val_split
     if parsed.dataset is None and parsed.root is None and parsed.split in (None, own_split):
         _check_data(saved, dataset, console, allow_changes=parsed.allow_changes)

@@ -12,7 +12,6 @@ from jsonargparse import ArgumentParser
 from mixseg.commands.inference import input_size_of, load_saved
 from mixseg.commands.parsing import new_parser, parse, size_type
 from mixseg.data.arrays import Size
-from mixseg.engine.saved_network import SavedNetworks
 from mixseg.errors import ConfigError
 from mixseg.export import (
     CHECKED_BATCHES,
@@ -27,6 +26,7 @@ from mixseg.export import (
 from mixseg.files import check_unused, write_atomically
 from mixseg.models import model_title
 from mixseg.terminal import new_console, say
+from mixseg.training.saved_network import SavedNetworks
 
 ABOUT = (
     "Write a trained network as one file that runs without mixseg, and FILE.json beside it with "
@@ -45,7 +45,7 @@ def export(arguments: Sequence[str]) -> int:
     check_format(form)
     card = output.with_name(f"{output.name}.json")
     check_unused([output, card], overwrite=parsed.overwrite)
-    saved = load_saved(Path(parsed.checkpoint), parsed.network or "either", console)
+    saved = load_saved(Path(parsed.checkpoint), parsed.network or "either")
     size = parsed.size or _trained_size(saved)
     about = json.dumps(_about(saved, size, form), indent=1)
     ((name, network),) = saved.networks.items()
@@ -76,8 +76,8 @@ def _export_parser() -> ArgumentParser:
     )
     add(
         "--network",
-        type=Literal["student", "teacher"],
-        help="[teacher, or the student where a checkpoint has no teacher]",
+        type=Literal["student", "teacher", "average"],
+        help="[teacher or average, or the student where a checkpoint has neither]",
     )
     add(
         "--size",

@@ -98,6 +98,10 @@ def _figures_parser() -> ArgumentParser:
         metavar="ROW,COLUMN",
         help="temperatures: [one in doubt]",
     )
-    add("--network", type=Literal["student", "teacher"] | None, help="of runs [teacher]")
+    add(
+        "--network",
+        type=Literal["student", "teacher", "average"] | None,
+        help="of runs [teacher or average]",
+    )
     add("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     return parser

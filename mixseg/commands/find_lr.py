@@ -10,9 +10,8 @@ from mixseg.commands.contract import prints_its_result
 from mixseg.commands.parsing import new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
 from mixseg.config import FlagType, OptimizerSettings, Range, ranges_of
-from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError
-from mixseg.terminal import new_console, say
+from mixseg.terminal import new_console, progress_bar, say
 from mixseg.training.rate_test import probe_rates
 
 
@@ -44,9 +43,7 @@ def find_lr(arguments: Sequence[str]) -> int:
         )
     settings = any_settings(parsed)
     with progress_bar(console, "range test") as advance:
-        test, folder = probe_rates(
-            settings, console, parsed.low, parsed.high, parsed.steps, advance
-        )
+        test, folder = probe_rates(settings, parsed.low, parsed.high, parsed.steps, advance)
     end = "the loss ran away after it" if test.diverged else "the loss never ran away; try --high"
     lines = [
         f"suggested learning rate: {test.suggestion:.1e} (steepest {test.rates[test.steepest]:.1e},"

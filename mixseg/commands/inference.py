@@ -9,18 +9,16 @@ from typing import Literal
 
 import torch
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
 from torch import nn
 
 from mixseg.commands.contract import Command
 from mixseg.commands.parsing import height_and_width, size_type
 from mixseg.config import FlagType, Range
 from mixseg.distributed import joined
-from mixseg.engine.precision import Precision, choose_precision
-from mixseg.engine.saved_network import SavedNetworks, load_networks
 from mixseg.errors import ConfigError
 from mixseg.evaluation.inference import LARGEST_SCALE, InferenceMode
-from mixseg.training.precision import precision_to_apply
+from mixseg.training.precision import Precision, choose_precision, precision_to_apply
+from mixseg.training.saved_network import SavedNetworks, load_networks
 
 AskedPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 """What ``--precision`` takes; auto is that of the run, where the device has it."""
@@ -74,10 +72,10 @@ def add_inference_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def load_saved(path: Path, which: str, console: Console) -> SavedNetworks:
+def load_saved(path: Path, which: str) -> SavedNetworks:
     """The networks; which they are, and what speaks against them, is printed."""
     saved = load_networks(path, which)
-    saved.say(console, "--network")
+    saved.report("--network")
     return saved
 
 

@@ -26,9 +26,6 @@ from mixseg.config import FlagType, Range
 from mixseg.data.arrays import ImageArray, LabelArray, Size
 from mixseg.data.pairing import passed_over
 from mixseg.distributed import summed, world
-from mixseg.engine.precision import choose_device
-from mixseg.engine.progress import progress_bar
-from mixseg.engine.saved_network import SavedNetworks
 from mixseg.errors import ConfigError
 from mixseg.evaluation.inference import InferenceMode
 from mixseg.evaluation.prediction import (
@@ -40,7 +37,9 @@ from mixseg.evaluation.prediction import (
     predict_files,
 )
 from mixseg.evaluation.side_by_side import SHEET_ROWS, SideBySide, distinct_titles
-from mixseg.terminal import new_console, say
+from mixseg.terminal import new_console, progress_bar, say
+from mixseg.training.precision import choose_device
+from mixseg.training.saved_network import SavedNetworks
 
 
 @for_several_processes
@@ -57,7 +56,7 @@ def predict(arguments: Sequence[str]) -> int:
     for left_out in filter(None, map(passed_over, filter(Path.is_dir, paths))):
         say(console, f"note: {left_out}")
     every = [
-        load_saved(Path(path), parsed.network or "either", console)
+        load_saved(Path(path), parsed.network or "either")
         for path in (parsed.checkpoint, *parsed.compare)
     ]
     modes = [inference_mode(parsed, saved) for saved in every]
@@ -102,8 +101,8 @@ def _prediction_parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--network",
-        type=Literal["student", "teacher"],
-        help="[teacher, or the student where a checkpoint has no teacher]",
+        type=Literal["student", "teacher", "average"],
+        help="[teacher or average, or the student where a checkpoint has neither]",
     )
     parser.add_argument(
         "--formats",

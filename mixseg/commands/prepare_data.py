@@ -15,10 +15,9 @@ from mixseg.data.arrays import Size
 from mixseg.data.prepared_copy import Plan, check_output, plan_splits, plan_unlabeled, prepare
 from mixseg.data.registry import splits_of
 from mixseg.data.streams import usable_cores
-from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.preflight.data_check import PartReport, report_lines
-from mixseg.terminal import new_console, say
+from mixseg.terminal import new_console, progress_bar, say
 from mixseg.training.data import check_dataset_name
 
 ABOUT = (

@@ -42,7 +42,7 @@ def profile_model(arguments: Sequence[str]) -> int:
     console = new_console()
     check_folder("--json", parsed.json)
     settings = any_settings(parsed)
-    profile = profile_run(settings, console, images=parsed.images, steps=parsed.steps)
+    profile = profile_run(settings, images=parsed.images, steps=parsed.steps)
     for table in profile_tables(profile):
         show(console, table)
     if parsed.json is not None:

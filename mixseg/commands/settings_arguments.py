@@ -12,8 +12,8 @@ from mixseg.commands.parsing import parse, with_joined
 from mixseg.commands.presets import configuration_file, presets_folder
 from mixseg.config import Settings, add_settings_arguments, resolve_settings, typed_overrides
 from mixseg.errors import ConfigError
-from mixseg.methods import check_flags
 from mixseg.terminal import complain
+from mixseg.training.checks import check_flags
 from mixseg.training.data import check_dataset_name
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
 
 from mixseg.commands.console import console_of_first
 from mixseg.commands.contract import for_several_processes
@@ -29,14 +29,17 @@ from mixseg.config import (
 )
 from mixseg.distillation.settings import student_of_name
 from mixseg.distributed import joined, of_first
-from mixseg.engine.run_directory import is_blank
-from mixseg.engine.saved_network import settings_of_run
-from mixseg.engine.trainer import Outcome
 from mixseg.errors import ConfigError
-from mixseg.methods import check_flags, command_of
-from mixseg.terminal import say
+from mixseg.methods import command_of
+from mixseg.terminal import training_bar
+from mixseg.training.checks import check_flags
+from mixseg.training.loop import OnProgress, Outcome
 from mixseg.training.resume import resume
-from mixseg.training.start import start
+from mixseg.training.run import start
+from mixseg.training.run_directory import is_blank
+from mixseg.training.saved_network import settings_of_run
+
+LOG = logging.getLogger("mixseg")
 
 _PRESETS = (
     " Without data it trains on built-in demo scenes. Without --config the preset of the data set "
@@ -91,7 +94,8 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
         method = "supervised"
     with joined() as processes:
         console = console_of_first()
-        outcome, path = _trained(parsed, overrides, program, method, console)
+        with training_bar(console) as on_progress:
+            outcome, path = _trained(parsed, overrides, program, method, on_progress)
     if processes.rank == 0:
         report(outcome, path, console)
     return outcome.exit_code
@@ -130,28 +134,34 @@ def _training_parser(program: str, method: str) -> ArgumentParser:
 
 
 def _trained(
-    parsed: Namespace, overrides: dict[str, Any], program: str, method: str, console: Console
+    parsed: Namespace,
+    overrides: dict[str, Any],
+    program: str,
+    method: str,
+    on_progress: OnProgress,
 ) -> tuple[Outcome, Path]:
     """Start or go on with the run that was asked for."""
     if parsed.resume not in (None, "auto"):
-        return _gone_on(parsed, overrides, method, console)
+        return _gone_on(parsed, overrides, method, on_progress)
     if parsed.allow_changes and parsed.resume is None:
         raise ConfigError("--allow-changes does nothing without --resume")
     begun = Path(str(overrides.get("output", "runs"))).expanduser() / str(overrides.get("name"))
     if method == "distillation" and parsed.resume == "auto" and _is_there(begun / "config.yaml"):
         # The run has all that it took from its teacher, whatever became of that.
-        return _gone_on(parsed, overrides, method, console, begun)
+        return _gone_on(parsed, overrides, method, on_progress, begun)
     settings = _settings(parsed, overrides, program, method)
     for line in without_effect(check_flags(overrides, settings)):
-        say(console, line)
+        LOG.info(line)
     if parsed.resume == "auto":
         if settings.name is None:
             raise ConfigError("--resume auto needs --name, to know which run to go on with")
         path = Path(settings.output).expanduser() / settings.name
         if _is_there(path):
             asked_for = to_flat(settings)
-            return resume(path, asked_for, console, allow_changes=parsed.allow_changes)
-    return start(settings, console)
+            return resume(
+                path, asked_for, allow_changes=parsed.allow_changes, on_progress=on_progress
+            )
+    return start(settings, on_progress)
 
 
 def _is_there(path: Path) -> bool:
@@ -163,7 +173,7 @@ def _gone_on(
     parsed: Namespace,
     overrides: dict[str, Any],
     method: str,
-    console: Console,
+    on_progress: OnProgress,
     begun: Path | None = None,
 ) -> tuple[Outcome, Path]:
     """Go on with a run, with its own settings.
@@ -172,7 +182,7 @@ def _gone_on(
         parsed: What was typed.
         overrides: Setting path -> value, of the flags.
         method: That the command stands for.
-        console: Where people read.
+        on_progress: Told of each logged step.
         begun: The run that ``--resume auto`` has found; by default the one of ``--resume RUN``.
     """
     if begun is None:
@@ -197,7 +207,7 @@ def _gone_on(
                 f"{begun} is a run of method {own}; go on with: "
                 f"mixseg {command_of(own)} --resume {shlex.quote(str(begun))}"
             )
-    return resume(begun, overrides, console, allow_changes=parsed.allow_changes)
+    return resume(begun, overrides, allow_changes=parsed.allow_changes, on_progress=on_progress)
 
 
 def _settings(parsed: Namespace, overrides: dict[str, Any], program: str, method: str) -> Settings:

@@ -10,7 +10,6 @@ from rich.console import Console
 
 from mixseg.config import Settings
 from mixseg.distillation.report import report_distillation
-from mixseg.engine.trainer import Outcome
 from mixseg.errors import MixsegError
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.protocols import paper_table, protocol
@@ -18,6 +17,7 @@ from mixseg.evaluation.tables import scores_table
 from mixseg.files import read_text, write_atomically
 from mixseg.methods import command_of
 from mixseg.terminal import say, show
+from mixseg.training.loop import Outcome
 
 
 def report(outcome: Outcome, path: Path, console: Console) -> None:
@@ -33,7 +33,7 @@ def report(outcome: Outcome, path: Path, console: Console) -> None:
     show(console, scores_table(columns, means=protocol(source, first.classes)))
     if method == "distillation":
         try:
-            show(console, report_distillation(outcome.settings, outcome.scores, path, console))
+            show(console, report_distillation(outcome.settings, outcome.scores, path))
         except MixsegError as error:  # the run is whole without it
             say(console, f"not compared with its teacher: {error}", "red")
     for line in (*_what_came_out(outcome, path), *_next_steps(outcome, path)):
@@ -54,9 +54,7 @@ def _say_how_to_go_on(outcome: Outcome, path: Path, console: Console) -> None:
 
 def _columns(outcome: Outcome) -> dict[str, Scores]:
     """Title -> scores, as the table shows them."""
-    distilled = outcome.settings.method == "distillation"
-    called = {"teacher": "student, averaged"} if distilled else {}
-    columns = {f"{called.get(name, name)}, last step": one for name, one in outcome.scores.items()}
+    columns = {f"{name}, last step": one for name, one in outcome.scores.items()}
     if outcome.settings.source_domain.dataset is not None:
         columns |= {f"{name}, best (chosen on val)": one for name, (_, one) in outcome.best.items()}
     return columns

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor, nn
@@ -23,16 +22,15 @@ from mixseg.config import Settings
 from mixseg.data.check import spread
 from mixseg.data.contract import SegmentationDataset
 from mixseg.distillation.teachers import kept_teacher
-from mixseg.engine.precision import Precision, choose_device
-from mixseg.engine.saved_network import load_networks
 from mixseg.escaping import printable
 from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.prediction import Predictor, write_picture
 from mixseg.files import write_atomically
 from mixseg.models import build_initial_model, model_title
-from mixseg.training.compose import validator
+from mixseg.training.build import evaluate_on
 from mixseg.training.data import open_validation
-from mixseg.training.precision import precision_to_apply
+from mixseg.training.precision import Precision, choose_device, precision_to_apply
+from mixseg.training.saved_network import load_networks
 from mixseg.training.streams import loader_workers
 
 ROWS = 4
@@ -67,9 +65,7 @@ class NetworkCost:
     miou: float | None
 
 
-def report_distillation(
-    settings: Settings, scores: Mapping[str, Scores], run: Path, console: Console
-) -> Table:
+def report_distillation(settings: Settings, scores: Mapping[str, Scores], run: Path) -> Table:
     """Compare the networks of a finished run with the one that they learnt from.
 
     Writes ``distillation.json`` and ``comparison.png`` into the run: some validation images, their
@@ -79,9 +75,8 @@ def report_distillation(
         settings: Of the run.
         scores: Of its networks.
         run: Its folder.
-        console: Where people read.
     """
-    val = open_validation(settings, console)
+    val = open_validation(settings)
     teacher = kept_teacher(run, val.classes)
     saved = load_networks(run, "both").networks
     before, _ = build_initial_model(settings.model, len(val.classes), settings.seed)
@@ -89,7 +84,15 @@ def report_distillation(
     for network in (teacher, before, *saved.values()):
         network.to(device).to(memory_format=torch.channels_last).eval()
     precision = precision_to_apply(run, settings.training.precision, device, saved["student"])
-    taught = validator(settings, val, precision, loader_workers(settings))(teacher)
+    taught = evaluate_on(
+        teacher,
+        val,
+        settings.data,
+        settings.validation.resolution,
+        settings.validation.batch_size,
+        precision,
+        loader_workers(settings.data.workers),
+    )
     image = _first_image(val, settings.data.resize).to(device)
     networks: dict[str, tuple[str, nn.Module, float | None]] = {
         "teacher": (model_title(teacher.network.spec), teacher, taught.miou)

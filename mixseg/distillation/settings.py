@@ -8,9 +8,9 @@ from typing import Any
 import timm
 
 from mixseg.config import settings_leaves
-from mixseg.engine.saved_network import load_settings
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.models import ARCHITECTURES, WholeNetwork
+from mixseg.training.saved_network import load_settings
 
 OWN = tuple(
     f"data.{name}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from mixseg.config import WITHOUT_FILE, ModelSettings
 from mixseg.errors import CheckpointError, ConfigError, unknown_name
@@ -16,6 +15,7 @@ from mixseg.models.deeplabv2 import AtrousPyramid
 from mixseg.models.discriminator import Discriminator
 from mixseg.models.enet import build_enet
 from mixseg.models.fcn import ConvolutionalHead, SkipScores
+from mixseg.models.fixed_teacher import FixedTeacher
 from mixseg.models.hub import one_attempt
 from mixseg.models.input_sizes import check_input_sizes
 from mixseg.models.model import ModelOutput, ModelSpec, Normalisation, SegmentationModel
@@ -157,33 +157,11 @@ def _download(spec: ModelSpec) -> SegmentationModel:
         ) from error
 
 
-def parameter_groups(
-    model: SegmentationModel, lr: float, head_factor: float, weight_decay: float
-) -> list[dict[str, object]]:
-    """Two optimizer groups: the backbone, and all after it with ``head_factor`` times its rate."""
-
-    def trained(*modules: nn.Module) -> list[nn.Parameter]:
-        return [
-            parameter
-            for module in modules
-            for parameter in module.parameters()
-            if parameter.requires_grad
-        ]
-
-    return [
-        {"params": trained(model.backbone), "lr": lr, "weight_decay": weight_decay},
-        {
-            "params": trained(model.head, model.upsampling),
-            "lr": lr * head_factor,
-            "weight_decay": weight_decay,
-        },
-    ]
-
-
 __all__ = [
     "ARCHITECTURES",
     "Architecture",
     "Discriminator",
+    "FixedTeacher",
     "HeadOnBackbone",
     "ModelOutput",
     "ModelSpec",
@@ -199,6 +177,5 @@ __all__ = [
     "load_checked",
     "load_weights",
     "model_title",
-    "parameter_groups",
     "read_weight_file",
 ]

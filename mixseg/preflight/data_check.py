@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,12 +21,18 @@ from mixseg.data.contract import SegmentationDataset
 from mixseg.data.inspection import KINDS, Kind, Problem, inspect
 from mixseg.data.pairing import pair_present, passed_over
 from mixseg.data.splits import split_labeled
-from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError, DataError
-from mixseg.methods import METHODS
-from mixseg.terminal import say
-from mixseg.training.data import check_data_settings, open_source, open_split, open_validation
+from mixseg.terminal import progress_bar
+from mixseg.training.data import (
+    check_data_settings,
+    open_source,
+    open_split,
+    open_validation,
+    streams_of,
+)
 from mixseg.training.photographs import open_photographs
+
+LOG = logging.getLogger("mixseg")
 
 
 @final
@@ -90,29 +97,29 @@ def inspect_data(settings: Settings, console: Console, workers: int) -> list[Par
     """
     check_data_settings(settings)
     known = _Known(set(), set(), set(), {})
-    return [_read(part, console, workers, known) for part in _parts(settings, console)]
+    return [_read(part, console, workers, known) for part in _parts(settings)]
 
 
-def _parts(settings: Settings, console: Console) -> Iterator[_Part]:
+def _parts(settings: Settings) -> Iterator[_Part]:
     data = settings.data
     # By default an image without a label is a problem, and each of them is named.
     pair = None if settings.skips_unpaired else pair_present
 
     def training() -> SegmentationDataset:
-        dataset = open_split(settings, data.train_split, console, pair)
+        dataset = open_split(settings, data.train_split, pair)
         held_out = [one.id for one in validation().samples] if data.val is not None else []
         ids = [sample.id for sample in dataset.samples]
         split_labeled(ids, data.labeled, settings.split_seed, held_out)  # refuses what is not there
         return dataset
 
     def target() -> SegmentationDataset:
-        return open_split(settings, data.train_split, console, pair_present)
+        return open_split(settings, data.train_split, pair_present)
 
     def validation() -> SegmentationDataset:
-        return open_validation(settings, console, pair)
+        return open_validation(settings, pair)
 
     def source() -> SegmentationDataset:
-        dataset = open_source(settings, console, pair)
+        dataset = open_source(settings, pair)
         ids = [sample.id for sample in dataset.samples]
         split_labeled(ids, settings.source_domain.labeled, settings.split_seed)
         file = settings.source_domain.class_map
@@ -126,7 +133,7 @@ def _parts(settings: Settings, console: Console) -> Iterator[_Part]:
         opened = () if labeled is None else (labeled,)
         dataset, notes = open_photographs(settings, opened, _opened(validation))
         for note in notes:
-            say(console, note)
+            LOG.info(note)
         return dataset
 
     if settings.two_domains:
@@ -135,7 +142,7 @@ def _parts(settings: Settings, console: Console) -> Iterator[_Part]:
         yield _Part("training", "data", training, labeled=True)
     if data.unlabeled is not None:
         yield _Part("unlabelled", "data.unlabeled", photographs, labeled=False)
-    elif settings.two_domains and "unlabeled" in METHODS[settings.method].streams_of(settings):
+    elif settings.two_domains and "unlabeled" in streams_of(settings):
         counted = settings.targets.alignment == "target"
         yield _Part("target", "data.train_split", target, labeled=counted)
     setting = "data.val_split" if data.val is None else "data.val"

@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import NamedTuple, final
 
 import torch
-from rich.console import Console
 from torch.utils.data import DataLoader, Dataset
 
 from mixseg.config import Settings
 from mixseg.data.cache import default_cache
 from mixseg.data.streams import start_worker, usable_cores
-from mixseg.engine.precision import choose_device, has_amx
-from mixseg.engine.run_directory import PACKAGES, package_version
 from mixseg.errors import DataError
 from mixseg.preflight.memory import Needs, checkpoints_at_once
 from mixseg.training.data import check_data_settings, open_training_data
+from mixseg.training.precision import choose_device, has_amx
+from mixseg.training.run_directory import PACKAGES, package_version
 
 WORKER_PATIENCE = 60.0
 """Seconds after which a loader process that gives nothing counts as one that cannot start."""
@@ -72,7 +71,7 @@ def examine(settings: Settings, workers: int) -> Iterator[Finding]:
     yield _loaders(workers)
 
 
-def examine_data(settings: Settings, console: Console) -> Iterator[Finding]:
+def examine_data(settings: Settings) -> Iterator[Finding]:
     """Whether a run could open the data that the settings name; built-in scenes always can be.
 
     Raises:
@@ -83,7 +82,7 @@ def examine_data(settings: Settings, console: Console) -> Iterator[Finding]:
         return
     check_data_settings(settings)
     try:
-        found = open_training_data(settings, console)
+        found = open_training_data(settings)
     except DataError as error:
         yield Finding("data", str(error), wrong=True)
         return

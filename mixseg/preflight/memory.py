@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, final
 
-from rich.console import Console
 from torch import Tensor
 
 from mixseg.analysis.model_profile import (
@@ -31,15 +30,14 @@ from mixseg.config import Settings, dump_settings, resolve_settings
 from mixseg.data.arrays import Size
 from mixseg.data.contract import ClassSet
 from mixseg.data.registry import CLASSES
-from mixseg.engine.optimizer_state import optimizer_state
-from mixseg.engine.precision import peak_memory
-from mixseg.engine.stages import of_one_stage
 from mixseg.errors import ConfigError, TrainingError
-from mixseg.methods import METHODS
-from mixseg.terminal import complain, new_console
+from mixseg.terminal import complain
+from mixseg.training.build import build_learner
 from mixseg.training.checks import check_settings
-from mixseg.training.data import TrainingData, open_training_data, training_size
-from mixseg.training.learner import build_learner
+from mixseg.training.data import TrainingData, open_training_data, streams_of, training_size
+from mixseg.training.optimizer_state import optimizer_state
+from mixseg.training.precision import peak_memory
+from mixseg.training.stages import of_one_stage
 
 PROBED_AREAS = (256 * 256, 384 * 384)
 """Pixels of the larger images in the two measured steps; smaller images are measured as they are.
@@ -95,14 +93,13 @@ class Needs:
         return self.pixels in self.measured
 
 
-def estimate_needs(settings: Settings, console: Console) -> Needs:
+def estimate_needs(settings: Settings) -> Needs:
     """What the run that the settings describe will take.
 
     The data are opened only where the settings do not say how large images are.
 
     Args:
         settings: Of a run; of its stages the last one counts.
-        console: Where people read.
 
     Raises:
         ConfigError: A name is unknown, or it is not said where data are.
@@ -111,15 +108,15 @@ def estimate_needs(settings: Settings, console: Console) -> Needs:
     """
     settings = of_one_stage(settings, -1)
     check_settings(settings)
-    streams = METHODS[settings.method].streams_of(settings)
+    streams = streams_of(settings)
     data: TrainingData | None = None
     try:
         sizes = {name: training_size(settings, name, None) for name in streams}
     except ConfigError:
-        data = open_training_data(settings, console)
+        data = open_training_data(settings)
         sizes = {name: training_size(settings, name, data) for name in streams}
     if data is None and settings.data.dataset not in CLASSES:
-        data = open_training_data(settings, console)
+        data = open_training_data(settings)
     classes = CLASSES[settings.data.dataset] if data is None else data.classes
     pixels = _pixels(settings, sizes)
     measured = {}
@@ -228,7 +225,7 @@ def _measure(
     settings: Settings, sizes: Mapping[str, Size], classes: ClassSet, whole: Iterable[Size]
 ) -> Probe:
     """Take the steps in this process, which has done nothing else."""
-    inputs = synthetic_inputs(settings, classes, new_console(quiet=True))
+    inputs = synthetic_inputs(settings, classes)
     learner, _ = build_learner(
         settings, len(classes), inputs, download=False, sizes=(*sizes.values(), *whole)
     )

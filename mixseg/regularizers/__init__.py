@@ -7,14 +7,14 @@ from collections.abc import Callable
 import torch
 
 from mixseg.config import ScheduleSettings, Settings
-from mixseg.engine.precision import Precision
-from mixseg.engine.regularizer import Regularizer
-from mixseg.engine.schedules import SCHEDULES, build_schedule
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.losses import build_adversarial_loss
 from mixseg.models import Discriminator
 from mixseg.randomness import derive_seed
 from mixseg.regularizers.adversarial_temperature import AdversarialTemperature
+from mixseg.regularizers.regularizer import Regularizer
+from mixseg.training.precision import Precision
+from mixseg.training.schedules import SCHEDULES, build_schedule
 
 
 def _adversarial_temperature(

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from mixseg.config import AdversarialSettings
 from mixseg.distributed import average_in_place
-from mixseg.engine.method import StepResult, StreamOutput
-from mixseg.engine.optimizer_state import optimizer_state, restore_optimizer
-from mixseg.engine.regularizer import Regularizer
-from mixseg.engine.schedules import Schedule
 from mixseg.errors import CheckpointError, TrainingError
 from mixseg.ignore import one_hot
 from mixseg.losses import build_adversarial_loss, located_mean
+from mixseg.methods.method import StreamOutput
 from mixseg.models import Discriminator
+from mixseg.regularizers.regularizer import Regularizer
 from mixseg.temperature import class_maps
+from mixseg.training.optimizer_state import optimizer_state, restore_optimizer
+from mixseg.training.schedules import Schedule
 
 
 @final
@@ -57,12 +57,14 @@ class AdversarialTemperature(Regularizer):
             discriminator.parameters(), lr=settings.lr, betas=settings.betas, foreach=True
         )
 
-    def __call__(self, result: StepResult, step: int) -> StepResult:
+    def __call__(
+        self, outputs: Mapping[str, StreamOutput], step: int
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """One step of Algorithm 1 around the method's own; see :class:`Regularizer`."""
-        labeled = result.outputs["labeled"]
-        outputs = [labeled]
-        if self.settings.unlabeled and "unlabeled" in result.outputs:
-            outputs.append(result.outputs["unlabeled"])
+        labeled = outputs["labeled"]
+        seen = [labeled]
+        if self.settings.unlabeled and "unlabeled" in outputs:
+            seen.append(outputs["unlabeled"])
 
         # "Freeze G": D learns from maps without a graph.
         assert labeled.labels is not None
@@ -72,7 +74,7 @@ class AdversarialTemperature(Regularizer):
         real = self.loss.real(self.judge(truth))
         discrimination = located_mean(real, labeled.counted)
         fake = []
-        for output in outputs:
+        for output in seen:
             judged = self.judge(maps_of(output, self.settings.temperature_d).detach())
             fake.append(located_mean(self.loss.fake(judged), output.counted))
         discrimination = discrimination + torch.stack(fake).mean()
@@ -82,15 +84,12 @@ class AdversarialTemperature(Regularizer):
         # (Autocast keeps no copy of weights that need no gradient: these are the moved ones.)
         self.discriminator.requires_grad_(False)
         fool = []
-        for output in outputs:
+        for output in seen:
             judged = self.judge(maps_of(output, self.settings.temperature_g))
             fool.append(located_mean(self.loss.fool(judged), output.counted))
         self.discriminator.requires_grad_(True)
         adversarial = self.settings.alpha * torch.stack(fool).mean()
-        return result._replace(
-            losses=result.losses | {"adversarial": adversarial},
-            logs=result.logs | {"discriminator": discrimination.detach()},
-        )
+        return {"adversarial": adversarial}, {"discriminator": discrimination.detach()}
 
     def judge(self, maps: Tensor) -> Tensor:
         """What D thinks of maps (B, C, H, W), float32, shape (B, H, W)."""

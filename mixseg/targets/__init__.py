@@ -8,11 +8,14 @@ from mixseg.targets.pseudo_labels import (
     most_probable,
     pseudo_labels,
 )
+from mixseg.targets.teacher import Average, MeanTeacher
 from mixseg.targets.weighting import WEIGHTINGS, Weighting, build_weighting
 
 __all__ = [
     "WEIGHTINGS",
+    "Average",
     "DistributionAlignment",
+    "MeanTeacher",
     "PseudoLabels",
     "Weighting",
     "build_weighting",

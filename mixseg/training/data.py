@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
 from mixseg.config import ALIGNMENTS, Settings, resolve_settings
 from mixseg.data.check import (
@@ -26,15 +26,17 @@ from mixseg.data.check import (
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.demo import LAYOUTS, Look, ensure_demo
-from mixseg.data.frequencies import class_frequencies, read_frequencies
+from mixseg.data.frequencies import class_frequencies, frequencies_of, read_frequencies
 from mixseg.data.pairing import Pairing, pair_labeled, pair_present, pair_samples, passed_over
 from mixseg.data.record import Record, record_of_training
 from mixseg.data.registry import DATASETS, open_dataset
 from mixseg.data.splits import Split, hold_out, split_labeled
 from mixseg.errors import ConfigError, DataError, UnknownSplitError, unknown_name
+from mixseg.losses import needs_frequencies
 from mixseg.methods import METHODS
-from mixseg.terminal import say
 from mixseg.training.photographs import open_photographs
+
+LOG = logging.getLogger("mixseg")
 
 ALIGNMENT_LABELS = 1000
 """Most label files that are counted to know the distribution that is aligned to."""
@@ -139,27 +141,30 @@ def settings_on(
     return settings
 
 
-def open_split(
-    settings: Settings, split: str, console: Console, pair: Pairing | None = None
-) -> SegmentationDataset:
+def streams_of(settings: Settings) -> tuple[str, ...]:
+    """The streams that the method of a run takes, known before it is built."""
+    if settings.method == "distillation" and not settings.distillation.unlabeled:
+        return ("labeled",)
+    return METHODS[settings.method].streams
+
+
+def open_split(settings: Settings, split: str, pair: Pairing | None = None) -> SegmentationDataset:
     """A split of the data that the settings name; the demo's scenes are written on first use.
 
     Args:
         settings: Of a run.
         split: Name of the split.
-        console: Where people read.
         pair: Gives the samples; by default as ``data.unpaired`` says.
     """
     data = settings.data
     if data.dataset == "demo" and data.root is None:
-        return _open_scenes(settings, settings.demo.look, "cityscapes", split, console)
+        return _open_scenes(settings, settings.demo.look, "cityscapes", split)
     layout = "cityscapes" if data.dataset == "demo" else data.dataset
     return _open_paired(settings, layout, data.root, split, pair)
 
 
 def open_validation(
     settings: Settings,
-    console: Console,
     pair: Pairing | None = None,
     train: SegmentationDataset | None = None,
 ) -> SegmentationDataset:
@@ -167,7 +172,6 @@ def open_validation(
 
     Args:
         settings: Of a run.
-        console: Where people read.
         pair: Gives the samples of the validation split, as in :func:`open_split`.
         train: The training split where it is open already.
 
@@ -177,10 +181,10 @@ def open_validation(
     data = settings.data
     if data.val is not None:
         # Of a target, which needs no labels, those images are held out that have one.
-        train = train or open_split(settings, data.train_split, console, pair_present)
+        train = train or open_split(settings, data.train_split, pair_present)
         return hold_out(train, data.val, settings.split_seed)
     try:
-        return open_split(settings, data.val_split, console, pair)
+        return open_split(settings, data.val_split, pair)
     except UnknownSplitError as error:
         root = Path(data.root or "").expanduser()
         root = root if root.is_dir() else root.parent
@@ -194,30 +198,27 @@ def open_validation(
 
 
 def open_judged(
-    settings: Settings, split: str | None, console: Console, run: Path
+    settings: Settings, split: str | None, run: Path
 ) -> tuple[SegmentationDataset, str]:
     """The images that a trained network is judged by, and what they are called.
 
     Args:
         settings: Of its run.
         split: Name of a split; by default the images that the run was validated on.
-        console: Where people read.
         run: Its folder, whose record of images that were held out counts where there is one: the
             data may have more images by now, and what is drawn from them would be others.
     """
     if split is not None or settings.data.val is None:
         split = split or settings.data.val_split
-        return open_split(settings, split, console), split
+        return open_split(settings, split), split
     record = run / "val.txt"
     given = str(record) if record.is_file() else settings.data.val
     data = dataclasses.replace(settings.data, val=given)
-    held_out = open_validation(dataclasses.replace(settings, data=data), console)
+    held_out = open_validation(dataclasses.replace(settings, data=data))
     return held_out, f"{settings.data.train_split}, held out"
 
 
-def open_source(
-    settings: Settings, console: Console, pair: Pairing | None = None
-) -> SegmentationDataset:
+def open_source(settings: Settings, pair: Pairing | None = None) -> SegmentationDataset:
     """The source domain with its own classes; arguments as in :func:`open_split`."""
     source = settings.source_domain
     assert source.dataset is not None
@@ -225,7 +226,7 @@ def open_source(
     if source.root is not None:
         return _open_paired(settings, layout, source.root, source.split, pair)
     look: Look = "render" if settings.demo.look == "camera" else "camera"
-    return _open_scenes(settings, look, layout, source.split, console)
+    return _open_scenes(settings, look, layout, source.split)
 
 
 def _open_paired(
@@ -247,9 +248,7 @@ def unpaired_notes(*datasets: SegmentationDataset) -> list[str]:
     ]
 
 
-def _open_scenes(
-    settings: Settings, look: Look, layout: str, split: str, console: Console
-) -> SegmentationDataset:
+def _open_scenes(settings: Settings, look: Look, layout: str, split: str) -> SegmentationDataset:
     """A split of the built-in scenes, as files of a layout."""
     demo = settings.demo
     counts = {"train": demo.train_images, "val": demo.val_images}
@@ -259,7 +258,7 @@ def _open_scenes(
         size=demo.size,
         seed=demo.seed,
         layout=layout,
-        progress=Announcement(console),
+        progress=Announcement(),
     )
     return open_dataset(layout, root, split)
 
@@ -268,26 +267,25 @@ def _open_scenes(
 class Announcement:
     """Says once that demo scenes are being drawn."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self) -> None:
         self.said = False
 
     def __call__(self, done: int, total: int) -> None:
         """Called for each scene."""
         if not self.said:
-            say(self.console, f"drawing {total} demo scenes, once")
+            LOG.info(f"drawing {total} demo scenes, once")
             self.said = True
 
 
-def open_training_data(settings: Settings, console: Console) -> TrainingData:
+def open_training_data(settings: Settings) -> TrainingData:
     """Open and check the data of a run.
 
     Raises:
         DataError: Something is missing or not as it should be.
     """
     opened = _two_domains if settings.two_domains else _one_domain
-    data = opened(settings, console)
-    uses_unlabeled = "unlabeled" in METHODS[settings.method].streams_of(settings)
+    data = opened(settings)
+    uses_unlabeled = "unlabeled" in streams_of(settings)
     if uses_unlabeled and not data.unlabeled_indices:
         without = (
             "leave them out with --distillation.unlabeled 0"
@@ -350,16 +348,16 @@ def _unseen_classes(data: TrainingData) -> Iterator[str]:
             yield f"note: {note}"
 
 
-def _one_domain(settings: Settings, console: Console) -> TrainingData:
+def _one_domain(settings: Settings) -> TrainingData:
     """Labelled and unlabelled images of one training split."""
     data = settings.data
-    train = open_split(settings, data.train_split, console)
-    val = open_validation(settings, console, train=train)
+    train = open_split(settings, data.train_split)
+    val = open_validation(settings, train=train)
     ids = [sample.id for sample in train.samples]
     held_out = [sample.id for sample in val.samples] if data.val is not None else []
     split = split_labeled(ids, data.labeled, settings.split_seed, held_out)
     unlabeled, indices = train, split.unlabeled
-    notes = [*unpaired_notes(train, val), *_held_out_notes(settings, train, val, console)]
+    notes = [*unpaired_notes(train, val), *_held_out_notes(settings, train, val)]
     if data.unlabeled is not None:
         unlabeled, left_out_files = open_photographs(settings, (train,), val)
         notes += left_out_files
@@ -367,28 +365,26 @@ def _one_domain(settings: Settings, console: Console) -> TrainingData:
     return TrainingData(train, split, unlabeled, indices, val, tuple(notes))
 
 
-def _two_domains(settings: Settings, console: Console) -> TrainingData:
+def _two_domains(settings: Settings) -> TrainingData:
     """Labelled images of the source, unlabelled ones of the target.
 
     Labels of the target are read by validation, and where ``targets.alignment`` is ``target``.
     """
     data = settings.data
-    source = open_source(settings, console)
+    source = open_source(settings)
     target: SegmentationDataset | None = None
-    takes_target = data.unlabeled is None and (
-        "unlabeled" in METHODS[settings.method].streams_of(settings)
-    )
+    takes_target = data.unlabeled is None and "unlabeled" in streams_of(settings)
     if data.val is not None or takes_target:
         # Of which images are needed, and labels only to validate by.
-        target = open_split(settings, data.train_split, console, pair_present)
-    val = open_validation(settings, console, train=target)
+        target = open_split(settings, data.train_split, pair_present)
+    val = open_validation(settings, train=target)
     held_out = [sample.id for sample in val.samples] if data.val is not None else []
     file = settings.source_domain.class_map
     map_file = None if file is None else Path(file).expanduser()
     classes = class_map(source.classes, val.classes, map_file)
     notes = [f"classes of {source.name}: {line}" for line in classes.describe(source.absent)]
     if len(source) > 2000:
-        say(console, f"comparing the sizes of {len(source)} pairs of {source.name}")
+        LOG.info(f"comparing the sizes of {len(source)} pairs of {source.name}")
     notes += unpaired_notes(source, val)
     source, left_out = without_unequal_pairs(source, skip_bad=data.skip_bad)
     if left_out:
@@ -399,7 +395,7 @@ def _two_domains(settings: Settings, console: Console) -> TrainingData:
     ids = [sample.id for sample in source.samples]
     split = split_labeled(ids, settings.source_domain.labeled, settings.split_seed)
     if target is not None:
-        notes += _held_out_notes(settings, target, val, console)
+        notes += _held_out_notes(settings, target, val)
     if data.unlabeled is not None:
         unlabeled, left_out_files = open_photographs(settings, (source,), val)
         notes += left_out_files
@@ -423,7 +419,7 @@ def _two_domains(settings: Settings, console: Console) -> TrainingData:
 
 
 def _held_out_notes(
-    settings: Settings, train: SegmentationDataset, val: SegmentationDataset, console: Console
+    settings: Settings, train: SegmentationDataset, val: SegmentationDataset
 ) -> list[str]:
     """What ``data.val`` holds out, and whether a validation split is passed over for it."""
     data = settings.data
@@ -436,7 +432,7 @@ def _held_out_notes(
     )
     if data.val_split != data.train_split:
         with contextlib.suppress(DataError):
-            passed_over = open_split(settings, data.val_split, console, pair_present)
+            passed_over = open_split(settings, data.val_split, pair_present)
             line += f"; the {len(passed_over)} images of split {data.val_split!r} are not used"
     return [line]
 
@@ -459,6 +455,34 @@ def _distribution(settings: Settings, data: TrainingData) -> NDArray[np.float64]
             )
         return class_frequencies(data.unlabeled, data.unlabeled_indices, ALIGNMENT_LABELS)
     return read_frequencies(Path(alignment).expanduser(), data.classes)
+
+
+def with_frequencies(
+    settings: Settings, data: TrainingData, recorded: Path | None = None
+) -> TrainingData:
+    """The data with the share of each class among its labels, where a loss asks for it.
+
+    Args:
+        settings: Of the run; shares that they give come first.
+        data: Of the run.
+        recorded: Shares that an earlier process of the run counted, if there is such a file.
+
+    Raises:
+        DataError: A class is unknown or missing, or all shares are 0.
+    """
+    loss = settings.supervised_loss
+    if not needs_frequencies(loss):
+        return data
+    if loss.frequencies is not None:
+        where = "supervised_loss.frequencies"
+        shares = frequencies_of(loss.frequencies, data.classes, where)
+    elif recorded is not None and recorded.is_file():
+        shares = read_frequencies(recorded, data.classes)
+    else:
+        indices = data.split.labeled
+        LOG.info(f"counting the classes of {len(indices)} labels")
+        shares = class_frequencies(data.labeled, indices, skip_bad=settings.data.skip_bad)
+    return dataclasses.replace(data, frequencies=shares)
 
 
 def training_size(settings: Settings, stream: str, data: TrainingData | None) -> tuple[int, int]:

@@ -6,26 +6,23 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rich.console import Console
-
 from mixseg.analysis.learning_rates import RangeTest, range_test, range_test_csv
 from mixseg.analysis.plots import plots_installed
 from mixseg.config import ScheduleSettings, Settings
 from mixseg.data.streams import Batch
 from mixseg.distillation.teachers import find_teacher, fixed_teacher
-from mixseg.engine.stages import of_one_stage, plan_stages
 from mixseg.errors import ConfigError
 from mixseg.files import write_atomically
+from mixseg.training.build import learner_of_run
 from mixseg.training.checks import check_settings
-from mixseg.training.compose import compose_learner, with_frequencies
-from mixseg.training.data import open_training_data
+from mixseg.training.data import open_training_data, with_frequencies
 from mixseg.training.names import run_name, unused_name
+from mixseg.training.stages import of_one_stage, plan_stages
 from mixseg.training.streams import build_streams
 
 
 def probe_rates(
     settings: Settings,
-    console: Console,
     low: float,
     high: float,
     steps: int,
@@ -36,7 +33,6 @@ def probe_rates(
     Args:
         settings: Of a run; its length and schedule are without meaning, and of its stages the first
             one counts.
-        console: Where people read.
         low: First rate of the backbone.
         high: Last rate.
         steps: From one to the other.
@@ -56,12 +52,12 @@ def probe_rates(
         schedule=ScheduleSettings(name="constant"),
         adversarial=dataclasses.replace(settings.adversarial, schedule="same", warmup_steps=0),
     )
-    expert = find_teacher(settings, console)
+    found = find_teacher(settings)
     check_settings(settings)
-    data = open_training_data(settings, console)
-    data = with_frequencies(settings, data, console)
-    teacher = None if expert is None else fixed_teacher(expert, data.classes)
-    learner = compose_learner(settings, data, console, teacher)
+    data = open_training_data(settings)
+    data = with_frequencies(settings, data)
+    teacher = None if found is None else fixed_teacher(found, data.classes)
+    learner = learner_of_run(settings, data, teacher)
     stages = plan_stages(settings, len(data.split.labeled))
     streams = build_streams(settings, data, stages, learner.method)
     accumulate = settings.training.accumulate

@@ -9,18 +9,17 @@ from mixseg.config import DataSettings, Settings, SourceSettings
 from mixseg.data.check import first_size, median_side
 from mixseg.data.streams import Batch, StreamDataset, default_workers, stream_batches
 from mixseg.data.transforms import PairedTransform
-from mixseg.engine.method import Method
-from mixseg.engine.stages import Stage
-from mixseg.engine.trainer import Stream
+from mixseg.methods import Method
 from mixseg.training.data import TrainingData
+from mixseg.training.loop import Stream
+from mixseg.training.stages import Stage
 
 LARGEST_RATIO = 1.5
 """How much larger images of one stream may be than those of another before people are told."""
 
 
-def loader_workers(settings: Settings) -> int:
-    """Loader processes of each stream."""
-    workers = settings.data.workers
+def loader_workers(workers: int | None) -> int:
+    """Loader processes of each stream; None leaves it to the number of cores."""
     return default_workers() if workers is None else workers
 
 
@@ -36,7 +35,7 @@ def build_streams(
         settings: Of the run.
         data: Of the run.
         stages: Of the run, in order.
-        method: Its student says what colour lies outside of images.
+        method: Its student says what color lies outside of images.
     """
     pinned = next(method.student.parameters()).device.type == "cuda"
     red, green, blue = (round(255 * value) for value in method.student.spec.mean)
@@ -80,7 +79,7 @@ def build_streams(
             [(stage, stream_of(name, stage)) for stage in stages],
             name,
             settings.training.accumulate,
-            loader_workers(settings),
+            loader_workers(settings.data.workers),
             pinned,
         )
         for name in method.streams
@@ -129,7 +128,7 @@ def crop_notes(settings: Settings, data: TrainingData, stages: Sequence[Stage]) 
 
 
 def scale_notes(settings: Settings, data: TrainingData) -> list[str]:
-    """A line if unlabelled images are much larger or smaller than labelled ones.
+    """A line if unlabeled images are much larger or smaller than labeled ones.
 
     Crops then show things at other scales. Sizes that settings give are meant so.
     """
@@ -150,7 +149,7 @@ def scale_notes(settings: Settings, data: TrainingData) -> list[str]:
     if max(labeled, unlabeled) <= LARGEST_RATIO * min(labeled, unlabeled):
         return []
     return [
-        f"note: the shorter side of labelled images has {labeled} pixels, that of unlabelled ones "
+        f"note: the shorter side of labeled images has {labeled} pixels, that of unlabeled ones "
         f"{unlabeled} (median): crops of them show things at other scales. Bring the larger ones "
         "to the size of the others, or set data.resize"
     ]

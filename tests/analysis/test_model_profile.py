@@ -22,14 +22,13 @@ from mixseg.analysis.model_profile import (
 )
 from mixseg.config import Settings, resolve_settings, to_flat
 from mixseg.data.registry import CLASSES, DATASETS
-from mixseg.engine.checkpoint import write_checkpoint
-from mixseg.engine.saved_network import network_card
 from mixseg.errors import ConfigError
 from mixseg.methods import METHODS
+from mixseg.training.checkpoint import write_checkpoint
 from mixseg.training.data import training_size
+from mixseg.training.saved_network import network_card
 from tests.models.build import small_model
 
-QUIET = Console(quiet=True)
 TINY = {
     "model.backbone": "test_resnet",
     "model.output_stride": 16,
@@ -111,7 +110,7 @@ def profiles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ModelP
                 write_checkpoint(path, {"teacher": model.state_dict()}, card | {"step": 1})
                 values |= {"distillation.teacher": str(path), "distillation.unlabeled": 1.0}
             settings = resolve_settings([], values)
-            found[method] = profile_run(settings, QUIET, images=21, steps=1)
+            found[method] = profile_run(settings, images=21, steps=1)
         return found[method]
 
     return profile
@@ -192,7 +191,7 @@ def test_a_whole_network() -> None:
         "training.device": "cpu",
         "training.precision": "fp32",
     }
-    profile = profile_run(resolve_settings([], changes), QUIET, images=4, steps=1)
+    profile = profile_run(resolve_settings([], changes), images=4, steps=1)
     assert profile.conditions["model"] == "enet"
     assert [part.name for part in profile.parts] == ["backbone", "head", "total"]
     encoder, decoder, total = profile.parts
@@ -213,7 +212,7 @@ def test_a_regularizer_is_a_row_of_each_table() -> None:
         "model.batch_norm": "train",
         "data.dataset": "cityscapes",
     }
-    profile = profile_run(resolve_settings([], changes), QUIET, images=4, steps=1)
+    profile = profile_run(resolve_settings([], changes), images=4, steps=1)
     assert [part.name for part in profile.parts] == ["backbone", "head", "total", "discriminator"]
     assert profile.parts[-1].parameters == pytest.approx(2.78e6, rel=0.01)
     # 4x4 convolutions of halved sizes, and 1x1 at the end.

@@ -22,10 +22,10 @@ from mixseg.analysis.run_comparison import (
     write_comparison,
 )
 from mixseg.config import Settings, dump_settings, resolve_settings
-from mixseg.engine.checkpoint import write_checkpoint
 from mixseg.errors import DataError
 from mixseg.models import ModelSpec, build_model
 from mixseg.terminal import new_console, show
+from mixseg.training.checkpoint import write_checkpoint
 
 
 def settings(**changes: Any) -> Settings:

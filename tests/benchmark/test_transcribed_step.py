@@ -15,11 +15,11 @@ from mixseg.benchmark.step import advancing
 from mixseg.benchmark.transcribed_step import TranscribedStep
 from mixseg.config import Settings, SourceSettings, resolve_settings
 from mixseg.data.streams import Batch
-from mixseg.engine.method import MethodInputs, StepRandom
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
+from mixseg.methods import StepRandom
 from mixseg.models import build_model
-from mixseg.training.learner import build_learner
+from mixseg.training.build import Given, build_learner
 from tests.models.build import SMALL
 
 CLASSES, SIZE, STEPS = 5, (96, 64), 3
@@ -100,7 +100,7 @@ def test_convolutions_are_the_library_s_own() -> None:
 )
 def test_some_steps(changes: dict[str, Any]) -> None:
     settings = settings_of(**changes)
-    learner, _ = build_learner(settings, CLASSES, MethodInputs())
+    learner, _ = build_learner(settings, CLASSES, Given())
     batches = random_batches(settings, {"labeled": SIZE, "unlabeled": SIZE}, CLASSES)
     if settings.two_domains:
         batches["labeled"].labels[:, 20:60, 10:40] = IGNORE

@@ -15,13 +15,12 @@ from mixseg.benchmark.transcribed_step import augmented, drawn_masks
 from mixseg.config import AugmentationSettings, MixingSettings, TargetSettings
 from mixseg.data.cityscapes import CITYSCAPES, RAW_TO_TRAIN
 from mixseg.data.strong_augmentation import StrongAugmentation, blurred, jittered
-from mixseg.engine.teacher import MeanTeacher
 from mixseg.evaluation.confusion import ConfusionMatrix
 from mixseg.ignore import IGNORE
 from mixseg.losses import segmentation_cross_entropy
 from mixseg.losses.consistency import cross_entropy_consistency
 from mixseg.mixing import build_mixer, with_partner
-from mixseg.targets import pseudo_labels
+from mixseg.targets import MeanTeacher, pseudo_labels
 from mixseg.targets.weighting import threshold_proportional
 from tests.models.build import small_model
 

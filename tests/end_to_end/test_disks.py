@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mixseg.engine.checkpoint import CheckpointStore
+from mixseg.training.checkpoint import CheckpointStore
 from tests.end_to_end.processes import (
     TOOLS,
     Finished,

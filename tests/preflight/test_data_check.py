@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 from rich.console import Console
 
 from mixseg.config import resolve_settings
@@ -22,15 +22,18 @@ def test_classes_without_a_pixel_are_named(tmp_path: Path) -> None:
     one = next((tmp_path / "labels/val").rglob("*.png"))
     write_label(one, np.ones(SIZE, dtype=np.uint8))
     settings = resolve_settings([], {"data.dataset": "folder", "data.root": str(tmp_path)})
-    training, validation = inspect_data(settings, Console(file=io.StringIO()), workers=0)
+    training, validation = inspect_data(settings, Console(quiet=True), workers=0)
     assert not training.problems and not validation.notes
     assert "none of the 4 labels has a pixel of: vessel" in training.notes[0]
     lines = list(report_lines([training, validation], 10))
     assert [line for line in lines if line.startswith("note: ")] == [f"note: {training.notes[0]}"]
 
 
-def test_pictures_of_other_kinds_are_counted(tmp_path: Path) -> None:
+def test_pictures_of_other_kinds_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Once for each folder, by check-data and at the start of training."""
+    caplog.set_level("INFO", "mixseg")
     for split in ("train", "val"):
         write_folder(tmp_path, split)
     for name in ("train/a.bmp", "train/day 0/b.TIF", "train/c.tif", "train/.d.bmp", "train/e.txt"):
@@ -41,12 +44,11 @@ def test_pictures_of_other_kinds_are_counted(tmp_path: Path) -> None:
     (photographs / "2.heic").write_bytes(b"")
     own = {"data.dataset": "folder", "data.root": str(tmp_path)}
     settings = resolve_settings([], own | {"data.unlabeled": str(photographs)})
-    said = io.StringIO()
-    training, unlabeled, validation = inspect_data(settings, Console(file=said), workers=0)
+    training, unlabeled, validation = inspect_data(settings, Console(quiet=True), workers=0)
     (note,) = training.notes
     assert "passed over 1 .bmp, 2 .tif" in note and str(tmp_path / "images/train/a.bmp") in note
     assert not validation.notes and unlabeled.images == 2
-    assert " ".join(said.getvalue().split()).count("passed over 1 .heic") == 1
-    data = open_training_data(settings, Console(file=said))
+    assert caplog.text.count("passed over 1 .heic") == 1
+    data = open_training_data(settings)
     passed_over = [line for line in data.notes if "passed over" in line]
     assert len(passed_over) == 2 and f"note: {note}" in passed_over

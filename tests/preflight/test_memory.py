@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from rich.console import Console
 
 from mixseg.config import Settings, resolve_settings
 from mixseg.data.registry import CLASSES
@@ -82,7 +81,7 @@ def test_a_size_that_the_network_does_not_take() -> None:
 @pytest.mark.slow
 def test_within_a_fifth_of_the_measured_peak() -> None:
     """DeepLabv2 with ResNet-101, whose peak is that of real steps of the whole size."""
-    needs = estimate_needs(deeplab(**{"data.crop": (448, 448)}), Console(quiet=True))
+    needs = estimate_needs(deeplab(**{"data.crop": (448, 448)}))
     assert not needs.is_measured
     for crop in ((448, 448), (512, 512), (513, 640)):
         sizes = {"labeled": crop, "unlabeled": crop}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,10 +19,11 @@ from mixseg.analysis.figures.opening import (
 )
 from mixseg.analysis.figures.request import Request, ShownDataset, ShownRun
 from mixseg.data.class_maps import built_in_map
-from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.files import check_unused, write_atomically
-from mixseg.terminal import say
+from mixseg.terminal import progress_bar
+
+LOG = logging.getLogger("mixseg")
 
 
 @final
@@ -77,7 +79,7 @@ def draw_all(options: Options, console: Console) -> Iterator[Path]:
     for name in names:
         kind = FIGURES[name]
         with progress_bar(console, name) as advance:
-            drawn = kind.draw(_request(kind, options, console, advance))
+            drawn = kind.draw(_request(kind, options, advance))
         contents = [drawn.png, drawn.csv, drawn.svg]
         for path, content in zip(files[name], contents, strict=False):
             assert content is not None
@@ -145,7 +147,6 @@ def _check_values(options: Options) -> None:
 def _request(
     kind: FigureKind,
     options: Options,
-    console: Console,
     advance: Callable[[int, int], None],
 ) -> Request:
     """What one figure is drawn from; only what it needs is opened."""
@@ -155,20 +156,19 @@ def _request(
     if kind.log:
         runs = open_logs(paths)
     elif kind.networks and paths and not options.logits:
-        network = options.network or "teacher"
-        runs, saved = open_networks(paths, network, options.device, console)
+        runs, saved = open_networks(paths, options.network, options.device)
         assert saved is not None
         given = (
             (options.dataset[0] if options.dataset else None),
             (options.roots[0] if options.roots else None),
         )
-        datasets = (open_data_of(saved, *given, options.split, console),)
+        datasets = (open_data_of(saved, *given, options.split),)
     if kind.datasets and not kind.networks:
         split = options.split or "train"
-        datasets = open_datasets(options.dataset or ["demo"], options.roots, split, console)
+        datasets = open_datasets(options.dataset or ["demo"], options.roots, split)
     source = None
     if "source" in kind.flags:
-        source = _source(options, datasets[0], console)
+        source = _source(options, datasets[0])
     default = Request()
     return Request(
         datasets=datasets,
@@ -186,20 +186,17 @@ def _request(
     )
 
 
-def _source(options: Options, target: ShownDataset, console: Console) -> ShownDataset | None:
+def _source(options: Options, target: ShownDataset) -> ShownDataset | None:
     """What is pasted on the target; without the flag, built-in renderings where a map leads."""
     name = options.source or "demo-render"
     roots = [] if options.source_root is None else [options.source_root]
     flags = ("--source", "--source-root")
-    (source,) = open_datasets([name], roots, "train", console, flags)
+    (source,) = open_datasets([name], roots, "train", flags)
     if built_in_map(source.dataset.classes, target.dataset.classes) is not None:
         return source
     if options.source is not None:
         raise ConfigError(
             f"--source {name}: no class map is built in from its classes to those of {target.title}"
         )
-    say(
-        console,
-        f"no class map leads from built-in scenes to {target.title}: no row of two domains",
-    )
+    LOG.warning(f"no class map leads from built-in scenes to {target.title}: no row of two domains")
     return None

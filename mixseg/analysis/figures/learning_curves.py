@@ -1,4 +1,4 @@
-"""Validation mIoU of student and teacher, and the losses, over the training of runs."""
+"""Validation mIoU of student and teacher or average, and the losses, over the training of runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mixseg.errors import DataError
 WINDOWS = 50
 """Losses are a running mean over this part of a run's lines."""
 
-NETWORKS = ("miou/student", "miou/teacher")
+NETWORKS = ("miou/student", "miou/teacher", "miou/average")
 """What validation logs."""
 
 STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
@@ -33,7 +33,9 @@ def draw(request: Request) -> Drawn:
     losses = dict.fromkeys(
         key for run in request.runs for line in run.lines for key in line if _is_loss(key)
     )
-    panels = {above: NETWORKS, below: tuple(losses)}
+    logged = {key for run in request.runs for line in run.lines for key in line}
+    networks = tuple(name for name in NETWORKS if name in logged)
+    panels = {above: networks, below: tuple(losses)}
     rows: list[tuple[object, ...]] = []
     for number, run in enumerate(request.runs):
         curves = 0

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from mixseg.analysis.figures.request import ShownDataset, ShownRun
 from mixseg.analysis.metrics import Line, read_metrics
 from mixseg.config import resolve_settings
 from mixseg.data.registry import DATASETS
-from mixseg.engine.precision import choose_device, choose_precision
-from mixseg.engine.saved_network import SavedNetworks, load_networks, settings_of_run
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.evaluation.prediction import Predictor
 from mixseg.evaluation.side_by_side import distinct_titles
-from mixseg.terminal import say
 from mixseg.training.data import open_judged, open_split, settings_on
+from mixseg.training.precision import choose_device, choose_precision
+from mixseg.training.saved_network import SavedNetworks, load_networks, settings_of_run
+
+LOG = logging.getLogger("mixseg")
 
 DEMO = {"demo": "camera", "demo-render": "render"}
 """Built-in scenes, which need no folder -> how they look."""
@@ -29,7 +30,6 @@ def open_datasets(
     names: Sequence[str],
     roots: Sequence[str],
     split: str,
-    console: Console,
     flags: tuple[str, str] = ("--dataset", "--data-root"),
 ) -> tuple[ShownDataset, ...]:
     """The splits of data sets.
@@ -38,7 +38,6 @@ def open_datasets(
         names: Layouts; ``demo`` and ``demo-render`` are built-in scenes.
         roots: Folders of those that are not built in, in the same order.
         split: Name of the split.
-        console: Where people read.
         flags: That gave names and roots, for errors.
 
     Raises:
@@ -63,7 +62,7 @@ def open_datasets(
             if name in DEMO
             else {"data.dataset": name, "data.root": next(folders)}
         )
-        opened.append(open_split(resolve_settings([], given), split, console))
+        opened.append(open_split(resolve_settings([], given), split))
     shared = Counter(names)
     titles = [
         f"{name} {number}" if shared[name] > 1 else name
@@ -98,27 +97,27 @@ def open_logs(paths: Sequence[Path]) -> tuple[ShownRun, ...]:
 
 
 def open_networks(
-    paths: Sequence[Path], network: str, device: str, console: Console
+    paths: Sequence[Path], network: str | None, device: str
 ) -> tuple[tuple[ShownRun, ...], SavedNetworks | None]:
     """Runs with their networks, and what the first checkpoint says of its data.
 
     Args:
         paths: Folders of runs, or of checkpoints.
-        network: ``student`` or ``teacher``.
+        network: ``student``, ``teacher`` or ``average``; None takes teacher or average.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        console: Where people read.
 
     Raises:
         CheckpointError: One cannot be read.
     """
     where = choose_device(device)
-    saved = [load_networks(path, network) for path in paths]
+    saved = [load_networks(path, network or "either") for path in paths]
     titles = distinct_titles([(one.run_name, one.step) for one in saved])
     runs = []
     for path, one, title in zip(paths, saved, titles, strict=True):
         for problem in one.problems:
-            say(console, f"passed over: {problem}", "yellow")
-        model = one.networks[network].to(where).to(memory_format=torch.channels_last)
+            LOG.warning(f"passed over: {problem}")
+        (taken,) = one.networks.values()
+        model = taken.to(where).to(memory_format=torch.channels_last)
         size = one.settings.get("data.resize")
         predictor = Predictor(
             model,
@@ -134,9 +133,9 @@ def open_networks(
 
 
 def open_data_of(
-    saved: SavedNetworks, dataset: str | None, root: str | None, split: str | None, console: Console
+    saved: SavedNetworks, dataset: str | None, root: str | None, split: str | None
 ) -> ShownDataset:
     """The validation split of a run, or the data that were given instead."""
     settings = settings_on(saved.settings, dataset, root)
-    shown, _ = open_judged(settings, split, console, saved.run)
+    shown, _ = open_judged(settings, split, saved.run)
     return ShownDataset(settings.data.dataset, shown)

@@ -72,23 +72,28 @@ def test_components_do_not_know_each_other(part: str) -> None:
         assert parts(file) <= SHARED | {part}, file
 
 
-def test_the_engine_knows_no_method() -> None:
-    assert below("engine")
-    for file in below("engine"):
-        assert not parts(file) & {"methods", "mixing", "targets", "losses", "regularizers"}, file
+def test_the_loop_knows_no_method_and_no_part_of_one() -> None:
+    interfaces = {"mixseg.methods", "mixseg.regularizers.regularizer"}
+    for name in ("loop", "update", "state", "checkpoint", "saved_network"):
+        file = f"mixseg/training/{name}.py"
+        assert not parts(file) & {"mixing", "targets", "losses"}, file
+        used = {one for one in imports(file) if one.startswith(("mixseg.meth", "mixseg.regu"))}
+        assert used <= interfaces, file
 
 
-def test_evaluation_knows_neither_methods_nor_engine() -> None:
+def test_evaluation_knows_neither_methods_nor_training() -> None:
     assert below("evaluation")
     for file in below("evaluation"):
-        unknown = {"methods", "engine", "mixing", "targets", "losses", "regularizers"}
+        unknown = {"methods", "training", "mixing", "targets", "losses", "regularizers"}
         assert not parts(file) & unknown, file
 
 
 def test_regularizers_know_no_method() -> None:
     assert below("regularizers")
     for file in below("regularizers"):
-        assert not parts(file) & {"methods", "data", "evaluation", "training"}, file
+        assert not parts(file) & {"data", "evaluation"}, file
+        used = {one for one in imports(file) if one.startswith("mixseg.methods")}
+        assert used <= {"mixseg.methods.method"}, file
 
 
 def test_methods_know_no_evaluation() -> None:

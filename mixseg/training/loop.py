@@ -142,7 +142,7 @@ def train(run: Run, on_progress: OnProgress | None = None, *, save_first: bool =
     times: list[float] = []
     tell = on_progress or (lambda done, total, note: None)
     for logger in run.loggers:
-        logger.open(first, position.logged)
+        logger.begin(first, position.logged)
     with Interruption() as interruption:
         try:
             if save_first and first:

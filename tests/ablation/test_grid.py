@@ -319,7 +319,7 @@ def test_a_row_may_be_longer(folder: Path) -> None:
         ("  two:", "  One:", r"'one' must .* differ from the other rows"),
         ("  two:", "  '...':", r"'\.\.\.' must have a letter"),
         ("title: Two", "title: Two\nseeds: 0", "seeds must be a whole number above 0"),
-        ("title: Two", "title: Two\nnetwork: pupil", "network must be student or teacher"),
+        ("title: Two", "title: Two\nnetwork: pupil", "network must be student, teacher or average"),
         ("rows:", "rows: 3\nold:", "unknown key 'old'"),
     ],
 )

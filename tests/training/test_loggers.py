@@ -16,7 +16,7 @@ from mixseg.training.loggers import JsonLines
 
 def opened(run: Path, saved: dict[str, Any] | None = None) -> JsonLines:
     log = JsonLines(run)
-    log.open(0, saved or {})
+    log.begin(0, saved or {})
     return log
 
 
@@ -88,7 +88,7 @@ from mixseg.errors import TrainingError
 from mixseg.training.loggers import TensorBoard
 
 board = TensorBoard(Path(sys.argv[1]))
-board.open(0, {})
+board.begin(0, {})
 resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
 try:
     for step in range(200):

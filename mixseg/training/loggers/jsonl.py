@@ -26,7 +26,7 @@ class JsonLines(Logger):
     def __init__(self, run: Path) -> None:
         self.path = run / "metrics.jsonl"
 
-    def open(self, step: int, saved: Mapping[str, Any]) -> None:
+    def begin(self, step: int, saved: Mapping[str, Any]) -> None:
         """Keep the bytes that the checkpoint knows; a warning says if they have changed."""
         offset, sha256 = saved.get("metrics_offset", 0), saved.get("metrics_sha256", "")
         self._file = self.path.open("ab+")

@@ -16,7 +16,7 @@ class Logger(ABC):
         """Write into the folder of a run."""
 
     @abstractmethod
-    def open(self, step: int, saved: Mapping[str, Any]) -> None:
+    def begin(self, step: int, saved: Mapping[str, Any]) -> None:
         """Begin, or go on.
 
         Args:

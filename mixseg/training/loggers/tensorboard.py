@@ -23,7 +23,7 @@ class TensorBoard(Logger):
     def __init__(self, run: Path) -> None:
         self.path = run / "tensorboard"
 
-    def open(self, step: int, saved: Mapping[str, Any]) -> None:
+    def begin(self, step: int, saved: Mapping[str, Any]) -> None:
         """Points from the step on are dropped."""
         from torch.utils.tensorboard import SummaryWriter
 

@@ -239,7 +239,7 @@ def _draw_pseudo_labels(run: RunDirectory, classes: ClassSet) -> None:
     # Here, because matplotlib takes time to import and may be missing.
     from mixseg.analysis.charts import pseudo_label_chart
 
-    chart = pseudo_label_chart(run.metrics, classes.names, classes.palette)
+    chart = pseudo_label_chart(run.path / "metrics.jsonl", classes.names, classes.palette)
     if chart is not None:
         write_atomically(run.path / "pseudo_labels.png", chart)
 

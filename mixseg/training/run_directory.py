@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import importlib.metadata
 import json
-import os
 import platform
 import shlex
 import shutil
@@ -22,6 +20,7 @@ import torch
 from mixseg.data.record import FILE
 from mixseg.errors import MixsegError
 from mixseg.files import FolderLock, flush_folder, read_json, read_text, write_atomically
+from mixseg.training.precision import RECORD
 
 LOCK = "run.lock"
 RECORDS = (
@@ -29,7 +28,7 @@ RECORDS = (
     "class_map.yaml",
     "alignment.yaml",
     "frequencies.yaml",
-    "precision.json",
+    RECORD,
     "teacher/manifest.json",
 )
 """Small files that a run reads again when it goes on; a checkpoint has copies of them."""
@@ -41,9 +40,21 @@ PACKAGES = ("mixseg", "torch", "torchvision", "timm", "numpy", "scipy", "pillow"
 class RunDirectory:
     """Files of a run.
 
-    ``config.yaml`` (resolved settings), ``environment.json``, ``labeled.txt``, ``unlabeled.txt``,
-    ``val.txt`` and ``split.json``, ``metrics.jsonl``, ``checkpoints/`` and, at the end,
-    ``summary.json``.
+    Attributes:
+        path: The folder.
+        locked: Whether this is the process that writes.
+        config: The resolved settings; themselves a valid ``--config``.
+        checkpoints: Folder of the checkpoints.
+        summary: Scores of a finished run.
+        labeled: Ids of the labeled images.
+        unlabeled: Ids of the unlabeled images.
+        held_out: Ids of the images that ``data.val`` keeps for validation, if it does.
+        data_record: The data that the run depends on; see :mod:`mixseg.data.record`.
+        skipped: Images that could not be read, one JSON object per line; with ``data.skip_bad``.
+        class_map: Where each class of a source domain went.
+        alignment: Share of each class that pseudo-labels are aligned to.
+        frequencies: Share of each class among the labeled pixels, where a loss weighs by it.
+        precision: What ``training.precision: auto`` has chosen.
     """
 
     def __init__(self, path: Path, *, lock: bool = True) -> None:
@@ -56,13 +67,30 @@ class RunDirectory:
         Raises:
             MixsegError: There is no such folder, or another process uses it.
         """
-        self.path = path
         self.locked = lock
+        self._at(path)
         if not lock:  # a network drive may not show it to this process yet
             return
         if not path.is_dir():
             raise MixsegError(f"{path}: there is no such run")
-        self._lock = _locked(path)
+        try:
+            self._lock = FolderLock(path, LOCK)
+        except BlockingIOError as error:
+            raise MixsegError(f"{path}: another process is training in this folder") from error
+        except OSError as error:
+            raise MixsegError(
+                f"{path}: cannot be used: {error.strerror}. A run goes on in a folder that can be "
+                "written: make it so, or copy it to one and give that to --resume"
+            ) from error
+
+    def _at(self, path: Path) -> None:
+        self.path = path
+        self.config, self.summary = path / "config.yaml", path / "summary.json"
+        self.checkpoints, self.skipped = path / "checkpoints", path / "skipped.jsonl"
+        self.labeled, self.unlabeled = path / "labeled.txt", path / "unlabeled.txt"
+        self.held_out, self.data_record = path / "val.txt", path / FILE
+        self.class_map, self.alignment = path / "class_map.yaml", path / "alignment.yaml"
+        self.frequencies, self.precision = path / "frequencies.yaml", path / RECORD
 
     @classmethod
     def create(cls, path: Path) -> RunDirectory:
@@ -82,19 +110,16 @@ class RunDirectory:
         try:
             temporary.mkdir(parents=True, exist_ok=True)
             run = cls(temporary)
-        except MixsegError as error:
-            if isinstance(error.__cause__, BlockingIOError):
-                raise MixsegError(f"{path}: another process is just beginning this run") from error
-            raise
-        except OSError as error:
-            raise MixsegError(_not_made(path, error)) from error
-        try:
             for left in temporary.iterdir():  # by a process that was killed here
                 if left.is_dir():
                     shutil.rmtree(left)
                 elif left.name != LOCK:
                     left.unlink()
-            (temporary / "checkpoints").mkdir()
+            run.checkpoints.mkdir()
+        except MixsegError as error:
+            if isinstance(error.__cause__, BlockingIOError):
+                raise MixsegError(f"{path}: another process is just beginning this run") from error
+            raise
         except OSError as error:
             raise MixsegError(_not_made(path, error)) from error
         return run
@@ -109,34 +134,13 @@ class RunDirectory:
         try:
             if path.exists() and is_blank(path):
                 # Refused while another process, of an earlier version, begins a run in there.
-                blank = RunDirectory(path)
-                blank.remove()
+                RunDirectory(path).remove()
             self.path.rename(path)
             flush_folder(path.parent)
         except OSError as error:
             taken = error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
             raise MixsegError(_exists(path) if taken else _not_made(path, error)) from error
-        self.path = path
-
-    @property
-    def config(self) -> Path:
-        """The resolved settings; themselves a valid ``--config``."""
-        return self.path / "config.yaml"
-
-    @property
-    def metrics(self) -> Path:
-        """One JSON object per line."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the checkpoints."""
-        return self.path / "checkpoints"
-
-    @property
-    def summary(self) -> Path:
-        """Scores of a finished run."""
-        return self.path / "summary.json"
+        self._at(path)
 
     def records(self) -> dict[str, str]:
         """Name -> content of those of :data:`RECORDS` that are there."""
@@ -147,13 +151,10 @@ class RunDirectory:
         return found
 
     def restore_records(self, kept: Mapping[str, Any]) -> list[str]:
-        """Write those anew that are not as a checkpoint has them.
+        """Write those anew that are not as a checkpoint has them; returns their names.
 
         Args:
             kept: What :meth:`records` gave; names of other files are passed over.
-
-        Returns:
-            Names of the files.
         """
         own = self.records()
         changed = [name for name in RECORDS if isinstance(kept.get(name), str)]
@@ -174,6 +175,7 @@ class RunDirectory:
             entries = read_json(path)
         except (OSError, ValueError):  # there is none yet, or a damaged record, which is no loss
             entries = []
+        gpus = range(torch.cuda.device_count())
         entries.append(
             {
                 "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -184,9 +186,7 @@ class RunDirectory:
                 "packages": {name: package_version(name) for name in PACKAGES},
                 "threads": torch.get_num_threads(),
                 "cpu": torch.backends.cpu.get_cpu_capability(),
-                "gpus": [
-                    torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())
-                ],
+                "gpus": [torch.cuda.get_device_name(index) for index in gpus],
                 "cuda": torch.version.cuda,
                 "tf32": {
                     "convolutions": torch.backends.cudnn.allow_tf32,
@@ -196,57 +196,8 @@ class RunDirectory:
         )
         write_atomically(path, json.dumps(entries, indent=1))
 
-    @property
-    def labeled(self) -> Path:
-        """Ids of the labelled images."""
-        return self.path / "labeled.txt"
-
-    @property
-    def unlabeled(self) -> Path:
-        """Ids of the unlabelled images."""
-        return self.path / "unlabeled.txt"
-
-    @property
-    def data_record(self) -> Path:
-        """What the run rests on in its data; see :mod:`mixseg.data.record`."""
-        return self.path / FILE
-
-    @property
-    def held_out(self) -> Path:
-        """Ids of the images that are kept for validation, where ``data.val`` asks for some."""
-        return self.path / "val.txt"
-
-    @property
-    def skipped(self) -> Path:
-        """Images that could not be read, one JSON object per line; with ``data.skip_bad``."""
-        return self.path / "skipped.jsonl"
-
-    @property
-    def class_map(self) -> Path:
-        """Where each class of a source domain went."""
-        return self.path / "class_map.yaml"
-
-    @property
-    def alignment(self) -> Path:
-        """Share of each class that pseudo-labels are aligned to."""
-        return self.path / "alignment.yaml"
-
-    @property
-    def precision(self) -> Path:
-        """What ``training.precision: auto`` has chosen; on a CPU with the times that decided."""
-        return self.path / "precision.json"
-
-    @property
-    def frequencies(self) -> Path:
-        """Share of each class among the labelled pixels, where a loss weighs classes by it."""
-        return self.path / "frequencies.yaml"
-
     def check_class_map(self, content: str) -> None:
-        """Refuse to go on with labels that mean something else.
-
-        Raises:
-            MixsegError: The map differs from the one that the run was started with.
-        """
+        """Raise a MixsegError where classes go elsewhere than when the run was started."""
         try:
             saved = read_text(self.class_map)
         except (OSError, ValueError) as error:
@@ -260,15 +211,12 @@ class RunDirectory:
             )
 
     def check_split(self, digest: str, lists: str, held_out: str = "") -> None:
-        """Refuse to go on with other labelled images than the run was started with.
+        """Raise a MixsegError where other images are labeled than when the run was started.
 
         Args:
             digest: Of the split that the data gives now.
             lists: The flag that gives the run's own images, for the message.
             held_out: The flag that gives what it holds out, and a blank; empty if it does not.
-
-        Raises:
-            MixsegError: The split differs, for example because files were added.
         """
         record = self.path / "split.json"
         try:
@@ -294,43 +242,6 @@ class RunDirectory:
         """Take back a folder that :meth:`create` has just made."""
         shutil.rmtree(self.path)
         self.close()
-
-
-@final
-class _Lock:
-    """A folder and a file in it, locked against other processes.
-
-    The folder's lock holds where somebody removes the file; the file's holds on network drives,
-    many of which lock no folders. Both die with the process, also with one that is killed.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        # Loader workers, which outlive a killed process for seconds, let go of their copies as
-        # soon as they are forked.
-        self._file = (folder / LOCK).open("a")
-        os.register_at_fork(after_in_child=self._file.close)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._folder = FolderLock(folder)
-        except BaseException:
-            self._file.close()
-            raise
-
-    def close(self) -> None:
-        self._file.close()
-        self._folder.close()
-
-
-def _locked(path: Path) -> _Lock:
-    try:
-        return _Lock(path)
-    except BlockingIOError as error:
-        raise MixsegError(f"{path}: another process is training in this folder") from error
-    except OSError as error:
-        raise MixsegError(
-            f"{path}: cannot be used: {error.strerror}. A run goes on in a folder that can be "
-            "written: make it so, or copy it to one and give that to --resume"
-        ) from error
 
 
 def is_blank(path: Path) -> bool:

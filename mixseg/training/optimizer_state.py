@@ -37,23 +37,18 @@ def restore_optimizer(
     Raises:
         CheckpointError: The groups do not fit.
     """
-    state: dict[int, dict[str, Any]] = {
-        int(parameter): dict(values) for parameter, values in saved["values"].items()
-    }
+    state = {int(parameter): dict(values) for parameter, values in saved["values"].items()}
     for key, tensor in tensors.items():
         parameter, name = key.split(".", 1)
         state.setdefault(int(parameter), {})[name] = tensor
-    own = [
-        {name: value for name, value in group.items() if name != "params"}
-        for group in optimizer.param_groups
-    ]
+    groups = optimizer.param_groups
+    own = [{name: group[name] for name in group if name != "params"} for group in groups]
     try:
         optimizer.load_state_dict({"state": state, "param_groups": saved["groups"]})
     except ValueError as error:
         raise CheckpointError(f"the optimizer of the checkpoint does not fit: {error}") from error
     for group, values in zip(optimizer.param_groups, own, strict=True):
         group.update(values)
-    for group in optimizer.param_groups:
         for weight in group["params"]:
             moments = optimizer.state.get(weight, {})
             for name, value in moments.items():

@@ -1,4 +1,4 @@
-"""Networks out of checkpoints: everything that evaluation and prediction need is in them."""
+"""Networks from checkpoints: a checkpoint holds everything that evaluation and prediction need."""
 
 from __future__ import annotations
 
@@ -29,17 +29,11 @@ from mixseg.training.checkpoint import (
 LOG = logging.getLogger("mixseg")
 
 CLEARLY_BETTER = 2.0
-"""Points of mIoU above which it is said that a run's other network is better."""
+"""Points of mIoU above which a message says that a run's other network is better."""
 
 
 def network_card(spec: ModelSpec, classes: ClassSet, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint records about its networks; JSON.
-
-    Args:
-        spec: Of the networks.
-        classes: That their channels stand for.
-        settings: Flat settings of the run; see :func:`mixseg.config.to_flat`.
-    """
+    """What a checkpoint records about its networks, as JSON; settings are flat."""
     return {
         "model": spec.to_json(),
         "classes": {
@@ -63,7 +57,7 @@ class SavedNetworks:
         classes: Their classes.
         settings: Flat settings of the run, for example ``data.root``.
         problems: Why newer checkpoints of the run were passed over; empty as a rule.
-        data: What the run rests on in its data: digests of a :data:`mixseg.data.record.Record`.
+        data: The data of the run: digests of a :data:`mixseg.data.record.Record`.
     """
 
     path: Path
@@ -86,7 +80,7 @@ class SavedNetworks:
         return self.run.name
 
     def describe(self) -> str:
-        """What was taken, and its scores in the run's last validation, for people."""
+        """One line: what was taken, and its scores in the run's last validation."""
         step, scores = self._validation()
         shown = [
             f"{name} (mIoU {scores[name]:.2f})" if name in scores else name
@@ -99,8 +93,8 @@ class SavedNetworks:
         """A network of the run that was clearly better than the one that was taken.
 
         Returns:
-            Its name, and a sentence for people; None where there is none in the checkpoint, where
-            all networks were taken, or where the run's log does not tell.
+            Its name, and a sentence; None where there is none in the checkpoint, where all networks
+            were taken, or where the run's log does not tell.
         """
         step, scores = self._validation()
         if len(self.networks) != 1 or not scores.keys() >= self.networks.keys():
@@ -116,15 +110,28 @@ class SavedNetworks:
             f"mIoU {scores[best]:.2f}, not {scores[taken]:.2f}"
         )
 
+    def report(self, choose: str) -> None:
+        """Log what was taken, whether the other network was better, and what was passed over.
+
+        Args:
+            choose: The flag that chooses a network.
+        """
+        for problem in self.problems:
+            LOG.warning(f"passed over: {problem}")
+        LOG.info(self.describe())
+        if (better := self.better_one()) is not None:
+            LOG.warning(f"note: {better[1]}. {choose} {better[0]} takes it")
+
     def _validation(self) -> tuple[int, dict[str, float]]:
         """Step and scores in percent of the run's last validation until this checkpoint."""
         try:
             lines = read_metrics(self.run / "metrics.jsonl")
         except OSError:  # a checkpoint may have been copied without the log
             lines = []
+        method = self.settings.get("method")
         for line in reversed(lines):
             scores = {
-                network_name(key.removeprefix("miou/"), self.settings.get("method")): 100.0 * value
+                network_name(key.removeprefix("miou/"), method): 100.0 * value
                 for key, value in line.items()
                 if key.startswith("miou/") and isinstance(value, int | float)
             }
@@ -132,19 +139,6 @@ class SavedNetworks:
             if scores and isinstance(step, int) and step <= self.step:
                 return step, scores
         return 0, {}
-
-    def report(self, choose: str) -> None:
-        """Print what was taken, whether the other network was better, and what was passed over.
-
-        Args:
-            console: Where people read.
-            choose: What they type before the name of the network that they want.
-        """
-        for problem in self.problems:
-            LOG.warning(f"passed over: {problem}")
-        LOG.info(self.describe())
-        if (better := self.better_one()) is not None:
-            LOG.warning(f"note: {better[1]}. {choose} {better[0]} takes it")
 
 
 def load_networks(path: Path, which: str) -> SavedNetworks:
@@ -161,17 +155,17 @@ def load_networks(path: Path, which: str) -> SavedNetworks:
             the network is not finite.
     """
     checkpoint, problems = _open(path, which)
-    with _readable(checkpoint):
-        spec = ModelSpec.from_json(checkpoint.state["model"])
+    with _readable(checkpoint) as state:
+        spec = ModelSpec.from_json(state["model"])
         classes = ClassSet(
-            tuple(checkpoint.state["classes"]["names"]),
-            tuple((r, g, b) for r, g, b in checkpoint.state["classes"]["palette"]),
-            tuple(checkpoint.state["classes"]["label_ids"]),
+            tuple(state["classes"]["names"]),
+            tuple((r, g, b) for r, g, b in state["classes"]["palette"]),
+            tuple(state["classes"]["label_ids"]),
         )
-        settings, step = _settings(checkpoint), int(checkpoint.state["step"])
+        settings, step = _settings(state), int(state["step"])
         if spec.num_classes != len(classes):
             raise ValueError(f"{len(classes)} classes, but {spec.num_classes} channels")
-        data = recorded_data(checkpoint.state)
+        data = _recorded_data(state)
         networks: dict[str, SegmentationModel] = {}
         for saved, tensors in checkpoint.tensors.items():
             network = build_model(spec)
@@ -187,34 +181,24 @@ def load_networks(path: Path, which: str) -> SavedNetworks:
 def load_settings(path: Path) -> Mapping[str, Any]:
     """Flat settings of a run, or of one of its checkpoints; no network is read.
 
-    Args:
-        path: As in :func:`load_networks`.
-
     Raises:
         CheckpointError: There is no checkpoint, or it is damaged.
     """
-    checkpoint, _ = _open(path, None)
-    with _readable(checkpoint):
-        return _settings(checkpoint)
+    with _readable(_open(path, None)[0]) as state:
+        return _settings(state)
 
 
 def load_state(path: Path) -> dict[str, Any]:
     """Metadata of the latest checkpoint of a run: settings, model, classes, data; no tensors.
 
-    Args:
-        path: As in :func:`load_networks`.
-
     Raises:
         CheckpointError: There is no checkpoint, it is damaged, or no checkpoint of a run.
     """
-    checkpoint, _ = _open(path, None)
-    with _readable(checkpoint):
-        ModelSpec.from_json(checkpoint.state["model"])
-        return checkpoint.state | {
-            "settings": _settings(checkpoint),
-            "data": recorded_data(checkpoint.state),
-            "records": dict(checkpoint.state.get("records", {})),
-        }
+    with _readable(_open(path, None)[0]) as state:
+        ModelSpec.from_json(state["model"])
+        records = dict(state.get("records", {}))
+        data = _recorded_data(state)
+        return state | {"settings": _settings(state), "data": data, "records": records}
 
 
 def settings_of_run(path: Path) -> Settings:
@@ -229,35 +213,27 @@ def settings_of_run(path: Path) -> Settings:
         return resolve_settings([path / "config.yaml"], {})
 
 
-def recorded_data(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of the data in the metadata of a checkpoint; of an older one its classes.
+def newest_checkpoint(path: Path) -> Path:
+    """The folder of the checkpoint that :func:`load_networks` takes for a run or checkpoint.
 
     Raises:
-        ValueError: It is no record; or a kind of :data:`UNREADABLE` where it has no classes.
+        CheckpointError: There is no checkpoint, or it is damaged.
     """
-    data: dict[str, Any] = state.get("data", {"classes": list(state["classes"]["names"])})
-    check_digests(data)
-    return data
+    return _open(path, None)[0].path
 
 
 UNREADABLE = (
-    KeyError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    IndexError,
-    OverflowError,
-    RuntimeError,
+    *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError),
     MixsegError,
 )
-"""What comes of metadata that somebody else has written, or another version."""
+"""Errors from metadata that somebody else has written, or another version."""
 
 
 @contextmanager
-def _readable(checkpoint: Checkpoint) -> Iterator[None]:
-    """Say of what checkpoint it is that its metadata cannot be read."""
+def _readable(checkpoint: Checkpoint) -> Iterator[dict[str, Any]]:
+    """Gives the metadata; a CheckpointError names the checkpoint if they cannot be read."""
     try:
-        yield
+        yield checkpoint.state
     except CheckpointError:
         raise
     except UNREADABLE as error:
@@ -266,19 +242,17 @@ def _readable(checkpoint: Checkpoint) -> Iterator[None]:
         ) from error
 
 
-def _settings(checkpoint: Checkpoint) -> dict[str, Any]:
+def _recorded_data(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of the data; older checkpoints have the classes alone."""
+    data: dict[str, Any] = state.get("data", {"classes": list(state["classes"]["names"])})
+    check_digests(data)
+    return data
+
+
+def _settings(state: Mapping[str, Any]) -> dict[str, Any]:
     """Flat settings, as this version knows them; empty for a teacher that mixseg did not train."""
-    settings = checkpoint.state["settings"]
+    settings = state["settings"]
     return to_flat(resolve_settings([], settings)) if settings else {}
-
-
-def newest_checkpoint(path: Path) -> Path:
-    """The folder of the checkpoint that :func:`load_networks` takes for a run or checkpoint.
-
-    Raises:
-        CheckpointError: There is no checkpoint, or it is damaged.
-    """
-    return _open(path, None)[0].path
 
 
 def _open(path: Path, which: str | None) -> tuple[Checkpoint, list[str]]:
@@ -301,16 +275,16 @@ def _open(path: Path, which: str | None) -> tuple[Checkpoint, list[str]]:
 
 
 def _read(path: Path, which: str | None) -> Checkpoint:
-    """A checkpoint with the networks that `which` names; with None its state alone."""
+    """A checkpoint with the networks that ``which`` names; with None its state alone."""
     if which is None:
         return read_checkpoint(path, only=())
     there = listed_tensors(path)
-    averaged = [name for name in (TEACHER, AVERAGE) if name in there]
+    averaged = tuple(name for name in (TEACHER, AVERAGE) if name in there)
     wanted: tuple[str, ...] = (which,)
     if which == "both":
         wanted = tuple(name for name in ("student", *averaged) if name in there)
-    elif averaged and which in ("either", TEACHER, AVERAGE):
-        wanted = (averaged[0],)
+    elif which in ("either", TEACHER, AVERAGE) and averaged:
+        wanted = averaged
     elif which == "either":
         wanted = ("student",)
     return read_checkpoint(path, only=wanted)

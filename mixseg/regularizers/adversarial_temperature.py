@@ -95,7 +95,7 @@ class AdversarialTemperature(Regularizer):
         """What D thinks of maps (B, C, H, W), float32, shape (B, H, W)."""
         if maps.shape[0] * -(-maps.shape[2] // 16) * -(-maps.shape[3] // 16) == 1:
             raise TrainingError(
-                f"the discriminator cannot normalise over a batch of one image of "
+                f"the discriminator cannot normalize over a batch of one image of "
                 f"{maps.shape[2]}x{maps.shape[3]} pixels: use a larger data.crop or batch"
             )
         with torch.autocast(maps.device.type, torch.bfloat16, enabled=self.bf16):

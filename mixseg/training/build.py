@@ -98,12 +98,7 @@ class Given(NamedTuple):
 
 
 def build_method(student: SegmentationModel, settings: Settings, given: Given) -> Method:
-    """The method that the settings name.
-
-    Args:
-        student: On its device already.
-        settings: Of the run.
-        given: On any device.
+    """The method that the settings name, around a student that is on its device already.
 
     Raises:
         ConfigError: There is no such method, or it lacks a teacher.
@@ -234,12 +229,12 @@ def build_learner(
     spec: ModelSpec | None = None,
     sizes: Iterable[Size] = (),
 ) -> tuple[Learner, WeightReport | None]:
-    """Network, method, optimizer and regularizers; random weights depend on their seed alone.
+    """Network, method, optimizer and regularizers; random weights depend on the seed alone.
 
     Args:
         settings: Of a run.
         num_classes: Number of classes that the network tells apart.
-        given: What the data give the method, on the CPU.
+        given: What the data give the method.
         download: Whether ImageNet weights are fetched; without them the network costs as much.
         choose: Says the precision; None is :func:`choose_precision`, which measures nothing.
         classes: Their names. The classifier of an earlier run is taken if its classes are these;
@@ -285,14 +280,9 @@ def build_learner(
     method = build_method(model, settings, given)
     if settings.training.compile:
         compile_networks(method.networks.values())
-    learner = Learner(
-        method,
-        build_optimizer(groups, chosen),
-        precision,
-        build_regularizers(settings, num_classes, precision),
-        settings.seed,
-        chosen.clip_norm,
-    )
+    optimizer = build_optimizer(groups, chosen)
+    regularizers = build_regularizers(settings, num_classes, precision)
+    learner = Learner(method, optimizer, precision, regularizers, settings.seed, chosen.clip_norm)
     return learner, report
 
 
@@ -387,7 +377,7 @@ def _float(shares: NDArray[np.float64] | None) -> Tensor | None:
 
 
 def _sizes(settings: Settings, data: TrainingData) -> list[Size]:
-    """Sizes of the images that a run trains on and validates, of the first where each has its own.
+    """Sizes of the images of a run, of the first where each has its own.
 
     A file that cannot be read has none; the training skips or refuses it.
     """

@@ -1,7 +1,7 @@
 """Checkpoints: folders of safetensors and JSON with a manifest, complete or not there at all.
 
-A checkpoint is written under a temporary name, flushed and renamed; only then does the pointer to
-the latest move, and only then is an older one removed. Every file is listed with its SHA-256.
+A checkpoint is written under a temporary name, flushed and renamed; only then is an older one
+removed. The manifest lists the SHA-256 of every file.
 """
 
 from __future__ import annotations
@@ -105,8 +105,7 @@ def read_checkpoint(path: Path, only: tuple[str, ...] | None = None) -> Checkpoi
 
     Args:
         path: The folder.
-        only: Stems of the tensor files to read; all by default. Everything that is read is
-            verified.
+        only: Stems of the tensor files to read; all by default.
 
     Raises:
         CheckpointError: A file is missing, truncated or altered; the message names it.
@@ -123,8 +122,8 @@ def read_checkpoint(path: Path, only: tuple[str, ...] | None = None) -> Checkpoi
             tensors[stem] = safetensors.torch.load(data)
         except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise CheckpointError(f"{path / stem}.safetensors: damaged: {error}") from error
-    state = _parsed(path / "state.json", _verified(path / "state.json", hashes))
-    return Checkpoint(path, state, tensors)
+    state = _verified(path / "state.json", hashes)
+    return Checkpoint(path, _parsed(path / "state.json", state), tensors)
 
 
 def listed_tensors(path: Path) -> tuple[str, ...]:
@@ -138,7 +137,7 @@ def listed_tensors(path: Path) -> tuple[str, ...]:
 
 def _hashes(path: Path) -> dict[str, str]:
     """Name of each file of a checkpoint -> its SHA-256."""
-    manifest = _json(path / MANIFEST)
+    manifest = _parsed(path / MANIFEST, _bytes(path / MANIFEST))
     hashes = manifest.get("sha256")
     if manifest.get("format") != FORMAT or not isinstance(hashes, dict):
         raise CheckpointError(f"{path / MANIFEST}: not a manifest of format {FORMAT}")
@@ -154,25 +153,21 @@ def _stems(hashes: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(name.removesuffix(ending) for name in hashes if name.endswith(ending))
 
 
-def _verified(path: Path, hashes: Mapping[str, str]) -> bytes:
+def _bytes(path: Path, **limit: int) -> bytes:
     try:
-        data = read_bytes(path, MAX_TENSOR_BYTES)
+        return read_bytes(path, **limit)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != hashes.get(path.name):
+
+
+def _verified(path: Path, hashes: Mapping[str, str]) -> bytes:
+    data = _bytes(path, limit=MAX_TENSOR_BYTES)
+    found, listed = hashlib.sha256(data).hexdigest(), str(hashes.get(path.name))
+    if found != listed:
         raise CheckpointError(
-            f"{path}: damaged: its SHA-256 is {found[:12]}..., the manifest says "
-            f"{str(hashes.get(path.name))[:12]}..."
+            f"{path}: damaged: its SHA-256 is {found[:12]}..., the manifest says {listed[:12]}..."
         )
     return data
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return _parsed(path, read_bytes(path))
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _parsed(path: Path, data: bytes) -> dict[str, Any]:
@@ -183,12 +178,6 @@ def _parsed(path: Path, data: bytes) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: damaged: not a JSON object")
     return content
-
-
-def _put_aside(path: Path) -> tuple[int, str]:
-    """Number and name of a checkpoint that was to be replaced; earlier versions gave no number."""
-    found = re.fullmatch(r"\.(.+?)(?:\.(\d+))?\.replaced", path.name)
-    return (0, "") if found is None else (int(found[2] or 0), found[1])
 
 
 @final
@@ -241,8 +230,14 @@ class CheckpointStore:
 
     def remove_leftovers(self) -> None:
         """Remove what a process that was killed while it wrote has left; call it under the lock."""
-        for path in sorted(self.folder.glob(".*.replaced"), key=_put_aside, reverse=True):
-            target = self.folder / _put_aside(path)[1]
+
+        def put_aside(path: Path) -> tuple[int, str]:
+            """Number and name of what was to be replaced; earlier versions gave no number."""
+            found = re.fullmatch(r"\.(.+?)(?:\.(\d+))?\.replaced", path.name)
+            return (0, "") if found is None else (int(found[2] or 0), found[1])
+
+        for path in sorted(self.folder.glob(".*.replaced"), key=put_aside, reverse=True):
+            target = self.folder / put_aside(path)[1]
             if not target.exists() and (path / MANIFEST).is_file():
                 path.rename(target)
         for path in self.folder.glob(".*"):

@@ -1,4 +1,4 @@
-"""From settings to the images of a run: which are labelled, which are not, and where they lie."""
+"""From settings to the images of a run: which are labeled, which are not, and where they lie."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ class TrainingData:
     """The data of a run.
 
     Attributes:
-        labeled: Where labelled images come from: the training split, or the source domain with
+        labeled: Where labeled images come from: the training split, or the source domain with
             its labels turned into the target's.
-        split: Which of them are labelled.
-        unlabeled: Where unlabelled images come from.
+        split: Which of them are labeled.
+        unlabeled: Where unlabeled images come from.
         unlabeled_indices: Which of them are used.
         val: Validation split, or what is held out of the training split in its place.
         notes: What people should know of it, one line each.
         class_map: The classes of the source and where they go, YAML; empty for one domain.
         distribution: Share of each class that pseudo-labels are aligned to, float64, shape (C,);
             None for no alignment.
-        frequencies: Share of each class among the labelled pixels, float64, shape (C,); None where
+        frequencies: Share of each class among the labeled pixels, float64, shape (C,); None where
             no loss asks for it.
     """
 
@@ -189,7 +189,7 @@ def open_validation(
         root = Path(data.root or "").expanduser()
         root = root if root.is_dir() else root.parent
         raise UnknownSplitError(
-            f"there is no validation split: {error}. Hold out a part of the labelled images with "
+            f"there is no validation split: {error}. Hold out a part of the labeled images with "
             f"--val 1/5; or put validation images into {root / 'images' / data.val_split} and "
             f"their labels into "
             f"{root / 'labels' / data.val_split}; or give --data.val_split {data.train_split}, "
@@ -293,13 +293,13 @@ def open_training_data(settings: Settings) -> TrainingData:
             else "train with --method supervised"
         )
         raise DataError(
-            f"data.labeled {settings.data.labeled} leaves no unlabelled image. Use fewer labels, "
+            f"data.labeled {settings.data.labeled} leaves no unlabeled image. Use fewer labels, "
             f"give a folder with --unlabeled DIR, or {without}"
         )
     bare = [index for index in data.split.labeled if data.labeled.samples[index].label is None]
     if bare:
         raise DataError(
-            f"{len(bare)} of the labelled images of {data.labeled.name} {data.labeled.split!r} "
+            f"{len(bare)} of the labeled images of {data.labeled.name} {data.labeled.split!r} "
             f"have no label, the first is {data.labeled.samples[bare[0]].image}"
             + f"; looked for {data.labeled.looked_for}"
             * bool(data.labeled.looked_for)
@@ -312,7 +312,7 @@ def open_training_data(settings: Settings) -> TrainingData:
     if any(sample.label is None for sample in data.val.samples):
         raise DataError(
             f"data.val_split {settings.data.val_split!r} of {data.val.name} has no labels; hold "
-            "out a part of the labelled images for validation with --val 1/5"
+            "out a part of the labeled images for validation with --val 1/5"
         )
     if not settings.crops:
         source = settings.source_domain if settings.two_domains else settings.data
@@ -339,7 +339,7 @@ def _passed_over(settings: Settings, data: TrainingData) -> Iterator[str]:
 
 
 def _unseen_classes(data: TrainingData) -> Iterator[str]:
-    """Notes on classes that no labelled image, or no validation image, shows."""
+    """Notes on classes that no labeled image, or no validation image, shows."""
     parts = [(data.labeled, data.split.labeled), (data.val, tuple(range(len(data.val))))]
     for dataset, indices in parts:
         ids, read = ids_in_labels(dataset, indices)
@@ -349,7 +349,7 @@ def _unseen_classes(data: TrainingData) -> Iterator[str]:
 
 
 def _one_domain(settings: Settings) -> TrainingData:
-    """Labelled and unlabelled images of one training split."""
+    """Labelled and unlabeled images of one training split."""
     data = settings.data
     train = open_split(settings, data.train_split)
     val = open_validation(settings, train=train)
@@ -366,7 +366,7 @@ def _one_domain(settings: Settings) -> TrainingData:
 
 
 def _two_domains(settings: Settings) -> TrainingData:
-    """Labelled images of the source, unlabelled ones of the target.
+    """Labelled images of the source, unlabeled ones of the target.
 
     Labels of the target are read by validation, and where ``targets.alignment`` is ``target``.
     """
@@ -427,7 +427,7 @@ def _held_out_notes(
         return []
     labeled = sum(sample.label is not None for sample in train.samples)
     line = (
-        f"{len(val)} of {labeled} labelled images of {train.name} {train.split!r} are held out for "
+        f"{len(val)} of {labeled} labeled images of {train.name} {train.split!r} are held out for "
         f"validation (data.val {data.val})"
     )
     if data.val_split != data.train_split:

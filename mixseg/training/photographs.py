@@ -17,7 +17,7 @@ from mixseg.errors import DataError
 def open_photographs(
     settings: Settings, opened: Iterable[SegmentationDataset], val: SegmentationDataset | None
 ) -> tuple[SegmentationDataset, tuple[str, ...]]:
-    """The unlabelled images that ``data.unlabeled`` names, and notes on those left out.
+    """The unlabeled images that ``data.unlabeled`` names, and notes on those left out.
 
     Args:
         settings: Of a run, with ``data.unlabeled``.
@@ -43,18 +43,18 @@ def open_photographs(
         return photographs, notes
     if not len(photographs):
         raise DataError(
-            f"no unlabelled images in {source}: {left_out}. Give --unlabeled a folder of other "
+            f"no unlabeled images in {source}: {left_out}. Give --unlabeled a folder of other "
             "photographs, or leave it out: with --labeled 1/8 the images of the other labels serve "
-            "as unlabelled ones"
+            "as unlabeled ones"
         )
     return photographs, (
         *notes,
-        f"note: {left_out} in {source} left out of the unlabelled images",
+        f"note: {left_out} in {source} left out of the unlabeled images",
     )
 
 
 def _all_splits(settings: Settings) -> Iterator[SegmentationDataset]:
-    """What lies in the folders of the labelled data, used by this run or not."""
+    """What lies in the folders of the labeled data, used by this run or not."""
     data, source = settings.data, settings.source_domain
     for name, root in ((data.dataset, data.root), (source.dataset, source.root)):
         if name is None or root is None:

@@ -68,11 +68,10 @@ def precision_of_run(
     *,
     measure: bool = True,
 ) -> Choose:
-    """How the precision of a run is chosen.
+    """How the precision of a run is chosen: by the first of several processes, and for good.
 
     With ``auto`` on a CPU, bf16 where the network is clearly faster in it on labeled batches of
-    random images, else fp32; on a GPU as in :func:`choose_precision`. A run keeps it for good, and
-    of several processes the first one's is taken.
+    random images, else fp32; on a GPU as in :func:`choose_precision`.
 
     Args:
         asked: ``training.precision``.

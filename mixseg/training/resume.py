@@ -122,7 +122,7 @@ def _opened(
         raise ConfigError(f"{path}: {misfit}")
     opened = settings
     if run.alignment.is_file():
-        # The run's own record: a file that was changed or moved meanwhile is of no importance.
+        # The run's own record: a file that was changed or moved meanwhile does not matter.
         targets = dataclasses.replace(settings.targets, alignment=str(run.alignment))
         opened = dataclasses.replace(settings, targets=targets)
     check_settings(opened, initial_weights=spec is None)

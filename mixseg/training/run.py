@@ -185,11 +185,11 @@ def _opening(run: Run, data: TrainingData) -> list[str]:
     unlabeled, step = "unlabeled" in run.streams, run.position.step
     lines = [
         f"run {run.folder.path}" + (f", from step {step}" if step else ""),
-        f"data {data.labeled.root}: {len(split.labeled)} labelled images; split {split.digest}",
+        f"data {data.labeled.root}: {len(split.labeled)} labeled images; split {split.digest}",
     ]
     if unlabeled:
         count = len(data.unlabeled_indices)
-        lines.append(f"data {data.unlabeled.root}: {count} unlabelled images")
+        lines.append(f"data {data.unlabeled.root}: {count} unlabeled images")
     lines += [f"data {data.val.root}: {len(data.val)} validation images", *data.notes]
     if unlabeled:
         lines += _unused_labels(settings, data)
@@ -213,7 +213,7 @@ def _opening(run: Run, data: TrainingData) -> list[str]:
             assert stage.crop is not None
             lines.append(
                 f"stage {number}: steps {stage.first} to {stage.last}, crops of "
-                f"{stage.crop[0]}x{stage.crop[1]}, {stage.batches['labeled']} labelled images"
+                f"{stage.crop[0]}x{stage.crop[1]}, {stage.batches['labeled']} labeled images"
             )
     elif settings.training.epochs is not None:
         per_epoch = steps_per_epoch(settings, len(split.labeled))
@@ -228,7 +228,7 @@ def _opening(run: Run, data: TrainingData) -> list[str]:
         lines.append("note: with data.batch_unlabeled 1 an image has none to be mixed with")
     smallest = min(stage.batches["labeled"] for stage in run.stages)
     if settings.mixing.labeled != "none" and smallest == 1:
-        lines.append("note: in a batch of one labelled image it has none to be mixed with")
+        lines.append("note: in a batch of one labeled image it has none to be mixed with")
     return lines
 
 
@@ -254,6 +254,6 @@ def _unused_labels(settings: Settings, data: TrainingData) -> list[str]:
     if settings.two_domains or settings.data.unlabeled is None or not unused:
         return []
     return [
-        f"note: {unused} labelled images of {data.labeled.root} are not used (data.labeled "
+        f"note: {unused} labeled images of {data.labeled.root} are not used (data.labeled "
         f"{settings.data.labeled}, and data.unlabeled names others); --labeled full takes them"
     ]

@@ -38,7 +38,7 @@ def plan_stages(settings: Settings, images: int) -> tuple[Stage, ...]:
 
     Args:
         settings: Of the run, its length in steps.
-        images: Number of labelled images.
+        images: Number of labeled images.
     """
     steps = stage_steps(settings, images) or (settings.training.iterations,)
     draws = {"labeled": 0, "unlabeled": 0}
@@ -85,11 +85,11 @@ def staged(schedule: Schedule, stages: tuple[Stage, ...]) -> Schedule:
 
 
 def steps_per_epoch(settings: Settings, images: int, batch: int | None = None) -> int:
-    """Optimizer steps of one pass over the labelled images.
+    """Optimizer steps of one pass over the labeled images.
 
     Args:
         settings: Whose batches are taken.
-        images: Number of labelled images.
+        images: Number of labeled images.
         batch: In place of the settings' ``data.batch_labeled``.
     """
     return -(-images // ((batch or settings.data.batch_labeled) * settings.training.accumulate))
@@ -100,7 +100,7 @@ def stage_steps(settings: Settings, images: int) -> tuple[int, ...]:
 
     Args:
         settings: Of the run.
-        images: Number of labelled images.
+        images: Number of labeled images.
     """
     return tuple(
         stage.epochs * steps_per_epoch(settings, images, stage.batch) for stage in settings.stages
@@ -113,7 +113,7 @@ def epochs_in_steps(settings: Settings, images: int) -> Settings:
     Args:
         settings: Of a run; ``training.epochs``, ``stages`` and ``schedule.warmup_epochs`` are kept.
             Warm-up is counted in epochs of the first stage.
-        images: Number of labelled images.
+        images: Number of labeled images.
 
     Raises:
         ConfigError: The warm-up is not shorter than the run.
@@ -141,7 +141,7 @@ def epochs_in_steps(settings: Settings, images: int) -> Settings:
     if warmup >= iterations:
         raise ConfigError(
             f"{named} {warmup} steps of warm-up must be below the {iterations} steps of training; "
-            f"an epoch of {images} labelled images has {per_epoch} steps"
+            f"an epoch of {images} labeled images has {per_epoch} steps"
         )
     return dataclasses.replace(
         settings,

@@ -49,7 +49,7 @@ def random_states(device: torch.device) -> dict[str, Tensor]:
 def saved_state(
     learner: Learner, position: Position, random: dict[str, Tensor]
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """Tensors and JSON of a checkpoint, which :func:`restore` takes back."""
+    """Tensors and JSON of a checkpoint; the inverse of :func:`restore`."""
     method = learner.method
     values, tensors = optimizer_state(learner.optimizer)
     saved: dict[str, dict[str, Tensor]] = {

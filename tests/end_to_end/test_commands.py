@@ -191,7 +191,7 @@ def test_the_readmes_training_command(environment: dict[str, str], tmp_path: Pat
     command = [REPOSITORY / script, *arguments, "--iterations", 3, "--output", tmp_path]
     done = fresh(command, REPOSITORY, environment, timeout=300)
     assert done.code == 0, done.text
-    for counted in ("30 labelled", "210 unlabelled", "60 validation"):
+    for counted in ("30 labeled", "210 unlabeled", "60 validation"):
         assert f": {counted} images" in done.out
     assert "mIoU" in done.out
 

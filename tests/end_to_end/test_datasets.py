@@ -87,7 +87,7 @@ def test_training_and_evaluation(layout: str, launch: Launcher, tmp_path: Path) 
     run = tmp_path / "out" / "run"
     summary = json.loads((run / "summary.json").read_text())
     assert summary["step"] == 2
-    assert "1 labelled" in done.out
+    assert "1 labeled" in done.out
     assert len(summary["last"]["teacher"]["iou"]) == classes
     done = launch("evaluate", run, "--network", "teacher", "--json", "s.json", cwd=tmp_path)
     assert done.code == 0, done.text
@@ -160,7 +160,7 @@ def test_images_that_are_held_out(launch: Launcher, tmp_path: Path) -> None:
     data = ("--dataset", "folder", "--data-root", "data", "--val", "3/10")
     done = launch("train_ssl", *data, *SMALL, "training.precision=fp32", cwd=tmp_path)
     assert done.code == 0, done.text
-    assert "3 of 10 labelled images" in done.out
+    assert "3 of 10 labeled images" in done.out
     run = tmp_path / "out/run"
     ids = {
         name: (run / f"{name}.txt").read_text().splitlines()
@@ -210,7 +210,7 @@ def test_labels_and_validation_images_are_no_unlabelled_ones(
     note = "note: 8 label files and 2 validation images in "
     done = launch("train_ssl", *own, "link", *SMALL, cwd=tmp_path)
     assert done.code == 0, done.text
-    assert note in done.out and "link left out of the unlabelled images" in done.out
+    assert note in done.out and "link left out of the unlabeled images" in done.out
     used = (tmp_path / "out/run/unlabeled.txt").read_text().splitlines()
     assert sorted({line.split("/day")[0] for line in used}) == [
         "images/more",
@@ -224,7 +224,7 @@ def test_labels_and_validation_images_are_no_unlabelled_ones(
 
     refusal = "data/labels: 8 label files. Give --unlabeled a folder of other photographs"
     done = launch("train_ssl", *own, "data/labels", *SMALL, "--name", "other", cwd=tmp_path)
-    refused(done, "no unlabelled images in", refusal, code=1)
+    refused(done, "no unlabeled images in", refusal, code=1)
     done = launch("check_data", *own, "data/labels", cwd=tmp_path)
     assert done.code == 1 and refusal in done.out, done.text
     # Who validates on training images keeps nothing apart.
@@ -243,7 +243,7 @@ def test_unlabelled_images_from_anywhere(launch: Launcher, config: Path, tmp_pat
         cwd=tmp_path,
     )
     assert done.code == 0, done.text
-    assert ": 12 labelled images" in done.out and ": 3 unlabelled images" in done.out
+    assert ": 12 labeled images" in done.out and ": 3 unlabeled images" in done.out
 
 
 def test_photographs_of_different_sizes_need_a_crop(
@@ -289,7 +289,7 @@ def test_photographs_of_another_scale(
         cwd=tmp_path,
     )
     assert done.code == 0, done.text
-    note = f"labelled images has 64 pixels, that of unlabelled ones {min(size)} (median)"
+    note = f"labeled images has 64 pixels, that of unlabeled ones {min(size)} (median)"
     assert (note in done.out) == told
     assert ("at other scales" in done.out) == told
 

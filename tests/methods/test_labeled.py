@@ -1,4 +1,4 @@
-"""The supervised part of every method, with labelled images mixed with each other."""
+"""The supervised part of every method, with labeled images mixed with each other."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class TestHeldOut:
         parts = images(data)
         assert [len(parts[name]) for name in ("labeled", "unlabeled", "val")] == [2, 6, 2]
         assert set().union(*parts.values()) == everything
-        assert any("2 of 10 labelled images" in note for note in data.notes)
+        assert any("2 of 10 labeled images" in note for note in data.notes)
 
     def test_photographs_may_be_the_same_files(self, tmp_path: Path) -> None:
         write_folder(tmp_path / "data", "train", count=10)

@@ -28,7 +28,7 @@ class BestNetworks:
         self.folder = folder
 
     def write(self, name: str, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Save a network that is better than the one before.
+        """Save the weights of a network that is better than the one before.
 
         Args:
             name: Of the network.
@@ -49,20 +49,10 @@ class BestNetworks:
             raise CheckpointError(not_written(current, error)) from error
         write_checkpoint(current, {name: tensors}, state)
 
-    def rename_average(self) -> None:
-        """Give the average of a run of an earlier version, called teacher there, its name.
-
-        Raises:
-            CheckpointError: The folder cannot be written to.
-        """
-        try:
-            for path in (path for path in self.folder.glob("best-*") if _name(path) == TEACHER):
-                path.rename(path.with_name(path.name.replace(TEACHER, AVERAGE, 1)))
-        except OSError as error:
-            raise CheckpointError(not_written(self.folder, error)) from error
-
     def restore(self, steps: Mapping[str, int]) -> list[str]:
         """Make those of a checkpoint the current ones; what came after it goes.
+
+        Those of an average that an earlier version called teacher get its name.
 
         Args:
             steps: Network -> step of its best validation, by the checkpoint.
@@ -74,8 +64,11 @@ class BestNetworks:
             CheckpointError: The folder cannot be written to.
         """
         lost = []
-        names = {_name(path) for path in self.folder.glob("best-*") if path.is_dir()}
         try:
+            for path in list(self.folder.glob("best-*")) if AVERAGE in steps else ():
+                if _name(path) == TEACHER:
+                    path.rename(path.with_name(path.name.replace(TEACHER, AVERAGE, 1)))
+            names = {_name(path) for path in self.folder.glob("best-*") if path.is_dir()}
             for name in sorted(names | set(steps)):
                 current, step = self.folder / f"best-{name}", steps.get(name)
                 if _step(current) != step or step is None:

@@ -24,7 +24,7 @@ from mixseg.errors import ConfigError
 from mixseg.files import read_bytes, write_atomically
 from mixseg.models import ModelSpec
 from mixseg.training.build import build_run
-from mixseg.training.checkpoint import AVERAGE, CheckpointStore, read_checkpoint
+from mixseg.training.checkpoint import CheckpointStore, read_checkpoint
 from mixseg.training.checks import check_settings
 from mixseg.training.data import TrainingData, open_training_data, with_frequencies
 from mixseg.training.loop import OnProgress, Outcome, Run, set_rate
@@ -184,16 +184,11 @@ def _restore(run: Run) -> None:
     wait_for_all()  # all have read what may be removed now
     steps = {name: step for name, (step, _) in position.best.items()}
 
-    def best_networks() -> list[str]:
-        if AVERAGE in steps:
-            run.best.rename_average()
-        return run.best.restore(steps)
-
-    for name in json.loads(of_first(json.dumps(by_first(best_networks)))):
+    lost = of_first(json.dumps(by_first(lambda: run.best.restore(steps))))
+    for name in json.loads(lost):
         # One that somebody has removed is not to be beaten.
         step, _ = position.best.pop(name)
-        text = f"{store.folder}: the best {name}, of step {step}, is not there any more"
-        LOG.warning(text)
+        LOG.warning(f"{store.folder}: the best {name}, of step {step}, is not there any more")
     if folder.locked:
         store.settle(position.step)
 

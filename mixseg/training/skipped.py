@@ -1,4 +1,4 @@
-"""Which images a run could not read and went on without."""
+"""Images that a run could not read and went on without."""
 
 from __future__ import annotations
 
@@ -18,19 +18,14 @@ LOG = logging.getLogger("mixseg")
 
 @final
 class SkippedSamples:
-    """Says and records each of them once, and ends a run that has too many.
+    """Names and records each of them once, and ends a run that has too many.
 
     Attributes:
         known: Those found so far, by stream and id; the same in every process.
     """
 
     def __init__(
-        self,
-        path: Path,
-        samples: Mapping[str, int],
-        share: float,
-        *,
-        writes: bool,
+        self, path: Path, samples: Mapping[str, int], share: float, *, writes: bool
     ) -> None:
         """Read what an earlier process of the run has found.
 
@@ -44,7 +39,11 @@ class SkippedSamples:
         self.samples = samples
         self.share = share
         self.writes = writes
-        self.known = {(one.stream, one.id): one for one in _read(path)}
+        try:
+            earlier = [Skipped(**json.loads(line)) for line in read_text(path).splitlines()]
+        except (OSError, ValueError, TypeError, RecursionError):
+            earlier = []  # there is none yet, or a damaged record, which is found again
+        self.known = {(one.stream, one.id): one for one in earlier}
 
     def note(self, batches: Iterable[Batch]) -> None:
         """Take in what the batches of a step have skipped, in all processes.
@@ -64,11 +63,8 @@ class SkippedSamples:
         if self.writes:
             lines = [json.dumps(one._asdict()) + "\n" for _, one in sorted(fresh.items())]
             write_atomically(self.path, "".join(lines))
-        self._stop_if_too_many()
-
-    def _stop_if_too_many(self) -> None:
         for stream, count in self.samples.items():
-            bad = [one for one in self.known.values() if one.stream == stream]
+            bad = [one for one in fresh.values() if one.stream == stream]
             if len(bad) > int(self.share * count):
                 error = DataError(
                     f"{len(bad)} of {count} images of the {stream} stream cannot be read, more "
@@ -77,11 +73,3 @@ class SkippedSamples:
                 )
                 error.everywhere = True  # the samples were gathered from all processes
                 raise error
-
-
-def _read(path: Path) -> list[Skipped]:
-    try:
-        lines = read_text(path).splitlines()
-        return [Skipped(**json.loads(line)) for line in lines]
-    except (OSError, ValueError, TypeError, RecursionError):
-        return []  # there is none yet, or a damaged record, which is found again

@@ -40,7 +40,7 @@ def plan_stages(settings: Settings, images: int) -> tuple[Stage, ...]:
         settings: Of the run, its length in steps.
         images: Number of labeled images.
     """
-    steps = stage_steps(settings, images) or (settings.training.iterations,)
+    steps = _stage_steps(settings, images) or (settings.training.iterations,)
     draws = {"labeled": 0, "unlabeled": 0}
     planned: list[Stage] = []
     first = 0
@@ -56,12 +56,7 @@ def plan_stages(settings: Settings, images: int) -> tuple[Stage, ...]:
 
 
 def of_one_stage(settings: Settings, number: int) -> Settings:
-    """The settings of a run that has crop and batches of one of its stages throughout.
-
-    Args:
-        settings: They stay as they are if they name no stages.
-        number: Index of the stage; -1 is the last.
-    """
+    """The settings with crop and batches of one stage (-1 is the last) throughout the run."""
     if not settings.stages:
         return settings
     stage, data = settings.stages[number], settings.data
@@ -85,23 +80,11 @@ def staged(schedule: Schedule, stages: tuple[Stage, ...]) -> Schedule:
 
 
 def steps_per_epoch(settings: Settings, images: int, batch: int | None = None) -> int:
-    """Optimizer steps of one pass over the labeled images.
-
-    Args:
-        settings: Whose batches are taken.
-        images: Number of labeled images.
-        batch: In place of the settings' ``data.batch_labeled``.
-    """
+    """Optimizer steps of one pass over labeled images, in batches of ``data.batch_labeled``."""
     return -(-images // ((batch or settings.data.batch_labeled) * settings.training.accumulate))
 
 
-def stage_steps(settings: Settings, images: int) -> tuple[int, ...]:
-    """Optimizer steps of each stage of a run that has stages.
-
-    Args:
-        settings: Of the run.
-        images: Number of labeled images.
-    """
+def _stage_steps(settings: Settings, images: int) -> tuple[int, ...]:
     return tuple(
         stage.epochs * steps_per_epoch(settings, images, stage.batch) for stage in settings.stages
     )
@@ -111,8 +94,7 @@ def epochs_in_steps(settings: Settings, images: int) -> Settings:
     """The settings with the numbers of steps that follow from epochs; others stay as they are.
 
     Args:
-        settings: Of a run; ``training.epochs``, ``stages`` and ``schedule.warmup_epochs`` are kept.
-            Warm-up is counted in epochs of the first stage.
+        settings: Of a run; warm-up is counted in epochs of the first stage.
         images: Number of labeled images.
 
     Raises:
@@ -126,7 +108,7 @@ def epochs_in_steps(settings: Settings, images: int) -> Settings:
     iterations, warmup = training.iterations, schedule.warmup_steps
     named = "schedule.warmup_steps"
     if settings.stages:
-        iterations = sum(stage_steps(settings, images))
+        iterations = sum(_stage_steps(settings, images))
     elif training.epochs is not None:
         iterations = training.epochs * per_epoch
     if schedule.warmup_epochs is not None:

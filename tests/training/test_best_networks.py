@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mixseg.training.best_networks import BestNetworks
-from mixseg.training.checkpoint import CheckpointStore, read_checkpoint
+from mixseg.training.checkpoint import CheckpointStore, read_checkpoint, write_checkpoint
 
 
 def write(best: BestNetworks, step: int, value: float) -> None:
@@ -79,3 +79,15 @@ def test_a_validation_that_is_repeated_replaces_its_network(tmp_path: Path) -> N
     write(best, 2, 0.3)
     assert current(tmp_path) == (2, pytest.approx(0.3))
     assert [path.name for path in tmp_path.glob("best-*")] == ["best-student"]
+
+
+def test_an_average_that_was_called_teacher_gets_its_name(tmp_path: Path) -> None:
+    best = BestNetworks(tmp_path)
+    for step in (2, 4):
+        best.write("teacher", {"weight": torch.zeros(1)}, {"step": step})
+    assert best.restore({"average": 2}) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["best-average"]
+    write_checkpoint(tmp_path / "step-1", {}, {"best": {"teacher": [2, {}]}})
+    best.write("average", {"weight": torch.zeros(1)}, {"step": 6})
+    best.prune([tmp_path / "step-1"])
+    assert (tmp_path / "best-average.step-00000002").is_dir()

@@ -260,7 +260,7 @@ def profile_run(settings: Settings, *, images: int | None, steps: int) -> ModelP
             one, len(classes), inputs, download=False, choose=choose, sizes=sizes.values()
         )
         device = learner.precision.device
-        per_epoch = steps_per_epoch(one, images)
+        per_epoch = steps_per_epoch(images, one.data.batch_labeled, one.training.accumulate)
         advance = training_step(learner, one, batches)
         costs.append(step_cost(name, advance, device, steps=steps, per_epoch=per_epoch))
     parts = part_costs(learner.method.student, (1, 3, *sizes["labeled"]))

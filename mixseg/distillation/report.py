@@ -99,8 +99,7 @@ def report_distillation(settings: Settings, scores: Mapping[str, Scores], run: P
     }
     # The average costs what the student costs, so that one line is enough.
     best = max(scores, key=lambda name: scores[name].miou or 0.0)
-    role = "student" if best == "student" else "student, averaged"
-    networks[role] = (model_title(settings.model), saved[best], scores[best].miou)
+    networks[best] = (model_title(settings.model), saved[best], scores[best].miou)
     costs = [
         _cost(role, name, network, image, precision, miou)
         for role, (name, network, miou) in networks.items()

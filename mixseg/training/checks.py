@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Iterable
 
 from mixseg.config import Settings, refuse_idle_flags
-from mixseg.distributed import share_of, world
+from mixseg.distributed import share_of
 from mixseg.errors import ConfigError
 from mixseg.losses import build_consistency, check_loss
 from mixseg.methods import METHODS, check_method_name
@@ -31,7 +31,6 @@ def check_settings(settings: Settings, *, initial_weights: bool = True) -> None:
         initial_weights: False where a checkpoint takes their place: they may be gone.
     """
     check_method_name(settings.method)
-    check_stage_batches(settings)
     check_data_settings(settings)
     network = settings.model
     if not initial_weights:
@@ -53,16 +52,22 @@ def check_settings(settings: Settings, *, initial_weights: bool = True) -> None:
     device = choose_device(settings.training.device)
     if settings.training.sync_batch_norm and device.type == "cpu":
         raise ConfigError("training.sync_batch_norm needs GPUs: torch has it for them alone")
-    _check_shares(settings)
+    _check_batches(settings)
 
 
-def _check_shares(settings: Settings) -> None:
-    """Refuse batches that cannot be divided among the processes of the run."""
-    if world().size == 1:
-        return
+def _check_batches(settings: Settings) -> None:
+    """Refuse batches of a stage that are no whole number, in all or in each process."""
+    streams = streams_of(settings)
+    for number, stage in enumerate(settings.stages if "unlabeled" in streams else (), start=1):
+        labeled, unlabeled = settings.data.batch_labeled, settings.data.batch_unlabeled
+        if stage.batch * unlabeled % labeled:
+            raise ConfigError(
+                f"stages: stage {number}: batch {stage.batch} labeled images go with {unlabeled} "
+                f"unlabeled for {labeled} labeled ones, which is no whole number"
+            )
     for number in range(max(1, len(settings.stages))):
         data = of_one_stage(settings, number).data
-        for name in streams_of(settings):
+        for name in streams:
             try:
                 share_of(data.batch_labeled if name == "labeled" else data.batch_unlabeled)
             except ConfigError as error:
@@ -85,21 +90,3 @@ def check_flags(flags: Iterable[str], settings: Settings) -> list[str]:
         takes_unlabeled="unlabeled" in streams_of(settings),
         mixes_unlabeled=METHODS[settings.method].mixes_unlabeled,
     )
-
-
-def check_stage_batches(settings: Settings) -> None:
-    """Refuse stages whose unlabeled images would be no whole number, if the method takes any.
-
-    Raises:
-        ConfigError: The batch of a stage does not have a whole number of unlabeled images.
-    """
-    if "unlabeled" not in streams_of(settings):
-        return
-    data = settings.data
-    for number, stage in enumerate(settings.stages, start=1):
-        if stage.batch * data.batch_unlabeled % data.batch_labeled:
-            raise ConfigError(
-                f"stages: stage {number}: batch {stage.batch} labeled images go with "
-                f"{data.batch_unlabeled} unlabeled for {data.batch_labeled} labeled ones, which "
-                "is no whole number"
-            )

@@ -191,8 +191,12 @@ def _opening(run: Run, data: TrainingData) -> list[str]:
         count = len(data.unlabeled_indices)
         lines.append(f"data {data.unlabeled.root}: {count} unlabeled images")
     lines += [f"data {data.val.root}: {len(data.val)} validation images", *data.notes]
-    if unlabeled:
-        lines += _unused_labels(settings, data)
+    if unlabeled and not settings.two_domains and settings.data.unlabeled and split.unlabeled:
+        lines.append(
+            f"note: {len(split.unlabeled)} labeled images of {data.labeled.root} are not used "
+            f"(data.labeled {settings.data.labeled}, and data.unlabeled names others); --labeled "
+            "full takes them"
+        )
     lines.append(
         f"model {model_title(settings.model)}, {_millions(learner.method.student)} parameters; "
         f"{learner.precision.device}, {learner.precision.name}, {torch.get_num_threads()} threads"
@@ -216,11 +220,13 @@ def _opening(run: Run, data: TrainingData) -> list[str]:
                 f"{stage.crop[0]}x{stage.crop[1]}, {stage.batches['labeled']} labeled images"
             )
     elif settings.training.epochs is not None:
-        per_epoch = steps_per_epoch(settings, len(split.labeled))
+        batch, accumulate = settings.data.batch_labeled, settings.training.accumulate
+        per_epoch = steps_per_epoch(len(split.labeled), batch, accumulate)
         lines.append(f"{settings.training.epochs} epochs of {per_epoch} steps")
-    lines += crop_notes(settings, data, run.stages)
-    if unlabeled:
-        lines += scale_notes(settings, data)
+    domain = settings.source_domain if settings.two_domains else settings.data
+    lines += crop_notes(domain, data, run.stages)
+    if unlabeled and run.stages[0].crop is not None:
+        lines += scale_notes(domain.resize, settings.data.resize, data)
     if split.note:
         lines.append(f"note: {split.note}")
     among_themselves = settings.mixing.domains == "intra" or not settings.two_domains
@@ -246,14 +252,3 @@ def _draw_pseudo_labels(run: RunDirectory, classes: ClassSet) -> None:
 
 def _millions(network: nn.Module) -> str:
     return f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M"
-
-
-def _unused_labels(settings: Settings, data: TrainingData) -> list[str]:
-    """A note where photographs of a folder take the place of the rest of the training split."""
-    unused = len(data.split.unlabeled)
-    if settings.two_domains or settings.data.unlabeled is None or not unused:
-        return []
-    return [
-        f"note: {unused} labeled images of {data.labeled.root} are not used (data.labeled "
-        f"{settings.data.labeled}, and data.unlabeled names others); --labeled full takes them"
-    ]

@@ -40,7 +40,7 @@ def plan_stages(settings: Settings, images: int) -> tuple[Stage, ...]:
         settings: Of the run, its length in steps.
         images: Number of labeled images.
     """
-    steps = _stage_steps(settings, images) or (settings.training.iterations,)
+    steps = _stage_steps(settings, images) or [settings.training.iterations]
     draws = {"labeled": 0, "unlabeled": 0}
     planned: list[Stage] = []
     first = 0
@@ -79,15 +79,16 @@ def staged(schedule: Schedule, stages: tuple[Stage, ...]) -> Schedule:
     )
 
 
-def steps_per_epoch(settings: Settings, images: int, batch: int | None = None) -> int:
-    """Optimizer steps of one pass over labeled images, in batches of ``data.batch_labeled``."""
-    return -(-images // ((batch or settings.data.batch_labeled) * settings.training.accumulate))
+def steps_per_epoch(images: int, batch: int, accumulate: int) -> int:
+    """Optimizer steps of one pass over labeled images, each of ``accumulate`` batches."""
+    return -(-images // (batch * accumulate))
 
 
-def _stage_steps(settings: Settings, images: int) -> tuple[int, ...]:
-    return tuple(
-        stage.epochs * steps_per_epoch(settings, images, stage.batch) for stage in settings.stages
-    )
+def _stage_steps(settings: Settings, images: int) -> list[int]:
+    accumulate = settings.training.accumulate
+    return [
+        stage.epochs * steps_per_epoch(images, stage.batch, accumulate) for stage in settings.stages
+    ]
 
 
 def epochs_in_steps(settings: Settings, images: int) -> Settings:
@@ -103,8 +104,8 @@ def epochs_in_steps(settings: Settings, images: int) -> Settings:
     training, schedule = settings.training, settings.schedule
     if training.epochs is None and schedule.warmup_epochs is None and not settings.stages:
         return settings
-    first = settings.stages[0].batch if settings.stages else None
-    per_epoch = steps_per_epoch(settings, images, first)
+    batch = settings.stages[0].batch if settings.stages else settings.data.batch_labeled
+    per_epoch = steps_per_epoch(images, batch, training.accumulate)
     iterations, warmup = training.iterations, schedule.warmup_steps
     named = "schedule.warmup_steps"
     if settings.stages:

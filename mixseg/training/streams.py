@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from mixseg.config import DataSettings, Settings, SourceSettings
+from mixseg.data.arrays import Size
 from mixseg.data.check import first_size, median_side
 from mixseg.data.streams import Batch, StreamDataset, default_workers, stream_batches
 from mixseg.data.transforms import PairedTransform
@@ -111,9 +112,10 @@ def _staged_batches(
             )
 
 
-def crop_notes(settings: Settings, data: TrainingData, stages: Sequence[Stage]) -> list[str]:
-    """A line if crops are larger than the images, judged by the first one that can be read."""
-    domain = settings.source_domain if settings.two_domains else settings.data
+def crop_notes(
+    domain: DataSettings | SourceSettings, data: TrainingData, stages: Sequence[Stage]
+) -> list[str]:
+    """A line if crops are larger than the labeled images, judged by the first one that is read."""
     height, width = domain.resize or first_size(data.labeled, data.split.labeled)
     largest = 1 if domain.scale is None else domain.scale[1]
     size = (round(height * largest), round(width * largest))
@@ -127,23 +129,22 @@ def crop_notes(settings: Settings, data: TrainingData, stages: Sequence[Stage]) 
     ]
 
 
-def scale_notes(settings: Settings, data: TrainingData) -> list[str]:
-    """A line if unlabeled images are much larger or smaller than labeled ones.
+def scale_notes(
+    resize_labeled: Size | None, resize_unlabeled: Size | None, data: TrainingData
+) -> list[str]:
+    """A line if unlabeled images are much larger or smaller than labeled ones, before crops.
 
     Crops then show things at other scales. Sizes that settings give are meant so.
     """
-    domain = settings.source_domain if settings.two_domains else settings.data
-    fixed = domain.resize is not None and settings.data.resize is not None
-    if data.unlabeled is data.labeled or not settings.crops or fixed:
+    if data.unlabeled is data.labeled or (resize_labeled and resize_unlabeled):
         return []
-    sides = [
+    labeled, unlabeled = (
         min(resize) if resize is not None else median_side(dataset, indices)
         for resize, dataset, indices in (
-            (domain.resize, data.labeled, data.split.labeled),
-            (settings.data.resize, data.unlabeled, data.unlabeled_indices),
+            (resize_labeled, data.labeled, data.split.labeled),
+            (resize_unlabeled, data.unlabeled, data.unlabeled_indices),
         )
-    ]
-    labeled, unlabeled = sides
+    )
     if labeled is None or unlabeled is None:
         return []
     if max(labeled, unlabeled) <= LARGEST_RATIO * min(labeled, unlabeled):

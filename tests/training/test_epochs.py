@@ -28,8 +28,7 @@ def settings(**values: object) -> Settings:
 def test_an_epoch_shows_every_labelled_image(
     images: int, batch: int, accumulate: int, steps: int
 ) -> None:
-    found = settings(data__batch_labeled=batch, training__accumulate=accumulate)
-    assert steps_per_epoch(found, images) == steps
+    assert steps_per_epoch(images, batch, accumulate) == steps
     assert (steps - 1) * batch * accumulate < images <= steps * batch * accumulate
 
 

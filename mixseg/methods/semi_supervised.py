@@ -82,9 +82,9 @@ class SemiSupervised(Method):
         Args:
             student: On its device already.
             supervised_loss: L_l.
-            teacher: The moving average that labels.
+            teacher: f', the moving average that labels.
             mixer: Gives the masks.
-            weighting: Says how much each mixed pixel counts.
+            weighting: w_m: how much each mixed pixel counts.
             consistency: (logits, targets, weights) -> L_u.
             augment: Strong augmentation of mixed images, with a generator on the CPU.
             labeled_mix: How labeled images are mixed with each other.

@@ -13,7 +13,7 @@ from mixseg.commands.settings_arguments import add_file_arguments, any_settings,
 from mixseg.config import FlagType, Range, Settings
 from mixseg.data.arrays import Size
 from mixseg.data.check import PartReport
-from mixseg.data.layout import splits_of
+from mixseg.data.layout import layout_of
 from mixseg.data.loading import usable_cores
 from mixseg.data.prepared_copy import Plan, check_output, plan_splits, plan_unlabeled, prepare
 from mixseg.engine.progress import progress_bar
@@ -84,7 +84,7 @@ def _data(request: Request) -> Plan:
         size=request.size_or(data.resize, "data.resize"),
         training=data.train_split,
         # Sources have no validation split of their own.
-        validation=data.val_split if data.val_split in splits_of(name, root) else None,
+        validation=data.val_split if data.val_split in layout_of(name).splits(root) else None,
         keep_labeled=request.settings.validation.resolution == "native",
         compression=request.compression,
     )

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,9 +68,7 @@ class LabelStatistics:
         return shares
 
 
-@final
-@dataclass(frozen=True)
-class ImageStatistics:
+class ImageStatistics(NamedTuple):
     """What some images of a data set are like.
 
     Attributes:

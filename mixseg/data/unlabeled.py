@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, train_id_lookup
 from mixseg.data.images import read_index_png
-from mixseg.data.layout import open_dataset, splits_of
+from mixseg.data.layout import layout_of, open_dataset
 from mixseg.data.lists import read_list
 from mixseg.data.names import FilesByName
 from mixseg.data.pairing import (
@@ -126,7 +126,7 @@ def open_photographs(
 
 
 def _splits_there(name: str, root: Path) -> Iterator[SegmentationDataset]:
-    for split in splits_of(name, root):
+    for split in layout_of(name).splits(root):
         try:
             yield open_dataset(name, root, split, pair_present)
         except DataError:

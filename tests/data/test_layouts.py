@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 import re
 import shutil
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +25,7 @@ from mixseg.data.contract import ClassSet, SegmentationDataset, train_id_lookup
 from mixseg.data.demo import LAYOUTS as SCENES
 from mixseg.data.demo import render_scene, write_demo
 from mixseg.data.images import read_index_png
-from mixseg.data.layout import Files, Layout, classes_of, open_dataset, splits_of
+from mixseg.data.layout import Files, Layout, classes_of, layout_of, open_dataset
 from mixseg.data.pairing import Folder, pair_labeled
 from mixseg.data.png16 import is_png16
 from mixseg.data.unlabeled import open_unlabeled
@@ -239,7 +241,7 @@ class TestRegistry:
         assert [sample.id for sample in dataset.samples] == ["a", "b"]
         np.testing.assert_array_equal(dataset.label(0), cycle_ids([0, 1, 255]))
         assert "1 .tif" in dataset.passed_over
-        assert splits_of("leaves", tmp_path) == ("train", "val")
+        assert layout_of("leaves").splits(tmp_path) == ("train", "val")
         camvid = classes_of("camvid")
         assert camvid is not None
         assert class_map(leaves, camvid).targets == ("ignore", "tree")
@@ -594,7 +596,7 @@ class TestFolder:
         assert [sample.id for sample in found.samples] == ids
         assert found.classes.label_ids == label_ids
         assert {raw: found.lookup[raw] for raw in lookup} == lookup
-        assert splits_of("folder", tmp_path / "roads.yml") == ("train",)
+        assert layout_of("folder").splits(tmp_path / "roads.yml") == ("train",)
 
     @pytest.mark.parametrize(
         ("description", "problem"),
@@ -730,3 +732,13 @@ class TestFolder:
         (tmp_path / "labels/train/day 1/frame.3.png").unlink()
         with pytest.raises(DataError, match=r"1 of 4 images have no label.*frame\.3\.JPG"):
             open_dataset("folder", tmp_path, "train")
+
+
+def test_layouts_need_no_torch() -> None:
+    """Importing it takes seconds, and a mistyped name is to be refused at once."""
+    code = (
+        "import sys; from mixseg.data.layout import layout_of, LAYOUTS; "
+        "[layout_of(name) for name in LAYOUTS]; "
+        "sys.exit(bool({'torch', 'scipy'} & {*sys.modules}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

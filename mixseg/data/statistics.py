@@ -140,10 +140,7 @@ def image_statistics(
 ) -> ImageStatistics:
     """Read the images of some samples, pixels and all: only so shows a file that is cut off.
 
-    Args:
-        dataset: Labels are compared by the size in their headers, where there is one.
-        indices: The samples.
-        on_count: Called after each image.
+    Labels are compared by the size in their headers, where there is one.
     """
     sizes: Counter[tuple[int, int]] = Counter()
     problems = {}
@@ -221,10 +218,7 @@ def frequencies_of(
 ) -> NDArray[np.float64]:
     """Shares of the classes in order, float64 of shape (C,), normalized to a sum of 1.
 
-    Args:
-        given: Class -> number of at least 0.
-        classes: All of them must be there, and no others.
-        where: Named in errors.
+    ``given`` holds a number of at least 0 for each class; ``where`` is named in errors.
 
     Raises:
         DataError: A class is unknown or missing, a share is negative, or all are 0.

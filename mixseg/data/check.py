@@ -1,4 +1,4 @@
-"""What is wrong with the files of a data set: a look at a few before a run, or at every one."""
+"""Finds what is wrong with the files of a data set: with a few before a run, or with all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the files of a data set lie: the contract of a layout, and opening one by its name."""
+"""The contract of a layout, which says how the files of a data set lie, and opening data by it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the files of a data set hold, counted once: classes, their places, sizes, damaged files."""
+"""Counts over the files of a data set: classes, where they lie, image sizes, damaged files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _FORM = 2
 @final
 @dataclass(frozen=True)
 class LabelStatistics:
-    """What some labels of a data set hold.
+    """Counts over some labels of a data set.
 
     Attributes:
         labels: How many of them could be read.
@@ -69,7 +69,7 @@ class LabelStatistics:
 
 
 class ImageStatistics(NamedTuple):
-    """What some images of a data set are like.
+    """Sizes of some images of a data set.
 
     Attributes:
         sizes: (height, width) -> number of images, the most frequent first.

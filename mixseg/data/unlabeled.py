@@ -144,7 +144,7 @@ def without_known(
     ``_color.png`` or one whose image is gone.
 
     Returns:
-        The images, and what was left out, for people; may be empty.
+        The images, and a phrase that says what was left out; empty if nothing was.
     """
     samples = [sample for dataset in labeled for sample in dataset.samples]
     labels = {_resolved(one.label) for one in samples if one.label is not None}

@@ -66,30 +66,6 @@ def test_pixels_keep_their_labels(
         assert len({tuple(color) for color in colors}) == len(colors)
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    scale=st.tuples(st.floats(0.4, 1), st.floats(1, 2)),
-    resize=st.none() | st.just((32, 48)),
-    seed=st.integers(0, 2**32),
-)
-def test_scaling_keeps_image_and_label_together(
-    scale: tuple[float, float], resize: tuple[int, int] | None, seed: int
-) -> None:
-    # Broad stripes: their middle still has their color when they are scaled down to five pixels.
-    columns = torch.arange(96) // 24
-    image = (60 * columns).view(1, 1, 96).expand(3, 64, 96).to(torch.uint8)
-    label = columns.view(1, 96).expand(64, 96).to(torch.uint8)
-    example = Example(image, label, torch.ones(64, 96, dtype=torch.bool))
-    transform = PairedTransform(resize=resize, scale=scale, crop=(40, 60), flip=True, fill=FILL)
-    image, label, valid = transform(example, seeded(seed))
-    known = label != IGNORE
-    assert torch.equal(known, valid)
-    # Nearest and bilinear agree but on the borders of stripes.
-    difference = (image[0].float() - 60 * label.float()).abs()[valid]
-    assert (difference <= 30 + 1).all()
-    assert (difference < 1).float().mean() > 0.4
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_by_default_these_draws_decide_to_the_bit(seed: int) -> None:
     # Runs from before there was a choice go on as they began.

@@ -13,7 +13,7 @@ from mixseg.config.sections import Settings
 from mixseg.config.values import FlagType, Range
 from mixseg.data.arrays import Size
 from mixseg.data.check import PartReport
-from mixseg.data.layout import splits_of
+from mixseg.data.layout import layout_of
 from mixseg.data.loading import usable_cores
 from mixseg.data.prepared_copy import check_output, plan_splits, plan_unlabeled, prepare
 from mixseg.errors import ConfigError, unknown_name

@@ -1,4 +1,4 @@
-"""What is wrong with the files of a data set: a look at a few before a run, or at every one."""
+"""Finds what is wrong with the files of a data set: with a few before a run, or with all."""
 
 from __future__ import annotations
 
@@ -242,8 +242,7 @@ def check_samples(
 
     Args:
         dataset: The data set.
-        indices: Samples that training will use; the first and last of them are always read.
-            Those without a label are read as images.
+        indices: Samples that training will use; those without a label are read as images.
         limit: How many samples to read at most.
         skip_bad: Pass over samples that cannot be read, unless none can.
 
@@ -324,13 +323,9 @@ def unseen_classes(dataset: SegmentationDataset, ids: Collection[int]) -> list[s
 
 
 def unseen_note(dataset: SegmentationDataset, ids: Collection[int], read: int, of: int) -> str:
-    """A line for people on classes without one labeled pixel; empty if there are none.
+    """A line for people on classes without one pixel among the raw ids of the labels read.
 
-    Args:
-        dataset: The data set.
-        ids: Raw ids of the labels that were read.
-        read: How many labels were read.
-        of: How many labels there are.
+    ``read`` is how many labels that were, ``of`` how many there are; empty if no class is missing.
     """
     unseen = unseen_classes(dataset, ids)
     if not read or not unseen:
@@ -358,20 +353,18 @@ def check_equal_sizes(
     Raises:
         DataError: Two images differ, or one cannot be read and ``skip_bad`` is not set.
     """
-    first: tuple[str, Size] | None = None
+    sizes: dict[Size, str] = {}
     for index in indices:
-        sample = dataset.samples[index]
         try:
-            found = (sample.id, dataset.size(index))
+            sizes.setdefault(dataset.size(index), dataset.samples[index].id)
         except DataError:
             if not skip_bad:
                 raise
-            continue
-        first = first or found
-        if found[1] != first[1]:
-            sizes = " and ".join(f"{h}x{w} ({name})" for name, (h, w) in sorted((first, found)))
+        if len(sizes) > 1:
+            pairs = sorted((name, height, width) for (height, width), name in sizes.items())
+            found = " and ".join(f"{height}x{width} ({name})" for name, height, width in pairs)
             raise DataError(
-                f"images differ in size, {sizes}, and cannot share a batch: set data.crop or "
+                f"images differ in size, {found}, and cannot share a batch: set data.crop or "
                 "data.resize"
             )
 
@@ -437,16 +430,10 @@ def size_in_header(label: Path) -> Size | None:
 def without_unequal_pairs(
     dataset: SegmentationDataset, *, skip_bad: bool = False
 ) -> tuple[SegmentationDataset, tuple[str, ...]]:
-    """Leave out pairs whose image and label differ in size, by their headers alone.
+    """The data set without pairs whose image and label differ in size, and a line for each of them.
 
-    GTA5 as published holds some; found in the middle of a run, they would end it.
-
-    Args:
-        dataset: The data set.
-        skip_bad: Keep pairs whose headers cannot be read, for whoever replaces them later.
-
-    Returns:
-        The data set without them, and a line for each.
+    GTA5 as published holds some; found in the middle of a run, they would end it. Headers alone are
+    read; with ``skip_bad`` pairs stay that have none, for whoever replaces them later.
 
     Raises:
         DataError: A file cannot be opened, or no pair is left.

@@ -25,7 +25,7 @@ from mixseg.strict_yaml import dump_yaml
 @final
 @dataclasses.dataclass(frozen=True)
 class ClassMap:
-    """Where each class of a source goes.
+    """The target class of each class of a source.
 
     Attributes:
         source: Classes that are turned into others: of labels, or of predictions.
@@ -38,7 +38,7 @@ class ClassMap:
     targets: tuple[str, ...]
 
     def describe(self, absent: tuple[str, ...] = ()) -> list[str]:
-        """What is joined, what is dropped, and which target classes have no source; for people.
+        """Lines to print: what is joined, what is dropped, which target classes have no source.
 
         Args:
             absent: Source classes that do not occur.
@@ -47,7 +47,7 @@ class ClassMap:
         return [*self.changes(), *([f"never labeled: {', '.join(missing)}"] if missing else [])]
 
     def changes(self) -> list[str]:
-        """What is joined and what is dropped; for people."""
+        """Lines to print: what is joined and what is dropped."""
         lines = [f"{' + '.join(names)} -> {name}" for name, names in self.renamed().items()]
         if self.dropped():
             lines.append(f"ignored: {', '.join(self.dropped())}")

@@ -1,4 +1,4 @@
-"""What every data set gives: RGB ``uint8`` images and ``uint8`` train ids with 255 = ignore."""
+"""The contract of every data set: RGB ``uint8`` images, ``uint8`` train ids with 255 = ignore."""
 
 from __future__ import annotations
 

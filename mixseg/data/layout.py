@@ -1,4 +1,4 @@
-"""How the files of a data set lie: the contract of a layout, and opening one by its name."""
+"""The contract of a layout, which says how the files of a data set lie, and opening data by it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
-from mixseg.data.arrays import LabelArray
+from mixseg.data.arrays import ImageArray, LabelArray, Size
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset
-from mixseg.data.images import read_image
+from mixseg.data.images import image_size, read_image
 from mixseg.data.pairing import Folder, Pairing, found_instead, pair_samples
 from mixseg.errors import DataError, unknown_name
 from mixseg.registry import LAYOUTS
@@ -41,6 +41,9 @@ class Files:
         read_label: Reads a label file as a uint8 map of raw ids; see
             :class:`mixseg.data.masks.LabelReader`.
         classes: What the files say of the classes; None for those of the layout.
+        read_image: Reads an image file as RGB uint8; given the size that the image is resized to
+            next, it may give a reduced one.
+        read_size: Height and width of an image by the header of its file.
     """
 
     folder: Folder
@@ -51,6 +54,8 @@ class Files:
     lookup: NDArray[np.int16]
     read_label: Callable[[Path], LabelArray]
     classes: ClassSet | None = None
+    read_image: Callable[[Path, Size | None], ImageArray] = read_image
+    read_size: Callable[[Path], Size] = image_size
 
 
 class Layout(ABC):
@@ -119,7 +124,8 @@ def open_dataset(
         raise DataError(unknown_name(f"{layout.title} split", split, layout.split_names))
     files = layout.files(root, split)
     classes = files.classes or layout.classes
-    assert classes is not None, f"{name}: neither the layout nor its files name classes"
+    if classes is None:
+        raise DataError(f"layout {name!r}: neither 'classes' nor its files name the classes")
     if not files.images:
         raise DataError(
             f"{layout.title} split {split!r} is empty: looked for {files.images_at}, but "
@@ -137,22 +143,14 @@ def open_dataset(
         classes=classes,
         samples=samples,
         lookup=files.lookup,
-        read_raw_image=read_image,
+        read_raw_image=files.read_image,
         read_raw_label=files.read_label,
         absent=layout.absent,
+        read_size=files.read_size,
         unpaired=tuple(path for key, path in sorted(files.images.items()) if key not in kept),
         looked_for=files.labels_at,
-        passed_over=files.folder.passed_over(),
+        passed_over=files.folder.passed_over() if files.read_image is read_image else "",
     )
-
-
-def splits_of(name: str, root: Path) -> tuple[str, ...]:
-    """Names of the splits that a data set can have.
-
-    Raises:
-        DataError: The name is unknown.
-    """
-    return layout_of(name).splits(root)
 
 
 def classes_of(name: str) -> ClassSet | None:

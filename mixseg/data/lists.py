@@ -74,12 +74,7 @@ def match_entries(path: Path, entries: Sequence[ListEntry], ids: Sequence[str]) 
     """Index into ``ids`` of each entry of a list file.
 
     An entry is the id whose path ends like the entry's, without a file ending: lists name images
-    from folders above or below the one that ids are relative to.
-
-    Args:
-        path: The list file, for messages.
-        entries: Its entries.
-        ids: Ids of a data set, all different.
+    from folders above or below the one that ids are relative to. Ids all differ.
 
     Raises:
         DataError: An entry fits no id (the closest one is named) or several, or is listed twice.

@@ -1,8 +1,8 @@
-"""What a run rests on in its data, recorded to be compared when the run goes on or is evaluated.
+"""A record of the data of a run, which is compared when the run is resumed or evaluated.
 
-Settings name a folder, not what lies in it: ``dataset.yaml`` may swap two classes, a validation
-image may go, labels may be redrawn. The sizes of label files in bytes stand for their content,
-which is too much to be read at every start.
+Settings name a folder, not its content: ``dataset.yaml`` may swap two classes, a validation image
+may disappear, labels may be redrawn. The sizes of label files in bytes stand for their content,
+which is too much to read at every start.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ a description names them -> class or ``ignore``), ``val`` and ``labeled`` (id ->
 and ``unlabeled`` (ids)."""
 
 FILE = "data.json"
-"""Holds the record in the folder of a run."""
+"""File of the record in the folder of a run."""
 
 LISTS = {
     "val": "validation images",
@@ -39,7 +39,7 @@ _short = functools.partial(named_first, most=3)
 
 
 def record_of_validation(val: SegmentationDataset) -> Record:
-    """The part of a record that scores rest on."""
+    """The part of a record that scores depend on."""
     return {
         "classes": list(val.classes.names),
         "label_ids": _label_ids(val),
@@ -63,7 +63,7 @@ def record_of_training(
 
 
 def read_record(run: Path) -> Record | None:
-    """The record that a run's folder holds whole; None if it is missing or damaged."""
+    """The whole record in the folder of a run; None if it is missing or damaged."""
     try:
         content = read_json(run / FILE)
         if not isinstance(content, dict) or not {*LISTS, "classes", "label_ids"} <= {*content}:
@@ -77,7 +77,7 @@ def read_record(run: Path) -> Record | None:
 
 
 def check_digests(kept: object) -> None:
-    """Refuse what :func:`digests` never gives: metadata that somebody else has written.
+    """Refuse what :func:`digests` never returns: metadata that somebody else has written.
 
     Raises:
         ValueError: It is no record of data.
@@ -107,13 +107,13 @@ def digests(record: Record) -> Record:
 
 
 def differences(kept: Mapping[str, Any], now: Record, full: Record | None = None) -> list[str]:
-    """What has changed in the data, a line each; for people.
+    """What has changed in the data, one line to print for each change.
 
     Args:
         kept: What :func:`digests` gave for the record of the run. Parts that it lacks, as that of
             an older version, are not compared.
         now: The record of the data as it is.
-        full: The record of the run whole, if its file is there: its lists are taken only if they
+        full: The whole record of the run, if its file is there: its lists are used only if they
             have the digest that is kept.
     """
     lines = []

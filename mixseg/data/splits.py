@@ -213,12 +213,9 @@ def _hashed(lines: Sequence[str]) -> str:
 
 
 def labeled_count(size: str, total: int, given: str | None = None) -> int:
-    """Number of images that a fraction, number or ``full`` stands for, rounded up.
+    """Number of images of ``total`` that a fraction, number or ``full`` stands for, rounded up.
 
-    Args:
-        size: The fraction, number or ``full``.
-        total: Number of images that there are.
-        given: What the message begins with; by default the labeled images.
+    Messages begin with ``given``, by default the labeled images.
 
     Raises:
         DataError: The size is not one, is not positive, or exceeds ``total``.

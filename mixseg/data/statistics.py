@@ -1,4 +1,4 @@
-"""What the files of a data set hold, counted once: classes, their places, sizes, damaged files."""
+"""Counts over the files of a data set: classes, where they lie, image sizes, damaged files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,7 @@ _FORM = 2
 @final
 @dataclass(frozen=True)
 class LabelStatistics:
-    """What some labels of a data set hold.
+    """Counts over some labels of a data set.
 
     Attributes:
         labels: How many of them could be read.
@@ -68,10 +68,8 @@ class LabelStatistics:
         return shares
 
 
-@final
-@dataclass(frozen=True)
-class ImageStatistics:
-    """What some images of a data set are like.
+class ImageStatistics(NamedTuple):
+    """Sizes of some images of a data set.
 
     Attributes:
         sizes: (height, width) -> number of images, the most frequent first.
@@ -142,10 +140,7 @@ def image_statistics(
 ) -> ImageStatistics:
     """Read the images of some samples, pixels and all: only so shows a file that is cut off.
 
-    Args:
-        dataset: Labels are compared by the size in their headers, where there is one.
-        indices: The samples.
-        on_count: Called after each image.
+    Labels are compared by the size in their headers, where there is one.
     """
     sizes: Counter[tuple[int, int]] = Counter()
     problems = {}
@@ -223,10 +218,7 @@ def frequencies_of(
 ) -> NDArray[np.float64]:
     """Shares of the classes in order, float64 of shape (C,), normalized to a sum of 1.
 
-    Args:
-        given: Class -> number of at least 0.
-        classes: All of them must be there, and no others.
-        where: Named in errors.
+    ``given`` holds a number of at least 0 for each class; ``where`` is named in errors.
 
     Raises:
         DataError: A class is unknown or missing, a share is negative, or all are 0.

@@ -25,13 +25,7 @@ from mixseg.randomness import derive_seed, generator
 
 
 class Skipped(NamedTuple):
-    """A sample of a stream that could not be read.
-
-    Attributes:
-        stream: Name of the stream.
-        id: Of the sample.
-        reason: The error, which names the file.
-    """
+    """A sample of a stream that could not be read; ``reason`` is the error, with the file."""
 
     stream: str
     id: str
@@ -64,10 +58,10 @@ class Batch(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """What a draw gave.
+    """The augmented example of a draw.
 
     Attributes:
-        example: The augmented image.
+        example: Image, label and mask.
         id: Of its sample.
         skipped: Samples that came before it in the order and could not be read.
         void: Its label file, if that holds nothing but ignored pixels; else empty.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, train_id_lookup
 from mixseg.data.images import read_index_png
-from mixseg.data.layout import open_dataset, splits_of
+from mixseg.data.layout import layout_of, open_dataset
 from mixseg.data.lists import read_list
 from mixseg.data.names import FilesByName
 from mixseg.data.pairing import (
@@ -126,7 +126,7 @@ def open_photographs(
 
 
 def _splits_there(name: str, root: Path) -> Iterator[SegmentationDataset]:
-    for split in splits_of(name, root):
+    for split in layout_of(name).splits(root):
         try:
             yield open_dataset(name, root, split, pair_present)
         except DataError:
@@ -144,7 +144,7 @@ def without_known(
     ``_color.png`` or one whose image is gone.
 
     Returns:
-        The images, and what was left out, for people; may be empty.
+        The images, and a phrase that says what was left out; empty if nothing was.
     """
     samples = [sample for dataset in labeled for sample in dataset.samples]
     labels = {_resolved(one.label) for one in samples if one.label is not None}

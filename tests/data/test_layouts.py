@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 import re
-import shutil
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +24,7 @@ from mixseg.data.contract import ClassSet, SegmentationDataset, train_id_lookup
 from mixseg.data.demo import LAYOUTS as SCENES
 from mixseg.data.demo import render_scene, write_demo
 from mixseg.data.images import read_index_png
-from mixseg.data.layout import Files, Layout, classes_of, open_dataset, splits_of
+from mixseg.data.layout import Files, Layout, classes_of, layout_of, open_dataset
 from mixseg.data.pairing import Folder, pair_labeled
 from mixseg.data.png16 import is_png16
 from mixseg.data.unlabeled import open_unlabeled
@@ -239,7 +240,7 @@ class TestRegistry:
         assert [sample.id for sample in dataset.samples] == ["a", "b"]
         np.testing.assert_array_equal(dataset.label(0), cycle_ids([0, 1, 255]))
         assert "1 .tif" in dataset.passed_over
-        assert splits_of("leaves", tmp_path) == ("train", "val")
+        assert layout_of("leaves").splits(tmp_path) == ("train", "val")
         camvid = classes_of("camvid")
         assert camvid is not None
         assert class_map(leaves, camvid).targets == ("ignore", "tree")
@@ -272,15 +273,6 @@ class TestCityscapes:
         write_label(path, np.full(SIZE, 33, dtype=np.uint8))  # would be a raw id
         with pytest.raises(DataError, match="train id 33"):
             again.label(0)
-
-    def test_image_without_label(self, tmp_path: Path) -> None:
-        write_cityscapes(tmp_path)
-        for path in (tmp_path / "gtFine").rglob("zurich*.png"):
-            path.unlink()
-        with pytest.raises(
-            DataError, match=r"2 of 5 images have no label.*zurich_000000_000019_leftImg8bit\.png"
-        ):
-            open_dataset("cityscapes", tmp_path, "train")
 
     def test_test_split_ignores_placeholder_labels(self, tmp_path: Path) -> None:
         write_cityscapes(tmp_path, "test")
@@ -317,6 +309,8 @@ class TestVoc:
         (tmp_path / "ImageSets/Segmentation/val.txt").unlink()
         with pytest.raises(DataError, match=r"val\.txt: no such file"):
             open_dataset("voc", tmp_path, "val")
+        with pytest.raises(DataError, match=r"SegmentationClassAug.*benchmark_RELEASE"):
+            open_dataset("voc", tmp_path, "train_aug")
 
     @pytest.mark.parametrize(
         "line", [None, "{0}\n", "/JPEGImages/{0}.jpg /SegmentationClassAug/{0}.png\r\n"]
@@ -330,11 +324,6 @@ class TestVoc:
         assert {sample.label.parent.name for sample in found if sample.label} == {
             "SegmentationClassAug"
         }
-
-    def test_augmented_set_without_its_labels(self, tmp_path: Path) -> None:
-        write_voc(tmp_path)
-        with pytest.raises(DataError, match=r"SegmentationClassAug.*benchmark_RELEASE"):
-            open_dataset("voc", tmp_path, "train_aug")
 
     def test_indices_of_palettes_and_of_sbd_are_read(self, tmp_path: Path) -> None:
         write_voc(tmp_path / "voc")
@@ -401,10 +390,6 @@ class TestCamvid:
         assert [one.id for one in found.samples] == endings
         for one in found.samples:
             assert one.label is not None and one.label.name == f"{one.image.name}.png"
-        # A list chooses by the ending.
-        (tmp_path / "train.txt").write_text(f"train/{first}.jpg\n")
-        (chosen,) = open_dataset("camvid", tmp_path, "train").samples
-        assert chosen.image.name == f"{first}.jpg"
 
     @pytest.mark.skipif(not CAMVID_ROOT.is_dir(), reason=f"{CAMVID_ROOT} is not there")
     @pytest.mark.parametrize(("split", "count"), [("train", 367), ("val", 101)])
@@ -448,26 +433,6 @@ class TestBdd100k:
         with pytest.raises(DataError, match="4 of 4 images have no label"):
             open_dataset("bdd100k", tmp_path, "train", pair_labeled)
 
-    def test_colors_instead_of_masks(self, tmp_path: Path) -> None:
-        write_bdd100k(tmp_path)
-        folder = tmp_path / "labels/sem_seg"
-        (folder / "masks").rename(folder / "colormaps")
-        with pytest.raises(
-            DataError, match=r"4 of 4 images have no label.*sem_seg holds colormaps/"
-        ):
-            open_dataset("bdd100k", tmp_path, "train")
-
-    def test_empty_split(self, tmp_path: Path) -> None:
-        write_bdd100k(tmp_path / "newer")
-        (tmp_path / "newer/images/10k/val").mkdir()
-        with pytest.raises(DataError, match=r"'val' is empty: looked for .*/10k/val holds nothing"):
-            open_dataset("bdd100k", tmp_path / "newer", "val")
-        write_bdd100k(tmp_path / "older", older=True)
-        with pytest.raises(DataError, match=r"'val' is empty: .*seg/images holds train/"):
-            open_dataset("bdd100k", tmp_path / "older", "val")
-        with pytest.raises(DataError, match=r"'train' is empty: .*seg/images/train/\*\.jpg"):
-            open_dataset("bdd100k", tmp_path, "train")
-
     def test_a_label_of_another_size(self, tmp_path: Path) -> None:
         found = opened("bdd100k", tmp_path)
         path = found.samples[2].label
@@ -490,15 +455,6 @@ class TestRenderings:
         assert found.lookup[34] == found.lookup[255] == IGNORE
         expected = found.lookup[cycle_ids(range(35), 1)].astype(np.uint8)
         np.testing.assert_array_equal(found.label(1), expected)
-
-    def test_missing_labels_and_another_data_set(self, tmp_path: Path) -> None:
-        write_gta5(tmp_path / "gta5")
-        shutil.rmtree(tmp_path / "gta5/labels")
-        with pytest.raises(DataError, match=r"4 of 4 images have no label.*labels is not a folder"):
-            open_dataset("gta5", tmp_path / "gta5", "train")
-        write_cityscapes(tmp_path / "cityscapes")
-        with pytest.raises(DataError, match=r"GTA5 split 'train' is empty.*leftImg8bit/"):
-            open_dataset("gta5", tmp_path / "cityscapes", "train")
 
     def test_synthia(self, tmp_path: Path) -> None:
         # The data set's own table of ids.
@@ -594,21 +550,18 @@ class TestFolder:
         assert [sample.id for sample in found.samples] == ids
         assert found.classes.label_ids == label_ids
         assert {raw: found.lookup[raw] for raw in lookup} == lookup
-        assert splits_of("folder", tmp_path / "roads.yml") == ("train",)
+        assert layout_of("folder").splits(tmp_path / "roads.yml") == ("train",)
 
     @pytest.mark.parametrize(
         ("description", "problem"),
         [
             ("palette: []\n", "'names' should be"),
-            ("names: 3\n", "line 1: 'names' should be"),
             ("names: [a, a]\n", "different"),
             ("names: [a,\n 3]\n", "line 2: '3' is not a class name"),
             ("names: [a,\n " + 100_000 * "b" + "]\n", "line 2: 'b+' is not a class name"),
-            ("names: []\n", "1 to 254"),
             ("names: [a]\nignor: 255\n", "line 2: unknown key 'ignor'.*'ignore'"),
             ("names: [a]\nignore: -1\n", "line 2: -1 is neither an id"),
             ("names: [a]\nignore: true\n", "line 2: True is neither an id"),
-            ("names: [a]\nignore: black\n", r"line 2: 'black' is neither an id"),
             ("names: [a]\nignore: [[0, 0]]\n", r"line 2: \[0, 0\] is neither an id"),
             ("names: [a]\nignore: 0\n", "line 2: id 0 is ignored and class 'a'"),
             (
@@ -721,12 +674,12 @@ class TestFolder:
         for raw in {"ignore: [3, 255]\n": [3, 255]}.get(ignore, [255]):
             assert found.lookup[raw] == IGNORE
 
-    def test_empty_split_and_image_without_label(self, tmp_path: Path) -> None:
-        write_folder(tmp_path)
-        (tmp_path / "images/val").mkdir()
-        (tmp_path / "images/val/a.tif").touch()
-        with pytest.raises(DataError, match=r"'val' is empty: looked for .*\*\.png.*a\.tif"):
-            open_dataset("folder", tmp_path, "val")
-        (tmp_path / "labels/train/day 1/frame.3.png").unlink()
-        with pytest.raises(DataError, match=r"1 of 4 images have no label.*frame\.3\.JPG"):
-            open_dataset("folder", tmp_path, "train")
+
+def test_layouts_need_no_torch() -> None:
+    """Importing it takes seconds, and a mistyped name is to be refused at once."""
+    code = (
+        "import sys; from mixseg.data.layout import layout_of, LAYOUTS; "
+        "[layout_of(name) for name in LAYOUTS]; "
+        "sys.exit(bool({'torch', 'scipy'} & {*sys.modules}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -66,30 +66,6 @@ def test_pixels_keep_their_labels(
         assert len({tuple(color) for color in colors}) == len(colors)
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    scale=st.tuples(st.floats(0.4, 1), st.floats(1, 2)),
-    resize=st.none() | st.just((32, 48)),
-    seed=st.integers(0, 2**32),
-)
-def test_scaling_keeps_image_and_label_together(
-    scale: tuple[float, float], resize: tuple[int, int] | None, seed: int
-) -> None:
-    # Broad stripes: their middle still has their color when they are scaled down to five pixels.
-    columns = torch.arange(96) // 24
-    image = (60 * columns).view(1, 1, 96).expand(3, 64, 96).to(torch.uint8)
-    label = columns.view(1, 96).expand(64, 96).to(torch.uint8)
-    example = Example(image, label, torch.ones(64, 96, dtype=torch.bool))
-    transform = PairedTransform(resize=resize, scale=scale, crop=(40, 60), flip=True, fill=FILL)
-    image, label, valid = transform(example, seeded(seed))
-    known = label != IGNORE
-    assert torch.equal(known, valid)
-    # Nearest and bilinear agree but on the borders of stripes.
-    difference = (image[0].float() - 60 * label.float()).abs()[valid]
-    assert (difference <= 30 + 1).all()
-    assert (difference < 1).float().mean() > 0.4
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_by_default_these_draws_decide_to_the_bit(seed: int) -> None:
     # Runs from before there was a choice go on as they began.
@@ -205,18 +181,6 @@ class TestRotation:
         inside = torch.maximum(from_x.abs() - width / 2, from_y.abs() - height / 2)
         assert valid[inside < -1e-3].all() and not valid[inside > 1e-3].any()
 
-    @pytest.mark.parametrize("angle", [-170.0, -2.0, 45.0])
-    def test_image_and_label_stay_together(self, angle: float) -> None:
-        # The label is drawn as the image: squares of two shades.
-        y, x = torch.meshgrid(torch.arange(90), torch.arange(130), indexing="ij")
-        label = (y // 15 + x // 15).remainder(2).to(torch.uint8)
-        example = Example((200 * label).expand(3, 90, 130), label, torch.ones(90, 130) > 0)
-        image, label, valid = rotated(example, angle, FILL)
-        difference = (image[0].float() - 200 * label.float()).abs()[valid]
-        # Nearest and bilinear agree but on the borders of squares, and there by half a pixel.
-        assert (difference <= 101).all()
-        assert (difference < 1).float().mean() > 0.8
-
     def test_angles_are_uniform(self) -> None:
         # How far a bright point on the right of the middle has moved up says the angle.
         image = torch.zeros(3, 101, 101, dtype=torch.uint8)
@@ -231,15 +195,6 @@ class TestRotation:
         assert -41 < min(found) < -37 and 37 < max(found) < 41
         shares = torch.histc(torch.tensor(found), 4, -41, 41) / 300
         torch.testing.assert_close(shares, torch.full((4,), 0.25), atol=0.08, rtol=0)
-
-    def test_off_draws_nothing(self) -> None:
-        example, random, other = encoded(30, 40), seeded(3), seeded(3)
-        without = PairedTransform(scale=(0.5, 1.5), crop=(24, 24), flip=True)
-        off = PairedTransform(scale=(0.5, 1.5), rotate=0.0, crop=(24, 24), flip=True)
-        for _ in range(5):
-            pairs = zip(without(example, random), off(example, other), strict=True)
-            assert all(torch.equal(a, b) for a, b in pairs)
-        assert torch.equal(random.get_state(), other.get_state())
 
     def test_before_the_crop(self) -> None:
         # A crop as large as the image shows the corners that were turned in; a larger one pads.

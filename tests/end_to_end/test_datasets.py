@@ -63,7 +63,6 @@ def folder(root: Path, launch: Launcher) -> None:
 
 LAYOUTS: dict[str, tuple[str, Callable[[Path, Launcher], None], int]] = {
     "demo": ("cityscapes", demo, 19),
-    "camvid": ("camvid", camvid, 11),
     "bdd100k": ("bdd100k", bdd100k, 19),
     "voc": ("voc", voc, 21),
     "folder": ("folder", folder, 3),
@@ -254,25 +253,6 @@ def test_unlabelled_images_from_anywhere(launch: Launcher, config: Path, tmp_pat
     assert done.code == 0 and "at other scales" not in done.out, done.text
 
 
-def test_the_runs_own_lists_give_its_split_again(
-    reference: tuple[Path, str], launch: Launcher, config: Path, tmp_path: Path
-) -> None:
-    run, _ = reference
-    lists = f"{run / 'labeled.txt'},{run / 'unlabeled.txt'}"
-    done = launch(
-        "train_ssl",
-        *("--config", config, "--labeled", lists, "--seed", 5),
-        *("--iterations", 1, "--name", "run", "--output", "out"),
-        cwd=tmp_path,
-    )
-    assert done.code == 0, done.text
-    digests = [
-        json.loads((path / "split.json").read_text())["digest"]
-        for path in (run, tmp_path / "out" / "run")
-    ]
-    assert digests[0] == digests[1]
-
-
 def test_make_demo(launch: Launcher, tmp_path: Path) -> None:
     arguments = ("--out", "demo", "--images", 2, "--size", "32x64", "--seed", 3)
     done = launch("make_demo", *arguments, cwd=tmp_path)
@@ -294,24 +274,16 @@ def test_make_demo(launch: Launcher, tmp_path: Path) -> None:
     assert first == same != other
 
 
-@pytest.mark.parametrize("preset", ["from the demo's preset", "from a semi-supervised config"])
-def test_supervised(preset: str, launch: Launcher, config: Path, tmp_path: Path) -> None:
-    files = {
-        "from the demo's preset": (),
-        "from a semi-supervised config": ("--config", config, tmp_path / "method.yaml"),
-    }[preset]
+def test_supervised(launch: Launcher, config: Path, tmp_path: Path) -> None:
     (tmp_path / "method.yaml").write_text("method: semi_supervised\n")
-    done = launch(
-        "train_supervised",
-        *files,
-        *("--dataset", "demo", "--seed", 2, *SMALL),
-        *("demo.train_images=12", "demo.val_images=3", "demo.size=[64, 128]"),
-        cwd=tmp_path,
-    )
-    assert done.code == 0, done.text
-    run = tmp_path / "out" / "run"
-    assert resolve_settings([run / "config.yaml"], {}).method == "supervised"
-    assert json.loads((run / "summary.json").read_text())["effective_batch"] == {"labeled": 2}
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert "loss/supervised" in lines[0]
-    assert "loss/consistency" not in lines[0]
+    demo = ("demo.train_images=12", "demo.val_images=3", "demo.size=[64, 128]")
+    for name, files in {"a": (), "b": ("--config", config, tmp_path / "method.yaml")}.items():
+        own = (*files, "--dataset", "demo", "--seed", 2, *SMALL, *demo, "--name", name)
+        done = launch("train_supervised", *own, cwd=tmp_path)
+        assert done.code == 0, done.text
+        run = tmp_path / "out" / name
+        assert resolve_settings([run / "config.yaml"], {}).method == "supervised"
+        summary = json.loads((run / "summary.json").read_text())
+        assert summary["effective_batch"] == {"labeled": 2}
+        line = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
+        assert "loss/supervised" in line and "loss/consistency" not in line

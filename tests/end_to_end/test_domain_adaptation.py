@@ -389,7 +389,7 @@ class TestRefusals:
     ) -> None:
         swapped = {"gta5": roots["cityscapes"], "cityscapes": roots["gta5"]}
         done = self.run(launch, tmp_path, real(uda, swapped, "gta5"))
-        refused(done, "GTA5 is empty", "leftImg8bit/", code=1)
+        refused(done, "GTA5 split 'train' is empty", "leftImg8bit/", code=1)
 
     def test_empty_target(
         self, uda: Path, roots: dict[str, Path], launch: Launcher, tmp_path: Path

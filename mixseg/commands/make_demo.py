@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from mixseg.commands.parsing import new_parser, parse
 from mixseg.config import DemoSettings, FlagType, Size, ranges_of
-from mixseg.data.demo import LAYOUTS, Look, write_demo
+from mixseg.scenes import LAYOUTS, Look, write_demo
 from mixseg.engine.progress import progress_bar
 from mixseg.terminal import new_console, say
 

@@ -25,7 +25,7 @@ from mixseg.data.check import (
 )
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet, SegmentationDataset
-from mixseg.data.demo import LAYOUTS, Look, ensure_demo
+from mixseg.scenes import LAYOUTS, Look, ensure_demo
 from mixseg.data.frequencies import class_frequencies, read_frequencies
 from mixseg.data.pairing import Pairing, pair_labeled, pair_present, pair_samples, passed_over
 from mixseg.data.record import Record, record_of_training

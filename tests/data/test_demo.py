@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixseg.data.demo import Look, ensure_demo, render_scene, write_demo
+from mixseg.scenes import Look, ensure_demo, render_scene, write_demo
 from mixseg.errors import DataError
 
 TRAIN_IDS = {7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33}
@@ -218,7 +218,7 @@ def test_two_processes_at_once_get_the_same_folder(tmp_path: Path) -> None:
     program = """
 import sys, time
 from pathlib import Path
-from mixseg.data.demo import ensure_demo
+from mixseg.scenes import ensure_demo
 cache, own, other = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 def meet(done, total):
     own.touch()

@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 from mixseg.analysis.figures import FIGURES
-from mixseg.data.demo import write_demo
+from mixseg.scenes import write_demo
 from tests.data.layouts import write_camvid
 from tests.end_to_end.processes import Launcher, metrics, refused, tree
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mixseg.analysis.figures import Request, ShownDataset
-from mixseg.data.demo import Look, write_demo
+from mixseg.scenes import Look, write_demo
 from mixseg.data.registry import open_dataset
 
 SIZE = (40, 72)

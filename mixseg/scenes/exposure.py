@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -10,18 +9,34 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from mixseg.data.arrays import ImageArray, LabelArray
-from mixseg.data.demo import labels as ids
-from mixseg.data.demo.canvas import SUPERSAMPLING, Canvas
-from mixseg.data.demo.dice import Dice
-from mixseg.data.demo.geometry import Camera
-from mixseg.data.demo.looks import Style
-from mixseg.data.demo.noise import smooth_noise
+from mixseg.scenes import labels as ids
+from mixseg.scenes.canvas import SUPERSAMPLING, Camera, Canvas
+from mixseg.scenes.dice import Dice
+from mixseg.scenes.looks import Style
+
+_GROUND: Final = np.isin(np.arange(256), (ids.ROAD, ids.SIDEWALK, ids.TERRAIN))
+
+_ROUGHNESS: Final = {
+    ids.SKY: (0.0, 0.0),
+    ids.VEGETATION: (0.17, 0.1),
+    ids.TERRAIN: (0.14, 0.14),
+    ids.WALL: (0.09, 0.12),
+    ids.ROAD: (0.05, 0.07),
+    ids.SIDEWALK: (0.06, 0.08),
+    ids.BUILDING: (0.06, 0.06),
+    ids.FENCE: (0.06, 0.05),
+}
+"""Label -> how strong its grain and its patches are."""
+
+_GRAIN, _PATCHES = np.array(
+    [_ROUGHNESS.get(label, (0.02, 0.05)) for label in range(256)], dtype=np.float32
+).T
 
 
 def finish(
     canvas: Canvas, style: Style, size: tuple[int, int], dice: Dice
 ) -> tuple[ImageArray, LabelArray]:
-    """Turns the painted canvas into the final image and its label, (height, width)."""
+    """Turn the painted canvas into the final image and its label, (height, width)."""
     drawn, label, shadow_map = canvas.arrays()
     image = drawn.astype(np.float32)
     distance = _ground_distance(canvas.camera, size[0])
@@ -41,44 +56,6 @@ def finish(
     return np.clip(image, 0, 255).astype(np.uint8), label
 
 
-_GROUND: Final = np.isin(np.arange(256), (ids.ROAD, ids.SIDEWALK, ids.TERRAIN))
-
-
-def _amplitudes(values: Mapping[int, float], rest: float) -> NDArray[np.float32]:
-    """A lookup table label -> strength of a texture."""
-    table = np.full(256, rest, dtype=np.float32)
-    for label, value in values.items():
-        table[label] = value
-    return table
-
-
-_GRAIN: Final = _amplitudes(
-    {
-        ids.SKY: 0.0,
-        ids.VEGETATION: 0.17,
-        ids.TERRAIN: 0.14,
-        ids.WALL: 0.09,
-        ids.ROAD: 0.05,
-        ids.SIDEWALK: 0.06,
-        ids.BUILDING: 0.06,
-        ids.FENCE: 0.06,
-    },
-    0.02,
-)
-_PATCHES: Final = _amplitudes(
-    {
-        ids.SKY: 0.0,
-        ids.VEGETATION: 0.1,
-        ids.TERRAIN: 0.14,
-        ids.WALL: 0.12,
-        ids.ROAD: 0.07,
-        ids.SIDEWALK: 0.08,
-        ids.BUILDING: 0.06,
-    },
-    0.05,
-)
-
-
 def _texture(
     camera: Camera, style: Style, label: LabelArray, distance: NDArray[np.float32], dice: Dice
 ) -> NDArray[np.float32]:
@@ -87,14 +64,14 @@ def _texture(
     generator = dice.generator
     strength = dice.uniform(0.6, 1.5) if style.look == "camera" else 0.35
     grain = generator.standard_normal((height, width), dtype=np.float32)
-    patches = smooth_noise(generator, (height, width), (width // 9 + 2, height // 9 + 2))
+    patches = dice.noise((height, width), width // 9 + 2, height // 9 + 2)
     factor = 1.0 + strength * (_GRAIN[label] * grain + _PATCHES[label] * patches)
-    # On the ground the coarse pattern lies in perspective; below is its position in metres.
+    # On the ground the coarse pattern lies in perspective; below is its position in meters.
     first = min(height, max(0, int(camera.horizon / SUPERSAMPLING) + 1))
     z = distance[first:, None]
-    columns = (np.arange(width, dtype=np.float32) + 0.5) * SUPERSAMPLING - camera.centre
+    columns = (np.arange(width, dtype=np.float32) + 0.5) * SUPERSAMPLING - camera.center
     x = columns[None, :] * z / camera.focal - camera.curve * z * z
-    tile = smooth_noise(generator, (64, 64), (22, 22))
+    tile = dice.noise((64, 64), 22, 22)
     rows, cols = (z * 4).astype(np.int32) & 63, (x * 5).astype(np.int32) & 63
     near = np.clip(14.0 / z, 0.0, 1.0)
     below = label[first:]
@@ -119,10 +96,10 @@ def _photograph(
     warmth, green = dice.uniform(-0.1, 0.1), dice.uniform(-0.03, 0.03)
     balance = np.array([1 + warmth, 1 + green, 1 - warmth], dtype=np.float32)
     saturation = dice.uniform(0.7, 1.1)
-    grey = (image[:, :, :1] + image[:, :, 1:2] + image[:, :, 2:]) / 3.0
-    image -= grey
+    gray = (image[:, :, :1] + image[:, :, 1:2] + image[:, :, 2:]) / 3.0
+    image -= gray
     image *= saturation
-    image += grey
+    image += gray
     image *= light[:, :, None] * (exposure * balance)
     gamma = dice.uniform(0.7, 1.15)
     # The tone curve as a table: a power of every pixel would cost more than the whole drawing.
@@ -135,7 +112,7 @@ def _photograph(
 
 
 def _ground_distance(camera: Camera, height: int) -> NDArray[np.float32]:
-    """Depth in metres of the ground in every image row; a large number above the horizon."""
+    """Depth in meters of the ground in every image row; a large number above the horizon."""
     rows = (np.arange(height, dtype=np.float32) + 0.5) * SUPERSAMPLING - camera.horizon
     below = camera.focal * camera.eye / np.maximum(rows, 0.5)
     return np.asarray(np.where(rows > 0, below, 1e4), dtype=np.float32)

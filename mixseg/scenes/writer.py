@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from mixseg.data.cache import default_cache
-from mixseg.data.demo.layouts import LAYOUTS
-from mixseg.data.demo.looks import Look
-from mixseg.data.demo.scene import render_scene
 from mixseg.errors import DataError, unknown_name
 from mixseg.files import FolderLock
+from mixseg.scenes.layouts import LAYOUTS
+from mixseg.scenes.looks import Look
+from mixseg.scenes.scene import render_scene
 
 GENERATOR_VERSION: Final = 1
 """Raised whenever the same arguments draw different scenes, so that caches are not reused."""
@@ -54,7 +54,7 @@ def write_demo(
         counts: Number of scenes per split, ``"train"`` and ``"val"``.
         size: Height and width in pixels.
         seed: Seed of the set.
-        layout: Key of :data:`mixseg.data.demo.layouts.LAYOUTS`.
+        layout: Key of :data:`mixseg.scenes.layouts.LAYOUTS`.
         progress: Called after every scene with the scenes done and the scenes in all.
 
     Returns:
@@ -130,7 +130,7 @@ def ensure_demo(
         counts: Number of scenes per split, ``"train"`` and ``"val"``.
         size: Height and width in pixels.
         seed: Seed of the set.
-        layout: Key of :data:`mixseg.data.demo.layouts.LAYOUTS`.
+        layout: Key of :data:`mixseg.scenes.layouts.LAYOUTS`.
         cache: Folder that holds demo sets; None for ``$MIXSEG_CACHE``, or ``mixseg`` in the
             user's cache folder.
         progress: Called after every scene with the scenes done and the scenes in all.

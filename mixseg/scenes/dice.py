@@ -1,4 +1,4 @@
-"""Cheap scalar random draws; a scene needs thousands of them."""
+"""Cheap random draws; a scene needs thousands of them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from typing import TypeVar, final
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 T = TypeVar("T")
-
-_BLOCK = 1024
 
 
 @final
 class Dice:
-    """Scalar draws from a numpy generator, taken from it in blocks.
+    """Plain floats from a numpy generator.
 
     One call of a ``Generator`` method costs about as much as drawing a small polygon, so the
-    uniform numbers are fetched 1024 at a time and handed out as plain floats.
+    uniform numbers are fetched 1024 at a time.
 
     Args:
         generator: Source of all randomness.
@@ -30,7 +30,7 @@ class Dice:
     def unit(self) -> float:
         """A number in [0, 1)."""
         if not self._stock:
-            self._stock = self.generator.random(_BLOCK).tolist()
+            self._stock = self.generator.random(1024).tolist()
         return self._stock.pop()
 
     def uniform(self, low: float, high: float) -> float:
@@ -61,3 +61,9 @@ class Dice:
             if left < 0:
                 return name
         return name
+
+    def noise(self, shape: tuple[int, int], across: int, down: int) -> NDArray[np.float32]:
+        """Smooth noise, shape (height, width), with a number of knots across and down."""
+        height, width = shape
+        knots = Image.fromarray(self.generator.standard_normal((down, across), dtype=np.float32))
+        return np.array(knots.resize((width, height), Image.Resampling.BICUBIC), dtype=np.float32)

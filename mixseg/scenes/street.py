@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, final
 
-from mixseg.data.demo.dice import Dice
-from mixseg.data.demo.looks import Look
+from mixseg.scenes.dice import Dice
+from mixseg.scenes.looks import Look
 
 LANE = 3.4
-"""Width of a lane in metres."""
+"""Width of a lane in meters."""
 
-PAVEMENT = 3.0
-"""Width of the pavements along the crossing street in metres."""
+CROSSING_WALK = 3.0
+"""Width of the sidewalks along the crossing street in meters."""
 
 _LAYOUTS: Final[Mapping[str, Mapping[Look, float]]] = {
     "canyon": {"camera": 3.5, "render": 2.5},
@@ -43,22 +43,22 @@ _BOUNDARIES: Final[Mapping[str, dict[str, float]]] = {
 @final
 @dataclass(frozen=True)
 class Side:
-    """One side of the street, measured in metres from the camera's line outwards.
+    """One side of the street, measured in meters from the camera's line outwards.
 
     Attributes:
         hand: -1 for the left side, 1 for the right side.
         kind: ``"shops"``, ``"gardens"``, ``"park"``, ``"barrier"`` or ``"works"``.
-        kerb: Edge of the carriageway.
-        parking: Width of the parking lane inside the kerb; 0 for none.
-        verge: Width of the planted strip between kerb and pavement.
-        walk: Outer edge of the pavement.
+        curb: Edge of the carriageway.
+        parking: Width of the parking lane inside the curb; 0 for none.
+        verge: Width of the planted strip between curb and sidewalk.
+        walk: Outer edge of the sidewalk.
         boundary: ``"none"``, ``"wall"``, ``"fence"`` or ``"hedge"``; it stands at ``walk``.
         front: Where the buildings begin.
     """
 
     hand: float
     kind: str
-    kerb: float
+    curb: float
     parking: float
     verge: float
     walk: float
@@ -115,17 +115,17 @@ def draw_street(look: Look, dice: Dice) -> Street:
 
 
 def _side(hand: float, edge: float, layout: str, dice: Dice) -> Side:
-    """Draws one side, whose lanes end ``edge`` metres from the camera's line."""
+    """Draws one side, whose lanes end ``edge`` meters from the camera's line."""
     kind = dice.weighted(_SIDES[layout])
     parks = layout in ("canyon", "suburb") and dice.chance(0.55)
     parking = 2.3 if parks else 0.0
-    kerb = edge + parking + (0.0 if parks else dice.uniform(0.2, 0.8))
+    curb = edge + parking + (0.0 if parks else dice.uniform(0.2, 0.8))
     verge = dice.uniform(1.0, 3.0) if kind != "shops" and dice.chance(0.5) else 0.0
     if kind == "barrier":
-        walk = kerb + verge + dice.uniform(0.3, 1.5)
+        walk = curb + verge + dice.uniform(0.3, 1.5)
     else:
-        walk = kerb + verge + dice.uniform(2.0, 6.0 if kind == "shops" else 3.8)
+        walk = curb + verge + dice.uniform(2.0, 6.0 if kind == "shops" else 3.8)
     setback = {"shops": (0.0, 0.3), "gardens": (3.0, 9.0), "works": (6.0, 14.0)}
     low, high = setback.get(kind, (18.0, 40.0))
     boundary = dice.weighted(_BOUNDARIES[kind])
-    return Side(hand, kind, kerb, parking, verge, walk, boundary, walk + dice.uniform(low, high))
+    return Side(hand, kind, curb, parking, verge, walk, boundary, walk + dice.uniform(low, high))

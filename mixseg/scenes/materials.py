@@ -1,4 +1,4 @@
-"""The colours that materials may have; no class can be told by its colour alone."""
+"""The colors that materials may have; no class can be told by its color alone."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _Range = tuple[float, float]
 _Hsv = tuple[_Range, _Range, _Range]
 """Ranges of hue (turns, may pass 1), saturation and value (0 to 1)."""
 
-_GREYS: Final[_Hsv] = ((0.0, 1.0), (0.0, 0.08), (0.25, 0.75))
+_GRAYS: Final[_Hsv] = ((0.0, 1.0), (0.0, 0.08), (0.25, 0.75))
 
-CAMERA_COLOURS: Final[Mapping[str, tuple[_Hsv, ...]]] = {
+CAMERA_COLORS: Final[Mapping[str, tuple[_Hsv, ...]]] = {
     "asphalt": (
         ((0.55, 0.72), (0.0, 0.14), (0.2, 0.62)),
         ((0.03, 0.12), (0.02, 0.16), (0.25, 0.6)),
@@ -36,10 +36,10 @@ CAMERA_COLOURS: Final[Mapping[str, tuple[_Hsv, ...]]] = {
     "masonry": (
         ((0.0, 0.06), (0.2, 0.55), (0.3, 0.65)),
         ((0.07, 0.14), (0.08, 0.35), (0.4, 0.8)),
-        _GREYS,
+        _GRAYS,
     ),
     "metal": (
-        _GREYS,
+        _GRAYS,
         ((0.3, 0.42), (0.2, 0.6), (0.15, 0.45)),
         ((0.05, 0.1), (0.3, 0.55), (0.25, 0.55)),
         ((0.55, 0.68), (0.1, 0.4), (0.2, 0.6)),
@@ -70,11 +70,14 @@ CAMERA_COLOURS: Final[Mapping[str, tuple[_Hsv, ...]]] = {
         ((0.55, 0.68), (0.2, 0.7), (0.15, 0.55)),
         ((0.0, 1.0), (0.0, 0.12), (0.5, 0.92)),
     ),
-    # The town's own liveries. Cars come in the same colours and more, so a colour is a hint only.
+    # The town's own liveries. Cars come in the same colors and more, so a color is a hint only.
     "bus": (((0.11, 0.15), (0.6, 0.9), (0.6, 0.95)),),
     "tram": (((0.97, 1.02), (0.6, 0.9), (0.4, 0.75)),),
     "band": (((0.08, 0.16), (0.0, 0.12), (0.75, 0.95)),),
-    "lorry": (((0.56, 0.66), (0.55, 0.9), (0.3, 0.7)), ((0.3, 0.42), (0.5, 0.8), (0.25, 0.55))),
+    "truck": (
+        ((0.56, 0.66), (0.55, 0.9), (0.3, 0.7)),
+        ((0.3, 0.42), (0.5, 0.8), (0.25, 0.55)),
+    ),
     "cargo": (((0.0, 1.0), (0.0, 0.06), (0.7, 0.95)), ((0.56, 0.66), (0.3, 0.6), (0.35, 0.7))),
     "motorcycle": (((0.3, 0.4), (0.6, 0.9), (0.3, 0.6)), ((0.0, 1.0), (0.0, 0.1), (0.1, 0.25))),
     # Those who ride wear what is seen from afar.
@@ -83,10 +86,10 @@ CAMERA_COLOURS: Final[Mapping[str, tuple[_Hsv, ...]]] = {
     "glass": (((0.52, 0.66), (0.05, 0.4), (0.12, 0.75)), ((0.08, 0.14), (0.1, 0.5), (0.2, 0.9))),
 }
 
-RENDER_COLOURS: Final[Mapping[str, tuple[_Hsv, ...]]] = {
-    **CAMERA_COLOURS,
+RENDER_COLORS: Final[Mapping[str, tuple[_Hsv, ...]]] = {
+    **CAMERA_COLORS,
     "asphalt": (((0.58, 0.7), (0.02, 0.16), (0.18, 0.42)),),
-    "paving": (((0.05, 0.13), (0.05, 0.3), (0.5, 0.85)), _GREYS),
+    "paving": (((0.05, 0.13), (0.05, 0.3), (0.5, 0.85)), _GRAYS),
     "leaves": (((0.24, 0.38), (0.5, 0.85), (0.25, 0.7)),),
     "grass": (((0.2, 0.33), (0.5, 0.8), (0.4, 0.75)),),
     "glass": (((0.52, 0.62), (0.3, 0.7), (0.3, 0.85)),),

@@ -5,20 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from mixseg.data.arrays import ImageArray, LabelArray
-from mixseg.data.demo import labels as ids
-from mixseg.data.demo.canvas import SUPERSAMPLING, Canvas, tint
-from mixseg.data.demo.dice import Dice
-from mixseg.data.demo.exposure import finish
-from mixseg.data.demo.geometry import Camera
-from mixseg.data.demo.ground import paint_backdrop, paint_ground
-from mixseg.data.demo.looks import LOOK_CODES, Look, draw_style
-from mixseg.data.demo.pedestrians import place_people
-from mixseg.data.demo.roadside import place_roadside
-from mixseg.data.demo.sky import paint_sky
-from mixseg.data.demo.stage import Stage
-from mixseg.data.demo.street import draw_street
-from mixseg.data.demo.traffic import place_traffic
 from mixseg.errors import DataError
+from mixseg.scenes import labels as ids
+from mixseg.scenes.canvas import SUPERSAMPLING, Camera, Canvas, tint
+from mixseg.scenes.dice import Dice
+from mixseg.scenes.exposure import finish
+from mixseg.scenes.ground import paint_backdrop, paint_ground
+from mixseg.scenes.looks import LOOK_CODES, Look, draw_style, paint_sky
+from mixseg.scenes.roadside import place_roadside
+from mixseg.scenes.stage import Stage
+from mixseg.scenes.street import draw_street
+from mixseg.scenes.traffic import place_people, place_traffic
 
 SMALLEST = (32, 64)
 LARGEST = 4096  # a side; a scene is drawn in memory
@@ -28,7 +25,7 @@ LARGEST = 4096  # a side; a scene is drawn in memory
 def render_scene(
     seed: int, index: int, size: tuple[int, int] = (128, 256), look: Look = "camera"
 ) -> tuple[ImageArray, LabelArray]:
-    """Draws a street scene; the same arguments always give the same scene.
+    """Draw a street scene; the same arguments always give the same scene.
 
     Args:
         seed: Seed of the whole set, not negative.
@@ -70,12 +67,12 @@ def render_scene(
     place_people(stage)
     place_traffic(stage)
     stage.paint()
-    _paint_bonnet(stage)
+    _paint_hood(stage)
     return finish(canvas, style, size, dice)
 
 
 def _draw_camera(size: tuple[int, int], look: Look, dice: Dice) -> Camera:
-    """Draws where the camera hangs and how it points."""
+    """Draw where the camera hangs and how it points."""
     height, width = size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING
     zoom = dice.uniform(0.95, 1.35) if look == "camera" else dice.uniform(0.65, 0.9)
     eye = dice.uniform(1.15, 1.8) if look == "camera" else dice.uniform(1.5, 2.5)
@@ -83,14 +80,14 @@ def _draw_camera(size: tuple[int, int], look: Look, dice: Dice) -> Camera:
         width,
         height,
         focal=zoom * width,
-        centre=width * dice.uniform(0.4, 0.6),
+        center=width * dice.uniform(0.4, 0.6),
         horizon=height * dice.uniform(0.36, 0.5),
         eye=eye,
         curve=dice.uniform(-0.0035, 0.0035) if dice.chance(0.6) else 0.0,
     )
 
 
-def _paint_bonnet(stage: Stage) -> None:
+def _paint_hood(stage: Stage) -> None:
     """In some scenes the camera's own car is in the picture."""
     if not stage.dice.chance(0.35 if stage.style.look == "camera" else 0.1):
         return
@@ -101,4 +98,4 @@ def _paint_bonnet(stage: Stage) -> None:
         t = i / 6 - 1
         outline.append((middle + t * middle * 1.02, camera.height - rise * (1 - t**4)))
     outline.append((camera.width + 1.0, camera.height + 1.0))
-    stage.canvas.fill(outline, tint(stage.colour("paint"), 0.7), ids.EGO_VEHICLE, 0.0)
+    stage.canvas.fill(outline, tint(stage.color("paint"), 0.7), ids.EGO_VEHICLE, 0.0)

@@ -184,7 +184,7 @@ def encode_png(
             f"found {len(palette)} colours and shape {shape}"
         )
     if compression == 0 and array.ndim == 3:
-        return _stored_png(array)
+        return pack_png(array, compression)
     image = Image.fromarray(array)
     if palette is not None:
         # Pillow stores as few bits as the palette needs, which would cut off higher ids (255).
@@ -195,23 +195,23 @@ def encode_png(
     return encoded.getvalue()
 
 
-def _stored_png(array: NDArray[np.uint8]) -> bytes:
-    """An RGB picture whose rows are neither filtered nor packed.
+def pack_png(pixels: NDArray[np.uint8] | NDArray[np.uint16], compression: int) -> bytes:
+    """RGB pixels of 8 or 16 bits, shape (height, width, 3), as a PNG whose rows are not filtered.
 
-    Pillow filters rows at every level, and undoing that takes most of the time of reading them.
+    Pillow filters rows at every level, which takes most of the time of reading stored ones, and
+    writes no 16 bits.
     """
-    height, width = array.shape[:2]
-    rows = np.zeros((height, 1 + 3 * width), dtype=np.uint8)  # a row begins with its filter, 0
-    rows[:, 1:] = array.reshape(height, 3 * width)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB, not interlaced
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 0)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(content))
-        + kind
-        + content
-        + struct.pack(">I", zlib.crc32(kind + content))
-        for kind, content in chunks
-    )
+    height, width, _ = pixels.shape
+    bits = 8 * pixels.itemsize
+    content = pixels.astype(pixels.dtype.newbyteorder(">")).reshape(height, -1).view(np.uint8)
+    rows = np.pad(content, ((0, 0), (1, 0)))  # a row begins with its filter, 0
+    header = struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)  # RGB, not interlaced
+    data = zlib.compress(rows.tobytes(), compression)
+    file = b"\x89PNG\r\n\x1a\n"
+    for kind, part in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b"")):
+        file += struct.pack(">I", len(part)) + kind + part
+        file += struct.pack(">I", zlib.crc32(kind + part))
+    return file
 
 
 def encode_jpeg(array: ImageArray, quality: int = 95) -> bytes:

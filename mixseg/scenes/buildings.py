@@ -8,7 +8,6 @@ from typing import final
 
 from mixseg.scenes import labels as ids
 from mixseg.scenes.canvas import Canvas, Color, tint
-from mixseg.scenes.dice import Dice
 
 _SMALLEST_WINDOW = 3.0
 """Canvas pixels; narrower windows are left out."""
@@ -17,54 +16,28 @@ _SMALLEST_WINDOW = 3.0
 @final
 @dataclass(frozen=True)
 class Facade:
-    """How the walls of one building look.
+    """How the walls of one building look."""
 
-    Attributes:
-        wall: Color of the sunlit wall.
-        trim: Color of frames, cornices and doors.
-        glass: Color of the window panes.
-        roof: Color of the roof.
-        story: Height of a story in meters.
-        bay: Distance from window to window in meters.
-        opening: Share of a bay and a story that its window takes, in each direction.
-        shop: Whether the ground floor is a shop front.
-        pitched: Whether the roof is pitched.
-        awning: Color of the shop's awning.
-    """
-
-    wall: Color
-    trim: Color
-    glass: Color
-    roof: Color
-    story: float
-    bay: float
+    wall: Color  # color of the sunlit wall
+    trim: Color  # color of frames, cornices and doors
+    glass: Color  # color of the window panes
+    roof: Color  # color of the roof
+    story: float  # height of a story in meters
+    bay: float  # distance from window to window in meters
+    # Share of a bay and a story that its window takes, in each direction.
     opening: tuple[float, float]
-    shop: bool
-    pitched: bool
-    awning: Color
+    shop: bool  # whether the ground floor is a shop front
+    pitched: bool  # whether the roof is pitched
+    awning: Color  # color of the shop's awning
 
 
 def draw_building(
-    canvas: Canvas,
-    x: float,
-    depth: float,
-    near: float,
-    far: float,
-    height: float,
-    facade: Facade,
-    dice: Dice,
+    canvas: Canvas, x: float, depth: float, near: float, far: float, height: float, facade: Facade
 ) -> None:
     """A building along the street: the end that faces the camera, the street front, the roof.
 
-    Args:
-        canvas: Surface to draw on.
-        x: Where its street front stands, in meters; the sign tells the side of the street.
-        depth: How far it reaches away from the street, in meters.
-        near: Depth of its near end in meters.
-        far: Depth of its far end in meters.
-        height: Height of its walls in meters.
-        facade: Colors and measures.
-        dice: Randomness.
+    Its street front stands at x, whose sign tells the side of the street, from near to far; it
+    reaches ``depth`` meters away from the street.
     """
     back = x + math.copysign(depth, x)
     if facade.pitched:
@@ -79,12 +52,12 @@ def draw_building(
             (middle, ridge, far), (eave, height - 0.2, far),
         ]  # fmt: skip
         canvas.polygon(outline, slope, ids.BUILDING)
-    _front(canvas, (back, near), (x, near), height, facade, dice, street=False)
-    _front(canvas, (x, near), (x, far), height, facade, dice, street=True)
+    _front(canvas, (back, near), (x, near), height, facade, street=False)
+    _front(canvas, (x, near), (x, far), height, facade, street=True)
 
 
 def draw_closing_building(
-    canvas: Canvas, left: float, right: float, z: float, height: float, facade: Facade, dice: Dice
+    canvas: Canvas, left: float, right: float, z: float, height: float, facade: Facade
 ) -> None:
     """A building at the end of the street that faces the camera."""
     if facade.pitched:
@@ -94,7 +67,7 @@ def draw_closing_building(
             (right - inset, ridge, z + 4), (right, height, z),
         ]  # fmt: skip
         canvas.polygon(outline, tint(facade.roof, canvas.light((0.0, 0.7, -0.7))), ids.BUILDING)
-    _front(canvas, (left, z), (right, z), height, facade, dice, street=True)
+    _front(canvas, (left, z), (right, z), height, facade, street=True)
 
 
 def _front(
@@ -103,11 +76,11 @@ def _front(
     end: tuple[float, float],
     height: float,
     facade: Facade,
-    dice: Dice,
     *,
     street: bool,
 ) -> None:
     """One wall from ``start`` to ``end`` (x, z) on the ground, with its windows."""
+    dice = canvas.dice
     project = canvas.camera.project
     (x0, z0), (x1, z1) = start, end
     length = math.hypot(x1 - x0, z1 - z0)

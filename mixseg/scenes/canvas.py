@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw
 
 from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.scenes.dice import Dice
+from mixseg.scenes.labels import SKY
 
 Point = tuple[float, float, float]
 """World point (x, y, z) in meters."""
@@ -46,11 +47,7 @@ def tint(color: Color, factor: float) -> Color:
 def blend(first: Color, second: Color, share: float) -> Color:
     """A mixture; ``share`` is that of the second color."""
     r, g, b = first
-    return (
-        r + (second[0] - r) * share,
-        g + (second[1] - g) * share,
-        b + (second[2] - b) * share,
-    )
+    return (r + (second[0] - r) * share, g + (second[1] - g) * share, b + (second[2] - b) * share)
 
 
 def circle(corners: int, turn: float = 0.0) -> list[tuple[float, float]]:
@@ -65,25 +62,15 @@ _CIRCLE = circle(12)
 @final
 @dataclass(frozen=True)
 class Camera:
-    """A level pinhole camera; pitch enters through the row of the horizon.
+    """A level pinhole camera; pitch enters through the row of the horizon."""
 
-    Attributes:
-        width: Canvas width in pixels.
-        height: Canvas height in pixels.
-        focal: Focal length in pixels.
-        center: Column of the straight-ahead direction.
-        horizon: Row of the horizon.
-        eye: Height of the camera above the ground in meters.
-        curve: Sideways bend of the street in 1/m.
-    """
-
-    width: int
-    height: int
-    focal: float
-    center: float
-    horizon: float
-    eye: float
-    curve: float = 0.0
+    width: int  # canvas width in pixels
+    height: int  # canvas height in pixels
+    focal: float  # focal length in pixels
+    center: float  # column of the straight-ahead direction
+    horizon: float  # row of the horizon
+    eye: float  # height of the camera above the ground in meters
+    curve: float = 0.0  # sideways bend of the street in 1/m
 
     def project(self, x: float, y: float, z: float) -> Pixel:
         """The canvas position of a world point."""
@@ -142,7 +129,7 @@ class Canvas:
     Args:
         camera: Projection from meters to canvas pixels.
         sky: RGB backdrop in the size of the canvas.
-        sky_id: Label of the backdrop.
+        dice: Draws the details of what is painted.
         sun: Unit vector towards the sun (x, y, z).
         ambient: Brightness of a surface that faces away from the sun; one that faces it has 1.
         haze: Color that far things fade into.
@@ -153,20 +140,17 @@ class Canvas:
         self,
         camera: Camera,
         sky: Image.Image,
-        sky_id: int,
+        dice: Dice,
         *,
         sun: Point,
         ambient: float,
         haze: Color,
         visibility: float,
     ) -> None:
-        self.camera = camera
-        self.sun = sun
-        self.ambient = ambient
-        self.haze = haze
-        self.visibility = visibility
+        self.camera, self.dice = camera, dice
+        self.sun, self.ambient, self.haze, self.visibility = sun, ambient, haze, visibility
         self._surface = sky.convert("RGBA")
-        self._surface.putalpha(sky_id)
+        self._surface.putalpha(SKY)
         self._draw = ImageDraw.Draw(self._surface)
         # Shadows lie on the ground whatever is drawn there later, so they are kept apart.
         final_size = (camera.width // SUPERSAMPLING, camera.height // SUPERSAMPLING)
@@ -217,20 +201,13 @@ class Canvas:
         self._draw.ellipse((x - r, y - r, x + r, y + r), fill=self.ink(color, label, center[2]))
 
     def blob(
-        self,
-        center: Pixel,
-        radii: Pixel,
-        ruggedness: float,
-        dice: Dice,
-        color: Color,
-        label: int,
-        depth: float,
+        self, center: Pixel, radii: Pixel, ruggedness: float, color: Color, label: int, depth: float
     ) -> None:
         """An ellipse with a ragged outline, given on the canvas."""
         (x, y), (rx, ry) = center, radii
         outline = []
         for cos, sin in _CIRCLE:
-            r = 1.0 - ruggedness * dice.unit()
+            r = 1.0 - ruggedness * self.dice.unit()
             outline.append((x + rx * r * cos, y + ry * r * sin))
         self.fill(outline, color, label, depth)
 

@@ -33,10 +33,9 @@ _GRAIN, _PATCHES = np.array(
 ).T
 
 
-def finish(
-    canvas: Canvas, style: Style, size: tuple[int, int], dice: Dice
-) -> tuple[ImageArray, LabelArray]:
+def finish(canvas: Canvas, style: Style, size: tuple[int, int]) -> tuple[ImageArray, LabelArray]:
     """Turn the painted canvas into the final image and its label, (height, width)."""
+    dice = canvas.dice
     drawn, label, shadow_map = canvas.arrays()
     image = drawn.astype(np.float32)
     distance = _ground_distance(canvas.camera, size[0])

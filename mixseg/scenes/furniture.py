@@ -6,7 +6,6 @@ import math
 
 from mixseg.scenes import labels as ids
 from mixseg.scenes.canvas import Canvas, Color, Point, blend, circle, tint
-from mixseg.scenes.dice import Dice
 
 _SIGN_COLORS: tuple[tuple[Color, Color], ...] = (
     ((225, 225, 225), (190, 25, 30)),
@@ -25,8 +24,9 @@ def draw_pole(canvas: Canvas, x: float, z: float, height: float, color: Color) -
     canvas.limb((x, 0.0, z), (x, height, z), thickness, color, ids.POLE)
 
 
-def draw_lamp(canvas: Canvas, x: float, z: float, color: Color, dice: Dice) -> None:
+def draw_lamp(canvas: Canvas, x: float, z: float, color: Color) -> None:
     """A street lamp whose arm reaches over the road."""
+    dice = canvas.dice
     height = dice.uniform(5.5, 8.5)
     reach = -math.copysign(dice.uniform(0.8, 2.2), x)
     draw_pole(canvas, x, z, height, color)
@@ -36,9 +36,10 @@ def draw_lamp(canvas: Canvas, x: float, z: float, color: Color, dice: Dice) -> N
 
 
 def draw_traffic_light(
-    canvas: Canvas, x: float, z: float, color: Color, dice: Dice, overhead: float = 0.0
+    canvas: Canvas, x: float, z: float, color: Color, overhead: float = 0.0
 ) -> None:
     """A three-lamp signal on a pole, or on an arm that reaches ``overhead`` meters sideways."""
+    dice = canvas.dice
     top = dice.uniform(5.0, 6.0) if overhead else dice.uniform(3.0, 3.8)
     draw_pole(canvas, x, z, top, color)
     heads = [(x, 2.3)] if overhead else [(x, top - 0.9)]
@@ -57,8 +58,9 @@ def draw_traffic_light(
             canvas.ball(center, 0.2, glow, ids.TRAFFIC_LIGHT)
 
 
-def draw_sign(canvas: Canvas, x: float, z: float, color: Color, dice: Dice) -> None:
+def draw_sign(canvas: Canvas, x: float, z: float, color: Color) -> None:
     """One or two traffic signs on a pole: disc, triangle, square, diamond or direction board."""
+    dice = canvas.dice
     base = dice.uniform(1.9, 2.5)
     plates = 2 if dice.chance(0.3) else 1
     draw_pole(canvas, x, z, base + 0.75 * plates, color)
@@ -79,10 +81,9 @@ def draw_sign(canvas: Canvas, x: float, z: float, color: Color, dice: Dice) -> N
             canvas.polygon(disc, paint, ids.TRAFFIC_SIGN)
 
 
-def draw_gantry(
-    canvas: Canvas, left: float, right: float, z: float, color: Color, dice: Dice
-) -> None:
+def draw_gantry(canvas: Canvas, left: float, right: float, z: float, color: Color) -> None:
     """A beam over the road that carries large direction boards."""
+    dice = canvas.dice
     height, label = 6.0, ids.TRAFFIC_SIGN
     for x in (left, right):
         draw_pole(canvas, x, z, height, color)
@@ -145,8 +146,9 @@ def draw_fence(
         z += max(step, apart)
 
 
-def draw_clutter(canvas: Canvas, x: float, z: float, color: Color, dice: Dice) -> None:
+def draw_clutter(canvas: Canvas, x: float, z: float, color: Color) -> None:
     """A bin, cabinet or bollard box on the sidewalk; Cityscapes leaves those out (static)."""
+    dice = canvas.dice
     half, height = dice.uniform(0.2, 0.45), dice.uniform(0.7, 1.3)
     canvas.board(x - half, x + half, 0.0, height, z, tint(color, 0.8), ids.STATIC)
     canvas.board(x - 1.1 * half, x + 1.1 * half, height, height + 0.12, z, color, ids.STATIC)

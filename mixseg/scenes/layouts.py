@@ -6,8 +6,6 @@ own files.
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from mixseg.data.camvid import CAMVID
 from mixseg.data.cityscapes import CITYSCAPES, RAW_TO_TRAIN
 from mixseg.data.class_maps import CITYSCAPES_TO_CAMVID, CITYSCAPES_TO_VOC, IGNORED
 from mixseg.data.contract import ClassSet
+from mixseg.data.images import pack_png
 from mixseg.data.synthia import ABSENT, LABEL_IDS
 from mixseg.data.voc import VOC
 from mixseg.ignore import IGNORE
@@ -32,18 +31,13 @@ CITIES: Final = {
 }
 
 Write = Callable[[Path, str, int, ImageArray, LabelArray], None]
-"""Of root, split, number of the scene in the split, RGB image, and raw Cityscapes ids."""
+"""Called with root, split, number of the scene in it, RGB image and raw Cityscapes ids."""
 
 
 @final
 @dataclass(frozen=True)
 class Layout:
-    """A layout of files.
-
-    Attributes:
-        splits: The splits that it has.
-        write: Writes a scene.
-    """
+    """A layout of files: its splits, and what writes a scene."""
 
     splits: tuple[str, ...]
     write: Write
@@ -76,7 +70,7 @@ def _write_synthia(root: Path, split: str, number: int, image: ImageArray, ids: 
     label[:, :, 0] = _from_train_ids(ids, raw, void=0)
     path = root / "GT" / "LABELS" / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_png16(label))
+    path.write_bytes(pack_png(label, compression=3))  # Pillow writes no 16 bits
 
 
 def _write_voc(root: Path, split: str, number: int, image: ImageArray, ids: LabelArray) -> None:
@@ -142,22 +136,3 @@ def _save(path: Path, pixels: NDArray[np.uint8], palette: NDArray[np.uint8] | No
         image.save(path, quality=95, subsampling=0)
     else:
         image.save(path, compress_level=3)
-
-
-def _png16(pixels: NDArray[np.uint16]) -> bytes:
-    """A PNG of 16 bits per channel, shape (height, width, 3); Pillow writes none."""
-    height, width, _ = pixels.shape
-    rows = pixels.astype(">u2").reshape(height, -1).view(np.uint8)
-    unfiltered = np.zeros((height, 1), dtype=np.uint8)
-    chunks = (
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)),
-        (b"IDAT", zlib.compress(np.hstack([unfiltered, rows]).tobytes(), 3)),
-        (b"IEND", b""),
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(content))
-        + kind
-        + content
-        + struct.pack(">I", zlib.crc32(kind + content))
-        for kind, content in chunks
-    )

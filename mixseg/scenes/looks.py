@@ -24,27 +24,16 @@ LOOK_CODES: Final[Mapping[Look, int]] = {"render": 1, "camera": 2}
 @final
 @dataclass(frozen=True)
 class Style:
-    """How one scene looks.
+    """How one scene looks."""
 
-    Attributes:
-        look: Which of the two looks.
-        sun: Unit vector towards the sun.
-        ambient: Brightness of surfaces in shade, relative to sunlit ones.
-        shadow: Strength of shadows on the ground (0 to 1).
-        haze: Color of far things, which is that of the sky at the horizon.
-        zenith: Color of the sky at the upper edge.
-        clouds: Share of cloud in the sky (0 to 1).
-        visibility: Depth in meters at which 63 % of a color has faded.
-    """
-
-    look: Look
-    sun: Point
-    ambient: float
-    shadow: float
-    haze: Color
-    zenith: Color
-    clouds: float
-    visibility: float
+    look: Look  # which of the two looks
+    sun: Point  # unit vector towards the sun
+    ambient: float  # brightness of surfaces in shade, relative to sunlit ones
+    shadow: float  # strength of shadows on the ground (0 to 1)
+    haze: Color  # color of far things, which is that of the sky at the horizon
+    zenith: Color  # color of the sky at the upper edge
+    clouds: float  # share of cloud in the sky (0 to 1)
+    visibility: float  # depth in meters at which 63 % of a color has faded
 
     def color(self, material: str, dice: Dice) -> Color:
         """A color that the material may have in this look, RGB 0 to 255."""

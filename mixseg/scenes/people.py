@@ -7,7 +7,6 @@ from typing import final
 
 from mixseg.scenes import labels as ids
 from mixseg.scenes.canvas import Canvas, Color, Point, Pose, circle, tint
-from mixseg.scenes.dice import Dice
 
 _WHEEL = circle(14)
 
@@ -23,8 +22,9 @@ class Outfit:
     hair: Color
 
 
-def draw_person(canvas: Canvas, pose: Pose, h: float, outfit: Outfit, dice: Dice) -> None:
+def draw_person(canvas: Canvas, pose: Pose, h: float, outfit: Outfit) -> None:
     """Someone who stands or walks, ``h`` meters tall."""
+    dice = canvas.dice
     stride, swing = dice.uniform(0.0, 0.2) * h, dice.uniform(-0.12, 0.12) * h
     hip, shoulder = 0.5 * h, 0.8 * h
     world, label = pose.world, ids.PERSON
@@ -44,9 +44,7 @@ def draw_person(canvas: Canvas, pose: Pose, h: float, outfit: Outfit, dice: Dice
     canvas.ball(world(0.03 * h, 0, 0.9 * h), 0.06 * h, outfit.skin, label)
 
 
-def draw_bicycle(
-    canvas: Canvas, pose: Pose, frame: Color, dice: Dice, rider: Outfit | None = None
-) -> None:
+def draw_bicycle(canvas: Canvas, pose: Pose, frame: Color, rider: Outfit | None = None) -> None:
     """A bicycle, parked or ridden; one sees through its wheels, which are labeled bicycle."""
     world, label = pose.world, ids.BICYCLE
     radius, reach = 0.35, 0.53
@@ -67,13 +65,12 @@ def draw_bicycle(
     canvas.limb(world(0.34, -0.28, 1.0), world(0.34, 0.28, 1.0), 0.05, tire, label)
     canvas.limb(world(-0.32, 0, 0.93), world(-0.08, 0, 0.93), 0.1, tire, label)
     if rider is not None:
-        _draw_rider(canvas, pose, (-0.18, 0.95), (0.34, 1.02), 0.3, rider, dice, None)
+        _draw_rider(canvas, pose, (-0.18, 0.95), (0.34, 1.02), 0.3, rider, None)
 
 
-def draw_motorcycle(
-    canvas: Canvas, pose: Pose, body: Color, dice: Dice, rider: Outfit | None = None
-) -> None:
+def draw_motorcycle(canvas: Canvas, pose: Pose, body: Color, rider: Outfit | None = None) -> None:
     """A motorcycle or scooter, parked or ridden."""
+    dice = canvas.dice
     world, label = pose.world, ids.MOTORCYCLE
     radius, reach = 0.33, dice.uniform(0.65, 0.75)
     dark: Color = (30, 30, 33)
@@ -97,7 +94,7 @@ def draw_motorcycle(
     canvas.ball(world(-0.85 if away else 0.62, 0, 0.86), 0.1, lamp, label)
     if rider is not None:
         helmet = dice.pick((body, (235, 235, 235), (30, 30, 32)))
-        _draw_rider(canvas, pose, (-0.22, 0.88), (0.4, 1.06), 0.36, rider, dice, helmet)
+        _draw_rider(canvas, pose, (-0.22, 0.88), (0.4, 1.06), 0.36, rider, helmet)
 
 
 def _draw_rider(
@@ -107,10 +104,10 @@ def _draw_rider(
     grip: tuple[float, float],
     foot: float,
     outfit: Outfit,
-    dice: Dice,
     helmet: Color | None,
 ) -> None:
     """Someone who sits; seat and grip are (along, up) and foot is up, in meters."""
+    dice = canvas.dice
     world, label = pose.world, ids.RIDER
     lean = dice.uniform(0.12, 0.3)
     along, up = seat[0] + lean, seat[1] + 0.52

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
+from mixseg.scenes import furniture
 from mixseg.scenes.buildings import Facade, draw_building, draw_closing_building
 from mixseg.scenes.canvas import circle, tint
-from mixseg.scenes.furniture import (
-    draw_clutter,
-    draw_fence,
-    draw_gantry,
-    draw_lamp,
-    draw_pole,
-    draw_sign,
-    draw_traffic_light,
-    draw_wall,
-)
 from mixseg.scenes.plants import draw_bush, draw_hedge, draw_tree
 from mixseg.scenes.stage import BOUNDARY, BUILT, GARDEN, STREET, Stage
 from mixseg.scenes.street import CROSSING_WALK, Side
@@ -41,7 +32,7 @@ def _close_street(stage: Stage, depth: float) -> None:
     while x < 60.0 - bend:
         wide, height = dice.uniform(10, 22), dice.uniform(5, 18)
         facade = _draw_facade(stage, house=dice.chance(0.4))
-        stage.add(BUILT, depth, draw_closing_building, x, x + wide, depth, height, facade, dice)
+        stage.add(BUILT, depth, draw_closing_building, x, x + wide, depth, height, facade)
         x += wide + (dice.uniform(2, 6) if dice.chance(0.3) else 0.0)
 
 
@@ -65,7 +56,7 @@ def _place_buildings(stage: Stage, side: Side) -> None:
         x = side.hand * (side.front + dice.uniform(0, 0.8))
         facade = _draw_facade(stage, house)
         near = z + 0.01 * side.front
-        stage.add(BUILT, near, draw_building, x, depth, z, z + long, height, facade, dice)
+        stage.add(BUILT, near, draw_building, x, depth, z, z + long, height, facade)
         z += long
         if dice.chance(0.75 if house else 0.12):
             z += dice.uniform(3, 9)
@@ -107,11 +98,11 @@ def _place_boundary(stage: Stage, side: Side) -> None:
         if far - near < 3:
             continue
         if side.boundary == "wall":
-            stage.add(BOUNDARY, near, draw_wall, x, near, far, height, walls, courses)
+            stage.add(BOUNDARY, near, furniture.draw_wall, x, near, far, height, walls, courses)
         elif side.boundary == "fence":
-            stage.add(BOUNDARY, near, draw_fence, x, near, far, height, metal, slats)
+            stage.add(BOUNDARY, near, furniture.draw_fence, x, near, far, height, metal, slats)
         else:
-            stage.add(BOUNDARY, near, draw_hedge, x, near, far, height, leaves, dice)
+            stage.add(BOUNDARY, near, draw_hedge, x, near, far, height, leaves)
 
 
 def _place_plants(stage: Stage, side: Side) -> None:
@@ -126,7 +117,7 @@ def _place_plants(stage: Stage, side: Side) -> None:
     for _ in range(dice.integer(low // 2, high // 2)):
         x, z = hand * (side.walk + dice.uniform(0.8, 5)), dice.uniform(5, 40)
         size = dice.uniform(0.5, 1.3)
-        stage.add(GARDEN, z, draw_bush, x, z, size, dice.pick(stage.leaves), dice)
+        stage.add(GARDEN, z, draw_bush, x, z, size, dice.pick(stage.leaves))
     if side.kind != "barrier" and dice.chance(0.6):
         spacing, z = dice.uniform(7, 16), dice.uniform(6, 14)
         x = hand * (side.curb + 0.8 + 0.3 * side.verge)
@@ -144,7 +135,7 @@ def _place_tree(stage: Stage, layer: int, x: float, z: float, height: float) -> 
         return
     species = dice.pick(("round", "round", "round", "column", "conifer"))
     leaves = tint(dice.pick(stage.leaves), dice.uniform(0.8, 1.2))
-    stage.add(layer, z, draw_tree, x, z, height, species, leaves, stage.color("bark"), dice)
+    stage.add(layer, z, draw_tree, x, z, height, species, leaves, stage.color("bark"))
     side = 0.22 * height
     shift = -0.4 * height * stage.style.sun[0]
     outline = [(x + shift + side * cos, 0.0, z + side * sin) for cos, sin in circle(8)]
@@ -158,29 +149,31 @@ def _place_furniture(stage: Stage, side: Side) -> None:
     if dice.chance(0.75):
         z, spacing = dice.uniform(7, 18), dice.uniform(14, 28)
         while z < 80:
-            stage.add(STREET, z, draw_lamp, x, z, metal, dice)
+            stage.add(STREET, z, furniture.draw_lamp, x, z, metal)
             z += spacing
     for _ in range(dice.integer(0, 3)):
         z = dice.uniform(6, 30)
-        stage.add(STREET, z, draw_sign, x, z, metal, dice)
+        stage.add(STREET, z, furniture.draw_sign, x, z, metal)
     if dice.chance(0.4):
         z, spacing = dice.uniform(5, 9), dice.uniform(1.6, 3.0)
         for _ in range(dice.integer(3, 8)):
             if not stage.crossed(z):
-                stage.add(STREET, z, draw_pole, x, z, 1.0, metal)
+                stage.add(STREET, z, furniture.draw_pole, x, z, 1.0, metal)
             z += spacing
     crossing = stage.street.crossing
     if crossing or dice.chance(0.3):
         z = crossing[0] - 1.5 if crossing else dice.uniform(9, 22)
         overhead = -hand * dice.uniform(2.0, 4.0) if dice.chance(0.4) else 0.0
-        stage.add(STREET, z, draw_traffic_light, x, z, metal, dice, overhead)
+        stage.add(STREET, z, furniture.draw_traffic_light, x, z, metal, overhead)
         if crossing:
             z = crossing[1] + 1.5
-            stage.add(STREET, z, draw_traffic_light, x, z, metal, dice)
+            stage.add(STREET, z, furniture.draw_traffic_light, x, z, metal)
     if dice.chance(0.2):
         z = dice.uniform(6, 18)
         spot = hand * (side.curb + dice.uniform(0.7, 1.6))
-        stage.add(STREET, z, draw_clutter, spot, z, stage.color("metal"), dice)
+        stage.add(STREET, z, furniture.draw_clutter, spot, z, stage.color("metal"))
     if hand > 0 and stage.street.layout == "highway" and dice.chance(0.6):
         z = dice.uniform(20, 40)
-        stage.add(STREET, z, draw_gantry, -stage.street.sides[0].curb, side.curb, z, metal, dice)
+        stage.add(
+            STREET, z, furniture.draw_gantry, -stage.street.sides[0].curb, side.curb, z, metal
+        )

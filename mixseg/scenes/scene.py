@@ -54,13 +54,13 @@ def render_scene(
     canvas = Canvas(
         camera,
         paint_sky(camera, style, dice),
-        ids.SKY,
+        dice,
         sun=style.sun,
         ambient=style.ambient,
         haze=style.haze,
         visibility=style.visibility,
     )
-    stage = Stage(canvas, camera, style, draw_street(look, dice), dice)
+    stage = Stage(canvas, style, draw_street(look, dice))
     paint_backdrop(stage)
     paint_ground(stage)
     place_roadside(stage)
@@ -68,7 +68,7 @@ def render_scene(
     place_traffic(stage)
     stage.paint()
     _paint_hood(stage)
-    return finish(canvas, style, size, dice)
+    return finish(canvas, style, size)
 
 
 def _draw_camera(size: tuple[int, int], look: Look, dice: Dice) -> Camera:

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, final
 
-from mixseg.scenes.canvas import Camera, Canvas, Color
-from mixseg.scenes.dice import Dice
+from mixseg.scenes.canvas import Canvas, Color
 from mixseg.scenes.looks import Style
 from mixseg.scenes.street import CROSSING_WALK, Street
 
@@ -25,17 +24,13 @@ class Stage:
 
     Args:
         canvas: Where the scene is painted.
-        camera: The camera that the canvas projects with.
         style: Weather and colors.
         street: Plan of the street.
-        dice: Randomness.
     """
 
-    def __init__(
-        self, canvas: Canvas, camera: Camera, style: Style, street: Street, dice: Dice
-    ) -> None:
-        self.canvas, self.camera, self.style = canvas, camera, style
-        self.street, self.dice = street, dice
+    def __init__(self, canvas: Canvas, style: Style, street: Street) -> None:
+        self.canvas, self.camera, self.dice = canvas, canvas.camera, canvas.dice
+        self.style, self.street = style, street
         self.leaves = (self.color("leaves"), self.color("leaves"))
         """Crown colors of this scene: trees of one season look alike."""
         self.metal = self.color("metal")

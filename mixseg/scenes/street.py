@@ -43,49 +43,30 @@ _BOUNDARIES: Final[Mapping[str, dict[str, float]]] = {
 @final
 @dataclass(frozen=True)
 class Side:
-    """One side of the street, measured in meters from the camera's line outwards.
+    """One side of the street, measured in meters from the camera's line outwards."""
 
-    Attributes:
-        hand: -1 for the left side, 1 for the right side.
-        kind: ``"shops"``, ``"gardens"``, ``"park"``, ``"barrier"`` or ``"works"``.
-        curb: Edge of the carriageway.
-        parking: Width of the parking lane inside the curb; 0 for none.
-        verge: Width of the planted strip between curb and sidewalk.
-        walk: Outer edge of the sidewalk.
-        boundary: ``"none"``, ``"wall"``, ``"fence"`` or ``"hedge"``; it stands at ``walk``.
-        front: Where the buildings begin.
-    """
-
-    hand: float
-    kind: str
-    curb: float
-    parking: float
-    verge: float
-    walk: float
-    boundary: str
-    front: float
+    hand: float  # -1 for the left side, 1 for the right side
+    kind: str  # "shops", "gardens", "park", "barrier" or "works"
+    curb: float  # edge of the carriageway
+    parking: float  # width of the parking lane inside the curb; 0 for none
+    verge: float  # width of the planted strip between curb and sidewalk
+    walk: float  # outer edge of the sidewalk
+    boundary: str  # "none", "wall", "fence" or "hedge"; it stands at ``walk``
+    front: float  # where the buildings begin
 
 
 @final
 @dataclass(frozen=True)
 class Street:
-    """A street as seen from its lane at x = 0.
+    """A street as seen from its lane at x = 0."""
 
-    Attributes:
-        layout: ``"canyon"``, ``"suburb"``, ``"park"``, ``"highway"`` or ``"square"``.
-        sides: Left and right side.
-        lanes: Middle of every lane and whether its traffic comes towards the camera.
-        crossing: Depths between which another street crosses, or None.
-        end: Depth at which a building closes the street, or None.
-        rails: Middle of a tram track, or None.
-    """
-
-    layout: str
-    sides: tuple[Side, Side]
+    layout: str  # "canyon", "suburb", "park", "highway" or "square"
+    sides: tuple[Side, Side]  # left and right side
+    # Middle of every lane and whether its traffic comes towards the camera.
     lanes: tuple[tuple[float, bool], ...]
-    crossing: tuple[float, float] | None
-    end: float | None
-    rails: float | None
+    crossing: tuple[float, float] | None  # depths between which another street crosses, or None
+    end: float | None  # depth at which a building closes the street, or None
+    rails: float | None  # middle of a tram track, or None
 
 
 def draw_street(look: Look, dice: Dice) -> Street:

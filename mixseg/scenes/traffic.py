@@ -40,13 +40,13 @@ def _place_on_sidewalk(stage: Stage, side: Side) -> None:
         heading = dice.uniform(0.9, 2.2) * dice.sign()
         for i in range(dice.integer(2, 6)):
             pose = Pose(side.hand * (side.curb + 0.9), z + 0.75 * i, heading)
-            stage.add(STREET, pose.z, draw_bicycle, pose, stage.color("paint"), dice)
+            stage.add(STREET, pose.z, draw_bicycle, pose, stage.color("paint"))
     if dice.chance(0.2):
         z = dice.uniform(6, 14)
         heading = dice.uniform(0.5, 1.6) * dice.sign()
         for i in range(dice.integer(1, 2)):
             pose = Pose(side.hand * (side.curb + 0.7), z + 1.1 * i, heading)
-            stage.add(STREET, pose.z, draw_motorcycle, pose, stage.color("motorcycle"), dice)
+            stage.add(STREET, pose.z, draw_motorcycle, pose, stage.color("motorcycle"))
 
 
 def place_person(stage: Stage, x: float, z: float) -> None:
@@ -55,7 +55,7 @@ def place_person(stage: Stage, x: float, z: float) -> None:
     pose = Pose(x, z, dice.uniform(0, math.tau))
     height = dice.uniform(1.1, 1.4) if dice.chance(0.12) else dice.uniform(1.55, 1.95)
     stage.canvas.shade_below(pose, 0.5, 0.5, height)
-    stage.add(STREET, z, draw_person, pose, height, _draw_outfit(stage, "cloth"), dice)
+    stage.add(STREET, z, draw_person, pose, height, _draw_outfit(stage, "cloth"))
 
 
 def _draw_outfit(stage: Stage, coat: str) -> Outfit:
@@ -143,7 +143,7 @@ def _place_vehicle(stage: Stage, kind: str, pose: Pose) -> None:
     if not stage.camera.sees(pose.x, pose.z, 16.0 if kind == "tram" else 7.0):
         return
     draw, materials = _VEHICLES[kind]
-    arguments: list[object] = [pose, *(stage.color(name) for name in materials), stage.dice]
+    arguments: list[object] = [pose, *(stage.color(name) for name in materials)]
     if kind in ("cyclist", "motorcyclist"):
         length, width = (1.6, 0.4) if kind == "cyclist" else (1.9, 0.6)
         stage.canvas.shade_below(pose, length, width, 1.4)

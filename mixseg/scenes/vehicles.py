@@ -8,7 +8,6 @@ from typing import final
 
 from mixseg.scenes import labels as ids
 from mixseg.scenes.canvas import Canvas, Color, Pixel, Point, Pose, circle, tint
-from mixseg.scenes.dice import Dice
 
 _RUBBER: Color = (28, 28, 30)
 _RED: Color = (200, 25, 28)
@@ -122,8 +121,9 @@ _CAR_SHAPES = (
 )
 
 
-def draw_car(canvas: Canvas, pose: Pose, paint: Color, dice: Dice) -> None:
+def draw_car(canvas: Canvas, pose: Pose, paint: Color) -> None:
     """A car of a random shape."""
+    dice = canvas.dice
     length, width, height, (r0, r1, f1, f0) = dice.pick(_CAR_SHAPES)
     half, waist = 0.5 * width, 0.6 * height
     canvas.shade_below(pose, length, width, height)
@@ -162,8 +162,9 @@ def draw_car(canvas: Canvas, pose: Pose, paint: Color, dice: Dice) -> None:
     car.on_end(front + 0.01, 0.5, 0.66, -0.5 * half, 0.5 * half, tint(paint, 0.3))
 
 
-def draw_truck(canvas: Canvas, pose: Pose, paint: Color, cargo: Color, dice: Dice) -> None:
+def draw_truck(canvas: Canvas, pose: Pose, paint: Color, cargo: Color) -> None:
     """A cab in front of a box or a low load."""
+    dice = canvas.dice
     length, half = dice.uniform(6.5, 10.5), 1.2
     height = dice.uniform(2.9, 3.7)
     rear, front = -0.5 * length, 0.5 * length
@@ -217,8 +218,9 @@ def draw_truck(canvas: Canvas, pose: Pose, paint: Color, cargo: Color, dice: Dic
     )
 
 
-def draw_bus(canvas: Canvas, pose: Pose, paint: Color, band: Color, dice: Dice) -> None:
+def draw_bus(canvas: Canvas, pose: Pose, paint: Color, band: Color) -> None:
     """A city bus: rows of windows, doors, a destination board and big end windows."""
+    dice = canvas.dice
     length, half, height = dice.uniform(9.5, 12.5), 1.27, dice.uniform(2.95, 3.25)
     canvas.shade_below(pose, length, 2.5, height)
     rear, front = -0.5 * length, 0.5 * length
@@ -241,8 +243,9 @@ def draw_bus(canvas: Canvas, pose: Pose, paint: Color, band: Color, dice: Dice) 
     bus.on_end(rear - 0.02, 0.5, 0.62, -0.3, 0.3, (220, 220, 210))
 
 
-def draw_tram(canvas: Canvas, pose: Pose, paint: Color, band: Color, dice: Dice) -> None:
+def draw_tram(canvas: Canvas, pose: Pose, paint: Color, band: Color) -> None:
     """A tram of two or three cars with skirts down to the rails, on a pantograph's wire."""
+    dice = canvas.dice
     car, half, height = dice.uniform(8.0, 10.0), 1.25, dice.uniform(3.3, 3.6)
     cars = dice.integer(2, 3)
     total = cars * car

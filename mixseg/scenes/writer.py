@@ -21,13 +21,11 @@ from mixseg.scenes.scene import render_scene
 GENERATOR_VERSION: Final = 1
 """Raised whenever the same arguments draw different scenes, so that caches are not reused."""
 
-_SPLITS: Final = ("train", "val")
-
-_SPLIT_STRIDE: Final = 1_000_000
-"""Scene indices are counted from a multiple of this, so that splits share no scene."""
+_FIRST_SCENES: Final = {"train": 0, "val": 1_000_000}
+"""Number of the first scene of each split, so that splits share none."""
 
 _YOUNG: Final = 60
-"""Seconds in which a new drawing is let be."""
+"""Seconds in which a new draft is left alone."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of scenes written so far and the number of all scenes."""
@@ -43,7 +41,7 @@ def write_demo(
     layout: str = "cityscapes",
     progress: Progress | None = None,
 ) -> Path:
-    """Writes a demo set in the layout of a real data set.
+    """Write a demo set in the layout of a real data set.
 
     The files go to a temporary folder beside ``out`` that is renamed at the end: whoever sees
     ``out`` sees all of it.
@@ -76,7 +74,14 @@ def write_demo(
     try:
         # mkdtemp makes the folder private; a data set may be read by others.
         draft.chmod(0o755)
-        _write_splits(draft, look, counts, size, seed, layout, progress)
+        done = 0
+        for split, count in counts.items():
+            for number in range(count):
+                image, label = render_scene(seed, _FIRST_SCENES[split] + number, size, look)
+                LAYOUTS[layout].write(draft, split, number, image, label)
+                done += 1
+                if progress is not None:
+                    progress(done, sum(counts.values()))
         about = {
             "layout": layout,
             "look": look,
@@ -99,18 +104,6 @@ def write_demo(
     return out
 
 
-def _remove_leftovers(folder: Path, prefix: str) -> None:
-    """Remove drawings whose process was killed: nobody has them locked."""
-    for draft in folder.glob(".*.partial"):
-        if not draft.name.startswith(prefix):
-            continue
-        # Somebody may draw in it, or have finished and renamed it.
-        with suppress(OSError), closing(FolderLock(draft)) as lock:
-            # One that is younger may have been made a moment ago and be locked in the next.
-            if lock.held and time.time() - draft.stat().st_mtime > _YOUNG:
-                shutil.rmtree(draft, ignore_errors=True)
-
-
 def ensure_demo(
     *,
     look: Look = "camera",
@@ -121,25 +114,11 @@ def ensure_demo(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """The folder of a demo set, which is written on first use.
+    """The folder of a demo set in the cache, which is written on first use.
 
     Two processes may ask at once: both write, one renames first, and both get its folder.
-
-    Args:
-        look: ``"camera"`` or ``"render"``.
-        counts: Number of scenes per split, ``"train"`` and ``"val"``.
-        size: Height and width in pixels.
-        seed: Seed of the set.
-        layout: Key of :data:`mixseg.scenes.layouts.LAYOUTS`.
-        cache: Folder that holds demo sets; None for ``$MIXSEG_CACHE``, or ``mixseg`` in the
-            user's cache folder.
-        progress: Called after every scene with the scenes done and the scenes in all.
-
-    Returns:
-        The folder, laid out as asked.
-
-    Raises:
-        DataError: As :func:`write_demo`.
+    Arguments and errors are those of :func:`write_demo`; ``cache`` holds the sets and is
+    ``$MIXSEG_CACHE`` where it is None, or ``mixseg`` in the user's cache folder.
     """
     _check_counts(counts, layout)
     splits = "_".join(f"{split}{counts[split]}" for split in sorted(counts))
@@ -159,6 +138,18 @@ def ensure_demo(
         raise
 
 
+def _remove_leftovers(folder: Path, prefix: str) -> None:
+    """Remove drafts whose process was killed: nobody has them locked."""
+    for draft in folder.glob(".*.partial"):
+        if not draft.name.startswith(prefix):
+            continue
+        # Somebody may draw in it, or have finished and renamed it.
+        with suppress(OSError), closing(FolderLock(draft)) as lock:
+            # One that is younger may have been made a moment ago and be locked in the next.
+            if lock.held and time.time() - draft.stat().st_mtime > _YOUNG:
+                shutil.rmtree(draft, ignore_errors=True)
+
+
 def _check_counts(counts: Mapping[str, int], layout: str) -> None:
     if layout not in LAYOUTS:
         raise DataError(unknown_name("layout", layout, LAYOUTS))
@@ -170,24 +161,3 @@ def _check_counts(counts: Mapping[str, int], layout: str) -> None:
             raise DataError(f"split {split!r} of the demo needs at least 1 scene, got {count}")
     if not counts:
         raise DataError(f"a demo needs a number of scenes for {' or '.join(splits)}; got none")
-
-
-def _write_splits(
-    root: Path,
-    look: Look,
-    counts: Mapping[str, int],
-    size: tuple[int, int],
-    seed: int,
-    layout: str,
-    progress: Progress | None,
-) -> None:
-    """Writes the image and label files of all splits under ``root``."""
-    total, done = sum(counts.values()), 0
-    for split, count in counts.items():
-        start = _SPLITS.index(split) * _SPLIT_STRIDE
-        for number in range(count):
-            image, label = render_scene(seed, start + number, size, look)
-            LAYOUTS[layout].write(root, split, number, image, label)
-            done += 1
-            if progress is not None:
-                progress(done, total)

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from typing import final
 
 from mixseg.scenes import labels as ids
-from mixseg.scenes.canvas import Canvas, Color, tint
+from mixseg.scenes.canvas import Canvas
+from mixseg.scenes.world import Color, tint
+
+Spot = tuple[float, float]
+"""Point (x, z) on the ground in meters."""
 
 _SMALLEST_WINDOW = 3.0
 """Canvas pixels; narrower windows are left out."""
@@ -71,13 +75,7 @@ def draw_closing_building(
 
 
 def _front(
-    canvas: Canvas,
-    start: tuple[float, float],
-    end: tuple[float, float],
-    height: float,
-    facade: Facade,
-    *,
-    street: bool,
+    canvas: Canvas, start: Spot, end: Spot, height: float, facade: Facade, *, street: bool
 ) -> None:
     """One wall from ``start`` to ``end`` (x, z) on the ground, with its windows."""
     dice = canvas.dice

@@ -1,8 +1,4 @@
-"""The camera, and the surface on which one polygon fill paints both color and label.
-
-World coordinates are meters: x to the right of the camera, y up from the ground, z forward. The
-street bends to the side by ``curve * z**2``, so everything that is placed "along the street"
-follows the bend without knowing of it.
+"""The surface on which one polygon fill paints both color and label.
 
 The surface is an RGBA image whose fourth channel holds the label id instead of an opacity.
 ``ImageDraw`` writes all four channels as they are, so image and label cannot disagree and no
@@ -13,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import final
 
 import numpy as np
@@ -22,104 +17,13 @@ from PIL import Image, ImageDraw
 from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.scenes.dice import Dice
 from mixseg.scenes.labels import SKY
-
-Point = tuple[float, float, float]
-"""World point (x, y, z) in meters."""
-
-Pixel = tuple[float, float]
-"""Position on the canvas (column, row) in pixels."""
-
-Color = tuple[float, float, float]
-"""Red, green and blue, 0 to 255; may leave the range until it is painted."""
+from mixseg.scenes.looks import Style, paint_sky
+from mixseg.scenes.world import Camera, Color, Pixel, Point, Pose, blend, circle
 
 SUPERSAMPLING = 2
 """Canvas pixels per image pixel in each direction."""
 
-_NEAREST = 0.6
-"""Depth in meters below which points are moved away, so that none lies behind the camera."""
-
-
-def tint(color: Color, factor: float) -> Color:
-    """A lighter (factor above 1) or darker color of the same hue."""
-    return (color[0] * factor, color[1] * factor, color[2] * factor)
-
-
-def blend(first: Color, second: Color, share: float) -> Color:
-    """A mixture; ``share`` is that of the second color."""
-    r, g, b = first
-    return (r + (second[0] - r) * share, g + (second[1] - g) * share, b + (second[2] - b) * share)
-
-
-def circle(corners: int, turn: float = 0.0) -> list[tuple[float, float]]:
-    """Cosine and sine of evenly spaced angles, the first of them ``turn``."""
-    angles = [turn + math.tau * i / corners for i in range(corners)]
-    return [(math.cos(a), math.sin(a)) for a in angles]
-
-
 _CIRCLE = circle(12)
-
-
-@final
-@dataclass(frozen=True)
-class Camera:
-    """A level pinhole camera; pitch enters through the row of the horizon."""
-
-    width: int  # canvas width in pixels
-    height: int  # canvas height in pixels
-    focal: float  # focal length in pixels
-    center: float  # column of the straight-ahead direction
-    horizon: float  # row of the horizon
-    eye: float  # height of the camera above the ground in meters
-    curve: float = 0.0  # sideways bend of the street in 1/m
-
-    def project(self, x: float, y: float, z: float) -> Pixel:
-        """The canvas position of a world point."""
-        if z < _NEAREST:
-            z = _NEAREST
-        scale = self.focal / z
-        return (
-            self.center + (x + self.curve * z * z) * scale,
-            self.horizon + (self.eye - y) * scale,
-        )
-
-    def scale(self, z: float) -> float:
-        """Pixels per meter at depth z."""
-        return self.focal / max(z, _NEAREST)
-
-    def sees(self, x: float, z: float, margin: float) -> bool:
-        """Whether something of half width ``margin`` meters at (x, z) touches the canvas."""
-        scale = self.scale(z)
-        column = self.center + (x + self.curve * z * z) * scale
-        reach = margin * scale
-        return -reach < column < self.width + reach
-
-    @property
-    def first_ground(self) -> float:
-        """Depth in meters of the ground at the lower edge of the canvas."""
-        return self.focal * self.eye / max(self.height - self.horizon, 1.0)
-
-
-@final
-class Pose:
-    """Where an object stands and where it heads; maps its own axes to the world.
-
-    Args:
-        x: Position to the right in meters.
-        z: Position forward in meters.
-        heading: Radians; 0 drives away from the camera, pi towards it, pi/2 to the right.
-    """
-
-    def __init__(self, x: float, z: float, heading: float) -> None:
-        self.x, self.z, self.heading = x, z, heading
-        self.sin, self.cos = math.sin(heading), math.cos(heading)
-
-    def world(self, along: float, across: float, up: float) -> Point:
-        """World point of a point given along the heading, to its right, and up, in meters."""
-        return (
-            self.x + along * self.sin + across * self.cos,
-            up,
-            self.z + along * self.cos - across * self.sin,
-        )
 
 
 @final
@@ -128,28 +32,13 @@ class Canvas:
 
     Args:
         camera: Projection from meters to canvas pixels.
-        sky: RGB backdrop in the size of the canvas.
-        dice: Draws the details of what is painted.
-        sun: Unit vector towards the sun (x, y, z).
-        ambient: Brightness of a surface that faces away from the sun; one that faces it has 1.
-        haze: Color that far things fade into.
-        visibility: Depth in meters at which 63 % of a color has faded.
+        style: Light and haze.
+        dice: Draws the clouds and the details of what is painted.
     """
 
-    def __init__(
-        self,
-        camera: Camera,
-        sky: Image.Image,
-        dice: Dice,
-        *,
-        sun: Point,
-        ambient: float,
-        haze: Color,
-        visibility: float,
-    ) -> None:
-        self.camera, self.dice = camera, dice
-        self.sun, self.ambient, self.haze, self.visibility = sun, ambient, haze, visibility
-        self._surface = sky.convert("RGBA")
+    def __init__(self, camera: Camera, style: Style, dice: Dice) -> None:
+        self.camera, self.style, self.dice = camera, style, dice
+        self._surface = paint_sky(camera, style, dice).convert("RGBA")
         self._surface.putalpha(SKY)
         self._draw = ImageDraw.Draw(self._surface)
         # Shadows lie on the ground whatever is drawn there later, so they are kept apart.
@@ -159,12 +48,13 @@ class Canvas:
 
     def light(self, normal: Point) -> float:
         """Brightness of a surface with the given unit normal."""
-        facing = normal[0] * self.sun[0] + normal[1] * self.sun[1] + normal[2] * self.sun[2]
-        return self.ambient + (1.0 - self.ambient) * max(0.0, facing)
+        sun, ambient = self.style.sun, self.style.ambient
+        facing = normal[0] * sun[0] + normal[1] * sun[1] + normal[2] * sun[2]
+        return ambient + (1.0 - ambient) * max(0.0, facing)
 
     def ink(self, color: Color, label: int, depth: float = 0.0) -> tuple[int, int, int, int]:
         """The four channel values of a color seen through the haze at a depth in meters."""
-        r, g, b = blend(color, self.haze, 1.0 - math.exp(-depth / self.visibility))
+        r, g, b = blend(color, self.style.haze, 1.0 - math.exp(-depth / self.style.visibility))
         r, g, b = (min(255, max(0, int(value))) for value in (r, g, b))
         return r, g, b, label
 
@@ -232,7 +122,7 @@ class Canvas:
         reach, side = 0.5 * length, 0.5 * width
         corners = ((-reach, -side), (reach, -side), (reach, side), (-reach, side))
         base = [pose.world(along, across, 0.0) for along, across in corners]
-        shift = -0.6 * height * self.sun[0]
+        shift = -0.6 * height * self.style.sun[0]
         self.shade_ground([(x + shift, y, z) for x, y, z in base], 0.42)
         self.shade_ground(base, 0.66)
 

@@ -10,9 +10,9 @@ from PIL import Image, ImageFilter
 
 from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.scenes import labels as ids
-from mixseg.scenes.canvas import SUPERSAMPLING, Camera, Canvas
+from mixseg.scenes.canvas import SUPERSAMPLING, Canvas
 from mixseg.scenes.dice import Dice
-from mixseg.scenes.looks import Style
+from mixseg.scenes.world import Camera
 
 _GROUND: Final = np.isin(np.arange(256), (ids.ROAD, ids.SIDEWALK, ids.TERRAIN))
 
@@ -33,15 +33,16 @@ _GRAIN, _PATCHES = np.array(
 ).T
 
 
-def finish(canvas: Canvas, style: Style, size: tuple[int, int]) -> tuple[ImageArray, LabelArray]:
+def finish(canvas: Canvas) -> tuple[ImageArray, LabelArray]:
     """Turn the painted canvas into the final image and its label, (height, width)."""
-    dice = canvas.dice
+    dice, style = canvas.dice, canvas.style
     drawn, label, shadow_map = canvas.arrays()
     image = drawn.astype(np.float32)
-    distance = _ground_distance(canvas.camera, size[0])
+    height = len(image)
+    distance = _ground_distance(canvas.camera, height)
     ground = _GROUND[label]
-    image *= _texture(canvas.camera, style, label, distance, dice)[:, :, None]
-    softness = 0.0 if style.look == "render" else size[0] / 128 * dice.uniform(0.4, 1.2)
+    image *= _texture(canvas, label, distance)[:, :, None]
+    softness = 0.0 if style.look == "render" else height / 128 * dice.uniform(0.4, 1.2)
     if softness:
         shadow_map = shadow_map.filter(ImageFilter.GaussianBlur(softness))
     shadow = np.asarray(shadow_map, dtype=np.float32) * (style.shadow / 255)
@@ -49,20 +50,20 @@ def finish(canvas: Canvas, style: Style, size: tuple[int, int]) -> tuple[ImageAr
     clear = np.where(ground, np.exp(-distance / style.visibility)[:, None], 1.0)[:, :, None]
     image += (1.0 - clear.astype(np.float32)) * (np.array(style.haze, dtype=np.float32) - image)
     if style.look == "camera":
-        image = _photograph(image, size, dice)
+        image = _photograph(image, dice)
     else:
         image = (image - 128.0) * 1.08 + 130.0
     return np.clip(image, 0, 255).astype(np.uint8), label
 
 
 def _texture(
-    camera: Camera, style: Style, label: LabelArray, distance: NDArray[np.float32], dice: Dice
+    canvas: Canvas, label: LabelArray, distance: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Brightness factors, shape (height, width): grain, stains, and the joints of the paving."""
     height, width = label.shape
-    generator = dice.generator
-    strength = dice.uniform(0.6, 1.5) if style.look == "camera" else 0.35
-    grain = generator.standard_normal((height, width), dtype=np.float32)
+    camera, dice = canvas.camera, canvas.dice
+    strength = dice.uniform(0.6, 1.5) if canvas.style.look == "camera" else 0.35
+    grain = dice.generator.standard_normal((height, width), dtype=np.float32)
     patches = dice.noise((height, width), width // 9 + 2, height // 9 + 2)
     factor = 1.0 + strength * (_GRAIN[label] * grain + _PATCHES[label] * patches)
     # On the ground the coarse pattern lies in perspective; below is its position in meters.
@@ -82,11 +83,9 @@ def _texture(
     return np.asarray(factor, dtype=np.float32)
 
 
-def _photograph(
-    image: NDArray[np.float32], size: tuple[int, int], dice: Dice
-) -> NDArray[np.float32]:
+def _photograph(image: NDArray[np.float32], dice: Dice) -> NDArray[np.float32]:
     """Uneven light, exposure, white balance, tone curve, lens blur, vignette and sensor noise."""
-    height, width = size
+    height, width, _ = image.shape
     down = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     across = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     lean, fall = dice.uniform(-0.14, 0.14), dice.uniform(0.0, 0.25)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from mixseg.scenes import labels as ids
-from mixseg.scenes.canvas import Canvas, Color, Point, blend, circle, tint
+from mixseg.scenes.canvas import Canvas
+from mixseg.scenes.world import Color, Point, blend, circle, tint
 
 _SIGN_COLORS: tuple[tuple[Color, Color], ...] = (
     ((225, 225, 225), (190, 25, 30)),

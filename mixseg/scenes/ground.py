@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mixseg.scenes import labels as ids
-from mixseg.scenes.canvas import Color, Pixel, tint
 from mixseg.scenes.stage import Stage
-from mixseg.scenes.street import CROSSING_WALK, LANE
+from mixseg.scenes.street import LANE, Span
+from mixseg.scenes.world import Color, Pixel, tint
 
 
 def paint_backdrop(stage: Stage) -> None:
@@ -59,8 +59,8 @@ def paint_ground(stage: Stage) -> None:
         for rail in (-0.72, 0.72):
             x = street.rails + rail
             _paint_strip(stage, x - 0.06, x + 0.06, tint(bed, 0.55), far=90)
-    if street.crossing is not None:
-        _paint_crossing(stage, street.crossing, asphalt, paving, white)
+    if street.crossing and street.block:
+        _paint_crossing(stage, street.crossing, street.block, asphalt, paving, white)
     _shade_by_buildings(stage)
 
 
@@ -112,11 +112,10 @@ def _paint_markings(stage: Stage, asphalt: Color, white: Color) -> None:
 
 
 def _paint_crossing(
-    stage: Stage, crossing: tuple[float, float], asphalt: Color, paving: Color, white: Color
+    stage: Stage, crossing: Span, block: Span, asphalt: Color, paving: Color, white: Color
 ) -> None:
     """The carriageway that crosses, its sidewalks, a stop line and a zebra."""
-    near, far = crossing
-    begin, end = near - CROSSING_WALK, far + CROSSING_WALK
+    (near, far), (begin, end) = crossing, block
     left, right = stage.street.sides
     _paint_patch(stage, -300, -left.curb, begin, end, paving, ids.SIDEWALK)
     _paint_patch(stage, right.curb, 300, begin, end, paving, ids.SIDEWALK)

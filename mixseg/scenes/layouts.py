@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, final
+from typing import Any, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,9 +68,7 @@ def _write_synthia(root: Path, split: str, number: int, image: ImageArray, ids: 
     raw = [0 if title in ABSENT else own for title, own in pairs]
     label = np.zeros((*ids.shape, 3), dtype=np.uint16)
     label[:, :, 0] = _from_train_ids(ids, raw, void=0)
-    path = root / "GT" / "LABELS" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(pack_png(label, compression=3))  # Pillow writes no 16 bits
+    _save(root / "GT" / "LABELS" / name, label)
 
 
 def _write_voc(root: Path, split: str, number: int, image: ImageArray, ids: LabelArray) -> None:
@@ -127,8 +125,11 @@ def _from_train_ids(ids: LabelArray, raw: list[int], void: int) -> LabelArray:
     return result
 
 
-def _save(path: Path, pixels: NDArray[np.uint8], palette: NDArray[np.uint8] | None = None) -> None:
+def _save(path: Path, pixels: NDArray[Any], palette: NDArray[np.uint8] | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if pixels.dtype == np.uint16:
+        path.write_bytes(pack_png(pixels, compression=3))
+        return
     image = Image.fromarray(pixels)
     if palette is not None:
         image.putpalette(palette.tobytes())

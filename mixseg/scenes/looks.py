@@ -1,4 +1,4 @@
-"""The two looks of the same world, the weather that a scene is drawn in, and its sky."""
+"""The two looks of the same world: colors of materials, weather and sky."""
 
 from __future__ import annotations
 
@@ -10,9 +10,99 @@ from typing import Final, Literal, final
 import numpy as np
 from PIL import Image
 
-from mixseg.scenes.canvas import Camera, Color, Point
 from mixseg.scenes.dice import Dice
-from mixseg.scenes.materials import CAMERA_COLORS, RENDER_COLORS
+from mixseg.scenes.world import Camera, Color, Point
+
+_Range = tuple[float, float]
+_Hsv = tuple[_Range, _Range, _Range]
+"""Ranges of hue (turns, may pass 1), saturation and value (0 to 1)."""
+
+_GRAYS: Final[_Hsv] = ((0.0, 1.0), (0.0, 0.08), (0.25, 0.75))
+
+# No class can be told by its color alone.
+_CAMERA_COLORS: Final[Mapping[str, tuple[_Hsv, ...]]] = {
+    "asphalt": (
+        ((0.55, 0.72), (0.0, 0.14), (0.2, 0.62)),
+        ((0.03, 0.12), (0.02, 0.16), (0.25, 0.6)),
+        ((0.0, 1.0), (0.0, 0.05), (0.45, 0.68)),
+    ),
+    "paving": (
+        ((0.04, 0.13), (0.02, 0.25), (0.35, 0.8)),
+        ((0.55, 0.7), (0.0, 0.1), (0.3, 0.72)),
+        ((0.0, 0.05), (0.15, 0.4), (0.35, 0.65)),
+    ),
+    "plaster": (
+        ((0.05, 0.15), (0.05, 0.45), (0.45, 0.95)),
+        ((0.0, 0.06), (0.25, 0.6), (0.3, 0.7)),
+        ((0.25, 0.5), (0.05, 0.3), (0.4, 0.8)),
+        ((0.52, 0.68), (0.04, 0.4), (0.35, 0.85)),
+    ),
+    "roof": (
+        ((0.0, 0.06), (0.3, 0.65), (0.3, 0.65)),
+        ((0.55, 0.7), (0.02, 0.2), (0.2, 0.5)),
+        ((0.05, 0.1), (0.2, 0.4), (0.2, 0.45)),
+    ),
+    "masonry": (
+        ((0.0, 0.06), (0.2, 0.55), (0.3, 0.65)),
+        ((0.07, 0.14), (0.08, 0.35), (0.4, 0.8)),
+        _GRAYS,
+    ),
+    "metal": (
+        _GRAYS,
+        ((0.3, 0.42), (0.2, 0.6), (0.15, 0.45)),
+        ((0.05, 0.1), (0.3, 0.55), (0.25, 0.55)),
+        ((0.55, 0.68), (0.1, 0.4), (0.2, 0.6)),
+        ((0.0, 1.0), (0.0, 0.04), (0.75, 0.95)),
+    ),
+    "leaves": (
+        ((0.2, 0.36), (0.3, 0.75), (0.22, 0.6)),
+        ((0.2, 0.42), (0.15, 0.5), (0.15, 0.4)),
+        ((0.08, 0.17), (0.4, 0.85), (0.35, 0.75)),
+    ),
+    "bark": (((0.03, 0.12), (0.1, 0.45), (0.15, 0.45)),),
+    "grass": (
+        ((0.18, 0.33), (0.25, 0.7), (0.3, 0.62)),
+        ((0.1, 0.17), (0.2, 0.6), (0.4, 0.72)),
+        ((0.05, 0.1), (0.2, 0.5), (0.3, 0.55)),
+    ),
+    "paint": (
+        ((0.0, 1.0), (0.0, 0.06), (0.7, 0.97)),
+        ((0.0, 1.0), (0.0, 0.1), (0.1, 0.3)),
+        ((0.0, 1.0), (0.0, 0.08), (0.4, 0.65)),
+        ((0.56, 0.68), (0.3, 0.85), (0.25, 0.7)),
+        ((0.97, 1.03), (0.5, 0.9), (0.35, 0.75)),
+        ((0.05, 0.48), (0.2, 0.8), (0.25, 0.75)),
+    ),
+    "cloth": (
+        ((0.0, 1.0), (0.0, 0.15), (0.08, 0.35)),
+        ((0.0, 1.0), (0.1, 0.85), (0.2, 0.85)),
+        ((0.55, 0.68), (0.2, 0.7), (0.15, 0.55)),
+        ((0.0, 1.0), (0.0, 0.12), (0.5, 0.92)),
+    ),
+    # The town's own liveries. Cars come in the same colors and more, so a color is a hint only.
+    "bus": (((0.11, 0.15), (0.6, 0.9), (0.6, 0.95)),),
+    "tram": (((0.97, 1.02), (0.6, 0.9), (0.4, 0.75)),),
+    "band": (((0.08, 0.16), (0.0, 0.12), (0.75, 0.95)),),
+    "truck": (((0.56, 0.66), (0.55, 0.9), (0.3, 0.7)), ((0.3, 0.42), (0.5, 0.8), (0.25, 0.55))),
+    "cargo": (((0.0, 1.0), (0.0, 0.06), (0.7, 0.95)), ((0.56, 0.66), (0.3, 0.6), (0.35, 0.7))),
+    "motorcycle": (((0.3, 0.4), (0.6, 0.9), (0.3, 0.6)), ((0.0, 1.0), (0.0, 0.1), (0.1, 0.25))),
+    # Those who ride wear what is seen from afar.
+    "vest": (((0.14, 0.2), (0.7, 0.95), (0.8, 1.0)), ((0.04, 0.08), (0.75, 0.95), (0.85, 1.0))),
+    "skin": (((0.03, 0.08), (0.25, 0.6), (0.3, 0.92)),),
+    "glass": (((0.52, 0.66), (0.05, 0.4), (0.12, 0.75)), ((0.08, 0.14), (0.1, 0.5), (0.2, 0.9))),
+}
+
+_RENDER_COLORS: Final[Mapping[str, tuple[_Hsv, ...]]] = {
+    **_CAMERA_COLORS,
+    "asphalt": (((0.58, 0.7), (0.02, 0.16), (0.18, 0.42)),),
+    "paving": (((0.05, 0.13), (0.05, 0.3), (0.5, 0.85)), _GRAYS),
+    "leaves": (((0.24, 0.38), (0.5, 0.85), (0.25, 0.7)),),
+    "grass": (((0.2, 0.33), (0.5, 0.8), (0.4, 0.75)),),
+    "glass": (((0.52, 0.62), (0.3, 0.7), (0.3, 0.85)),),
+    # Another town.
+    "bus": (((0.55, 0.63), (0.5, 0.9), (0.5, 0.9)),),
+    "tram": (((0.28, 0.38), (0.5, 0.8), (0.4, 0.7)),),
+}
 
 Look = Literal["render", "camera"]
 """``"render"`` is a game's picture, ``"camera"`` a photograph."""
@@ -37,7 +127,7 @@ class Style:
 
     def color(self, material: str, dice: Dice) -> Color:
         """A color that the material may have in this look, RGB 0 to 255."""
-        table = CAMERA_COLORS if self.look == "camera" else RENDER_COLORS
+        table = _CAMERA_COLORS if self.look == "camera" else _RENDER_COLORS
         (h0, h1), (s0, s1), (v0, v1) = dice.pick(table[material])
         saturation, value = dice.uniform(s0, s1), dice.uniform(v0, v1)
         if self.look == "render":

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import final
 
 from mixseg.scenes import labels as ids
-from mixseg.scenes.canvas import Canvas, Color, Point, Pose, circle, tint
+from mixseg.scenes.canvas import Canvas
+from mixseg.scenes.world import Color, Point, Pose, circle, tint
 
 _WHEEL = circle(14)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from mixseg.scenes import labels as ids
-from mixseg.scenes.canvas import Canvas, Color, Pixel, blend, tint
+from mixseg.scenes.canvas import Canvas
+from mixseg.scenes.world import Color, Pixel, blend, tint
 
 
 def draw_tree(
@@ -62,7 +63,7 @@ def _crown(
         angle = dice.uniform(0.0, math.tau)
         spot = (column + 0.8 * rx * math.cos(angle), row + 0.8 * ry * math.sin(angle))
         clump(spot, dice.uniform(0.16, 0.32), 0.45, dice.uniform(0.5, 0.75))
-    lean = 0.25 * canvas.sun[0]
+    lean = 0.25 * canvas.style.sun[0]
     for i in range(count):
         rise = i / count
         dx, dy = dice.uniform(-0.72, 0.72), dice.uniform(0.7, -0.25) - 0.5 * rise
@@ -85,5 +86,5 @@ def _cone(canvas: Canvas, x: float, z: float, base: float, top: float, leaves: C
             (x + jag, low + 0.14 * half, z), (x + half, low, z), (x, high, z),
         ]  # fmt: skip
         canvas.polygon(edge, color, ids.VEGETATION)
-        sunny = [(x, low, z), (x + half * canvas.sun[0], low, z), (x, high, z)]
+        sunny = [(x, low, z), (x + half * canvas.style.sun[0], low, z), (x, high, z)]
         canvas.polygon(sunny, blend(color, leaves, 0.6), ids.VEGETATION)

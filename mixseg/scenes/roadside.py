@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from mixseg.scenes import furniture
 from mixseg.scenes.buildings import Facade, draw_building, draw_closing_building
-from mixseg.scenes.canvas import circle, tint
 from mixseg.scenes.plants import draw_bush, draw_hedge, draw_tree
 from mixseg.scenes.stage import BOUNDARY, BUILT, GARDEN, STREET, Stage
-from mixseg.scenes.street import CROSSING_WALK, Side
+from mixseg.scenes.street import Side
+from mixseg.scenes.world import circle, tint
 
 _FAR = 160.0
 """Depth in meters behind which nothing but the backdrop is drawn."""
@@ -37,7 +37,7 @@ def _close_street(stage: Stage, depth: float) -> None:
 
 
 def _place_buildings(stage: Stage, side: Side) -> None:
-    dice, crossing = stage.dice, stage.street.crossing
+    dice, block = stage.dice, stage.street.block
     if side.kind in ("park", "barrier") and dice.chance(0.6):
         return
     house = side.kind != "shops"
@@ -45,13 +45,11 @@ def _place_buildings(stage: Stage, side: Side) -> None:
     z = dice.uniform(1.5, 6.0)
     while z < min(_FAR, stage.street.end or _FAR):
         long = dice.uniform(8, 14) if house else dice.uniform(9, 24)
-        if crossing:
-            begin, end = crossing[0] - CROSSING_WALK, crossing[1] + CROSSING_WALK
-            if z + long > begin and z < end:
-                if begin - z > 5:
-                    long = begin - z
-                else:
-                    z = end + 0.5
+        if block and z + long > block[0] and z < block[1]:
+            if block[0] - z > 5:
+                long = block[0] - z
+            else:
+                z = block[1] + 0.5
         height, depth = dice.uniform(low, high), dice.uniform(8, 13)
         x = side.hand * (side.front + dice.uniform(0, 0.8))
         facade = _draw_facade(stage, house)
@@ -85,10 +83,9 @@ def _place_boundary(stage: Stage, side: Side) -> None:
         return
     dice, x = stage.dice, side.hand * (side.walk - 0.05)
     spans = [(dice.uniform(2.0, 7.0), 70.0)]
-    crossing = stage.street.crossing
-    if crossing:
-        begin, end = crossing[0] - CROSSING_WALK, crossing[1] + CROSSING_WALK
-        spans = [(spans[0][0], begin), (end, 70.0)]
+    block = stage.street.block
+    if block:
+        spans = [(spans[0][0], block[0]), (block[1], 70.0)]
     tall = side.kind in ("barrier", "works")
     height = dice.uniform(1.6, 3.2) if tall else dice.uniform(0.9, 1.9)
     walls, metal, leaves = (stage.color(name) for name in ("masonry", "metal", "leaves"))

@@ -7,19 +7,22 @@ import numpy as np
 from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.errors import DataError
 from mixseg.scenes import labels as ids
-from mixseg.scenes.canvas import SUPERSAMPLING, Camera, Canvas, tint
+from mixseg.scenes.canvas import SUPERSAMPLING, Canvas
 from mixseg.scenes.dice import Dice
 from mixseg.scenes.exposure import finish
 from mixseg.scenes.ground import paint_backdrop, paint_ground
-from mixseg.scenes.looks import LOOK_CODES, Look, draw_style, paint_sky
+from mixseg.scenes.looks import LOOK_CODES, Look, draw_style
 from mixseg.scenes.roadside import place_roadside
 from mixseg.scenes.stage import Stage
 from mixseg.scenes.street import draw_street
 from mixseg.scenes.traffic import place_people, place_traffic
+from mixseg.scenes.world import Camera, tint
 
 SMALLEST = (32, 64)
-LARGEST = 4096  # a side; a scene is drawn in memory
 """Least height and width in pixels for which the classes can still be told apart."""
+
+LARGEST = 4096
+"""Most pixels of a side; a scene is drawn in memory."""
 
 
 def render_scene(
@@ -50,17 +53,8 @@ def render_scene(
     entropy = np.random.SeedSequence([seed, index, LOOK_CODES[look]])
     dice = Dice(np.random.default_rng(entropy))
     style = draw_style(look, dice)
-    camera = _draw_camera(size, look, dice)
-    canvas = Canvas(
-        camera,
-        paint_sky(camera, style, dice),
-        dice,
-        sun=style.sun,
-        ambient=style.ambient,
-        haze=style.haze,
-        visibility=style.visibility,
-    )
-    stage = Stage(canvas, style, draw_street(look, dice))
+    canvas = Canvas(_draw_camera(size, look, dice), style, dice)
+    stage = Stage(canvas, draw_street(look, dice))
     paint_backdrop(stage)
     paint_ground(stage)
     place_roadside(stage)
@@ -68,7 +62,7 @@ def render_scene(
     place_traffic(stage)
     stage.paint()
     _paint_hood(stage)
-    return finish(canvas, style, size)
+    return finish(canvas)
 
 
 def _draw_camera(size: tuple[int, int], look: Look, dice: Dice) -> Camera:

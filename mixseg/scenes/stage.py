@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, final
 
-from mixseg.scenes.canvas import Canvas, Color
-from mixseg.scenes.looks import Style
-from mixseg.scenes.street import CROSSING_WALK, Street
+from mixseg.scenes.canvas import Canvas
+from mixseg.scenes.street import Street
+from mixseg.scenes.world import Color
 
 # Painting order. A thing nearer to the middle of the street hides one farther out, whatever
 # their depths, because a line of sight leaves the street only once.
@@ -20,17 +20,11 @@ STREET: Final = 3
 
 @final
 class Stage:
-    """Collects the things of a scene and paints them back to front.
+    """Collects the things of a scene and paints them back to front."""
 
-    Args:
-        canvas: Where the scene is painted.
-        style: Weather and colors.
-        street: Plan of the street.
-    """
-
-    def __init__(self, canvas: Canvas, style: Style, street: Street) -> None:
+    def __init__(self, canvas: Canvas, street: Street) -> None:
         self.canvas, self.camera, self.dice = canvas, canvas.camera, canvas.dice
-        self.style, self.street = style, street
+        self.style, self.street = canvas.style, street
         self.leaves = (self.color("leaves"), self.color("leaves"))
         """Crown colors of this scene: trees of one season look alike."""
         self.metal = self.color("metal")
@@ -62,7 +56,7 @@ class Stage:
         What crosses leaves the street sideways, so there the layers do not tell what hides what;
         whole blocks do.
         """
-        if self.street.crossing is None:
+        if self.street.block is None:
             return 0
-        near, far = self.street.crossing
-        return int(depth < far + CROSSING_WALK) + int(depth < near - CROSSING_WALK)
+        near, far = self.street.block
+        return int(depth < far) + int(depth < near)

@@ -9,10 +9,13 @@ from typing import Final, final
 from mixseg.scenes.dice import Dice
 from mixseg.scenes.looks import Look
 
+Span = tuple[float, float]
+"""From one depth to another in meters."""
+
 LANE = 3.4
 """Width of a lane in meters."""
 
-CROSSING_WALK = 3.0
+_CROSSING_WALK = 3.0
 """Width of the sidewalks along the crossing street in meters."""
 
 _LAYOUTS: Final[Mapping[str, Mapping[Look, float]]] = {
@@ -64,13 +67,19 @@ class Street:
     sides: tuple[Side, Side]  # left and right side
     # Middle of every lane and whether its traffic comes towards the camera.
     lanes: tuple[tuple[float, bool], ...]
-    crossing: tuple[float, float] | None  # depths between which another street crosses, or None
+    crossing: Span | None  # depths between which another street crosses, or None
     end: float | None  # depth at which a building closes the street, or None
     rails: float | None  # middle of a tram track, or None
 
+    @property
+    def block(self) -> Span | None:
+        """The crossing with its sidewalks."""
+        walk = _CROSSING_WALK
+        return self.crossing and (self.crossing[0] - walk, self.crossing[1] + walk)
+
 
 def draw_street(look: Look, dice: Dice) -> Street:
-    """Draws the plan of a street; in some a tram runs to the left of the camera's lane."""
+    """Draw the plan of a street; in some a tram runs to the left of the camera's lane."""
     layout = dice.weighted({name: weights[look] for name, weights in _LAYOUTS.items()})
     wide = layout in ("highway", "square")
     shift = dice.uniform(-0.6, 0.6)
@@ -96,7 +105,7 @@ def draw_street(look: Look, dice: Dice) -> Street:
 
 
 def _side(hand: float, edge: float, layout: str, dice: Dice) -> Side:
-    """Draws one side, whose lanes end ``edge`` meters from the camera's line."""
+    """One side, whose lanes end ``edge`` meters from the camera's line."""
     kind = dice.weighted(_SIDES[layout])
     parks = layout in ("canyon", "suburb") and dice.chance(0.55)
     parking = 2.3 if parks else 0.0

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from mixseg.scenes.canvas import Pose, tint
 from mixseg.scenes.people import Outfit, draw_bicycle, draw_motorcycle, draw_person
 from mixseg.scenes.stage import STREET, Stage
-from mixseg.scenes.street import Side
+from mixseg.scenes.street import Side, Span
 from mixseg.scenes.vehicles import draw_bus, draw_car, draw_tram, draw_truck
+from mixseg.scenes.world import Pose, tint
 
 _VEHICLES: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
     "car": (draw_car, ("paint",)),
@@ -122,7 +122,7 @@ def _place_parked(stage: Stage, side: Side) -> None:
         z += dice.uniform(5.3, 6.5)
 
 
-def _place_crossing_traffic(stage: Stage, crossing: tuple[float, float]) -> None:
+def _place_crossing_traffic(stage: Stage, crossing: Span) -> None:
     """Vehicles and people seen from the side on the crossing street."""
     dice, (near, far) = stage.dice, crossing
     kinds = {"car": 5.0, "cyclist": 1.5, "motorcyclist": 1.0, "bus": 0.7, "truck": 0.8}

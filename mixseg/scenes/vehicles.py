@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import final
 
 from mixseg.scenes import labels as ids
-from mixseg.scenes.canvas import Canvas, Color, Pixel, Point, Pose, circle, tint
+from mixseg.scenes.canvas import Canvas
+from mixseg.scenes.world import Color, Pixel, Point, Pose, circle, tint
 
 _RUBBER: Color = (28, 28, 30)
 _RED: Color = (200, 25, 28)
@@ -49,14 +50,14 @@ class _Solid:
         self.canvas, self.pose, self.half, self.label = canvas, pose, half, label
 
     def sweep(
-        self,
-        profile: Profile,
-        side: Color,
-        strips: Sequence[Color],
-        half_widths: Sequence[float] = (),
+        self, profile: Profile, side: Color, strips: Sequence[Color], shares: Sequence[float] = ()
     ) -> None:
-        """A profile swept across; ``strips`` are the faces between neighboring points."""
-        points = list(zip(profile, half_widths or [self.half] * len(profile), strict=True))
+        """A profile swept across; ``strips`` are the faces between neighboring points.
+
+        At each of its points it is as wide as the share of the half width says.
+        """
+        widths = [self.half * share for share in shares] or [self.half] * len(profile)
+        points = list(zip(profile, widths, strict=True))
         sin, cos = self.pose.sin, self.pose.cos
         for (here, half), (there, half2), color in zip(points, points[1:], strips, strict=False):
             run, rise = there[0] - here[0], there[1] - here[1]
@@ -135,15 +136,9 @@ def draw_car(canvas: Canvas, pose: Pose, paint: Color) -> None:
         (front - 0.3, 0.88 * waist), (front, 0.5), (front - 0.03, 0.25),
     ]  # fmt: skip
     car.sweep(lower, paint, [tint(paint, 0.8), paint, paint, paint, tint(paint, 0.8)])
-    upper = [
-        (r0 * length, waist),
-        (r1 * length, height),
-        (f1 * length, height),
-        (f0 * length, waist),
-    ]
-    car.sweep(
-        upper, paint, [glass, paint, glass], [0.94 * half, 0.76 * half, 0.76 * half, 0.94 * half]
-    )
+    along = (r0 * length, r1 * length, f1 * length, f0 * length)
+    upper = list(zip(along, (waist, height, height, waist), strict=True))
+    car.sweep(upper, paint, [glass, paint, glass], (0.94, 0.76, 0.76, 0.94))
     low, high = waist + 0.05, height - 0.1
     for share0, share1 in ((0.06, 0.47), (0.53, 0.94)):
         base0, base1 = (length * (r0 + (f0 - r0) * share) for share in (share0, share1))
@@ -193,7 +188,7 @@ def draw_truck(canvas: Canvas, pose: Pose, paint: Color, cargo: Color) -> None:
     def load() -> None:
         top = height if dice.chance(0.75) else dice.uniform(1.7, 2.1)
         box = _rectangle(rear, split, 0.95, top)
-        truck.sweep(box, cargo, [cargo, tint(cargo, 0.9), cargo], [half * 1.04] * 4)
+        truck.sweep(box, cargo, [cargo, tint(cargo, 0.9), cargo], [1.04] * 4)
         seam = tint(cargo, 0.72)
         truck.on_end(rear - 0.01, 1.0, top - 0.1, -0.03, 0.03, seam)
         truck.on_end(rear - 0.01, 0.95, 1.1, -half, half, seam)

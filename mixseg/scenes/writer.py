@@ -82,14 +82,8 @@ def write_demo(
                 done += 1
                 if progress is not None:
                     progress(done, sum(counts.values()))
-        about = {
-            "layout": layout,
-            "look": look,
-            "counts": dict(counts),
-            "size": list(size),
-            "seed": seed,
-            "generator_version": GENERATOR_VERSION,
-        }
+        about = {"layout": layout, "look": look, "counts": dict(counts), "size": list(size)}
+        about |= {"seed": seed, "generator_version": GENERATOR_VERSION}
         (draft / "demo.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         try:
             draft.rename(out)

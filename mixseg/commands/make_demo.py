@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mixseg.commands.parsing import new_parser, parse
 from mixseg.config import DemoSettings, FlagType, Size, ranges_of
@@ -21,7 +21,7 @@ def make_demo(arguments: Sequence[str]) -> int:
     )
     limits = ranges_of(DemoSettings)
 
-    def add(flag: str, kind: type, setting: str, default: object, text: str | None = None) -> None:
+    def add(flag: str, kind: Any, setting: str, default: object, text: str | None = None) -> None:
         limited = FlagType(flag, kind, limits[setting])
         parser.add_argument(flag, type=limited, default=default, help=text)
 

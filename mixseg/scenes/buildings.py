@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple
 
 from mixseg.scenes import labels as ids
 from mixseg.scenes.canvas import Canvas
@@ -17,9 +16,7 @@ _SMALLEST_WINDOW = 3.0
 """Canvas pixels; narrower windows are left out."""
 
 
-@final
-@dataclass(frozen=True)
-class Facade:
+class Facade(NamedTuple):
     """How the walls of one building look."""
 
     wall: Color  # color of the sunlit wall
@@ -28,8 +25,7 @@ class Facade:
     roof: Color  # color of the roof
     story: float  # height of a story in meters
     bay: float  # distance from window to window in meters
-    # Share of a bay and a story that its window takes, in each direction.
-    opening: tuple[float, float]
+    opening: tuple[float, float]  # shares of a bay and a story that a window takes
     shop: bool  # whether the ground floor is a shop front
     pitched: bool  # whether the roof is pitched
     awning: Color  # color of the shop's awning
@@ -38,11 +34,7 @@ class Facade:
 def draw_building(
     canvas: Canvas, x: float, depth: float, near: float, far: float, height: float, facade: Facade
 ) -> None:
-    """A building along the street: the end that faces the camera, the street front, the roof.
-
-    Its street front stands at x, whose sign tells the side of the street, from near to far; it
-    reaches ``depth`` meters away from the street.
-    """
+    """A building whose street front stands at x, reaching ``depth`` meters away from the street."""
     back = x + math.copysign(depth, x)
     if facade.pitched:
         middle, ridge = 0.5 * (x + back), height + 0.35 * abs(back - x)

@@ -111,10 +111,8 @@ class Canvas:
 
     def shade_ground(self, points: Sequence[Point], strength: float) -> None:
         """Darken the ground inside a world polygon by ``strength`` (0 to 1)."""
-        outline = []
-        for p in points:
-            x, y = self.camera.project(*p)
-            outline.append((x / SUPERSAMPLING, y / SUPERSAMPLING))
+        pixels = (self.camera.project(*p) for p in points)
+        outline = [(x / SUPERSAMPLING, y / SUPERSAMPLING) for x, y in pixels]
         self._shadow_draw.polygon(outline, fill=int(255 * strength))
 
     def shade_below(self, pose: Pose, length: float, width: float, height: float) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from mixseg.scenes import labels as ids
-from mixseg.scenes.stage import Stage
-from mixseg.scenes.street import LANE, Span
+from mixseg.scenes.street import LANE, Span, Stage
 from mixseg.scenes.world import Color, Pixel, tint
 
 
@@ -31,10 +30,9 @@ def paint_backdrop(stage: Stage) -> None:
 def paint_ground(stage: Stage) -> None:
     """Paint gardens, sidewalks, carriageway, crossing and markings."""
     street, dice = stage.street, stage.dice
-    asphalt, paving = stage.color("asphalt"), stage.color("paving")
-    grass = stage.color("grass")
     lit = stage.canvas.light((0.0, 1.0, 0.0))
-    asphalt, paving, grass = (tint(c, lit) for c in (asphalt, paving, grass))
+    names = ("asphalt", "paving", "grass")
+    asphalt, paving, grass = (tint(stage.color(name), lit) for name in names)
     curb = tint(paving, dice.uniform(1.1, 1.3))
     for side in street.sides:
         hand = side.hand
@@ -92,7 +90,6 @@ def _paint_patch(
 
 
 def _paint_markings(stage: Stage, asphalt: Color, white: Color) -> None:
-    """Lane lines, edge lines, and patches of the asphalt."""
     dice = stage.dice
     for _ in range(dice.integer(0, 3)):
         x, z = dice.uniform(-4, 3), dice.uniform(5, 25)

@@ -1,27 +1,9 @@
 """Raw label ids of Cityscapes, as they stand in ``*_gtFine_labelIds.png``."""
 
-from __future__ import annotations
+from mixseg.data.cityscapes import CITYSCAPES
 
-from typing import Final
-
-EGO_VEHICLE: Final = 1
-STATIC: Final = 4
-ROAD: Final = 7
-SIDEWALK: Final = 8
-BUILDING: Final = 11
-WALL: Final = 12
-FENCE: Final = 13
-POLE: Final = 17
-TRAFFIC_LIGHT: Final = 19
-TRAFFIC_SIGN: Final = 20
-VEGETATION: Final = 21
-TERRAIN: Final = 22
-SKY: Final = 23
-PERSON: Final = 24
-RIDER: Final = 25
-CAR: Final = 26
-TRUCK: Final = 27
-BUS: Final = 28
-TRAIN: Final = 31
-MOTORCYCLE: Final = 32
-BICYCLE: Final = 33
+EGO_VEHICLE, STATIC = 1, 4
+(
+    ROAD, SIDEWALK, BUILDING, WALL, FENCE, POLE, TRAFFIC_LIGHT, TRAFFIC_SIGN, VEGETATION, TERRAIN,
+    SKY, PERSON, RIDER, CAR, TRUCK, BUS, TRAIN, MOTORCYCLE, BICYCLE,
+) = CITYSCAPES.label_ids  # fmt: skip

@@ -7,9 +7,8 @@ own files.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +33,7 @@ Write = Callable[[Path, str, int, ImageArray, LabelArray], None]
 """Called with root, split, number of the scene in it, RGB image and raw Cityscapes ids."""
 
 
-@final
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """A layout of files: its splits, and what writes a scene."""
 
     splits: tuple[str, ...]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple
 
 from mixseg.scenes import labels as ids
 from mixseg.scenes.canvas import Canvas
@@ -11,10 +10,11 @@ from mixseg.scenes.world import Color, Point, Pose, circle, tint
 
 _WHEEL = circle(14)
 
+Joints = tuple[tuple[float, float], tuple[float, float], float]
+"""Where somebody sits and what they hold, (along, up), and the height of their feet, in meters."""
 
-@final
-@dataclass(frozen=True)
-class Outfit:
+
+class Outfit(NamedTuple):
     """Colors of one person."""
 
     skin: Color
@@ -66,7 +66,7 @@ def draw_bicycle(canvas: Canvas, pose: Pose, frame: Color, rider: Outfit | None 
     canvas.limb(world(0.34, -0.28, 1.0), world(0.34, 0.28, 1.0), 0.05, tire, label)
     canvas.limb(world(-0.32, 0, 0.93), world(-0.08, 0, 0.93), 0.1, tire, label)
     if rider is not None:
-        _draw_rider(canvas, pose, (-0.18, 0.95), (0.34, 1.02), 0.3, rider, None)
+        _draw_rider(canvas, pose, ((-0.18, 0.95), (0.34, 1.02), 0.3), rider, None)
 
 
 def draw_motorcycle(canvas: Canvas, pose: Pose, body: Color, rider: Outfit | None = None) -> None:
@@ -95,22 +95,14 @@ def draw_motorcycle(canvas: Canvas, pose: Pose, body: Color, rider: Outfit | Non
     canvas.ball(world(-0.85 if away else 0.62, 0, 0.86), 0.1, lamp, label)
     if rider is not None:
         helmet = dice.pick((body, (235, 235, 235), (30, 30, 32)))
-        _draw_rider(canvas, pose, (-0.22, 0.88), (0.4, 1.06), 0.36, rider, helmet)
+        _draw_rider(canvas, pose, ((-0.22, 0.88), (0.4, 1.06), 0.36), rider, helmet)
 
 
 def _draw_rider(
-    canvas: Canvas,
-    pose: Pose,
-    seat: tuple[float, float],
-    grip: tuple[float, float],
-    foot: float,
-    outfit: Outfit,
-    helmet: Color | None,
+    canvas: Canvas, pose: Pose, joints: Joints, outfit: Outfit, helmet: Color | None
 ) -> None:
-    """Someone who sits; seat and grip are (along, up) and foot is up, in meters."""
-    dice = canvas.dice
+    (seat, grip, foot), lean = joints, canvas.dice.uniform(0.12, 0.3)
     world, label = pose.world, ids.RIDER
-    lean = dice.uniform(0.12, 0.3)
     along, up = seat[0] + lean, seat[1] + 0.52
     for side in (-1.0, 1.0):
         hip = world(seat[0], side * 0.1, seat[1])

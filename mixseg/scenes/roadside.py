@@ -5,8 +5,7 @@ from __future__ import annotations
 from mixseg.scenes import furniture
 from mixseg.scenes.buildings import Facade, draw_building, draw_closing_building
 from mixseg.scenes.plants import draw_bush, draw_hedge, draw_tree
-from mixseg.scenes.stage import BOUNDARY, BUILT, GARDEN, STREET, Stage
-from mixseg.scenes.street import Side
+from mixseg.scenes.street import BOUNDARY, BUILT, GARDEN, STREET, Side, Stage
 from mixseg.scenes.world import circle, tint
 
 _FAR = 160.0
@@ -25,7 +24,6 @@ def place_roadside(stage: Stage) -> None:
 
 
 def _close_street(stage: Stage, depth: float) -> None:
-    """Buildings across the end of the street."""
     dice = stage.dice
     bend = stage.camera.curve * depth * depth
     x = -60.0 - bend
@@ -78,7 +76,6 @@ def _draw_facade(stage: Stage, house: bool) -> Facade:
 
 
 def _place_boundary(stage: Stage, side: Side) -> None:
-    """A wall, fence or hedge in front of the gardens."""
     if side.boundary == "none":
         return
     dice, x = stage.dice, side.hand * (side.walk - 0.05)
@@ -103,7 +100,6 @@ def _place_boundary(stage: Stage, side: Side) -> None:
 
 
 def _place_plants(stage: Stage, side: Side) -> None:
-    """Street trees, garden trees, woods and bushes."""
     dice, hand = stage.dice, side.hand
     behind = {"park": (6, 12), "gardens": (1, 5), "barrier": (0, 7), "works": (0, 4)}
     low, high = behind.get(side.kind, (0, 0))
@@ -140,7 +136,6 @@ def _place_tree(stage: Stage, layer: int, x: float, z: float, height: float) -> 
 
 
 def _place_furniture(stage: Stage, side: Side) -> None:
-    """Lamps, poles, signs, traffic lights and clutter at the curb."""
     dice, hand, metal = stage.dice, side.hand, stage.metal
     x = hand * (side.curb + 0.45)
     if dice.chance(0.75):
@@ -170,7 +165,5 @@ def _place_furniture(stage: Stage, side: Side) -> None:
         spot = hand * (side.curb + dice.uniform(0.7, 1.6))
         stage.add(STREET, z, furniture.draw_clutter, spot, z, stage.color("metal"))
     if hand > 0 and stage.street.layout == "highway" and dice.chance(0.6):
-        z = dice.uniform(20, 40)
-        stage.add(
-            STREET, z, furniture.draw_gantry, -stage.street.sides[0].curb, side.curb, z, metal
-        )
+        left, z = -stage.street.sides[0].curb, dice.uniform(20, 40)
+        stage.add(STREET, z, furniture.draw_gantry, left, side.curb, z, metal)

@@ -1,13 +1,15 @@
-"""The plan of a street: cross-section, lanes, crossing and what stands along its sides."""
+"""The plan of a street, and the stage on which the things of a scene wait to be painted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, final
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final, NamedTuple, final
 
+from mixseg.scenes.canvas import Canvas
 from mixseg.scenes.dice import Dice
 from mixseg.scenes.looks import Look
+from mixseg.scenes.world import Color
 
 Span = tuple[float, float]
 """From one depth to another in meters."""
@@ -18,13 +20,21 @@ LANE = 3.4
 _CROSSING_WALK = 3.0
 """Width of the sidewalks along the crossing street in meters."""
 
-_LAYOUTS: Final[Mapping[str, Mapping[Look, float]]] = {
-    "canyon": {"camera": 3.5, "render": 2.5},
-    "suburb": {"camera": 2.5, "render": 1.5},
-    "park": {"camera": 1.5, "render": 1.0},
-    "highway": {"camera": 1.0, "render": 2.0},
-    "square": {"camera": 1.5, "render": 2.0},
+# Painting order. A thing nearer to the middle of the street hides one farther out, whatever
+# their depths, because a line of sight leaves the street only once.
+BUILT: Final = 0
+GARDEN: Final = 1
+BOUNDARY: Final = 2
+STREET: Final = 3
+
+_LAYOUTS: Final[Mapping[str, tuple[float, float]]] = {
+    "canyon": (3.5, 2.5),
+    "suburb": (2.5, 1.5),
+    "park": (1.5, 1.0),
+    "highway": (1.0, 2.0),
+    "square": (1.5, 2.0),
 }
+"""Layout -> how often it comes in the looks camera and render."""
 
 _SIDES: Final[Mapping[str, dict[str, float]]] = {
     "canyon": {"shops": 6, "gardens": 1, "works": 1},
@@ -43,9 +53,7 @@ _BOUNDARIES: Final[Mapping[str, dict[str, float]]] = {
 }
 
 
-@final
-@dataclass(frozen=True)
-class Side:
+class Side(NamedTuple):
     """One side of the street, measured in meters from the camera's line outwards."""
 
     hand: float  # -1 for the left side, 1 for the right side
@@ -58,15 +66,12 @@ class Side:
     front: float  # where the buildings begin
 
 
-@final
-@dataclass(frozen=True)
-class Street:
+class Street(NamedTuple):
     """A street as seen from its lane at x = 0."""
 
     layout: str  # "canyon", "suburb", "park", "highway" or "square"
     sides: tuple[Side, Side]  # left and right side
-    # Middle of every lane and whether its traffic comes towards the camera.
-    lanes: tuple[tuple[float, bool], ...]
+    lanes: tuple[tuple[float, bool], ...]  # middles, and whether traffic comes towards the camera
     crossing: Span | None  # depths between which another street crosses, or None
     end: float | None  # depth at which a building closes the street, or None
     rails: float | None  # middle of a tram track, or None
@@ -80,7 +85,7 @@ class Street:
 
 def draw_street(look: Look, dice: Dice) -> Street:
     """Draw the plan of a street; in some a tram runs to the left of the camera's lane."""
-    layout = dice.weighted({name: weights[look] for name, weights in _LAYOUTS.items()})
+    layout = dice.weighted({name: one[look == "render"] for name, one in _LAYOUTS.items()})
     wide = layout in ("highway", "square")
     shift = dice.uniform(-0.6, 0.6)
     onward = dice.integer(1, 2) if wide else 1
@@ -119,3 +124,47 @@ def _side(hand: float, edge: float, layout: str, dice: Dice) -> Side:
     low, high = setback.get(kind, (18.0, 40.0))
     boundary = dice.weighted(_BOUNDARIES[kind])
     return Side(hand, kind, curb, parking, verge, walk, boundary, walk + dice.uniform(low, high))
+
+
+@final
+class Stage:
+    """Collects the things of a scene and paints them back to front."""
+
+    def __init__(self, canvas: Canvas, street: Street) -> None:
+        self.canvas, self.camera, self.dice = canvas, canvas.camera, canvas.dice
+        self.style, self.street = canvas.style, street
+        self.leaves = (self.color("leaves"), self.color("leaves"))
+        """Crown colors of this scene: trees of one season look alike."""
+        self.metal = self.color("metal")
+        """Color of this street's poles."""
+        self._things: list[tuple[int, int, float, Callable[[], None]]] = []
+
+    def color(self, material: str) -> Color:
+        """A color that the material may have in this scene's look."""
+        return self.style.color(material, self.dice)
+
+    def crossed(self, z: float) -> bool:
+        """Whether depth z lies on the crossing street."""
+        crossing = self.street.crossing
+        return crossing is not None and crossing[0] - 1 < z < crossing[1] + 1
+
+    def add(self, layer: int, depth: float, draw: Callable[..., None], *arguments: object) -> None:
+        """Put a thing on the stage: ``draw(canvas, *arguments)`` paints it."""
+        paint = partial(draw, self.canvas, *arguments)
+        self._things.append((self._block(depth), layer, -depth, paint))
+
+    def paint(self) -> None:
+        """Paint everything on the stage, the farthest first."""
+        for *_, paint in sorted(self._things, key=lambda thing: thing[:3]):
+            paint()
+
+    def _block(self, depth: float) -> int:
+        """0 behind the crossing street, 1 on it, 2 before it.
+
+        What crosses leaves the street sideways, so there the layers do not tell what hides what;
+        whole blocks do.
+        """
+        if self.street.block is None:
+            return 0
+        near, far = self.street.block
+        return int(depth < far) + int(depth < near)

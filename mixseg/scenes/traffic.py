@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable
 
 from mixseg.scenes.people import Outfit, draw_bicycle, draw_motorcycle, draw_person
-from mixseg.scenes.stage import STREET, Stage
-from mixseg.scenes.street import Side, Span
+from mixseg.scenes.street import STREET, Side, Span, Stage
 from mixseg.scenes.vehicles import draw_bus, draw_car, draw_tram, draw_truck
 from mixseg.scenes.world import Pose, tint
 
@@ -24,29 +23,24 @@ _VEHICLES: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
 
 def place_people(stage: Stage) -> None:
     """Put people, parked bicycles and parked motorcycles on both sidewalks."""
-    for side in stage.street.sides:
-        if side.kind != "barrier":  # nobody walks along a highway's barrier
-            _place_on_sidewalk(stage, side)
-
-
-def _place_on_sidewalk(stage: Stage, side: Side) -> None:
     dice = stage.dice
-    inner, outer = side.curb + side.verge + 0.6, side.walk - 0.4
-    for _ in range(dice.integer(0, 7 if side.kind == "shops" else 4)):
-        x, z = side.hand * dice.uniform(inner, outer), 6 + 28 * dice.unit() ** 2
-        place_person(stage, x, z)
-    if dice.chance(0.3):
-        z = dice.uniform(6, 16)
-        heading = dice.uniform(0.9, 2.2) * dice.sign()
-        for i in range(dice.integer(2, 6)):
-            pose = Pose(side.hand * (side.curb + 0.9), z + 0.75 * i, heading)
-            stage.add(STREET, pose.z, draw_bicycle, pose, stage.color("paint"))
-    if dice.chance(0.2):
-        z = dice.uniform(6, 14)
-        heading = dice.uniform(0.5, 1.6) * dice.sign()
-        for i in range(dice.integer(1, 2)):
-            pose = Pose(side.hand * (side.curb + 0.7), z + 1.1 * i, heading)
-            stage.add(STREET, pose.z, draw_motorcycle, pose, stage.color("motorcycle"))
+    for side in stage.street.sides:
+        if side.kind == "barrier":  # nobody walks along a highway
+            continue
+        inner, outer = side.curb + side.verge + 0.6, side.walk - 0.4
+        for _ in range(dice.integer(0, 7 if side.kind == "shops" else 4)):
+            x, z = side.hand * dice.uniform(inner, outer), 6 + 28 * dice.unit() ** 2
+            place_person(stage, x, z)
+        if dice.chance(0.3):
+            z, heading = dice.uniform(6, 16), dice.uniform(0.9, 2.2) * dice.sign()
+            for i in range(dice.integer(2, 6)):
+                pose = Pose(side.hand * (side.curb + 0.9), z + 0.75 * i, heading)
+                stage.add(STREET, pose.z, draw_bicycle, pose, stage.color("paint"))
+        if dice.chance(0.2):
+            z, heading = dice.uniform(6, 14), dice.uniform(0.5, 1.6) * dice.sign()
+            for i in range(dice.integer(1, 2)):
+                pose = Pose(side.hand * (side.curb + 0.7), z + 1.1 * i, heading)
+                stage.add(STREET, pose.z, draw_motorcycle, pose, stage.color("motorcycle"))
 
 
 def place_person(stage: Stage, x: float, z: float) -> None:
@@ -110,7 +104,6 @@ def place_traffic(stage: Stage) -> None:
 
 
 def _place_parked(stage: Stage, side: Side) -> None:
-    """The row of parked cars on one side."""
     z, dice = stage.dice.uniform(5, 9), stage.dice
     filled = dice.uniform(0.4, 0.95)
     while z < 60:

@@ -52,10 +52,7 @@ class _Solid:
     def sweep(
         self, profile: Profile, side: Color, strips: Sequence[Color], shares: Sequence[float] = ()
     ) -> None:
-        """A profile swept across; ``strips`` are the faces between neighboring points.
-
-        At each of its points it is as wide as the share of the half width says.
-        """
+        """A profile swept across, whose points have shares of the half width."""
         widths = [self.half * share for share in shares] or [self.half] * len(profile)
         points = list(zip(profile, widths, strict=True))
         sin, cos = self.pose.sin, self.pose.cos
@@ -101,11 +98,9 @@ class _Solid:
                 left, right = sorted((inner * hand * self.half, outer * hand * self.half))
                 self.on_end(along, low, high, left, right, color)
 
-    def wheels(
-        self, places: Sequence[float], radius: float, rim: Color, share: float = 1.0
-    ) -> None:
+    def wheels(self, at: Sequence[float], radius: float, rim: Color, share: float = 1.0) -> None:
         """Wheels at places along the vehicle."""
-        for along in places:
+        for along in at:
             for size, color in ((radius, _RUBBER), (0.55 * radius, rim)):
                 shape = [(along + size * s, radius + size * c) for c, s in _WHEEL]
                 self.on_sides(shape, share, color)

@@ -8,8 +8,7 @@ follows the bend without knowing of it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, final
 
 Point = tuple[float, float, float]
 """World point (x, y, z) in meters."""
@@ -31,8 +30,8 @@ def tint(color: Color, factor: float) -> Color:
 
 def blend(first: Color, second: Color, share: float) -> Color:
     """A mixture; ``share`` is that of the second color."""
-    r, g, b = first
-    return (r + (second[0] - r) * share, g + (second[1] - g) * share, b + (second[2] - b) * share)
+    (r, g, b), (r1, g1, b1) = first, second
+    return (r + (r1 - r) * share, g + (g1 - g) * share, b + (b1 - b) * share)
 
 
 def circle(corners: int, turn: float = 0.0) -> list[tuple[float, float]]:
@@ -41,9 +40,7 @@ def circle(corners: int, turn: float = 0.0) -> list[tuple[float, float]]:
     return [(math.cos(a), math.sin(a)) for a in angles]
 
 
-@final
-@dataclass(frozen=True)
-class Camera:
+class Camera(NamedTuple):
     """A level pinhole camera; pitch enters through the row of the horizon."""
 
     width: int  # canvas width in pixels
@@ -56,8 +53,7 @@ class Camera:
 
     def project(self, x: float, y: float, z: float) -> Pixel:
         """The canvas position of a world point."""
-        if z < _NEAREST:
-            z = _NEAREST
+        z = max(z, _NEAREST)
         scale = self.focal / z
         return (
             self.center + (x + self.curve * z * z) * scale,
@@ -70,9 +66,7 @@ class Camera:
 
     def sees(self, x: float, z: float, margin: float) -> bool:
         """Whether something of half width ``margin`` meters at (x, z) touches the canvas."""
-        scale = self.scale(z)
-        column = self.center + (x + self.curve * z * z) * scale
-        reach = margin * scale
+        (column, _), reach = self.project(x, 0.0, z), margin * self.scale(z)
         return -reach < column < self.width + reach
 
     @property
@@ -85,10 +79,7 @@ class Camera:
 class Pose:
     """Where an object stands and where it heads; maps its own axes to the world.
 
-    Args:
-        x: Position to the right in meters.
-        z: Position forward in meters.
-        heading: Radians; 0 drives away from the camera, pi towards it, pi/2 to the right.
+    The heading is in radians: 0 drives away from the camera, pi towards it, pi/2 to the right.
     """
 
     def __init__(self, x: float, z: float, heading: float) -> None:

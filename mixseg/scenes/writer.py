@@ -41,7 +41,7 @@ def write_demo(
     layout: str = "cityscapes",
     progress: Progress | None = None,
 ) -> Path:
-    """Write a demo set in the layout of a real data set.
+    """Write a demo set in the layout of a real data set, and return ``out``.
 
     The files go to a temporary folder beside ``out`` that is renamed at the end: whoever sees
     ``out`` sees all of it.
@@ -54,9 +54,6 @@ def write_demo(
         seed: Seed of the set.
         layout: Key of :data:`mixseg.scenes.layouts.LAYOUTS`.
         progress: Called after every scene with the scenes done and the scenes in all.
-
-    Returns:
-        ``out``.
 
     Raises:
         DataError: ``out`` exists, the layout is unknown, ``counts`` holds a split that it does
@@ -82,6 +79,7 @@ def write_demo(
                 done += 1
                 if progress is not None:
                     progress(done, sum(counts.values()))
+        about: dict[str, object]
         about = {"layout": layout, "look": look, "counts": dict(counts), "size": list(size)}
         about |= {"seed": seed, "generator_version": GENERATOR_VERSION}
         (draft / "demo.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

@@ -19,7 +19,7 @@ from mixseg.data.lists import read_list
 from mixseg.data.permutation_pickle import read_permutation
 from mixseg.data.photographs import orientation_in_header, photograph_size, read_photograph
 from mixseg.data.png16 import is_png16, read_first_channel
-from mixseg.data.prepared_copy.manifest import MANIFEST, read_manifest
+from mixseg.data.prepared_copy import MANIFEST, read_manifest
 from mixseg.data.voc import _read_sbd
 from mixseg.engine.checkpoint import read_checkpoint, write_checkpoint
 from mixseg.errors import MixsegError

@@ -72,6 +72,12 @@ def test_components_do_not_know_each_other(part: str) -> None:
         assert parts(file) <= SHARED | {part}, file
 
 
+def test_scenes_know_nothing_but_data() -> None:
+    assert below("scenes")
+    for file in below("scenes"):
+        assert parts(file) <= SHARED | {"data", "scenes"}, file
+
+
 def test_the_engine_knows_no_method() -> None:
     assert below("engine")
     for file in below("engine"):

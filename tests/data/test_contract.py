@@ -26,7 +26,6 @@ from mixseg.data.check import (
 from mixseg.data.cityscapes import CITYSCAPES, RAW_TO_TRAIN, VOID_COLORS
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import SegmentationDataset
-from mixseg.scenes import LAYOUTS, render_scene, write_demo
 from mixseg.data.pairing import pair_labeled
 from mixseg.data.png16 import is_png16
 from mixseg.data.registry import DATASETS, open_dataset
@@ -35,6 +34,7 @@ from mixseg.data.voc import VOC
 from mixseg.errors import ConfigError, DataError
 from mixseg.escaping import printable
 from mixseg.ignore import IGNORE
+from mixseg.scenes import LAYOUTS, render_scene, write_demo
 from tests.data.layouts import (
     FOLDER_DESCRIPTION,
     SBD_EXTRA,

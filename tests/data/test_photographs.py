@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mixseg.data.prepared_copy.files import file_copies
 from PIL import Image
 
 from mixseg.data.photographs import orientation_in_header, photograph_size, read_photograph
 from mixseg.data.prepared_copy import plan_unlabeled
-from mixseg.data.prepared_copy.files import file_copies
 from mixseg.data.unlabeled import open_unlabeled
 from mixseg.data.voc import VOC
 from tests.data.layouts import write_turned

@@ -15,6 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, final
 
@@ -294,7 +295,9 @@ def _unfinished(path: Path) -> Path | None:
     return found and path.with_name(found[1])
 
 
-class Outcome(NamedTuple):
+@final
+@dataclass(frozen=True)  # a loader would make lists of the tuples in a named one
+class Outcome:
     """What became of an original, or of all."""
 
     files: Mapping[str, CopiedFile]  # path in the copy -> what lies there
@@ -498,7 +501,7 @@ def _image_content(path: Path, image: ImageArray, size: Size | None, origin: Ori
 def _label_content(path: Path, raw: LabelArray, size: Size | None) -> _Content:
     there = (raw.shape[0], raw.shape[1])
     ids, palette = raw, None
-    # Class files of SBD, 16-bit labels of SYNTHIA, which take a second to read, and masks of
+    # Class files of SBD, 16-bit labels of SYNTHIA, and masks of
     # colors or one bit become 8-bit PNGs with the same ids; the loaders of all know such files.
     if path.suffix.lower() == ".png" and stores_ids(path):
         if size in (None, there):

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mixseg.data.prepared_copy.files import file_copies
 from PIL import Image
 
 from mixseg.data.photographs import orientation_in_header, photograph_size, read_photograph
-from mixseg.data.prepared_copy import plan_unlabeled
+from mixseg.data.prepared_copy import check_output, plan_unlabeled, prepare
 from mixseg.data.unlabeled import open_unlabeled
 from mixseg.data.voc import VOC
 from tests.data.layouts import write_turned
@@ -61,10 +60,8 @@ def test_damaged_exif_is_no_orientation(tmp_path: Path, exif: bytes) -> None:
 def test_a_prepared_copy_holds_them_upright(tmp_path: Path) -> None:
     write_turned(tmp_path / "photos/a.png", SMOOTH, 6)
     plan = plan_unlabeled(tmp_path / "photos", size=(32, 48))
-    (original,) = plan.originals
-    copies, problems = file_copies(original, plan.origin)
-    (tmp_path / "copy.png").write_bytes(copies["a.png"].content)
-    assert not problems
-    copy = read_photograph(tmp_path / "copy.png")
+    earlier, output = check_output(plan, tmp_path / "copy"), tmp_path / "copy"
+    prepare(plan, output, earlier, jobs=1, keep_bad=False, progress=lambda done, total: None)
+    copy = read_photograph(output / "a.png")
     assert copy.shape == (32, 48, 3)
     assert np.abs(copy.astype(int) - SMOOTH[::2, ::2]).max() < 4

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, final
+from typing import NamedTuple, final
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -114,11 +114,15 @@ def read_manifest(folder: Path) -> Manifest | None:
         content = read_json(path)
         if content.pop("form") != 1:
             raise ValueError("its form is not 1")
-        files = {name: _file(one) for name, one in content.pop("files").items()}
-        for name in files:  # files that are no longer needed are removed by these names
-            below = PurePosixPath(name)
+        files: dict[str, CopiedFile] = {}
+        for name, one in content.pop("files").items():
+            below = PurePosixPath(
+                name
+            )  # files that are no longer needed are removed by their names
             if below.is_absolute() or ".." in below.parts or not below.name or str(below) != name:
                 raise ValueError(f"{name!r} is not a path below it")
+            sizes = {key: one[key] and tuple(one[key]) for key in ("source_size", "size")}
+            files[name] = CopiedFile(**one | sizes)
         return Manifest(Origin(**content | {"size": tuple(content["size"])}), files)
     except FileNotFoundError:
         return None
@@ -127,11 +131,6 @@ def read_manifest(folder: Path) -> Manifest | None:
             f"{path}: is no manifest of a prepared copy ({error}); remove the folder, or give "
             "another one with --output"
         ) from error
-
-
-def _file(content: dict[str, Any]) -> CopiedFile:
-    sizes = {key: content[key] and tuple(content[key]) for key in ("source_size", "size")}
-    return CopiedFile(**content | sizes)
 
 
 class Original(NamedTuple):

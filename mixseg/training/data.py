@@ -25,7 +25,6 @@ from mixseg.data.check import (
 )
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet, SegmentationDataset
-from mixseg.scenes import LAYOUTS, Look, ensure_demo
 from mixseg.data.frequencies import class_frequencies, read_frequencies
 from mixseg.data.pairing import Pairing, pair_labeled, pair_present, pair_samples, passed_over
 from mixseg.data.record import Record, record_of_training
@@ -33,6 +32,7 @@ from mixseg.data.registry import DATASETS, open_dataset
 from mixseg.data.splits import Split, hold_out, split_labeled
 from mixseg.errors import ConfigError, DataError, UnknownSplitError, unknown_name
 from mixseg.methods import METHODS
+from mixseg.scenes import LAYOUTS, Look, ensure_demo
 from mixseg.terminal import say
 from mixseg.training.photographs import open_photographs
 

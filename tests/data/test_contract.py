@@ -701,7 +701,7 @@ class TestSynthia:
             opened.label(0)
         # What an 8-bit library makes of it.
         write_label(path, np.zeros((*SIZE, 3), dtype=np.uint8))
-        with pytest.raises(DataError, match="a colou?r picture"):
+        with pytest.raises(DataError, match=r"a colou?r picture"):
             opened.label(0)
 
     def test_ids_of_16_bits_are_not_cut(self, tmp_path: Path) -> None:

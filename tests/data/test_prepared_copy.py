@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,23 +56,10 @@ SMALL = (7, 11)
 
 
 def plan(
-    name: str,
-    root: Path,
-    training: str = "train",
-    validation: str | None = "val",
-    size: tuple[int, int] = SMALL,
-    keep_labeled: bool = True,
-    interpolation: Interpolation = "bilinear",
+    name: str, root: Path, training: str = "train", validation: str | None = "val", **options: Any
 ) -> Plan:
-    return plan_splits(
-        name,
-        root,
-        size=size,
-        training=training,
-        validation=validation,
-        keep_labeled=keep_labeled,
-        interpolation=interpolation,
-    )
+    options = {"size": SMALL, "keep_labeled": True} | options
+    return plan_splits(name, root, training=training, validation=validation, **options)
 
 
 def written(plan: Plan, output: Path, jobs: int = 1, keep_bad: bool = False) -> Outcome:
@@ -94,15 +82,13 @@ def at_size(dataset: SegmentationDataset, index: int) -> tuple[np.ndarray, np.nd
     return example.image.permute(1, 2, 0).numpy(), example.label.numpy()
 
 
+def pairs(write: Callable[..., object], **options: Any) -> Callable[[Path], object]:
+    return lambda root: [write(root, split, **options) for split in ("train", "val")]
+
+
 def cityscapes(root: Path) -> None:
-    for split in ("train", "val"):
-        write_cityscapes(root, split)
+    pairs(write_cityscapes)(root)
     write_cityscapes(root, "test", label_kind=None)
-
-
-def cityscapes_archives(root: Path) -> None:
-    for split in ("train", "val"):
-        write_cityscapes(root, split, archive_folders=True, label_kind="labelTrainIds")
 
 
 def camvid(root: Path) -> None:
@@ -115,9 +101,13 @@ def camvid(root: Path) -> None:
         (root / "CamVid" / f"{split}.txt").write_text("".join(lines))
 
 
+def small_camvid(root: Path) -> Plan:
+    pairs(write_camvid)(root)
+    return plan("camvid", root)
+
+
 def bdd100k(root: Path) -> None:
-    for split in ("train", "val"):
-        write_bdd100k(root / "bdd100k", split)
+    pairs(write_bdd100k)(root / "bdd100k")
     write_bdd100k(root / "bdd100k", "test", labels=False)
 
 
@@ -131,27 +121,17 @@ def voc_augmented(root: Path) -> None:
 
 
 def folder(root: Path) -> None:
-    for split in ("train", "val"):
-        write_folder(root, split)
+    pairs(write_folder)(root)
     write_folder(root, "extra", labels=False)
 
 
-def small_camvid(root: Path) -> Plan:
-    for split in ("train", "val"):
-        write_camvid(root, split)
-    return plan("camvid", root)
-
-
+archives = pairs(write_cityscapes, archive_folders=True, label_kind="labelTrainIds")
 LAYOUTS: dict[str, tuple[Callable[[Path], object], str, str | None]] = {
     "bdd100k": (bdd100k, "train", "val"),
-    "bdd100k older": (
-        lambda root: [write_bdd100k(root, split, older=True) for split in ("train", "val")],
-        "train",
-        "val",
-    ),
+    "bdd100k older": (pairs(write_bdd100k, older=True), "train", "val"),
     "camvid": (camvid, "train", "val"),
     "cityscapes": (cityscapes, "train", "val"),
-    "cityscapes archives": (cityscapes_archives, "train", "val"),
+    "cityscapes archives": (archives, "train", "val"),
     "folder": (folder, "train", "val"),
     "gta5": (write_gta5, "train", None),
     "synthia": (lambda root: write_synthia(root / "RAND_CITYSCAPES"), "train", None),
@@ -215,14 +195,10 @@ def test_a_stream_cannot_tell_the_copy(interpolation: Interpolation, tmp_path: P
     transform = PairedTransform(
         resize=SMALL, interpolation=interpolation, rotate=5.0, crop=(5, 9), flip=True
     )
+    options = {"seed": 1, "stream": "labeled", "labeled": True}
     first, second = (
         StreamDataset(
-            open_dataset("cityscapes", root, "train"),
-            (0, 1, 2, 3, 4),
-            transform,
-            seed=1,
-            stream="labeled",
-            labeled=True,
+            open_dataset("cityscapes", root, "train"), tuple(range(5)), transform, **options
         )
         for root in (tmp_path / "data", tmp_path / "copy")
     )
@@ -256,7 +232,7 @@ def test_palettes_stay_in_any_order(tmp_path: Path) -> None:
 def test_labels_of_synthia_become_8_bits(tmp_path: Path) -> None:
     write_synthia(tmp_path / "data")
     for output, size in (("small", SMALL), ("same", SIZE)):
-        written(plan("synthia", tmp_path / "data", "train", None, size), tmp_path / output)
+        written(plan("synthia", tmp_path / "data", "train", None, size=size), tmp_path / output)
         assert not any(is_png16(path) for path in (tmp_path / output / "GT/LABELS").iterdir())
     one, other = (open_dataset("synthia", tmp_path / root, "train") for root in ("data", "same"))
     for index in range(4):
@@ -271,7 +247,10 @@ def test_masks_of_colors_become_ids(size: tuple[int, int], tmp_path: Path) -> No
     for name in write_folder(tmp_path / "data", description=description):
         path = tmp_path / f"data/labels/train/{name}.png"
         Image.fromarray(np.array(palette, dtype=np.uint8)[cycle_ids([0, 1])]).save(path)
-    written(plan("folder", tmp_path / "data", "train", None, size, False), tmp_path / "copy")
+    written(
+        plan("folder", tmp_path / "data", "train", None, size=size, keep_labeled=False),
+        tmp_path / "copy",
+    )
     one, other = (open_dataset("folder", tmp_path / at, "train") for at in ("data", "copy"))
     expected = at_size(one, 0)[1] if size == SMALL else one.label(0)
     np.testing.assert_array_equal(other.label(0), expected)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from mixseg.ablation.metrics import DEFAULT, METRICS
-from mixseg.config.schema import schema
 from mixseg.config.renamed import RENAMED
 from mixseg.config.resolve import LENGTHS, resolve_settings
+from mixseg.config.schema import schema
 from mixseg.config.sections import Settings
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.strict_yaml import LoadedYaml, load_yaml

@@ -12,6 +12,7 @@ from typing import Any, final
 
 from mixseg.ablation.grid import Grid, Row, row_settings
 from mixseg.config.checks import WITHOUT_FILE
+from mixseg.config.effect import check_flags, command_of
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.saved import PATHS, changed_settings, dump_settings, with_absolute_paths
 from mixseg.config.schema import to_flat
@@ -19,8 +20,6 @@ from mixseg.config.sections import Settings
 from mixseg.data.record import Record, differences, digests, read_record
 from mixseg.errors import ConfigError
 from mixseg.files import read_text, write_atomically
-from mixseg.config.effect import command_of
-from mixseg.config.effect import check_flags
 from mixseg.training.saved_network import settings_of_run
 
 ERROR_LENGTH = 300

@@ -31,6 +31,7 @@ Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 """(this process's shard of a batch of images, float RGB in [0, 1], shape (B, 3, H, W); a generator
 on the CPU, in the same state in all processes) -> augmented images of the same shape."""
 
+
 @AUGMENTATIONS.register("strong")
 @final
 class StrongAugmentation:

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mixseg.commands.parsing import ArgumentParser, Namespace
-
 from mixseg.ablation import (
     ClusterLauncher,
     Launcher,
@@ -31,7 +29,7 @@ from mixseg.ablation import (
 from mixseg.ablation.grid import Grid
 from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.contract import EXIT_ERROR
-from mixseg.commands.parsing import listed, new_parser, parse
+from mixseg.commands.parsing import ArgumentParser, Namespace, listed, new_parser, parse
 from mixseg.commands.presets import configuration_file, presets_folder
 from mixseg.commands.settings_arguments import add_set_argument, without_effect
 from mixseg.config.flags import add_settings_arguments, typed_overrides
@@ -118,7 +116,8 @@ def _ablation_parser() -> ArgumentParser:
     parser.add_argument(
         "--rows",
         type=str,
-        action="extend", nargs="+",
+        action="extend",
+        nargs="+",
         metavar="NAME",
         help="some of the rows, and those that they are compared with",
     )

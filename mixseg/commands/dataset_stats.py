@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixseg.commands.parsing import ArgumentParser, Namespace
 from rich.console import Console
 
 from mixseg.analysis.dataset_statistics import FORMATS, DatasetStatistics, summary, terminal_table
 from mixseg.commands.contract import EXIT_ERROR, prints_its_result
-from mixseg.commands.parsing import new_parser, parse
+from mixseg.commands.parsing import ArgumentParser, Namespace, new_parser, parse
 from mixseg.commands.presets import configuration_file
 from mixseg.commands.settings_arguments import check_layout
 from mixseg.config.resolve import resolve_settings
@@ -48,7 +47,13 @@ def _statistics_parser() -> ArgumentParser:
         "read. Counts of labels are kept in the cache.",
     )
     parser.add_argument(
-        "--config", type=str, default=[], action="extend", nargs="+", metavar="FILE", help="that name a data set"
+        "--config",
+        type=str,
+        default=[],
+        action="extend",
+        nargs="+",
+        metavar="FILE",
+        help="that name a data set",
     )
     parser.add_argument("--dataset", type=str, help="layout of the data [demo]")
     parser.add_argument("--data-root", dest="root", type=str, metavar="DIR")

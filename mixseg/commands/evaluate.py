@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 import torch
-from mixseg.commands.parsing import ArgumentParser, Namespace
 from numpy import uint8
 from numpy.typing import NDArray
 from rich.console import Console
@@ -26,7 +25,7 @@ from mixseg.commands.inference import (
     placed,
 )
 from mixseg.commands.output_files import check_folder, new_folder
-from mixseg.commands.parsing import height_and_width, new_parser, parse
+from mixseg.commands.parsing import ArgumentParser, Namespace, height_and_width, new_parser, parse
 from mixseg.config.values import FlagType, Range
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.record import differences, read_record, record_of_validation

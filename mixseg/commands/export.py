@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-from mixseg.commands.parsing import ArgumentParser
+from typing import Any
 
 from mixseg.commands.inference import input_size_of, load_saved
-from mixseg.commands.parsing import new_parser, parse, size_type
+from mixseg.commands.parsing import ArgumentParser, new_parser, parse, size_type
 from mixseg.data.arrays import Size
 from mixseg.errors import ConfigError
 from mixseg.export import (

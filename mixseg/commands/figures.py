@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
-
-from mixseg.commands.parsing import ArgumentParser
 
 from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
-from mixseg.commands.parsing import listed, new_parser, parse
-from mixseg.config.values import FlagType, Range, SEEDS
+from mixseg.commands.parsing import ArgumentParser, listed, new_parser, parse
+from mixseg.config.values import SEEDS, FlagType, Range
 from mixseg.errors import ConfigError
 from mixseg.terminal import new_console, say
 
@@ -66,10 +63,33 @@ def _figures_parser() -> ArgumentParser:
     parser.add_argument("names", nargs="*", help="figures to draw")
     parser.add_argument("--list", action="store_true", help="list the figures")
     add = parser.add_argument
-    add("--dataset", type=str, action="extend", nargs="+", metavar="NAME", help="[demo, or the data of the run]")
-    add("--data-root", dest="roots", type=str, action="extend", nargs="+", metavar="DIR", help="one per data set")
+    add(
+        "--dataset",
+        type=str,
+        action="extend",
+        nargs="+",
+        metavar="NAME",
+        help="[demo, or the data of the run]",
+    )
+    add(
+        "--data-root",
+        dest="roots",
+        type=str,
+        action="extend",
+        nargs="+",
+        metavar="DIR",
+        help="one per data set",
+    )
     add("--split", type=str, help="[train; the validation split of a run]")
-    add("--run", dest="runs", type=str, action="extend", nargs="+", metavar="RUN", help="runs, or checkpoints")
+    add(
+        "--run",
+        dest="runs",
+        type=str,
+        action="extend",
+        nargs="+",
+        metavar="RUN",
+        help="runs, or checkpoints",
+    )
     add("--output", type=str, default="figures", metavar="DIR", help="is made if it is not there")
     add("--overwrite", action="store_true", help="replace files that exist")
     add(
@@ -81,7 +101,14 @@ def _figures_parser() -> ArgumentParser:
         metavar="N",
         help="how many images to show [4]",
     )
-    add("--ids", type=str, action="extend", nargs="+", metavar="ID", help="images to show [chosen by the seed]")
+    add(
+        "--ids",
+        type=str,
+        action="extend",
+        nargs="+",
+        metavar="ID",
+        help="images to show [chosen by the seed]",
+    )
     add("--source", type=str, help="mixing: what is pasted on the data set [demo-render]")
     add("--source-root", dest="source_root", type=str, metavar="DIR")
     for name, (allowed, about) in NUMBERS.items():

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import typing
 import functools
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
-from mixseg.commands.parsing import ArgumentParser, Namespace
 from torch import nn
 
 from mixseg.commands.contract import Command
-from mixseg.commands.parsing import height_and_width, size_type
+from mixseg.commands.parsing import ArgumentParser, Namespace, height_and_width, size_type
 from mixseg.config.values import FlagType, Range
 from mixseg.distributed import joined
 from mixseg.errors import ConfigError

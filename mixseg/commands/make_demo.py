@@ -11,8 +11,8 @@ from mixseg.commands.parsing import new_parser, parse
 from mixseg.config.options import fields_of
 from mixseg.config.sections import DemoSettings
 from mixseg.config.values import FlagType, Size
-from mixseg.terminal import new_console, progress_bar, say
 from mixseg.scenes import LAYOUTS, Look, write_demo
+from mixseg.terminal import new_console, progress_bar, say
 
 
 def make_demo(arguments: Sequence[str]) -> int:

@@ -64,7 +64,9 @@ def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
         if unknown is None:
             raise ConfigError(f"unrecognized arguments: {' '.join(rest)}")
         flags = [flag for action in parser._actions for flag in action.option_strings]
-        raise ConfigError(unknown_name("flag", unknown.partition("=")[0], flags, "--help lists all"))
+        raise ConfigError(
+            unknown_name("flag", unknown.partition("=")[0], flags, "--help lists all")
+        )
     return parsed
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
-from mixseg.commands.parsing import ArgumentParser, Namespace
 
 from mixseg.commands.console import console_of_first
 from mixseg.commands.contract import EXIT_ERROR, for_several_processes
@@ -20,7 +18,7 @@ from mixseg.commands.inference import (
     placed,
 )
 from mixseg.commands.output_files import new_folder
-from mixseg.commands.parsing import listed, new_parser, parse
+from mixseg.commands.parsing import ArgumentParser, Namespace, listed, new_parser, parse
 from mixseg.commands.squash_note import SquashNote
 from mixseg.config.values import FlagType, Range
 from mixseg.data.arrays import ImageArray, LabelArray, Size

@@ -9,16 +9,14 @@ from pathlib import Path
 from mixseg.commands.contract import EXIT_ERROR
 from mixseg.commands.parsing import new_parser, size_type
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
-from mixseg.config.sections import Settings
 from mixseg.config.values import FlagType, Range
-from mixseg.data.arrays import Size
 from mixseg.data.check import PartReport
 from mixseg.data.layout import layout_of
 from mixseg.data.loading import usable_cores
 from mixseg.data.prepared_copy import check_output, plan_splits, plan_unlabeled, prepare
 from mixseg.errors import ConfigError, unknown_name
-from mixseg.terminal import new_console, progress_bar, say
 from mixseg.preflight.data_check import report_lines
+from mixseg.terminal import new_console, progress_bar, say
 from mixseg.training.data import check_dataset_name
 
 ABOUT = (
@@ -87,7 +85,7 @@ def prepare_data(arguments: Sequence[str]) -> int:
         plan = plan_unlabeled(place, size=size, compression=parsed.compression)
     else:
         # A source has no validation split of its own, and its labeled images keep their size.
-        validated = part == "data" and data.val_split in splits_of(name, place)
+        validated = part == "data" and data.val_split in layout_of(name).splits(place)
         plan = plan_splits(
             name,
             place,

@@ -22,7 +22,6 @@ from mixseg.config.flags import typed_overrides
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
 from mixseg.errors import ConfigError
-from mixseg.plugins import import_recorded
 
 if TYPE_CHECKING:  # torch takes seconds to import; what was typed is understood before
     from mixseg.training.loop import OnProgress, Outcome

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from mixseg.config.effect import command_of
 from mixseg.config.sections import Settings
 from mixseg.distillation.report import report_distillation
 from mixseg.errors import MixsegError
@@ -15,7 +16,6 @@ from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.protocols import paper_table, protocol
 from mixseg.evaluation.tables import scores_table
 from mixseg.files import read_text, write_atomically
-from mixseg.config.effect import command_of
 from mixseg.terminal import say, show
 from mixseg.training.loop import Outcome
 

@@ -74,8 +74,10 @@ def idle(path: str, values: Mapping[str, Any]) -> str:
     if slots:
         used = used_slots(values)
         if any(slot in used for slot in slots):
-            return "" if values.get(path) is not None or not entries[0].marks else _marks(
-                entries[0], values
+            return (
+                ""
+                if values.get(path) is not None or not entries[0].marks
+                else _marks(entries[0], values)
             )
         return f"a method that takes it: {', '.join(_methods_with(slots))}"
     if not entries[0].owner:
@@ -99,11 +101,7 @@ def used_slots(values: Mapping[str, Any]) -> list[Slot]:
 
 
 def _methods_with(slots: list[Slot]) -> list[str]:
-    return [
-        name
-        for name in METHODS
-        if any(takes_part(name, slot.parameter) for slot in slots)
-    ]
+    return [name for name in METHODS if any(takes_part(name, slot.parameter) for slot in slots)]
 
 
 def _marks(setting: Setting, values: Mapping[str, Any]) -> str:
@@ -143,7 +141,7 @@ def _how_to_choose(path: str, values: Mapping[str, Any]) -> str:
             for name in ((slot.fixed,) if slot.fixed else slot.registry)
             if path in {one.path for one in slot.registry.options(name, slot.section)}
         ]
-        if not names or slot is SLOTS.labeled_mix and SLOTS.mixer in used and found:
+        if not names or (slot is SLOTS.labeled_mix and SLOTS.mixer in used and found):
             continue
         if slot in used:
             found.append(f"{flag_of(slot.setting)} {' or '.join(names)}")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mixseg.config.resolve import IN_EPOCHS
 from mixseg.config.renamed import RENAMED, translated
+from mixseg.config.resolve import IN_EPOCHS
 from mixseg.config.schema import description, schema, unknown_setting
 from mixseg.config.values import FlagText, wanted
 from mixseg.errors import ConfigError
@@ -65,7 +65,11 @@ def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
         )
     for old in RENAMED:
         parser.add_argument(
-            f"--{old}", dest=old, nargs="?", const="true", default=argparse.SUPPRESS,
+            f"--{old}",
+            dest=old,
+            nargs="?",
+            const="true",
+            default=argparse.SUPPRESS,
             help=argparse.SUPPRESS,
         )
 

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from mixseg.config.checks import WITHOUT_FILE
 from mixseg.config.resolve import IN_EPOCHS, build_settings
 from mixseg.config.schema import to_flat
-from mixseg.config.checks import WITHOUT_FILE
 from mixseg.config.sections import ALIGNMENTS, Settings
 from mixseg.strict_yaml import dump_yaml
 

@@ -29,6 +29,7 @@ from mixseg.config.values import (
 SOURCE = Needs("source_domain.dataset", help="--source NAME (mixseg uda)")
 SCENES = Needs("built-in scenes", help="built-in scenes: leave --data-root out")
 
+
 @final
 @dataclass(frozen=True)
 class DataSettings:

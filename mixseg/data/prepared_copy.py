@@ -23,14 +23,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mixseg.data.arrays import ImageArray, LabelArray, Size
-from mixseg.data.contract import Sample, SegmentationDataset, unequal_sizes
-from mixseg.data.folder import DESCRIPTION
-from mixseg.data.images import encode_jpeg, encode_png, read_image, read_palette_png, stores_ids
 from mixseg.data.check import Problem, reading_problem
+from mixseg.data.contract import Sample, SegmentationDataset, unequal_sizes
+from mixseg.data.images import encode_jpeg, encode_png, read_image, read_palette_png, stores_ids
+from mixseg.data.layout import layout_of, open_dataset
+from mixseg.data.loading import POLL, loaded, start_worker
 from mixseg.data.pairing import IMAGE_ENDINGS, pair_present
 from mixseg.data.photographs import read_photograph
-from mixseg.data.layout import open_dataset, splits_of
-from mixseg.data.loading import POLL, loaded, start_worker
 from mixseg.data.transforms import Interpolation, resized_ids, resized_image
 from mixseg.data.unlabeled import ANY_CLASS, open_unlabeled
 from mixseg.errors import ConfigError, DataError
@@ -41,20 +40,6 @@ MANIFEST = "prepared.json"
 
 SAVE_EVERY = 30.0
 """Seconds of work after which the manifest is saved: what a killed process may lose."""
-
-LISTS: dict[str, tuple[str, ...]] = {
-    "camvid": ("*.txt", "CamVid/*.txt"),
-    "folder": (DESCRIPTION,),
-    "voc": tuple(
-        f"{folder}ImageSets/Segmentation/*.txt" for folder in ("", "VOC2012/", "VOCdevkit/VOC2012/")
-    ),
-}
-"""Layout -> patterns of the text files that its loader reads, relative to the root."""
-
-FURTHER_IMAGES: dict[str, tuple[str, ...]] = {
-    "cityscapes": ("leftImg8bit/train_extra", "leftImg8bit_trainextra/leftImg8bit/train_extra")
-}
-"""Layout -> folders of images that no split names, which serve as unlabeled ones."""
 
 
 class Origin(NamedTuple):
@@ -182,7 +167,7 @@ def plan_splits(
     opened: dict[str, SegmentationDataset] = {}
     notes: list[str] = []
     wanted = [training] if validation is None else [training, validation]
-    for split in dict.fromkeys((*wanted, *splits_of(name, root))):
+    for split in dict.fromkeys((*wanted, *layout_of(name).splits(root))):
         try:
             opened[split] = open_dataset(name, root, split, pair_present)
         except DataError as error:
@@ -190,7 +175,7 @@ def plan_splits(
                 raise
             notes.append(f"split {split!r} is left out: {error}")
     base = root if root.is_dir() else root.parent
-    further = [one for one in FURTHER_IMAGES.get(name, ()) if (base / one).is_dir()]
+    further = [one for one in layout_of(name).further_images if (base / one).is_dir()]
     opened |= {one: open_unlabeled(base / one, opened[training].classes) for one in further}
     splits: dict[Path, set[str]] = defaultdict(set)
     labels: dict[Path, dict[Path, SegmentationDataset]] = defaultdict(dict)
@@ -227,7 +212,7 @@ def plan_splits(
             "at the size of their files (validation.resolution: native)"
         )
     origin = Origin(name, str(root.resolve()), size, compression, interpolation)
-    lists = _lists(root, base, LISTS.get(name, ()))
+    lists = _lists(root, base, layout_of(name).lists)
     return Plan(origin, base, (*originals, *lists), tuple(notes))
 
 

@@ -66,4 +66,3 @@ def squared_error_consistency(logits: Tensor, targets: Tensor, weights: Tensor) 
 def _ignore_index(targets: Tensor) -> int:
     # torch refuses ignore_index together with distributions; theirs is expressed by the weights.
     return -100 if targets.is_floating_point() else IGNORE
-

@@ -81,7 +81,9 @@ def weighted_sum(terms: Sequence[tuple[float, SupervisedLoss]]) -> SupervisedLos
     return of_all_terms
 
 
-def build_loss(name: str, options: Mapping[str, Any], class_shares: Tensor | None) -> SupervisedLoss:
+def build_loss(
+    name: str, options: Mapping[str, Any], class_shares: Tensor | None
+) -> SupervisedLoss:
     """The loss of a name, or the weighted sum of several.
 
     Args:

@@ -7,8 +7,7 @@ from typing import Annotated, final
 
 from torch import Tensor
 
-from mixseg.config.options import ByRun
-from mixseg.config.options import TakesStream
+from mixseg.config.options import ByRun, TakesStream
 from mixseg.config.values import Share, Temperature, Weight
 from mixseg.data.streams import Batch
 from mixseg.data.transforms import to_unit_range

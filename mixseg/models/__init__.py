@@ -31,6 +31,7 @@ from mixseg.models.weights import (
 )
 from mixseg.registry import ARCHITECTURES
 
+
 def check_model_settings(settings: ModelSettings, options: Mapping[str, Any]) -> None:
     """Refuse unknown names, what does not go together, and weight addresses, before any is read.
 

@@ -38,9 +38,8 @@ def fcn8s() -> Architecture:
 @ARCHITECTURES.register("fcn")
 def fcn() -> Architecture:
     """The head of torchvision's FCN."""
-    return HeadOnBackbone(
-        lambda channels, spec: ConvolutionalHead(channels[-1], spec.num_classes)
-    )
+    return HeadOnBackbone(lambda channels, spec: ConvolutionalHead(channels[-1], spec.num_classes))
+
 
 SKIP_SCALES = (0.01, 0.0001)
 """Factors of the maps of strides 16 and 8 (Kim, 4.3.1): with them the whole network is trained at

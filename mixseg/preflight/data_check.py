@@ -14,7 +14,6 @@ from typing import NamedTuple
 from rich.console import Console
 
 from mixseg.config.sections import Settings
-from mixseg.data.check import unseen_note
 from mixseg.data.check import KINDS, Inspector, Kind, PartReport
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import SegmentationDataset

@@ -11,18 +11,17 @@ from torch import Tensor
 from mixseg.config.options import ByRun, NeedsStream
 from mixseg.config.values import NoSteps, Range, Rate, Temperature, Weight
 from mixseg.distributed import average_in_place
-from mixseg.methods.method import StreamOutput
-from mixseg.regularizers.regularizer import Regularizer
-from mixseg.training.optimizer_state import optimizer_state, restore_optimizer
-from mixseg.training.schedules import Schedule
 from mixseg.errors import CheckpointError, ConfigError, TrainingError
 from mixseg.ignore import one_hot
 from mixseg.losses import ADVERSARIAL_LOSSES, located_mean
+from mixseg.methods.method import StreamOutput
 from mixseg.models import Discriminator
 from mixseg.randomness import derive_seed
 from mixseg.registry import REGULARIZERS
+from mixseg.regularizers.regularizer import Regularizer
 from mixseg.temperature import class_maps
-
+from mixseg.training.optimizer_state import optimizer_state, restore_optimizer
+from mixseg.training.schedules import Schedule
 
 SAME = "same"
 """The schedule of the discriminator is that of the student."""

@@ -23,8 +23,8 @@ from mixseg.data.cityscapes import (
     RAW_TO_TRAIN,
 )
 from mixseg.data.contract import ClassSet
-from mixseg.data.layout import IGNORED
 from mixseg.data.images import pack_png
+from mixseg.data.layout import IGNORED
 from mixseg.data.synthia import ABSENT, LABEL_IDS
 from mixseg.data.voc import VOC
 from mixseg.ignore import IGNORE

@@ -142,9 +142,7 @@ def build_method(
     def teacher() -> MeanTeacher[SegmentationModel]:
         align = None
         if given.distribution is not None:
-            align = TEACHERS.build(
-                "alignment", options, distribution=given.distribution.to(device)
-            )
+            align = TEACHERS.build("alignment", options, distribution=given.distribution.to(device))
         made: MeanTeacher[SegmentationModel] = TEACHERS.build(
             "mean", options, student=student, temperature=temperature, align=align
         )
@@ -205,7 +203,9 @@ def build_regularizers(
             settings.options,
             settings.training.iterations,
             own.warmup_steps if same else warmup,
-            "schedule" if same else REGULARIZERS.options(settings.regularizer)[0].path.partition(".")[0],
+            "schedule"
+            if same
+            else REGULARIZERS.options(settings.regularizer)[0].path.partition(".")[0],
         )
         return schedule
 
@@ -324,9 +324,7 @@ def _initial(
         model.set_batch_norm(network.batch_norm)
         return model, None
     earlier = network_of_run(network)
-    initial = partial(
-        build_initial_model, network, settings.options, num_classes, settings.seed
-    )
+    initial = partial(build_initial_model, network, settings.options, num_classes, settings.seed)
     if earlier is None:
         return initial()
     (trained,) = earlier.networks.values()

@@ -6,9 +6,9 @@ import dataclasses
 from importlib.util import find_spec
 
 import torch
+
 from mixseg.config.effect import takes_part
 from mixseg.config.sections import Settings
-from mixseg.distributed import share_of, world
 from mixseg.distributed import share_of
 from mixseg.errors import ConfigError
 from mixseg.losses import build_loss

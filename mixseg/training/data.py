@@ -29,7 +29,6 @@ from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.layout import open_dataset
 from mixseg.data.pairing import Pairing, pair_labeled, pair_present, pair_samples
-from mixseg.data.pairing import Pairing, pair_labeled, pair_present, pair_samples, passed_over
 from mixseg.data.record import Record, record_of_training
 from mixseg.data.splits import Split, hold_out, split_labeled
 from mixseg.data.statistics import class_frequencies, frequencies_of, read_frequencies

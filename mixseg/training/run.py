@@ -20,8 +20,8 @@ from mixseg.config.effect import takes_part
 from mixseg.config.saved import dump_settings, with_absolute_paths
 from mixseg.config.sections import Settings
 from mixseg.data.contract import ClassSet
-from mixseg.data.statistics import dump_frequencies
 from mixseg.data.splits import id_lines, write_split
+from mixseg.data.statistics import dump_frequencies
 from mixseg.distillation.teachers import find_teacher, fixed_teacher, keep_teacher
 from mixseg.distributed import by_first, lost_process, of_first
 from mixseg.errors import TrainingError

@@ -16,9 +16,7 @@ Schedule = Callable[[int], float]
 
 
 @SCHEDULES.register("poly")
-def poly(
-    total: int, warmup: int, power: Annotated[float, Range(0.001, 100)] = 0.9
-) -> Schedule:
+def poly(total: int, warmup: int, power: Annotated[float, Range(0.001, 100)] = 0.9) -> Schedule:
     """(1 - k / k_max)^power (Tranheden & Olsson, eq. 2.6), after the warm-up.
 
     Args:
@@ -32,9 +30,7 @@ def poly(
 @SCHEDULES.register("cosine")
 def cosine(total: int, warmup: int) -> Schedule:
     """Half a cosine from 1 to 0, after the warm-up."""
-    return lambda step: (
-        0.5 * (1 + math.cos(math.pi * max(0, step - warmup) / (total - warmup)))
-    )
+    return lambda step: 0.5 * (1 + math.cos(math.pi * max(0, step - warmup) / (total - warmup)))
 
 
 @SCHEDULES.register("constant")

@@ -118,9 +118,7 @@ def epochs_in_steps(settings: Settings, images: int) -> Settings:
         warmup = round(min(schedule.warmup_epochs * per_epoch, iterations))
     for path, steps in settings.options.items():
         if path.endswith(".warmup_steps") and steps >= iterations:
-            raise ConfigError(
-                f"{path} {steps} must be below the {iterations} steps of training"
-            )
+            raise ConfigError(f"{path} {steps} must be below the {iterations} steps of training")
     if warmup >= iterations:
         raise ConfigError(
             f"{named} {warmup} steps of warm-up must be below the {iterations} steps of training; "

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from mixseg.data.registry import CLASSES, DATASETS
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -23,7 +24,6 @@ from mixseg.analysis.model_profile import (
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
-from mixseg.data.registry import CLASSES, DATASETS
 from mixseg.errors import ConfigError
 from mixseg.methods import METHODS
 from mixseg.training.checkpoint import write_checkpoint

@@ -452,8 +452,10 @@ def test_every_number_has_a_range_and_keeps_to_it(setting: Setting) -> None:
     needed = {**choosing(setting.path)}
     count = len([one for one in typing.get_args(setting.hint) if one in (int, float)]) or 1
     for value in (allowed.low - 1, allowed.high * 2 + 1):
-        text = f"{{a: {value:.0f}}}" if "dict" in str(setting.hint) else ",".join(
-            [f"{value:.0f}"] * count
+        text = (
+            f"{{a: {value:.0f}}}"
+            if "dict" in str(setting.hint)
+            else ",".join([f"{value:.0f}"] * count)
         )
         with pytest.raises(ConfigError, match=re.escape(str(allowed))) as caught:
             resolve_settings([], needed | {setting.path: FlagText(text)})

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 import torch
 from cityscapesscripts.helpers.labels import labels as official
+from mixseg.data.demo import LAYOUTS as SCENES
+from mixseg.data.demo import render_scene, write_demo
 from PIL import Image
 
 from mixseg.data.check import check_samples
 from mixseg.data.cityscapes import CITYSCAPES, RAW_TO_TRAIN, VOID_COLORS
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet, SegmentationDataset, train_id_lookup
-from mixseg.data.demo import LAYOUTS as SCENES
-from mixseg.data.demo import render_scene, write_demo
 from mixseg.data.images import read_index_png
 from mixseg.data.layout import Files, Layout, classes_of, layout_of, open_dataset
 from mixseg.data.pairing import Folder, pair_labeled

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mixseg.data.prepared_copy.files import file_copies
 from PIL import Image
 
 from mixseg.data.layout import open_dataset
 from mixseg.data.photographs import orientation_in_header, photograph_size, read_photograph
 from mixseg.data.prepared_copy import plan_unlabeled
-from mixseg.data.prepared_copy.files import file_copies
 from mixseg.data.unlabeled import open_photographs, open_unlabeled, without_known
 from mixseg.data.voc import VOC
 from mixseg.errors import DataError

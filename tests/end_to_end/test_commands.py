@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from mixseg.config.UNKNOWN import settings_leaves
 
 from mixseg.cli import COMMANDS
 from mixseg.commands.inference import add_inference_arguments
 from mixseg.commands.parsing import new_parser, parse
 from mixseg.commands.settings_arguments import add_file_arguments, parse_with_settings
-from mixseg.config.UNKNOWN import settings_leaves
 from mixseg.config.flags import SHORT_FLAGS, typed_overrides
 from mixseg.errors import ConfigError
 from tests.end_to_end.processes import REPOSITORY, Finished, Launcher, fresh, refused

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from mixseg.config.UNKNOWN import AdversarialSettings, DistillationSettings
+
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.sections import MixingSettings
 from mixseg.data.transforms import to_unit_range

@@ -8,12 +8,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from mixseg.data.strong_augmentation import StrongAugmentation
 from torch import Tensor
 from torch.nn import functional
 
 from mixseg.config.sections import AugmentationSettings, MixingSettings, TargetSettings
 from mixseg.data.streams import Batch
-from mixseg.data.strong_augmentation import StrongAugmentation
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
 from mixseg.methods import DomainAdaptation, SemiSupervised

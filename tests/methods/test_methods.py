@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 import pytest
 import torch
+from mixseg.config.UNKNOWN import DistillationSettings
 from torch import Tensor
 
-from mixseg.config.UNKNOWN import DistillationSettings
 from mixseg.config.sections import Settings, SourceSettings
 from mixseg.data.streams import Batch
 from mixseg.errors import ConfigError

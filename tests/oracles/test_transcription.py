@@ -7,12 +7,12 @@ import copy
 import numpy as np
 import pytest
 import torch
+from mixseg.data.strong_augmentation import StrongAugmentation, blurred, jittered
+from mixseg.engine.teacher import MeanTeacher
 from torch import Tensor
 
 from mixseg.config import AugmentationSettings, MixingSettings, TargetSettings
 from mixseg.data.cityscapes import CITYSCAPES, RAW_TO_TRAIN
-from mixseg.data.strong_augmentation import StrongAugmentation, blurred, jittered
-from mixseg.engine.teacher import MeanTeacher
 from mixseg.evaluation.confusion import ConfusionMatrix
 from mixseg.ignore import IGNORE
 from mixseg.losses import segmentation_cross_entropy

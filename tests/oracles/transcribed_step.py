@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
+from mixseg.data.strong_augmentation import BLUR_SIGMA
+from mixseg.engine.method import StepRandom
 from torch import Tensor
 from torch.optim import Optimizer
 
 from mixseg.config import AugmentationSettings, MixingSettings, Settings
 from mixseg.data.streams import Batch
-from mixseg.data.strong_augmentation import BLUR_SIGMA
-from mixseg.engine.method import StepRandom
 from mixseg.errors import ConfigError
 from mixseg.mixing.cowmix import REFERENCE_AREA
 from mixseg.models import SegmentationModel, parameter_groups

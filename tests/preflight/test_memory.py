@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from mixseg.data.registry import CLASSES
 
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.sections import Settings
-from mixseg.data.registry import CLASSES
 from mixseg.errors import ConfigError, TrainingError
 from mixseg.preflight.memory import (
     checkpoints_at_once,

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mixseg.config.UNKNOWN import AdversarialSettings
 from torch import Tensor
 
-from mixseg.config.UNKNOWN import AdversarialSettings
 from mixseg.config.sections import ScheduleSettings, Settings
 from mixseg.errors import CheckpointError, ConfigError, TrainingError
 from mixseg.ignore import IGNORE

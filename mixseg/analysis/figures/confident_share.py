@@ -32,14 +32,15 @@ def draw(request: Request) -> Drawn:
                 f"{run.settings.method} has no pseudo-labels"
             )
         options, color = run.settings.options, f"C{number}"
-        threshold, steps_up = options["targets.threshold"], options.get("targets.ramp_steps", 10_000)
+        threshold, steps_up = (
+            options["targets.threshold"],
+            options.get("targets.ramp_steps", 10_000),
+        )
         ramp = SigmoidRamp(steps_up)
         means = running_mean(values, max(1, len(values) // WINDOWS))
         title = chart_name(run.title)
         axes.plot(steps, values, ".", color=color, alpha=0.3, markersize=4)
-        axes.plot(
-            steps, means, color=color, label=f"{title}: above {threshold:g}, running mean"
-        )
+        axes.plot(steps, means, color=color, label=f"{title}: above {threshold:g}, running mean")
         # A line is numbered by the steps done; training counts them from 0.
         ramped = [ramp.weight(step - 1) for step in steps]
         if steps_up not in ramps:

@@ -50,6 +50,9 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 ROOT = Path(__file__).parent
 
+MORE: dict[str, Any] = {"type_params": []}
+"""What Python 3.12 asks for in a definition, and 3.11 does not know."""
+
 SIGNATURE_MODULES = ("typing", "mixseg.config")
 """Modules whose names may stand in the types of options; none of them imports torch."""
 
@@ -248,9 +251,10 @@ def _signature(node: ast.stmt, module: str) -> Callable[..., Any]:
         for one in node.body:
             if isinstance(one, ast.FunctionDef) and one.name == "__init__":
                 kept.append(_bare(one))
-            elif isinstance(one, ast.Assign) or (
-                isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant)
-            ):
+            elif isinstance(one, ast.Assign | ast.AnnAssign) and one.value is not None:
+                if _literal(one.value) is one.value:
+                    kept.append(one)
+            elif isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant):
                 kept.append(one)
         bases: list[ast.expr] = []
         if not any(isinstance(one, ast.FunctionDef) and not _has_rest(one) for one in kept):
@@ -259,7 +263,7 @@ def _signature(node: ast.stmt, module: str) -> Callable[..., Any]:
                 if inherited is not None and isinstance(base, ast.Name):
                     namespace[base.id] = inherited
                     bases.append(base)
-        bare = ast.ClassDef(node.name, bases, [], kept or [ast.Pass()], [], type_params=[])
+        bare = ast.ClassDef(node.name, bases, [], kept or [ast.Pass()], [], **MORE)
     else:
         assert isinstance(node, ast.FunctionDef)
         bare = _bare(node)
@@ -277,7 +281,7 @@ def _bare(function: ast.FunctionDef) -> ast.FunctionDef:
     arguments = copy.copy(function.args)
     arguments.defaults = [_literal(one) for one in arguments.defaults]
     arguments.kw_defaults = [one and _literal(one) for one in arguments.kw_defaults]
-    return ast.FunctionDef(function.name, arguments, [*document, ast.Pass()], [], type_params=[])
+    return ast.FunctionDef(function.name, arguments, [*document, ast.Pass()], [], **MORE)
 
 
 def _literal(default: ast.expr) -> ast.expr:
@@ -295,12 +299,15 @@ def _has_rest(function: ast.FunctionDef) -> bool:
 
 def _inherited(base: ast.expr, tree: ast.Module) -> Callable[..., Any] | None:
     """The signature of a base class that is imported from another module of the package."""
+    if not isinstance(base, ast.Name):
+        return None
     for one in tree.body:
-        if isinstance(one, ast.ImportFrom) and isinstance(base, ast.Name) and one.module:
-            if base.id in {alias.name for alias in one.names} and one.module.startswith("mixseg."):
-                for node in _tree(one.module).body:
-                    if isinstance(node, ast.ClassDef) and node.name == base.id:
-                        return _signature(node, one.module)
+        if not isinstance(one, ast.ImportFrom) or not (one.module or "").startswith("mixseg."):
+            continue
+        if base.id in {alias.name for alias in one.names}:
+            for node in _tree(str(one.module)).body:
+                if isinstance(node, ast.ClassDef) and node.name == base.id:
+                    return _signature(node, str(one.module))
     return None
 
 

@@ -1,5 +1,6 @@
 """Settings of a run: from YAML files and flags, checked, saved, and read again.
 
-A setting is known by its path, for example ``optimizer.lr``, in YAML, in ``--set optimizer.lr=1e-3``
+A setting is known by its path, for example ``optimizer.lr``, in YAML, in ``--set
+optimizer.lr=1e-3``
 and as the flag ``--optimizer.lr 1e-3``. Nothing here imports torch.
 """

@@ -26,7 +26,7 @@ def check_numbers(section: Any, prefix: str = "") -> None:
         section: An instance of a settings class.
         prefix: Comes before the names of its fields in messages.
     """
-    for name, allowed in ((one.parameter, one.allowed) for one in fields_of(type(section))):
+    for name, allowed in ((one.parameter, one.allowed) for one in fields_of(section.__class__)):
         value = getattr(section, name)
         if allowed is not None and not allowed.holds(value):
             several = "numbers " if isinstance(value, list | tuple | dict) else ""

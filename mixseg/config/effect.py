@@ -133,7 +133,7 @@ def _given(path: str, values: Mapping[str, Any]) -> bool:
 
 def _how_to_choose(path: str, values: Mapping[str, Any]) -> str:
     """Which flags give a run a part that has an option."""
-    found = []
+    found: list[str] = []
     used = used_slots(values)
     for slot in all_slots():
         names = [

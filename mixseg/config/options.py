@@ -141,7 +141,7 @@ def options_of(part: Callable[..., Any], section: str, owner: str) -> tuple[Sett
         section: Where their paths begin.
         owner: Name of the part.
     """
-    documents = {}
+    documents: dict[str, str] = {}
     for text in _docstrings(part):
         text = inspect.cleandoc(text)
         if text.startswith("Args: "):  # in one line, of one parameter

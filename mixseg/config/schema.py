@@ -36,7 +36,7 @@ def _schema(version: int) -> Schema:
 
 
 def _of_every_run(section: Any, prefix: str) -> Iterator[Setting]:
-    for entry in fields_of(type(section), prefix):
+    for entry in fields_of(section.__class__, prefix):
         value = getattr(section, entry.parameter)
         if dataclasses.is_dataclass(value):
             yield from _of_every_run(value, f"{entry.path}.")

@@ -79,7 +79,9 @@ def report_distillation(settings: Settings, scores: Mapping[str, Scores], run: P
     val = open_validation(settings)
     teacher = kept_teacher(run, val.classes)
     saved = load_networks(run, "both").networks
-    before, _ = build_initial_model(settings.model, len(val.classes), settings.seed)
+    before, _ = build_initial_model(
+        settings.model, settings.options, len(val.classes), settings.seed
+    )
     device = choose_device(settings.training.device)
     for network in (teacher, before, *saved.values()):
         network.to(device).to(memory_format=torch.channels_last).eval()

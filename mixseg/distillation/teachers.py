@@ -112,7 +112,6 @@ def read_torchvision_fcn(path: Path) -> SegmentationModel:
         backbone=backbone,
         num_classes=len(VOC),
         output_stride=8,
-        rates=(1,),
         align_corners=False,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,

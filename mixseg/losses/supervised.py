@@ -89,8 +89,8 @@ def build_loss(
     Args:
         name: A name in :data:`mixseg.registry.LOSSES`, or a sum as in :func:`parse_loss_sum`.
         options: Setting path -> value, of the options of the losses.
-        class_shares: float, shape (C,), on the device of the logits: share of each class; None where
-            no loss needs them.
+        class_shares: float, shape (C,), on the device of the logits: share of each class;
+            None where no loss needs them.
 
     Raises:
         ConfigError: The name cannot be read, or shares are needed and None.

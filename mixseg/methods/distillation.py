@@ -29,7 +29,7 @@ class Distillation(Method):
     A moving average of the student is kept as in supervised training.
     """
 
-    streams = ("labeled",)
+    streams: tuple[str, ...] = ("labeled",)
     command = "distill"
     source_domain = "allowed"
 

@@ -58,9 +58,9 @@ class _Logits(nn.Module):
         output = getattr(output, "logits", output)
         if not isinstance(output, Tensor) or output.dim() != 4:
             raise ConfigError(
-                f"a network must return logits (batch, classes, height, width), a mapping with them "
-                f"under 'out', or an object with 'logits'; {type(self.network).__name__} returned "
-                f"{type(output).__name__}"
+                f"{type(self.network).__name__} returned {type(output).__name__}: a network must "
+                "return logits (batch, classes, height, width), a mapping with them under 'out', "
+                "or an object with 'logits'"
             )
         return [output]
 

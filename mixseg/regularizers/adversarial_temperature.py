@@ -94,7 +94,7 @@ class AdversarialTemperature(Regularizer):
             self.discriminator.to(memory_format=torch.channels_last)
         self.networks = {"discriminator": self.discriminator}
         self.temperature = temperature_g
-        self.map_temperature = temperature_d
+        self.map_temperature: float = temperature_d
         self.alpha = alpha
         self.unlabeled = unlabeled
         self.lr = lr

@@ -131,13 +131,14 @@ def build_method(
         return MixedUp(mixer, num_classes) if isinstance(mixer, Mixup) else Pasted(mixer)
 
     def mixer() -> Mixer:
-        found: Mixer = objects.get("mixer") or chosen(SLOTS.mixer, settings.mixing.mixer)
+        found: Any = objects.get("mixer") or chosen(SLOTS.mixer, settings.mixing.mixer)
         if isinstance(found, Mixup):
             raise ConfigError(
                 "mixing.mixer mixup: it has no mask and needs labels; for labeled images say "
                 "mixing.labeled mixup"
             )
-        return found
+        made: Mixer = found
+        return made
 
     def teacher() -> MeanTeacher[SegmentationModel]:
         align = None
@@ -194,6 +195,8 @@ def build_regularizers(
     if settings.regularizer == "none":
         return ()
 
+    section = REGULARIZERS.options(settings.regularizer)[0].path.partition(".")[0]
+
     def schedules(name: str, warmup: int) -> Schedule:
         """The student's schedule for ``same``, else one of its own with the same options."""
         own = settings.schedule
@@ -203,9 +206,7 @@ def build_regularizers(
             settings.options,
             settings.training.iterations,
             own.warmup_steps if same else warmup,
-            "schedule"
-            if same
-            else REGULARIZERS.options(settings.regularizer)[0].path.partition(".")[0],
+            "schedule" if same else section,
         )
         return schedule
 

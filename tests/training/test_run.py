@@ -40,7 +40,11 @@ def settings_in(folder: Path) -> Settings:
     return resolve_settings([], TINY | {"output": str(folder)})
 
 
-def test_silent_with_a_callback(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_silent_with_a_callback(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As it is where no command has run before.
+    monkeypatch.setattr(logging.getLogger("mixseg"), "handlers", [logging.NullHandler()])
     seen: list[tuple[int, int, str]] = []
     outcome, run = start(settings_in(tmp_path), lambda *told: seen.append(told))
     assert capfd.readouterr() == ("", "")

@@ -145,7 +145,8 @@ def options_of(part: Callable[..., Any], section: str, owner: str) -> tuple[Sett
     for text in _docstrings(part):
         text = inspect.cleandoc(text)
         if text.startswith("Args: "):  # in one line, of one parameter
-            text = f"Args:\n    {' '.join(text.removeprefix('Args: ').split())}"
+            told = " ".join(text.removeprefix("Args: ").split())
+            text = f"Options.\n\nArgs:\n    {told}"
         documents |= {one.arg_name: one.description or "" for one in parse_docstring(text).params}
     found = []
     for name, (parameter, function) in parameters_of(part).items():

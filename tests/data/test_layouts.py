@@ -15,8 +15,6 @@ import numpy as np
 import pytest
 import torch
 from cityscapesscripts.helpers.labels import labels as official
-from mixseg.data.demo import LAYOUTS as SCENES
-from mixseg.data.demo import render_scene, write_demo
 from PIL import Image
 
 from mixseg.data.check import check_samples
@@ -33,6 +31,8 @@ from mixseg.errors import ConfigError, DataError
 from mixseg.escaping import printable
 from mixseg.ignore import IGNORE
 from mixseg.registry import LAYOUTS
+from mixseg.scenes import LAYOUTS as SCENES
+from mixseg.scenes import render_scene, write_demo
 from tests.data.layouts import (
     SBD_EXTRA,
     SIZE,

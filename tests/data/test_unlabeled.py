@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mixseg.data.prepared_copy.files import file_copies
 from PIL import Image
 
 from mixseg.data.layout import open_dataset
 from mixseg.data.photographs import orientation_in_header, photograph_size, read_photograph
-from mixseg.data.prepared_copy import plan_unlabeled
+from mixseg.data.prepared_copy import check_output, plan_unlabeled, prepare
 from mixseg.data.unlabeled import open_photographs, open_unlabeled, without_known
 from mixseg.data.voc import VOC
 from mixseg.errors import DataError
@@ -166,10 +165,8 @@ class TestOrientation:
     def test_a_prepared_copy_holds_them_upright(self, tmp_path: Path) -> None:
         write_turned(tmp_path / "photos/a.png", SMOOTH, 6)
         plan = plan_unlabeled(tmp_path / "photos", size=(32, 48))
-        (original,) = plan.originals
-        copies, problems = file_copies(original, plan.origin)
-        (tmp_path / "copy.png").write_bytes(copies["a.png"].content)
-        assert not problems
-        copy = read_photograph(tmp_path / "copy.png")
+        earlier, output = check_output(plan, tmp_path / "copy"), tmp_path / "copy"
+        prepare(plan, output, earlier, jobs=1, keep_bad=False, progress=lambda done, total: None)
+        copy = read_photograph(tmp_path / "copy/a.png")
         assert copy.shape == (32, 48, 3)
         assert np.abs(copy.astype(int) - SMOOTH[::2, ::2]).max() < 4

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import colorsys
-import dataclasses
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mixseg.data.strong_augmentation import (
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from mixseg.augmentation import strong as strong_augmentation
+from mixseg.augmentation.strong import (
     FORMS,
     StrongAugmentation,
     blurred,
@@ -17,23 +21,16 @@ from mixseg.data.strong_augmentation import (
     jittered,
     jittered_each,
 )
-from scipy.ndimage import gaussian_filter
-from torch import Tensor
 
-from mixseg.config.sections import AugmentationSettings
-from mixseg.data import strong_augmentation
-
-EVERYTHING = AugmentationSettings(
-    colour_jitter=0.25, colour_jitter_probability=1.0, blur=True, blur_probability=1.0
-)
+EVERYTHING = dict(color_jitter=0.25, color_jitter_probability=1.0, blur=True, blur_probability=1.0)
 
 
 def images(seed: int = 0, shape: tuple[int, ...] = (2, 3, 24, 31)) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def augmented(settings: AugmentationSettings, batch: Tensor, seed: int) -> Tensor:
-    return StrongAugmentation(settings)(batch, torch.Generator().manual_seed(seed))
+def augmented(settings: dict[str, Any], batch: Tensor, seed: int) -> Tensor:
+    return StrongAugmentation(**settings)(batch, torch.Generator().manual_seed(seed))
 
 
 @settings(max_examples=60, deadline=None)
@@ -44,11 +41,11 @@ def augmented(settings: AugmentationSettings, batch: Tensor, seed: int) -> Tenso
     st.sampled_from(sorted(FORMS)),
 )
 def test_stays_in_the_unit_range(seed: int, strength: float, per: str, form: str) -> None:
-    chosen = dataclasses.replace(
+    chosen = dict(
         EVERYTHING,
-        colour_jitter=strength,
+        color_jitter=strength,
         per=per,  # type: ignore[arg-type]
-        colour_jitter_form=form,  # type: ignore[arg-type]
+        color_jitter_form=form,  # type: ignore[arg-type]
     )
     batch = images(seed)
     before = batch.clone()
@@ -64,8 +61,8 @@ def test_stays_in_the_unit_range(seed: int, strength: float, per: str, form: str
 def test_off_is_identity() -> None:
     batch = images()
     for seed in range(5):
-        assert augmented(AugmentationSettings(), batch, seed) is batch
-    never = dataclasses.replace(EVERYTHING, colour_jitter_probability=0.0, blur_probability=0.0)
+        assert augmented(dict(), batch, seed) is batch
+    never = dict(EVERYTHING, color_jitter_probability=0.0, blur_probability=0.0)
     assert torch.equal(augmented(never, batch, 0), batch)
 
 
@@ -83,16 +80,16 @@ def test_the_generator_alone_decides() -> None:
 def test_probabilities(share: float) -> None:
     batch, random = images(shape=(1, 3, 4, 4)), torch.Generator().manual_seed(0)
     for chosen in (
-        AugmentationSettings(colour_jitter=0.25, colour_jitter_probability=share),
-        AugmentationSettings(blur=True, blur_probability=share),
+        dict(color_jitter=0.25, color_jitter_probability=share),
+        dict(blur=True, blur_probability=share),
     ):
-        augment = StrongAugmentation(chosen)
+        augment = StrongAugmentation(**chosen)
         changed = sum(augment(batch, random) is not batch for _ in range(400))
         assert changed == pytest.approx(400 * share, abs=45)
 
 
 def test_switching_the_blur_on_does_not_change_the_jitter() -> None:
-    jitter = dataclasses.replace(EVERYTHING, blur=False)
+    jitter = dict(EVERYTHING, blur=False)
     flat = images(shape=(1, 3, 1, 1)).expand(1, 3, 16, 16)  # a blur does nothing to it
     for seed in range(5):
         torch.testing.assert_close(augmented(jitter, flat, seed), augmented(EVERYTHING, flat, seed))
@@ -165,7 +162,7 @@ def test_by_default_eight_draws_decide_to_the_bit(seed: int) -> None:
     # Runs from before there was a choice go on as they began.
     batch, random = images(seed), torch.Generator().manual_seed(seed)
     draws = torch.rand(8, generator=torch.Generator().manual_seed(seed)).tolist()
-    found = StrongAugmentation(EVERYTHING)(batch, random)
+    found = StrongAugmentation(**EVERYTHING)(batch, random)
     expected = blurred(jittered(batch, 0.25, draws[1:5], draws[5]), 0.15 + (1.15 - 0.15) * draws[7])
     assert torch.equal(found, expected)
     after = torch.Generator().manual_seed(seed)
@@ -213,7 +210,7 @@ def test_changes_of_each_image_are_a_loop_over_pixels(form: str, order: float) -
 def test_an_image_has_draws_of_its_own_and_a_batch_is_jittered_or_not() -> None:
     one = images(shape=(1, 3, 8, 9)).expand(3, 3, 8, 9)
     for per, kinds in (("batch", 1), ("image", 3)):
-        chosen = AugmentationSettings(colour_jitter=0.25, per=per)  # type: ignore[arg-type]
+        chosen = dict(color_jitter=0.25, per=per)  # type: ignore[arg-type]
         left_alone = 0
         for seed in range(60):
             result = augmented(chosen, one, seed)
@@ -231,10 +228,10 @@ def test_that_of_kornia_changes_more() -> None:
     batch = torch.nn.functional.interpolate(coarse, (48, 64), mode="bilinear")
     means = {}
     for form in FORMS:
-        chosen = AugmentationSettings(
-            colour_jitter=0.25,
-            colour_jitter_probability=1.0,
-            colour_jitter_form=form,  # type: ignore[arg-type]
+        chosen = dict(
+            color_jitter=0.25,
+            color_jitter_probability=1.0,
+            color_jitter_form=form,  # type: ignore[arg-type]
             per="image",
         )
         changes = [(augmented(chosen, batch, seed) - batch).abs().mean() for seed in range(200)]

@@ -22,7 +22,12 @@ from mixseg.augmentation.strong import (
     jittered_each,
 )
 
-EVERYTHING = dict(color_jitter=0.25, color_jitter_probability=1.0, blur=True, blur_probability=1.0)
+EVERYTHING = {
+    "color_jitter": 0.25,
+    "color_jitter_probability": 1.0,
+    "blur": True,
+    "blur_probability": 1.0,
+}
 
 
 def images(seed: int = 0, shape: tuple[int, ...] = (2, 3, 24, 31)) -> Tensor:
@@ -61,7 +66,7 @@ def test_stays_in_the_unit_range(seed: int, strength: float, per: str, form: str
 def test_off_is_identity() -> None:
     batch = images()
     for seed in range(5):
-        assert augmented(dict(), batch, seed) is batch
+        assert augmented({}, batch, seed) is batch
     never = dict(EVERYTHING, color_jitter_probability=0.0, blur_probability=0.0)
     assert torch.equal(augmented(never, batch, 0), batch)
 
@@ -80,8 +85,8 @@ def test_the_generator_alone_decides() -> None:
 def test_probabilities(share: float) -> None:
     batch, random = images(shape=(1, 3, 4, 4)), torch.Generator().manual_seed(0)
     for chosen in (
-        dict(color_jitter=0.25, color_jitter_probability=share),
-        dict(blur=True, blur_probability=share),
+        {"color_jitter": 0.25, "color_jitter_probability": share},
+        {"blur": True, "blur_probability": share},
     ):
         augment = StrongAugmentation(**chosen)
         changed = sum(augment(batch, random) is not batch for _ in range(400))
@@ -210,7 +215,7 @@ def test_changes_of_each_image_are_a_loop_over_pixels(form: str, order: float) -
 def test_an_image_has_draws_of_its_own_and_a_batch_is_jittered_or_not() -> None:
     one = images(shape=(1, 3, 8, 9)).expand(3, 3, 8, 9)
     for per, kinds in (("batch", 1), ("image", 3)):
-        chosen = dict(color_jitter=0.25, per=per)  # type: ignore[arg-type]
+        chosen = {"color_jitter": 0.25, "per": per}  # type: ignore[arg-type]
         left_alone = 0
         for seed in range(60):
             result = augmented(chosen, one, seed)
@@ -228,12 +233,12 @@ def test_that_of_kornia_changes_more() -> None:
     batch = torch.nn.functional.interpolate(coarse, (48, 64), mode="bilinear")
     means = {}
     for form in FORMS:
-        chosen = dict(
-            color_jitter=0.25,
-            color_jitter_probability=1.0,
-            color_jitter_form=form,  # type: ignore[arg-type]
-            per="image",
-        )
+        chosen = {
+            "color_jitter": 0.25,
+            "color_jitter_probability": 1.0,
+            "color_jitter_form": form,  # type: ignore[arg-type]
+            "per": "image",
+        }
         changes = [(augmented(chosen, batch, seed) - batch).abs().mean() for seed in range(200)]
         means[form] = float(torch.stack(changes).mean())
     assert means == pytest.approx({"torchvision": 0.130, "kornia": 0.178}, abs=0.005)

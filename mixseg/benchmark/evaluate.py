@@ -9,8 +9,8 @@ from mixseg.benchmark import transcription
 from mixseg.benchmark.measure import Comparison, compare
 from mixseg.benchmark.workload import Workload
 from mixseg.engine.precision import choose_precision
-from mixseg.evaluation.confusion import ConfusionMatrix
 from mixseg.evaluation.inference import predict_labels
+from mixseg.evaluation.scores import ConfusionMatrix
 from mixseg.models import SegmentationModel
 
 IMAGES = 4

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, final
 
+from mixseg.analysis.costs import smaller
 from mixseg.benchmark.workload import Workload
 from mixseg.config import Settings
 from mixseg.data.arrays import Size
 from mixseg.data.registry import CLASSES
 from mixseg.engine.precision import PrecisionName, choose_device, has_bf16, has_bf16_gpu
 from mixseg.methods import METHODS
-from mixseg.preflight.memory import measure_elsewhere, smaller
+from mixseg.terminal import new_console
+from mixseg.training.on_noise import NoiseRun
 
 SHARES = (0.25, 0.5, 1.0)
 """Areas that are measured, as parts of that of the settings."""
@@ -87,6 +89,7 @@ def measure_memory(work: Workload) -> MemoryReport:
         found = {}
         for share in SHARES:
             sizes = smaller(whole, round(share * area))
-            found[sizes[streams[0]]] = measure_elsewhere(changed, sizes, classes).peak
+            run = NoiseRun(changed, classes, sizes, new_console(quiet=True))
+            found[sizes[streams[0]]] = run.measure_elsewhere().peak
         peaks[name] = MappingProxyType(found)
     return MemoryReport(MappingProxyType(peaks))

@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from rich.console import Console
 
-from mixseg.analysis.model_profile import WARMUP, random_batches, training_step
+from mixseg.analysis.costs import WARMUP
 from mixseg.benchmark.measure import Comparison, Stopwatch, compare, matmul_peak, operations
 from mixseg.benchmark.transcribed_step import TranscribedStep, check_transcribed
 from mixseg.benchmark.workload import Workload
@@ -19,6 +19,7 @@ from mixseg.engine.learner import Learner
 from mixseg.engine.method import MethodInputs, StepRandom
 from mixseg.methods import SemiSupervised
 from mixseg.training.learner import build_learner
+from mixseg.training.on_noise import random_batches, training_step
 from mixseg.training.precision import precision_of_run
 
 LABELED, MIXED = "student forward, labelled", "student forward, mixed"
@@ -80,9 +81,10 @@ def measure_step(work: Workload, console: Console) -> tuple[list[Comparison], St
         settings, work.num_classes, MethodInputs(), download=False, choose=choose
     )
     sizes = dict.fromkeys(learner.method.streams, work.size)
-    batches = random_batches(settings, sizes, work.num_classes)
+    counts = {"labeled": settings.data.batch_labeled, "unlabeled": settings.data.batch_unlabeled}
+    batches = random_batches(settings.seed, counts, sizes, work.num_classes)
     plain = TranscribedStep(learner.method.student, settings)
-    own = training_step(learner, settings, batches)
+    own = training_step(learner, batches, settings.training.accumulate)
     there = {name: batch.to(work.device) for name, batch in batches.items()}
     transcribed = advancing(plain, there, settings.seed, work.device)
 

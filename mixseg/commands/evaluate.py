@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Literal
 
-import torch
-from jsonargparse import ArgumentParser, Namespace
-from numpy import uint8
+import numpy as np
+from jsonargparse import ArgumentParser
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 
 from mixseg.commands.console import console_of_first
 from mixseg.commands.contract import for_several_processes, prints_its_result
@@ -23,27 +21,28 @@ from mixseg.commands.inference import (
     inference_mode,
     input_size_of,
     load_saved,
+    new_folder,
     placed,
 )
-from mixseg.commands.output_files import check_folder, new_folder
-from mixseg.commands.parsing import height_and_width, new_parser, parse
+from mixseg.commands.parsing import check_folder, height_and_width, new_parser, parse
 from mixseg.config import FlagType, Range
-from mixseg.data.contract import SegmentationDataset
+from mixseg.data.arrays import Size
+from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.record import differences, read_record, record_of_validation
 from mixseg.distributed import world
 from mixseg.engine.precision import choose_device
 from mixseg.engine.saved_network import SavedNetworks
 from mixseg.errors import ConfigError
-from mixseg.evaluation.confusion import Scores
-from mixseg.evaluation.evaluator import OnImage, Resolution, evaluate
-from mixseg.evaluation.inference import InferenceMode
-from mixseg.evaluation.out_of_domain import CommonClasses, common_classes
-from mixseg.evaluation.prediction import save_prediction
-from mixseg.evaluation.protocols import Protocol, mean_over, protocol
-from mixseg.evaluation.tables import scores_table
+from mixseg.evaluation.evaluator import Resolution, evaluate
+from mixseg.evaluation.out_of_domain import common_classes
+from mixseg.evaluation.prediction import ENCODINGS, write_picture
+from mixseg.evaluation.protocols import mean_over, protocol, scores_table
 from mixseg.files import write_atomically
 from mixseg.terminal import say, show
 from mixseg.training.data import check_dataset_name, open_judged, settings_on, unpaired_notes
+
+SAVED_AS = {"train-ids": "ids", "label-ids": "label-ids", "colour": "colour"}
+"""Choices of ``--format`` -> names in :data:`ENCODINGS`."""
 
 
 @prints_its_result
@@ -51,20 +50,92 @@ from mixseg.training.data import check_dataset_name, open_judged, settings_on, u
 @divided
 def evaluate_checkpoint(arguments: Sequence[str]) -> int:
     """Evaluate a checkpoint; see ``--help``."""
-    parsed = parse(_evaluation_parser(), arguments)
+    parsed = parse(_parser(), arguments)
     console = console_of_first()
     check_folder("--json", parsed.json)
-    subject = _opened(parsed, console)
-    _say_what_is_compared(subject, parsed, console)
+    if parsed.dataset is not None:
+        check_dataset_name(parsed.dataset, "--dataset")
+    device = choose_device(parsed.device)
+
+    # The networks, and how images go through them.
+    saved = load_saved(Path(parsed.checkpoint), parsed.network, console)
+    mode = inference_mode(parsed, saved)
+    input_size = input_size_of(saved, parsed.resize)
+    of_run = "native" if parsed.dataset else saved.settings.get("validation.resolution", "native")
+    resolution = _resolution(parsed.resolution, str(of_run), input_size)
+
+    # The data, and the classes in which both are compared.
+    given = {} if parsed.unpaired is None else {"data.unpaired": parsed.unpaired}
+    settings = settings_on(dict(saved.settings) | given, parsed.dataset, parsed.root)
+    dataset, split = open_judged(settings, parsed.split, console, saved.run)
+    own_split = None if settings.data.val is not None else settings.data.val_split
+    if parsed.dataset is None and parsed.root is None and parsed.split in (None, own_split):
+        _check_data(saved, dataset, console, allow_changes=parsed.allow_changes)
+    elif parsed.allow_changes:
+        raise ConfigError("--allow-changes does nothing: these are not the run's own data")
+    map_file = None if parsed.class_map is None else Path(parsed.class_map).expanduser()
+    common = common_classes(saved.classes, dataset, map_file)
+    dataset = common.labeled(dataset)
+    shown = "own size" if input_size is None else f"{input_size[0]}x{input_size[1]}"
+    size_from = "data.resize of the run" if parsed.resize is None else "--resize"
+    for line in (
+        *unpaired_notes(dataset),
+        *common.describe(),
+        f"images reach the network in {shown} ({size_from})",
+    ):
+        say(console, line)
+
     folder = None if parsed.save is None else new_folder(Path(parsed.save), "--save-predictions")
-    scores = _scores(subject, parsed, folder)
-    show(console, _table(subject, scores))
+    scores = {}
+    for name, network in saved.networks.items():
+        precision = placed(network, device, parsed.precision, saved)
+        on_image = None
+        if folder is not None:
+            inside = folder / name if len(saved.networks) > 1 else folder
+            on_image = functools.partial(
+                _save, dataset, inside, SAVED_AS[parsed.format], common.classes
+            )
+        scores[name] = evaluate(
+            network,
+            dataset,
+            input_size=input_size,
+            resolution=resolution,
+            mode=mode,
+            device=device,
+            autocast=precision.autocast,
+            workers=parsed.workers,
+            batch_size=parsed.batch_size,
+            on_image=on_image,
+            joined=common.of_predictions,
+            judged=common.judged,
+        )
+
+    # Which classes are judged depends on the labels alone: any network's scores tell.
+    one = next(iter(scores.values()))
+    means = protocol(saved.settings.get("source_domain.dataset"), common.classes.names)
+    title = f"{saved.path.name}, step {saved.step}, {dataset.name} {split}"
+    notes = common.caption(one)
+    show(console, scores_table(scores, title, means, mean=common.mean_name(one), notes=notes))
     if parsed.json is not None and world().rank == 0:
-        write_atomically(Path(parsed.json), json.dumps(_to_json(subject, scores), indent=1))
+        content = {
+            "checkpoint": str(saved.path),
+            "step": saved.step,
+            "dataset": str(dataset.root),
+            "split": split,
+            "input_size": input_size,
+            "class_map": None if common.is_plain else common.to_json(),
+            "judged": [name for name, value in one.by_class.items() if value is not None],
+            "scores": {
+                name: found.to_json()
+                | {mean: mean_over(found, classes) for mean, classes in means.items()}
+                for name, found in scores.items()
+            },
+        }
+        write_atomically(Path(parsed.json), json.dumps(content, indent=1))
     return 0
 
 
-def _evaluation_parser() -> ArgumentParser:
+def _parser() -> ArgumentParser:
     parser = new_parser(
         "mixseg evaluate", "Per-class IoU, mIoU and pixel accuracy of a checkpoint."
     )
@@ -112,8 +183,8 @@ def _evaluation_parser() -> ArgumentParser:
         "--format",
         type=Literal["train-ids", "label-ids", "colour"],
         default="train-ids",
-        help="of saved predictions; label-ids are those of the data set's own files, which "
-        "benchmark servers take [train-ids]",
+        help="what is saved; label-ids are those of the data set's own files, which benchmark "
+        "servers take [train-ids]",
     )
     parser.add_argument(
         "--allow-changes",
@@ -138,58 +209,19 @@ def _evaluation_parser() -> ArgumentParser:
     return parser
 
 
-@final
-@dataclass(frozen=True)
-class _Subject:
-    """The networks, the images, and how the ones see the others.
-
-    Attributes:
-        saved: The checkpoint.
-        dataset: Its labels are in the common classes.
-        split: Name of the split.
-        common: The classes in which network and data are compared.
-        device: Where the networks run.
-        mode: How images go through them.
-        input_size: Height and width of images for the networks, in pixels; None keeps their own.
-        resolution: Where labels are compared.
-    """
-
-    saved: SavedNetworks
-    dataset: SegmentationDataset
-    split: str
-    common: CommonClasses
-    device: torch.device
-    mode: InferenceMode
-    input_size: tuple[int, int] | None
-    resolution: Resolution
-
-    @property
-    def means(self) -> Protocol:
-        source = self.saved.settings.get("source_domain.dataset")
-        return protocol(source, self.common.classes.names)
-
-
-def _opened(parsed: Namespace, console: Console) -> _Subject:
-    if parsed.dataset is not None:
-        check_dataset_name(parsed.dataset, "--dataset")
-    device = choose_device(parsed.device)
-    saved = load_saved(Path(parsed.checkpoint), parsed.network, console)
-    mode = inference_mode(parsed, saved)
-    input_size = input_size_of(saved, parsed.resize)
-    of_run = "native" if parsed.dataset else saved.settings.get("validation.resolution", "native")
-    resolution = _resolution(parsed.resolution, str(of_run), input_size)
-    given = {} if parsed.unpaired is None else {"data.unpaired": parsed.unpaired}
-    settings = settings_on(dict(saved.settings) | given, parsed.dataset, parsed.root)
-    dataset, split = open_judged(settings, parsed.split, console, saved.run)
-    own_split = None if settings.data.val is not None else settings.data.val_split
-    if parsed.dataset is None and parsed.root is None and parsed.split in (None, own_split):
-        _check_data(saved, dataset, console, allow_changes=parsed.allow_changes)
-    elif parsed.allow_changes:
-        raise ConfigError("--allow-changes does nothing: these are not the run's own data")
-    map_file = None if parsed.class_map is None else Path(parsed.class_map).expanduser()
-    common = common_classes(saved.classes, dataset, map_file)
-    dataset = common.labelled(dataset)
-    return _Subject(saved, dataset, split, common, device, mode, input_size, resolution)
+def _resolution(asked_for: str | None, of_run: str, input_size: Size | None) -> Resolution:
+    """Where labels are compared: as asked for, else as in the run's own validation."""
+    named = asked_for or of_run
+    if named == "input" and input_size is not None:
+        return input_size
+    if asked_for == "input":
+        raise ConfigError("--resolution input: images reach the network in their own size")
+    if named in ("native", "input"):
+        return "native"
+    try:
+        return height_and_width("--resolution", named)
+    except ConfigError as error:
+        raise ConfigError(f"{error}, native or input") from error
 
 
 def _check_data(
@@ -210,106 +242,14 @@ def _check_data(
         say(console, f"changed since the run: {line}", "yellow")
 
 
-def _resolution(
-    asked_for: str | None, of_run: str, input_size: tuple[int, int] | None
-) -> Resolution:
-    """Where labels are compared: as asked for, else as in the run's own validation."""
-    named = asked_for or of_run
-    if named == "input" and input_size is not None:
-        return input_size
-    if asked_for == "input":
-        raise ConfigError("--resolution input: images reach the network in their own size")
-    if named in ("native", "input"):
-        return "native"
-    try:
-        return height_and_width("--resolution", named)
-    except ConfigError as error:
-        raise ConfigError(f"{error}, native or input") from error
-
-
-def _say_what_is_compared(subject: _Subject, parsed: Namespace, console: Console) -> None:
-    given = "data.resize of the run" if parsed.resize is None else "--resize"
-    size = subject.input_size
-    shown = "own size" if size is None else f"{size[0]}x{size[1]}"
-    for line in (
-        *unpaired_notes(subject.dataset),
-        *subject.common.describe(),
-        f"images reach the network in {shown} ({given})",
-    ):
-        say(console, line)
-
-
-def _scores(subject: _Subject, parsed: Namespace, folder: Path | None) -> dict[str, Scores]:
-    """Name of a network -> its scores; predictions are saved where there is a folder for them."""
-    networks = subject.saved.networks
-    scores = {}
-    for name, network in networks.items():
-        precision = placed(network, subject.device, parsed.precision, subject.saved)
-        on_image = None
-        if folder is not None:
-            inside = folder / name if len(networks) > 1 else folder
-            on_image = _saver(subject, inside, parsed.format)
-        scores[name] = evaluate(
-            network,
-            subject.dataset,
-            input_size=subject.input_size,
-            resolution=subject.resolution,
-            mode=subject.mode,
-            device=subject.device,
-            autocast=precision.autocast,
-            workers=parsed.workers,
-            batch_size=parsed.batch_size,
-            on_image=on_image,
-            joined=subject.common.of_predictions,
-            judged=subject.common.judged,
-        )
-    return scores
-
-
-def _saver(subject: _Subject, folder: Path, form: str) -> OnImage:
-    """What writes each prediction under the id of its image."""
-
-    def save(index: int, prediction: NDArray[uint8]) -> None:
-        path = folder / f"{subject.dataset.samples[index].id}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_prediction(path, prediction, form, subject.common.classes)
-
-    return save
-
-
-def _table(subject: _Subject, scores: Mapping[str, Scores]) -> Table:
-    saved, common = subject.saved, subject.common
-    one = _any_of(scores)
-    return scores_table(
-        scores,
-        f"{saved.path.name}, step {saved.step}, {subject.dataset.name} {subject.split}",
-        subject.means,
-        mean=common.mean_name(one),
-        notes=common.caption(one),
-    )
-
-
-def _to_json(subject: _Subject, scores: Mapping[str, Scores]) -> dict[str, Any]:
-    saved, common, means = subject.saved, subject.common, subject.means
-    one = _any_of(scores)
-    return {
-        "checkpoint": str(saved.path),
-        "step": saved.step,
-        "dataset": str(subject.dataset.root),
-        "split": subject.split,
-        "input_size": subject.input_size,
-        "class_map": None if common.is_plain else common.to_json(),
-        "judged": [
-            name for name, value in zip(one.classes, one.iou, strict=True) if value is not None
-        ],
-        "scores": {
-            name: found.to_json()
-            | {mean: mean_over(found, classes) for mean, classes in means.items()}
-            for name, found in scores.items()
-        },
-    }
-
-
-def _any_of(scores: Mapping[str, Scores]) -> Scores:
-    """Scores of one network: which classes are judged depends on the labels alone."""
-    return next(iter(scores.values()))
+def _save(
+    dataset: SegmentationDataset,
+    folder: Path,
+    encoding: str,
+    classes: ClassSet,
+    index: int,
+    prediction: NDArray[np.uint8],
+) -> None:
+    """Write a prediction under the id of its image."""
+    path = folder / f"{dataset.samples[index].id}.png"
+    write_picture(path, ENCODINGS[encoding](prediction, classes))

@@ -1,4 +1,4 @@
-"""What commands share that use a trained network: flags, checkpoints, processes."""
+"""What the commands that use a trained network share: flags, checkpoints, processes, folders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from torch import nn
 from mixseg.commands.contract import Command
 from mixseg.commands.parsing import height_and_width, size_type
 from mixseg.config import FlagType, Range
-from mixseg.distributed import joined
+from mixseg.data.arrays import Size
+from mixseg.distributed import by_first, joined
 from mixseg.engine.precision import Precision, choose_precision
 from mixseg.engine.saved_network import SavedNetworks, load_networks
 from mixseg.errors import ConfigError
@@ -63,7 +64,7 @@ def add_inference_arguments(parser: ArgumentParser) -> None:
         "--window",
         type=size_type("--window"),
         metavar="HEIGHTxWIDTH",
-        help="of the sliding window [the training crop]",
+        help="size of the sliding window [the training crop]",
     )
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
@@ -92,33 +93,45 @@ def placed(
 
 
 def inference_mode(parsed: Namespace, saved: SavedNetworks) -> InferenceMode:
-    """How images go through the network, as the flags say.
+    """How images go through the network, as the flags say; a window as training cropped last.
 
     Raises:
         ConfigError: A flag is wrong, or the window has no size.
     """
-    return InferenceMode(slide=_window(parsed, saved), flip=parsed.flip, scales=parsed.scales)
+    window: Size | None = parsed.window
+    if parsed.mode != "slide" and window:
+        raise ConfigError("--window needs --mode slide")
+    if parsed.mode == "slide" and not window:
+        stages = saved.settings.get("stages") or ()
+        crop = stages[-1]["crop"] if stages else saved.settings.get("data.crop")
+        if not crop:
+            raise ConfigError("--mode slide needs --window HEIGHTxWIDTH: training did not crop")
+        window = (crop[0], crop[1])
+    return InferenceMode(slide=window or None, flip=parsed.flip, scales=parsed.scales)
 
 
-def _window(parsed: Namespace, saved: SavedNetworks) -> tuple[int, int] | None:
-    """Size of the sliding window: as asked for, else what training cropped last."""
-    if parsed.mode != "slide":
-        if parsed.window:
-            raise ConfigError("--window needs --mode slide")
-        return None
-    if parsed.window:
-        window: tuple[int, int] = parsed.window
-        return window
-    stages = saved.settings.get("stages") or ()
-    crop = stages[-1]["crop"] if stages else saved.settings.get("data.crop")
-    if not crop:
-        raise ConfigError("--mode slide needs --window HEIGHTxWIDTH: training did not crop")
-    return crop[0], crop[1]
-
-
-def input_size_of(saved: SavedNetworks, asked_for: str | None = None) -> tuple[int, int] | None:
+def input_size_of(saved: SavedNetworks, asked_for: str | None = None) -> Size | None:
     """What images are resized to for the network: as asked for, else as in its training."""
     if asked_for is not None:
         return None if asked_for == "none" else height_and_width("--resize", asked_for)
     size = saved.settings.get("data.resize")
     return None if size is None else (size[0], size[1])
+
+
+def new_folder(path: Path, flag: str) -> Path:
+    """An empty folder, made by the first process.
+
+    Raises:
+        ConfigError: It holds something, or cannot be made; the message names ``flag``.
+    """
+
+    def make() -> None:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ConfigError(f"{flag} {path}: exists and is not empty; nothing is overwritten")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{flag} {path}: cannot be made: {error.strerror}") from error
+
+    by_first(make)
+    return path

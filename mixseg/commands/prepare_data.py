@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mixseg.analysis.data_check import PartReport, report_lines
 from mixseg.commands.contract import EXIT_ERROR
 from mixseg.commands.parsing import new_parser, size_type
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
@@ -17,7 +18,6 @@ from mixseg.data.registry import splits_of
 from mixseg.data.streams import usable_cores
 from mixseg.engine.progress import progress_bar
 from mixseg.errors import ConfigError, unknown_name
-from mixseg.preflight.data_check import PartReport, report_lines
 from mixseg.terminal import new_console, say
 from mixseg.training.data import check_dataset_name
 

@@ -16,7 +16,7 @@ from mixseg.engine.checkpoint import Checkpoint
 from mixseg.engine.learner import Learner
 from mixseg.engine.optimizer_state import optimizer_state, restore_optimizer
 from mixseg.errors import CheckpointError
-from mixseg.evaluation.confusion import Scores
+from mixseg.evaluation.scores import Scores
 from mixseg.models import load_checked
 
 

@@ -10,7 +10,6 @@ from typing import Any, final
 
 from rich.console import Console
 
-from mixseg.analysis.metrics import read_metrics
 from mixseg.config import Settings, resolve_settings, to_flat
 from mixseg.data.contract import ClassSet
 from mixseg.data.record import check_digests
@@ -22,6 +21,7 @@ from mixseg.engine.checkpoint import (
     read_checkpoint,
 )
 from mixseg.errors import CheckpointError, MixsegError
+from mixseg.files import read_json_lines
 from mixseg.models import ModelSpec, SegmentationModel, build_model, load_checked
 from mixseg.terminal import say
 
@@ -115,7 +115,7 @@ class SavedNetworks:
     def _validation(self) -> tuple[int, dict[str, float]]:
         """Step and scores in percent of the run's last validation until this checkpoint."""
         try:
-            lines = read_metrics(self.run / "metrics.jsonl")
+            lines = read_json_lines(self.run / "metrics.jsonl")
         except OSError:  # a checkpoint may have been copied without the log
             lines = []
         for line in reversed(lines):

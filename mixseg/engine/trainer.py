@@ -38,7 +38,7 @@ from mixseg.engine.schedules import Schedule
 from mixseg.engine.skipped import SkippedSamples
 from mixseg.engine.stages import Stage
 from mixseg.errors import ConfigError, DataError, InterruptionError, TrainingError
-from mixseg.evaluation.confusion import Scores
+from mixseg.evaluation.scores import Scores
 from mixseg.files import write_atomically
 from mixseg.interruption import Interruption
 from mixseg.models import SegmentationModel

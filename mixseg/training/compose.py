@@ -30,8 +30,8 @@ from mixseg.engine.stages import of_one_stage, plan_stages, staged
 from mixseg.engine.teacher import FixedTeacher
 from mixseg.engine.trainer import Trainer
 from mixseg.errors import DataError
-from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import Resolution, evaluate
+from mixseg.evaluation.scores import Scores
 from mixseg.losses import needs_frequencies
 from mixseg.methods import METHODS
 from mixseg.models import ModelSpec

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from mixseg.analysis.plots import plots_installed
+from mixseg.charts import plots_installed, pseudo_label_chart
 from mixseg.config import Settings
 from mixseg.data.contract import ClassSet
 from mixseg.distributed import lost_process
@@ -140,9 +140,6 @@ def _draw_pseudo_labels(run: RunDirectory, classes: ClassSet) -> None:
     """The shares of classes in the pseudo-labels, where they were logged and can be drawn."""
     if not plots_installed():
         return
-    # Here, because matplotlib takes time to import and may be missing.
-    from mixseg.analysis.charts import pseudo_label_chart
-
     chart = pseudo_label_chart(run.metrics, classes.names, classes.palette)
     if chart is not None:
         write_atomically(run.path / "pseudo_labels.png", chart)

@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import final
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mixseg.analysis.figures.request import Drawn, Request, csv_table, drawn_picture
-from mixseg.analysis.pictures import colourise, legend
-from mixseg.analysis.sheet import Grid, Panel, scaled, sheet
+from mixseg.analysis.figures.figure import (
+    IDS,
+    SEED,
+    Drawn,
+    Flag,
+    Given,
+    chosen,
+    csv_table,
+    drawn_picture,
+    figure,
+)
+from mixseg.analysis.figures.opening import open_datasets
 from mixseg.config import MixingSettings
 from mixseg.data.arrays import ImageArray, LabelArray
-from mixseg.data.class_maps import class_map
-from mixseg.data.contract import ClassSet, SegmentationDataset
+from mixseg.data.class_maps import built_in_map
+from mixseg.data.contract import SegmentationDataset
 from mixseg.data.transforms import Example, resized
 from mixseg.errors import ConfigError
+from mixseg.evaluation.pictures import Grid, Panel, colorize, gray, legend, scaled, sheet
 from mixseg.ignore import IGNORE
 from mixseg.mixing import MIXERS, build_mixer, paste
 from mixseg.randomness import generator
+from mixseg.terminal import new_console, say
 
 PANEL = 256
 """Most pixels of a side of each picture: five columns are as wide as a page."""
-
-TITLES = ("pasted: A", "pasted on: B", "mask, white: A", "mixed image", "mixed label")
 
 DOMAINS = "source over target"
 """Name of the row that pastes one data set on another."""
 
 
-@final
-@dataclass(frozen=True)
-class Mixture:
+class Mixture(NamedTuple):
     """Two images and what a mixer makes of them.
 
     Attributes:
-        name: Of the mixer.
+        name: Name of the row.
         own: A, whose pixels are kept where the mask is true.
         partner: B.
         mask: bool, shape (H, W).
@@ -54,92 +61,115 @@ class Mixture:
     label: LabelArray
 
 
-def mixture(
-    name: str, mixer: str, own: Example, partner: Example, classes: int, seed: int
-) -> Mixture:
-    """Mix two examples of the same size as a training step does, with labels for pseudo-labels.
-
-    Args:
-        name: Shown.
-        mixer: Key of :data:`mixseg.mixing.MIXERS`.
-        own: A; the mask comes from its label.
-        partner: B.
-        classes: Number of classes.
-        seed: Of the mask.
-    """
-    build = build_mixer(MixingSettings(mixer=mixer), classes)
-    mask = build.mask(own.label[None].long(), generator(seed, "mixing", name))
-    image = paste(mask, own.image[None], partner.image[None])[0]
-    label = paste(mask, own.label[None], partner.label[None])[0]
-    return Mixture(name, own, partner, mask[0].numpy(), _picture(image), label.numpy())
-
-
-def mixtures(request: Request) -> list[Mixture]:
-    """One for each mixer, of two images of the data set; one more pastes the source on the target.
+@figure(
+    "mixing",
+    "two images, mask and what each mixer makes (Tranheden & Olsson: 2.6, 3.1, 3.2, 3.4)",
+    datasets=1,
+    flags=(
+        Flag("source", str, "what is pasted on the data set [demo-render]"),
+        Flag("source-root", str, metavar="DIR"),
+        *(SEED, IDS),
+    ),
+)
+def draw(
+    given: Given,
+    source: str | None = None,
+    source_root: str | None = None,
+    seed: int = 0,
+    ids: Sequence[str] = (),
+) -> Drawn:
+    """A row for each mixer, of true labels in place of pseudo-labels.
 
     Raises:
-        ConfigError: Other than two images are named.
-        DataError: The data set has fewer than two images, or no class map leads from the source.
+        ConfigError: Other than two images are named, or no class map leads from the source.
+        DataError: The data set has fewer than two images.
     """
-    dataset = request.datasets[0].dataset
-    classes = len(dataset.classes)
-    shown = request.chosen(dataset, 2)
-    if len(shown) != 2:
-        raise ConfigError(f"--ids: two images are mixed, found {len(shown)}")
-    first, second = shown
-    own = example(dataset, first)
-    partner = of_size(example(dataset, second), own)
-    found = [
-        mixture(name, name, own, partner, classes, request.seed)
-        for name in MIXERS
-        if name != "none"
-    ]
-    if request.source is not None:
-        source = request.source.dataset
-        labelled = class_map(source.classes, dataset.classes).apply(source)
-        order = torch.randperm(len(source), generator=generator(request.seed, "source image"))
-        pasted = of_size(example(labelled, int(order[0])), partner)
-        found.append(mixture(DOMAINS, "classmix", pasted, partner, classes, request.seed))
-    return found
-
-
-def draw(request: Request) -> Drawn:
-    """A row for each mixer."""
-    classes = request.datasets[0].dataset.classes
-    found = mixtures(request)
+    classes = given.dataset.classes
+    pasted = _source(given, source, source_root)
+    found = list(mixtures(given.dataset, pasted, seed, ids))
     present = {int(one) for mixed in found for one in np.unique(mixed.label)}
 
     def feet(grid: Grid) -> list[ImageArray]:
-        void = [grid.text(["black in a label: no class"])] if IGNORE in present else []
+        void = [grid.text("black in a label: no class")] if IGNORE in present else []
         return [legend(classes, present, grid.width), *void]
 
-    rows = [_panels(mixed, classes) for mixed in found]
-    return drawn_picture(sheet(rows, TITLES, feet), _table(found, classes))
-
-
-def _panels(mixed: Mixture, classes: ClassSet) -> list[Panel]:
-    mask = np.repeat(np.uint8(255) * mixed.mask[..., None], 3, axis=2).astype(np.uint8)
-    kept = f"{100 * mixed.mask.mean():.0f} % of the pixels"
-    return [
-        Panel(scaled(_picture(mixed.own.image), PANEL, exact=False), mixed.name),
-        Panel(scaled(_picture(mixed.partner.image), PANEL, exact=False)),
-        Panel(scaled(mask, PANEL, exact=True), kept),
-        Panel(scaled(mixed.image, PANEL, exact=False)),
-        Panel(colourise(scaled(mixed.label, PANEL, exact=True), classes.palette)),
-    ]
-
-
-def _table(found: list[Mixture], classes: ClassSet) -> str:
-    """Pixels of each class in A, in B, in what is kept of A, and in the mixed label."""
-    rows = []
+    panels, rows = [], []
     for mixed in found:
+        mask = gray(np.where(mixed.mask, 255, 0).astype(np.uint8))
+        kept = f"{100 * mixed.mask.mean():.0f} % of the pixels"
+        panels.append(
+            [
+                Panel(scaled(rgb(mixed.own.image), PANEL, exact=False), mixed.name),
+                Panel(scaled(rgb(mixed.partner.image), PANEL, exact=False)),
+                Panel(scaled(mask, PANEL, exact=True), kept),
+                Panel(scaled(mixed.image, PANEL, exact=False)),
+                Panel(colorize(scaled(mixed.label, PANEL, exact=True), classes.palette)),
+            ]
+        )
         own, partner = mixed.own.label.numpy(), mixed.partner.label.numpy()
+        parts = (own, partner, own[mixed.mask], mixed.label)
         for train_id, name in [*enumerate(classes.names), (IGNORE, "(void)")]:
-            parts = (own, partner, own[mixed.mask], mixed.label)
             counts = [int((part == train_id).sum()) for part in parts]
             if any(counts):
                 rows.append((mixed.name, name, *counts))
-    return csv_table(("mixer", "class", "A", "B", "kept of A", "mixed"), rows)
+    titles = ("pasted: A", "pasted on: B", "mask, white: A", "mixed image", "mixed label")
+    head = ("mixer", "class", "A", "B", "kept of A", "mixed")
+    return drawn_picture(sheet(panels, titles, feet), csv_table(head, rows))
+
+
+def mixtures(
+    dataset: SegmentationDataset,
+    source: SegmentationDataset | None,
+    seed: int,
+    ids: Sequence[str] = (),
+) -> Iterator[Mixture]:
+    """What each mixer makes of two images, and ClassMix of one of the source and the second.
+
+    Args:
+        dataset: Where the two images are from.
+        source: A data set with the same classes; None leaves its row out.
+        seed: Chooses images and masks.
+        ids: The two images; empty chooses them.
+    """
+    shown = chosen(dataset, 2, seed, ids)
+    if len(shown) != 2:
+        raise ConfigError(f"--ids: two images are mixed, found {len(shown)}")
+    own = example(dataset, shown[0])
+    partner = of_size(example(dataset, shown[1]), own)
+
+    def mixture(name: str, mixer: str, own: Example) -> Mixture:
+        build = build_mixer(MixingSettings(mixer=mixer), len(dataset.classes))
+        mask = build.mask(own.label[None].long(), generator(seed, "mixing", name))
+        image = paste(mask, own.image[None], partner.image[None])[0]
+        label = paste(mask, own.label[None], partner.label[None])[0]
+        return Mixture(name, own, partner, mask[0].numpy(), rgb(image), label.numpy())
+
+    for name in MIXERS:
+        if name != "none":
+            yield mixture(name, name, own)
+    if source is not None:
+        order = torch.randperm(len(source), generator=generator(seed, "source image"))
+        pasted = of_size(example(source, int(order[0])), partner)
+        yield mixture(DOMAINS, "classmix", pasted)
+
+
+def _source(given: Given, name: str | None, root: str | None) -> SegmentationDataset | None:
+    """What is pasted on the target; without the flag, built-in renderings where a map leads."""
+    console = given.console or new_console()
+    flags = ("--source", "--source-root")
+    roots = [] if root is None else [root]
+    (source,) = open_datasets([name or "demo-render"], roots, "train", console, flags)
+    target = given.datasets[0]
+    common = built_in_map(source.dataset.classes, target.dataset.classes)
+    if common is not None:
+        return common.apply(source.dataset)
+    if name is not None:
+        raise ConfigError(
+            f"--source {name}: no class map is built in from its classes to those of {target.title}"
+        )
+    note = f"no class map leads from built-in scenes to {target.title}: no row of two domains"
+    say(console, note)
+    return None
 
 
 def example(dataset: SegmentationDataset, index: int) -> Example:
@@ -160,7 +190,7 @@ def of_size(one: Example, other: Example) -> Example:
     return Example(*(part[..., top : top + height, left : left + width] for part in one))
 
 
-def _picture(image: Tensor) -> ImageArray:
+def rgb(image: Tensor) -> ImageArray:
     """RGB uint8 of shape (H, W, 3) from a tensor of shape (3, H, W)."""
     pixels: ImageArray = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
     return pixels

@@ -1,0 +1,287 @@
+"""Training steps of a run on noise in place of images, here or in a process of their own.
+
+A step costs the same whatever its images show, so that neither data nor ImageNet weights are
+needed to measure one. In a process of its own, a step that does not fit into memory takes nothing
+else with it, and the peak is that of the step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, final
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from mixseg.config import Settings, dump_settings, resolve_settings
+from mixseg.data.arrays import Size
+from mixseg.data.contract import ClassSet
+from mixseg.data.registry import CLASSES
+from mixseg.data.streams import Batch
+from mixseg.distillation.teachers import find_teacher, fixed_teacher
+from mixseg.engine.learner import Learner
+from mixseg.engine.method import MethodInputs
+from mixseg.engine.optimizer_state import optimizer_state
+from mixseg.engine.precision import peak_memory
+from mixseg.engine.stages import of_one_stage
+from mixseg.errors import ConfigError, TrainingError
+from mixseg.ignore import IGNORE
+from mixseg.losses import needs_frequencies
+from mixseg.methods import METHODS
+from mixseg.randomness import generator
+from mixseg.regularizers import NO_REGULARIZER
+from mixseg.terminal import complain, new_console
+from mixseg.training.data import TrainingData, training_size
+from mixseg.training.learner import build_learner
+from mixseg.training.precision import precision_of_run
+
+STEPS = 2
+"""Steps in a process of their own: the optimizer's state is there from the second one on."""
+
+REFUSED = 3
+"""Exit code of that process where the settings are at fault."""
+
+CUDA_CONTEXT = 2**29
+"""Bytes that CUDA and its libraries take of a GPU beside what torch hands out, roughly."""
+
+Advance = Callable[[int], None]
+"""Takes the training step of a number, counted from 0."""
+
+
+class Probe(NamedTuple):
+    """What two steps have shown.
+
+    Attributes:
+        peak: Most bytes in use, of the GPU or of the process.
+        checkpoint: Bytes of the tensors of a checkpoint.
+        best: Bytes of the checkpoints of the best networks, all together.
+    """
+
+    peak: int
+    checkpoint: int
+    best: int
+
+
+@final
+@dataclass(frozen=True)
+class NoiseRun:
+    """The last stage of a run, on noise.
+
+    Attributes:
+        settings: Its settings.
+        classes: The classes that the network tells apart.
+        sizes: Name of a stream -> height and width of its images.
+        console: For messages.
+    """
+
+    settings: Settings
+    classes: ClassSet
+    sizes: Mapping[str, Size]
+    console: Console
+
+    @classmethod
+    def of(cls, settings: Settings, data: TrainingData | None, console: Console) -> NoiseRun:
+        """The run that settings describe.
+
+        Args:
+            settings: Of a run.
+            data: Its data; None takes what the settings say of them.
+            console: For messages.
+
+        Raises:
+            ConfigError: Only the data could tell the classes or the size of the images.
+        """
+        settings = of_one_stage(settings, -1)
+        streams = METHODS[settings.method].streams_of(settings)
+        sizes = {name: training_size(settings, name, data) for name in streams}
+        if data is None and settings.data.dataset not in CLASSES:
+            raise ConfigError(f"the classes of {settings.data.dataset} are not known without data")
+        classes = CLASSES[settings.data.dataset] if data is None else data.classes
+        return cls(settings, classes, sizes, console)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Name of a stream -> images in a batch."""
+        data = self.settings.data
+        counts = {"labeled": data.batch_labeled, "unlabeled": data.batch_unlabeled}
+        return {name: counts[name] for name in self.sizes}
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of all images of a step."""
+        return sum(
+            self.counts[name] * height * width for name, (height, width) in self.sizes.items()
+        )
+
+    def at(self, sizes: Mapping[str, Size]) -> NoiseRun:
+        """The same run with images of other sizes."""
+        return dataclasses.replace(self, sizes=sizes)
+
+    @functools.cached_property
+    def inputs(self) -> MethodInputs:
+        """Stand-ins that cost as much as what the data of a run would give its method."""
+        # Any distribution costs the same.
+        even = torch.full((len(self.classes),), 1 / len(self.classes))
+        aligned = self.settings.targets.alignment != "none"
+        counted = needs_frequencies(self.settings.supervised_loss)
+        expert = find_teacher(self.settings, self.console)
+        return MethodInputs(
+            target_distribution=even if aligned else None,
+            class_frequencies=even if counted else None,
+            teacher=None if expert is None else fixed_teacher(expert, self.classes),
+        )
+
+    def learner(
+        self, whole: Iterable[Size] = (), *, regularized: bool = True, choose: bool = False
+    ) -> tuple[Learner, Advance]:
+        """What learns, and the trainer's step on the same batches again and again.
+
+        Args:
+            whole: Further sizes of images that the network has to take.
+            regularized: False leaves the regularizer out.
+            choose: Come to the precision as a run does, which takes time where it is ``auto``.
+
+        Raises:
+            ConfigError: The network takes no images of these sizes.
+        """
+        settings = self.settings
+        if not regularized:
+            settings = dataclasses.replace(settings, regularizer=NO_REGULARIZER)
+        size = self.sizes["labeled"]
+        learner, _ = build_learner(
+            settings,
+            len(self.classes),
+            self.inputs,
+            download=False,
+            choose=precision_of_run(settings, size, self.console) if choose else None,
+            sizes=(*self.sizes.values(), *whole),
+        )
+        batches = random_batches(settings.seed, self.counts, self.sizes, len(self.classes))
+        return learner, training_step(learner, batches, settings.training.accumulate)
+
+    def measure_elsewhere(self, whole: Iterable[Size] = ()) -> Probe:
+        """Take two steps in another process.
+
+        Args:
+            whole: As in :meth:`learner`.
+
+        Raises:
+            ConfigError: The network takes no images of these sizes.
+            TrainingError: The steps failed, with the last line of what they said.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            config = Path(folder) / "config.yaml"
+            config.write_text(dump_settings(self.settings), encoding="utf-8")
+            request = {
+                "sizes": dict(self.sizes),
+                "whole": [*whole],
+                "names": self.classes.names,
+                "palette": self.classes.palette,
+            }
+            done = subprocess.run(
+                [sys.executable, "-m", __name__, str(config), json.dumps(request)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        said = done.stderr.strip().splitlines()
+        if done.returncode == REFUSED:
+            raise ConfigError(said[-1])
+        if done.returncode:
+            shown = " and ".join("x".join(map(str, size)) for size in self.sizes.values())
+            raise TrainingError(
+                f"a training step on images of {shown} failed: "
+                + (said[-1] if said else f"exit code {done.returncode}; out of memory?")
+            )
+        return Probe(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def training_step(learner: Learner, batches: Mapping[str, Batch], accumulate: int) -> Advance:
+    """A function that takes the trainer's step on the same batches again and again."""
+    learner.method.student.train()
+
+    def advance(step: int) -> None:
+        gradients = learner.gradients([batches] * accumulate, step)
+        float(gradients.norm)  # the trainer looks at it
+        learner.move(step)
+
+    return advance
+
+
+def random_batches(
+    seed: int, counts: Mapping[str, int], sizes: Mapping[str, Size], num_classes: int
+) -> dict[str, Batch]:
+    """Noise in place of images and labels.
+
+    Args:
+        seed: Of the noise.
+        counts: Name of a stream -> images in a batch.
+        sizes: Name of a stream -> height and width.
+        num_classes: Labels are drawn from 0 to ``num_classes`` - 1.
+    """
+    random = generator(seed, "profile")
+    batches = {}
+    for name, size in sizes.items():
+        count = counts[name]
+        labels = torch.full((count, *size), IGNORE, dtype=torch.uint8)
+        if name == "labeled":
+            labels.random_(0, num_classes, generator=random)
+        batches[name] = Batch(
+            torch.randint(256, (count, 3, *size), generator=random, dtype=torch.uint8),
+            labels,
+            torch.ones(count, *size, dtype=torch.bool),
+            tuple(f"noise-{index}" for index in range(count)),
+        )
+    return batches
+
+
+def wait_for(device: torch.device) -> None:
+    """Return when a device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _bytes(tensors: Mapping[str, Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
+def _measure(run: NoiseRun, whole: Iterable[Size]) -> Probe:
+    """Take the steps in this process, which has done nothing else."""
+    learner, advance = run.learner(whole)
+    device = learner.precision.device
+    for step in range(STEPS):
+        advance(step)
+    wait_for(device)
+    best = sum(_bytes(network.state_dict()) for network in learner.method.networks.values())
+    state = _bytes(optimizer_state(learner.optimizer)[1]) + _bytes(learner.method.state)
+    state += sum(_bytes(one.state()[1]) for one in learner.regularizers)
+    own = CUDA_CONTEXT if device.type == "cuda" else 0
+    return Probe(peak_memory(device) + own, best + state, best)
+
+
+def _main(arguments: Sequence[str]) -> None:
+    config, request = arguments
+    content = json.loads(request)
+    classes = ClassSet(tuple(content["names"]), tuple((r, g, b) for r, g, b in content["palette"]))
+    sizes = {name: (height, width) for name, (height, width) in content["sizes"].items()}
+    whole = [(height, width) for height, width in content["whole"]]
+    settings = resolve_settings([Path(config)], {})
+    try:
+        run = NoiseRun(settings, classes, sizes, new_console(quiet=True))
+        print(json.dumps(_measure(run, whole)._asdict()))
+    except ConfigError as error:
+        complain(str(error))
+        sys.exit(REFUSED)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from jsonargparse import ArgumentParser
-from numpy.typing import NDArray
 from rich.console import Console
 
 from mixseg.commands.console import console_of_first
@@ -24,25 +21,22 @@ from mixseg.commands.inference import (
     new_folder,
     placed,
 )
-from mixseg.commands.parsing import check_folder, height_and_width, new_parser, parse
-from mixseg.config import FlagType, Range
-from mixseg.data.arrays import Size
+from mixseg.commands.parsing import adder, check_folder, height_and_width, new_parser, parse
+from mixseg.config import Range
+from mixseg.data.arrays import LabelArray, Size
 from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.record import differences, read_record, record_of_validation
 from mixseg.distributed import world
 from mixseg.engine.precision import choose_device
 from mixseg.engine.saved_network import SavedNetworks
 from mixseg.errors import ConfigError
-from mixseg.evaluation.evaluator import Resolution, evaluate
+from mixseg.evaluation.evaluator import OnImage, Resolution, evaluate
 from mixseg.evaluation.out_of_domain import common_classes
 from mixseg.evaluation.prediction import ENCODINGS, write_picture
 from mixseg.evaluation.protocols import mean_over, protocol, scores_table
 from mixseg.files import write_atomically
 from mixseg.terminal import say, show
 from mixseg.training.data import check_dataset_name, open_judged, settings_on, unpaired_notes
-
-SAVED_AS = {"train-ids": "ids", "label-ids": "label-ids", "colour": "colour"}
-"""Choices of ``--format`` -> names in :data:`ENCODINGS`."""
 
 
 @prints_its_result
@@ -92,9 +86,7 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
         on_image = None
         if folder is not None:
             inside = folder / name if len(saved.networks) > 1 else folder
-            on_image = functools.partial(
-                _save, dataset, inside, SAVED_AS[parsed.format], common.classes
-            )
+            on_image = _saver(inside, dataset, parsed.format, common.classes)
         scores[name] = evaluate(
             network,
             dataset,
@@ -136,76 +128,40 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> ArgumentParser:
-    parser = new_parser(
-        "mixseg evaluate", "Per-class IoU, mIoU and pixel accuracy of a checkpoint."
-    )
+    about = "Per-class IoU, mIoU and pixel accuracy of a checkpoint."
+    parser = new_parser("mixseg evaluate", about)
     add_inference_arguments(parser)
-    parser.add_argument("--data-root", dest="root", type=str, help="[that of the run]")
-    parser.add_argument(
-        "--dataset", type=str, help="layout of the data, which may have other classes [the run's]"
-    )
-    parser.add_argument(
-        "--class-map",
-        dest="class_map",
-        type=str,
-        metavar="FILE",
-        help="from the data's classes to the network's, or the other way [built in]",
-    )
-    parser.add_argument(
-        "--split", type=str, help="[the validation split of the run, or the images it held out]"
-    )
-    parser.add_argument(
-        "--unpaired",
-        type=Literal["error", "skip"],
-        help="what becomes of images without a label [data.unpaired of the run]",
-    )
-    parser.add_argument(
-        "--network",
-        type=Literal["student", "teacher", "both"],
-        default="both",
-        help="both takes what the checkpoint has [both]",
-    )
-    parser.add_argument(
+    add = adder(parser)
+    add("--data-root", "[that of the run]", dest="root")
+    add("--dataset", "layout of the data, which may have other classes [the run's]")
+    map_help = "from the data's classes to the network's, or the other way [built in]"
+    add("--class-map", map_help, metavar="FILE")
+    add("--split", "[the validation split of the run, or the images it held out]")
+    unpaired_help = "what becomes of images without a label [data.unpaired of the run]"
+    add("--unpaired", unpaired_help, Literal["error", "skip"])
+    networks = Literal["student", "teacher", "both"]
+    add("--network", "both takes what the checkpoint has [both]", networks, default="both")
+    add(
         "--resolution",
-        type=str,
-        metavar="native|input|HEIGHTxWIDTH",
-        help="where labels are compared: at their own size, at that of the images for the network, "
+        "where labels are compared: at their own size, at that of the images for the network, "
         "or at another [validation.resolution of the run; native with --dataset]",
+        metavar="native|input|HEIGHTxWIDTH",
     )
-    parser.add_argument(
-        "--save-predictions",
-        dest="save",
-        type=str,
-        metavar="DIR",
-        help="new or empty folder for a PNG of each image",
-    )
-    parser.add_argument(
+    save_help = "new or empty folder for a PNG of each image"
+    add("--save-predictions", save_help, dest="save", metavar="DIR")
+    add(
         "--format",
-        type=Literal["train-ids", "label-ids", "colour"],
+        "what is saved; label-ids are those of the data set's own files, which benchmark servers "
+        "take [train-ids]",
+        Literal["train-ids", "label-ids", "colour"],
         default="train-ids",
-        help="what is saved; label-ids are those of the data set's own files, which benchmark "
-        "servers take [train-ids]",
     )
-    parser.add_argument(
-        "--allow-changes",
-        dest="allow_changes",
-        action="store_true",
-        help="score on the run's data although they have changed since it was trained",
-    )
-    parser.add_argument("--json", type=str, metavar="FILE", help="write the scores as JSON too")
-    parser.add_argument(
-        "--workers",
-        type=FlagType("--workers", int, Range(0, 256)),
-        default=0,
-        help="processes that read images [0]",
-    )
-    parser.add_argument(
-        "--batch-size",
-        dest="batch_size",
-        type=FlagType("--batch-size", int, Range(1, 65_536)),
-        default=1,
-        help="images of a size that go through the network together [1]",
-    )
+    changes_help = "score on the run's data although they have changed since it was trained"
+    parser.add_argument("--allow-changes", action="store_true", help=changes_help)
+    add("--json", "write the scores as JSON too", metavar="FILE")
+    add("--workers", "processes that read images [0]", int, Range(0, 256), default=0)
+    batch_help = "images of a size that go through the network together [1]"
+    add("--batch-size", batch_help, int, Range(1, 65_536), default=1)
     return parser
 
 
@@ -242,14 +198,12 @@ def _check_data(
         say(console, f"changed since the run: {line}", "yellow")
 
 
-def _save(
-    dataset: SegmentationDataset,
-    folder: Path,
-    encoding: str,
-    classes: ClassSet,
-    index: int,
-    prediction: NDArray[np.uint8],
-) -> None:
-    """Write a prediction under the id of its image."""
-    path = folder / f"{dataset.samples[index].id}.png"
-    write_picture(path, ENCODINGS[encoding](prediction, classes))
+def _saver(folder: Path, dataset: SegmentationDataset, form: str, classes: ClassSet) -> OnImage:
+    """What writes each prediction under the id of its image."""
+    encode = ENCODINGS["ids" if form == "train-ids" else form]
+
+    def save(index: int, prediction: LabelArray) -> None:
+        path = folder / f"{dataset.samples[index].id}.png"
+        write_picture(path, encode(prediction, classes))
+
+    return save

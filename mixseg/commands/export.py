@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mixseg.commands.inference import input_size_of, load_saved
-from mixseg.commands.parsing import new_parser, parse, size_type
+from mixseg.commands.parsing import adder, new_parser, parse, size_type
 from mixseg.data.arrays import Size
 from mixseg.engine.saved_network import SavedNetworks
 from mixseg.errors import ConfigError
@@ -35,24 +35,18 @@ def export(arguments: Sequence[str]) -> int:
         "(B, 3, H, W), and returns logits (B, C, H, W); normalization is inside, H and W are "
         "fixed. It is compared with the network before it is written.",
     )
-    add = parser.add_argument
-    add("checkpoint", type=str, help="a run's folder, or one of its checkpoints")
+    add = adder(parser)
+    add("checkpoint", "a run's folder, or one of its checkpoints")
     output_help = "network.pt2, or network.onnx: the ending says the format"
-    add("--output", type=str, required=True, metavar="FILE", help=output_help)
-    add(
-        "--network",
-        type=Literal["student", "teacher"],
-        help="[teacher, or the student where a checkpoint has no teacher]",
-    )
+    add("--output", output_help, required=True, metavar="FILE")
+    network_help = "[teacher, or the student where a checkpoint has no teacher]"
+    add("--network", network_help, Literal["student", "teacher"])
     size_help = "size of the images [data.resize of the run]"
-    add("--size", type=size_type("--size"), metavar="HEIGHTxWIDTH", help=size_help)
-    add(
-        "--format",
-        type=str,
-        help=f"{' or '.join(EXPORT_FORMATS)}; onnx needs pip install 'mixseg[export]' [that of "
-        "the file's ending]",
-    )
-    add("--overwrite", action="store_true", help="replace files that exist")
+    add("--size", size_help, size_type("--size"), metavar="HEIGHTxWIDTH")
+    names = " or ".join(EXPORT_FORMATS)
+    needs = "onnx needs pip install 'mixseg[export]'"
+    add("--format", f"{names}; {needs} [that of the file's ending]")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     parsed = parse(parser, arguments)
     console = new_console()
 

@@ -10,7 +10,14 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
 from mixseg.analysis.figures import FIGURES
-from mixseg.analysis.figures.figure import FigureKind, Flag, Given, ShownDataset, ShownRun
+from mixseg.analysis.figures.figure import (
+    OPENING,
+    FigureKind,
+    Given,
+    ShownDataset,
+    ShownRun,
+    chosen,
+)
 from mixseg.analysis.figures.opening import open_datasets, open_logs, open_networks
 from mixseg.charts import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.parsing import listed, new_parser, parse, with_joined
@@ -20,10 +27,10 @@ from mixseg.files import check_unused, write_atomically
 from mixseg.terminal import new_console, say
 from mixseg.training.data import open_judged, settings_on
 
-FLAGS: dict[str, Flag] = {flag.name: flag for kind in FIGURES.values() for flag in kind.flags}
-"""Flags of single figures."""
+FLAGS = {name: flag for kind in FIGURES.values() for name, flag in kind.all_flags.items()}
+"""Name -> flag of single figures."""
 
-REPEATED = ("dataset", "data-root", "run", *(one.name for one in FLAGS.values() if one.many))
+REPEATED = ("dataset", "data-root", "run", *(name for name, flag in FLAGS.items() if flag.many))
 """Flags that take several values, and may be given several times."""
 
 
@@ -57,12 +64,13 @@ def figures(arguments: Sequence[str]) -> int:
     check_unused(files, overwrite=parsed.overwrite)
     for name in names:
         kind = FIGURES[name]
-        own = {flag.argument: values[flag.name] for flag in kind.flags if flag.name in values}
-        own.pop("network", None)  # is chosen when it is opened
+        own = {FLAGS[flag].argument: values[flag] for flag in kind.all_flags if flag in values}
+        own = {argument: value for argument, value in own.items() if argument not in OPENING}
         with progress_bar(console, name) as advance:
-            drawn = kind.draw(_opened(kind, parsed, console, advance), **own)
+            drawn = kind.draw(_opened(kind, parsed, values, console, advance), **own)
+            contents = drawn.files()
         for ending in endings[name]:
-            write_atomically(folder / f"{name}.{ending}", getattr(drawn, ending))
+            write_atomically(folder / f"{name}.{ending}", contents[ending])
             say(console, str(folder / f"{name}.{ending}"))
     return 0
 
@@ -86,15 +94,15 @@ def _parser() -> ArgumentParser:
     add("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     for name, flag in FLAGS.items():
         takers = _takers(name)
-        about = ": ".join(filter(None, (takers if "," not in takers else "", flag.help)))
+        about = [*(takers if len(takers) == 1 else ()), *filter(None, [flag.help])]
         further: dict[str, Any] = {"nargs": "+"} if flag.many else {}
         further |= {} if flag.metavar is None else {"metavar": flag.metavar}
-        add(f"--{name}", dest=flag.argument, type=flag.type, help=about, **further)
+        add(f"--{name}", dest=flag.argument, type=flag.type, help=": ".join(about), **further)
     return parser
 
 
-def _takers(flag: str) -> str:
-    return ", ".join(name for name, kind in FIGURES.items() if kind.takes(flag))
+def _takers(flag: str) -> list[str]:
+    return [name for name, kind in FIGURES.items() if flag in kind.all_flags]
 
 
 def _check_flags(names: Sequence[str], parsed: Namespace, typed: Mapping[str, Any]) -> None:
@@ -102,16 +110,15 @@ def _check_flags(names: Sequence[str], parsed: Namespace, typed: Mapping[str, An
     kinds = [FIGURES[name] for name in names]
     shown = ", ".join(names)
     for flag in typed:
-        if not any(kind.takes(flag) for kind in kinds):
-            raise ConfigError(f"--{flag} does nothing for {shown}; it is for {_takers(flag)}")
+        if not any(flag in kind.all_flags for kind in kinds):
+            takers = ", ".join(_takers(flag))
+            raise ConfigError(f"--{flag} does nothing for {shown}; it is for {takers}")
     for name, kind in zip(names, kinds, strict=True):
         fewest, most = kind.runs
         if len(parsed.runs) < fewest:
             raise ConfigError(f"{name} is drawn of a run: give it with --run runs/NAME")
-        for flag, given, limit in (
-            ("run", parsed.runs, most),
-            ("dataset", parsed.dataset, kind.datasets),
-        ):
+        limits = {"run": (parsed.runs, most), "dataset": (parsed.dataset, kind.datasets)}
+        for flag, (given, limit) in limits.items():
             if limit and len(given) > limit:
                 raise ConfigError(f"{name}: --{flag} takes at most {limit}, found {len(given)}")
     if parsed.runs and not any(kind.runs[1] for kind in kinds):
@@ -129,6 +136,7 @@ def _check_flags(names: Sequence[str], parsed: Namespace, typed: Mapping[str, An
 def _opened(
     kind: FigureKind,
     parsed: Namespace,
+    values: Mapping[str, Any],
     console: Console,
     advance: Callable[[int, int], None],
 ) -> Given:
@@ -147,4 +155,8 @@ def _opened(
     elif kind.datasets and kind.reads != "network":
         names, split = parsed.dataset or ["demo"], parsed.split or "train"
         datasets = open_datasets(names, parsed.roots, split, console)
-    return Given(datasets, runs, console, advance)
+    seed, shown = values.get("seed", 0), []
+    if kind.images and datasets:
+        count = values.get("images", kind.images) if "images" in kind.all_flags else kind.images
+        shown = chosen(datasets[0].dataset, count, seed, values.get("ids", ()))
+    return Given(datasets, runs, shown, seed, console, advance)

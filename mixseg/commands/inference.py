@@ -13,8 +13,8 @@ from rich.console import Console
 from torch import nn
 
 from mixseg.commands.contract import Command
-from mixseg.commands.parsing import height_and_width, size_type
-from mixseg.config import FlagType, Range
+from mixseg.commands.parsing import adder, height_and_width, size_type
+from mixseg.config import Range
 from mixseg.data.arrays import Size
 from mixseg.distributed import by_first, joined
 from mixseg.engine.precision import Precision, choose_precision
@@ -40,39 +40,21 @@ def divided(command: Command) -> Command:
 
 def add_inference_arguments(parser: ArgumentParser) -> None:
     """The flags that say which checkpoint predicts, where and how."""
-    parser.add_argument("checkpoint", type=str, help="a run's folder, or one of its checkpoints")
-    parser.add_argument(
-        "--resize",
-        type=str,
-        metavar="HEIGHTxWIDTH|none",
-        help="size of the images for the network [data.resize of the run]",
-    )
+    add = adder(parser)
+    add("checkpoint", "a run's folder, or one of its checkpoints")
+    resize_help = "size of the images for the network [data.resize of the run]"
+    add("--resize", resize_help, metavar="HEIGHTxWIDTH|none")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored image")
-    parser.add_argument(
-        "--scales",
-        type=FlagType("--scales", tuple[float, ...], Range(0.01, LARGEST_SCALE)),
-        default=(1.0,),
-        help="average over scales, for example 0.75,1,1.25 [1]",
-    )
-    parser.add_argument(
-        "--mode",
-        type=Literal["whole", "slide"],
-        default="whole",
-        help="images at once, or by overlapping windows whose answers are averaged [whole]",
-    )
-    parser.add_argument(
-        "--window",
-        type=size_type("--window"),
-        metavar="HEIGHTxWIDTH",
-        help="size of the sliding window [the training crop]",
-    )
-    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument(
-        "--precision",
-        type=AskedPrecision,
-        default="auto",
-        help="arithmetic; auto takes that of the run, where the hardware has it [auto]",
-    )
+    scales_help = "average over scales, for example 0.75,1,1.25 [1]"
+    scales = Range(0.01, LARGEST_SCALE)
+    add("--scales", scales_help, tuple[float, ...], scales, default=(1.0,))
+    mode_help = "images at once, or by overlapping windows whose answers are averaged [whole]"
+    add("--mode", mode_help, Literal["whole", "slide"], default="whole")
+    window_help = "size of the sliding window [the training crop]"
+    add("--window", window_help, size_type("--window"), metavar="HEIGHTxWIDTH")
+    add("--device", "auto, cpu, cuda or cuda:N", default="auto")
+    precision_help = "arithmetic; auto takes that of the run, where the hardware has it [auto]"
+    add("--precision", precision_help, AskedPrecision, default="auto")
 
 
 def load_saved(path: Path, which: str, console: Console) -> SavedNetworks:

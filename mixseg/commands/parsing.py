@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentError
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -18,6 +19,22 @@ def new_parser(program: str, description: str) -> ArgumentParser:
     return ArgumentParser(
         prog=program, description=description, exit_on_error=False, allow_abbrev=False
     )
+
+
+def adder(parser: ArgumentParser) -> Callable[..., None]:
+    """A function that gives a parser a flag, or a word without one, whose value is text by default.
+
+    Its arguments are the name, what ``--help`` says, the type of the value, and the range of its
+    numbers; others are those of argparse.
+    """
+
+    def add(
+        name: str, about: str, kind: Any = str, allowed: Range | None = None, **how: Any
+    ) -> None:
+        typed = kind if allowed is None else FlagType(name, kind, allowed)
+        parser.add_argument(name, help=about, type=typed, **how)
+
+    return add
 
 
 def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:

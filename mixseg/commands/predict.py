@@ -21,8 +21,8 @@ from mixseg.commands.inference import (
     new_folder,
     placed,
 )
-from mixseg.commands.parsing import listed, new_parser, parse
-from mixseg.config import FlagType, Range
+from mixseg.commands.parsing import adder, listed, new_parser, parse
+from mixseg.config import Range
 from mixseg.data.arrays import ImageArray, LabelArray, Size
 from mixseg.data.pairing import passed_over
 from mixseg.distributed import summed, world
@@ -95,40 +95,30 @@ def predict(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> ArgumentParser:
-    parser = new_parser(
-        "mixseg predict", "Ids, colors and overlays for images and folders of any size."
-    )
+    about = "Ids, colors and overlays for images and folders of any size."
+    parser = new_parser("mixseg predict", about)
     add_inference_arguments(parser)
-    parser.add_argument("paths", nargs="+", help="images and folders")
-    parser.add_argument(
-        "--output", type=str, required=True, metavar="DIR", help="new or empty folder for files"
-    )
-    parser.add_argument(
-        "--network",
-        type=Literal["student", "teacher"],
-        help="[teacher, or the student where a checkpoint has no teacher]",
-    )
-    parser.add_argument(
+    add = adder(parser)
+    add("paths", "images and folders", nargs="+")
+    add("--output", "new or empty folder for files", required=True, metavar="DIR")
+    network_help = "[teacher, or the student where a checkpoint has no teacher]"
+    add("--network", network_help, Literal["student", "teacher"])
+    usual = ",".join(USUAL_PICTURES)
+    add(
         "--formats",
-        type=str,
-        default=",".join(USUAL_PICTURES),
-        help=f"some of {','.join(PICTURES)}; label-ids are those of the data set's own files, "
-        f"which benchmark servers take [{','.join(USUAL_PICTURES)}]",
+        f"some of {','.join(PICTURES)}; label-ids are those of the data set's own files, which "
+        f"benchmark servers take [{usual}]",
+        default=usual,
     )
-    parser.add_argument(
+    add(
         "--compare",
-        type=str,
+        "further checkpoints, drawn side by side with the first; images go before this flag",
         nargs="+",
         default=[],
         metavar="CHECKPOINT",
-        help="further checkpoints, drawn side by side with the first; images go before this flag",
     )
-    parser.add_argument(
-        "--rows",
-        type=FlagType("--rows", int, Range(1, 1000)),
-        metavar="N",
-        help="photographs in comparison.png, with --compare [12]",
-    )
+    rows_help = "photographs in comparison.png, with --compare [12]"
+    add("--rows", rows_help, int, Range(1, 1000), metavar="N")
     return parser
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixseg.analysis.figures.figure import MANY, Drawn, Given, csv_table, drawn_chart, figure
+from mixseg.analysis.figures.figure import MANY, Drawn, Given, figure
 from mixseg.charts import chart_name, class_colors, grouped_bars, names_below, new_chart
 from mixseg.data.class_maps import built_in_map
 from mixseg.data.contract import ClassSet
@@ -37,17 +37,11 @@ def draw(given: Given) -> Drawn:
         # Above the axes: bars may reach anywhere within them.
         chart.legend(loc="outside upper center", ncols=min(len(found), 4))
     rows = [
-        (title, *row)
+        (title, name, int(one.pixels[index]), one.shares[index], int(one.images[index]))
         for title, one in found.items()
-        for row in zip(
-            classes.names,
-            one.pixels.tolist(),
-            one.shares.tolist(),
-            one.images.tolist(),
-            strict=True,
-        )
+        for index, name in enumerate(classes.names)
     ]
-    return drawn_chart(chart, csv_table(("dataset", "class", "pixels", "share", "images"), rows))
+    return Drawn(chart, ("dataset", "class", "pixels", "share", "images"), rows)
 
 
 def _counted(given: Given) -> dict[str, LabelStatistics]:
@@ -61,13 +55,12 @@ def _counted(given: Given) -> dict[str, LabelStatistics]:
     total = sum(len(one.dataset) for one in given.datasets)
     found: dict[str, LabelStatistics] = {}
     before = 0
-    for shown in given.datasets:
-        dataset = shown.dataset
+    for title, dataset in given.datasets:
         common = built_in_map(dataset.classes, first.dataset.classes)
         if common is None:
             raise DataError(
-                f"{shown.title} cannot be shown in the classes of {first.title}: no "
-                f"class map is built in from {', '.join(dataset.classes.names)}"
+                f"{title} cannot be shown in the classes of {first.title}: no class map is built "
+                f"in from {', '.join(dataset.classes.names)}"
             )
 
         def advance(done: int, _: int, before: int = before) -> None:
@@ -77,9 +70,9 @@ def _counted(given: Given) -> dict[str, LabelStatistics]:
         for problem in statistics.problems.values():
             raise DataError(problem)
         if not statistics.pixels.any():
-            raise DataError(f"{shown.title}: no pixel of {dataset.root} is labeled")
+            raise DataError(f"{title}: no pixel of {dataset.root} is labeled")
         before += len(dataset)
-        found[shown.title] = statistics
+        found[title] = statistics
     return found
 
 
@@ -88,19 +81,13 @@ def _draw_bars(axes: Axes, found: dict[str, LabelStatistics], classes: ClassSet)
 
     several = len(found) > 1
     colors = class_colors(classes.palette)
-    groups = [
-        (
-            # A class that does not occur has no place on a logarithmic axis: its bar is left out.
-            np.where(one.pixels > 0, 100 * one.shares, np.nan),
-            {
-                "label": chart_name(title),
-                "color": BARS[number % len(BARS)] if several else colors,
-                "edgecolor": "0.3",
-                "linewidth": 0.5,
-            },
-        )
-        for number, (title, one) in enumerate(found.items())
-    ]
+    groups = []
+    for number, (title, one) in enumerate(found.items()):
+        color = BARS[number % len(BARS)] if several else colors
+        # A class that does not occur has no place on a logarithmic axis: its bar is left out.
+        heights = np.where(one.pixels > 0, 100 * one.shares, np.nan)
+        look = {"color": color, "edgecolor": "0.3", "linewidth": 0.5}
+        groups.append((heights, look | {"label": chart_name(title)}))
     grouped_bars(axes, groups)
     axes.set_yscale("log")
     # From a whole power of ten: where bars begin on such an axis is arbitrary otherwise.

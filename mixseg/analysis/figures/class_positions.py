@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mixseg.analysis.figures.figure import Drawn, Given, csv_table, drawn_picture, figure
+from mixseg.analysis.figures.figure import Drawn, Given, figure
 from mixseg.data.arrays import ImageArray
 from mixseg.data.images import image_size
 from mixseg.data.statistics import GRID, label_statistics
@@ -53,7 +53,7 @@ def draw(given: Given) -> Drawn:
 
     lines = [panels[start : start + COLUMNS] for start in range(0, len(panels), COLUMNS)]
     head = ("class", "row", *(str(column) for column in range(GRID[1])))
-    return drawn_picture(sheet(lines, feet=feet), csv_table(head, rows))
+    return Drawn(sheet(lines, feet=feet), head, rows)
 
 
 def _percent(share: float) -> str:

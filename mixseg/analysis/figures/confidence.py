@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch.nn import functional
 
-from mixseg.analysis.figures.figure import (
-    IDS,
-    IMAGES,
-    NETWORK,
-    SEED,
-    Drawn,
-    Flag,
-    Given,
-    chosen,
-    csv_table,
-    drawn_picture,
-    figure,
-    short_names,
-)
+from mixseg.analysis.figures.figure import IMAGES, Drawn, Flag, Given, figure
 from mixseg.config import Range
 from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.evaluation.pictures import Grid, Panel, gray, legend, overlay, scaled, sheet
@@ -38,30 +23,19 @@ PANEL = 320
     datasets=1,
     runs=(1, 1),
     reads="network",
-    flags=(
-        *(NETWORK, IMAGES, IDS, SEED),
-        Flag("threshold", float, "[that of the run]", Range(0, 1)),
-    ),
+    images=4,
+    flags=(IMAGES, Flag("threshold", float, "[that of the run]", Range(0, 1))),
 )
-def draw(
-    given: Given,
-    images: int = 4,
-    ids: Sequence[str] = (),
-    seed: int = 0,
-    threshold: float | None = None,
-) -> Drawn:
+def draw(given: Given, threshold: float | None = None) -> Drawn:
     """A row for each image."""
-    run, dataset = given.runs[0], given.dataset
+    run = given.runs[0]
     temperature = run.settings.temperature
     if threshold is None:
         threshold = run.settings.targets.threshold
     classes = run.predict.classes
-    indices = chosen(dataset, images, seed, ids)
     panels, rows = [], []
     present: set[int] = set()
-    captions = short_names([dataset.samples[index].id for index in indices])
-    for done, (index, caption) in enumerate(zip(indices, captions, strict=True), start=1):
-        image, name = dataset.image(index), dataset.samples[index].id
+    for index, caption, image in given.images():
         probabilities = run.predict.probabilities(image)
         valid = torch.ones(1, *image.shape[:2], dtype=torch.bool)
         if temperature != 1:
@@ -87,9 +61,8 @@ def draw(
         for train_id in np.unique(labels).tolist():
             here = labels == train_id
             counts = (int(here.sum()), int(above[here].sum()), float(confidence[here].mean()))
-            rows.append((name, classes.names[train_id], *counts))
+            rows.append((given.dataset.samples[index].id, classes.names[train_id], *counts))
             present.add(train_id)
-        given.advance(done, len(indices))
 
     def feet(grid: Grid) -> list[ImageArray]:
         shades = "confidence: the largest probability, from black (0) to white (1)"
@@ -98,4 +71,4 @@ def draw(
 
     titles = ("image", "prediction", "confidence", "above the threshold")
     head = ("image", "predicted class", "pixels", "above the threshold", "mean confidence")
-    return drawn_picture(sheet(panels, titles, feet), csv_table(head, rows))
+    return Drawn(sheet(panels, titles, feet), head, rows)

@@ -6,7 +6,7 @@ import dataclasses
 
 import torch
 
-from mixseg.analysis.figures.figure import MANY, Drawn, Given, csv_table, drawn_chart, figure
+from mixseg.analysis.figures.figure import MANY, Drawn, Given, figure
 from mixseg.charts import chart_name, new_chart, running_mean, series
 from mixseg.errors import DataError
 from mixseg.targets import build_weighting
@@ -57,4 +57,4 @@ def draw(given: Given) -> Drawn:
     # Below the axes: curves may lie anywhere within them.
     chart.legend(loc="outside lower center", ncols=2 if len(given.runs) < 3 else 1)
     head = ("run", "step", "confident", "running mean", "sigmoid ramp")
-    return drawn_chart(chart, csv_table(head, rows))
+    return Drawn(chart, head, rows)

@@ -9,19 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mixseg.analysis.figures.figure import (
-    IDS,
-    SEED,
-    Drawn,
-    Flag,
-    Given,
-    chosen,
-    csv_table,
-    drawn_picture,
-    figure,
-    repeated,
-)
-from mixseg.analysis.figures.mixing import example, of_size, rgb
+from mixseg.analysis.figures.figure import Drawn, Flag, Given, figure, repeated
+from mixseg.analysis.figures.mixing import rgb, two_examples
 from mixseg.config import Range
 from mixseg.data.arrays import ImageArray
 from mixseg.evaluation.pictures import Grid, Panel, gray, scaled, sheet
@@ -32,37 +21,25 @@ from mixseg.randomness import generator
 PANEL = 256
 """Most pixels of a side of each picture."""
 
-SIGMAS = Flag(
-    "sigmas",
-    tuple[float, ...],
-    "in pixels of a 512x1024 image",
-    Range(0.1, 10_000),
-    many=True,
-    check=repeated,
-)
+SIGMA = "in pixels of a 512x1024 image"
+SIGMAS = Flag("sigmas", tuple[float, ...], SIGMA, Range(0.1, 10_000), many=True, check=repeated)
 
 
 @figure(
     "cow-masks",
     "CowMasks of several sigmas, and what they make of two images (Tranheden & Olsson: 2.7)",
     datasets=1,
-    flags=(SIGMAS, SEED, IDS),
+    images=2,
+    flags=(SIGMAS,),
 )
-def draw(
-    given: Given,
-    sigmas: Sequence[float] = (4.0, 8.0, 16.0, 32.0, 64.0),
-    seed: int = 0,
-    ids: Sequence[str] = (),
-) -> Drawn:
+def draw(given: Given, sigmas: Sequence[float] = (4.0, 8.0, 16.0, 32.0, 64.0)) -> Drawn:
     """A row of masks and one of mixed images, a column for each sigma."""
-    dataset = given.dataset
-    first, second = (example(dataset, index) for index in chosen(dataset, 2, seed, ids)[:2])
+    first, second = two_examples(given)
     height, width = first.label.shape
-    second = of_size(second, first)
     scale = math.sqrt(height * width / REFERENCE_AREA)
     masks, mixed, rows = [], [], []
     for done, sigma in enumerate(sigmas, start=1):
-        mask = cow_mask((height, width), sigma, seed)
+        mask = cow_mask((height, width), sigma, given.seed)
         white = gray(np.where(mask, 255, 0).astype(np.uint8))
         masks.append(Panel(scaled(white, PANEL, exact=True), f"{100 * mask.mean():.0f} % kept"))
         image = paste(torch.from_numpy(mask)[None], first.image[None], second.image[None])[0]
@@ -75,17 +52,14 @@ def draw(
         return [grid.text(f"{size} multiplied by {scale:.2g}")]
 
     titles = [f"sigma {sigma:g}" for sigma in sigmas]
-    table = csv_table(("sigma", "sigma in pixels", "kept", "edges"), rows)
-    return drawn_picture(sheet([masks, mixed], titles, feet), table)
+    head = ("sigma", "sigma in pixels", "kept", "edges")
+    return Drawn(sheet([masks, mixed], titles, feet), head, rows)
 
 
 def cow_mask(size: tuple[int, int], sigma: float, seed: int) -> NDArray[np.bool_]:
-    """A mask of the mixer with one strength; masks of one seed differ by it alone.
+    """A mask of the mixer, shape ``size``, with one sigma in pixels of a 512x1024 image.
 
-    Args:
-        size: Height and width.
-        sigma: In pixels of a 512x1024 image.
-        seed: Of the noise.
+    Masks of one seed differ by their sigma alone.
     """
     labels = torch.zeros(1, *size, dtype=torch.int64)
     mask = CowMix(sigma=(sigma, sigma)).mask(labels, generator(seed, "cow-masks"))

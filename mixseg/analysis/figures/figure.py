@@ -7,10 +7,10 @@ takes the opened data and runs, and a keyword argument for each flag of its own.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
 
 import numpy as np
 import torch
@@ -32,18 +32,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@final
-@dataclass(frozen=True)
-class ShownDataset:
+class ShownDataset(NamedTuple):
     """A split with the name that it has in figures."""
 
     title: str
     dataset: SegmentationDataset
 
 
-@final
-@dataclass(frozen=True)
-class ShownRun:
+class ShownRun(NamedTuple):
     """A run with the name that it has in figures.
 
     Attributes:
@@ -73,14 +69,18 @@ class Given:
     """What a figure is drawn from.
 
     Attributes:
-        datasets: The splits, of which some figures take one alone.
+        datasets: The splits, of which most figures take one alone.
         runs: The runs.
-        console: For messages, and where the figure opens further data.
+        shown: Which samples of the first split are shown.
+        seed: All randomness comes from it.
+        console: For messages, where a figure opens further data.
         advance: Called with the number of parts done and of all.
     """
 
     datasets: Sequence[ShownDataset] = ()
     runs: Sequence[ShownRun] = ()
+    shown: Sequence[int] = ()
+    seed: int = 0
     console: Console | None = None
     advance: Callable[[int, int], None] = lambda done, total: None
 
@@ -88,6 +88,13 @@ class Given:
     def dataset(self) -> SegmentationDataset:
         """The first split."""
         return self.datasets[0].dataset
+
+    def images(self) -> Iterator[tuple[int, str, ImageArray]]:
+        """Index, short name and pixels of each image that is shown."""
+        captions = short_names([self.dataset.samples[index].id for index in self.shown])
+        for done, (index, caption) in enumerate(zip(self.shown, captions, strict=True), start=1):
+            yield index, caption, self.dataset.image(index)
+            self.advance(done, len(self.shown))
 
 
 def chosen(
@@ -128,34 +135,24 @@ def short_names(ids: Sequence[str]) -> list[str]:
     return ["_".join(one) for one in parts]
 
 
-# What it becomes -------------------------------------------------------------------------------
+class Drawn(NamedTuple):
+    """A figure: RGB uint8 of shape (H, W, 3) or a chart, and a table of the numbers it shows."""
 
+    picture: ImageArray | Figure
+    head: Sequence[str]
+    rows: Iterable[Sequence[object]]
 
-@final
-@dataclass(frozen=True)
-class Drawn:
-    """A figure as files: the picture, the numbers that it shows, and an SVG of a chart."""
+    def files(self) -> dict[str, bytes | str]:
+        """Ending of a file -> its content; a chart has an SVG too.
 
-    png: bytes
-    csv: str
-    svg: bytes | None = None
-
-
-def drawn_picture(picture: ImageArray, table: str) -> Drawn:
-    """A figure of pixels, RGB uint8 of shape (H, W, 3)."""
-    content = io.BytesIO()
-    Image.fromarray(picture).save(content, format="PNG", optimize=True)
-    return Drawn(content.getvalue(), table)
-
-
-def drawn_chart(figure: Figure, table: str) -> Drawn:
-    """A figure of lines and letters."""
-    return Drawn(png_of(figure), table, svg_of(figure))
-
-
-def csv_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Rows as CSV; names cannot act in a spreadsheet, numbers keep 9 digits."""
-    return csv_lines([_cell(value) for value in line] for line in (head, *rows))
+        In the CSV names cannot act in a spreadsheet, and numbers keep 9 digits.
+        """
+        table = csv_lines([_cell(value) for value in line] for line in (self.head, *self.rows))
+        if not isinstance(self.picture, np.ndarray):
+            return {"png": png_of(self.picture), "csv": table, "svg": svg_of(self.picture)}
+        content = io.BytesIO()
+        Image.fromarray(self.picture).save(content, format="PNG", optimize=True)
+        return {"png": content.getvalue(), "csv": table}
 
 
 def _cell(value: object) -> object:
@@ -164,12 +161,7 @@ def _cell(value: object) -> object:
     return f"{value:.9g}" if isinstance(value, float | np.floating) else value
 
 
-# Registering it --------------------------------------------------------------------------------
-
-
-@final
-@dataclass(frozen=True)
-class Flag:
+class Flag(NamedTuple):
     """A flag of figures, and the keyword argument that their functions take.
 
     Attributes:
@@ -184,7 +176,7 @@ class Flag:
 
     name: str
     kind: Any
-    help: str | None = None
+    help: str = ""
     allowed: Range | None = None
     many: bool = False
     metavar: str | None = None
@@ -208,22 +200,27 @@ class Flag:
             ConfigError: It makes no sense.
         """
         if self.many and self.kind is not str:
-            parsed = [one for several in parsed for one in several]
-        value = tuple(parsed) if self.many else parsed
-        if wrong := self.check(value):
+            parsed = tuple(one for several in parsed for one in several)
+        if wrong := self.check(parsed):
             raise ConfigError(f"--{self.name}: {wrong}")
-        return value
+        return parsed
 
 
 def repeated(values: Sequence[float]) -> str:
-    """For a flag whose values have to differ."""
+    """The check of a flag whose values have to differ."""
     return "one is there twice" if len(set(values)) != len(values) else ""
 
 
-SEED = Flag("seed", int, "chooses images and masks [0]", Range(0, SEEDS))
+CHOICE = (
+    Flag("ids", str, "images to show [chosen by the seed]", many=True, metavar="ID"),
+    Flag("seed", int, "chooses images and masks [0]", Range(0, SEEDS)),
+)
+"""Flags of every figure that shows images of a data set."""
+
 IMAGES = Flag("images", int, "how many images to show [4]", Range(1, 1000), metavar="N")
-IDS = Flag("ids", str, "images to show [chosen by the seed]", many=True, metavar="ID")
 NETWORK = Flag("network", Literal["student", "teacher"] | None, "of runs [teacher]")
+OPENING = ("ids", "seed", "images", "network")
+"""Flags that say what is opened; functions do not take them."""
 
 MANY = 12
 """Most runs or data sets in a figure; more cannot be told apart."""
@@ -241,7 +238,8 @@ class FigureKind:
         datasets: Most data sets that it takes.
         runs: Fewest and most runs that it takes.
         reads: What it needs of runs: their ``log``, or their ``network`` with images of their data.
-        flags: Further flags that it takes.
+        images: How many images of the first data set it shows.
+        flags: Its own flags.
     """
 
     about: str
@@ -250,11 +248,15 @@ class FigureKind:
     datasets: int = 0
     runs: tuple[int, int] = (0, 0)
     reads: Literal["", "log", "network"] = ""
+    images: int = 0
     flags: tuple[Flag, ...] = ()
 
-    def takes(self, flag: str) -> bool:
-        """Whether a flag of this name is one of its own."""
-        return any(one.name == flag for one in self.flags)
+    @property
+    def all_flags(self) -> dict[str, Flag]:
+        """Name -> flag, those that say what is opened among them."""
+        network = (NETWORK,) if self.reads == "network" else ()
+        choice = CHOICE if self.images else ()
+        return {flag.name: flag for flag in (*network, *choice, *self.flags)}
 
 
 FIGURES: dict[str, FigureKind] = {}

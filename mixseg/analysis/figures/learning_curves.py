@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mixseg.analysis.figures.figure import MANY, Drawn, Given, csv_table, drawn_chart, figure
+from mixseg.analysis.figures.figure import MANY, Drawn, Given, figure
 from mixseg.charts import chart_name, new_chart, running_mean, series
 from mixseg.errors import DataError
 
@@ -66,4 +66,4 @@ def draw(given: Given) -> Drawn:
     colors = [Line2D([], [], color=f"C{number}", linewidth=4) for number in range(len(given.runs))]
     titles = [chart_name(run.title) for run in given.runs]
     chart.legend(colors, titles, loc="outside lower center", ncols=2)
-    return drawn_chart(chart, csv_table(("run", "curve", "step", "value"), rows))
+    return Drawn(chart, ("run", "curve", "step", "value"), rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,17 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mixseg.analysis.figures.figure import (
-    IDS,
-    SEED,
-    Drawn,
-    Flag,
-    Given,
-    chosen,
-    csv_table,
-    drawn_picture,
-    figure,
-)
+from mixseg.analysis.figures.figure import Drawn, Flag, Given, figure
 from mixseg.analysis.figures.opening import open_datasets
 from mixseg.config import MixingSettings
 from mixseg.data.arrays import ImageArray, LabelArray
@@ -65,28 +55,16 @@ class Mixture(NamedTuple):
     "mixing",
     "two images, mask and what each mixer makes (Tranheden & Olsson: 2.6, 3.1, 3.2, 3.4)",
     datasets=1,
+    images=2,
     flags=(
         Flag("source", str, "what is pasted on the data set [demo-render]"),
         Flag("source-root", str, metavar="DIR"),
-        *(SEED, IDS),
     ),
 )
-def draw(
-    given: Given,
-    source: str | None = None,
-    source_root: str | None = None,
-    seed: int = 0,
-    ids: Sequence[str] = (),
-) -> Drawn:
-    """A row for each mixer, of true labels in place of pseudo-labels.
-
-    Raises:
-        ConfigError: Other than two images are named, or no class map leads from the source.
-        DataError: The data set has fewer than two images.
-    """
+def draw(given: Given, source: str | None = None, source_root: str | None = None) -> Drawn:
+    """A row for each mixer, of true labels in place of pseudo-labels."""
     classes = given.dataset.classes
-    pasted = _source(given, source, source_root)
-    found = list(mixtures(given.dataset, pasted, seed, ids))
+    found = list(mixtures(given, _source(given, source, source_root)))
     present = {int(one) for mixed in found for one in np.unique(mixed.label)}
 
     def feet(grid: Grid) -> list[ImageArray]:
@@ -114,32 +92,16 @@ def draw(
                 rows.append((mixed.name, name, *counts))
     titles = ("pasted: A", "pasted on: B", "mask, white: A", "mixed image", "mixed label")
     head = ("mixer", "class", "A", "B", "kept of A", "mixed")
-    return drawn_picture(sheet(panels, titles, feet), csv_table(head, rows))
+    return Drawn(sheet(panels, titles, feet), head, rows)
 
 
-def mixtures(
-    dataset: SegmentationDataset,
-    source: SegmentationDataset | None,
-    seed: int,
-    ids: Sequence[str] = (),
-) -> Iterator[Mixture]:
-    """What each mixer makes of two images, and ClassMix of one of the source and the second.
-
-    Args:
-        dataset: Where the two images are from.
-        source: A data set with the same classes; None leaves its row out.
-        seed: Chooses images and masks.
-        ids: The two images; empty chooses them.
-    """
-    shown = chosen(dataset, 2, seed, ids)
-    if len(shown) != 2:
-        raise ConfigError(f"--ids: two images are mixed, found {len(shown)}")
-    own = example(dataset, shown[0])
-    partner = of_size(example(dataset, shown[1]), own)
+def mixtures(given: Given, source: SegmentationDataset | None = None) -> Iterator[Mixture]:
+    """What each mixer makes of two images, and ClassMix of one of the source and the second."""
+    own, partner = two_examples(given)
 
     def mixture(name: str, mixer: str, own: Example) -> Mixture:
-        build = build_mixer(MixingSettings(mixer=mixer), len(dataset.classes))
-        mask = build.mask(own.label[None].long(), generator(seed, "mixing", name))
+        build = build_mixer(MixingSettings(mixer=mixer), len(given.dataset.classes))
+        mask = build.mask(own.label[None].long(), generator(given.seed, "mixing", name))
         image = paste(mask, own.image[None], partner.image[None])[0]
         label = paste(mask, own.label[None], partner.label[None])[0]
         return Mixture(name, own, partner, mask[0].numpy(), rgb(image), label.numpy())
@@ -148,44 +110,56 @@ def mixtures(
         if name != "none":
             yield mixture(name, name, own)
     if source is not None:
-        order = torch.randperm(len(source), generator=generator(seed, "source image"))
-        pasted = of_size(example(source, int(order[0])), partner)
-        yield mixture(DOMAINS, "classmix", pasted)
+        order = torch.randperm(len(source), generator=generator(given.seed, "source image"))
+        yield mixture(DOMAINS, "classmix", _of_size(_example(source, int(order[0])), partner))
+
+
+def two_examples(given: Given) -> tuple[Example, Example]:
+    """The two images that are shown, of the size of the first.
+
+    Raises:
+        ConfigError: Other than two are named.
+    """
+    if len(given.shown) != 2:
+        raise ConfigError(f"--ids: two images are mixed, found {len(given.shown)}")
+    own, partner = (_example(given.dataset, index) for index in given.shown)
+    return own, _of_size(partner, own)
 
 
 def _source(given: Given, name: str | None, root: str | None) -> SegmentationDataset | None:
-    """What is pasted on the target; without the flag, built-in renderings where a map leads."""
+    """What is pasted on the target, in its classes; by default built-in renderings if a map leads.
+
+    Raises:
+        ConfigError: No map leads from the source that was named.
+    """
     console = given.console or new_console()
     flags = ("--source", "--source-root")
     roots = [] if root is None else [root]
-    (source,) = open_datasets([name or "demo-render"], roots, "train", console, flags)
-    target = given.datasets[0]
-    common = built_in_map(source.dataset.classes, target.dataset.classes)
+    ((_, source),) = open_datasets([name or "demo-render"], roots, "train", console, flags)
+    title, target = given.datasets[0]
+    common = built_in_map(source.classes, target.classes)
     if common is not None:
-        return common.apply(source.dataset)
+        return common.apply(source)
     if name is not None:
         raise ConfigError(
-            f"--source {name}: no class map is built in from its classes to those of {target.title}"
+            f"--source {name}: no class map is built in from its classes to those of {title}"
         )
-    note = f"no class map leads from built-in scenes to {target.title}: no row of two domains"
-    say(console, note)
+    say(console, f"no class map leads from built-in scenes to {title}: no row of two domains")
     return None
 
 
-def example(dataset: SegmentationDataset, index: int) -> Example:
-    """A sample with its label."""
+def _example(dataset: SegmentationDataset, index: int) -> Example:
     image, label = dataset.pair(index)
     pixels, ids = torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(label)
     return Example(pixels, ids, torch.ones_like(ids, dtype=torch.bool))
 
 
-def of_size(one: Example, other: Example) -> Example:
+def _of_size(one: Example, other: Example) -> Example:
     """An example of the size of another: scaled to cover it, what hangs over is cut off evenly."""
     (height, width), (own_height, own_width) = other.label.shape, one.label.shape
     factor = max(height / own_height, width / own_width)
-    one = resized(
-        one, (max(height, round(factor * own_height)), max(width, round(factor * own_width)))
-    )
+    size = (max(height, round(factor * own_height)), max(width, round(factor * own_width)))
+    one = resized(one, size)
     top, left = (one.label.shape[0] - height) // 2, (one.label.shape[1] - width) // 2
     return Example(*(part[..., top : top + height, left : left + width] for part in one))
 

@@ -32,7 +32,7 @@ def open_datasets(
     console: Console,
     flags: tuple[str, str] = ("--dataset", "--data-root"),
 ) -> list[ShownDataset]:
-    """The splits of data sets.
+    """The splits of data sets: layouts, and built-in scenes.
 
     Args:
         names: Layouts; ``demo`` and ``demo-render`` are built-in scenes.
@@ -93,13 +93,7 @@ def open_logs(paths: Sequence[Path]) -> list[ShownRun]:
 def open_networks(
     paths: Sequence[Path], network: str, device: str, console: Console
 ) -> tuple[list[ShownRun], SavedNetworks]:
-    """Runs with their networks, and what the first checkpoint says of its data.
-
-    Args:
-        paths: Folders of runs, or of checkpoints; at least one.
-        network: ``student`` or ``teacher``.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        console: For messages.
+    """Runs with their ``student`` or ``teacher``, and what the first checkpoint says of its data.
 
     Raises:
         CheckpointError: One cannot be read.

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 
-from mixseg.analysis.figures.figure import (
-    IDS,
-    IMAGES,
-    MANY,
-    NETWORK,
-    SEED,
-    Drawn,
-    Given,
-    chosen,
-    csv_table,
-    drawn_picture,
-    figure,
-    short_names,
-)
+from mixseg.analysis.figures.figure import IMAGES, MANY, Drawn, Given, figure
 from mixseg.data.arrays import LabelArray
 from mixseg.data.contract import ClassSet
 from mixseg.evaluation.pictures import Column, Row, comparison, reduced
@@ -35,31 +22,27 @@ from mixseg.ignore import IGNORE
     datasets=1,
     runs=(1, MANY),
     reads="network",
-    flags=(NETWORK, IMAGES, IDS, SEED),
+    images=4,
+    flags=(IMAGES,),
 )
-def draw(given: Given, images: int = 4, ids: Sequence[str] = (), seed: int = 0) -> Drawn:
+def draw(given: Given) -> Drawn:
     """A row for each image, a column for each run."""
     dataset = given.dataset
-    indices = chosen(dataset, images, seed, ids)
-    labeled = all(dataset.samples[index].label is not None for index in indices)
+    labeled = all(dataset.samples[index].label is not None for index in given.shown)
     columns = [Column(run.title, run.predict.classes) for run in given.runs]
     if labeled:
         columns.insert(0, Column("ground truth", dataset.classes))
-    rows, table = [], []
-    captions = short_names([dataset.samples[index].id for index in indices])
-    for done, (index, caption) in enumerate(zip(indices, captions, strict=True), start=1):
-        name = dataset.samples[index].id
-        image = dataset.image(index)
+    pictures, rows = [], []
+    for index, caption, image in given.images():
         truth = [dataset.pair(index)[1]] if labeled else []
         seen = (*truth, *(run.predict(image) for run in given.runs))
         for column, labels in zip(columns, seen, strict=True):
             same = column.classes.names == dataset.classes.names
             lines = _counts(labels, column.classes, truth[0] if truth and same else None)
-            table += [(name, column.title, *line) for line in lines]
-        rows.append(reduced(Row(caption, image, seen), THUMBNAIL))
-        given.advance(done, len(indices))
+            rows += [(dataset.samples[index].id, column.title, *line) for line in lines]
+        pictures.append(reduced(Row(caption, image, seen), THUMBNAIL))
     head = ("image", "column", "class", "pixels", "iou")
-    return drawn_picture(comparison(columns, rows, alpha=1), csv_table(head, table))
+    return Drawn(comparison(columns, pictures, alpha=1), head, rows)
 
 
 def _counts(

@@ -8,19 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mixseg.analysis.figures.figure import (
-    IDS,
-    NETWORK,
-    SEED,
-    Drawn,
-    Flag,
-    Given,
-    chosen,
-    csv_table,
-    drawn_chart,
-    figure,
-    repeated,
-)
+from mixseg.analysis.figures.figure import Drawn, Flag, Given, figure, repeated
 from mixseg.charts import chart_name, class_colors, grouped_bars, names_below, new_chart
 from mixseg.config import Range
 from mixseg.data.arrays import ImageArray
@@ -40,31 +28,15 @@ LINES = {0.5: "tab:red", 1.0: "black", 2.0: "tab:blue"}
 """Colors of the figure's own temperatures."""
 
 Pixel = tuple[int, ...]
+Numbers = tuple[float, ...]
 
-TEMPERATURES = Flag(
-    "temperatures",
-    tuple[float, ...],
-    "[0.5 1 2]",
-    Range(0.01, 10_000),
-    many=True,
-    check=repeated,
-)
-LOGITS = Flag(
-    "logits",
-    tuple[float, ...],
-    "of one pixel, one for each class",
-    Range(-10_000, 10_000),
-    many=True,
-    check=lambda all: "" if len(all) > 1 else "expected a number for each of two or more classes",
-)
-PIXEL = Flag(
-    "pixel",
-    tuple[int, ...],
-    "[one in doubt]",
-    Range(0, 1e6),
-    metavar="ROW,COLUMN",
-    check=lambda pixel: "" if len(pixel) == 2 else "expected ROW,COLUMN, for example 60,100",
-)
+
+def _too_few(logits: Numbers) -> str:
+    return "" if len(logits) > 1 else "expected a number for each of two or more classes"
+
+
+def _no_place(pixel: Pixel) -> str:
+    return "" if len(pixel) == 2 else "expected ROW,COLUMN, for example 60,100"
 
 
 @figure(
@@ -74,22 +46,34 @@ PIXEL = Flag(
     datasets=1,
     runs=(0, 1),
     reads="network",
-    flags=(NETWORK, IDS, SEED, TEMPERATURES, LOGITS, PIXEL),
+    images=1,
+    flags=(
+        Flag("temperatures", Numbers, "[0.5 1 2]", Range(0.01, 10_000), many=True, check=repeated),
+        Flag(
+            "logits",
+            Numbers,
+            "of one pixel, one for each class",
+            Range(-10_000, 10_000),
+            many=True,
+            check=_too_few,
+        ),
+        Flag(
+            "pixel", Pixel, "[one in doubt]", Range(0, 1e6), metavar="ROW,COLUMN", check=_no_place
+        ),
+    ),
 )
 def draw(
     given: Given,
     temperatures: Sequence[float] = (0.5, 1.0, 2.0),
     logits: Sequence[float] = (),
     pixel: Pixel | None = None,
-    ids: Sequence[str] = (),
-    seed: int = 0,
 ) -> Drawn:
     """Logits on the left, probabilities on the right; first of all the pixel, if it is a run's."""
     from matplotlib import colormaps
 
     if given.runs and not logits:
         classes, about = given.runs[0].predict.classes, "logits, up to a constant"
-        image = given.dataset.image(chosen(given.dataset, 1, seed, ids)[0])
+        image = given.dataset.image(given.shown[0])
         scores, pixel = _of_run(given, image, pixel)
         chart = new_chart(10, 7.4)
         panels = chart.subplot_mosaic([["image", "image"], ["left", "right"]], width_ratios=(2, 3))
@@ -125,11 +109,9 @@ def draw(
     for axes in (left, right):
         names_below(axes, classes.names, upright=len(classes) > MOST_SLANTED)
         axes.tick_params(axis="x", labelsize="small")
-    rows = zip(
-        classes.names, scores.tolist(), *(one.tolist() for one in found.values()), strict=True
-    )
+    columns = [one.tolist() for one in (scores, *found.values())]
     head = ("class", "logit", *(f"T={temperature:g}" for temperature in found))
-    return drawn_chart(chart, csv_table(head, rows))
+    return Drawn(chart, head, zip(classes.names, *columns, strict=True))
 
 
 def _of_run(given: Given, image: ImageArray, pixel: Pixel | None) -> tuple[Tensor, Pixel]:

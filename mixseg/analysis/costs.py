@@ -73,11 +73,7 @@ class StepCost:
 def part_costs(network: nn.Module, shape: tuple[int, ...]) -> tuple[PartCost, ...]:
     """Costs of the direct parts of a network that have weights, and of all of it as ``total``.
 
-    Nothing is computed: shapes alone go through a copy without values.
-
-    Args:
-        network: On any device; it stays as it is.
-        shape: Shape of its input, with a batch of one.
+    Nothing is computed: an input's shape alone goes through a copy without values.
     """
     outline = copy.deepcopy(network).to("meta").eval()
     counter = FlopCounterMode(display=False)
@@ -113,15 +109,7 @@ def times_of(
 def step_cost(
     name: str, advance: Callable[[int], object], device: torch.device, *, steps: int, per_epoch: int
 ) -> StepCost:
-    """Take some steps of training and say what one costs.
-
-    Args:
-        name: What is trained.
-        advance: Takes the step of a number, counted from 0.
-        device: On which it works.
-        steps: How many are measured, at least one; ``WARMUP`` more come first.
-        per_epoch: Steps of one pass over the labeled images.
-    """
+    """Take some steps of training, ``WARMUP`` more at first, and say what one costs."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     times = times_of(advance, device, rounds=steps)
@@ -250,24 +238,15 @@ def estimate_needs(run: NoiseRun) -> Needs:
 
 
 def checkpoints_at_once(steps: int, every: int, keep: int, keep_every: int) -> int:
-    """Most checkpoints that a run's folder holds at a time, the one being written among them.
-
-    Args:
-        steps: Of the run.
-        every: Setting ``checkpoints.every``, like the others.
-        keep: See there.
-        keep_every: See there.
-    """
+    """Most checkpoints that a run's folder holds at a time, the one being written among them."""
     for_good = steps // keep_every if keep_every else 0
     return min(keep + 1 + for_good, 1 + math.ceil(steps / every))
 
 
 def smaller(sizes: Mapping[str, Size], area: int) -> dict[str, Size]:
-    """Sizes of the same form whose largest has about an area, by the strides of any network.
+    """Sizes of the same form whose largest has about an area in pixels, if it is larger.
 
-    Args:
-        sizes: Name of a stream -> height and width.
-        area: In pixels; sizes that are not larger stay as they are.
+    They are multiples of the strides of any network.
     """
     largest = max(height * width for height, width in sizes.values())
     if largest <= area:

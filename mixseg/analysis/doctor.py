@@ -43,7 +43,7 @@ def examine(device_name: str, output: Path, workers: int) -> Iterator[Finding]:
     Args:
         device_name: Setting ``training.device``.
         output: Folder of the runs.
-        workers: Loader processes that are started to see whether they do.
+        workers: Loader processes to start, to see whether they do.
     """
     found = {name: package_version(name) or "not installed" for name in PACKAGES}
     packages = ", ".join(f"{name} {version}" for name, version in found.items())

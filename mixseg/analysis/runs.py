@@ -29,12 +29,10 @@ OF_NO_INTEREST = ("name", "output")
 @final
 @dataclass(frozen=True)
 class Validated:
-    """A validation of a network.
+    """A validation of a network after a step.
 
-    Attributes:
-        step: After which it was.
-        miou: In percent; None where no class could be judged.
-        covered: Such as ``17 of 19 classes``, where the mean is over fewer than all.
+    The mIoU is in percent, None where no class could be judged; ``covered`` is such as ``17 of 19
+    classes``, where the mean is over fewer than all.
     """
 
     step: int

@@ -59,11 +59,7 @@ class ExportFormat:
 
 
 def chosen_format(file: Path, asked_for: str | None) -> str:
-    """The format of a file, which its ending says.
-
-    Args:
-        file: To be written.
-        asked_for: A name in :data:`EXPORT_FORMATS`, which must not contradict the ending.
+    """The format of a file, which its ending says; what is asked for must not contradict it.
 
     Raises:
         ConfigError: The ending or the name is that of no format, they contradict each other, or a
@@ -116,16 +112,10 @@ def export_network(network: SegmentationModel, size: Size, form: str, about: str
 def largest_difference(
     network: SegmentationModel, content: bytes, size: Size, form: str
 ) -> float | None:
-    """How far the logits of a file are from those of its network, on random images.
+    """The largest difference of the logits of a file and of its network, on random images.
 
-    Args:
-        network: In evaluation mode, on the CPU.
-        content: The file.
-        size: Height and width of its images.
-        form: Name in :data:`EXPORT_FORMATS`.
-
-    Returns:
-        The largest absolute difference; None where nothing is installed that runs the file.
+    Arguments are those of :func:`export_network`; the result is None where nothing is installed
+    that runs the file.
 
     Raises:
         CheckpointError: It is larger than rounding explains.

@@ -175,18 +175,11 @@ def predict_labels(
 
 
 def resized_argmax(scores: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resize, then argmax over the classes, in bands of rows.
+    """Bilinear resize of scores (B, C, H, W), then argmax over the classes: uint8 (B, *size).
 
     The scores of a 100-megapixel photograph do not fit into memory at full size; their maximum
-    does. Bilinear interpolation is separable: rows are blended first, columns after. Scores that
-    are not enlarged already were in memory at that size, and are handled at once.
-
-    Args:
-        scores: float32, shape (B, C, H, W).
-        size: Height and width of the result.
-
-    Returns:
-        uint8, shape (B, *size).
+    does. So it is taken in bands of rows. Bilinear interpolation is separable: rows are blended
+    first, columns after. Scores that are not enlarged already were in memory at that size.
     """
     batch, classes, rows, _ = scores.shape
     height, width = size
@@ -211,12 +204,8 @@ def resized_argmax(scores: Tensor, size: tuple[int, int]) -> Tensor:
 def window_starts(length: int, window: int, stride: float) -> list[int]:
     """Increasing offsets at which windows begin so that they cover a side of an image.
 
-    The last window is moved back to end at the border.
-
-    Args:
-        length: Side of the image in pixels, at least ``window``.
-        window: Side of the window in pixels.
-        stride: Step as a fraction of the window, in (0, 1].
+    The side is at least as long as a window, both in pixels; the stride is a fraction of the
+    window. The last window is moved back to end at the border.
     """
     step = max(1, int(window * stride))
     return [*range(0, length - window, step), length - window]

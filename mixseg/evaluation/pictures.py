@@ -42,16 +42,10 @@ def colorize(labels: LabelArray, palette: Sequence[tuple[int, int, int]]) -> Ima
 def overlay(
     image: ImageArray, labels: LabelArray, classes: ClassSet, alpha: float = 0.5
 ) -> ImageArray:
-    """The image with the colors of the classes laid over it.
+    """The image, RGB uint8 (H, W, 3), with the colors of its labels, uint8 (H, W), laid over it.
 
-    Args:
-        image: RGB uint8, shape (H, W, 3).
-        labels: uint8 train ids, shape (H, W).
-        classes: Whose palette is used.
-        alpha: Opacity of the colors, from 0 (only the image) to 1 (only the colors).
-
-    Returns:
-        RGB uint8, shape (H, W, 3); pixels of no class show the image alone.
+    ``alpha`` is the opacity of the colors, from 0 (only the image) to 1 (only the colors); pixels
+    of no class show the image alone.
     """
     if image.shape[:2] != labels.shape:
         raise ValueError(f"image {image.shape[:2]} and labels {labels.shape} differ in size")
@@ -69,8 +63,8 @@ def legend(classes: ClassSet, present: Iterable[int], width: int) -> ImageArray:
 
     Args:
         classes: Names and palette.
-        present: Train ids to show, in the order of their ids; ids of no class are left out.
-        width: Width of the picture in pixels; the letters grow with it. Long names are cut.
+        present: Train ids to show; ids of no class are left out.
+        width: In pixels; the letters grow with it. Long names are cut.
 
     Returns:
         RGB uint8, shape (height as needed, width, 3); height 0 if there is nothing to show.
@@ -102,13 +96,7 @@ def legend(classes: ClassSet, present: Iterable[int], width: int) -> ImageArray:
 def with_legend(picture: ImageArray, labels: LabelArray, classes: ClassSet) -> ImageArray:
     """A picture with the legend of the classes that its labels contain below it.
 
-    Args:
-        picture: RGB uint8, shape (H, W, 3), for example an overlay; its pixels stay as they are.
-        labels: uint8 train ids, shape (H, W).
-        classes: Names and palette.
-
-    Returns:
-        RGB uint8, at least ``MIN_LEGEND_WIDTH`` wide; a narrower picture is centered on white.
+    It is at least ``MIN_LEGEND_WIDTH`` wide; a narrower picture is centered on white.
     """
     height, width = picture.shape[:2]
     total = max(width, MIN_LEGEND_WIDTH)
@@ -137,10 +125,7 @@ def fitted(name: str, font: Font, room: int, longest: int = MAX_NAME_LENGTH) -> 
 def scaled(picture: ImageArray, longest: int, *, exact: bool) -> ImageArray:
     """A picture or label map of at most ``longest`` pixels on each side; never enlarged.
 
-    Args:
-        picture: uint8, shape (H, W) or (H, W, 3).
-        longest: In pixels.
-        exact: Keep the values that there are, as ids and masks need it; else blend neighbors.
+    ``exact`` keeps the values that there are, as ids and masks need it; else neighbors are blended.
     """
     height, width = picture.shape[:2]
     factor = min(1.0, longest / max(height, width))
@@ -213,9 +198,6 @@ def sheet(
         rows: At least one; shorter ones leave columns empty.
         titles: Above the columns; none leaves their line out.
         feet: Pictures at the foot, as wide as the sheet.
-
-    Returns:
-        RGB uint8.
     """
     columns = max(len(titles), *(len(row) for row in rows))
     widest = max(panel.picture.shape[1] for row in rows for panel in row)
@@ -267,13 +249,7 @@ class Column(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A photograph and what the networks see in it.
-
-    Attributes:
-        name: Name of the photograph.
-        image: RGB uint8, shape (H, W, 3).
-        predictions: uint8 train ids, shape (H, W), one for each column.
-    """
+    """A photograph, RGB uint8 (H, W, 3), and train ids, uint8 (H, W), of what each network sees."""
 
     name: str
     image: ImageArray
@@ -291,17 +267,9 @@ def reduced(row: Row, longest: int) -> Row:
 def comparison(columns: Sequence[Column], rows: Sequence[Row], alpha: float = 0.5) -> ImageArray:
     """One row for each photograph: itself, then the overlay of each network.
 
-    Titles stand above the columns and the name of each photograph below it. The classes that occur
-    are explained at the foot, once for each distinct set; where networks have different ones, with
-    their titles.
-
-    Args:
-        columns: The networks.
-        rows: The photographs, at least one; drawn at the size that they have.
-        alpha: Opacity of the overlay's colors; with 1 they are those of the legend.
-
-    Returns:
-        RGB uint8.
+    The classes that occur are explained at the foot, once for each distinct set; where networks
+    have different ones, with their titles. With an ``alpha`` of 1 the colors are those of the
+    legend.
     """
     # Class sets that look alike share a legend: their ids in files play no part.
     sets: dict[object, list[int]] = {}
@@ -327,10 +295,9 @@ def comparison(columns: Sequence[Column], rows: Sequence[Row], alpha: float = 0.
 
 
 def distinct_titles(runs: Sequence[tuple[str, int]]) -> list[str]:
-    """A title for each checkpoint: the run's name, with the step or a number where that is shared.
+    """A title for each checkpoint, given by the name of its run and its step.
 
-    Args:
-        runs: Name of the run and step of each checkpoint.
+    It is that name, with the step or a number where several share it.
     """
     names = Counter(name for name, _ in runs)
     titles = [name if names[name] == 1 else f"{name}, step {step}" for name, step in runs]

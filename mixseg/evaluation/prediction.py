@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath
-from types import TracebackType
 from typing import NamedTuple, cast, final
 
 import numpy as np
@@ -171,13 +170,12 @@ def predict_files(
     Photographs are turned upright by their EXIF orientation, so the results are as large as the
     upright picture. Names are those of :func:`collect_images`; images that lie in ``output_dir``
     are results of an earlier run and are left out. Several processes take images in turn. A file
-    is either complete or absent. The files of an image are written while the next ones are
-    predicted; all are there when this returns.
+    is either complete or absent, and replaces one of its name.
 
     Args:
         predictor: The network and how it is applied.
         paths: Image files and folders.
-        output_dir: Is made if it does not exist; files of the same name are replaced.
+        output_dir: Is made if it does not exist.
         formats: Names in :data:`PICTURES`.
         on_progress: Called after each prediction with the number of images done and of all.
         on_image: Called before the files of an image are written. Where it runs out of memory,
@@ -214,13 +212,13 @@ def predict_files(
                 raise
             return f"{path}: {TOO_MUCH_MEMORY}"
         files = {kind: output_dir / kind / f"{name}.png" for kind in formats}
-        write(labels.size, *(partial(write_one, *file, image, labels) for file in files.items()))
+        write(labels.size, [partial(write_one, *file, image, labels) for file in files.items()])
         return None
 
     rank, size = world()
     images = collect_images(paths, exclude=output_dir)[rank::size]
     failures = []
-    with PictureWriter() as write:
+    with picture_writer() as write:
         for done, (path, name) in enumerate(images, start=1):
             if (reason := predict_one(path, name)) is not None:
                 failures.append(Failure(path, reason))
@@ -269,16 +267,13 @@ def collect_images(paths: Sequence[Path], exclude: Path | None = None) -> list[t
 
     The name of a file is its stem; that of a file in a folder is its path below the folder, with
     forward slashes, without the suffix. Where images would share a name (``a.png`` and ``a.jpg``,
-    or two folders with the same content), later ones keep their suffix or get a number.
+    or two folders with the same content), later ones keep their suffix or get a number; names
+    differ also where a file system does not tell capitals apart.
 
     Args:
-        paths: Image files, and folders that are searched for them recursively. Hidden files and
-            folders are left out.
+        paths: Image files, and folders that are searched for them recursively and in order, but
+            for hidden files and folders.
         exclude: A folder whose files are left out, such as the one that results go to.
-
-    Returns:
-        Path and name of each image, in the order of ``paths``, sorted within a folder; names
-        differ, also in a file system that does not tell capitals apart.
 
     Raises:
         DataError: A path does not exist, a file is not named as an image, or a folder has none.
@@ -334,10 +329,13 @@ def _names(relative: PurePath) -> Iterator[str]:
 
 # Writing while the next image is predicted -----------------------------------------------------
 
+Write = Callable[[int, Sequence[Callable[[], None]]], None]
+"""Hands in the works of an image, each of which writes a file, with its number of pixels."""
 
-@final
-class PictureWriter:
-    """A few threads that write files, as a context manager.
+
+@contextmanager
+def picture_writer(threads: int | None = None) -> Iterator[Write]:
+    """A few threads that write files.
 
     Packing a PNG takes longer than a prediction on a GPU, and Pillow lets other threads run
     meanwhile. A caller that hands in more than may wait, waits itself; so memory stays bounded,
@@ -345,57 +343,37 @@ class PictureWriter:
     the order of the work that they belong to, by a later call or at the end of the block. If the
     block ends with an error, what has not begun is left out.
     """
+    count = min(MOST_THREADS, usable_cores()) if threads is None else threads
+    pool = ThreadPoolExecutor(count, thread_name_prefix="pictures")
+    waiting: deque[tuple[int, Future[None]]] = deque()
 
-    def __init__(self, threads: int | None = None) -> None:
-        """Threads: how many work; as many as there are cores, but not more than a few."""
-        count = min(MOST_THREADS, usable_cores()) if threads is None else threads
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="pictures")
-        self._waiting: deque[tuple[int, Future[None]]] = deque()
-        self._pixels = 0
+    def finish_first() -> None:
+        waiting[0][1].result()
+        waiting.popleft()
 
-    def __enter__(self) -> PictureWriter:
-        return self
+    def write(pixels: int, works: Sequence[Callable[[], None]]) -> None:
+        while waiting and sum(held for held, _ in waiting) + pixels > WAITING_PIXELS:
+            finish_first()
+        while waiting and waiting[0][1].done():
+            finish_first()
+        # Works are finished in order, so the last one stands for the memory of all.
+        for held, work in zip((*[0] * (len(works) - 1), pixels), works, strict=True):
+            waiting.append((held, pool.submit(work)))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            while error is None and self._waiting:
-                self._finish_first()
-        finally:
-            self._pool.shutdown(cancel_futures=True)
-
-    def __call__(self, pixels: int, *works: Callable[[], None]) -> None:
-        """Hand in the works of one image, which keep its ``pixels`` in memory.
-
-        Raises:
-            Exception: What earlier work raised.
-        """
-        while self._waiting and self._pixels + pixels > WAITING_PIXELS:
-            self._finish_first()
-        while self._waiting and self._waiting[0][1].done():
-            self._finish_first()
-        for index, work in enumerate(works):
-            # Works are finished in order, so the last one stands for the memory of all.
-            held = pixels if index == len(works) - 1 else 0
-            self._pixels += held
-            self._waiting.append((held, self._pool.submit(work)))
-
-    def _finish_first(self) -> None:
-        pixels, future = self._waiting.popleft()
-        future.result()
-        self._pixels -= pixels
+    try:
+        yield write
+        while waiting:
+            finish_first()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @final
 class SideBySide:
     """Draws what networks see in each photograph, and a sheet of the first photographs.
 
-    It is an ``on_image`` of :func:`predict_files`. Of the photographs in the sheet only thumbnails
-    are kept.
+    It is an ``on_image`` of :func:`predict_files`, which hands in the predictions of the first
+    network; the others are applied here. Of the photographs in the sheet only thumbnails are kept.
     """
 
     def __init__(
@@ -405,14 +383,7 @@ class SideBySide:
         networks: Sequence[Predictor],
         rows: int = SHEET_ROWS,
     ) -> None:
-        """Prepare the pictures.
-
-        Args:
-            output_dir: Gets ``comparison/NAME.png`` and ``comparison.png``.
-            titles: Names of the networks.
-            networks: Predictions of the first one are handed in, the others are applied here.
-            rows: Most photographs in the sheet.
-        """
+        """The folder gets ``comparison/NAME.png``, and ``comparison.png`` of at most ``rows``."""
         self._output = output_dir
         self._columns = [
             Column(title, one.classes) for title, one in zip(titles, networks, strict=True)
@@ -434,10 +405,6 @@ class SideBySide:
             self._rows.append(reduced(row, THUMBNAIL))
 
     def write_sheet(self) -> None:
-        """Write the sheet; nothing if no photograph could be predicted.
-
-        Raises:
-            DataError: It cannot be written.
-        """
+        """Write the sheet; nothing if no photograph was handed in."""
         if self._rows:
             write_picture(self._output / "comparison.png", comparison(self._columns, self._rows))

@@ -45,10 +45,6 @@ def protocol(source: str | None, classes: Sequence[str]) -> Protocol:
 
     The network has all classes, and a pixel that it takes for an absent one is wrong, as in the
     thesis: only the mean leaves classes out.
-
-    Args:
-        source: Layout of the source domain, or None.
-        classes: Names of the network's classes.
     """
     left_out = {*ABSENT_IN_SYNTHIA, *LEFT_OUT_OF_13}
     if source != "synthia" or not left_out <= set(classes):
@@ -90,10 +86,8 @@ def coverage_lines(scores: Mapping[str, Scores]) -> list[str]:
 def paper_table(scores: Mapping[str, Scores], source: str | None) -> str:
     """A Markdown table with one row per network and the columns of the thesis' tables.
 
-    Args:
-        scores: Name of the row -> its scores, at least one, all with the same classes.
-        source: Layout of the source domain; ``synthia`` gives the columns of Table 4.4, where
-            starred classes are not in the starred mean, after the mean over all 19.
+    All have the same classes. The source domain ``synthia`` gives the columns of Table 4.4, where
+    starred classes are not in the starred mean, after the mean over all 19.
     """
     classes = next(iter(scores.values())).classes
     means = protocol(source, classes)

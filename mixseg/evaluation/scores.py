@@ -132,11 +132,7 @@ class Scores:
         return dict(zip(self.classes, self.iou, strict=True))
 
     def coverage(self, *, named: bool = True) -> str:
-        """Which classes the mean leaves out; empty if it covers all.
-
-        Args:
-            named: Give the names of the classes and not only their number.
-        """
+        """Which classes the mean leaves out, by name or number; empty if it covers all."""
         parts = []
         if self.counted < len(self.classes):
             parts.append(f"mean over {self.counted} of {len(self.classes)} classes")
@@ -163,7 +159,7 @@ class Scores:
 
         Args:
             matrix: The counts.
-            classes: See :class:`Scores`, as ``images``, ``resolution`` and ``mode``.
+            classes: See :class:`Scores`, as for the others.
             judged: Only these classes have an IoU, and of them only those that are labeled
                 somewhere: for a network of other classes than the data's. Pixels of the other
                 classes count all the same, as false positives of these and in the accuracy.

@@ -10,19 +10,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import pickle
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple, final
 
 import torch
 from rich.console import Console
 from torch import Tensor
 
-from mixseg.config import Settings, dump_settings, resolve_settings
+from mixseg.config import Settings
 from mixseg.data.arrays import Size
 from mixseg.data.contract import ClassSet
 from mixseg.data.registry import CLASSES
@@ -58,13 +57,8 @@ Advance = Callable[[int], None]
 
 
 class Probe(NamedTuple):
-    """What two steps have shown.
-
-    Attributes:
-        peak: Most bytes in use, of the GPU or of the process.
-        checkpoint: Bytes of the tensors of a checkpoint.
-        best: Bytes of the checkpoints of the best networks, all together.
-    """
+    """What two steps have shown, in bytes: the peak of the GPU or of the process, the tensors of a
+    checkpoint, and the checkpoints of the best networks, all together."""
 
     peak: int
     checkpoint: int
@@ -90,12 +84,7 @@ class NoiseRun:
 
     @classmethod
     def of(cls, settings: Settings, data: TrainingData | None, console: Console) -> NoiseRun:
-        """The run that settings describe.
-
-        Args:
-            settings: Of a run.
-            data: Its data; None takes what the settings say of them.
-            console: For messages.
+        """The run that settings describe; without its data, as far as the settings tell.
 
         Raises:
             ConfigError: Only the data could tell the classes or the size of the images.
@@ -178,22 +167,14 @@ class NoiseRun:
             ConfigError: The network takes no images of these sizes.
             TrainingError: The steps failed, with the last line of what they said.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            config = Path(folder) / "config.yaml"
-            config.write_text(dump_settings(self.settings), encoding="utf-8")
-            request = {
-                "sizes": dict(self.sizes),
-                "whole": [*whole],
-                "names": self.classes.names,
-                "palette": self.classes.palette,
-            }
-            done = subprocess.run(
-                [sys.executable, "-m", __name__, str(config), json.dumps(request)],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-        said = done.stderr.strip().splitlines()
+        request = (self.settings, self.classes, dict(self.sizes), tuple(whole))
+        done = subprocess.run(
+            [sys.executable, "-m", __name__],
+            input=pickle.dumps(request),
+            capture_output=True,
+            check=False,
+        )
+        said = done.stderr.decode(errors="replace").strip().splitlines()
         if done.returncode == REFUSED:
             raise ConfigError(said[-1])
         if done.returncode:
@@ -202,7 +183,7 @@ class NoiseRun:
                 f"a training step on images of {shown} failed: "
                 + (said[-1] if said else f"exit code {done.returncode}; out of memory?")
             )
-        return Probe(**json.loads(done.stdout.splitlines()[-1]))
+        return Probe(*json.loads(done.stdout.splitlines()[-1]))
 
 
 def training_step(learner: Learner, batches: Mapping[str, Batch], accumulate: int) -> Advance:
@@ -220,14 +201,7 @@ def training_step(learner: Learner, batches: Mapping[str, Batch], accumulate: in
 def random_batches(
     seed: int, counts: Mapping[str, int], sizes: Mapping[str, Size], num_classes: int
 ) -> dict[str, Batch]:
-    """Noise in place of images and labels.
-
-    Args:
-        seed: Of the noise.
-        counts: Name of a stream -> images in a batch.
-        sizes: Name of a stream -> height and width.
-        num_classes: Labels are drawn from 0 to ``num_classes`` - 1.
-    """
+    """Noise in place of images and labels, for each stream a batch of a size."""
     random = generator(seed, "profile")
     batches = {}
     for name, size in sizes.items():
@@ -268,20 +242,16 @@ def _measure(run: NoiseRun, whole: Iterable[Size]) -> Probe:
     return Probe(peak_memory(device) + own, best + state, best)
 
 
-def _main(arguments: Sequence[str]) -> None:
-    config, request = arguments
-    content = json.loads(request)
-    classes = ClassSet(tuple(content["names"]), tuple((r, g, b) for r, g, b in content["palette"]))
-    sizes = {name: (height, width) for name, (height, width) in content["sizes"].items()}
-    whole = [(height, width) for height, width in content["whole"]]
-    settings = resolve_settings([Path(config)], {})
+def _main() -> None:
+    settings, classes, sizes, whole = pickle.load(sys.stdin.buffer)  # of measure_elsewhere
     try:
-        run = NoiseRun(settings, classes, sizes, new_console(quiet=True))
-        print(json.dumps(_measure(run, whole)._asdict()))
+        print(
+            json.dumps(_measure(NoiseRun(settings, classes, sizes, new_console(quiet=True)), whole))
+        )
     except ConfigError as error:
         complain(str(error))
         sys.exit(REFUSED)
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1:])
+    _main()

@@ -82,7 +82,7 @@ def inspect_data(parts: Iterable[Part], console: Console, workers: int) -> list[
 def _read(part: Part, console: Console, workers: int, known: _Known) -> PartReport:
     problems: list[Problem] = []
     try:
-        dataset = part.open()
+        dataset = part.dataset()
     except (DataError, ConfigError) as error:
         if str(error) not in known.said:
             problems.append(Problem("not opened", part.setting, str(error)))

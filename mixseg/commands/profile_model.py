@@ -72,7 +72,7 @@ def profile_model(arguments: Sequence[str]) -> int:
         data = open_training_data(settings, console)
         images = images or len(data.split.labeled)
     run = NoiseRun.of(settings, data, console)
-    profile = _profile(run, images, steps_per_epoch(settings, images), parsed.steps)
+    profile = profile_of(run, images, steps_per_epoch(settings, images), parsed.steps)
     for table in profile.tables():
         show(console, table)
     if parsed.json is not None:
@@ -80,7 +80,7 @@ def profile_model(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _profile(run: NoiseRun, images: int, per_epoch: int, steps: int) -> ModelProfile:
+def profile_of(run: NoiseRun, images: int, per_epoch: int, steps: int) -> ModelProfile:
     """Costs of a run; of one with a regularizer also those of the method alone."""
     settings = run.settings
     trained = {settings.method: False}

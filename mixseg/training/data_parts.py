@@ -27,13 +27,13 @@ class Part(NamedTuple):
     Attributes:
         name: ``training``, ``source``, ``target``, ``unlabelled`` or ``validation``.
         setting: Where it is named, for what cannot be opened.
-        open: Lists its files.
+        dataset: Lists its files.
         labeled: Whether its images have to have labels.
     """
 
     name: str
     setting: str
-    open: Callable[[], SegmentationDataset]
+    dataset: Callable[[], SegmentationDataset]
     labeled: bool
 
 

@@ -243,7 +243,7 @@ def _measure(run: NoiseRun, whole: Iterable[Size]) -> Probe:
 
 
 def _main() -> None:
-    settings, classes, sizes, whole = pickle.load(sys.stdin.buffer)  # of measure_elsewhere
+    settings, classes, sizes, whole = pickle.loads(sys.stdin.buffer.read())  # of measure_elsewhere
     try:
         print(
             json.dumps(_measure(NoiseRun(settings, classes, sizes, new_console(quiet=True)), whole))

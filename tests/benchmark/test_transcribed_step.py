@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-from mixseg.analysis.model_profile import random_batches, training_step
 from mixseg.benchmark.step import advancing
 from mixseg.benchmark.transcribed_step import TranscribedStep
 from mixseg.config import Settings, SourceSettings, resolve_settings
@@ -20,6 +19,7 @@ from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
 from mixseg.models import build_model
 from mixseg.training.learner import build_learner
+from mixseg.training.on_noise import random_batches, training_step
 from tests.models.build import SMALL
 
 CLASSES, SIZE, STEPS = 5, (96, 64), 3
@@ -101,7 +101,9 @@ def test_convolutions_are_the_library_s_own() -> None:
 def test_some_steps(changes: dict[str, Any]) -> None:
     settings = settings_of(**changes)
     learner, _ = build_learner(settings, CLASSES, MethodInputs())
-    batches = random_batches(settings, {"labeled": SIZE, "unlabeled": SIZE}, CLASSES)
+    counts = {"labeled": settings.data.batch_labeled, "unlabeled": settings.data.batch_unlabeled}
+    sizes = {"labeled": SIZE, "unlabeled": SIZE}
+    batches = random_batches(settings.seed, counts, sizes, CLASSES)
     if settings.two_domains:
         batches["labeled"].labels[:, 20:60, 10:40] = IGNORE
         inside = dataclasses.replace(
@@ -111,7 +113,7 @@ def test_some_steps(changes: dict[str, Any]) -> None:
     else:
         plain = TranscribedStep(learner.method.student, settings)
     before = {key: value.clone() for key, value in plain.student.state_dict().items()}
-    own = training_step(learner, settings, batches)
+    own = training_step(learner, batches, settings.training.accumulate)
     transcribed = advancing(plain, batches, settings.seed, torch.device("cpu"))
     for step in range(STEPS):
         own(step)

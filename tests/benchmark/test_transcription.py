@@ -16,7 +16,7 @@ from mixseg.config import AugmentationSettings, MixingSettings, TargetSettings
 from mixseg.data.cityscapes import CITYSCAPES, RAW_TO_TRAIN
 from mixseg.data.strong_augmentation import StrongAugmentation, blurred, jittered
 from mixseg.engine.teacher import MeanTeacher
-from mixseg.evaluation.confusion import ConfusionMatrix
+from mixseg.evaluation.scores import ConfusionMatrix
 from mixseg.ignore import IGNORE
 from mixseg.losses import segmentation_cross_entropy
 from mixseg.losses.consistency import cross_entropy_consistency

@@ -19,7 +19,7 @@ from mixseg.engine.checkpoint import read_checkpoint, write_checkpoint
 from mixseg.engine.run_state import Position, random_states, restore, saved_state
 from mixseg.engine.saved_network import load_networks, load_settings, load_state, network_card
 from mixseg.errors import CheckpointError
-from mixseg.evaluation.confusion import Scores
+from mixseg.evaluation.scores import Scores
 from tests.engine.test_learner import learner_of
 
 NAMES = ("one", "two", "three")

@@ -8,10 +8,16 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from mixseg.config import resolve_settings
-from mixseg.preflight.data_check import inspect_data, report_lines
+from mixseg.analysis.data_check import PartReport, inspect_data, report_lines
+from mixseg.config import Settings, resolve_settings
 from mixseg.training.data import open_training_data
+from mixseg.training.data_parts import parts_of
 from tests.data.layouts import SIZE, cycle_ids, write_folder, write_image, write_label
+
+
+def inspected(settings: Settings, said: io.StringIO | None = None) -> list[PartReport]:
+    console = Console(file=said or io.StringIO())
+    return inspect_data(parts_of(settings, console), console, workers=0)
 
 
 def test_classes_without_a_pixel_are_named(tmp_path: Path) -> None:
@@ -22,7 +28,7 @@ def test_classes_without_a_pixel_are_named(tmp_path: Path) -> None:
     one = next((tmp_path / "labels/val").rglob("*.png"))
     write_label(one, np.ones(SIZE, dtype=np.uint8))
     settings = resolve_settings([], {"data.dataset": "folder", "data.root": str(tmp_path)})
-    training, validation = inspect_data(settings, Console(file=io.StringIO()), workers=0)
+    training, validation = inspected(settings)
     assert not training.problems and not validation.notes
     assert "none of the 4 labels has a pixel of: vessel" in training.notes[0]
     lines = list(report_lines([training, validation], 10))
@@ -42,7 +48,7 @@ def test_pictures_of_other_kinds_are_counted(tmp_path: Path) -> None:
     own = {"data.dataset": "folder", "data.root": str(tmp_path)}
     settings = resolve_settings([], own | {"data.unlabeled": str(photographs)})
     said = io.StringIO()
-    training, unlabeled, validation = inspect_data(settings, Console(file=said), workers=0)
+    training, unlabeled, validation = inspected(settings, said)
     (note,) = training.notes
     assert "passed over 1 .bmp, 2 .tif" in note and str(tmp_path / "images/train/a.bmp") in note
     assert not validation.notes and unlabeled.images == 2

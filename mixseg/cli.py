@@ -48,7 +48,6 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "uda": Entry("training", "train_uda", "labelled renderings and unlabelled photographs"),
         "supervised": Entry("training", "train_supervised", "labelled images alone"),
         "distill": Entry("training", "distill", "a small network from a trained one"),
-        "distill-cifar10": Entry("distill_cifar10", "distill_cifar10", "the same for classifiers"),
     },
     "use what was trained": {
         "evaluate": Entry("evaluate", "evaluate_checkpoint", "scores on a split"),
@@ -68,13 +67,18 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "ablate": Entry("ablate", "ablate", "the rows of a table, each with several seeds"),
         "compare": Entry("compare", "compare", "settings and results of several runs"),
         "figures": Entry("figures", "figures", "the papers' figures, of data sets and runs"),
-        "benchmark": Entry("benchmark", "benchmark", "time and memory beside plain code"),
     },
 }
 """Commands by what they are for. Add an entry to add a command."""
 
 COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
 """Name -> command."""
+
+MOVED = {
+    "benchmark": "python -m benchmarks",
+    "distill-cifar10": "python examples/distill_cifar10.py",
+}
+"""Former command -> what does the same now, in the folder of the source code."""
 
 
 def run(command: Command, arguments: Sequence[str] | None = None) -> int:
@@ -118,6 +122,12 @@ def main() -> int:
         return _printed(__version__)
     if not arguments or arguments[0] in ("-h", "--help"):
         return _printed(*_help(), code=0 if arguments else EXIT_USAGE)
+    if arguments[0] in MOVED:
+        complain(
+            f"error: {arguments[0]} is not part of the package any more; in a clone of the source "
+            f"code, {MOVED[arguments[0]]} does the same"
+        )
+        return EXIT_USAGE
     if arguments[0] not in COMMANDS:
         complain(f"error: {unknown_name('command', arguments[0], COMMANDS)}")
         return EXIT_USAGE

@@ -115,8 +115,8 @@ def share_of(batch: int) -> int:
 def summed(values: Tensor) -> Tensor:
     """All-reduce: the sum over all processes, the same in each.
 
-    Collective: every process must call it. DistributedDataParallel averages gradients over
-    processes, so the gradient of the sum is ``size`` times that of the own summand: a loss made of
+    Collective: every process must call it. The update averages gradients over processes, so the
+    gradient of the sum is ``size`` times that of the own summand: a loss made of
     sums then has the gradient of one process with the whole batch.
 
     Args:
@@ -170,17 +170,28 @@ def own_shard(whole: Tensor) -> Tensor:
     return whole[rank * count : (rank + 1) * count]
 
 
+BUCKET = 2**23
+"""Numbers that are averaged at a time."""
+
+
 @torch.no_grad()
 def average_in_place(tensors: Sequence[Tensor]) -> None:
     """All-reduce: replace floating-point tensors by their mean over all processes; collective."""
     size = world().size
-    if size == 1 or not tensors:
+    if size == 1:
         return
-    flat = torch.cat([tensor.detach().flatten().float() for tensor in tensors])
-    dist.all_reduce(flat)
-    parts = torch.split(flat.div_(size), [tensor.numel() for tensor in tensors])
-    means = [part.view_as(tensor) for tensor, part in zip(tensors, parts, strict=True)]
-    torch._foreach_copy_(list(tensors), means)
+    bucket: list[Tensor] = []
+    for number, tensor in enumerate(tensors, start=1):
+        bucket.append(tensor.detach())
+        if number < len(tensors) and sum(one.numel() for one in bucket) < BUCKET:
+            continue
+        flat = torch.cat([one.flatten().float() for one in bucket]).mul_(1 / size)
+        dist.all_reduce(flat)
+        parts = torch.split(flat, [one.numel() for one in bucket])
+        torch._foreach_copy_(
+            bucket, [part.view_as(one) for one, part in zip(bucket, parts, strict=True)]
+        )
+        bucket = []
 
 
 def wait_for_all() -> None:

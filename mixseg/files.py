@@ -202,26 +202,37 @@ class FolderLock:
         held: Whether it is locked; some network drives lock no folders.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, file: str | None = None) -> None:
         """Lock a folder.
+
+        Args:
+            folder: To lock.
+            file: Name of a file in it that is made and locked too. The folder's lock holds where
+                somebody removes the file; the file's holds on network drives that lock no folders.
 
         Raises:
             BlockingIOError: Another process has locked it.
-            OSError: There is no such folder, or it may not be read.
+            OSError: There is no such folder, or it may not be read, or no file be made.
         """
-        self._handle: int | None = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        self._handles = [os.open(folder, os.O_RDONLY | os.O_DIRECTORY)]
         self.held = True
         os.register_at_fork(after_in_child=self.close)
         try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            if file is not None:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+                self._handles.append(os.open(folder / file, flags, 0o666))
+                fcntl.flock(self._handles[1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(self._handles[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise
+            except OSError:
+                self.held = False
+        except OSError:
             self.close()
             raise
-        except OSError:
-            self.held = False
 
     def close(self) -> None:
         """Let go of it."""
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+        while self._handles:
+            os.close(self._handles.pop())

@@ -1,7 +1,11 @@
 """The one constant that data, targets, losses and metrics share, and what follows from it."""
 
-from torch import Tensor
-from torch.nn import functional
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IGNORE = 255
 """Train id of pixels that take no part in any loss or metric."""
@@ -17,6 +21,8 @@ def one_hot(labels: Tensor, num_classes: int) -> Tensor:
     Returns:
         float32, shape (B, C, H, W).
     """
+    from torch.nn import functional  # layouts know the constant, and need no torch
+
     known = labels != IGNORE
     hot = functional.one_hot(labels.where(known, 0), num_classes) * known[..., None]
     return hot.permute(0, 3, 1, 2).float()

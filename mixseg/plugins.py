@@ -97,7 +97,11 @@ def _absolute(name: str) -> str:
 
 def _module_name(name: str) -> str:
     path = Path(name)
-    return f"mixseg_parts_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}" if path.suffix == ".py" else name
+    return (
+        f"mixseg_parts_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+        if path.suffix == ".py"
+        else name
+    )
 
 
 def _record() -> Path:

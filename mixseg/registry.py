@@ -17,6 +17,7 @@ source, because importing torch takes seconds and a mistyped flag should be told
 from __future__ import annotations
 
 import ast
+import copy
 import functools
 import importlib
 import re
@@ -48,6 +49,9 @@ T = TypeVar("T")
 C = TypeVar("C", bound=Callable[..., Any])
 
 ROOT = Path(__file__).parent
+
+MORE: dict[str, Any] = {"type_params": []}
+"""What Python 3.12 asks for in a definition, and 3.11 does not know."""
 
 SIGNATURE_MODULES = ("typing", "mixseg.config")
 """Modules whose names may stand in the types of options; none of them imports torch."""
@@ -247,9 +251,10 @@ def _signature(node: ast.stmt, module: str) -> Callable[..., Any]:
         for one in node.body:
             if isinstance(one, ast.FunctionDef) and one.name == "__init__":
                 kept.append(_bare(one))
-            elif isinstance(one, ast.Assign) or (
-                isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant)
-            ):
+            elif isinstance(one, ast.Assign | ast.AnnAssign) and one.value is not None:
+                if _literal(one.value) is one.value:
+                    kept.append(one)
+            elif isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant):
                 kept.append(one)
         bases: list[ast.expr] = []
         if not any(isinstance(one, ast.FunctionDef) and not _has_rest(one) for one in kept):
@@ -258,7 +263,7 @@ def _signature(node: ast.stmt, module: str) -> Callable[..., Any]:
                 if inherited is not None and isinstance(base, ast.Name):
                     namespace[base.id] = inherited
                     bases.append(base)
-        bare = ast.ClassDef(node.name, bases, [], kept or [ast.Pass()], [], type_params=[])
+        bare = ast.ClassDef(node.name, bases, [], kept or [ast.Pass()], [], **MORE)
     else:
         assert isinstance(node, ast.FunctionDef)
         bare = _bare(node)
@@ -273,9 +278,19 @@ def _bare(function: ast.FunctionDef) -> ast.FunctionDef:
         for one in function.body[:1]
         if isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant)
     ]
-    return ast.FunctionDef(
-        function.name, function.args, [*document, ast.Pass()], [], type_params=[]
-    )
+    arguments = copy.copy(function.args)
+    arguments.defaults = [_literal(one) for one in arguments.defaults]
+    arguments.kw_defaults = [one and _literal(one) for one in arguments.kw_defaults]
+    return ast.FunctionDef(function.name, arguments, [*document, ast.Pass()], [], **MORE)
+
+
+def _literal(default: ast.expr) -> ast.expr:
+    """A default that is a value; an object, which no option has, becomes None."""
+    try:
+        ast.literal_eval(default)
+        return default
+    except ValueError:
+        return ast.Constant(None)
 
 
 def _has_rest(function: ast.FunctionDef) -> bool:
@@ -284,12 +299,15 @@ def _has_rest(function: ast.FunctionDef) -> bool:
 
 def _inherited(base: ast.expr, tree: ast.Module) -> Callable[..., Any] | None:
     """The signature of a base class that is imported from another module of the package."""
+    if not isinstance(base, ast.Name):
+        return None
     for one in tree.body:
-        if isinstance(one, ast.ImportFrom) and isinstance(base, ast.Name) and one.module:
-            if base.id in {alias.name for alias in one.names} and one.module.startswith("mixseg."):
-                for node in _tree(one.module).body:
-                    if isinstance(node, ast.ClassDef) and node.name == base.id:
-                        return _signature(node, one.module)
+        if not isinstance(one, ast.ImportFrom) or not (one.module or "").startswith("mixseg."):
+            continue
+        if base.id in {alias.name for alias in one.names}:
+            for node in _tree(str(one.module)).body:
+                if isinstance(node, ast.ClassDef) and node.name == base.id:
+                    return _signature(node, str(one.module))
     return None
 
 
@@ -301,7 +319,7 @@ LOSSES: Registry[SupervisedLoss] = Registry("loss", "mixseg.losses", "supervised
 AUGMENTATIONS: Registry[Augmentation] = Registry(
     "augmentation", "mixseg.augmentation", "augmentation"
 )
-TEACHERS: Registry[Any] = Registry("teacher", "mixseg.methods", "teacher")
+TEACHERS: Registry[Any] = Registry("teacher", "mixseg.targets", "teacher")
 REGULARIZERS: Registry[Regularizer] = Registry("regularizer", "mixseg.regularizers", None)
 ARCHITECTURES: Registry[Architecture] = Registry("architecture", "mixseg.models", "model")
 OPTIMIZERS: Registry[Optimizer] = Registry("optimizer", "mixseg.training", "optimizer")
@@ -363,14 +381,14 @@ class Slot(NamedTuple):
 SLOTS = SimpleNamespace(
     method=Slot(METHODS, "method"),
     supervised_loss=Slot(LOSSES, "supervised_loss.name", names=_terms),
-    labeled_mixer=Slot(MIXERS, "mixing.labeled", "labeled_mixer", also=("none",)),
+    labeled_mix=Slot(MIXERS, "mixing.labeled", "labeled_mix", also=("none",)),
     mixer=Slot(MIXERS, "mixing.mixer", "mixer"),
     weighting=Slot(WEIGHTINGS, "targets.weighting", "weighting"),
     consistency=Slot(CONSISTENCIES, "targets.consistency", "consistency"),
     augment=Slot(AUGMENTATIONS, "augmentation.name", "augment"),
     teacher=Slot(TEACHERS, "", "teacher", fixed="mean"),
     average=Slot(TEACHERS, "", "average", fixed="average"),
-    trained_teacher=Slot(TEACHERS, "", "trained_teacher", "distillation", fixed="trained"),
+    alignment=Slot(TEACHERS, "", "teacher", "targets", fixed="alignment"),
     regularizer=Slot(REGULARIZERS, "regularizer", also=("none",)),
     architecture=Slot(ARCHITECTURES, "model.architecture"),
     optimizer=Slot(OPTIMIZERS, "optimizer.name"),

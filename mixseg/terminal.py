@@ -10,14 +10,24 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import logging
 import os
 import sys
+import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, final
 
 from rich.console import Console, ConsoleOptions, RenderableType
-from rich.progress import Progress, ProgressColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.segment import Segment
 from rich.text import Text
 
@@ -51,8 +61,17 @@ class _Terminal(Console):
 
 
 def new_console(*, quiet: bool = False) -> Console:
-    """A console on standard output; print on it with :func:`say` and :func:`show`."""
-    return _Terminal(quiet=quiet)
+    """The console of a command, on standard output; print on it with :func:`say` and :func:`show`.
+
+    What the logger ``mixseg`` is told is printed on the latest one.
+    """
+    console = _Terminal(quiet=quiet)
+    log = logging.getLogger("mixseg")
+    log.setLevel(logging.INFO)
+    for handler in [one for one in log.handlers if isinstance(one, _Messages)]:
+        log.removeHandler(handler)
+    log.addHandler(_Messages(console))
+    return console
 
 
 def say(console: Console, text: str, style: str | None = None) -> None:
@@ -62,6 +81,20 @@ def say(console: Console, text: str, style: str | None = None) -> None:
     a line break included, is escaped.
     """
     console.print(Text(printable(text)), style=style, soft_wrap=True)
+
+
+@final
+class _Messages(logging.Handler):
+    """Prints messages of the package on a console: warnings in yellow, errors in red."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.INFO)
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging."""
+        style = {logging.WARNING: "yellow", logging.ERROR: "red"}.get(record.levelno)
+        say(self.console, record.getMessage(), style)
 
 
 def show(console: Console, table: RenderableType) -> None:
@@ -83,6 +116,56 @@ class Bar(Progress):
         """See rich."""
         super().start()
         guard()  # it has taken the place of standard error
+
+
+@contextlib.contextmanager
+def progress_bar(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar; gives a function of (done, total)."""
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(console, *columns) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+QUIET_SECONDS = 20.0
+"""Seconds between lines on the progress of a training where no bar is shown."""
+
+
+@contextlib.contextmanager
+def training_bar(console: Console) -> Iterator[Callable[[int, int, str], None]]:
+    """A bar of training steps, or plain lines without a terminal.
+
+    Gives a function of (steps done, all steps, note), which is first called before the first step.
+    """
+    bar = Bar(
+        console,
+        TextColumn("[bold]training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    task = bar.add_task("", total=None, note="")
+    first, start, spoken = 0, 0.0, 0.0
+
+    def update(done: int, total: int, note: str) -> None:
+        nonlocal first, start, spoken
+        now = time.monotonic()
+        if not bar.tasks[0].total:
+            first, start, spoken = done, now, now
+            bar.start()
+        bar.update(task, completed=done, total=total, note=note)
+        if not console.is_terminal and now - spoken >= QUIET_SECONDS:
+            spoken = now
+            left = (now - start) / max(1, done - first) * (total - done)
+            say(console, f"step {done}/{total}  {note}  {left / 60:.1f} min left")
+
+    try:
+        yield update
+    finally:
+        bar.stop()
 
 
 def complain(text: str) -> None:

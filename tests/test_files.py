@@ -18,13 +18,13 @@ from mixseg.data.lists import read_list
 from mixseg.data.permutation_pickle import read_permutation
 from mixseg.data.photographs import orientation_in_header, photograph_size, read_photograph
 from mixseg.data.png16 import is_png16, read_first_channel
-from mixseg.data.prepared_copy.manifest import MANIFEST, read_manifest
+from mixseg.data.prepared_copy import MANIFEST, read_manifest
 from mixseg.data.voc import _read_sbd
-from mixseg.engine.checkpoint import read_checkpoint, write_checkpoint
 from mixseg.errors import MixsegError
 from mixseg.files import opened, read_bytes, read_json_lines, read_text, write_atomically
 from mixseg.models import read_weight_file
 from mixseg.strict_yaml import load_yaml
+from mixseg.training.checkpoint import read_checkpoint, write_checkpoint
 from mixseg.training.precision import read_precision
 from tests.end_to_end.processes import REPOSITORY
 
@@ -205,12 +205,11 @@ READING = {
 ELSEWHERE = {
     "mixseg/files.py": "is where files are opened",
     "mixseg/batch_job.py": "opens a log to write to it",
-    "mixseg/engine/precision.py": "reads /proc",
+    "mixseg/training/precision.py": "reads /proc",
     "mixseg/analysis/doctor.py": "reads /proc and /sys",
-    "mixseg/benchmark/measure.py": "reads /proc",
-    "mixseg/benchmark/loader.py": "reads pictures that it has just written",
     "mixseg/terminal.py": "opens /dev/null",
-    "mixseg/engine/run_log.py": "opens the log that it writes",
+    "mixseg/training/loggers/jsonl.py": "opens the log that it writes",
+    "mixseg/analysis/data_check.py": "opens a data set, not a file",
 }
 """Files of the package that open something by other means, and why they may."""
 

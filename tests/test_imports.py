@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FILES = sorted(
     path.relative_to(ROOT).as_posix()
-    for folder in ("mixseg", "tools")
+    for folder in ("mixseg", "tools", "benchmarks", "examples")
     for path in (ROOT / folder).rglob("*.py")
 )
 SHARED = {
@@ -71,6 +71,12 @@ def test_components_do_not_know_each_other(part: str) -> None:
         assert parts(file) <= SHARED | {part}, file
 
 
+def test_scenes_know_nothing_but_data() -> None:
+    assert below("scenes")
+    for file in below("scenes"):
+        assert parts(file) <= SHARED | {"data", "scenes"}, file
+
+
 def test_the_engine_knows_no_method() -> None:
     assert below("engine")
     for file in below("engine"):
@@ -118,7 +124,7 @@ def test_third_party_packages_are_declared(file: str) -> None:
     names = {re.split(r"[\[<>=!~; ]", entry)[0].lower() for entry in entries}
     declared = {MODULES.get(name, name.replace("-", "_")) for name in names}
     used = {name.split(".")[0] for name in imports(file)}
-    assert used - declared - set(sys.stdlib_module_names) <= {"mixseg"}
+    assert used - declared - set(sys.stdlib_module_names) <= {"mixseg", "benchmarks", "tests"}
 
 
 def imported_at_once(node: ast.AST) -> Iterator[str]:

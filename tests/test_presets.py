@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import copy
-import io
 from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 from mixseg.commands.presets import configuration_file
-from mixseg.config import Settings, dump_settings, resolve_settings
-from mixseg.engine.method import MethodInputs
-from mixseg.engine.optimizers import build_optimizer
-from mixseg.engine.schedules import build_schedule
-from mixseg.engine.teacher import FixedTeacher
+from mixseg.config.resolve import resolve_settings
+from mixseg.config.saved import dump_settings
+from mixseg.config.sections import Settings
 from mixseg.errors import ConfigError
-from mixseg.methods import build_method
-from mixseg.models import build_initial_model, parameter_groups
+from mixseg.models import FixedTeacher, build_initial_model
+from mixseg.training.build import Given, build_method
 from mixseg.training.checks import check_settings
-from mixseg.training.start import start
+from mixseg.training.optimizers import build_optimizer
+from mixseg.training.run import start
+from mixseg.training.schedules import build_schedule
 from tests.data.layouts import cycle_ids, write_image, write_label
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 PRESETS = sorted(
     path.relative_to(CONFIGS).as_posix()
     for path in CONFIGS.rglob("*.yaml")
-    # Grids: tests/ablation/test_grid.py. Classifiers: tests/test_classification.py.
-    if path.parent.name != "ablations" and path.name != "cifar10.yaml"
+    # Grids: tests/ablation/test_grid.py.
+    if path.parent.name != "ablations"
 )
 
 # Weights and data lie with the user, not with the tests.
@@ -106,7 +104,7 @@ def test_photographs_of_any_size_train_on_a_small_machine(tmp_path: Path) -> Non
             "data.resize": [96, 96],
         },
     )
-    outcome, run = start(settings, Console(file=io.StringIO()))
+    outcome, run = start(settings)
     assert outcome.exit_code == 0
     assert len((run / "val.txt").read_text().split()) == 1
 
@@ -133,15 +131,15 @@ class TestEveryPreset:
             model, report = build_initial_model(settings.model, 4, settings.seed)
         assert report is None
         names = ("a", "b", "c", "d")
-        given = MethodInputs(torch.full((4,), 1 / 4), torch.full((4,), 1 / 4))
+        given = Given(torch.full((4,), 1 / 4), torch.full((4,), 1 / 4))
         if settings.method == "distillation":
             given = given._replace(teacher=FixedTeacher(copy.deepcopy(model), names, names))
         method = build_method(model, settings, given)
         assert method.student is model
         assert method.streams
         optimizer = settings.optimizer
-        groups = parameter_groups(
-            model, optimizer.lr, optimizer.head_factor, optimizer.weight_decay
+        groups = model.parameter_groups(
+            optimizer.lr, optimizer.weight_decay, head_factor=optimizer.head_factor
         )
         built = build_optimizer(groups, optimizer)
         assert [group["lr"] for group in built.param_groups] == pytest.approx(

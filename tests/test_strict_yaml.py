@@ -10,7 +10,8 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mixseg.config import Settings, dump_settings
+from mixseg.config.saved import dump_settings
+from mixseg.config.sections import Settings
 from mixseg.errors import ConfigError
 from mixseg.strict_yaml import dump_yaml, load_yaml, parse_yaml
 

@@ -205,7 +205,7 @@ def test_a_terminal_gets_the_colors_of_a_console_and_no_others() -> None:
     code = textwrap.dedent(
         f"""
         import sys, warnings
-        from mixseg.engine.progress import progress_bar
+        from mixseg.terminal import progress_bar
         from mixseg.terminal import complain, guard, new_console, say
         guard()
         with progress_bar(new_console(), "work") as advance:

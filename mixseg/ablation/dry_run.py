@@ -7,7 +7,7 @@ from typing import Any
 
 from mixseg.ablation.grid import Grid, Row, row_settings
 from mixseg.ablation.runs import Job
-from mixseg.config import changed_settings, with_absolute_paths
+from mixseg.config.saved import changed_settings, with_absolute_paths
 from mixseg.escaping import shell_line
 
 

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from mixseg.ablation.metrics import DEFAULT, METRICS
-from mixseg.config import LENGTHS, Settings, resolve_settings, settings_leaves
+from mixseg.config.renamed import RENAMED
+from mixseg.config.resolve import LENGTHS, resolve_settings
+from mixseg.config.schema import schema
+from mixseg.config.sections import Settings
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.strict_yaml import LoadedYaml, load_yaml
 
@@ -69,7 +72,7 @@ class Grid:
 
     title: str
     base: Path
-    network: Literal["student", "teacher"]
+    network: Literal["student", "teacher", "average"]
     seeds: int
     default: str | None
     rows: tuple[Row, ...]
@@ -118,8 +121,8 @@ def load_grid(path: Path, base: Path | None = None) -> Grid:
     if not isinstance(data["rows"], dict) or len(data["rows"]) < 2:
         raise wrong("rows must be a mapping of at least two names", "rows")
     network, seeds = data.get("network", "student"), data.get("seeds", 3)
-    if network not in ("student", "teacher"):
-        raise wrong(f"network must be student or teacher, found {network!r}", "network")
+    if network not in ("student", "teacher", "average"):
+        raise wrong(f"network must be student, teacher or average, found {network!r}", "network")
     if type(seeds) is not int or seeds < 1:
         raise wrong(f"seeds must be a whole number above 0, found {seeds!r}", "seeds")
     presets = path.absolute().parent.parent
@@ -235,7 +238,7 @@ def _is_number(value: Any) -> bool:
 def _changes(context: _Context, changes: Any, name: str, *key: str) -> dict[str, Any]:
     if not isinstance(changes, dict):
         raise context.wrong(f"{key[0]} must be a mapping of settings to values", name, *key)
-    known = [leaf.path for leaf in settings_leaves()]
+    known = [*schema(), *RENAMED]
     for setting in changes:
         if setting in ("seed", "name", "output"):
             raise context.wrong(

@@ -9,7 +9,8 @@ from typing import Any
 
 from mixseg.ablation.grid import Grid, Row
 from mixseg.ablation.runs import OWN
-from mixseg.config import changed_values, resolve_values
+from mixseg.config.resolve import resolve_values
+from mixseg.config.saved import changed_values
 
 
 def with_overrides(grid: Grid, common: Mapping[str, Any], seeds: int) -> Grid:

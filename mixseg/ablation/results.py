@@ -78,7 +78,11 @@ def collect(
                 path = job.folder / "summary.json"
                 try:
                     summary = read_json(path)
-                    scores[job.seed] = Scores.from_json(summary["last"][grid.network])
+                    last = summary["last"]
+                    # The average of a student is no teacher in every method.
+                    averaged = last.get("teacher", last.get("average"))
+                    found = last["student"] if grid.network == "student" else averaged
+                    scores[job.seed] = Scores.from_json(found)
                     precisions.add(str(summary["precision"]))
                 except (OSError, ValueError, KeyError, TypeError) as damage:
                     raise DataError(

@@ -11,21 +11,16 @@ from pathlib import Path
 from typing import Any, final
 
 from mixseg.ablation.grid import Grid, Row, row_settings
-from mixseg.config import (
-    PATHS,
-    WITHOUT_FILE,
-    Settings,
-    changed_settings,
-    dump_settings,
-    resolve_settings,
-    to_flat,
-    with_absolute_paths,
-)
+from mixseg.config.checks import WITHOUT_FILE
+from mixseg.config.effect import check_flags, command_of
+from mixseg.config.resolve import resolve_settings
+from mixseg.config.saved import PATHS, changed_settings, dump_settings, with_absolute_paths
+from mixseg.config.schema import to_flat
+from mixseg.config.sections import Settings
 from mixseg.data.record import Record, differences, digests, read_record
-from mixseg.engine.saved_network import settings_of_run
 from mixseg.errors import ConfigError
 from mixseg.files import read_text, write_atomically
-from mixseg.methods import check_flags, command_of
+from mixseg.training.saved_network import settings_of_run
 
 ERROR_LENGTH = 300
 """Characters of an error that a table shows."""

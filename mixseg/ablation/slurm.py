@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, final
 
 from mixseg.ablation.cluster import Cluster, ClusterError, Task
 from mixseg.batch_job import become
-from mixseg.config.ranges import Range, check_numbers
+from mixseg.config.checks import check_numbers
+from mixseg.config.values import Range
 from mixseg.errors import ConfigError
 from mixseg.files import read_text
 from mixseg.interruption import EXIT_TERMINATED

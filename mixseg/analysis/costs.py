@@ -18,10 +18,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mixseg.data.arrays import Size
-from mixseg.engine.precision import peak_memory
 from mixseg.errors import ConfigError
 from mixseg.tables import terminal_table
 from mixseg.training.on_noise import NoiseRun, wait_for
+from mixseg.training.precision import peak_memory
 
 WARMUP = 2
 """Steps that are not measured: the first ones choose algorithms and fill caches."""

@@ -17,11 +17,11 @@ from mixseg.analysis.costs import part_costs, times_of
 from mixseg.data.arrays import Size
 from mixseg.data.check import spread
 from mixseg.data.contract import SegmentationDataset
-from mixseg.engine.precision import Precision
 from mixseg.evaluation.pictures import Column, Row, comparison, reduced
 from mixseg.evaluation.prediction import Predictor, write_picture
 from mixseg.files import write_atomically
 from mixseg.tables import percent, terminal_table
+from mixseg.training.precision import Precision
 
 ROWS = 4
 """Images in the picture."""

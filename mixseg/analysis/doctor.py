@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from mixseg.analysis.costs import Needs
 from mixseg.data.cache import default_cache
-from mixseg.data.streams import start_worker, usable_cores
-from mixseg.engine.precision import choose_device, has_amx
-from mixseg.engine.run_directory import PACKAGES, package_version
+from mixseg.data.loading import start_worker, usable_cores
+from mixseg.training.precision import choose_device, has_amx
+from mixseg.training.run_directory import PACKAGES, package_version
 
 WORKER_PATIENCE = 60.0
 """Seconds after which a loader process that gives nothing counts as one that cannot start."""

@@ -13,9 +13,9 @@ import numpy as np
 
 from mixseg.charts import new_chart, png_of
 from mixseg.data.streams import Batch
-from mixseg.engine.learner import Learner
 from mixseg.errors import TrainingError
 from mixseg.tables import csv_lines
+from mixseg.training.update import Learner
 
 SMOOTHING = 0.9
 """Share of the past in the running mean of the loss."""
@@ -124,7 +124,7 @@ def range_test(
         if not learner.is_finite(gradients):
             diverged = True
             break
-        loss = sum(float(value.detach()) for value in gradients.result.losses.values())
+        loss = sum(float(value) for value in gradients.losses.values())
         learner.move(step)
         running = SMOOTHING * running + (1 - SMOOTHING) * loss
         rates.append(rate)

@@ -12,15 +12,15 @@ from typing import Any, final
 import torch
 from rich.table import Table
 
-from mixseg.config import to_flat
-from mixseg.engine.checkpoint import CheckpointStore, read_checkpoint
-from mixseg.engine.saved_network import settings_of_run
+from mixseg.config.schema import to_flat
 from mixseg.errors import DataError, MixsegError
 from mixseg.escaping import csv_cell
 from mixseg.files import read_json, read_json_lines
 from mixseg.models import ModelSpec, build_model
 from mixseg.tables import MISSING, csv_lines, markdown_table, terminal_table
+from mixseg.training.checkpoint import CheckpointStore, network_name, read_checkpoint
 from mixseg.training.precision import precision_in
+from mixseg.training.saved_network import settings_of_run
 
 OF_NO_INTEREST = ("name", "output")
 """Settings in which all runs differ; the heading has the name."""
@@ -117,17 +117,23 @@ def read_run(path: Path) -> RunRecord:
     times = [line["seconds"] for line in logged if "seconds" in line]
     seconds = statistics.median(times) if times else None
     parameters = _parameters(path)
-    summary = path / "summary.json"
+    summary, method = path / "summary.json", settings["method"]
     if not summary.is_file():
         step = max((line["step"] for line in logged), default=0)
-        last, best = _validations(logged)
+        last, best = _validations(logged, method)
         precision = precision_in(path, settings["training.precision"])
         return RunRecord(path, settings, False, step, last, best, seconds, precision, parameters)
     try:
         content = read_json(summary)
         step = content["step"]
-        last = {name: _validated(step, one) for name, one in content["last"].items()}
-        best = {name: _validated(one["step"], one) for name, one in content["best"].items()}
+        last = {
+            network_name(name, method): _validated(step, one)
+            for name, one in content["last"].items()
+        }
+        best = {
+            network_name(name, method): _validated(one["step"], one)
+            for name, one in content["best"].items()
+        }
         seconds = float(content["seconds_per_step"]) or seconds
         trained_in = str(content["precision"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -146,17 +152,17 @@ def _validated(step: int, scores: Mapping[str, Any]) -> Validated:
 
 
 def _validations(
-    logged: Sequence[Mapping[str, Any]],
+    logged: Sequence[Mapping[str, Any]], method: str
 ) -> tuple[dict[str, Validated], dict[str, Validated]]:
     """The last and the best validation of each network."""
     last: dict[str, Validated] = {}
     best: dict[str, Validated] = {}
     for line in logged:
         for key, value in line.items():
-            name = key.removeprefix("miou/")
-            if name == key:
+            saved = key.removeprefix("miou/")
+            if saved == key:
                 continue
-            counted = line.get(f"miou_classes/{name}")
+            name, counted = network_name(saved, method), line.get(f"miou_classes/{saved}")
             covered = "" if counted is None else f"{counted:g} classes alone"
             last[name] = Validated(line["step"], None if value is None else 100 * value, covered)
             highest = best.get(name)

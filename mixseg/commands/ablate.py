@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
-
 from mixseg.ablation import (
     ClusterLauncher,
     Launcher,
@@ -31,10 +29,12 @@ from mixseg.ablation import (
 from mixseg.ablation.grid import Grid
 from mixseg.charts import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.contract import EXIT_ERROR
-from mixseg.commands.parsing import listed, new_parser, parse, with_joined
+from mixseg.commands.parsing import ArgumentParser, Namespace, listed, new_parser, parse
 from mixseg.commands.presets import configuration_file, presets_folder
 from mixseg.commands.settings_arguments import add_set_argument, without_effect
-from mixseg.config import FlagType, Range, add_settings_arguments, fields_of, typed_overrides
+from mixseg.config.flags import add_settings_arguments, typed_overrides
+from mixseg.config.options import fields_of
+from mixseg.config.values import FlagType, Range
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.terminal import new_console, say, show
 
@@ -49,7 +49,7 @@ def ablate(arguments: Sequence[str]) -> int:
     """Train the rows of a table with several seeds; see ``--help``."""
     if any(argument.partition("=")[0] == "--config" for argument in arguments):
         raise ConfigError("--config: an ablation takes the preset of its rows by --base FILE")
-    parsed = parse(_ablation_parser(), with_joined(arguments, ("--set",)))
+    parsed = parse(_ablation_parser(), arguments)
     console = new_console()
     grid = _grid(parsed)
     common = _common_overrides(parsed)
@@ -116,6 +116,7 @@ def _ablation_parser() -> ArgumentParser:
     parser.add_argument(
         "--rows",
         type=str,
+        action="extend",
         nargs="+",
         metavar="NAME",
         help="some of the rows, and those that they are compared with",
@@ -190,7 +191,8 @@ def _add_launcher_arguments(parser: ArgumentParser) -> None:
 def _launcher(parsed: Namespace, folder: Path) -> Launcher:
     """Who starts the runs; flags of another launcher are refused."""
     leaves = [leaf.path for leaf in fields_of(SlurmSettings)]
-    given = {name: parsed[f"slurm.{name}"] for name in leaves if f"slurm.{name}" in parsed}
+    typed = vars(parsed)
+    given = {name: typed[f"slurm.{name}"] for name in leaves if f"slurm.{name}" in typed}
     if parsed.launcher not in LAUNCHERS:
         raise ConfigError(f"--launcher: {unknown_name('launcher', parsed.launcher, LAUNCHERS)}")
     if parsed.launcher == "slurm":

@@ -10,7 +10,8 @@ from mixseg.analysis.data_check import to_json as data_report
 from mixseg.commands.contract import EXIT_ERROR, prints_its_result
 from mixseg.commands.parsing import check_folder, new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
-from mixseg.config import FlagType, Range, to_flat
+from mixseg.config.schema import to_flat
+from mixseg.config.values import FlagType, Range
 from mixseg.files import write_atomically
 from mixseg.terminal import new_console, say
 from mixseg.training.data import check_data_settings
@@ -41,7 +42,7 @@ def check_data(arguments: Sequence[str]) -> int:
     check_folder("--json", parsed.json)
     settings = any_settings(parsed)
     check_data_settings(settings)
-    reports = inspect_data(parts_of(settings, console), console, loader_workers(settings))
+    reports = inspect_data(parts_of(settings), console, loader_workers(settings.data.workers))
     for line in report_lines(reports, parsed.show):
         say(console, line)
     if parsed.json is not None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mixseg.analysis.dataset_statistics import FORMATS, DatasetStatistics
 from mixseg.commands.contract import EXIT_ERROR, prints_its_result
-from mixseg.commands.parsing import file_of_format, new_parser, parse, with_joined
+from mixseg.commands.parsing import file_of_format, new_parser, parse
 from mixseg.commands.presets import configuration_file
 from mixseg.commands.settings_arguments import check_layout
-from mixseg.config import resolve_settings
+from mixseg.config.resolve import resolve_settings
 from mixseg.data.statistics import image_statistics, label_statistics
-from mixseg.engine.progress import progress_bar
 from mixseg.files import check_unused, write_atomically
-from mixseg.terminal import new_console, say, show
+from mixseg.terminal import new_console, progress_bar, say, show
 from mixseg.training.data import check_data_settings, open_split
 
 
@@ -26,13 +26,14 @@ def dataset_stats(arguments: Sequence[str]) -> int:
         "read. Counts of labels are kept in the cache.",
     )
     add = parser.add_argument
-    add("--config", type=str, default=[], nargs="+", metavar="FILE", help="that name a data set")
+    many: dict[str, Any] = {"action": "extend", "nargs": "+", "default": []}
+    add("--config", **many, metavar="FILE", help="that name a data set")
     add("--dataset", type=str, help="layout of the data [demo]")
     add("--data-root", dest="root", type=str, metavar="DIR")
     add("--split", type=str, default="train", help="name of the split")
     add("--overwrite", action="store_true", help="replace the --output that exists")
     add("--output", type=str, metavar="FILE", help=f"write them too: {', '.join(FORMATS)}")
-    parsed = parse(parser, with_joined(arguments, ("--config",)))
+    parsed = parse(parser, arguments)
     console = new_console()
     check_layout(
         root_given=parsed.root is not None,
@@ -45,7 +46,7 @@ def dataset_stats(arguments: Sequence[str]) -> int:
     overrides = {key: value for key, value in given.items() if value is not None}
     settings = resolve_settings([configuration_file(name) for name in parsed.config], overrides)
     check_data_settings(settings)
-    dataset = open_split(settings, parsed.split, console)
+    dataset = open_split(settings, parsed.split)
     every = range(len(dataset))
     with progress_bar(console, "labels") as advance:
         labels = label_statistics(dataset, every, on_count=advance)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import Namespace
-
+from mixseg.commands.parsing import Namespace
 from mixseg.commands.presets import configuration_file, presets_folder
 from mixseg.distillation.settings import data_of_teacher, student_of_name
 from mixseg.errors import CheckpointError, ConfigError

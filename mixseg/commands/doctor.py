@@ -35,13 +35,13 @@ def doctor(arguments: Sequence[str]) -> int:
     device, output = settings.training.device, Path(settings.output).expanduser()
 
     def findings() -> Iterator[Finding]:
-        yield from examine(device, output, loader_workers(settings))
+        yield from examine(device, output, loader_workers(settings.data.workers))
         data, source = settings.data, settings.source_domain
         # Built-in scenes can always be opened.
         if data.dataset != "demo" or (data.root, source.root) != (None, None):
             check_data_settings(settings)
             try:
-                found = open_training_data(settings, console)
+                found = open_training_data(settings)
             except DataError as error:
                 yield Finding("data", str(error), wrong=True)
                 return
@@ -55,9 +55,9 @@ def doctor(arguments: Sequence[str]) -> int:
         say(console, "taking training steps on noise, this may take minutes")
         check_settings(settings)
         try:
-            run = NoiseRun.of(settings, None, console)
+            run = NoiseRun.of(settings, None)
         except ConfigError:  # only the data tell
-            run = NoiseRun.of(settings, open_training_data(settings, console), console)
+            run = NoiseRun.of(settings, open_training_data(settings))
         kept = settings.checkpoints
         count = checkpoints_at_once(
             settings.training.iterations, kept.every, kept.keep, kept.keep_every

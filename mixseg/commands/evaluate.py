@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
-from jsonargparse import ArgumentParser
 from rich.console import Console
 
 from mixseg.commands.console import console_of_first
@@ -21,14 +19,19 @@ from mixseg.commands.inference import (
     new_folder,
     placed,
 )
-from mixseg.commands.parsing import adder, check_folder, height_and_width, new_parser, parse
-from mixseg.config import Range
+from mixseg.commands.parsing import (
+    ArgumentParser,
+    adder,
+    check_folder,
+    height_and_width,
+    new_parser,
+    parse,
+)
+from mixseg.config.values import Range
 from mixseg.data.arrays import LabelArray, Size
 from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.record import differences, read_record, record_of_validation
 from mixseg.distributed import world
-from mixseg.engine.precision import choose_device
-from mixseg.engine.saved_network import SavedNetworks
 from mixseg.errors import ConfigError
 from mixseg.evaluation.evaluator import OnImage, Resolution, evaluate
 from mixseg.evaluation.out_of_domain import common_classes
@@ -37,6 +40,8 @@ from mixseg.evaluation.protocols import mean_over, protocol, scores_table
 from mixseg.files import write_atomically
 from mixseg.terminal import say, show
 from mixseg.training.data import check_dataset_name, open_judged, settings_on, unpaired_notes
+from mixseg.training.precision import choose_device
+from mixseg.training.saved_network import SavedNetworks
 
 
 @prints_its_result
@@ -52,7 +57,7 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
     device = choose_device(parsed.device)
 
     # The networks, and how images go through them.
-    saved = load_saved(Path(parsed.checkpoint), parsed.network, console)
+    saved = load_saved(Path(parsed.checkpoint), parsed.network)
     mode = inference_mode(parsed, saved)
     input_size = input_size_of(saved, parsed.resize)
     of_run = "native" if parsed.dataset else saved.settings.get("validation.resolution", "native")
@@ -61,7 +66,7 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
     # The data, and the classes in which both are compared.
     given = {} if parsed.unpaired is None else {"data.unpaired": parsed.unpaired}
     settings = settings_on(dict(saved.settings) | given, parsed.dataset, parsed.root)
-    dataset, split = open_judged(settings, parsed.split, console, saved.run)
+    dataset, split = open_judged(settings, parsed.split, saved.run)
     own_split = None if settings.data.val is not None else settings.data.val_split
     if parsed.dataset is None and parsed.root is None and parsed.split in (None, own_split):
         _check_data(saved, dataset, console, allow_changes=parsed.allow_changes)
@@ -138,9 +143,10 @@ def _parser() -> ArgumentParser:
     add("--class-map", map_help, metavar="FILE")
     add("--split", "[the validation split of the run, or the images it held out]")
     unpaired_help = "what becomes of images without a label [data.unpaired of the run]"
-    add("--unpaired", unpaired_help, Literal["error", "skip"])
-    networks = Literal["student", "teacher", "both"]
-    add("--network", "both takes what the checkpoint has [both]", networks, default="both")
+    add("--unpaired", unpaired_help, choices=("error", "skip"))
+    networks = ("student", "teacher", "average", "both")
+    network_help = "both takes what the checkpoint has [both]"
+    add("--network", network_help, choices=networks, default="both")
     add(
         "--resolution",
         "where labels are compared: at their own size, at that of the images for the network, "
@@ -153,7 +159,7 @@ def _parser() -> ArgumentParser:
         "--format",
         "what is saved; label-ids are those of the data set's own files, which benchmark servers "
         "take [train-ids]",
-        Literal["train-ids", "label-ids", "colour"],
+        choices=("train-ids", "label-ids", "colour"),
         default="train-ids",
     )
     changes_help = "score on the run's data although they have changed since it was trained"

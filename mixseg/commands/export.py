@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mixseg.commands.inference import input_size_of, load_saved
 from mixseg.commands.parsing import adder, new_parser, parse, size_type
 from mixseg.data.arrays import Size
-from mixseg.engine.saved_network import SavedNetworks
 from mixseg.errors import ConfigError
 from mixseg.evaluation.export import (
     CHECKED_BATCHES,
@@ -24,6 +23,7 @@ from mixseg.evaluation.export import (
 from mixseg.files import check_unused, write_atomically
 from mixseg.models import model_title
 from mixseg.terminal import new_console, say
+from mixseg.training.saved_network import SavedNetworks
 
 
 def export(arguments: Sequence[str]) -> int:
@@ -39,8 +39,8 @@ def export(arguments: Sequence[str]) -> int:
     add("checkpoint", "a run's folder, or one of its checkpoints")
     output_help = "network.pt2, or network.onnx: the ending says the format"
     add("--output", output_help, required=True, metavar="FILE")
-    network_help = "[teacher, or the student where a checkpoint has no teacher]"
-    add("--network", network_help, Literal["student", "teacher"])
+    network_help = "[teacher or average, or the student where a checkpoint has neither]"
+    add("--network", network_help, choices=("student", "teacher", "average"))
     size_help = "size of the images [data.resize of the run]"
     add("--size", size_help, size_type("--size"), metavar="HEIGHTxWIDTH")
     names = " or ".join(EXPORT_FORMATS)
@@ -54,7 +54,7 @@ def export(arguments: Sequence[str]) -> int:
     form = chosen_format(output, parsed.format)
     card = output.with_name(f"{output.name}.json")
     check_unused([output, card], overwrite=parsed.overwrite)
-    saved = load_saved(Path(parsed.checkpoint), parsed.network or "either", console)
+    saved = load_saved(Path(parsed.checkpoint), parsed.network or "either")
     size = parsed.size or input_size_of(saved)
     if size is None:
         raise ConfigError(

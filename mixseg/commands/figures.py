@@ -6,9 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
-
 from mixseg.analysis.figures import FIGURES
 from mixseg.analysis.figures.figure import (
     OPENING,
@@ -20,23 +17,19 @@ from mixseg.analysis.figures.figure import (
 )
 from mixseg.analysis.figures.opening import open_datasets, open_logs, open_networks
 from mixseg.charts import WITHOUT_PLOTS, plots_installed
-from mixseg.commands.parsing import listed, new_parser, parse, with_joined
-from mixseg.engine.progress import progress_bar
+from mixseg.commands.parsing import ArgumentParser, Namespace, listed, new_parser, parse
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.files import check_unused, write_atomically
-from mixseg.terminal import new_console, say
+from mixseg.terminal import new_console, progress_bar, say
 from mixseg.training.data import open_judged, settings_on
 
 FLAGS = {name: flag for kind in FIGURES.values() for name, flag in kind.all_flags.items()}
 """Name -> flag of single figures."""
 
-REPEATED = ("dataset", "data-root", "run", *(name for name, flag in FLAGS.items() if flag.many))
-"""Flags that take several values, and may be given several times."""
-
 
 def figures(arguments: Sequence[str]) -> int:
     """Draw figures; see ``--help``."""
-    parsed = parse(_parser(), with_joined(arguments, tuple(f"--{name}" for name in REPEATED)))
+    parsed = parse(_parser(), arguments)
     if not plots_installed():
         raise ConfigError(WITHOUT_PLOTS)
     console = new_console()
@@ -49,7 +42,7 @@ def figures(arguments: Sequence[str]) -> int:
         if name not in FIGURES:
             raise ConfigError(unknown_name("figure", name, FIGURES))
     parsed.dataset = [name for several in parsed.dataset for name in listed(several)]
-    typed = {name: parsed[flag.argument] for name, flag in FLAGS.items()}
+    typed = {name: getattr(parsed, flag.argument) for name, flag in FLAGS.items()}
     typed = {name: value for name, value in typed.items() if value is not None}
     _check_flags(names, parsed, typed)
     values = {name: FLAGS[name].value(value) for name, value in typed.items()}
@@ -67,7 +60,7 @@ def figures(arguments: Sequence[str]) -> int:
         own = {FLAGS[flag].argument: values[flag] for flag in kind.all_flags if flag in values}
         own = {argument: value for argument, value in own.items() if argument not in OPENING}
         with progress_bar(console, name) as advance:
-            drawn = kind.draw(_opened(kind, parsed, values, console, advance), **own)
+            drawn = kind.draw(_opened(kind, parsed, values, advance), **own)
             contents = drawn.files()
         for ending in endings[name]:
             write_atomically(folder / f"{name}.{ending}", contents[ending])
@@ -84,20 +77,19 @@ def _parser() -> ArgumentParser:
     add = parser.add_argument
     add("names", nargs="*", help="figures to draw")
     add("--list", action="store_true", help="list the figures")
-    many: dict[str, Any] = {"type": str, "nargs": "+", "default": []}
-    add("--dataset", **many, metavar="NAME", help="[demo, or the data of the run]")
-    add("--data-root", **many, dest="roots", metavar="DIR", help="one per data set")
+    many: dict[str, Any] = {"action": "extend", "nargs": "+"}
+    add("--dataset", **many, default=[], metavar="NAME", help="[demo, or the data of the run]")
+    add("--data-root", **many, default=[], dest="roots", metavar="DIR", help="one per data set")
     add("--split", type=str, help="[train; the validation split of a run]")
-    add("--run", **many, dest="runs", metavar="RUN", help="runs, or checkpoints")
+    add("--run", **many, default=[], dest="runs", metavar="RUN", help="runs, or checkpoints")
     add("--output", type=str, default="figures", metavar="DIR", help="is made if it is not there")
     add("--overwrite", action="store_true", help="replace files that exist")
     add("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
     for name, flag in FLAGS.items():
         takers = _takers(name)
         about = [*(takers if len(takers) == 1 else ()), *filter(None, [flag.help])]
-        further: dict[str, Any] = {"nargs": "+"} if flag.many else {}
-        further |= {} if flag.metavar is None else {"metavar": flag.metavar}
-        add(f"--{name}", dest=flag.argument, type=flag.type, help=": ".join(about), **further)
+        further = {"metavar": flag.metavar, "choices": flag.choices} | (many if flag.many else {})
+        add(f"--{name}", type=flag.type, help=": ".join(about), **further)
     return parser
 
 
@@ -137,7 +129,6 @@ def _opened(
     kind: FigureKind,
     parsed: Namespace,
     values: Mapping[str, Any],
-    console: Console,
     advance: Callable[[int, int], None],
 ) -> Given:
     """The data and runs that a figure needs, and no others."""
@@ -147,16 +138,16 @@ def _opened(
     if kind.reads == "log":
         runs = open_logs(paths)
     elif kind.reads == "network" and paths:
-        runs, saved = open_networks(paths, parsed.network or "teacher", parsed.device, console)
+        runs, saved = open_networks(paths, parsed.network, parsed.device)
         other = (next(iter(parsed.dataset), None), next(iter(parsed.roots), None))
         settings = settings_on(saved.settings, *other)
-        dataset, _ = open_judged(settings, parsed.split, console, saved.run)
+        dataset, _ = open_judged(settings, parsed.split, saved.run)
         datasets = [ShownDataset(settings.data.dataset, dataset)]
     elif kind.datasets and kind.reads != "network":
         names, split = parsed.dataset or ["demo"], parsed.split or "train"
-        datasets = open_datasets(names, parsed.roots, split, console)
+        datasets = open_datasets(names, parsed.roots, split)
     seed, shown = values.get("seed", 0), []
     if kind.images and datasets:
         count = values.get("images", kind.images) if "images" in kind.all_flags else kind.images
         shown = chosen(datasets[0].dataset, count, seed, values.get("ids", ()))
-    return Given(datasets, runs, shown, seed, console, advance)
+    return Given(datasets, runs, shown, seed, advance)

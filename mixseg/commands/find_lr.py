@@ -9,11 +9,12 @@ from mixseg.charts import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.contract import prints_its_result
 from mixseg.commands.parsing import new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
-from mixseg.config import FlagType, OptimizerSettings, Range, ranges_of
-from mixseg.engine.progress import progress_bar
+from mixseg.config.options import fields_of
+from mixseg.config.sections import OptimizerSettings
+from mixseg.config.values import FlagType, Range
 from mixseg.errors import ConfigError
 from mixseg.files import write_atomically
-from mixseg.terminal import new_console, say
+from mixseg.terminal import new_console, progress_bar, say
 from mixseg.training.rate_test import prepare_range_test
 
 
@@ -26,7 +27,7 @@ def find_lr(arguments: Sequence[str]) -> int:
         "suggest one. Takes the settings of a training command.",
     )
     add_file_arguments(parser)
-    rates = ranges_of(OptimizerSettings)["lr"]
+    rates = next(one.allowed for one in fields_of(OptimizerSettings) if one.path == "lr")
     low, high = (FlagType(flag, float, rates) for flag in ("--low", "--high"))
     parser.add_argument("--low", type=low, default=1e-6, help="first rate of the backbone")
     parser.add_argument("--high", type=high, default=1.0, help="last rate")
@@ -39,7 +40,7 @@ def find_lr(arguments: Sequence[str]) -> int:
         )
     settings = any_settings(parsed)
     with progress_bar(console, "range test") as advance:
-        learner, batches, folder = prepare_range_test(settings, console, parsed.steps, advance)
+        learner, batches, folder = prepare_range_test(settings, parsed.steps, advance)
         test = range_test(learner, batches, parsed.low, parsed.high, parsed.steps)
     folder.mkdir(parents=True)
     write_atomically(folder / "learning_rate.csv", test.to_csv())

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import functools
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
 from torch import nn
 
 from mixseg.commands.contract import Command
-from mixseg.commands.parsing import adder, height_and_width, size_type
-from mixseg.config import Range
+from mixseg.commands.parsing import ArgumentParser, Namespace, adder, height_and_width, size_type
+from mixseg.config.values import Range
 from mixseg.data.arrays import Size
 from mixseg.distributed import by_first, joined
-from mixseg.engine.precision import Precision, choose_precision
-from mixseg.engine.saved_network import SavedNetworks, load_networks
 from mixseg.errors import ConfigError
 from mixseg.evaluation.inference import LARGEST_SCALE, InferenceMode
-from mixseg.training.precision import precision_to_apply
+from mixseg.training.precision import Precision, choose_precision, precision_to_apply
+from mixseg.training.saved_network import SavedNetworks, load_networks
 
 AskedPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 """What ``--precision`` takes; auto is that of the run, where the device has it."""
@@ -49,18 +47,18 @@ def add_inference_arguments(parser: ArgumentParser) -> None:
     scales = Range(0.01, LARGEST_SCALE)
     add("--scales", scales_help, tuple[float, ...], scales, default=(1.0,))
     mode_help = "images at once, or by overlapping windows whose answers are averaged [whole]"
-    add("--mode", mode_help, Literal["whole", "slide"], default="whole")
+    add("--mode", mode_help, choices=("whole", "slide"), default="whole")
     window_help = "size of the sliding window [the training crop]"
     add("--window", window_help, size_type("--window"), metavar="HEIGHTxWIDTH")
     add("--device", "auto, cpu, cuda or cuda:N", default="auto")
     precision_help = "arithmetic; auto takes that of the run, where the hardware has it [auto]"
-    add("--precision", precision_help, AskedPrecision, default="auto")
+    add("--precision", precision_help, choices=typing.get_args(AskedPrecision), default="auto")
 
 
-def load_saved(path: Path, which: str, console: Console) -> SavedNetworks:
+def load_saved(path: Path, which: str) -> SavedNetworks:
     """The networks; which they are, and what speaks against them, is printed."""
     saved = load_networks(path, which)
-    saved.say(console, "--network")
+    saved.report("--network")
     return saved
 
 

@@ -2,23 +2,54 @@
 
 from __future__ import annotations
 
+import argparse
 import re
-from argparse import ArgumentError
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, final
 
-from jsonargparse import ArgumentParser, Namespace
-
-from mixseg.config import GROUP_FLAGS, FlagType, Range, Size, spelled_out
+from mixseg.config.values import FlagType, Range, Size
 from mixseg.errors import ConfigError, unknown_name
+from mixseg.plugins import import_parts, import_recorded
+from mixseg.strict_yaml import load_yaml
+
+ArgumentParser = argparse.ArgumentParser
+Namespace = argparse.Namespace
+
+
+@final
+class _Parser(ArgumentParser):
+    """Raises where argparse would print and exit, and takes no abbreviated flags."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(_with_flags(message, self))
 
 
 def new_parser(program: str, description: str) -> ArgumentParser:
-    """A parser that raises where argparse would exit, and takes no abbreviated flags."""
-    return ArgumentParser(
-        prog=program, description=description, exit_on_error=False, allow_abbrev=False
+    """A parser for a command; every command takes ``--import``."""
+    parser = _Parser(prog=program, description=description, allow_abbrev=False)
+    parser.add_argument(
+        "--import",
+        dest="import_names",
+        action="append",
+        default=[],
+        metavar="FILE|MODULE",
+        help="Python file or module with parts of your own; may be repeated. A run remembers it",
     )
+    return parser
+
+
+def import_first(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Import what ``--import`` names and what a resumed run remembers: options are flags too."""
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--import", dest="import_names", action="append", default=[])
+    parser.add_argument("--resume")
+    given = parser.parse_known_args(list(arguments))[0]
+    import_parts(given.import_names)
+    config = Path(given.resume or "") / "config.yaml"
+    if given.resume and config.is_file():
+        import_recorded(load_yaml(config).data.get("imports") or (), given.resume)
+    return tuple(given.import_names)
 
 
 def adder(parser: ArgumentParser) -> Callable[..., None]:
@@ -38,74 +69,31 @@ def adder(parser: ArgumentParser) -> Callable[..., None]:
 
 
 def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
-    """Parse, and turn what argparse says into an error that names the closest flag.
+    """Parse, and name the closest flag for an unknown one.
 
     Raises:
         ConfigError: A flag is unknown or missing, or its value is of another type.
     """
-    flags = [flag for action in parser._actions for flag in action.option_strings]
-    groups = {name: path for name, path in GROUP_FLAGS.items() if path in flags}
-    try:
-        return parser.parse_args(spelled_out(arguments, groups))
-    except ArgumentError as error:
-        text = _for_people(_with_flags(error.message, parser))
-        for short, path in groups.items():
-            text = text.replace(f"{path}:", f"{short}:")
-        unknown = re.search(r"unrecognized arguments: (--[\w.-]+)", text)
-        if unknown is not None:
-            message = unknown_name("flag", unknown[1], [*flags, *groups], "--help lists all")
-            raise ConfigError(message) from error
-        raise ConfigError(text) from error
+    parsed, rest = parser.parse_known_args(list(arguments))
+    if rest:
+        unknown = next((one for one in rest if one.startswith("--")), None)
+        if unknown is None:
+            raise ConfigError(f"unrecognized arguments: {' '.join(rest)}")
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        raise ConfigError(
+            unknown_name("flag", unknown.partition("=")[0], flags, "--help lists all")
+        )
+    return parsed
 
 
 def _with_flags(message: str, parser: ArgumentParser) -> str:
     """What argparse says, with flags as they are typed in place of names that programs use."""
-    names = {action.dest: action.option_strings for action in parser._actions}
-
-    def flag(name: str) -> str:
-        spelled = names.get(name) or [name]
-        return f"--{name}" if f"--{name}" in spelled else spelled[0]
-
+    names: dict[str, Any] = {action.dest: action.option_strings for action in parser._actions}
     missing = re.fullmatch(r"the following arguments are required: (.*)", message)
     if missing is not None:
-        return f"missing arguments: {', '.join(map(flag, missing[1].split(', ')))}"
-    return re.sub(r"Parser key \"([^\"]+)\"", lambda key: flag(key[1]), message)
-
-
-def _for_people(message: str) -> str:
-    """What jsonargparse says of a value, without the names of Python's types around it."""
-    text = " ".join(re.sub(r"<class '(\w+)'>", r"\1", message).split())
-    choices = re.search(r"^(--\S+: ).*?Literal\[(.*?)\].* Given value: (.*)$", text)
-    if choices is not None:
-        return f"{choices[1]}expected one of {choices[2]}, found {choices[3]!r}"
-    return text
-
-
-_NEGATIVE = re.compile(r"-[\d.]")
-
-
-def with_joined(arguments: Sequence[str], flags: tuple[str, ...]) -> list[str]:
-    """Let a list flag be given several times: ``--set a=1 --set b=2`` is ``--set a=1 b=2``."""
-    rest: list[str] = []
-    collected: dict[str, list[str]] = {flag: [] for flag in flags}
-    target: list[str] = rest
-    for argument in arguments:
-        name, separator, value = argument.partition("=")
-        if argument in collected:
-            target = collected[argument]
-        elif separator and name in collected:
-            collected[name].append(value)
-            target = rest
-        elif argument.startswith("-") and not _NEGATIVE.match(argument):
-            target = rest
-            rest.append(argument)
-        else:
-            target.append(argument)
-    for flag, values in collected.items():
-        if values or flag in arguments:
-            # argparse takes -1,2 for a flag, but not with a blank before it.
-            rest += [flag, *(f" {one}" if _NEGATIVE.match(one) else one for one in values)]
-    return rest
+        asked = [(names.get(name) or [name])[0] for name in missing[1].split(", ")]
+        return f"missing arguments: {', '.join(asked)}"
+    return re.sub(r"^argument (--[^:/]+)[^:]*: ", r"\1: ", message)
 
 
 def listed(given: str) -> list[str]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
 from mixseg.commands.console import console_of_first
@@ -21,14 +19,11 @@ from mixseg.commands.inference import (
     new_folder,
     placed,
 )
-from mixseg.commands.parsing import adder, listed, new_parser, parse
-from mixseg.config import Range
+from mixseg.commands.parsing import ArgumentParser, Namespace, adder, listed, new_parser, parse
+from mixseg.config.values import Range
 from mixseg.data.arrays import ImageArray, LabelArray, Size
-from mixseg.data.pairing import passed_over
+from mixseg.data.pairing import Folder
 from mixseg.distributed import summed, world
-from mixseg.engine.precision import choose_device
-from mixseg.engine.progress import progress_bar
-from mixseg.engine.saved_network import SavedNetworks
 from mixseg.errors import ConfigError
 from mixseg.evaluation.inference import InferenceMode
 from mixseg.evaluation.pictures import distinct_titles
@@ -41,7 +36,9 @@ from mixseg.evaluation.prediction import (
     collect_images,
     predict_files,
 )
-from mixseg.terminal import new_console, say
+from mixseg.terminal import new_console, progress_bar, say
+from mixseg.training.precision import choose_device
+from mixseg.training.saved_network import SavedNetworks
 
 NOTICEABLE = 0.1
 """Change of width over height from which on a squashed photograph is named."""
@@ -57,10 +54,11 @@ def predict(arguments: Sequence[str]) -> int:
     device = choose_device(parsed.device)
     paths = [Path(path) for path in parsed.paths]
     images = collect_images(paths)
-    for left_out in filter(None, map(passed_over, filter(Path.is_dir, paths))):
+    folders = (Folder(path) for path in paths if path.is_dir())
+    for left_out in filter(None, (folder.passed_over() for folder in folders)):
         say(console, f"note: {left_out}")
     every = [
-        load_saved(Path(path), parsed.network or "either", console)
+        load_saved(Path(path), parsed.network or "either")
         for path in (parsed.checkpoint, *parsed.compare)
     ]
     modes = [inference_mode(parsed, saved) for saved in every]
@@ -101,8 +99,8 @@ def _parser() -> ArgumentParser:
     add = adder(parser)
     add("paths", "images and folders", nargs="+")
     add("--output", "new or empty folder for files", required=True, metavar="DIR")
-    network_help = "[teacher, or the student where a checkpoint has no teacher]"
-    add("--network", network_help, Literal["student", "teacher"])
+    network_help = "[teacher or average, or the student where a checkpoint has neither]"
+    add("--network", network_help, choices=("student", "teacher", "average"))
     usual = ",".join(USUAL_PICTURES)
     add(
         "--formats",

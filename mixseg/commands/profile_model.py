@@ -12,20 +12,15 @@ from mixseg.analysis.costs import ModelProfile, part_costs, step_cost
 from mixseg.commands.contract import prints_its_result
 from mixseg.commands.parsing import check_folder, new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
-from mixseg.config import FlagType, Range
-from mixseg.data.registry import CLASSES
-from mixseg.engine.epochs import steps_per_epoch
-from mixseg.engine.stages import of_one_stage
+from mixseg.config.values import FlagType, Range
+from mixseg.data.layout import classes_of
 from mixseg.errors import ConfigError
 from mixseg.files import write_atomically
-from mixseg.losses import check_loss
-from mixseg.methods import check_method_name
-from mixseg.mixing import check_labeled_mixer
 from mixseg.models import model_title
-from mixseg.regularizers import NO_REGULARIZER, check_regularizer
 from mixseg.terminal import new_console, show
 from mixseg.training.data import check_data_settings, check_dataset_name, open_training_data
 from mixseg.training.on_noise import NoiseRun
+from mixseg.training.stages import of_one_stage, steps_per_epoch
 
 
 @prints_its_result
@@ -54,25 +49,23 @@ def profile_model(arguments: Sequence[str]) -> int:
     console = new_console()
     check_folder("--json", parsed.json)
     settings = of_one_stage(any_settings(parsed), -1)
-    check_method_name(settings)
-    check_regularizer(settings)
-    check_labeled_mixer(settings.mixing)
-    check_loss(settings.supervised_loss)
     check_dataset_name(settings.data.dataset, "data.dataset")
     data, images = None, parsed.images
-    if images is None or settings.data.dataset not in CLASSES:
+    known = classes_of(settings.data.dataset) is not None
+    if images is None or not known:
         try:
             check_data_settings(settings)
         except ConfigError as error:
-            if settings.data.dataset not in CLASSES:
+            if not known:
                 raise
             raise ConfigError(
                 f"{error}. Without data, say with --images N how many images are labeled"
             ) from error
-        data = open_training_data(settings, console)
+        data = open_training_data(settings)
         images = images or len(data.split.labeled)
-    run = NoiseRun.of(settings, data, console)
-    profile = profile_of(run, images, steps_per_epoch(settings, images), parsed.steps)
+    run = NoiseRun.of(settings, data)
+    batch, accumulate = settings.data.batch_labeled, settings.training.accumulate
+    profile = profile_of(run, images, steps_per_epoch(images, batch, accumulate), parsed.steps)
     for table in profile.tables():
         show(console, table)
     if parsed.json is not None:
@@ -84,7 +77,7 @@ def profile_of(run: NoiseRun, images: int, per_epoch: int, steps: int) -> ModelP
     """Costs of a run; of one with a regularizer also those of the method alone."""
     settings = run.settings
     trained = {settings.method: False}
-    if settings.regularizer != NO_REGULARIZER:
+    if settings.regularizer != "none":
         trained[f"{settings.method}, {settings.regularizer}"] = True
     costs = []
     for name, regularized in trained.items():

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
-
-from mixseg.commands.parsing import parse, with_joined
+from mixseg.commands.parsing import ArgumentParser, Namespace, import_first, parse
 from mixseg.commands.presets import configuration_file, presets_folder
-from mixseg.config import Settings, add_settings_arguments, resolve_settings, typed_overrides
+from mixseg.config.effect import check_flags
+from mixseg.config.flags import add_settings_arguments, typed_overrides
+from mixseg.config.resolve import resolve_settings
+from mixseg.config.sections import Settings
 from mixseg.errors import ConfigError
-from mixseg.methods import check_flags
+from mixseg.plugins import import_recorded
+from mixseg.registry import SLOTS
+from mixseg.strict_yaml import load_yaml
 from mixseg.terminal import complain
-from mixseg.training.data import check_dataset_name
 
 
 def add_file_arguments(parser: ArgumentParser) -> None:
-    """``--config`` and ``--set``; :func:`parse_with_settings` lets both be repeated."""
+    """``--config`` and ``--set``, which may be repeated."""
     parser.add_argument(
         "--config",
-        type=str,
+        action="extend",
         default=[],
         nargs="+",
         metavar="FILE",
@@ -36,7 +39,7 @@ def add_set_argument(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--set",
         dest="assignments",
-        type=str,
+        action="extend",
         default=[],
         nargs="+",
         metavar="PATH=VALUE",
@@ -46,8 +49,27 @@ def add_set_argument(parser: ArgumentParser) -> None:
 
 def parse_with_settings(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
     """Parse a command's own flags, ``--config``, ``--set``, and a flag for each setting."""
+    import_first(arguments)
     add_settings_arguments(parser)
-    return parse(parser, with_joined(arguments, ("--config", "--set")))
+    return parse(parser, arguments)
+
+
+def settings_from(files: list[Path], overrides: dict[str, Any], imports: Sequence[str]) -> Settings:
+    """Settings from files and flags, with the parts that they import.
+
+    Args:
+        files: Of the run.
+        overrides: Setting path -> value, of the flags.
+        imports: What ``--import`` names.
+    """
+    asked = list(imports)
+    for file in files:
+        own = load_yaml(file).data.get("imports")
+        if isinstance(own, list) and own:
+            import_recorded(map(str, own), str(file))
+            asked += map(str, own)
+    settings = resolve_settings(files, overrides)
+    return replace(settings, imports=tuple(dict.fromkeys(asked))) if asked else settings
 
 
 def configuration_files(parsed: Namespace, overrides: dict[str, Any], kind: str) -> list[Path]:
@@ -65,15 +87,15 @@ def configuration_files(parsed: Namespace, overrides: dict[str, Any], kind: str)
         return [configuration_file(name) for name in parsed.config]
     dataset = str(overrides.get("data.dataset", "demo"))
     check_layout(root_given="data.root" in overrides, layout_known=dataset != "demo")
-    if "source_domain.dataset" in overrides:
-        check_dataset_name(str(overrides["source_domain.dataset"]), "source_domain.dataset")
+    given = {"data.dataset": dataset, "source_domain.dataset": None} | overrides
+    SLOTS.dataset.check(given, "data.dataset")
+    SLOTS.source.check(given, "source_domain.dataset")
     if dataset == "demo":
         return [presets_folder() / "demo" / f"{kind}.yaml"]
     source = overrides.get("source_domain.dataset", "gta5")
     name = f"{source}_{dataset}" if kind == "uda" else dataset
     preset = presets_folder() / kind / f"{name}.yaml"
     if not preset.is_file():
-        check_dataset_name(dataset, "data.dataset")
         there = ", ".join(sorted(f"{kind}/{one.stem}" for one in preset.parent.glob("*.yaml")))
         raise ConfigError(
             f"there is no preset {kind}/{name}; copy one of {there} in {presets_folder()}, change "
@@ -98,7 +120,8 @@ def any_settings(parsed: Namespace) -> Settings:
     """The settings of a tool that takes those of any training command."""
     overrides = typed_overrides(parsed, parsed.assignments)
     kind = "uda" if "source_domain.dataset" in overrides else "ssl"
-    settings = resolve_settings(configuration_files(parsed, overrides, kind), overrides)
+    files = configuration_files(parsed, overrides, kind)
+    settings = settings_from(files, overrides, parsed.import_names)
     # Not on standard output, which may be what the command was asked for.
     for line in without_effect(check_flags(overrides, settings)):
         complain(line)

@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
-
-from mixseg.commands.console import console_of_first
 from mixseg.commands.contract import for_several_processes
-from mixseg.commands.distillation_files import distillation_files
-from mixseg.commands.parsing import new_parser
+from mixseg.commands.parsing import ArgumentParser, Namespace, new_parser
 from mixseg.commands.settings_arguments import (
     add_file_arguments,
     configuration_files,
     parse_with_settings,
+    settings_from,
     without_effect,
 )
-from mixseg.commands.training_report import report
-from mixseg.config import (
-    Settings,
-    resolve_settings,
-    to_flat,
-    typed_overrides,
-)
-from mixseg.distillation.settings import student_of_name
-from mixseg.distributed import joined, of_first
-from mixseg.engine.run_directory import is_blank
-from mixseg.engine.saved_network import settings_of_run
-from mixseg.engine.trainer import Outcome
+from mixseg.config.effect import check_flags, command_of
+from mixseg.config.flags import typed_overrides
+from mixseg.config.schema import to_flat
+from mixseg.config.sections import Settings
 from mixseg.errors import ConfigError
-from mixseg.methods import check_flags, command_of
-from mixseg.terminal import say
-from mixseg.training.resume import resume
-from mixseg.training.start import start
+
+if TYPE_CHECKING:  # torch takes seconds to import; what was typed is understood before
+    from mixseg.training.loop import OnProgress, Outcome
+
+LOG = logging.getLogger("mixseg")
 
 _PRESETS = (
     " Without data it trains on built-in demo scenes. Without --config the preset of the data set "
@@ -89,9 +79,19 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
         if "method" in overrides:
             raise ConfigError("--method and --source-only contradict each other; give one of them")
         method = "supervised"
+    settings = None
+    if parsed.resume in (None, "auto") and method != "distillation":
+        settings = _settings(parsed, overrides, program, method)
+
+    from mixseg.commands.console import console_of_first
+    from mixseg.commands.training_report import report
+    from mixseg.distributed import joined
+    from mixseg.terminal import training_bar
+
     with joined() as processes:
         console = console_of_first()
-        outcome, path = _trained(parsed, overrides, program, method, console)
+        with training_bar(console) as on_progress:
+            outcome, path = _trained(parsed, overrides, program, method, settings, on_progress)
     if processes.rank == 0:
         report(outcome, path, console)
     return outcome.exit_code
@@ -130,32 +130,45 @@ def _training_parser(program: str, method: str) -> ArgumentParser:
 
 
 def _trained(
-    parsed: Namespace, overrides: dict[str, Any], program: str, method: str, console: Console
+    parsed: Namespace,
+    overrides: dict[str, Any],
+    program: str,
+    method: str,
+    settings: Settings | None,
+    on_progress: OnProgress,
 ) -> tuple[Outcome, Path]:
     """Start or go on with the run that was asked for."""
+    from mixseg.training.resume import resume
+    from mixseg.training.run import start
+
     if parsed.resume not in (None, "auto"):
-        return _gone_on(parsed, overrides, method, console)
+        return _gone_on(parsed, overrides, method, on_progress)
     if parsed.allow_changes and parsed.resume is None:
         raise ConfigError("--allow-changes does nothing without --resume")
     begun = Path(str(overrides.get("output", "runs"))).expanduser() / str(overrides.get("name"))
     if method == "distillation" and parsed.resume == "auto" and _is_there(begun / "config.yaml"):
         # The run has all that it took from its teacher, whatever became of that.
-        return _gone_on(parsed, overrides, method, console, begun)
-    settings = _settings(parsed, overrides, program, method)
+        return _gone_on(parsed, overrides, method, on_progress, begun)
+    settings = settings or _settings(parsed, overrides, program, method)
     for line in without_effect(check_flags(overrides, settings)):
-        say(console, line)
+        LOG.info(line)
     if parsed.resume == "auto":
         if settings.name is None:
             raise ConfigError("--resume auto needs --name, to know which run to go on with")
         path = Path(settings.output).expanduser() / settings.name
         if _is_there(path):
             asked_for = to_flat(settings)
-            return resume(path, asked_for, console, allow_changes=parsed.allow_changes)
-    return start(settings, console)
+            return resume(
+                path, asked_for, allow_changes=parsed.allow_changes, on_progress=on_progress
+            )
+    return start(settings, on_progress)
 
 
 def _is_there(path: Path) -> bool:
     """Whether the first process sees a run; on a network drive others may not yet."""
+    from mixseg.distributed import of_first
+    from mixseg.training.run_directory import is_blank
+
     return bool(of_first("there" if path.exists() and not is_blank(path) else ""))
 
 
@@ -163,7 +176,7 @@ def _gone_on(
     parsed: Namespace,
     overrides: dict[str, Any],
     method: str,
-    console: Console,
+    on_progress: OnProgress,
     begun: Path | None = None,
 ) -> tuple[Outcome, Path]:
     """Go on with a run, with its own settings.
@@ -172,9 +185,13 @@ def _gone_on(
         parsed: What was typed.
         overrides: Setting path -> value, of the flags.
         method: That the command stands for.
-        console: Where people read.
+        on_progress: Told of each logged step.
         begun: The run that ``--resume auto`` has found; by default the one of ``--resume RUN``.
     """
+    from mixseg.distillation.settings import student_of_name
+    from mixseg.training.resume import resume
+    from mixseg.training.saved_network import settings_of_run
+
     if begun is None:
         begun = Path(parsed.resume)
         for flag, value in {
@@ -197,7 +214,7 @@ def _gone_on(
                 f"{begun} is a run of method {own}; go on with: "
                 f"mixseg {command_of(own)} --resume {shlex.quote(str(begun))}"
             )
-    return resume(begun, overrides, console, allow_changes=parsed.allow_changes)
+    return resume(begun, overrides, allow_changes=parsed.allow_changes, on_progress=on_progress)
 
 
 def _settings(parsed: Namespace, overrides: dict[str, Any], program: str, method: str) -> Settings:
@@ -205,12 +222,14 @@ def _settings(parsed: Namespace, overrides: dict[str, Any], program: str, method
     # Presets say semi_supervised; what the tool stands for goes before them, but not before a flag.
     implied: dict[str, Any] = {"method": method}
     if method == "distillation":
+        from mixseg.commands.distillation_files import distillation_files
+
         files, of_teacher = distillation_files(parsed, overrides)
         implied |= of_teacher
     else:
         kind = "uda" if program == "mixseg uda" else "ssl"
         files = configuration_files(parsed, overrides, kind)
-    settings = resolve_settings(files, implied | overrides)
+    settings = settings_from(files, implied | overrides, parsed.import_names)
     if settings.two_domains and "data.labeled" in overrides:
         raise ConfigError(
             "--labeled says what part of the target is labelled, of which nothing is used; for a "

@@ -11,21 +11,20 @@ from rich.console import Console
 from rich.table import Table
 
 from mixseg.analysis.distillation import Judged, report_distillation
-from mixseg.config import Settings
+from mixseg.config.effect import command_of
+from mixseg.config.sections import Settings
 from mixseg.distillation.teachers import kept_teacher
-from mixseg.engine.precision import choose_device
-from mixseg.engine.saved_network import load_networks
-from mixseg.engine.trainer import Outcome
 from mixseg.errors import MixsegError
 from mixseg.evaluation.protocols import paper_table, protocol, scores_table
 from mixseg.evaluation.scores import Scores
 from mixseg.files import read_text, write_atomically
-from mixseg.methods import command_of
 from mixseg.models import build_initial_model, model_title
 from mixseg.terminal import say, show
-from mixseg.training.compose import validator
+from mixseg.training.build import evaluate_on
 from mixseg.training.data import open_validation
-from mixseg.training.precision import precision_to_apply
+from mixseg.training.loop import Outcome
+from mixseg.training.precision import choose_device, precision_to_apply
+from mixseg.training.saved_network import load_networks
 from mixseg.training.streams import loader_workers
 
 
@@ -42,7 +41,7 @@ def report(outcome: Outcome, path: Path, console: Console) -> None:
     show(console, scores_table(columns, means=protocol(source, first.classes)))
     if method == "distillation":
         try:
-            show(console, _beside_its_teacher(outcome, path, console))
+            show(console, _beside_its_teacher(outcome, path))
         except MixsegError as error:  # the run is whole without it
             say(console, f"not compared with its teacher: {error}", "red")
     for line in (*_what_came_out(outcome, path), *_next_steps(outcome, path)):
@@ -61,25 +60,34 @@ def _say_how_to_go_on(outcome: Outcome, path: Path, console: Console) -> None:
     )
 
 
-def _beside_its_teacher(outcome: Outcome, path: Path, console: Console) -> Table:
+def _beside_its_teacher(outcome: Outcome, path: Path) -> Table:
     """The table of a distilled network and its teacher; its files are written into the run."""
     settings = outcome.settings
-    val = open_validation(settings, console)
+    val = open_validation(settings)
     teacher = kept_teacher(path, val.classes)
     saved = load_networks(path, "both").networks
-    before, _ = build_initial_model(settings.model, len(val.classes), settings.seed)
+    before, _ = build_initial_model(
+        settings.model, settings.options, len(val.classes), settings.seed
+    )
     device = choose_device(settings.training.device)
     for network in (teacher, before, *saved.values()):
         network.to(device).to(memory_format=torch.channels_last).eval()
     precision = precision_to_apply(path, settings.training.precision, device, saved["student"])
-    taught = validator(settings, val, precision, loader_workers(settings))(teacher)
+    taught = evaluate_on(
+        teacher,
+        val,
+        settings.data,
+        settings.validation.resolution,
+        settings.validation.batch_size,
+        precision,
+        loader_workers(settings.data.workers),
+    )
     # The average costs what the student costs, so that one line is enough.
     best = max(outcome.scores, key=lambda name: outcome.scores[name].miou or 0.0)
     scores = outcome.scores[best]
-    role = "student" if best == "student" else "student, averaged"
     judged = {
         "teacher": Judged(model_title(teacher.network.spec), teacher, taught.miou),
-        role: Judged(model_title(settings.model), saved[best], scores.miou),
+        best: Judged(model_title(settings.model), saved[best], scores.miou),
     }
     return report_distillation(
         path, val, judged, before, precision, settings.data.resize, scores.coverage()
@@ -88,9 +96,7 @@ def _beside_its_teacher(outcome: Outcome, path: Path, console: Console) -> Table
 
 def _columns(outcome: Outcome) -> dict[str, Scores]:
     """Title -> scores, as the table shows them."""
-    distilled = outcome.settings.method == "distillation"
-    called = {"teacher": "student, averaged"} if distilled else {}
-    columns = {f"{called.get(name, name)}, last step": one for name, one in outcome.scores.items()}
+    columns = {f"{name}, last step": one for name, one in outcome.scores.items()}
     if outcome.settings.source_domain.dataset is not None:
         columns |= {f"{name}, best (chosen on val)": one for name, (_, one) in outcome.best.items()}
     return columns

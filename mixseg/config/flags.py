@@ -1,17 +1,16 @@
-"""Settings on the command line: one typed flag for each, and ``--set PATH=VALUE``."""
+"""Settings on the command line: a flag for each, and ``--set PATH=VALUE``."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
-
-from mixseg.config.leaves import Setting, settings_leaves, unknown_setting
+from mixseg.config.renamed import RENAMED, translated
 from mixseg.config.resolve import IN_EPOCHS
-from mixseg.config.values import FlagType
+from mixseg.config.schema import description, schema, unknown_setting
+from mixseg.config.values import FlagText, wanted
 from mixseg.errors import ConfigError
 from mixseg.strict_yaml import parse_yaml
 
@@ -42,88 +41,68 @@ SHORT_FLAGS: dict[str, str] = {
 }
 """Short spellings of the settings that are changed most often."""
 
-_SECTIONS = {leaf.path.split(".")[0] for leaf in settings_leaves() if "." in leaf.path}
 
-GROUP_FLAGS = {f"--{name}": f"--{SHORT_FLAGS[name]}" for name in SHORT_FLAGS if name in _SECTIONS}
-"""Short flags that are named like a section, and the long ones. Had a parser a flag ``--teacher``,
-it would read ``--teacher.decay`` as a part of that: it is given the long one alone, and
-:func:`spelled_out` arguments."""
-
-
-def spelled_out(arguments: Iterable[str], flags: Mapping[str, str] = GROUP_FLAGS) -> list[str]:
-    """Arguments with some flags replaced by longer ones."""
-    parts = (argument.partition("=") for argument in arguments)
-    return ["".join((flags.get(flag, flag), *value)) for flag, *value in parts]
+def flag_of(path: str) -> str:
+    """The flag of a setting, as people type it."""
+    short = {setting: name for name, setting in SHORT_FLAGS.items()}
+    return f"--{short.get(path, path)}"
 
 
-def add_settings_arguments(parser: ArgumentParser) -> None:
-    """Give a parser one typed flag for each setting.
-
-    What was not typed is absent from the result, so that a typed ``null`` can be told from it.
-    """
-    short = {path: f"--{name}" for name, path in SHORT_FLAGS.items()}
-    for leaf in settings_leaves():
-        names = [f"--{leaf.path}"]
-        also = ""
-        if short.get(leaf.path) in GROUP_FLAGS:
-            also = f" For short: {short[leaf.path]}"
-        elif leaf.path in short:
-            names.insert(0, short[leaf.path])
-        shown = "none" if leaf.default is None else leaf.default
-        alone: dict[str, Any] = {"nargs": "?", "const": True} if leaf.hint is bool else {}
+def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
+    """Give a parser a flag for each setting; values stay as they were typed."""
+    for path, (first, *_) in schema().items():
+        if path == "imports":  # --import is read before any other flag
+            continue
+        names = list(dict.fromkeys((flag_of(path), f"--{path}")))
+        switch: dict[str, Any] = {"nargs": "?", "const": "true"} if first.hint is bool else {}
         parser.add_argument(
             *names,
-            **alone,
-            dest=leaf.path,
-            type=_type_of(leaf, names[0]),
+            **switch,
+            dest=path,
+            metavar=path.rpartition(".")[2].upper(),
             default=argparse.SUPPRESS,
-            help=f"{leaf.help} [{shown}]{also}".replace("%", "%%"),
+            help=f"{description(path)} ({wanted(first.hint, first.allowed)})".replace("%", "%%"),
+        )
+    for old in RENAMED:
+        parser.add_argument(
+            f"--{old}",
+            dest=old,
+            nargs="?",
+            const="true",
+            default=argparse.SUPPRESS,
+            help=argparse.SUPPRESS,
         )
 
 
-def _type_of(leaf: Setting, flag: str) -> FlagType | _StageList:
-    return _StageList() if leaf.path == "stages" else FlagType(flag, leaf.hint, leaf.allowed)
+def typed_overrides(parsed: argparse.Namespace, assignments: Sequence[str]) -> dict[str, Any]:
+    """Setting path -> text: flags, and ``--set path=value`` assignments.
 
-
-@final
-class _StageList:
-    """The type of a flag; a class because ``--help`` prints it."""
-
-    def __call__(self, text: Any) -> Any:
-        if not isinstance(text, str):  # the parser checks once more what it has read
-            return text
-        return parse_yaml(f"stages: {text}", Path("--stages")).data["stages"]
-
-    def __repr__(self) -> str:
-        return "list[Stage]"
-
-
-def typed_overrides(parsed: Namespace, assignments: list[str]) -> dict[str, Any]:
-    """What was typed: flags, and ``--set path=value`` assignments."""
-    leaves = {leaf.path: leaf for leaf in settings_leaves()}
-    overrides = {path: parsed[path] for path in leaves if path in parsed}
+    Raises:
+        ConfigError: An assignment names no setting, a setting is given twice, or two contradict
+            each other.
+    """
+    known = schema()
+    typed = vars(parsed)
+    overrides: dict[str, Any] = {}
+    for path in (*known, *RENAMED):
+        if path in typed:
+            name, value = translated(path, typed[path])
+            overrides[name] = FlagText(value)
     for text in assignments:
-        path, separator, value = text.partition("=")
+        given, separator, value = text.partition("=")
         if not separator:
             raise ConfigError(f"--set {text}: expected path=value, for example model.backbone=x")
+        path, value = translated(given, value)
         if path in overrides:
             raise ConfigError(f"--set {text}: {path} is given twice")
-        if path not in leaves:
+        if path not in known or path == "imports":
             raise ConfigError(f"--set {text[:80]}: {unknown_setting(path)}")
-        overrides[path] = _assigned(leaves[path], value)
+        if value[:1] in ("'", '"') and value:  # a text may be in quotes
+            value = parse_yaml(f"value: {value}", Path(f"--set {path}")).data["value"]
+        overrides[path] = FlagText(value) if value else None
     for steps, epochs in IN_EPOCHS.items():
         if steps in overrides and overrides.get(epochs) is not None:
             raise ConfigError(f"--{epochs} and --{steps} contradict each other; give one of them")
     if overrides.get("stages") and overrides.get("training.iterations") is not None:
         raise ConfigError("--stages and --training.iterations contradict each other; give one")
     return overrides
-
-
-def _assigned(leaf: Setting, text: str) -> Any:
-    """The value of ``--set``: what a flag takes; nothing is null, and a text may be in quotes."""
-    if not text:
-        return None
-    flag = f"--set {leaf.path}"
-    if text[0] in "'\"":
-        text = parse_yaml(f"value: {text}", Path(flag)).data["value"]
-    return _type_of(leaf, flag)(text)

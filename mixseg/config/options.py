@@ -49,6 +49,20 @@ class NeedsStream:
 
 @final
 @dataclass(frozen=True)
+class NeedsPart:
+    """A setting that does nothing in a method that does not ask for this part by a parameter."""
+
+    parameter: str
+
+
+@final
+@dataclass(frozen=True)
+class ByRun:
+    """A parameter that the run gives, though it has a default for those who call it from Python."""
+
+
+@final
+@dataclass(frozen=True)
 class TakesStream:
     """An option of a method that makes it take a further stream unless it is 0, false or none."""
 
@@ -127,8 +141,11 @@ def options_of(part: Callable[..., Any], section: str, owner: str) -> tuple[Sett
         section: Where their paths begin.
         owner: Name of the part.
     """
-    documents = {}
+    documents: dict[str, str] = {}
     for text in _docstrings(part):
+        text = inspect.cleandoc(text)
+        if text.startswith("Args: "):  # in one line, of one parameter
+            text = f"Args:\n    {' '.join(text.removeprefix('Args: ').split())}"
         documents |= {one.arg_name: one.description or "" for one in parse_docstring(text).params}
     found = []
     for name, (parameter, function) in parameters_of(part).items():
@@ -142,7 +159,7 @@ def options_of(part: Callable[..., Any], section: str, owner: str) -> tuple[Sett
                 continue
         text = documents.get(name, "")
         option = Setting.annotated(name, hint, parameter.default, text, f"{section}.")
-        if is_option_type(option.hint):
+        if is_option_type(option.hint) and ByRun() not in option.marks:
             found.append(dataclasses.replace(option, owner=owner))
     return tuple(found)
 

@@ -1,24 +1,22 @@
-"""Defaults, then files, then flags: from what people give to typed settings."""
+"""Defaults, then files, then flags: from what people give to the settings of a run."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mixseg.config.leaves import (
-    Setting,
-    build_settings,
-    fields_of,
-    settings_leaves,
-    unknown_setting,
-)
+from mixseg.config.options import Setting, fields_of
+from mixseg.config.renamed import translated
+from mixseg.config.schema import chosen_options, schema, to_flat, unknown_setting
 from mixseg.config.sections import Settings, StageSettings
-from mixseg.config.values import value_of, wanted
+from mixseg.config.values import FlagText, value_of, wanted
 from mixseg.errors import ConfigError, unknown_name
-from mixseg.strict_yaml import KeyPath, LoadedYaml, load_yaml
+from mixseg.registry import all_slots
+from mixseg.strict_yaml import KeyPath, LoadedYaml, load_yaml, parse_yaml
 
 LENGTHS = ("training.iterations", "training.epochs")
 """Settings that say how long a run is; its stages are another way to."""
@@ -33,18 +31,21 @@ IN_EPOCHS: dict[str, str] = {
 def resolve_settings(files: list[Path], overrides: Mapping[str, Any]) -> Settings:
     """Defaults, then each file, then overrides.
 
+    Files and overrides may hold options of parts that the run does not have, so that one file
+    serves runs with and without them: they are left out.
+
     Args:
         files: YAML files; later ones win.
         overrides: Setting path -> value, for example from flags.
 
     Raises:
-        ConfigError: A key is unknown or duplicate, a value has the wrong type or range, or
-            settings contradict each other. File, line and the closest name are in the message.
+        ConfigError: A key is unknown or duplicate, a part is unknown, a value has the wrong type or
+            range, or settings contradict each other. File, line and the closest name are in the
+            message.
     """
     values, origins = _resolved(files, overrides)
     try:
-        settings: Settings = build_settings(Settings, values, "")
-        return settings
+        return build_settings(values)
     except ConfigError as error:
         # A range check names the setting; where it came from helps to find it.
         named = set(re.findall(r"[\w.]+", str(error)))
@@ -56,92 +57,126 @@ def resolve_values(files: list[Path], overrides: Mapping[str, Any]) -> dict[str,
     """Setting path -> value as :func:`resolve_settings`, without a look at whether they fit.
 
     Raises:
-        ConfigError: A key is unknown or duplicate, or a value has the wrong type.
+        ConfigError: A key or a part is unknown, or a value has the wrong type.
     """
     return _resolved(files, overrides)[0]
+
+
+def build_settings(values: Mapping[str, Any]) -> Settings:
+    """Settings from setting path -> value of the right types."""
+    options = {path: value for path, value in values.items() if schema()[path][0].owner}
+
+    def section(kind: Any, prefix: str) -> Any:
+        given: dict[str, Any] = {}
+        for name, hint in typing.get_type_hints(kind).items():
+            path = prefix + name
+            if path == "stages":
+                given[name] = tuple(StageSettings(**stage) for stage in values[path])
+            elif path == "options":
+                given[name] = options
+            elif dataclasses.is_dataclass(hint):
+                given[name] = section(hint, f"{path}.")
+            else:
+                given[name] = values[path]
+        return kind(**given)
+
+    built: Settings = section(Settings, "")
+    return built
 
 
 def _resolved(
     files: list[Path], overrides: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Values of all settings, and where those that were given come from."""
-    leaves = {leaf.path: leaf for leaf in settings_leaves()}
-    values = {path: leaf.default for path, leaf in leaves.items()}
     origins: dict[str, str] = {}
-    for path in files:
-        loaded = load_yaml(path)
-        given = dict(_flatten(loaded, leaves))
-        _replace_epochs(given, values)
-        _keep_stages(given, values, str(path))
-        for key, value in given.items():
-            line = loaded.line(tuple(key.split(".")))
-            origins[key] = f"{path}, line {line}"
-            values[key] = _typed(leaves[key], value, origins[key])
-    _replace_epochs(overrides, values)
-    _keep_stages(overrides, values, "flags")
+    given: dict[str, Any] = {}
+    values = {path: one[0].default for path, one in schema().items() if not one[0].owner}
+    for file in files:
+        loaded = load_yaml(file)
+        own = {path: (value, where) for path, value, where in _flatten(loaded)}
+        _take(own, str(file), given, values, origins)
+    typed = {}
     for key, value in overrides.items():
-        if key not in leaves:
-            raise ConfigError(unknown_setting(key))
-        origins[key] = f"--{key}"
-        values[key] = _typed(leaves[key], value, origins[key])
+        path, value = translated(key, value)
+        if path not in schema():
+            raise ConfigError(unknown_setting(path))
+        typed[path] = (value, f"--{key}")
+    _take(typed, "flags", given, values, origins)
+    for slot in all_slots():
+        if slot.setting:
+            where = origins.get(slot.setting)
+            slot.check(values, f"{where}: {slot.setting}" if where else slot.setting)
+    options = chosen_options(values)
+    for path, value in given.items():
+        if path in options:
+            values[path] = typed_value(options[path], value, origins[path])
+        else:
+            _of_other_parts(path, value, origins[path])
+    for path, option in options.items():
+        values.setdefault(path, option.default)
+        if option.allowed is not None and not option.allowed.holds(values[path]):
+            raise ConfigError(
+                f"{origins[path]}: {path} must be {wanted(option.hint, option.allowed)}, found "
+                f"{values[path]}"
+            )
     return values, origins
 
 
-def resolve_section(kind: type[Any], file: Path | None, overrides: Mapping[str, Any]) -> Any:
-    """An instance of a settings class without sections: defaults, then a file, then overrides.
-
-    Args:
-        kind: A dataclass whose fields are documented.
-        file: YAML with some of the fields.
-        overrides: Field -> value.
-
-    Raises:
-        ConfigError: As :func:`resolve_settings`.
-    """
-    known = {leaf.path: leaf for leaf in fields_of(kind)}
-    values: dict[str, Any] = {}
-    if file is not None:
-        loaded = load_yaml(file)
-        for key, value in loaded.data.items():
-            where = f"{file}, line {loaded.line((key,))}"
-            if key not in known:
-                raise ConfigError(f"{where}: {unknown_name('setting', str(key), known)}")
-            values[key] = _typed(known[key], value, where)
-    for key, value in overrides.items():
-        values[key] = _typed(known[key], value, f"--{key}")
-    return kind(**values)
-
-
-def _replace_epochs(given: Mapping[str, Any], values: dict[str, Any]) -> None:
-    """Forget epochs of an earlier place where this one gives steps or stages: the later counts."""
+def _take(
+    own: Mapping[str, tuple[Any, str]],
+    where: str,
+    given: dict[str, Any],
+    values: dict[str, Any],
+    origins: dict[str, str],
+) -> None:
+    """Let what one place gives replace what earlier ones gave."""
+    new = {path: value for path, (value, _) in own.items()}
+    # The later of steps and epochs counts, and of stages and a length.
     for steps, epochs in IN_EPOCHS.items():
-        if steps in given and epochs not in given:
+        if steps in new and epochs not in new:
             values[epochs] = None
-    if given.get("stages") and "training.epochs" not in given:
+    if new.get("stages") and "training.epochs" not in new:
         values["training.epochs"] = None
-
-
-def _keep_stages(given: Mapping[str, Any], values: Mapping[str, Any], where: str) -> None:
-    """Refuse another length in a later place than the stages that make up the run."""
-    lengths = [key for key in LENGTHS if given.get(key)]
-    if values["stages"] and lengths and "stages" not in given:
+    lengths = [key for key in LENGTHS if new.get(key)]
+    if values["stages"] and lengths and "stages" not in new:
         raise ConfigError(
             f"{where}: {lengths[0]} cannot shorten or stretch stages, whose epochs are the length "
             "of the run; give other stages, or stages: [] for none"
         )
+    for path, (value, origin) in own.items():
+        origins[path] = origin
+        first = schema()[path][0]
+        if first.owner:
+            given[path] = value  # its type depends on the part, which a later place may choose
+        else:
+            values[path] = typed_value(first, value, origin)
 
 
-def _flatten(loaded: LoadedYaml, leaves: Mapping[str, Setting]) -> Iterator[tuple[str, Any]]:
-    """Key paths and values of a file; refuses what is not a setting, naming line and neighbour."""
-    sections = {path.rsplit(".", 1)[0] for path in leaves if "." in path}
+def _of_other_parts(path: str, value: Any, origin: str) -> None:
+    """Check an option that no part of the run has: one of the parts that have it must take it."""
+    entries = schema()[path]
+    for entry in entries:
+        try:
+            value_of(entry.hint, value)
+            return
+        except ValueError:
+            continue
+    typed_value(entries[0], value, origin)
+
+
+def _flatten(loaded: LoadedYaml) -> Iterator[tuple[str, Any, str]]:
+    """Paths, values and places of a file; refuses what is not a setting."""
+    known = schema()
+    sections = {path.rsplit(".", 1)[0] for path in known if "." in path}
     pending: list[tuple[KeyPath, Any]] = [((key,), value) for key, value in loaded.data.items()]
     for key_path, value in pending:
         key = ".".join(str(part) for part in key_path)
         where = f"{loaded.path}, line {loaded.line(key_path)}"
-        if key in leaves:
+        path, value = translated(key, value)
+        if path in known:
             # A number is taken for a text as it is written: the name 1e5 is not 100000.0.
-            is_text = leaves[key].hint in (str, str | None) and type(value) in (int, float)
-            yield key, loaded.texts[key_path] if is_text else value
+            is_text = known[path][0].hint in (str, str | None) and type(value) in (int, float)
+            yield path, loaded.texts[key_path] if is_text else value, where
         elif key in sections:
             if not isinstance(value, dict):
                 raise ConfigError(f"{where}: {key} is a section; give its settings below it")
@@ -150,23 +185,31 @@ def _flatten(loaded: LoadedYaml, leaves: Mapping[str, Setting]) -> Iterator[tupl
             raise ConfigError(f"{where}: {unknown_setting(key)}")
 
 
-def _typed(leaf: Setting, value: Any, origin: str) -> Any:
-    """A value checked and converted by its type hint."""
-    if leaf.path == "stages":
+def typed_value(setting: Setting, value: Any, origin: str) -> Any:
+    """A value checked and converted by the type of its setting.
+
+    Raises:
+        ConfigError: It is of another type.
+    """
+    if setting.path == "stages":
         return _typed_stages(value, origin)
-    if value is None and type(None) not in typing.get_args(leaf.hint):
-        raise ConfigError(f"{origin}: {leaf.path} must be given a value. {leaf.help}")
+    if isinstance(value, FlagText) and value == "null":
+        value = None
+    if value is None and type(None) not in typing.get_args(setting.hint):
+        raise ConfigError(f"{origin}: {setting.path} must be given a value. {setting.help}")
     try:
-        return value_of(leaf.hint, value)
+        return value_of(setting.hint, value)
     except ValueError as error:
         raise ConfigError(
-            f"{origin}: {leaf.path} must be {wanted(leaf.hint)}, found {value!r}. {leaf.help}"
+            f"{origin}: {setting.path} must be {wanted(setting.hint, setting.allowed)}, found "
+            f"{value!r}. {setting.help}"
         ) from error
 
 
 def _typed_stages(stages: Any, origin: str) -> tuple[dict[str, Any], ...]:
-    """Stages as mappings; jsonargparse would import a class that one of them names."""
-    known = {leaf.path: leaf for leaf in fields_of(StageSettings)}
+    if isinstance(stages, str):
+        stages = parse_yaml(f"stages: {stages}", Path(origin)).data["stages"]
+    known = {one.path: one for one in fields_of(StageSettings)}
     if not isinstance(stages, list | tuple):
         raise ConfigError(f"{origin}: stages must be a list, found {stages!r}")
     typed = []
@@ -177,8 +220,26 @@ def _typed_stages(stages: Any, origin: str) -> tuple[dict[str, Any], ...]:
         for key in stage:
             if key not in known:
                 raise ConfigError(f"{where}: {unknown_name('setting', str(key), known)}")
-        missing = [key for key, leaf in known.items() if leaf.default is None and key not in stage]
+        missing = [key for key, one in known.items() if one.default is None and key not in stage]
         if missing:
             raise ConfigError(f"{where}: {missing[0]} is missing. {known[missing[0]].help}")
-        typed.append({key: _typed(known[key], value, where) for key, value in stage.items()})
+        typed.append({key: typed_value(known[key], value, where) for key, value in stage.items()})
     return tuple(typed)
+
+
+def left_out(files: list[Path], settings: Settings) -> list[str]:
+    """Notes on options in files that no part of a run has, and that are not as they would be.
+
+    Args:
+        files: Of the run, without those that mixseg has written.
+        settings: Of the run.
+    """
+    values = to_flat(settings)
+    notes = []
+    for file in files:
+        for path, value, where in _flatten(load_yaml(file)):
+            entries = schema()[path]
+            if path not in values and all(value != one.default for one in entries):
+                owners = ", ".join(one.owner for one in entries)
+                notes.append(f"note: {where}: {path} has no effect; it belongs to {owners}")
+    return notes

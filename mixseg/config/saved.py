@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from mixseg.config.leaves import build_settings, to_flat
-from mixseg.config.ranges import WITHOUT_FILE
-from mixseg.config.resolve import IN_EPOCHS
+from mixseg.config.checks import WITHOUT_FILE
+from mixseg.config.resolve import IN_EPOCHS, build_settings
+from mixseg.config.schema import to_flat
 from mixseg.config.sections import ALIGNMENTS, Settings
 from mixseg.strict_yaml import dump_yaml
 
@@ -30,11 +29,13 @@ def dump_settings(settings: Settings) -> str:
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: plain(inner) for key, inner in value.items()}
-        if isinstance(value, tuple):
-            return [plain(inner) for inner in value]
-        return value
+        return [plain(inner) for inner in value] if isinstance(value, tuple) else value
 
-    return dump_yaml(plain(dataclasses.asdict(settings)))
+    nested: dict[str, Any] = {}
+    for path, value in to_flat(settings).items():
+        section, _, name = path.rpartition(".")
+        (nested.setdefault(section, {}) if section else nested)[name] = plain(value)
+    return dump_yaml(nested)
 
 
 def changed_settings(before: Settings, after: Settings, free: Collection[str]) -> list[str]:
@@ -52,14 +53,17 @@ def changed_settings(before: Settings, after: Settings, free: Collection[str]) -
 def changed_values(
     old: Mapping[str, Any], new: Mapping[str, Any], free: Collection[str]
 ) -> list[str]:
-    """The lines of :func:`changed_settings`, from setting path -> value."""
+    """The lines of :func:`changed_settings`, from setting path -> value.
+
+    Options that only one side has follow from the parts that it names, and are left out.
+    """
     left_out = {*free, *(steps for steps, epochs in IN_EPOCHS.items() if new[epochs] is not None)}
     if new["stages"]:
         left_out |= {"training.iterations", "training.epochs"}
     return [
         f"{key}: {old[key]} -> {new[key]}"
         for key in new
-        if old[key] != new[key] and key not in left_out
+        if key in old and old[key] != new[key] and key not in left_out
     ]
 
 
@@ -71,7 +75,7 @@ def with_absolute_paths(settings: Settings) -> Settings:
 
     values = to_flat(settings)
     for key in PATHS:
-        if values[key] is not None:
+        if values.get(key) is not None:
             values[key] = absolute(values[key])
     words = {"targets.alignment": ALIGNMENTS, "model.weights": WITHOUT_FILE}
     for key, known in words.items():
@@ -88,5 +92,5 @@ def with_absolute_paths(settings: Settings) -> Settings:
         listed = at or all(Path(x).suffix or "/" in x for x in values[key].split(","))
         if listed and not any("," in path for path in paths):
             values[key] = ",".join(paths) + (f"@{size}" if at else "")
-    built: Settings = build_settings(Settings, values, "")
-    return built
+    imports = [absolute(x) if "/" in x or x.endswith(".py") else x for x in values["imports"]]
+    return build_settings(values | {"imports": tuple(imports)})

@@ -149,14 +149,12 @@ class FlagType:
         """Args: the flag, for messages; the type of its value; the range of its numbers."""
         self.flag, self.hint, self.allowed = flag, hint, allowed
 
-    def __call__(self, given: Any) -> Any:
+    def __call__(self, given: str) -> Any:
         """The value.
 
         Raises:
             ConfigError: It is of another type or out of range.
         """
-        if not isinstance(given, str):  # the parser checks once more what it has read
-            return given
         try:
             value = value_of(self.hint, FlagText(given))
             if self.allowed is not None and not self.allowed.holds(value):

@@ -1,1 +1,1 @@
-"""Data: the data set contract, layouts, splits, augmentation, streams and demo scenes."""
+"""Data: layouts and opening them, splits, checks, statistics, streams and their augmentation."""

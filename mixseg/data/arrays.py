@@ -1,4 +1,4 @@
-"""What pictures are as arrays."""
+"""Array types of images and labels."""
 
 from __future__ import annotations
 

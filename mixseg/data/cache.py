@@ -1,4 +1,4 @@
-"""Where files lie that can be made again: demo scenes, counted classes."""
+"""The folder of files that can be made again: demo scenes, counted classes."""
 
 from __future__ import annotations
 

@@ -7,112 +7,95 @@ database", Pattern Recognition Letters 30(2), 2009. 367 images in train, 101 in 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar, final
 
-from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
-from mixseg.data.images import read_image
+from mixseg.data.contract import ClassSet, train_id_lookup
+from mixseg.data.layout import IGNORED, ClassMaps, Files, Layout
 from mixseg.data.lists import read_list
 from mixseg.data.masks import LabelReader, class_colors
-from mixseg.data.pairing import (
-    IMAGE_ENDINGS,
-    Pairing,
-    files_by_id,
-    found_instead,
-    pair_samples,
-    without_ending,
-)
-from mixseg.errors import DataError, unknown_name
-from mixseg.ignore import IGNORE
+from mixseg.data.pairing import IMAGE_ENDINGS, Folder, found_instead, without_ending
+from mixseg.errors import DataError
+from mixseg.registry import LAYOUTS
 
-SPLITS = ("train", "val", "test")
-
-CAMVID = ClassSet(
-    names=(
-        "sky",
-        "building",
-        "pole",
-        "road",
-        "pavement",
-        "tree",
-        "sign symbol",
-        "fence",
-        "car",
-        "pedestrian",
-        "bicyclist",
-    ),
-    palette=(
-        (128, 128, 128),
-        (128, 0, 0),
-        (192, 192, 128),
-        (128, 64, 128),
-        (60, 40, 222),
-        (128, 128, 0),
-        (192, 128, 128),
-        (64, 64, 128),
-        (64, 0, 128),
-        (64, 64, 0),
-        (0, 128, 192),
-    ),
+CAMVID = ClassSet.of(
+    {
+        "sky": (128, 128, 128),
+        "building": (128, 0, 0),
+        "pole": (192, 192, 128),
+        "road": (128, 64, 128),
+        "pavement": (60, 40, 222),
+        "tree": (128, 128, 0),
+        "sign symbol": (192, 128, 128),
+        "fence": (64, 64, 128),
+        "car": (64, 0, 128),
+        "pedestrian": (64, 64, 0),
+        "bicyclist": (0, 128, 192),
+    }
 )
+
+# Each class becomes the one that most of its pixels are; 9 classes of Cityscapes get none.
+CAMVID_TO_CITYSCAPES = {
+    "sky": "sky",
+    "building": "building",  # holds walls, bridges and archways too, which are small beside it
+    "pole": "pole",
+    "road": "road",  # with the lane markings, as in Cityscapes
+    "pavement": "sidewalk",  # holds parking places and road shoulders too
+    "tree": "vegetation",  # holds bushes and grass; grass alone would be terrain
+    # Lights, signs, and advertisements, no traffic signs in Cityscapes: no class is most of it.
+    "sign symbol": IGNORED,
+    "fence": "fence",
+    "car": "car",  # holds lorries and buses too, which are few
+    "pedestrian": "person",  # holds prams and animals too
+    # The rider and what is ridden: most pixels are the rider, and bicycles alone are rare there.
+    "bicyclist": "rider",
+}
 
 _VOID = 11
-_LIST_PREFIXES = ("/SegNet/CamVid/",)
-_LOOKUP = lookup_table({i: i for i in range(len(CAMVID))}, ignore=(_VOID, IGNORE))
+_LOOKUP = train_id_lookup(CAMVID, _VOID)
 _read_label = LabelReader(
     CAMVID, _LOOKUP, (*class_colors(CAMVID), (_VOID, (0, 0, 0))), "CamVid's colors"
 )
 
 
-def open_camvid(root: Path, split: str, pair: Pairing = pair_samples) -> SegmentationDataset:
-    """List a split of CamVid.
+@final
+@LAYOUTS.register("camvid")
+class CamVid(Layout):
+    """Images are ``SPLIT/*.png`` or ``.jpg``, labels ``SPLITannot/*.png``.
 
-    Images are ``SPLIT/*.png`` or ``.jpg``, labels ``SPLITannot/*.png``. Where ``SPLIT.txt``
-    exists, it says which images belong to the split; its paths may start at
-    ``/SegNet/CamVid/``, as the tutorial's do, and stand for the files of that name below ``root``.
-
-    Args:
-        root: Folder of the splits, or the one that holds it as ``CamVid``.
-        split: ``train``, ``val`` or ``test``.
-        pair: Gives the samples.
-
-    Raises:
-        DataError: The split is unknown or empty, an image has no label, or the list names a file
-            that is not there.
+    Where ``SPLIT.txt`` exists, it says which images belong to the split; its paths may start at
+    ``/SegNet/CamVid/``, as the tutorial's do, and stand for the files of that name below the root.
+    The root holds the splits, or holds them as ``CamVid``.
     """
-    if split not in SPLITS:
-        raise DataError(unknown_name("CamVid split", split, SPLITS))
-    if not (root / split).is_dir() and (root / "CamVid" / split).is_dir():
-        root = root / "CamVid"
-    folder, label_folder = root / split, root / f"{split}annot"
-    images = files_by_id(folder, IMAGE_ENDINGS)
-    if not images:
-        raise DataError(
-            f"CamVid split {split!r} is empty: looked for {folder}/*.png and *.jpg, but "
-            f"{found_instead(folder)}"
+
+    title = "CamVid"
+    classes: ClassVar[ClassSet] = CAMVID
+    lists = ("*.txt", "CamVid/*.txt")
+    maps_to: ClassVar[ClassMaps] = {"cityscapes": CAMVID_TO_CITYSCAPES}
+
+    def files(self, root: Path, split: str) -> Files:
+        """List a split."""
+        if not (root / split).is_dir() and (root / "CamVid" / split).is_dir():
+            root = root / "CamVid"
+        folder, labels = Folder(root / split), Folder(root / f"{split}annot")
+        images = folder.by_id(*IMAGE_ENDINGS)
+        list_file = root / f"{split}.txt"
+        if images and list_file.is_file():
+            images = _listed(list_file, images, split)
+        return Files(
+            folder=folder,
+            images=images,
+            images_at=f"{folder.path}/*.png and *.jpg",
+            labels=labels.by_id(".png"),
+            labels_at=f"{labels.path}/*.png; {found_instead(labels.path)}",
+            lookup=_LOOKUP,
+            read_label=_read_label,
         )
-    list_file = root / f"{split}.txt"
-    if list_file.is_file():
-        images = _listed(list_file, images, split)
-    samples: tuple[Sample, ...] = pair(
-        images,
-        files_by_id(label_folder, (".png",)),
-        f"{label_folder}/*.png; {found_instead(label_folder)}",
-    )
-    return SegmentationDataset(
-        name="camvid",
-        root=folder,
-        split=split,
-        classes=CAMVID,
-        samples=samples,
-        lookup=_LOOKUP,
-        read_raw_image=read_image,
-        read_raw_label=_read_label,
-    )
 
 
 def _listed(list_file: Path, images: dict[str, Path], split: str) -> dict[str, Path]:
     """The images that a list names, whatever their ending: copies are often JPEG."""
     chosen: dict[str, Path] = {}
-    for entry in read_list(list_file, rebase=_LIST_PREFIXES):
+    for entry in read_list(list_file, rebase=("/SegNet/CamVid/",)):
         name = entry.image.removeprefix(f"{split}/")
         key = name if name in images else without_ending(name)
         if key not in images:

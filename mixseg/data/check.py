@@ -1,21 +1,234 @@
-"""A look at a few samples before hours are spent on all of them."""
+"""Finds what is wrong with the files of a data set: with a few before a run, or with all."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Collection, Sequence
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median_low
+from typing import Literal, NamedTuple, final
 
 import numpy as np
 
-from mixseg.data.arrays import LabelArray
-from mixseg.data.contract import SegmentationDataset
+from mixseg.data.arrays import ImageArray, LabelArray, Size
+from mixseg.data.contract import SegmentationDataset, unequal_sizes
 from mixseg.data.images import image_size
+from mixseg.data.loading import in_processes
+from mixseg.data.masks import LabelReader
 from mixseg.data.pairing import IMAGE_ENDINGS
-from mixseg.errors import DataError, named_first
+from mixseg.data.photographs import UPRIGHT, orientation_in_header
+from mixseg.errors import ConfigError, DataError, named_first
 from mixseg.ignore import IGNORE
+
+Kind = Literal[
+    "missing partner",
+    "unreadable",
+    "undecodable",
+    "size mismatch",
+    "turned",
+    "unknown ids",
+    "all void",
+    "not opened",
+]
+
+KINDS: dict[Kind, str] = {
+    "missing partner": "an image that has to have a label, and has none",
+    "unreadable": "the system does not give the file: it is missing, locked, or on a bad disk",
+    "undecodable": "the file is damaged, too large, or of another format",
+    "size mismatch": "image and label differ in size",
+    "turned": "an image with a label says that it is to be turned, which labels are not",
+    "unknown ids": "a label holds an id that the data set does not have",
+    "all void": "a label holds nothing but ignored pixels",
+    "not opened": "a folder, a list or a description is not as it has to be; its files are not "
+    "read",
+}
+"""Kind of problem -> what it means."""
+
+
+class Problem(NamedTuple):
+    """What is wrong with a file, or with ``path`` where that could not be opened."""
+
+    kind: Kind
+    path: str
+    message: str
+
+
+class Inspection(NamedTuple):
+    """All that is wrong with a sample, and the raw ids of its label if one was read."""
+
+    problems: list[Problem]
+    ids: bytes | None = None
+
+
+def inspect_sample(dataset: SegmentationDataset, index: int, *, labeled: bool) -> Inspection:
+    """Read a sample; ``labeled`` says whether it has to have a label, which is then read too."""
+    sample = dataset.samples[index]
+    problems = []
+    image: ImageArray | None = None
+    try:
+        image = dataset.image(index)
+    except DataError as error:
+        problems.append(Problem(reading_problem(error), str(sample.image), str(error)))
+    if not labeled:
+        return Inspection(problems)
+    if sample.label is None:
+        message = f"{sample.image} has no label file"
+        if dataset.looked_for:
+            message += f"; looked for {dataset.looked_for}"
+        return Inspection([*problems, Problem("missing partner", str(sample.image), message)])
+    path = str(sample.label)
+    if image is not None and dataset.in_files:
+        orientation = orientation_in_header(sample.image)
+        if orientation != UPRIGHT:
+            message = (
+                f"{sample.image}: EXIF orientation {orientation}. Training takes the pixels as "
+                "they are stored, and so has the label to be: store both upright, or, if the label "
+                "fits the stored pixels, remove the orientation"
+            )
+            problems.append(Problem("turned", str(sample.image), message))
+    try:
+        raw = dataset.read_raw_label(sample.label)
+    except DataError as error:
+        return Inspection([*problems, Problem(reading_problem(error), path, str(error))])
+    if image is not None and image.shape[:2] != raw.shape:
+        message = unequal_sizes(sample, image.shape, raw.shape)
+        problems.append(Problem("size mismatch", path, message))
+    try:
+        if (dataset.train_ids(raw, sample.label) == IGNORE).all():
+            problems.append(Problem("all void", path, f"{path}: every pixel is ignored"))
+    except DataError as error:
+        problems.append(Problem("unknown ids", path, str(error)))
+    return Inspection(problems, raw_ids(raw))
+
+
+def reading_problem(error: DataError) -> Kind:
+    """Whether the system did not give a file, or a decoder could do nothing with it."""
+    # What the system says has a number; what a decoder says of a file that it was given has none.
+    cause = error.__cause__
+    from_system = isinstance(cause, OSError) and cause.errno is not None
+    return "unreadable" if from_system else "undecodable"
+
+
+def raw_ids(label: LabelArray) -> bytes:
+    """The ids that a label holds, in order."""
+    return bytes(np.flatnonzero(np.bincount(label.reshape(-1), minlength=256)).tolist())
+
+
+@final
+@dataclass(frozen=True)
+class PartReport:
+    """A part of a run's data after it was read.
+
+    Attributes:
+        name: Such as ``training``, ``unlabeled`` or ``validation``.
+        root: Folder of its files; empty where it could not be opened.
+        images: How many images it has.
+        labels: How many of them with their labels.
+        problems: What is wrong, in the order of the files; what a part before it said is left out.
+        repeated: How many of the images a part before it has as well, which read them.
+        unpaired: How many further images were left out because they have no label.
+        notes: What is right and may not be meant.
+    """
+
+    name: str
+    root: str
+    images: int
+    labels: int
+    problems: tuple[Problem, ...]
+    repeated: int = 0
+    unpaired: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@final
+class Inspector:
+    """Reads every file of several parts of data; what two of them share is read and said once."""
+
+    def __init__(self, workers: int) -> None:
+        """Read with so many processes; 0 reads in this one."""
+        self._workers = workers
+        self._images: set[Path] = set()
+        self._pairs: set[tuple[Path, Path | None]] = set()
+        self._said: set[str] = set()
+        self._ids: dict[Path, bytes] = {}
+
+    def read(
+        self,
+        name: str,
+        setting: str,
+        opened: Callable[[], SegmentationDataset],
+        *,
+        labeled: bool,
+        advance: Callable[[int, int], None] = lambda done, total: None,
+    ) -> PartReport:
+        """Read a part.
+
+        Args:
+            name: What it is called.
+            setting: Where it is named, for what cannot be opened.
+            opened: Lists its files.
+            labeled: Whether its images have to have labels, and these are read.
+            advance: Called after each file with the number of files read and of all.
+
+        Raises:
+            TrainingError: A process that reads died.
+        """
+        problems: list[Problem] = []
+        try:
+            dataset = opened()
+        except (DataError, ConfigError) as error:
+            if self._is_new(str(error)):
+                problems.append(Problem("not opened", setting, str(error)))
+            return PartReport(name, "", 0, 0, tuple(problems))
+        fresh = [
+            index
+            for index, sample in enumerate(dataset.samples)
+            if (
+                (sample.image, sample.label) not in self._pairs
+                if labeled
+                else sample.image not in self._images
+            )
+        ]
+        read = functools.partial(inspect_sample, dataset, labeled=labeled)
+        inspected = in_processes(read, fresh, self._workers, f"reading {dataset.root}")
+        for done, (index, found) in enumerate(zip(fresh, inspected, strict=True), start=1):
+            problems += found.problems
+            label = dataset.samples[index].label
+            if label is not None and found.ids is not None:
+                self._ids[label] = found.ids
+            advance(done, len(fresh))
+        self._images.update(sample.image for sample in dataset.samples)
+        labels: list[Path] = []
+        if labeled:
+            self._pairs.update((sample.image, sample.label) for sample in dataset.samples)
+            labels = [sample.label for sample in dataset.samples if sample.label is not None]
+        ids = [self._ids[label] for label in labels if label in self._ids]
+        unseen = unseen_note(dataset, frozenset().union(*ids), len(ids), len(labels))
+        other = dataset.passed_over if self._is_new(dataset.passed_over) else ""
+        return PartReport(
+            name,
+            str(dataset.root),
+            len(dataset),
+            len(labels),
+            tuple(problems),
+            len(dataset) - len(fresh),
+            len(dataset.unpaired),
+            tuple(filter(None, (other, unseen))),
+        )
+
+    def _is_new(self, line: str) -> bool:
+        new = line not in self._said
+        self._said.add(line)
+        return new
+
+
+def spread(indices: Sequence[int], limit: int) -> list[int]:
+    """Up to ``limit`` indices at equal distances, the first and the last among them."""
+    count = min(limit, len(indices))
+    return [indices[k * (len(indices) - 1) // max(count - 1, 1)] for k in range(count)]
 
 
 def check_samples(
@@ -24,78 +237,79 @@ def check_samples(
     limit: int = 16,
     *,
     skip_bad: bool = False,
-) -> None:
+) -> dict[Path, bytes]:
     """Read a spread of samples; a wrong label folder or class table shows in the first few.
 
     Args:
         dataset: The data set.
-        indices: Samples that training will use; the first and last of them are always read.
-            Those without a label are read as images.
+        indices: Samples that training will use; those without a label are read as images.
         limit: How many samples to read at most.
         skip_bad: Pass over samples that cannot be read, unless none can.
+
+    Returns:
+        The raw ids of the labels that were read.
 
     Raises:
         DataError: A file is damaged, image and label differ in size, a label holds an unknown id,
             or every label that was read holds nothing but ignored pixels.
     """
+    ids: dict[Path, bytes] = {}
     void: list[Path] = []
-    has_class = False
     read = 0
-    bad: DataError | None = None
+    bad = ""
     for index in spread(indices, limit):
-        path = dataset.samples[index].label
-        try:
-            if path is None:
-                dataset.image(index)
-            elif (dataset.pair(index)[1] == IGNORE).all():
-                void.append(path)
-            else:
-                has_class = True
-            read += 1
-        except DataError as error:
+        label = dataset.samples[index].label
+        found = inspect_sample(dataset, index, labeled=label is not None)
+        wrong = [one for one in found.problems if one.kind not in ("turned", "all void")]
+        if wrong:
+            bad = wrong[0].message
             if not skip_bad:
-                raise
-            bad = error
-    if bad is not None and not read:
-        raise bad
-    if void and not has_class:
-        found = np.unique(dataset.read_raw_label(void[0])).tolist()
+                raise DataError(bad)
+            continue
+        read += 1
+        if label is not None and found.ids is not None:
+            ids[label] = found.ids
+            if any(one.kind == "all void" for one in found.problems):
+                void.append(label)
+    if bad and not read:
+        raise DataError(bad)
+    if void and len(void) == len(ids):
         known = np.flatnonzero((dataset.lookup >= 0) & (dataset.lookup != IGNORE)).tolist()
         raise DataError(
             f"all {len(void)} labels read of {dataset.name} {dataset.split!r} hold nothing but "
-            f"ignored pixels: {void[0]} has the ids {found}, but classes have the ids {known}. Are "
-            "these the right label files?"
+            f"ignored pixels: {void[0]} has the ids {[*ids[void[0]]]}, but classes have the ids "
+            f"{known}. Are these the right label files?"
         )
+    return ids
 
 
 def ids_in_labels(
-    dataset: SegmentationDataset, indices: Sequence[int], limit: int = 64
+    dataset: SegmentationDataset,
+    indices: Sequence[int],
+    limit: int = 64,
+    known: Mapping[Path, bytes] | None = None,
 ) -> tuple[frozenset[int], int]:
-    """The raw ids of a spread of labels, and how many labels were read for that.
+    """The raw ids of a spread of labels, and how many labels that takes.
 
     Args:
         dataset: The data set.
         indices: Of its samples; those without a label are passed over, and those that cannot be
             read, which is said where they are used.
-        limit: Most labels that are read; none after all classes were seen.
+        limit: Most labels that are looked at; none after all classes were seen.
+        known: Raw ids of labels that were read already.
     """
-    labeled = [index for index in indices if dataset.samples[index].label is not None]
+    labels = [one for index in indices if (one := dataset.samples[index].label) is not None]
     found: set[int] = set()
     read = 0
-    for index in spread(labeled, limit):
-        path = dataset.samples[index].label
-        assert path is not None
+    for position in spread(range(len(labels)), limit):
+        label = labels[position]
         with contextlib.suppress(DataError):
-            found.update(raw_ids(dataset.read_raw_label(path)))
+            ids = (known or {}).get(label)
+            found.update(raw_ids(dataset.read_raw_label(label)) if ids is None else ids)
             read += 1
         if not unseen_classes(dataset, found):
             break
     return frozenset(found), read
-
-
-def raw_ids(label: LabelArray) -> bytes:
-    """The ids that a label holds, in order."""
-    return bytes(np.flatnonzero(np.bincount(label.reshape(-1), minlength=256)).tolist())
 
 
 def unseen_classes(dataset: SegmentationDataset, ids: Collection[int]) -> list[str]:
@@ -109,13 +323,9 @@ def unseen_classes(dataset: SegmentationDataset, ids: Collection[int]) -> list[s
 
 
 def unseen_note(dataset: SegmentationDataset, ids: Collection[int], read: int, of: int) -> str:
-    """A line for people on classes without one labelled pixel; empty if there are none.
+    """A line for people on classes without one pixel among the raw ids of the labels read.
 
-    Args:
-        dataset: The data set.
-        ids: Raw ids of the labels that were read.
-        read: How many these are.
-        of: How many labels there are.
+    ``read`` is how many labels that were, ``of`` how many there are; empty if no class is missing.
     """
     unseen = unseen_classes(dataset, ids)
     if not read or not unseen:
@@ -125,9 +335,11 @@ def unseen_note(dataset: SegmentationDataset, ids: Collection[int], read: int, o
     black = int(dataset.lookup[0])
     if {*ids} == {0, 255} and dataset.lookup[255] == IGNORE and 0 <= black < IGNORE:
         note += ". The labels hold the ids 0 and 255 alone, and 255 is read as ignore"
-        if dataset.name == "folder" and len(dataset.classes) == 2:
+        reader = dataset.read_raw_label
+        described = isinstance(reader, LabelReader) and reader.description
+        if described and len(dataset.classes) == 2:
             note += (
-                f"; where it is {unseen[0]!r}, write into dataset.yaml: "
+                f"; where it is {unseen[0]!r}, write into {described.name}: "
                 f"id_map: {{0: {black}, 255: {1 - black}}} and ignore: []"
             )
     return note
@@ -136,53 +348,34 @@ def unseen_note(dataset: SegmentationDataset, ids: Collection[int], read: int, o
 def check_equal_sizes(
     dataset: SegmentationDataset, indices: Sequence[int], *, skip_bad: bool = False
 ) -> None:
-    """Refuse images of different sizes where neither a crop nor a resize makes them equal.
-
-    Args:
-        dataset: The data set.
-        indices: Images that will share batches; the headers of all are read.
-        skip_bad: Pass over images that cannot be read.
+    """Refuse images that differ in size by their headers, and so cannot share a batch.
 
     Raises:
-        DataError: Two images differ in size.
+        DataError: Two images differ, or one cannot be read and ``skip_bad`` is not set.
     """
-    first: tuple[str, tuple[int, int]] | None = None
+    sizes: dict[Size, str] = {}
     for index in indices:
-        sample = dataset.samples[index]
         try:
-            found = (sample.id, dataset.size(index))
+            sizes.setdefault(dataset.size(index), dataset.samples[index].id)
         except DataError:
             if not skip_bad:
                 raise
-            continue
-        first = first or found
-        if found[1] != first[1]:
-            sizes = " and ".join(f"{h}x{w} ({name})" for name, (h, w) in sorted((first, found)))
+        if len(sizes) > 1:
+            pairs = sorted((name, height, width) for (height, width), name in sizes.items())
+            found = " and ".join(f"{height}x{width} ({name})" for name, height, width in pairs)
             raise DataError(
-                f"images differ in size, {sizes}, and cannot share a batch: set data.crop or "
+                f"images differ in size, {found}, and cannot share a batch: set data.crop or "
                 "data.resize"
             )
 
 
-def spread(indices: Sequence[int], limit: int) -> list[int]:
-    """Up to ``limit`` indices at equal distances, the first and the last among them."""
-    count = min(limit, len(indices))
-    return [indices[k * (len(indices) - 1) // max(count - 1, 1)] for k in range(count)]
-
-
 def check_same_size(
     labeled: SegmentationDataset,
-    labeled_resize: tuple[int, int] | None,
+    labeled_resize: Size | None,
     unlabeled: SegmentationDataset,
-    unlabeled_resize: tuple[int, int] | None,
+    unlabeled_resize: Size | None,
 ) -> None:
-    """Refuse a source and a target of different sizes that no crop makes equal.
-
-    Args:
-        labeled: The source.
-        labeled_resize: Size that its images are brought to; None keeps them.
-        unlabeled: The target.
-        unlabeled_resize: As ``labeled_resize``.
+    """Refuse a source and a target whose images differ in size, after a resize where there is one.
 
     Raises:
         DataError: The sizes differ.
@@ -196,7 +389,7 @@ def check_same_size(
         )
 
 
-def first_size(dataset: SegmentationDataset, indices: Sequence[int]) -> tuple[int, int]:
+def first_size(dataset: SegmentationDataset, indices: Sequence[int]) -> Size:
     """Height and width of the first image whose header can be read.
 
     Raises:
@@ -216,13 +409,7 @@ def median_side(
 ) -> int | None:
     """The median of the shorter sides of a spread of images, in pixels, by their headers.
 
-    Args:
-        dataset: The data set.
-        indices: Of its images.
-        limit: How many are looked at, at most.
-
-    Returns:
-        None where no header can be read: who reads the image says what is wrong with it.
+    None where no header can be read: who reads the image says what is wrong with it.
     """
     sides = []
     for index in spread(indices, limit):
@@ -231,7 +418,7 @@ def median_side(
     return median_low(sides) if sides else None
 
 
-def size_in_header(label: Path) -> tuple[int, int] | None:
+def size_in_header(label: Path) -> Size | None:
     """Height and width of a label file; None for class files of SBD, which have no such header.
 
     Raises:
@@ -243,30 +430,23 @@ def size_in_header(label: Path) -> tuple[int, int] | None:
 def without_unequal_pairs(
     dataset: SegmentationDataset, *, skip_bad: bool = False
 ) -> tuple[SegmentationDataset, tuple[str, ...]]:
-    """Leave out pairs whose image and label differ in size, by their headers alone.
+    """The data set without pairs whose image and label differ in size, and a line for each of them.
 
-    GTA5 as published holds some; found in the middle of a run, they would end it.
-
-    Args:
-        dataset: The data set.
-        skip_bad: Keep pairs whose headers cannot be read, for whoever replaces them later.
-
-    Returns:
-        The data set without them, and a line for each.
+    GTA5 as published holds some; found in the middle of a run, they would end it. Headers alone are
+    read; with ``skip_bad`` pairs stay that have none, for whoever replaces them later.
 
     Raises:
         DataError: A file cannot be opened, or no pair is left.
     """
     kept, left_out = [], []
-    for sample in dataset.samples:
+    for index, sample in enumerate(dataset.samples):
         try:
-            image = image_size(sample.image)
+            image = dataset.size(index)
             label = (size_in_header(sample.label) if sample.label else None) or image
         except DataError:
             if not skip_bad:
                 raise
-            kept.append(sample)
-            continue
+            label = image = (0, 0)
         if image == label:
             kept.append(sample)
         else:

@@ -8,65 +8,78 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import ClassVar, final
 
 import numpy as np
 
 from mixseg.data.arrays import LabelArray
-from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
-from mixseg.data.images import read_image
+from mixseg.data.contract import ClassSet, lookup_table, train_id_lookup
+from mixseg.data.layout import IGNORED, ClassMaps, Files, Layout
 from mixseg.data.masks import Color, LabelReader, class_colors
-from mixseg.data.pairing import Pairing, files_by_id, found_instead, pair_samples
-from mixseg.errors import DataError, unknown_name
+from mixseg.data.pairing import Folder, found_instead
+from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
+from mixseg.registry import LAYOUTS
 
-SPLITS = ("train", "val", "test")
-
-CITYSCAPES = ClassSet(
-    names=(
-        "road",
-        "sidewalk",
-        "building",
-        "wall",
-        "fence",
-        "pole",
-        "traffic light",
-        "traffic sign",
-        "vegetation",
-        "terrain",
-        "sky",
-        "person",
-        "rider",
-        "car",
-        "truck",
-        "bus",
-        "train",
-        "motorcycle",
-        "bicycle",
-    ),
-    palette=(
-        (128, 64, 128),
-        (244, 35, 232),
-        (70, 70, 70),
-        (102, 102, 156),
-        (190, 153, 153),
-        (153, 153, 153),
-        (250, 170, 30),
-        (220, 220, 0),
-        (107, 142, 35),
-        (152, 251, 152),
-        (70, 130, 180),
-        (220, 20, 60),
-        (255, 0, 0),
-        (0, 0, 142),
-        (0, 0, 70),
-        (0, 60, 100),
-        (0, 80, 100),
-        (0, 0, 230),
-        (119, 11, 32),
-    ),
+CITYSCAPES = ClassSet.of(
+    {
+        "road": (128, 64, 128),
+        "sidewalk": (244, 35, 232),
+        "building": (70, 70, 70),
+        "wall": (102, 102, 156),
+        "fence": (190, 153, 153),
+        "pole": (153, 153, 153),
+        "traffic light": (250, 170, 30),
+        "traffic sign": (220, 220, 0),
+        "vegetation": (107, 142, 35),
+        "terrain": (152, 251, 152),
+        "sky": (70, 130, 180),
+        "person": (220, 20, 60),
+        "rider": (255, 0, 0),
+        "car": (0, 0, 142),
+        "truck": (0, 0, 70),
+        "bus": (0, 60, 100),
+        "train": (0, 80, 100),
+        "motorcycle": (0, 0, 230),
+        "bicycle": (119, 11, 32),
+    },
     label_ids=(7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33),
 )
 """The 19 evaluated classes; ``label_ids`` are the raw ids of ``_labelIds.png``."""
+
+# CamVid's 11 classes joined its 32: walls are buildings, trucks and buses are cars.
+CITYSCAPES_TO_CAMVID = {
+    "road": "road",
+    "sidewalk": "pavement",
+    "building": "building",
+    "wall": "building",
+    "fence": "fence",
+    "pole": "pole",
+    "traffic light": "sign symbol",
+    "traffic sign": "sign symbol",
+    "vegetation": "tree",
+    "terrain": "tree",
+    "sky": "sky",
+    "person": "pedestrian",
+    "rider": "bicyclist",
+    "car": "car",
+    "truck": "car",
+    "bus": "car",
+    "train": IGNORED,
+    "motorcycle": "bicyclist",
+    "bicycle": "bicyclist",
+}
+
+CITYSCAPES_TO_VOC = dict.fromkeys(CITYSCAPES.names, "background") | {
+    "person": "person",
+    "rider": "person",
+    "car": "car",
+    "truck": IGNORED,
+    "bus": "bus",
+    "train": "train",
+    "motorcycle": "motorbike",
+    "bicycle": "bicycle",
+}
 
 RAW_TO_TRAIN = lookup_table(
     {raw: train for train, raw in enumerate(CITYSCAPES.label_ids)},
@@ -91,81 +104,69 @@ VOID_COLORS: dict[int, Color] = {
 }
 """Raw ids of no class and their colors."""
 
-_COLORS = "the colors of Cityscapes"
+COLORS = "the colors of Cityscapes"
+"""What messages call the palette."""
 
 read_raw_ids = LabelReader(
-    CITYSCAPES, RAW_TO_TRAIN, (*class_colors(CITYSCAPES), *VOID_COLORS.items()), _COLORS
+    CITYSCAPES, RAW_TO_TRAIN, (*class_colors(CITYSCAPES), *VOID_COLORS.items()), COLORS
 )
 """Reads a label PNG of raw ids."""
 
 TRAIN_IDS = dataclasses.replace(CITYSCAPES, label_ids=())
 """The same classes in files of train ids."""
 
-TRAIN_ID_LOOKUP = lookup_table({i: i for i in range(len(TRAIN_IDS))}, ignore=(IGNORE,))
+TRAIN_ID_LOOKUP = train_id_lookup(TRAIN_IDS)
 """int16, shape (256,): ids of such files -> train id."""
 
 read_train_ids = LabelReader(
     TRAIN_IDS,
     TRAIN_ID_LOOKUP,
     (*class_colors(TRAIN_IDS), *((IGNORE, color) for color in VOID_COLORS.values())),
-    _COLORS,
+    COLORS,
 )
 """Reads a label PNG of train ids."""
 
-_IMAGE = "_leftimg8bit.png"
-_LABEL_IDS = "_gtfine_labelids.png"
-_TRAIN_IDS = "_gtfine_labeltrainids.png"
+_TRAIN_ID_ENDING = "_gtfine_labeltrainids.png"
 
 
-def open_cityscapes(root: Path, split: str, pair: Pairing = pair_samples) -> SegmentationDataset:
-    """List a split of Cityscapes.
+@final
+@LAYOUTS.register("cityscapes")
+class Cityscapes(Layout):
+    """Images are ``leftImg8bit/SPLIT/CITY/*_leftImg8bit.png``.
 
-    Images are ``leftImg8bit/SPLIT/CITY/*_leftImg8bit.png``, labels
-    ``gtFine/SPLIT/CITY/*_gtFine_labelIds.png`` or, where that file is missing,
+    Labels are ``gtFine/SPLIT/CITY/*_gtFine_labelIds.png`` or, where that file is missing,
     ``*_gtFine_labelTrainIds.png``. Both folders may still lie in those of their archives,
     ``leftImg8bit_trainvaltest`` and ``gtFine_trainvaltest``. Samples of ``test`` have no label.
-
-    Args:
-        root: Folder that holds the two.
-        split: ``train``, ``val`` or ``test``.
-        pair: Gives the samples.
-
-    Raises:
-        DataError: The split is unknown or empty, or an image has no label.
     """
-    if split not in SPLITS:
-        raise DataError(unknown_name("Cityscapes split", split, SPLITS))
-    folder = _archive_folder(root, "leftImg8bit") / split
-    images = _as_ids(files_by_id(folder, (_IMAGE,)))
-    if not images:
-        raise DataError(
-            f"Cityscapes split {split!r} is empty: looked for {folder}/*/*_leftImg8bit.png, but "
-            f"{found_instead(folder)}"
-        )
-    if split == "test":
-        # gtFine/test holds placeholders; the real labels are kept by the benchmark's server.
-        pairs = tuple(Sample(key, path) for key, path in images.items())
-    else:
-        labels_folder = _archive_folder(root, "gtFine") / split
-        labels = _as_ids(
-            files_by_id(labels_folder, (_TRAIN_IDS,)) | files_by_id(labels_folder, (_LABEL_IDS,))
-        )
-        pairs = pair(
-            images,
-            labels,
-            f"{labels_folder}/CITY/*_gtFine_labelIds.png or *_gtFine_labelTrainIds.png; "
-            f"{found_instead(labels_folder)}",
-        )
-    return SegmentationDataset(
-        name="cityscapes",
-        root=folder,
-        split=split,
-        classes=CITYSCAPES,
-        samples=tuple(sorted(pairs)),
-        lookup=RAW_TO_TRAIN,
-        read_raw_image=read_image,
-        read_raw_label=_read_label,
+
+    title = "Cityscapes"
+    classes: ClassVar[ClassSet] = CITYSCAPES
+    further_images = (
+        "leftImg8bit/train_extra",
+        "leftImg8bit_trainextra/leftImg8bit/train_extra",
     )
+    maps_to: ClassVar[ClassMaps] = {"camvid": CITYSCAPES_TO_CAMVID, "voc": CITYSCAPES_TO_VOC}
+
+    def files(self, root: Path, split: str) -> Files:
+        """List a split."""
+        folder = Folder(_archive_folder(root, "leftImg8bit") / split)
+        labels = Folder(_archive_folder(root, "gtFine") / split)
+        at = (
+            f"{labels.path}/CITY/*_gtFine_labelIds.png or *_gtFine_labelTrainIds.png; "
+            f"{found_instead(labels.path)}"
+        )
+        both = labels.by_id(_TRAIN_ID_ENDING) | labels.by_id("_gtfine_labelids.png")
+        # gtFine/test holds placeholders; the benchmark's server keeps the real labels.
+        labeled = split != "test"
+        return Files(
+            folder=folder,
+            images=_as_ids(folder.by_id("_leftimg8bit.png")),
+            images_at=f"{folder.path}/*/*_leftImg8bit.png",
+            labels=_as_ids(both) if labeled else None,
+            labels_at=at if labeled else "",
+            lookup=RAW_TO_TRAIN,
+            read_label=_read_label,
+        )
 
 
 def _as_ids(files: dict[str, Path]) -> dict[str, Path]:
@@ -184,7 +185,7 @@ _TRAIN_TO_RAW[: len(CITYSCAPES)] = CITYSCAPES.label_ids
 
 
 def _read_label(path: Path) -> LabelArray:
-    if not path.name.lower().endswith(_TRAIN_IDS):
+    if not path.name.lower().endswith(_TRAIN_ID_ENDING):
         return read_raw_ids(path)
     ids = read_train_ids(path)
     unknown = (ids >= len(CITYSCAPES)) & (ids != IGNORE)

@@ -1,100 +1,36 @@
 """From the classes of one data set to those of another.
 
 A map names, for each class of the one set, a class of the other or ``ignore``. Several classes may
-join in one; one class can never be split.
+join in one; one class can never be split. Layouts bring the maps that are built in.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixseg.data.camvid import CAMVID
-from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.data.contract import UNKNOWN, ClassSet, SegmentationDataset
-from mixseg.data.names import composed, composed_keys
-from mixseg.data.voc import VOC
+from mixseg.data.layout import IGNORED, classes_of, layout_of
+from mixseg.data.names import composed, read_by_class
 from mixseg.errors import DataError, unknown_name
 from mixseg.ignore import IGNORE
-from mixseg.strict_yaml import dump_yaml, load_yaml
-
-IGNORED = "ignore"
-"""Stands in a map for no class."""
-
-CITYSCAPES_TO_CAMVID = {
-    "road": "road",
-    "sidewalk": "pavement",
-    "building": "building",
-    "wall": "building",
-    "fence": "fence",
-    "pole": "pole",
-    "traffic light": "sign symbol",
-    "traffic sign": "sign symbol",
-    "vegetation": "tree",
-    "terrain": "tree",
-    "sky": "sky",
-    "person": "pedestrian",
-    "rider": "bicyclist",
-    "car": "car",
-    "truck": "car",
-    "bus": "car",
-    "train": IGNORED,
-    "motorcycle": "bicyclist",
-    "bicycle": "bicyclist",
-}
-"""CamVid's 11 classes joined its 32: walls are buildings, trucks and buses are cars."""
-
-CITYSCAPES_TO_VOC = dict.fromkeys(CITYSCAPES.names, "background") | {
-    "person": "person",
-    "rider": "person",
-    "car": "car",
-    "truck": IGNORED,
-    "bus": "bus",
-    "train": "train",
-    "motorcycle": "motorbike",
-    "bicycle": "bicycle",
-}
-
-CAMVID_TO_CITYSCAPES = {
-    "sky": "sky",
-    "building": "building",  # holds walls, bridges and archways too, which are small beside it
-    "pole": "pole",
-    "road": "road",  # with the lane markings, as in Cityscapes
-    "pavement": "sidewalk",  # holds parking places and road shoulders too
-    "tree": "vegetation",  # holds bushes and grass; grass alone would be terrain
-    # Lights, signs, and advertisements, no traffic signs in Cityscapes: no class is most of it.
-    "sign symbol": IGNORED,
-    "fence": "fence",
-    "car": "car",  # holds lorries and buses too, which are few
-    "pedestrian": "person",  # holds prams and animals too
-    # The rider and what is ridden: most pixels are the rider, and bicycles alone are rare there.
-    "bicyclist": "rider",
-}
-"""Each class goes to the one that most of its pixels are; 9 classes of Cityscapes get none."""
-
-BUILT_IN: tuple[tuple[ClassSet, ClassSet, Mapping[str, str]], ...] = (
-    (CITYSCAPES, CAMVID, CITYSCAPES_TO_CAMVID),
-    (CITYSCAPES, VOC, CITYSCAPES_TO_VOC),
-    (CAMVID, CITYSCAPES, CAMVID_TO_CITYSCAPES),
-)
-"""Source, target, and source class -> target class; classes of the same names need none, so
-Cityscapes stands for BDD100K, GTA5, SYNTHIA and the demo as well."""
+from mixseg.registry import LAYOUTS
+from mixseg.strict_yaml import dump_yaml
 
 
 @final
 @dataclasses.dataclass(frozen=True)
 class ClassMap:
-    """Where each class of a source goes.
+    """The target class of each class of a source.
 
     Attributes:
         source: Classes that are turned into others: of labels, or of predictions.
         target: Classes that they become.
-        targets: Name of a target class, or :data:`IGNORED`, for each source class in order.
+        targets: Name of a target class, or ``ignore``, for each source class in order.
     """
 
     source: ClassSet
@@ -102,16 +38,16 @@ class ClassMap:
     targets: tuple[str, ...]
 
     def describe(self, absent: tuple[str, ...] = ()) -> list[str]:
-        """What is joined, what is dropped, and which target classes have no source; for people.
+        """Lines to print: what is joined, what is dropped, which target classes have no source.
 
         Args:
             absent: Source classes that do not occur.
         """
         missing = self.without_source(absent)
-        return [*self.changes(), *([f"never labelled: {', '.join(missing)}"] if missing else [])]
+        return [*self.changes(), *([f"never labeled: {', '.join(missing)}"] if missing else [])]
 
     def changes(self) -> list[str]:
-        """What is joined and what is dropped; for people."""
+        """Lines to print: what is joined and what is dropped."""
         lines = [f"{' + '.join(names)} -> {name}" for name, names in self.renamed().items()]
         if self.dropped():
             lines.append(f"ignored: {', '.join(self.dropped())}")
@@ -123,7 +59,7 @@ class ClassMap:
         return {name: sources for name, sources in pairs.items() if sources not in ([], [name])}
 
     def dropped(self) -> list[str]:
-        """Source classes that go to no class."""
+        """Source classes that become no class."""
         return [] if IGNORED in self.target.names else self._sources(IGNORED)
 
     def without_source(self, absent: tuple[str, ...] = ()) -> list[str]:
@@ -144,8 +80,7 @@ class ClassMap:
 
     def to_yaml(self) -> str:
         """The map as a file that :func:`class_map` reads."""
-        pairs = dict(zip(self.source.names, self.targets, strict=True))
-        return dump_yaml(pairs)
+        return dump_yaml(dict(zip(self.source.names, self.targets, strict=True)))
 
     def apply(self, dataset: SegmentationDataset) -> SegmentationDataset:
         """The data set with labels of the target classes.
@@ -191,25 +126,33 @@ def class_map(source: ClassSet, target: ClassSet, file: Path | None = None) -> C
 
 
 def built_in_map(source: ClassSet, target: ClassSet) -> ClassMap | None:
-    """The map between two sets that needs no file; None if there is none."""
+    """The map between two sets that needs no file; None if there is none.
+
+    Sets of the same names need no map, so that of Cityscapes serves BDD100K, GTA5, SYNTHIA and the
+    demo as well.
+    """
     if source.names == target.names:
         return ClassMap(source, target, source.names)
-    for one, other, pairs in BUILT_IN:
-        if (one.names, other.names) == (source.names, target.names):
-            return ClassMap(source, target, tuple(pairs[name] for name in source.names))
+    for layout in map(layout_of, LAYOUTS):
+        ends = ((layout.maps_to, source, target), (layout.maps_from, target, source))
+        for maps, own, other in ends:
+            if layout.classes is None or layout.classes.names != own.names:
+                continue
+            for name, pairs in maps.items():
+                there = classes_of(name)
+                if there is not None and there.names == other.names:
+                    return ClassMap(source, target, tuple(pairs[name] for name in source.names))
     return None
 
 
 def _read(file: Path, source: ClassSet, target: ClassSet) -> tuple[str, ...]:
-    loaded = load_yaml(file)
-    given = composed_keys(loaded.data, str(file))
-    for key, (old, new) in zip(loaded.data, given.items(), strict=True):
-        where = f"{file}, line {loaded.line((key,))}"
-        if old not in source.names:
-            raise DataError(f"{where}: {unknown_name('source class', str(old), source.names)}")
-        if composed(str(new)) not in (*target.names, IGNORED):
-            choices = (*target.names, IGNORED)
-            raise DataError(f"{where}: {unknown_name('target class', str(new), choices)}")
+    choices = (*target.names, IGNORED)
+
+    def problem(new: Any) -> str:
+        known = composed(str(new)) in choices
+        return "" if known else unknown_name("target class", str(new), choices)
+
+    given = read_by_class(file, source.names, "source class", problem)
     missing = [name for name in source.names if name not in given]
     if missing:
         raise DataError(f"{file}: says nothing of {', '.join(missing)}; a class may go to ignore")

@@ -1,12 +1,9 @@
-"""What every data set gives: RGB ``uint8`` images and ``uint8`` train ids with 255 = ignore.
-
-A layout (Cityscapes, VOC, ...) is a function ``open_*(root, split)`` that lists its files and
-returns a :class:`SegmentationDataset`; everything after that is the same for all of them.
-"""
+"""The contract of every data set: RGB ``uint8`` images, ``uint8`` train ids with 255 = ignore."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import colorsys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -34,7 +31,7 @@ class ClassSet:
 
     Attributes:
         names: One name per train id, in Unicode's composed form.
-        palette: One RGB colour (0-255) per train id.
+        palette: One RGB color (0-255) per train id.
         label_ids: The raw id that the data set's own files use for each train id; empty where
             raw ids and train ids are the same.
     """
@@ -50,12 +47,29 @@ class ClassSet:
         if len(set(self.names)) != len(self.names):
             raise DataError(f"class names must differ, found {list(self.names)}")
         if len(self.palette) != len(self.names):
-            raise DataError(f"{len(self.names)} classes but {len(self.palette)} palette colours")
+            raise DataError(f"{len(self.names)} classes but {len(self.palette)} palette colors")
         if self.label_ids and len(self.label_ids) != len(self.names):
             raise DataError(f"{len(self.names)} classes but {len(self.label_ids)} label ids")
 
+    @classmethod
+    def of(
+        cls,
+        classes: Mapping[str, tuple[int, int, int]] | Sequence[str],
+        label_ids: Sequence[int] = (),
+    ) -> ClassSet:
+        """Classes with their colors, or names alone, which get colors that differ."""
+        if isinstance(classes, Mapping):
+            return cls(tuple(classes), tuple(classes.values()), tuple(label_ids))
+        return cls(tuple(classes), distinct_colors(len(classes)), tuple(label_ids))
+
     def __len__(self) -> int:
         return len(self.names)
+
+
+def distinct_colors(count: int) -> tuple[tuple[int, int, int], ...]:
+    """One RGB color (0-255) per class, evenly spread over the hues."""
+    spread = (colorsys.hsv_to_rgb(i / count, 0.8, 1.0 - 0.3 * (i % 2)) for i in range(count))
+    return tuple((round(r * 255), round(g * 255), round(b * 255)) for r, g, b in spread)
 
 
 @final
@@ -66,7 +80,7 @@ class Sample:
     Attributes:
         id: Unique within the split, with forward slashes, independent of where the root lies.
         image: Path of the image file.
-        label: Path of the label file, or None for an unlabelled image.
+        label: Path of the label file, or None for an unlabeled image.
     """
 
     id: str
@@ -87,12 +101,14 @@ class SegmentationDataset:
         samples: Sorted by id, never empty.
         lookup: int16, shape (256,): raw id -> train id, ``IGNORE``, or ``UNKNOWN``.
         read_raw_image: Reads an image file as RGB uint8; given the size that the image is
-            brought to next, it may give a reduced one.
+            resized to next, it may give a reduced one.
         read_raw_label: Reads a label file as a uint8 map of raw ids.
         absent: Names of classes of the set that no label file holds.
         read_size: Height and width that an image file has when it is read whole, by its header.
         unpaired: Image files of the split that were left out because they have no label.
         looked_for: Where labels should lie; empty where the split has none by its nature.
+        passed_over: A note on pictures beside the images that are of kinds that are not read.
+        in_files: False where the paths of samples only number the items of a Python object.
     """
 
     name: str
@@ -107,6 +123,8 @@ class SegmentationDataset:
     read_size: Callable[[Path], Size] = image_size
     unpaired: tuple[Path, ...] = ()
     looked_for: str = ""
+    passed_over: str = ""
+    in_files: bool = True
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -116,7 +134,7 @@ class SegmentationDataset:
 
         Args:
             index: Which sample.
-            target: Height and width that the image is brought to next; it may be reduced, but to
+            target: Height and width that the image is resized to next; it may be reduced, but to
                 no less.
         """
         image = self.read_raw_image(self.samples[index].image, target)
@@ -140,14 +158,10 @@ class SegmentationDataset:
         return self.train_ids(self.read_raw_label(path), path)
 
     def train_ids(self, raw: LabelArray, path: Path) -> LabelArray:
-        """Raw ids as train ids, both of shape (height, width); 255 = ignore.
-
-        Args:
-            raw: What :attr:`read_raw_label` gave.
-            path: The file, for the message.
+        """Raw ids, as :attr:`read_raw_label` gives them, as train ids; 255 = ignore.
 
         Raises:
-            DataError: An id is none of the data set.
+            DataError: An id is none of the data set; the message names ``path``.
         """
         table = np.where(self.lookup == UNKNOWN, _NO_CLASS, self.lookup).astype(np.uint8)
         # Bytes through a table of bytes: several times faster than indexing an array with one.
@@ -160,11 +174,7 @@ class SegmentationDataset:
         return np.frombuffer(bytearray(train), dtype=np.uint8).reshape(raw.shape)
 
     def pair(self, index: int, target: Size | None = None) -> tuple[ImageArray, LabelArray]:
-        """Image and train ids of a sample; the sizes of their files are checked.
-
-        Args:
-            index: Which sample.
-            target: As in :meth:`image`; the label keeps its size.
+        """Image and train ids of a sample; ``target`` is as in :meth:`image`.
 
         Raises:
             DataError: A file is damaged, or their sizes differ.
@@ -195,3 +205,8 @@ def lookup_table(mapping: Mapping[int, int], ignore: Iterable[int]) -> NDArray[n
     for raw, train in mapping.items():
         table[raw] = train
     return table
+
+
+def train_id_lookup(classes: ClassSet, *ignore: int) -> NDArray[np.int16]:
+    """The table for files that hold train ids, where 255 and further ids are ignored."""
+    return lookup_table({i: i for i in range(len(classes))}, (IGNORE, *ignore))

@@ -28,7 +28,7 @@ PNG_COMPRESSION = 6
 """How much PNGs are packed, 0 to 9, unless said otherwise; zlib's own choice."""
 
 Palette = Sequence[tuple[int, int, int]]
-"""RGB colours, 0 to 255, of indices from 0 on."""
+"""RGB colors, 0 to 255, of indices from 0 on."""
 
 _IMAGE_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")
 _INDEX_MODES = ("L", "P", "LA")
@@ -49,7 +49,7 @@ _DECODE_ERRORS = (
 def read_image(path: Path, target: Size | None = None) -> ImageArray:
     """An image file as RGB, uint8, shape (height, width, 3).
 
-    Greyscale, palette and CMYK pictures are converted, an alpha channel is dropped. EXIF
+    Grayscale, palette and CMYK pictures are converted, an alpha channel is dropped. EXIF
     orientation is not applied: :func:`mixseg.data.photographs.read_photograph` does.
 
     Args:
@@ -60,7 +60,7 @@ def read_image(path: Path, target: Size | None = None) -> ImageArray:
 
     Raises:
         DataError: The file is missing, damaged, neither PNG nor JPEG, larger than
-            :data:`MAX_PIXELS`, or has 16 bits per grey value.
+            :data:`MAX_PIXELS`, or has 16 bits per gray value.
     """
     # Label maps are drawn on the stored pixels and carry no EXIF: turning the image by its
     # orientation tag would leave the label behind.
@@ -73,7 +73,7 @@ def rgb_pixels(image: Image.Image, path: Path, target: Size | None) -> ImageArra
     if image.mode not in _IMAGE_MODES:
         # Pillow would clip 16-bit values at 255 instead of scaling them.
         raise DataError(
-            f"{path}: pixels of mode {image.mode} (16 bits or more per grey value); expected "
+            f"{path}: pixels of mode {image.mode} (16 bits or more per gray value); expected "
             "8 bits per channel. Convert the file first"
         )
     # Phones append further pictures to a JPEG and call it MPO.
@@ -102,23 +102,23 @@ def image_size(path: Path) -> tuple[int, int]:
 def read_index_png(path: Path) -> LabelArray:
     """A label PNG as the ids it stores, uint8, shape (height, width).
 
-    A palette picture gives its indices; its colours are not looked at.
+    A palette picture gives its indices; its colors are not looked at.
 
     Raises:
         DataError: The file is missing, damaged, not a PNG, larger than :data:`MAX_PIXELS`, or not
-            an 8-bit greyscale or palette picture. Greyscale may have an alpha channel that hides
+            an 8-bit grayscale or palette picture. Grayscale may have an alpha channel that hides
             nothing.
     """
     return read_palette_png(path)[0]
 
 
 def read_palette_png(path: Path) -> tuple[LabelArray, Palette | None]:
-    """As :func:`read_index_png`, with the colours of the indices; None for greyscale."""
+    """As :func:`read_index_png`, with the colors of the indices; None for grayscale."""
     with opened_image(path, ("PNG",)) as image:
         if not _is_index(image):
             raise DataError(
                 f"{path}: {_describe_mode(image, stored_mode(image))}; expected a label PNG "
-                "with one class id per pixel: 8-bit greyscale (mode L) or palette (mode P)"
+                "with one class id per pixel: 8-bit grayscale (mode L) or palette (mode P)"
             )
         if image.mode == "LA":
             return opaque_channels(image, path)[..., 0], None
@@ -164,8 +164,8 @@ def encode_png(
     """An array as a PNG file.
 
     Args:
-        array: uint8, shape (height, width) for greyscale or indices, (height, width, 3) for RGB.
-        palette: RGB colours of the indices; only with a 2-D array, whose values stay as they are.
+        array: uint8, shape (height, width) for grayscale or indices, (height, width, 3) for RGB.
+        palette: RGB colors of the indices; only with a 2-D array, whose values stay as they are.
         compression: 1 to 9 pack the file, 9 the most. 0 stores pixels as they are: three bytes for
             each of RGB, and several times faster to read.
 
@@ -180,42 +180,42 @@ def encode_png(
         )
     if palette is not None and (array.ndim != 2 or len(palette) > 256):
         raise DataError(
-            f"a palette has at most 256 colours and needs a 2-D array, "
-            f"found {len(palette)} colours and shape {shape}"
+            f"a palette has at most 256 colors and needs a 2-D array, "
+            f"found {len(palette)} colors and shape {shape}"
         )
     if compression == 0 and array.ndim == 3:
-        return _stored_png(array)
+        return pack_png(array, compression)
     image = Image.fromarray(array)
     if palette is not None:
         # Pillow stores as few bits as the palette needs, which would cut off higher ids (255).
         full = [*palette, *[(0, 0, 0)] * (256 - len(palette))]
-        image.putpalette([channel for colour in full for channel in colour])
+        image.putpalette([channel for color in full for channel in color])
     encoded = io.BytesIO()
     image.save(encoded, format="PNG", compress_level=compression)
     return encoded.getvalue()
 
 
-def _stored_png(array: NDArray[np.uint8]) -> bytes:
-    """An RGB picture whose rows are neither filtered nor packed.
+def pack_png(pixels: NDArray[np.uint8] | NDArray[np.uint16], compression: int) -> bytes:
+    """RGB pixels of 8 or 16 bits, shape (height, width, 3), as a PNG whose rows are not filtered.
 
-    Pillow filters rows at every level, and undoing that takes most of the time of reading them.
+    Pillow filters rows at every level, which takes most of the time of reading stored ones, and
+    writes no 16 bits.
     """
-    height, width = array.shape[:2]
-    rows = np.zeros((height, 1 + 3 * width), dtype=np.uint8)  # a row begins with its filter, 0
-    rows[:, 1:] = array.reshape(height, 3 * width)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB, not interlaced
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 0)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(content))
-        + kind
-        + content
-        + struct.pack(">I", zlib.crc32(kind + content))
-        for kind, content in chunks
-    )
+    height, width, _ = pixels.shape
+    bits = 8 * pixels.itemsize
+    content = pixels.astype(pixels.dtype.newbyteorder(">")).reshape(height, -1).view(np.uint8)
+    rows = np.pad(content, ((0, 0), (1, 0)))  # a row begins with its filter, 0
+    header = struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)  # RGB, not interlaced
+    data = zlib.compress(rows.tobytes(), compression)
+    file = b"\x89PNG\r\n\x1a\n"
+    for kind, part in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b"")):
+        file += struct.pack(">I", len(part)) + kind + part
+        file += struct.pack(">I", zlib.crc32(kind + part))
+    return file
 
 
 def encode_jpeg(array: ImageArray, quality: int = 95) -> bytes:
-    """RGB, uint8, shape (height, width, 3), as a JPEG file with colour at full resolution."""
+    """RGB, uint8, shape (height, width, 3), as a JPEG file with color at full resolution."""
     encoded = io.BytesIO()
     Image.fromarray(array).save(encoded, format="JPEG", quality=quality, subsampling=0)
     return encoded.getvalue()
@@ -276,7 +276,7 @@ def _too_large(path: Path, found: str) -> str:
 
 def stored_mode(image: Image.Image) -> str:
     """How the file of an opened image stores its pixels, before Pillow widens them to 8 bits."""
-    # Pillow stretches 2- and 4-bit greys to 0..255 (id 1 of 4 bits becomes 17) and still calls
+    # Pillow stretches 2- and 4-bit grays to 0..255 (id 1 of 4 bits becomes 17) and still calls
     # the result "L"; only the decoder's arguments tell.
     tiles = getattr(image, "tile", None)
     arguments = tiles[0][3] if tiles else image.mode
@@ -286,9 +286,9 @@ def stored_mode(image: Image.Image) -> str:
 def _describe_mode(image: Image.Image, stored: str) -> str:
     if stored in ("1", "L;2", "L;4"):
         bits = {"1": 1, "L;2": 2, "L;4": 4}[stored]
-        return f"greyscale with {bits} bit(s) per pixel, whose values are ambiguous"
+        return f"grayscale with {bits} bit(s) per pixel, whose values are ambiguous"
     if image.mode.startswith("I"):
-        return "greyscale with 16 bits per pixel"
+        return "grayscale with 16 bits per pixel"
     if image.mode in ("RGB", "RGBA"):
-        return f"a colour picture (mode {image.mode})"
+        return f"a color picture (mode {image.mode})"
     return f"mode {image.mode}"

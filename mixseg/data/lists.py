@@ -9,9 +9,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import final
+from typing import NamedTuple
 
 from mixseg.data.names import composed
 from mixseg.data.pairing import without_ending
@@ -24,9 +23,7 @@ MAX_BYTES = 64_000_000
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
-@final
-@dataclass(frozen=True)
-class ListEntry:
+class ListEntry(NamedTuple):
     """One line of a list file.
 
     Attributes:
@@ -67,11 +64,9 @@ def read_list(path: Path, rebase: tuple[str, ...] = ()) -> list[ListEntry]:
         line = raw.rstrip("\r")
         columns = line.split("\t") if "\t" in line else line.split(maxsplit=1)
         columns = [column.strip() for column in columns if column.strip()]
-        if not columns:
-            continue
-        relative = [_relative(column, rebase, f"{path}, line {number}") for column in columns]
-        label = relative[1] if len(relative) > 1 else None
-        entries.append(ListEntry(number, line, relative[0], label))
+        if columns:
+            image, *label = (_relative(one, rebase, f"{path}, line {number}") for one in columns)
+            entries.append(ListEntry(number, line, image, label[0] if label else None))
     return entries
 
 
@@ -79,12 +74,7 @@ def match_entries(path: Path, entries: Sequence[ListEntry], ids: Sequence[str]) 
     """Index into ``ids`` of each entry of a list file.
 
     An entry is the id whose path ends like the entry's, without a file ending: lists name images
-    from folders above or below the one that ids are relative to.
-
-    Args:
-        path: The list file, for messages.
-        entries: Its entries.
-        ids: Ids of a data set, all different.
+    from folders above or below the one that ids are relative to. Ids all differ.
 
     Raises:
         DataError: An entry fits no id (the closest one is named) or several, or is listed twice.
@@ -92,10 +82,10 @@ def match_entries(path: Path, entries: Sequence[ListEntry], ids: Sequence[str]) 
     exact = {key: index for index, key in enumerate(ids)}
     by_name: dict[str, list[int]] = {}
     for index, key in enumerate(ids):
-        by_name.setdefault(key.rsplit("/", 1)[-1], []).append(index)
+        by_name.setdefault(_last(key), []).append(index)
     # Ids keep the endings of images whose names differ in nothing else; a list may leave them out.
     for index, key in enumerate(ids):
-        name = key.rsplit("/", 1)[-1]
+        name = _last(key)
         if without_ending(name) not in exact and without_ending(name) != name:
             by_name.setdefault(without_ending(name), []).append(index)
 
@@ -120,7 +110,7 @@ def _match(
     for name in (entry.text, without_ending(entry.text), entry.image, wanted):
         if name in exact:
             return exact[name]
-    last = (entry.image.rsplit("/", 1)[-1], wanted.rsplit("/", 1)[-1])
+    last = (_last(entry.image), _last(wanted))
     candidates = next((by_name[name] for name in last if name in by_name), [])
     if not candidates:
         near = difflib.get_close_matches(wanted, ids, n=1, cutoff=0.5)
@@ -135,6 +125,10 @@ def _match(
         names = ", ".join(repr(ids[index]) for index in best[:3])
         raise DataError(f"{where}: {entry.image!r} fits {len(best)} images: {names}")
     return best[0]
+
+
+def _last(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
 
 
 def _shared_tail(first: str, second: str) -> int:

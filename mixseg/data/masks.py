@@ -1,4 +1,4 @@
-"""Label PNGs as ids: greyscale, palettes whatever the order of their colors, and color pictures."""
+"""Label PNGs as ids: grayscale, palettes whatever the order of their colors, and color pictures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def class_colors(classes: ClassSet) -> IdColors:
 class LabelReader:
     """Reads a label PNG as raw ids, whichever form it has.
 
-    A greyscale file stores ids. A palette file stores indices and their colors, and a tool that
+    A grayscale file stores ids. A palette file stores indices and their colors, and a tool that
     rewrites it may put the colors into another order. Where every color that the file uses is one
     of :attr:`colors`, the colors decide. Where none contradicts its index, the indices do, so that
     palettes of unrelated colors are possible. Anything else is an error.
@@ -125,13 +125,13 @@ class LabelReader:
         return shown
 
     def _is_ramp(self, palette: Palette, shown: NDArray[np.int16]) -> bool:
-        """Whether a palette is a scale of greys, which says no more than a greyscale file."""
+        """Whether a palette is a scale of grays, which says no more than a grayscale file."""
         end = len(palette)
         while end > 1 and palette[end - 1] == (0, 0, 0):
             end -= 1
-        greys = [red for red, green, blue in palette[:end] if red == green == blue]
-        rising = all(one < other for one, other in pairwise(greys))
-        return len(greys) == end > 1 and rising and bool((shown[:end] == UNKNOWN).any())
+        grays = [red for red, green, blue in palette[:end] if red == green == blue]
+        rising = all(one < other for one, other in pairwise(grays))
+        return len(grays) == end > 1 and rising and bool((shown[:end] == UNKNOWN).any())
 
     def _both_readings(
         self,
@@ -147,7 +147,7 @@ class LabelReader:
             rest = f"index {other} has no color"
         else:
             rest = f"index {other} has the color {list(palette[other])}, which {self.source} lacks"
-        remedy = "Where the indices are right, save the labels as greyscale PNGs; where the colors"
+        remedy = "Where the indices are right, save the labels as grayscale PNGs; where the colors"
         if self.description is not None and other < len(palette):
             remedy += f" are, name that color, too: {self._naming(palette[other])}"
         else:

@@ -7,11 +7,12 @@ it: macOS decomposes names of files, most editors do not.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, final
 
-from mixseg.errors import DataError
+from mixseg.errors import DataError, unknown_name
+from mixseg.strict_yaml import load_yaml
 
 
 def composed(name: str) -> str:
@@ -32,6 +33,30 @@ def composed_keys(given: Mapping[Any, Any], where: str) -> dict[Any, Any]:
             raise DataError(f"{where}: {name!r} is there twice, in two forms of Unicode")
         found[name] = value
     return found
+
+
+def read_by_class(
+    file: Path, names: tuple[str, ...], kind: str, problem: Callable[[Any], str]
+) -> dict[str, Any]:
+    """Class -> value, from a YAML file with a line ``CLASS: VALUE`` for each class.
+
+    Args:
+        file: The file.
+        names: All classes.
+        kind: What messages call a class.
+        problem: Says what is wrong with a value; empty if nothing is.
+
+    Raises:
+        DataError: A class is unknown, or a value is wrong; the message has the line.
+        ConfigError: The file is not strict YAML.
+    """
+    loaded = load_yaml(file)
+    given = composed_keys(loaded.data, str(file))
+    for key, (name, value) in zip(loaded.data, given.items(), strict=True):
+        wrong = problem(value) if name in names else unknown_name(kind, str(name), names)
+        if wrong:
+            raise DataError(f"{file}, line {loaded.line((key,))}: {wrong}")
+    return given
 
 
 def two_forms(first: Path, second: Path) -> DataError:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import final
 
 from mixseg.data.contract import Sample
 from mixseg.data.names import composed, two_forms
@@ -21,28 +22,84 @@ OTHER_PICTURES = (
 """Endings of pictures that are not read, in lower case."""
 
 
-def files_by_id(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
-    """Id -> file, for all files below a folder that end so.
+@final
+class Folder:
+    """The files below a folder at any depth, listed on first use and then remembered.
 
-    An id is the relative path without its ending, in Unicode's composed form, whatever form the
-    file system keeps; where several files would then have the same id, theirs keep their endings.
-    Upper and lower case of the ending are the same; hidden files and folders are left out; links
-    to folders are followed. A folder that does not exist holds no files.
-
-    Args:
-        folder: Where to look, at any depth.
-        endings: Endings in lower case.
-
-    Raises:
-        DataError: Two names differ in their form of Unicode only, or a folder cannot be listed.
+    Hidden files and folders are left out; links to folders are followed. A folder that does not
+    exist holds no files.
     """
-    files: dict[str, Path] = {}
-    for path in _walk(folder, endings):
-        name = composed(path.relative_to(folder).as_posix())
-        if name in files:
-            raise two_forms(files[name], path)
-        files[name] = path
-    return {key: files[name] for name, key in unique_ids(files, endings).items()}
+
+    def __init__(self, path: Path) -> None:
+        """List nothing yet."""
+        self.path = path
+        self._listed: list[Path] | None = None
+
+    def by_id(self, *endings: str) -> dict[str, Path]:
+        """Id -> file, for all files that end so, in upper or lower case.
+
+        An id is the relative path without its ending, in Unicode's composed form, whatever form the
+        file system keeps; where several files would then have the same id, theirs keep their
+        endings.
+
+        Args:
+            endings: In lower case.
+
+        Raises:
+            DataError: Two names differ in their form of Unicode only, or a folder cannot be listed.
+        """
+        files: dict[str, Path] = {}
+        for path in self._files():
+            if path.name.lower().endswith(endings):
+                name = composed(path.relative_to(self.path).as_posix())
+                if name in files:
+                    raise two_forms(files[name], path)
+                files[name] = path
+        return {key: files[name] for name, key in unique_ids(files, endings).items()}
+
+    def passed_over(self) -> str:
+        """A note on pictures of kinds that are not read; empty without any."""
+        try:
+            found = sorted(one for one in self._files() if one.suffix.lower() in OTHER_PICTURES)
+        except DataError:  # said where images are looked for
+            return ""
+        if not found:
+            return ""
+        kinds = Counter(path.suffix.lower() for path in found)
+        counted = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+        return (
+            f"{self.path}: passed over {counted}, the first is {found[0]}; only PNG and JPEG files "
+            "are read, convert those that belong to the data"
+        )
+
+    def _files(self) -> list[Path]:
+        if self._listed is None:
+            self._listed = _walk(self.path)
+        return self._listed
+
+
+def _walk(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    visited: set[str] = set()
+    try:
+        for walked, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
+            # A link back to a parent folder would never end.
+            real = os.path.realpath(walked)
+            folders[:] = [] if real in visited else [f for f in folders if not f.startswith(".")]
+            if real not in visited:
+                visited.add(real)
+                found += [Path(walked) / file for file in files if not file.startswith(".")]
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or folder}: cannot be listed: {error.strerror}"
+        ) from error
+    return found
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def unique_ids(names: Iterable[str], endings: tuple[str, ...] = IMAGE_ENDINGS) -> dict[str, str]:
@@ -58,46 +115,8 @@ def unique_ids(names: Iterable[str], endings: tuple[str, ...] = IMAGE_ENDINGS) -
 
 def without_ending(name: str, endings: tuple[str, ...] = IMAGE_ENDINGS) -> str:
     """A path without its ending; other dots belong to the name."""
-    ending = next((one for one in endings if name.lower().endswith(one.lower())), "")
+    ending = next((one for one in endings if name.lower().endswith(one)), "")
     return name[: len(name) - len(ending)]
-
-
-def passed_over(folder: Path) -> str:
-    """A note on pictures below a folder that are of kinds that are not read; empty without any."""
-    try:
-        found = sorted(_walk(folder, OTHER_PICTURES))
-    except DataError:  # said where images are looked for
-        return ""
-    if not found:
-        return ""
-    kinds = Counter(path.suffix.lower() for path in found)
-    counted = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
-    return (
-        f"{folder}: passed over {counted}, the first is {found[0]}; only PNG and JPEG files are "
-        "read, convert those that belong to the data"
-    )
-
-
-def _walk(folder: Path, endings: tuple[str, ...]) -> Iterator[Path]:
-    """The files below a folder that end so, as in :func:`files_by_id`."""
-    visited: set[str] = set()
-    try:
-        for walked, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
-            # A link back to a parent folder would never end.
-            real = os.path.realpath(walked)
-            folders[:] = [] if real in visited else [f for f in folders if not f.startswith(".")]
-            if real in visited:
-                continue
-            visited.add(real)
-            for file in files:
-                if not file.startswith(".") and without_ending(file, endings) != file:
-                    yield Path(walked) / file
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise DataError(
-            f"{error.filename or folder}: cannot be listed: {error.strerror}"
-        ) from error
 
 
 Pairing = Callable[[Mapping[str, Path], Mapping[str, Path], str], tuple[Sample, ...]]
@@ -118,8 +137,7 @@ def pair_samples(
         DataError: Images have no label; the message counts them and names the first. Or a label
             could be that of two images, or an image have two labels.
     """
-    missing = sorted(set(images) - set(labels))
-    _refuse_ambiguous(missing, images, labels)
+    missing = _without_label(images, labels)
     if missing:
         some = len(missing) < len(images)
         raise DataError(
@@ -128,26 +146,35 @@ def pair_samples(
             "folder of their own: --unlabeled DIR"
             + ("; data.unpaired: skip leaves them out" if some else "")
         )
-    return tuple(sorted(Sample(key, path, labels[key]) for key, path in images.items()))
+    return _samples(images, labels)
 
 
 def pair_labeled(
     images: Mapping[str, Path], labels: Mapping[str, Path], expected: str
 ) -> tuple[Sample, ...]:
     """As :func:`pair_samples`, without the images that have no label, unless none has one."""
-    paired = {key: path for key, path in images.items() if key in labels}
-    _refuse_ambiguous(sorted({*images} - {*paired}), images, labels)
+    missing = {*_without_label(images, labels)}
+    paired = {key: path for key, path in images.items() if key not in missing}
     return pair_samples(paired or images, labels, expected)
 
 
-def _refuse_ambiguous(
-    missing: Sequence[str], images: Mapping[str, Path], labels: Mapping[str, Path]
-) -> None:
-    """Refuse images without a label that share their name with others, or labels that do."""
-    if not missing:
-        return
+def pair_present(
+    images: Mapping[str, Path], labels: Mapping[str, Path], expected: str
+) -> tuple[Sample, ...]:
+    """As :func:`pair_samples`, with samples without a label where there is none."""
+    _without_label(images, labels)
+    return _samples(images, labels)
+
+
+def _samples(images: Mapping[str, Path], labels: Mapping[str, Path]) -> tuple[Sample, ...]:
+    return tuple(sorted(Sample(key, path, labels.get(key)) for key, path in images.items()))
+
+
+def _without_label(images: Mapping[str, Path], labels: Mapping[str, Path]) -> Sequence[str]:
+    """Sorted ids of the images without a label; refused where a label may be meant for them."""
+    missing = sorted({*images} - {*labels})
     by_stem: dict[str, list[Path]] = {}
-    for key, path in labels.items():
+    for key, path in labels.items() if missing else ():
         by_stem.setdefault(without_ending(key), []).append(path)
     for key in missing:
         stem = without_ending(key)
@@ -167,14 +194,7 @@ def _refuse_ambiguous(
                     f"call them {one.name}.png and {other.name}.png; if one has none, move it into "
                     "a folder of its own (--unlabeled DIR), and the label keeps its name"
                 )
-
-
-def pair_present(
-    images: Mapping[str, Path], labels: Mapping[str, Path], expected: str
-) -> tuple[Sample, ...]:
-    """As :func:`pair_samples`, with samples without a label where there is none."""
-    _refuse_ambiguous(sorted(set(images) - set(labels)), images, labels)
-    return tuple(sorted(Sample(key, path, labels.get(key)) for key, path in images.items()))
+    return missing
 
 
 def found_instead(folder: Path) -> str:
@@ -192,7 +212,3 @@ def _contents(folder: Path) -> str:
     except OSError as error:
         return f"what cannot be listed ({error.strerror})"
     return named_first(entries) if entries else "nothing"
-
-
-def _raise(error: OSError) -> None:
-    raise error

@@ -39,7 +39,7 @@ def read_photograph(path: Path, target: Size | None = None) -> ImageArray:
 
     Args:
         path: The file.
-        target: Height and width that the upright image is brought to next, as in
+        target: Height and width that the upright image is resized to next, as in
             :func:`mixseg.data.images.read_image`.
 
     Raises:

@@ -1,12 +1,13 @@
-"""What a run rests on in its data, recorded to be compared when the run goes on or is evaluated.
+"""A record of the data of a run, which is compared when the run is resumed or evaluated.
 
-Settings name a folder, not what lies in it: ``dataset.yaml`` may swap two classes, a validation
-image may go, labels may be redrawn. The sizes of label files in bytes stand for their content,
-which is too much to be read at every start.
+Settings name a folder, not its content: ``dataset.yaml`` may swap two classes, a validation image
+may disappear, labels may be redrawn. The sizes of label files in bytes stand for their content,
+which is too much to read at every start.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,25 +22,24 @@ from mixseg.ignore import IGNORE
 
 Record = dict[str, Any]
 """JSON: ``classes`` (names by train id), ``label_ids`` and ``source_ids`` (raw id, and color where
-a description names them -> class or ``ignore``), ``val`` and
-``labeled`` (id -> bytes of the label) and ``unlabeled`` (ids)."""
+a description names them -> class or ``ignore``), ``val`` and ``labeled`` (id -> bytes of the label)
+and ``unlabeled`` (ids)."""
 
 FILE = "data.json"
-"""Holds the record in the folder of a run."""
+"""File of the record in the folder of a run."""
 
 LISTS = {
     "val": "validation images",
-    "labeled": "labelled images",
-    "unlabeled": "unlabelled images",
+    "labeled": "labeled images",
+    "unlabeled": "unlabeled images",
 }
 """Parts of a record that are long, and what they are called."""
 
-SHOWN = 3
-"""Examples that a message names."""
+_short = functools.partial(named_first, most=3)
 
 
 def record_of_validation(val: SegmentationDataset) -> Record:
-    """The part of a record that scores rest on."""
+    """The part of a record that scores depend on."""
     return {
         "classes": list(val.classes.names),
         "label_ids": _label_ids(val),
@@ -53,14 +53,7 @@ def record_of_training(
     labeled_indices: Iterable[int],
     unlabeled_ids: Sequence[str],
 ) -> Record:
-    """The record of a run.
-
-    Args:
-        val: Its validation split.
-        labeled: Where its labelled images come from.
-        labeled_indices: Which of them they are.
-        unlabeled_ids: Ids of its unlabelled images.
-    """
+    """The record of a run: its validation split, its labeled images and its unlabeled ones."""
     samples = [labeled.samples[index] for index in labeled_indices]
     return record_of_validation(val) | {
         "source_ids": _label_ids(labeled),
@@ -70,24 +63,21 @@ def record_of_training(
 
 
 def read_record(run: Path) -> Record | None:
-    """The record that a run's folder holds whole; None if it is missing or damaged."""
+    """The whole record in the folder of a run; None if it is missing or damaged."""
     try:
         content = read_json(run / FILE)
-    except (OSError, ValueError):
-        return None
-    if not isinstance(content, dict) or not {*LISTS, "classes", "label_ids"} <= {*content}:
-        return None
-    if not all(isinstance(content[name], dict | list) for name in LISTS):
-        return None
-    try:
+        if not isinstance(content, dict) or not {*LISTS, "classes", "label_ids"} <= {*content}:
+            return None
+        if not all(isinstance(content[name], dict | list) for name in LISTS):
+            return None
         check_digests(digests(content))
-    except ValueError:
+    except (OSError, ValueError):
         return None
     return content
 
 
 def check_digests(kept: object) -> None:
-    """Refuse what :func:`digests` never gives: metadata that somebody else has written.
+    """Refuse what :func:`digests` never returns: metadata that somebody else has written.
 
     Raises:
         ValueError: It is no record of data.
@@ -117,19 +107,19 @@ def digests(record: Record) -> Record:
 
 
 def differences(kept: Mapping[str, Any], now: Record, full: Record | None = None) -> list[str]:
-    """What has changed in the data, a line each; for people.
+    """What has changed in the data, one line to print for each change.
 
     Args:
         kept: What :func:`digests` gave for the record of the run. Parts that it lacks, as that of
             an older version, are not compared.
         now: The record of the data as it is.
-        full: The record of the run whole, if its file is there: its lists are taken only if they
+        full: The whole record of the run, if its file is there: its lists are used only if they
             have the digest that is kept.
     """
     lines = []
     if "classes" in kept and kept["classes"] != now["classes"]:
-        lines.append(f"classes: {_shown(kept['classes'])} -> {_shown(now['classes'])}")
-    for name, title in (("label_ids", "label ids"), ("source_ids", "ids of the labelled images")):
+        lines.append(f"classes: {_short(kept['classes'])} -> {_short(now['classes'])}")
+    for name, title in (("label_ids", "label ids"), ("source_ids", "ids of the labeled images")):
         if name in kept and name in now and kept[name] != now[name]:
             lines.append(f"{title}: {_changed_ids(kept[name], now[name])}")
     fresh = digests(now)
@@ -141,46 +131,34 @@ def differences(kept: Mapping[str, Any], now: Record, full: Record | None = None
             counts = f"{kept[name]['count']} -> {fresh[name]['count']}"
             lines.append(f"{title}: other ones, or other label files ({counts})")
         else:
-            lines += _changed_lists(title, known, now[name])
+            lines += [f"{title}: {change}" for change in _changed_lists(known, now[name])]
     return lines
 
 
 def _changed_ids(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     keys = sorted({*before, *after}, key=lambda key: (len(key), key))
-    changed = [
-        f"{key} {before.get(key, 'unknown')} -> {after.get(key, 'unknown')}"
-        for key in keys
-        if before.get(key) != after.get(key)
-    ]
-    return _shown(changed)
+    pairs = [(key, before.get(key, "unknown"), after.get(key, "unknown")) for key in keys]
+    return _short([f"{key} {old} -> {new}" for key, old, new in pairs if old != new])
 
 
 def _changed_lists(
-    title: str, before: Mapping[str, Any] | Sequence[str], after: Mapping[str, Any] | Sequence[str]
+    before: Mapping[str, Any] | Sequence[str], after: Mapping[str, Any] | Sequence[str]
 ) -> list[str]:
     old, new = set(before), set(after)
     lines = []
     for found, what in ((old - new, "are gone"), (new - old, "are new")):
         if found:
-            lines.append(f"{title}: {len(found)} {what} ({_shown(sorted(found))})")
+            lines.append(f"{len(found)} {what} ({_short(sorted(found))})")
     if isinstance(before, Mapping) and isinstance(after, Mapping):
-        changed = [
-            f"{key}: {before[key]} -> {after[key]} bytes"
-            for key in sorted(old & new)
-            if before[key] != after[key]
-        ]
+        pairs = [(key, before[key], after[key]) for key in sorted(old & new)]
+        changed = [f"{key}: {one} -> {other} bytes" for key, one, other in pairs if one != other]
         if changed:
-            lines.append(f"{title}: files of {len(changed)} have changed ({_shown(changed)})")
-    return lines or [f"{title}: in another order"]
-
-
-def _shown(items: Sequence[str]) -> str:
-    return named_first(items, SHOWN)
+            lines.append(f"files of {len(changed)} have changed ({_short(changed)})")
+    return lines or ["in another order"]
 
 
 def _label_ids(dataset: SegmentationDataset) -> dict[str, str]:
-    names = dict(enumerate(dataset.classes.names))
-    names[IGNORE] = "ignore"
+    names = dict(enumerate(dataset.classes.names)) | {IGNORE: "ignore"}
     meanings = {
         str(raw): names[int(train)] for raw, train in enumerate(dataset.lookup) if train != UNKNOWN
     }

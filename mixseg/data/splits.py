@@ -41,12 +41,12 @@ _PERMUTATION_NOTE = (
 @final
 @dataclass(frozen=True)
 class Split:
-    """Labelled and unlabelled images of a training split.
+    """Labeled and unlabeled images of a training split.
 
     Attributes:
         labeled: Indices into the sorted ids, ascending.
         unlabeled: Indices into the sorted ids, ascending; none of them is in ``labeled``.
-        digest: 12 hexadecimal digits that stand for the labelled ids, the two counts, and the ids
+        digest: 12 hexadecimal digits that stand for the labeled ids, the two counts, and the ids
             held out.
         spec: What was asked for.
         seed: Seed of the permutation; without meaning where a file gives the images.
@@ -70,14 +70,14 @@ class Split:
 
 
 def hold_out(dataset: SegmentationDataset, spec: str, seed: int) -> SegmentationDataset:
-    """The labelled images of a split that are kept for validation.
+    """The labeled images of a split that are kept for validation.
 
     A fraction or number takes the first images of a seeded permutation of the sorted ids, as in
     :func:`split_labeled`.
 
     Args:
         dataset: The split; its images without a label are never taken.
-        spec: ``1/5`` or ``0.2``: that share of the labelled images, rounded up; ``20``: that many;
+        spec: ``1/5`` or ``0.2``: that share of the labeled images, rounded up; ``20``: that many;
             ``VAL.txt``: the images of a list.
         seed: Seed of the permutation.
 
@@ -95,8 +95,8 @@ def hold_out(dataset: SegmentationDataset, spec: str, seed: int) -> Segmentation
         )
     if _LOOKS_LIKE_SIZE.fullmatch(spec):
         chosen = _drawn(range(len(ids)), labeled_count(spec, len(ids), given), seed)
-    elif "," not in spec and ".pkl" not in spec and (Path(spec).suffix or "/" in spec):
-        chosen = _read_indices(Path(spec), ids)
+    elif "," not in spec and ".pkl" not in spec and _names_a_file(spec):
+        chosen = _listed(spec, ids)
         if not chosen:
             raise DataError(f"{given}: the list names no image")
     else:
@@ -108,7 +108,7 @@ def hold_out(dataset: SegmentationDataset, spec: str, seed: int) -> Segmentation
 def split_labeled(
     ids: Sequence[str], spec: str, seed: int, held_out: Collection[str] = ()
 ) -> Split:
-    """Choose the labelled images of a training split.
+    """Choose the labeled images of a training split.
 
     A fraction or number takes the first images of a seeded permutation of the *sorted* ids, so it
     does not depend on the file system, and splits of one seed are nested. Fractions are rounded
@@ -120,9 +120,9 @@ def split_labeled(
 
             - ``1/8`` or ``0.125``: that share of the images;
             - ``372``: that many;
-            - ``full`` or ``1/1``: all, none is left unlabelled;
+            - ``full`` or ``1/1``: all, none is left unlabeled;
             - ``LABELED.txt``: the images of a list (see :mod:`mixseg.data.lists`), the rest is
-              unlabelled;
+              unlabeled;
             - ``LABELED.txt,UNLABELED.txt``: the images of two lists, further ones are unused;
             - ``FILE.pkl@1/8``: that share of a pickled permutation, as ClassMix and DACS ship it.
         seed: Seed of the permutation.
@@ -140,7 +140,7 @@ def split_labeled(
     rest = [index for index in range(len(ordered)) if index not in withheld]
     if not rest:
         raise DataError(
-            f"all {len(ordered)} labelled images are held out for validation (data.val), none is "
+            f"all {len(ordered)} labeled images are held out for validation (data.val), none is "
             "left to train on"
         )
     note = ""
@@ -150,16 +150,16 @@ def split_labeled(
     elif spec.endswith(".pkl") or ".pkl@" in spec:
         name, _, size = spec.rpartition("@")
         if not name.endswith(".pkl"):
-            raise DataError(f"labelled images {spec!r}: say how many, as in FILE.pkl@1/8")
+            raise DataError(f"labeled images {spec!r}: say how many, as in FILE.pkl@1/8")
         count = labeled_count(size, len(rest))
         permutation = read_permutation(Path(name), len(ordered)).tolist()
         labeled = set([index for index in permutation if index not in withheld][:count])
         note = _PERMUTATION_NOTE
     else:
         names = spec.split(",")
-        if len(names) > 2 or not all(Path(name).suffix or "/" in name for name in names):
-            raise DataError(f"labelled images {spec!r}: expected {_ALLOWED}")
-        listed = _read_indices(Path(names[0]), ordered)
+        if len(names) > 2 or not all(map(_names_a_file, names)):
+            raise DataError(f"labeled images {spec!r}: expected {_ALLOWED}")
+        listed = _listed(names[0], ordered)
         labeled = listed - withheld
         if not labeled:
             held = " that is not held out for validation" if listed else ""
@@ -170,7 +170,7 @@ def split_labeled(
                 "for validation"
             )
         if len(names) == 2:
-            unlabeled = _read_indices(Path(names[1]), ordered) - withheld
+            unlabeled = _listed(names[1], ordered) - withheld
             both = sorted(labeled & unlabeled)
             if both:
                 raise DataError(
@@ -183,7 +183,7 @@ def split_labeled(
     return Split(
         labeled=chosen,
         unlabeled=tuple(sorted(unlabeled)),
-        digest=_digest([ordered[index] for index in chosen], len(unlabeled)),
+        digest=_hashed([f"{len(chosen)} {len(unlabeled)}", *(ordered[i] for i in chosen)]),
         spec=spec,
         seed=seed,
         note=note,
@@ -198,33 +198,29 @@ def _drawn(indices: Sequence[int], count: int, seed: int) -> set[int]:
     return {indices[position] for position in order[:count].tolist()}
 
 
-def id_lines(dataset: SegmentationDataset, indices: Sequence[int]) -> str:
-    """Ids of samples, one per line.
+def _names_a_file(spec: str) -> bool:
+    return bool(Path(spec).suffix) or "/" in spec
 
-    Raises:
-        DataError: An id cannot stand on a line of its own, or is not UTF-8.
-    """
-    ids = [dataset.samples[index].id for index in indices]
-    for key in ids:
-        if "\n" in key or key.endswith("\r"):
-            raise DataError(f"{dataset.root}: rename the file {key!r}, it has a line break")
-        if any("\ud800" <= letter <= "\udfff" for letter in key):
-            raise DataError(f"{dataset.root}: rename the file {key!r}, its name is not UTF-8")
-    return "".join(f"{key}\n" for key in ids)
+
+def _listed(list_file: str, ids: Sequence[str]) -> set[int]:
+    path = Path(list_file)
+    return set(match_entries(path, read_list(path), ids))
+
+
+def _hashed(lines: Sequence[str]) -> str:
+    content = "\n".join(lines)
+    return hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
 def labeled_count(size: str, total: int, given: str | None = None) -> int:
-    """Number of images that a fraction, number or ``full`` stands for, rounded up.
+    """Number of images of ``total`` that a fraction, number or ``full`` stands for, rounded up.
 
-    Args:
-        size: The fraction, number or ``full``.
-        total: Number of images that there are.
-        given: What the message begins with; by default the labelled images.
+    Messages begin with ``given``, by default the labeled images.
 
     Raises:
         DataError: The size is not one, is not positive, or exceeds ``total``.
     """
-    named = given or f"labelled images {size!r}"
+    named = given or f"labeled images {size!r}"
     share = None
     if size == "full":
         return total
@@ -247,58 +243,51 @@ def labeled_count(size: str, total: int, given: str | None = None) -> int:
     return -(-share.numerator * total // share.denominator)
 
 
+def id_lines(dataset: SegmentationDataset, indices: Sequence[int]) -> str:
+    """Ids of samples, one per line.
+
+    Raises:
+        DataError: An id cannot stand on a line of its own, or is not UTF-8.
+    """
+    ids = [dataset.samples[index].id for index in indices]
+    for key in ids:
+        if "\n" in key or key.endswith("\r"):
+            raise DataError(f"{dataset.root}: rename the file {key!r}, it has a line break")
+        if any("\ud800" <= letter <= "\udfff" for letter in key):
+            raise DataError(f"{dataset.root}: rename the file {key!r}, its name is not UTF-8")
+    return "".join(f"{key}\n" for key in ids)
+
+
 def write_split(
     run_dir: Path, dataset: SegmentationDataset, split: Split, unpaired: Sequence[Path] = ()
 ) -> None:
-    """Record a split in a run's folder.
+    """Record a split of a data set, and images left out without a label, in a run's folder.
 
     ``labeled.txt`` and ``unlabeled.txt`` hold one sample id per line and can be given as
     ``labeled.txt,unlabeled.txt`` to get the same split again; ``split.json`` holds digest, counts,
     seed, spec and note, and is written last.
 
-    Args:
-        run_dir: The run's folder.
-        dataset: That the split is one of.
-        split: The split.
-        unpaired: Images that were left out because they have no label.
-
     Raises:
         DataError: An id cannot stand on a line of its own, or the folder cannot be written to.
     """
+    summary = {
+        "dataset": dataset.name,
+        "split": dataset.split,
+        "digest": split.digest,
+        "labeled": len(split.labeled),
+        "unlabeled": len(split.unlabeled),
+        "total": len(dataset),
+        "seed": split.seed,
+        "spec": split.spec,
+        "note": split.note,
+        "held_out": len(split.held_out),
+        "unpaired": [str(path) for path in unpaired],
+    }
     try:
-        for name, indices in (("labeled", split.labeled), ("unlabeled", split.unlabeled)):
-            text = id_lines(dataset, indices)
-            write_atomically(run_dir / f"{name}.txt", text)
-        summary = {
-            "dataset": dataset.name,
-            "split": dataset.split,
-            "digest": split.digest,
-            "labeled": len(split.labeled),
-            "unlabeled": len(split.unlabeled),
-            "total": len(dataset),
-            "seed": split.seed,
-            "spec": split.spec,
-            "note": split.note,
-            "held_out": len(split.held_out),
-            "unpaired": [str(path) for path in unpaired],
-        }
+        write_atomically(run_dir / "labeled.txt", id_lines(dataset, split.labeled))
+        write_atomically(run_dir / "unlabeled.txt", id_lines(dataset, split.unlabeled))
         write_atomically(run_dir / "split.json", json.dumps(summary, indent=2) + "\n")
     except OSError as error:
         raise DataError(
             f"{error.filename or run_dir}: cannot be written: {error.strerror}"
         ) from error
-    except UnicodeEncodeError as error:
-        raise DataError(f"{dataset.root}: a file name is not Unicode: {error.object!r}") from error
-
-
-def _read_indices(list_file: Path, ordered: Sequence[str]) -> set[int]:
-    return set(match_entries(list_file, read_list(list_file), ordered))
-
-
-def _digest(labeled: Sequence[str], unlabeled_count: int) -> str:
-    return _hashed([f"{len(labeled)} {unlabeled_count}", *sorted(labeled)])
-
-
-def _hashed(lines: Sequence[str]) -> str:
-    content = "\n".join(lines)
-    return hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""What the files of a data set hold, counted once: classes, their places, sizes, damaged files."""
+"""Counts over the files of a data set: classes, where they lie, image sizes, damaged files."""
 
 from __future__ import annotations
 
@@ -11,21 +11,26 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixseg.data.arrays import LabelArray
 from mixseg.data.cache import default_cache
-from mixseg.data.check import size_in_header
-from mixseg.data.contract import SegmentationDataset, unequal_sizes
+from mixseg.data.check import size_in_header, spread
+from mixseg.data.contract import ClassSet, SegmentationDataset, unequal_sizes
 from mixseg.data.masks import LabelReader
-from mixseg.errors import DataError
+from mixseg.data.names import composed_keys, read_by_class
+from mixseg.errors import DataError, unknown_name
 from mixseg.files import opened, write_atomically
+from mixseg.strict_yaml import dump_yaml
 
 GRID = (32, 64)
 """Rows and columns of cells that every label is divided into, to count where classes lie."""
+
+LARGEST_SHARE = 10**12
+"""Bound of a class's share in a file; shares are normalized anyway."""
 
 OnCount = Callable[[int, int], None]
 """Called with the number of files read and of all."""
@@ -37,7 +42,7 @@ _FORM = 2
 @final
 @dataclass(frozen=True)
 class LabelStatistics:
-    """What some labels of a data set hold.
+    """Counts over some labels of a data set.
 
     Attributes:
         labels: How many of them could be read.
@@ -58,15 +63,13 @@ class LabelStatistics:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """float64, shape (C,): share of each class among the labelled pixels; 0 without any."""
+        """float64, shape (C,): share of each class among the labeled pixels; 0 without any."""
         shares: NDArray[np.float64] = self.pixels / max(1, int(self.pixels.sum()))
         return shares
 
 
-@final
-@dataclass(frozen=True)
-class ImageStatistics:
-    """What some images of a data set are like.
+class ImageStatistics(NamedTuple):
+    """Sizes of some images of a data set.
 
     Attributes:
         sizes: (height, width) -> number of images, the most frequent first.
@@ -95,30 +98,28 @@ def label_statistics(
         cache: Folder of the cache; by default :func:`mixseg.data.cache.default_cache`.
         on_count: Called after each label.
     """
-    labelled = [index for index in indices if dataset.samples[index].label is not None]
-    paths = [dataset.samples[index].label for index in labelled]
-    file = _cache_file(dataset, paths, "labels", cache)
-    kept = _read_labels(file, len(dataset.classes))
+    labeled = [index for index in indices if dataset.samples[index].label is not None]
+    file = _cache_file(dataset, labeled, default_cache() if cache is None else cache)
+    count = len(dataset.classes)
+    kept = None if file is None else _read_labels(file, count)
     if kept is not None:
         return kept
-    count = len(dataset.classes)
     pixels, images = (np.zeros(count + 1, dtype=np.int64) for _ in range(2))
     occupancy = np.zeros((count + 1, *GRID))
     problems = {}
-    for done, index in enumerate(labelled, start=1):
+    for done, index in enumerate(labeled, start=1):
         try:
-            label = dataset.label(index)
+            label = np.minimum(dataset.label(index), count)  # no class becomes one more
         except DataError as error:
             problems[dataset.samples[index].id] = str(error)
         else:
-            label = np.minimum(label, count)  # no class becomes one more
             found = np.bincount(label.ravel(), minlength=count + 1)
             pixels += found
             images += found > 0
             occupancy += _in_cells(label, count + 1)
         if on_count is not None:
-            on_count(done, len(labelled))
-    read = len(labelled) - len(problems)
+            on_count(done, len(labeled))
+    read = len(labeled) - len(problems)
     statistics = LabelStatistics(
         labels=read,
         pixels=pixels[:count],
@@ -127,7 +128,7 @@ def label_statistics(
         occupancy=occupancy[:count] / max(1, read),
         problems=problems,
     )
-    if not problems:
+    if file is not None and not problems:
         _remember(file, statistics)
     return statistics
 
@@ -139,10 +140,7 @@ def image_statistics(
 ) -> ImageStatistics:
     """Read the images of some samples, pixels and all: only so shows a file that is cut off.
 
-    Args:
-        dataset: Labels are compared by the size in their headers, where there is one.
-        indices: The samples.
-        on_count: Called after each image.
+    Labels are compared by the size in their headers, where there is one.
     """
     sizes: Counter[tuple[int, int]] = Counter()
     problems = {}
@@ -164,38 +162,126 @@ def image_statistics(
     return ImageStatistics(dict(sizes.most_common()), problems)
 
 
+def class_frequencies(
+    dataset: SegmentationDataset,
+    indices: Sequence[int],
+    limit: int | None = None,
+    cache: Path | None = None,
+    *,
+    skip_bad: bool = False,
+) -> NDArray[np.float64]:
+    """The share of each class among the labeled pixels of some samples.
+
+    Args:
+        dataset: A labeled data set.
+        indices: The samples.
+        limit: Most label files to count, at equal distances; None counts all.
+        cache: As in :func:`label_statistics`.
+        skip_bad: Leave out labels that cannot be read.
+
+    Returns:
+        float64, shape (C,), summing to 1.
+
+    Raises:
+        DataError: A label is missing or damaged, or no pixel is labeled.
+    """
+    chosen = indices if limit is None else spread(indices, limit)
+    for index in chosen:
+        if dataset.samples[index].label is None:
+            raise DataError(f"{dataset.samples[index].image} has no label file")
+    counted = label_statistics(dataset, chosen, cache)
+    if counted.problems and not skip_bad:
+        raise DataError(next(iter(counted.problems.values())))
+    if not counted.pixels.any():
+        raise DataError(f"{dataset.name} {dataset.split!r} has no labeled pixel to count")
+    return counted.shares
+
+
+def dump_frequencies(shares: NDArray[np.float64], classes: ClassSet) -> str:
+    """Shares, float64 of shape (C,), as the file that :func:`read_frequencies` reads."""
+    return dump_yaml(dict(zip(classes.names, shares.tolist(), strict=True)))
+
+
+def read_frequencies(file: Path, classes: ClassSet) -> NDArray[np.float64]:
+    """Shares from a YAML file with a line ``CLASS: SHARE`` for each class; they are normalized.
+
+    Raises:
+        DataError: A class is unknown or missing, or a share is no number of at least 0.
+        ConfigError: The file is not strict YAML.
+    """
+    given = read_by_class(file, classes.names, "class", _problem_of_share)
+    return _normalized(given, classes, str(file))
+
+
+def frequencies_of(
+    given: Mapping[str, float], classes: ClassSet, where: str
+) -> NDArray[np.float64]:
+    """Shares of the classes in order, float64 of shape (C,), normalized to a sum of 1.
+
+    ``given`` holds a number of at least 0 for each class; ``where`` is named in errors.
+
+    Raises:
+        DataError: A class is unknown or missing, a share is negative, or all are 0.
+    """
+    given = composed_keys(given, where)
+    for name, share in given.items():
+        if name not in classes.names:
+            raise DataError(f"{where}: {unknown_name('class', name, classes.names)}")
+        if problem := _problem_of_share(share):
+            raise DataError(f"{where}: {name}: {problem}")
+    return _normalized(given, classes, where)
+
+
+def _problem_of_share(share: Any) -> str:
+    number = isinstance(share, int | float) and not isinstance(share, bool)
+    if number and 0 <= share <= LARGEST_SHARE:  # NaN is not either
+        return ""
+    return f"{str(share)[:20]} is not a share; expected a number from 0 to {LARGEST_SHARE}"
+
+
+def _normalized(given: Mapping[str, float], classes: ClassSet, where: str) -> NDArray[np.float64]:
+    missing = [name for name in classes.names if name not in given]
+    if missing:
+        raise DataError(f"{where}: says nothing of {', '.join(missing)}")
+    shares = np.array([float(given[name]) for name in classes.names])
+    total = float(shares.sum())
+    if total <= 0:
+        raise DataError(f"{where}: all shares are 0")
+    # Shares that were saved come back to the bit, or a resumed run would not be the same.
+    return shares if abs(total - 1) < 1e-9 else shares / total
+
+
 def _in_cells(label: LabelArray, count: int) -> NDArray[np.float64]:
     """The share of each id in each cell, float64, shape (count, *GRID)."""
     height, width = GRID
     # A label of fewer rows than there are cells lends each to several.
     rows = np.arange(max(height, label.shape[0])) * label.shape[0] // max(height, label.shape[0])
     columns = np.arange(max(width, label.shape[1])) * label.shape[1] // max(width, label.shape[1])
-    spread = label[rows][:, columns]
     row = np.arange(len(rows)) * height // len(rows)
     column = np.arange(len(columns)) * width // len(columns)
     cell = row[:, None] * width + column
-    flat = spread.astype(np.int64) * (height * width) + cell
+    flat = label[rows][:, columns].astype(np.int64) * (height * width) + cell
     found = np.bincount(flat.ravel(), minlength=count * height * width)
     area = np.bincount(cell.ravel(), minlength=height * width).reshape(GRID)
     shares: NDArray[np.float64] = found.reshape(count, *GRID) / area
     return shares
 
 
-def _cache_file(
-    dataset: SegmentationDataset, paths: Sequence[Path | None], kind: str, cache: Path | None
-) -> Path:
+def _cache_file(dataset: SegmentationDataset, indices: Sequence[int], cache: Path) -> Path | None:
+    """Where counts of these label files are remembered; None where they cannot be told apart."""
+    if not dataset.in_files:
+        return None
     reader = dataset.read_raw_label
     colors = reader.colors if isinstance(reader, LabelReader) else ()
     meaning = (_FORM, GRID, dataset.classes, dataset.lookup.tolist(), colors)
     digest = hashlib.sha256(repr(meaning).encode())
-    for path in sorted(map(str, paths)):
+    for path in sorted(str(dataset.samples[index].label) for index in indices):
         try:
             found = Path(path).stat()
             digest.update(repr((path, found.st_size, found.st_mtime_ns)).encode())
         except OSError:  # said when it is read
             digest.update(repr((path, "missing")).encode())
-    folder = (default_cache() if cache is None else cache) / "statistics"
-    return folder / f"{kind}-{digest.hexdigest()[:32]}.npz"
+    return cache / "statistics" / f"labels-{digest.hexdigest()[:32]}.npz"
 
 
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)

@@ -7,13 +7,8 @@ workers nor where a run was interrupted can change it.
 
 from __future__ import annotations
 
-import atexit
-import multiprocessing
-import os
-import signal
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import NamedTuple, TypeVar, final
+from collections.abc import Iterator
+from typing import NamedTuple, final
 
 import numpy as np
 import torch
@@ -21,31 +16,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mixseg.data.contract import SegmentationDataset
+from mixseg.data.loading import POLL, loaded, start_worker
 from mixseg.data.transforms import Example, PairedTransform
 from mixseg.distributed import share_of, world
-from mixseg.errors import DataError, TrainingError
+from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
-from mixseg.interruption import STOPPING, stop_if_asked
 from mixseg.randomness import derive_seed, generator
-from mixseg.terminal import complain, guard
-
-POLL = 5.0
-"""Seconds of waiting for a batch after which :func:`loaded` looks around: a loader's timeout."""
-
-PATIENCE = 60.0
-"""Seconds without a batch after which it is said that there is none."""
-
-T = TypeVar("T")
 
 
 class Skipped(NamedTuple):
-    """A sample of a stream that could not be read.
-
-    Attributes:
-        stream: Name of the stream.
-        id: Of the sample.
-        reason: The error, which names the file.
-    """
+    """A sample of a stream that could not be read; ``reason`` is the error, with the file."""
 
     stream: str
     id: str
@@ -57,7 +37,7 @@ class Batch(NamedTuple):
 
     Attributes:
         images: uint8, shape (B, 3, H, W), RGB.
-        labels: uint8, shape (B, H, W), 255 = ignore; all 255 in an unlabelled stream.
+        labels: uint8, shape (B, H, W), 255 = ignore; all 255 in a stream without labels.
         valid: bool, shape (B, H, W), false where a crop or a rotation left the image.
         ids: Sample ids, for messages.
         skipped: Samples that could not be read and that others stand for.
@@ -73,21 +53,15 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device, without waiting for the copy."""
-        return Batch(
-            self.images.to(device, non_blocking=True),
-            self.labels.to(device, non_blocking=True),
-            self.valid.to(device, non_blocking=True),
-            self.ids,
-            self.skipped,
-            self.void,
-        )
+        images, labels, valid = (part.to(device, non_blocking=True) for part in self[:3])
+        return self._replace(images=images, labels=labels, valid=valid)
 
 
 class Drawn(NamedTuple):
-    """What a draw gave.
+    """The augmented example of a draw.
 
     Attributes:
-        example: The augmented image.
+        example: Image, label and mask.
         id: Of its sample.
         skipped: Samples that came before it in the order and could not be read.
         void: Its label file, if that holds nothing but ignored pixels; else empty.
@@ -154,17 +128,20 @@ class StreamDataset(Dataset[Item]):
         skipped: list[Skipped] = []
         while True:
             index = self.indices[order[(place + len(skipped)) % len(order)]]
+            sample = self.dataset.samples[index]
             # One that stands for others is augmented in another way than where it stands itself.
             instead = (place,) if skipped else ()
             try:
-                example, void = self._example(index, epoch, *instead)
+                example = self._read(index)
             except DataError as error:
                 if len(skipped) == self.most_bad:
                     return self._too_many(error) if skipped else error
-                name = self.dataset.samples[index].id
-                skipped.append(Skipped(self.stream, name, str(error)))
-            else:
-                return Drawn(example, self.dataset.samples[index].id, tuple(skipped), void)
+                skipped.append(Skipped(self.stream, sample.id, str(error)))
+                continue
+            void = self.labeled and int(example.label.min()) == IGNORE
+            random = generator(self.seed, self.stream, "augment", epoch, index, *instead)
+            augmented = self.transform(example, random)
+            return Drawn(augmented, sample.id, tuple(skipped), str(sample.label) if void else "")
 
     def _too_many(self, error: DataError) -> DataError:
         return DataError(
@@ -172,22 +149,17 @@ class StreamDataset(Dataset[Item]):
             f"cannot be read, more than data.skip_bad_share allows. The last one: {error}"
         )
 
-    def _example(self, index: int, epoch: int, *instead: int) -> tuple[Example, str]:
-        void = ""
+    def _read(self, index: int) -> Example:
         if self.labeled:
             image, label = self.dataset.pair(index, self.transform.target)
-            if label.min() == IGNORE:
-                void = str(self.dataset.samples[index].label)
         else:
             image = self.dataset.image(index, self.transform.target)
             label = np.full(image.shape[:2], IGNORE, dtype=np.uint8)
-        example = Example(
+        return Example(
             torch.from_numpy(image).permute(2, 0, 1),
             torch.from_numpy(label),
             torch.ones(label.shape, dtype=torch.bool),
         )
-        random = generator(self.seed, self.stream, "augment", epoch, index, *instead)
-        return self.transform(example, random), void
 
     def _permutation(self, epoch: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         if epoch != self._epoch:
@@ -215,10 +187,11 @@ class _OwnDraws:
 
 
 def _collate(items: list[Item]) -> Batch | DataError:
-    good = [item for item in items if not isinstance(item, DataError)]
+    good: list[Drawn] = []
     for item in items:
         if isinstance(item, DataError):
             return item
+        good.append(item)
     examples = [item.example for item in good]
     sizes = {tuple(example.image.shape[-2:]) for example in examples}
     if len(sizes) > 1:
@@ -261,7 +234,7 @@ def stream_batches(
     Raises:
         DataError: A file of a batch is damaged, or its label does not fit.
         TrainingError: A loader process died.
-        InterruptionError: See :func:`loaded`.
+        InterruptionError: See :func:`mixseg.data.loading.loaded`.
     """
     loader = DataLoader(
         dataset,
@@ -284,100 +257,3 @@ def stream_batches(
                 # Its traceback holds this frame: as a circle they would keep workers alive.
                 del batch
         yield batch
-
-
-def loaded(loader: Iterable[T], work: str, fewer: str = "--workers") -> Iterator[T]:
-    """What a loader gives, its own failures as errors for people.
-
-    A worker that gives nothing is waited for as long as its process is there: a drive may be slow,
-    and a machine that was suspended has lost minutes of which it knows nothing.
-
-    Args:
-        loader: With a timeout of :data:`POLL` if it has workers.
-        work: What it is doing, for the message.
-        fewer: The flag that says how many processes there are.
-
-    Raises:
-        TrainingError: A loader process died.
-        InterruptionError: A signal has asked the run to stop.
-    """
-    batches = _started(loader, work, fewer)
-    while True:
-        waited = 0.0
-        while True:
-            stop_if_asked()
-            try:
-                batch = next(batches)
-                break
-            except StopIteration:
-                return
-            except (RuntimeError, OSError, EOFError) as error:
-                # Besides torch's own error a dead worker shows as a connection that is refused or
-                # lost.
-                pinning = getattr(batches, "_pin_memory_thread", None)
-                dead = pinning is not None and not pinning.is_alive()
-                if dead or "DataLoader timed out" not in str(error):
-                    raise _failed(work, error, fewer) from error
-            waited += POLL
-            if waited - POLL < PATIENCE <= waited:
-                complain(f"warning: {work}: nothing for {waited:.0f} s, waiting on; a slow drive?")
-        yield batch
-
-
-def _started(loader: Iterable[T], work: str, fewer: str) -> Iterator[T]:
-    try:
-        return iter(loader)
-    except (RuntimeError, OSError, EOFError) as error:
-        raise _failed(work, error, fewer) from error
-
-
-@contextmanager
-def while_loading(work: str) -> Iterator[None]:
-    """Names the death of a loader process that is noticed while its batches are worked on.
-
-    Raises:
-        TrainingError: Torch has raised its error in this block, wherever the process was.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise _failed(work, error) from error
-
-
-def _failed(work: str, error: Exception, fewer: str = "--workers") -> TrainingError:
-    return TrainingError(f"{work} failed: {error!r}. Out of memory? Try fewer {fewer}")
-
-
-def start_worker(worker: int) -> None:
-    """Prepare a loader process: one thread, and deaf to signals that are meant for the run."""
-    torch.set_num_threads(1)
-    guard()
-    # Ctrl-C, timeout(1) and schedulers signal the whole process group, but what to do about it is
-    # the trainer's decision: a worker that ended by itself would take the run with it.
-    for number in STOPPING:
-        signal.signal(number, signal.SIG_IGN)
-
-
-@atexit.register
-def _end_workers() -> None:
-    # Torch would raise an error for each, with a traceback that nobody asked for.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    # They ignore the SIGTERM with which multiprocessing would end those that hang, before it waits
-    # for them.
-    for process in multiprocessing.active_children():
-        if process.daemon:
-            process.kill()
-
-
-def default_workers() -> int:
-    """Loader processes per stream: half of the cores that this process may use, one to four."""
-    return min(4, max(1, usable_cores() // 2))
-
-
-def usable_cores() -> int:
-    """Cores that this process may use, which on a shared machine are not all."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

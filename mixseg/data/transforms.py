@@ -52,7 +52,7 @@ class PairedTransform:
         padding: Where: around the image, which lies at a random place in it, or at the end, on the
             right and at the bottom.
         flip: Mirror left to right with probability 1/2.
-        fill: RGB of what lies outside of the image, the mean of the normalisation, so that it is
+        fill: RGB of what lies outside of the image, the mean of the normalization, so that it is
             zero to the model.
     """
 

@@ -1,26 +1,30 @@
-"""Images without labels, from anywhere: a folder or a list file."""
+"""Images without labels, from a folder or a list file, without files that have another use."""
 
 from __future__ import annotations
 
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, lookup_table
+from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, train_id_lookup
 from mixseg.data.images import read_index_png
+from mixseg.data.layout import layout_of, open_dataset
 from mixseg.data.lists import read_list
 from mixseg.data.names import FilesByName
 from mixseg.data.pairing import (
     IMAGE_ENDINGS,
-    files_by_id,
+    Folder,
     found_instead,
+    pair_present,
     unique_ids,
     without_ending,
 )
 from mixseg.data.photographs import photograph_size, read_photograph
 from mixseg.errors import DataError
-from mixseg.ignore import IGNORE
 
 ANY_CLASS = ClassSet(("anything",), ((0, 0, 0),))
-"""Classes of images that belong to no labelled data set."""
+"""Classes of images that belong to no labeled data set."""
 
 
 def open_unlabeled(source: Path, classes: ClassSet) -> SegmentationDataset:
@@ -31,35 +35,34 @@ def open_unlabeled(source: Path, classes: ClassSet) -> SegmentationDataset:
     Args:
         source: A folder, searched for PNG and JPEG files at any depth without hidden ones; or a
             list file with one image path per line, relative to the folder of the list.
-        classes: Classes of the labelled data set that these images extend.
+        classes: Classes of the labeled data set that these images extend.
 
     Raises:
         DataError: The source does not exist or names no image, or a listed path is missing or
             leads out of the list's folder.
     """
-    if source.is_dir():
-        root, images = source, files_by_id(source, IMAGE_ENDINGS)
-    elif source.is_file():
-        root, images = source.parent, _listed(source)
-    else:
-        raise DataError(f"unlabelled images: {found_instead(source)}")
+    if not source.is_dir() and not source.is_file():
+        raise DataError(f"unlabeled images: {found_instead(source)}")
+    folder = Folder(source)
+    images = folder.by_id(*IMAGE_ENDINGS) if source.is_dir() else _listed(source)
     if not images:
         raise DataError(
-            f"no unlabelled images: looked for *.png, *.jpg and *.jpeg at any depth, but "
+            f"no unlabeled images: looked for *.png, *.jpg and *.jpeg at any depth, but "
             f"{found_instead(source)}"
             if source.is_dir()
             else f"{source} names no image"
         )
     return SegmentationDataset(
         name="unlabeled",
-        root=root,
+        root=source if source.is_dir() else source.parent,
         split="unlabeled",
         classes=classes,
         samples=tuple(sorted(Sample(key, path) for key, path in images.items())),
-        lookup=lookup_table({i: i for i in range(len(classes))}, ignore=(IGNORE,)),
+        lookup=train_id_lookup(classes),
         read_raw_image=read_photograph,
         read_raw_label=read_index_png,
         read_size=photograph_size,
+        passed_over=folder.passed_over() if source.is_dir() else "",
     )
 
 
@@ -83,3 +86,89 @@ def _listed(list_file: Path) -> dict[str, Path]:
             raise DataError(f"{where}: {name!r} is listed twice")
         images[name] = path
     return {key: images[name] for name, key in unique_ids(images).items()}
+
+
+def open_photographs(
+    source: Path,
+    labeled: Sequence[SegmentationDataset],
+    validated: Sequence[SegmentationDataset],
+    folders: Iterable[tuple[str, Path]],
+) -> tuple[SegmentationDataset, tuple[str, ...]]:
+    """The unlabeled images of a run, and notes on files that were left out.
+
+    Label files and validation images are left out, whichever links lead to them.
+
+    Args:
+        source: As in :func:`open_unlabeled`.
+        labeled: Splits that the run takes labels from; the last one has the classes.
+        validated: Splits whose images are left out too.
+        folders: Layouts and folders of the labeled data; labels of all of their splits are known.
+
+    Raises:
+        DataError: There is no image, or all are left out.
+    """
+    photographs = open_unlabeled(source, labeled[-1].classes if labeled else ANY_CLASS)
+    notes = (f"note: {photographs.passed_over}",) if photographs.passed_over else ()
+    known = [*labeled, *(split for name, root in folders for split in _splits_there(name, root))]
+    photographs, left_out = without_known(photographs, known, validated)
+    if not left_out:
+        return photographs, notes
+    if not len(photographs):
+        raise DataError(
+            f"no unlabeled images in {source}: {left_out}. Give --unlabeled a folder of other "
+            "photographs, or leave it out: with --labeled 1/8 the images of the other labels serve "
+            "as unlabeled ones"
+        )
+    return photographs, (
+        *notes,
+        f"note: {left_out} in {source} left out of the unlabeled images",
+    )
+
+
+def _splits_there(name: str, root: Path) -> Iterator[SegmentationDataset]:
+    for split in layout_of(name).splits(root):
+        try:
+            yield open_dataset(name, root, split, pair_present)
+        except DataError:
+            continue  # need not be there, as no run has asked for it
+
+
+def without_known(
+    photographs: SegmentationDataset,
+    labeled: Iterable[SegmentationDataset],
+    validated: Iterable[SegmentationDataset],
+) -> tuple[SegmentationDataset, str]:
+    """Unlabeled images without label files of some splits, and without images of others.
+
+    A PNG in a folder that holds labels and no image of a split is a label too, such as Cityscapes'
+    ``_color.png`` or one whose image is gone.
+
+    Returns:
+        The images, and a phrase that says what was left out; empty if nothing was.
+    """
+    samples = [sample for dataset in labeled for sample in dataset.samples]
+    labels = {_resolved(one.label) for one in samples if one.label is not None}
+    image_folders = {_resolved(one.image).parent for one in samples}
+    label_folders = {path.parent for path in labels} - image_folders
+    scored = {_resolved(one.image) for dataset in validated for one in dataset.samples}
+    kept: list[Sample] = []
+    known_labels = known_images = 0
+    for sample in photographs.samples:
+        path = _resolved(sample.image)
+        beside = path.suffix.lower() == ".png" and path.parent in label_folders
+        if beside or path in labels:
+            known_labels += 1
+        elif path in scored:
+            known_images += 1
+        else:
+            kept.append(sample)
+    counted = ((known_labels, "label files"), (known_images, "validation images"))
+    left_out = " and ".join(f"{number} {what}" for number, what in counted if number)
+    if not left_out:
+        return photographs, ""
+    return dataclasses.replace(photographs, samples=tuple(kept)), left_out
+
+
+def _resolved(path: Path) -> Path:
+    # Unlike Path.resolve it passes over links that lead round in circles; reading names those.
+    return Path(os.path.realpath(path))

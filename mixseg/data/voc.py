@@ -9,81 +9,51 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar, final
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from mixseg.data.arrays import LabelArray
-from mixseg.data.contract import ClassSet, SegmentationDataset, lookup_table
-from mixseg.data.images import MAX_PIXELS, read_image
+from mixseg.data.contract import ClassSet, train_id_lookup
+from mixseg.data.images import MAX_PIXELS
+from mixseg.data.layout import Files, Layout
 from mixseg.data.lists import read_list
 from mixseg.data.masks import LabelReader, class_colors
-from mixseg.data.pairing import (
-    Pairing,
-    files_by_id,
-    found_instead,
-    pair_samples,
-    without_ending,
-)
-from mixseg.errors import DataError, unknown_name
+from mixseg.data.pairing import IMAGE_ENDINGS, Folder, found_instead, without_ending
+from mixseg.errors import DataError
 from mixseg.files import opened
 from mixseg.ignore import IGNORE
+from mixseg.registry import LAYOUTS
 
-SPLITS = ("train", "val", "trainval", "train_aug")
-
-VOC = ClassSet(
-    names=(
-        "background",
-        "aeroplane",
-        "bicycle",
-        "bird",
-        "boat",
-        "bottle",
-        "bus",
-        "car",
-        "cat",
-        "chair",
-        "cow",
-        "dining table",
-        "dog",
-        "horse",
-        "motorbike",
-        "person",
-        "potted plant",
-        "sheep",
-        "sofa",
-        "train",
-        "tv monitor",
-    ),
-    palette=(
-        (0, 0, 0),
-        (128, 0, 0),
-        (0, 128, 0),
-        (128, 128, 0),
-        (0, 0, 128),
-        (128, 0, 128),
-        (0, 128, 128),
-        (128, 128, 128),
-        (64, 0, 0),
-        (192, 0, 0),
-        (64, 128, 0),
-        (192, 128, 0),
-        (64, 0, 128),
-        (192, 0, 128),
-        (64, 128, 128),
-        (192, 128, 128),
-        (0, 64, 0),
-        (128, 64, 0),
-        (0, 192, 0),
-        (128, 192, 0),
-        (0, 64, 128),
-    ),
+VOC = ClassSet.of(
+    {
+        "background": (0, 0, 0),
+        "aeroplane": (128, 0, 0),
+        "bicycle": (0, 128, 0),
+        "bird": (128, 128, 0),
+        "boat": (0, 0, 128),
+        "bottle": (128, 0, 128),
+        "bus": (0, 128, 128),
+        "car": (128, 128, 128),
+        "cat": (64, 0, 0),
+        "chair": (192, 0, 0),
+        "cow": (64, 128, 0),
+        "dining table": (192, 128, 0),
+        "dog": (64, 0, 128),
+        "horse": (192, 0, 128),
+        "motorbike": (64, 128, 128),
+        "person": (192, 128, 128),
+        "potted plant": (0, 64, 0),
+        "sheep": (128, 64, 0),
+        "sofa": (0, 192, 0),
+        "train": (128, 192, 0),
+        "tv monitor": (0, 64, 128),
+    }
 )
 
-_LOOKUP = lookup_table({i: i for i in range(len(VOC))}, ignore=(IGNORE,))
+_LOOKUP = train_id_lookup(VOC)
 _read_png = LabelReader(
     VOC, _LOOKUP, (*class_colors(VOC), (IGNORE, (224, 224, 192))), "the colors of VOC"
 )
@@ -94,53 +64,56 @@ _AUGMENTED_LISTS = ("train_aug.txt", "trainaug.txt")
 _LIST_PREFIXES = ("/JPEGImages/", "/SegmentationClassAug/", "/SegmentationClass/")
 
 
-def open_voc(root: Path, split: str, pair: Pairing = pair_samples) -> SegmentationDataset:
-    """List a split of VOC 2012.
+@final
+@LAYOUTS.register("voc")
+class PascalVOC(Layout):
+    """``train``, ``val`` and ``trainval`` are the lists in ``ImageSets/Segmentation``.
 
-    ``train``, ``val`` and ``trainval`` come from ``ImageSets/Segmentation`` with the labels of
-    ``SegmentationClass``. ``train_aug`` takes its labels from the third-party folder
+    Labels lie in ``SegmentationClass``. ``train_aug`` takes its labels from the third-party folder
     ``SegmentationClassAug``, or from the official ``.mat`` files of SBD; VOC's own label comes
     before that of SBD. Its images are those of ``ImageSets/Segmentation/train_aug.txt``, and
     without that file all that are annotated except those of val.
 
-    Args:
-        root: ``VOC2012``, ``VOCdevkit``, or the folder that holds ``VOCdevkit``; SBD may lie in
-            it or next to it as ``benchmark_RELEASE`` or ``sbd``.
-        split: ``train``, ``val``, ``trainval`` or ``train_aug``.
-        pair: Gives the samples.
-
-    Raises:
-        DataError: The split is unknown or empty, or an image or label of it is missing.
+    The root is ``VOC2012``, ``VOCdevkit``, or the folder that holds ``VOCdevkit``; SBD may lie in
+    it or next to it as ``benchmark_RELEASE`` or ``sbd``.
     """
-    if split not in SPLITS:
-        raise DataError(unknown_name("VOC split", split, SPLITS))
-    voc = _voc_folder(root)
-    lists = voc / "ImageSets" / "Segmentation"
-    labels = files_by_id(voc / "SegmentationClass", (".png",))
-    expected = f"{voc}/SegmentationClass/*.png"
-    if split == "train_aug":
-        extra, source = _augmented_labels(root, voc)
-        expected = f"{source} and {expected}"
-        # The augmented folder holds VOC's labels too; SBD has its own, coarser version of them.
-        labels = labels | extra if source.name == "SegmentationClassAug" else extra | labels
-        own_list = next((lists / n for n in _AUGMENTED_LISTS if (lists / n).is_file()), None)
-        if own_list is not None:
-            ids = _read_ids(own_list)
-        else:
-            val = set(_read_ids(lists / "val.txt"))
-            ids = sorted({*extra, *_read_ids(lists / "train.txt")} - val)
-    else:
-        ids = _read_ids(lists / f"{split}.txt")
-    return SegmentationDataset(
-        name="voc",
-        root=voc / "JPEGImages",
-        split=split,
-        classes=VOC,
-        samples=pair(_images(voc / "JPEGImages", ids, split), labels, expected),
-        lookup=_LOOKUP,
-        read_raw_image=read_image,
-        read_raw_label=_read_label,
+
+    title = "VOC"
+    classes: ClassVar[ClassSet] = VOC
+    split_names = ("train", "val", "trainval", "train_aug")
+    lists = tuple(
+        f"{folder}ImageSets/Segmentation/*.txt" for folder in ("", "VOC2012/", "VOCdevkit/VOC2012/")
     )
+
+    def files(self, root: Path, split: str) -> Files:
+        """List a split."""
+        voc = _voc_folder(root)
+        lists = voc / "ImageSets" / "Segmentation"
+        labels = Folder(voc / "SegmentationClass").by_id(".png")
+        labels_at = f"{voc}/SegmentationClass/*.png"
+        if split == "train_aug":
+            extra, source = _augmented_labels(root, voc)
+            labels_at = f"{source} and {labels_at}"
+            # The augmented folder holds VOC's labels too; SBD has its own, coarser version of them.
+            labels = labels | extra if source.name == "SegmentationClassAug" else extra | labels
+            own_list = next((lists / n for n in _AUGMENTED_LISTS if (lists / n).is_file()), None)
+            if own_list is not None:
+                ids = _read_ids(own_list)
+            else:
+                val = set(_read_ids(lists / "val.txt"))
+                ids = sorted({*extra, *_read_ids(lists / "train.txt")} - val)
+        else:
+            ids = _read_ids(lists / f"{split}.txt")
+        folder = Folder(voc / "JPEGImages")
+        return Files(
+            folder=folder,
+            images=_images(folder, ids, split),
+            images_at=f"{folder.path}/*.jpg",
+            labels=labels,
+            labels_at=labels_at,
+            lookup=_LOOKUP,
+            read_label=_read_label,
+        )
 
 
 def _voc_folder(root: Path) -> Path:
@@ -156,12 +129,12 @@ def _voc_folder(root: Path) -> Path:
 def _augmented_labels(root: Path, voc: Path) -> tuple[dict[str, Path], Path]:
     """Id -> label file of the augmented set, and the folder they come from."""
     folder = voc / "SegmentationClassAug"
-    labels = files_by_id(folder, (".png",))
+    labels = Folder(folder).by_id(".png")
     if labels:
         return labels, folder
     for base in dict.fromkeys((root, voc, voc.parent, voc.parent.parent)):
         for name in _SBD_FOLDERS:
-            labels = files_by_id(base / name, (".mat",))
+            labels = Folder(base / name).by_id(".mat")
             if labels:
                 return labels, base / name
     raise DataError(
@@ -178,9 +151,8 @@ def _read_ids(list_file: Path) -> list[str]:
     return [without_ending(entry.image).removeprefix("JPEGImages/") for entry in entries]
 
 
-def _images(folder: Path, ids: Iterable[str], split: str) -> dict[str, Path]:
-    found = files_by_id(folder, (".jpg", ".jpeg", ".png"))
-    ids = list(ids)
+def _images(folder: Folder, ids: Sequence[str], split: str) -> dict[str, Path]:
+    found = folder.by_id(*IMAGE_ENDINGS)
     endings: dict[str, list[Path]] = {}
     for key, path in found.items():
         endings.setdefault(without_ending(key), []).append(path)
@@ -189,13 +161,13 @@ def _images(folder: Path, ids: Iterable[str], split: str) -> dict[str, Path]:
             first, second = sorted(endings[key])[:2]
             raise DataError(
                 f"image {key} of VOC split {split!r} could be {first} or {second}; move the one "
-                f"that is not meant out of {folder}"
+                f"that is not meant out of {folder.path}"
             )
     missing = [key for key in ids if key not in found]
     if missing:
         raise DataError(
             f"{len(missing)} of {len(ids)} images of VOC split {split!r} are not there, the first "
-            f"is {folder / missing[0]}.jpg; {found_instead(folder)}"
+            f"is {folder.path / missing[0]}.jpg; {found_instead(folder.path)}"
         )
     return {key: found[key] for key in ids}
 
@@ -206,6 +178,9 @@ def _read_label(path: Path) -> LabelArray:
 
 def _read_sbd(path: Path) -> LabelArray:
     """The class map of an SBD file, which lies in its field ``GTcls.Segmentation``."""
+    from scipy.io import loadmat  # takes a moment to import, and few runs need it
+    from scipy.io.matlab import MatReadError
+
     try:
         with opened(path) as file:
             content = loadmat(file, variable_names=["GTcls"])

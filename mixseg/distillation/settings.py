@@ -7,10 +7,11 @@ from typing import Any
 
 import timm
 
-from mixseg.config import settings_leaves
-from mixseg.engine.saved_network import load_settings
+from mixseg.config.schema import schema
 from mixseg.errors import ConfigError, unknown_name
-from mixseg.models import ARCHITECTURES, WholeNetwork
+from mixseg.models import WholeNetwork
+from mixseg.registry import ARCHITECTURES
+from mixseg.training.saved_network import load_settings
 
 OWN = tuple(
     f"data.{name}"
@@ -34,7 +35,7 @@ def data_of_teacher(teacher: Path) -> dict[str, Any]:
         CheckpointError: It cannot be read.
     """
     saved = load_settings(teacher)
-    known = {leaf.path for leaf in settings_leaves()}
+    known = schema()
     sections = ("data.", "demo.", "source_domain.")
     taken = {
         key: value
@@ -58,12 +59,15 @@ def student_of_name(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: It is neither.
     """
-    architecture = ARCHITECTURES.get(name)
-    if isinstance(architecture, WholeNetwork):
-        needs = {f"model.{key}": choices[0] for key, choices in architecture.needs.items()}
+    whole = {
+        key: architecture
+        for key in ARCHITECTURES
+        if isinstance(architecture := ARCHITECTURES.build(key, {}), WholeNetwork)
+    }
+    if name in whole:
+        needs = {f"model.{key}": choices[0] for key, choices in whole[name].needs.items()}
         return {"model.architecture": name} | needs
-    whole = [key for key, one in ARCHITECTURES.items() if isinstance(one, WholeNetwork)]
-    if architecture is not None:
+    if name in ARCHITECTURES:
         raise ConfigError(
             f"--student {name}: is a head that goes on a backbone; name the backbone, and say "
             f"--model.architecture {name}. Whole networks are: {', '.join(whole)}"

@@ -6,27 +6,32 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from rich.console import Console
 from torch import Tensor
 
-from mixseg.config import Settings
+from mixseg.config.sections import Settings
 from mixseg.data.contract import ClassSet
 from mixseg.data.voc import VOC
-from mixseg.engine.checkpoint import write_checkpoint
-from mixseg.engine.saved_network import SavedNetworks, load_networks, network_card
-from mixseg.engine.teacher import FixedTeacher
 from mixseg.errors import CheckpointError
-from mixseg.models import ModelSpec, SegmentationModel, build_model, load_weights, read_weight_file
+from mixseg.models import (
+    FixedTeacher,
+    ModelSpec,
+    SegmentationModel,
+    build_model,
+    load_weights,
+    read_weight_file,
+)
 from mixseg.models.backbone import IMAGENET_MEAN, IMAGENET_STD
+from mixseg.training.checkpoint import write_checkpoint
+from mixseg.training.saved_network import SavedNetworks, load_networks, network_card
 
 COPY = "teacher"
 """Folder within a run that holds its teacher: a checkpoint like any other."""
 
 
-def find_teacher(settings: Settings, console: Console) -> SavedNetworks | None:
+def find_teacher(settings: Settings) -> SavedNetworks | None:
     """The teacher that a new run names, before any data is read; None if its method has none.
 
-    Which network it is, and damaged checkpoints that were passed over, are printed.
+    Messages say which network it is, and which damaged checkpoints were passed over.
 
     Returns:
         One network, under whatever name.
@@ -46,7 +51,7 @@ def find_teacher(settings: Settings, console: Console) -> SavedNetworks | None:
         )
     # Of the best checkpoints each holds one network.
     saved = load_networks(path, "either" if chosen.network == "teacher" else chosen.network)
-    saved.say(console, "--distillation.network")
+    saved.report("--distillation.network")
     return saved
 
 
@@ -77,7 +82,7 @@ def kept_teacher(run: Path, classes: ClassSet) -> FixedTeacher:
         CheckpointError: It is missing or damaged.
         ConfigError: It does not know the classes of the student.
     """
-    return fixed_teacher(load_networks(run / COPY, "teacher"), classes)
+    return fixed_teacher(load_networks(run / COPY, "either"), classes)
 
 
 def read_torchvision_fcn(path: Path) -> SegmentationModel:
@@ -107,7 +112,6 @@ def read_torchvision_fcn(path: Path) -> SegmentationModel:
         backbone=backbone,
         num_classes=len(VOC),
         output_stride=8,
-        rates=(1,),
         align_corners=False,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,

@@ -18,7 +18,7 @@ from torchvision.transforms.v2 import functional as transforms
 from mixseg.data.arrays import Size
 from mixseg.data.class_maps import ClassMap
 from mixseg.data.contract import SegmentationDataset
-from mixseg.data.streams import POLL, loaded, start_worker, while_loading
+from mixseg.data.loading import POLL, loaded, start_worker, while_loading
 from mixseg.distributed import together, world
 from mixseg.errors import ConfigError, DataError
 from mixseg.evaluation.inference import Autocast, InferenceMode, predict_labels

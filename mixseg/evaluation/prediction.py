@@ -20,9 +20,9 @@ from torchvision.transforms.v2 import functional as transforms
 from mixseg.data.arrays import ImageArray, LabelArray, Size
 from mixseg.data.contract import ClassSet
 from mixseg.data.images import PNG_COMPRESSION, write_png
+from mixseg.data.loading import usable_cores
 from mixseg.data.pairing import IMAGE_ENDINGS
 from mixseg.data.photographs import read_photograph
-from mixseg.data.streams import usable_cores
 from mixseg.distributed import world
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.evaluation.inference import (

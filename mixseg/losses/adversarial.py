@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from mixseg.errors import ConfigError, unknown_name
 from mixseg.losses.counted import counted_mean
 
 PixelLoss = Callable[[Tensor], Tensor]
@@ -43,18 +42,6 @@ ADVERSARIAL_LOSSES: dict[str, AdversarialLoss] = {
     ),
 }
 """Name -> adversarial loss."""
-
-
-def build_adversarial_loss(name: str) -> AdversarialLoss:
-    """The loss of that name.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    if name not in ADVERSARIAL_LOSSES:
-        message = unknown_name("adversarial loss", name, ADVERSARIAL_LOSSES)
-        raise ConfigError(f"adversarial.loss: {message}")
-    return ADVERSARIAL_LOSSES[name]
 
 
 def located_mean(values: Tensor, counted: Tensor) -> Tensor:

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn import functional
 
-from mixseg.config import TargetSettings
 from mixseg.distributed import averaged
-from mixseg.errors import ConfigError, unknown_name
 from mixseg.ignore import IGNORE
+from mixseg.registry import CONSISTENCIES
 
 Consistency = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(logits (B, C, H, W), targets, weights (B, H, W)) -> float32 scalar.
@@ -19,6 +18,22 @@ Targets are int64 labels of shape (B, H, W) with 255 = ignore, or float distribu
 (B, C, H, W). The mean is over all pixels, ignored ones included, as in the paper and its code.
 Collective: every process must call it.
 """
+
+
+@CONSISTENCIES.register("cross-entropy")
+def cross_entropy() -> Consistency:
+    """Make the loss; see :func:`cross_entropy_consistency`."""
+    return cross_entropy_consistency
+
+
+@CONSISTENCIES.register("squared-error")
+def squared_error() -> Consistency:
+    """Make the loss; see :func:`squared_error_consistency`.
+
+    It is a sum over classes; that of the published code is a mean, with targets.kind soft: for 19
+    classes targets.unsupervised_weight 0.0526.
+    """
+    return squared_error_consistency
 
 
 def cross_entropy_consistency(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -51,18 +66,3 @@ def squared_error_consistency(logits: Tensor, targets: Tensor, weights: Tensor) 
 def _ignore_index(targets: Tensor) -> int:
     # torch refuses ignore_index together with distributions; theirs is expressed by the weights.
     return -100 if targets.is_floating_point() else IGNORE
-
-
-CONSISTENCIES: dict[str, Consistency] = {
-    "cross-entropy": cross_entropy_consistency,
-    "squared-error": squared_error_consistency,
-}
-"""Name -> consistency loss."""
-
-
-def build_consistency(settings: TargetSettings) -> Consistency:
-    """The consistency loss that the settings name."""
-    if settings.consistency not in CONSISTENCIES:
-        message = unknown_name("consistency loss", settings.consistency, CONSISTENCIES)
-        raise ConfigError(f"targets.consistency: {message}")
-    return CONSISTENCIES[settings.consistency]

@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from functools import partial
+from typing import Annotated, Literal
 
 from torch import Tensor
 from torch.nn import functional
 
+from mixseg.config.values import Range
 from mixseg.ignore import IGNORE
 from mixseg.losses.counted import at_least_float32, counted_mean, counted_pixels
+from mixseg.losses.supervised import SupervisedLoss
+from mixseg.registry import LOSSES
+
+
+@LOSSES.register("cross-entropy")
+def plain(label_smoothing: Annotated[float, Range(0, 1, below=True)] = 0.0) -> SupervisedLoss:
+    """Make the loss; see :func:`segmentation_cross_entropy`.
+
+    Args:
+        label_smoothing: Part of each target, below 1, that is spread evenly over all classes.
+    """
+    return partial(segmentation_cross_entropy, label_smoothing=label_smoothing)
+
+
+@LOSSES.register("balanced-cross-entropy")
+def balanced(
+    class_shares: Tensor,
+    label_smoothing: Annotated[float, Range(0, 1, below=True)] = 0.0,
+    frequencies: Annotated[dict[str, float] | None, Range(0, 1e12)] = None,
+) -> SupervisedLoss:
+    """Make the loss; see :func:`balanced_cross_entropy`.
+
+    Args:
+        class_shares: float, shape (C,), on the device of the logits: share of each class, not
+            negative and not all 0; they are normalized.
+        label_smoothing: Part of each target, below 1, that is spread evenly over all classes.
+        frequencies: Share of each class by its name; by default counted from the labeled images.
+            Whoever builds the loss makes ``class_shares`` of them.
+    """
+    # Shares by hand may be percentages, or not quite add up; as doubles even counts do.
+    shares = class_shares.double() / class_shares.double().sum()
+    return partial(
+        balanced_cross_entropy, weights=class_weights(shares), label_smoothing=label_smoothing
+    )
 
 
 def segmentation_cross_entropy(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -9,6 +10,20 @@ from torch import Tensor
 
 from mixseg.distributed import summed
 from mixseg.losses.counted import at_least_float32, counted_pixels
+from mixseg.losses.supervised import SupervisedLoss
+from mixseg.registry import LOSSES
+
+
+@LOSSES.register("dice")
+def dice(dice: Literal["mean", "sum", "all"] = "mean") -> SupervisedLoss:
+    """Make the loss; see :func:`dice_loss`.
+
+    Args:
+        dice: 1 - the mean over the classes that a batch has, or 1 - the sum as it is printed, or
+            1 - the mean over all classes with 1 added to both sides of the quotient, as in the
+            paper's code.
+    """
+    return partial(dice_loss, over=dice)
 
 
 def dice_loss(

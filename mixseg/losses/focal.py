@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
+from mixseg.config.values import Range
 from mixseg.losses.counted import at_least_float32, counted_mean, counted_pixels
 from mixseg.losses.cross_entropy import cross_entropy
+from mixseg.losses.supervised import SupervisedLoss
+from mixseg.registry import LOSSES
+
+
+@LOSSES.register("focal")
+def focal(gamma: Annotated[float, Range(0, 100)] = 2.0) -> SupervisedLoss:
+    """Make the loss; see :func:`focal_loss`.
+
+    Args:
+        gamma: Exponent of 1 - y_c; 0 is cross-entropy. (The paper's code has exp((1 - y_c)^gamma)
+            for a factor, which is at least 1 and has no setting.)
+    """
+    return partial(focal_loss, gamma=gamma)
 
 
 def focal_loss(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:

@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 import math
+from functools import partial
+from typing import Annotated
 
 from torch import Tensor
 
+from mixseg.config.values import Range, Share
 from mixseg.losses.counted import counted_mean, counted_pixels
 from mixseg.losses.cross_entropy import cross_entropy
+from mixseg.losses.supervised import SupervisedLoss
+from mixseg.registry import LOSSES
+
+
+@LOSSES.register("ohem")
+def ohem(
+    ohem_threshold: Annotated[float, Range(0, 100)] = 0.36, ohem_share: Share = 0.0625
+) -> SupervisedLoss:
+    """Make the loss; see :func:`ohem_loss`.
+
+    Args:
+        ohem_threshold: Cross-entropy in nats above which a pixel always counts (t); 0.36 is that of
+            a probability of 0.7 for the right class.
+        ohem_share: Part of the labeled pixels of a batch that counts at least (p), hardest first; 1
+            is cross-entropy, 0.01 that of the paper's code.
+    """
+    return partial(ohem_loss, threshold=ohem_threshold, share=ohem_share)
 
 
 def ohem_loss(logits: Tensor, targets: Tensor, threshold: float, share: float) -> Tensor:

@@ -2,94 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import final
+from collections.abc import Mapping
+from typing import Annotated, final
 
 from torch import Tensor
 
-from mixseg.config import Settings
+from mixseg.config.options import ByRun, TakesStream
+from mixseg.config.values import Share, Temperature, Weight
 from mixseg.data.streams import Batch
 from mixseg.data.transforms import to_unit_range
-from mixseg.engine.method import Method, MethodInputs, StepRandom, StepResult, StreamOutput
-from mixseg.engine.student import data_parallel
-from mixseg.engine.teacher import MeanTeacher
 from mixseg.errors import ConfigError
 from mixseg.losses import distillation_divergence, located_mean, pairwise_difference
-from mixseg.methods.labeled_loss import LabeledLoss
-from mixseg.models import ModelOutput, SegmentationModel
+from mixseg.methods.labeled import LabeledMix, plain, supervised_term
+from mixseg.methods.method import Backward, Loss, Method, StepRandom, StreamOutput
+from mixseg.models import FixedTeacher, SegmentationModel
+from mixseg.registry import METHODS
+from mixseg.targets import Average
 from mixseg.temperature import class_maps, tempered
 
 
+@METHODS.register("distillation")
 @final
 class Distillation(Method):
     """L = alpha T^2 KL(teacher || student) + (1 - alpha) L_l, and what is added to it by option.
 
-    The moving average of the student is kept as in supervised training: it is the ``teacher`` among
-    the networks of the run. The network that is distilled (``expert``) is not among them.
+    A moving average of the student is kept as in supervised training.
     """
 
-    streams: tuple[str, ...] = ("labeled", "unlabeled")
+    streams: tuple[str, ...] = ("labeled",)
+    command = "distill"
+    source_domain = "allowed"
 
     def __init__(
-        self, student: SegmentationModel, settings: Settings, inputs: MethodInputs
+        self,
+        student: SegmentationModel,
+        *,
+        trained_teacher: FixedTeacher,
+        supervised_loss: Loss,
+        average: Average[SegmentationModel],
+        labeled_mix: LabeledMix = plain,
+        loss_temperature: Annotated[float, ByRun()] = 1.0,
+        map_temperature: Annotated[float | None, ByRun()] = None,
+        alpha: Share = 0.9,
+        temperature: Temperature = 20.0,
+        ignored: bool = False,
+        unlabeled: Annotated[Weight, TakesStream("unlabeled")] = 0.0,
+        pairwise: Weight = 0.0,
+        holistic: bool = False,
     ) -> None:
-        if inputs.teacher is None:
-            raise ConfigError("method distillation needs a teacher to learn from")
-        self.student, self.student_forward = student, data_parallel(student)
-        self.expert = inputs.teacher
-        self.average = MeanTeacher(student, settings.teacher.decay)
-        self.networks = {"student": student, "teacher": self.average.network}
-        self.streams = self.streams_of(settings)
-        self.options = settings.distillation
-        self.divergence = tempered(distillation_divergence, settings.temperature)
-        self.softness = settings.adversarial.temperature_d
-        self.labeled_loss = LabeledLoss(settings, student.spec.num_classes, inputs)
+        """Compose the method.
 
-    @classmethod
-    def streams_of(cls, settings: Settings) -> tuple[str, ...]:
-        """Unlabelled images by option."""
-        return ("labeled", "unlabeled") if settings.distillation.unlabeled else ("labeled",)
+        Args:
+            student: On its device already.
+            trained_teacher: The trained network, on the same device.
+            supervised_loss: L_l.
+            average: Of the student.
+            labeled_mix: How labeled images are mixed with each other.
+            loss_temperature: What a regularizer has the student's logits divided by (T_g of Kim).
+            map_temperature: What the discriminator of a regularizer divides logits by.
+            alpha: Share of the distillation loss in the sum with the supervised loss. The code that
+                the report builds on averages the divergence over C classes: the same proportion as
+                a share of alpha / (alpha + C (1 - alpha)) here.
+            temperature: Temperature of the softmax of both networks in the distillation loss (T).
+            ignored: Distill on pixels without a label too.
+            unlabeled: Weight of the distillation loss on unlabeled images, times alpha; 0 leaves
+                them out.
+            pairwise: Weight of the difference between the similarities of places in the features of
+                both.
+            holistic: With the adversarial temperature regularizer: its discriminator tells the
+                student's maps from the teacher's rather than from the ground truth (Liu et al.,
+                3.3).
 
-    def loss_terms(
-        self, batches: Mapping[str, Batch], step: int, random: StepRandom
-    ) -> Iterator[StepResult]:
-        """The terms of labelled images, then those of unlabelled ones; see :class:`Method`."""
-        options = self.options
-        labeled = self.labeled_loss.mix(batches["labeled"], random)
-        expert = self.expert.forward_with_features(labeled.images)
-        own = self.student_forward(labeled.images)
-        supervised, output = self.labeled_loss.loss_and_output(own.logits, labeled)
-        learnt_on = labeled.valid if options.ignored else labeled.counted
-        losses = {
-            "supervised": (1 - options.alpha) * supervised,
-            "distillation": options.alpha * self.distilled(own, expert, learnt_on),
-        }
-        if options.pairwise:
-            difference = pairwise_difference(own.features, expert.features)
-            losses["pairwise"] = options.pairwise * difference
-        yield StepResult(losses, {}, outputs={"labeled": self.for_discriminator(output, expert)})
-
-        if options.unlabeled:
-            images, valid = to_unit_range(batches["unlabeled"].images), batches["unlabeled"].valid
-            expert = self.expert.forward_with_features(images)
-            own = self.student_forward(images)
-            distilled = options.alpha * self.distilled(own, expert, valid)
-            losses = {"unlabeled": options.unlabeled * distilled}
-            yield StepResult(losses, {}, outputs={"unlabeled": StreamOutput(own.logits, valid)})
-
-    def distilled(self, own: ModelOutput, expert: ModelOutput, counted: Tensor) -> Tensor:
-        """Mean of T^2 KL over the pixels that count, bool (B, H, W)."""
-        divergence = self.divergence(own.logits, expert.logits, self.options.temperature)
-        return located_mean(divergence, counted)
-
-    def for_discriminator(self, output: StreamOutput, expert: ModelOutput) -> StreamOutput:
-        """Holistic distillation (Liu et al., 3.3): what counts as real is the expert's map.
-
-        As soft as the student's, or the discriminator could tell them apart by that alone.
+        Raises:
+            ConfigError: ``holistic`` without a discriminator.
         """
-        if not self.options.holistic:
-            return output
-        return output._replace(labels=class_maps(expert.logits, output.counted, self.softness))
+        if holistic and map_temperature is None:
+            raise ConfigError(
+                "distillation.holistic needs the discriminator of --regularizer "
+                "adversarial-temperature"
+            )
+        self.student = student
+        self.teacher = trained_teacher
+        self.supervised_loss = supervised_loss
+        self.divergence = tempered(distillation_divergence, loss_temperature)
+        self.temperature = temperature
+        self.average = average
+        self.labeled_mix = labeled_mix
+        self.alpha = alpha
+        self.ignored = ignored
+        self.unlabeled = unlabeled
+        self.pairwise = pairwise
+        self.map_temperature = map_temperature if holistic else None
+        self.networks = {"student": student, "average": average.network}
+        self.streams = ("labeled", "unlabeled") if unlabeled else ("labeled",)
+
+    def step(
+        self, batch: Mapping[str, Batch], rng: StepRandom, backward: Backward
+    ) -> dict[str, Tensor]:
+        """Labeled images, then unlabeled ones by option; see :class:`Method`."""
+        labeled = self.labeled_mix(batch["labeled"], rng)
+        taught = self.teacher.forward_with_features(labeled.images)
+        own = self.student.forward_with_features(labeled.images)
+        losses, outputs = supervised_term(self.supervised_loss, own.logits, labeled)
+        learned_on = labeled.valid if self.ignored else labeled.counted
+        losses["supervised"] = (1 - self.alpha) * losses["supervised"]
+        losses["distillation"] = self.alpha * located_mean(
+            self.divergence(own.logits, taught.logits, self.temperature), learned_on
+        )
+        if self.pairwise:
+            difference = pairwise_difference(own.features, taught.features)
+            losses["pairwise"] = self.pairwise * difference
+        if self.map_temperature is not None:
+            real = class_maps(taught.logits, labeled.counted, self.map_temperature)
+            outputs["labeled"] = outputs["labeled"]._replace(labels=real)
+        backward(losses, outputs)
+
+        if self.unlabeled:
+            images, valid = to_unit_range(batch["unlabeled"].images), batch["unlabeled"].valid
+            target, logits = self.teacher(images), self.student(images)
+            divergence = self.divergence(logits, target, self.temperature)
+            distilled = self.alpha * located_mean(divergence, valid)
+            output = StreamOutput(logits, valid)
+            backward({"unlabeled": self.unlabeled * distilled}, {"unlabeled": output})
+        return {}
 
     def after_update(self, step: int) -> None:
         """The average follows the student."""

@@ -1,65 +1,92 @@
 """Domain adaptation by cross-domain mixed sampling, DACS (Tranheden & Olsson, 3.2 and Figure 3.4).
 
-The semi-supervised method with one change: labelled images are renderings of the source domain,
-unlabelled ones photographs of the target domain, and what is pasted on the photographs comes from
+The semi-supervised method with one change: labeled images are renderings of the source domain,
+unlabeled ones photographs of the target domain, and what is pasted on the photographs comes from
 the renderings, cut out along their ground truth.
 """
 
 from __future__ import annotations
 
-from typing import final
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, final
 
 import torch
+from torch import Tensor
 
+from mixseg.config.options import At
 from mixseg.data.streams import Batch
 from mixseg.data.transforms import to_unit_range
-from mixseg.engine.method import StepRandom, whole_batch
-from mixseg.errors import DataError
+from mixseg.distributed import own_shard
+from mixseg.errors import ConfigError, DataError
 from mixseg.ignore import IGNORE, one_hot
-from mixseg.methods.mixed_consistency import MixedBatch, MixedConsistency
-from mixseg.mixing import paste
+from mixseg.methods.method import StepRandom, whole_batch
+from mixseg.methods.semi_supervised import MixedImages, SemiSupervised
+from mixseg.mixing import Identity, paste
+from mixseg.models import SegmentationModel
+from mixseg.registry import METHODS
 from mixseg.targets import PseudoLabels
 
 
+@METHODS.register("domain_adaptation")
 @final
-class DomainAdaptation(MixedConsistency):
-    """InterMix: source onto target. IntraMix: target images among themselves, as in 3.3."""
+class DomainAdaptation(SemiSupervised):
+    """InterMix: parts of source images are pasted on target images."""
+
+    streams = ("labeled", "unlabeled")
+    command = "uda"
+    source_domain = "needed"
+
+    def __init__(
+        self,
+        student: SegmentationModel,
+        *,
+        domains: Annotated[Literal["inter", "intra"], At("mixing.domains")] = "inter",
+        **parts: Any,
+    ) -> None:
+        """Compose the method.
+
+        Args:
+            student: See :class:`SemiSupervised`, as for the other parts.
+            domains: Source classes onto target images (InterMix), or target images among themselves
+                (IntraMix).
+        """
+        super().__init__(student, **parts)
+        self.domains = domains
+        if domains == "inter" and isinstance(self.mixer, Identity):
+            raise ConfigError(
+                "mixing.mixer none pastes whole source images, so that the target would never be "
+                "seen; for the target as it is set mixing.domains intra as well"
+            )
 
     def mix(
-        self,
-        labeled: Batch,
-        unlabeled: Batch,
-        teacher_labels: PseudoLabels,
-        step: int,
-        random: StepRandom,
-    ) -> MixedBatch:
+        self, batch: Mapping[str, Batch], pseudo: PseudoLabels, rng: StepRandom
+    ) -> tuple[MixedImages, dict[str, Tensor]]:
         """Paste source pixels with their labels on target images with their pseudo-labels."""
-        if self.mixing.domains == "intra":
-            return self.mix_unlabeled(unlabeled, teacher_labels, step, random)
-        source, target = _repeated(whole_batch(labeled), len(unlabeled.images)), unlabeled
+        if self.domains == "intra":
+            return super().mix(batch, pseudo, rng)
+        target = whole_batch(batch["unlabeled"])
+        source = _repeated(whole_batch(batch["labeled"]), len(target.images))
         truth = source.labels.long()
         if source.images.shape != target.images.shape:
             sizes = " and ".join(
-                "x".join(map(str, batch.images.shape[-2:])) for batch in (source, target)
+                "x".join(map(str, one.images.shape[-2:])) for one in (source, target)
             )
             raise DataError(
                 f"source and target differ in size ({sizes}) and cannot be mixed: set data.crop. "
                 f"Images of the batch: {', '.join(source.ids + target.ids)}"
             )
 
-        mask = self.mixer.mask(truth, random.device) & source.valid
+        mask = self.mixer.mask(truth, rng.device) & source.valid
+        images = paste(mask, to_unit_range(source.images), to_unit_range(target.images))
+        labels = one_hot(truth, self.student.spec.num_classes) if self.targets == "soft" else truth
+        targets = paste(mask, labels, pseudo.targets(self.targets))
         # Weights and the confident share are those of the target before anything is pasted on it.
-        weights = self.weighting(teacher_labels.confidence, target.valid, step) * target.valid
-        if self.targets.kind == "soft":
-            truth = one_hot(truth, self.num_classes)
-        return MixedBatch(
-            images=paste(mask, to_unit_range(source.images), to_unit_range(target.images)),
-            targets=paste(mask, truth, teacher_labels.targets(self.targets.kind)),
-            # Pasted pixels weigh 1: their labels are true. Those without a label do not count.
-            weights=paste(mask, (source.labels != IGNORE).to(weights.dtype), weights),
-            confident_share=self.confident_share(teacher_labels.confidence, target.valid),
-            valid=mask | target.valid,
-        )
+        # Pasted pixels weigh 1: their labels are true. Those without a label do not count.
+        weights = self.weighting(pseudo, target.valid, rng.step) * target.valid
+        weights = paste(mask, (source.labels != IGNORE).to(weights.dtype), weights)
+        logs = self.logged(pseudo, pseudo.confidence, target.valid, weights)
+        valid = mask | target.valid
+        return MixedImages(*map(own_shard, (images, targets, weights, valid))), logs
 
 
 def _repeated(batch: Batch, count: int) -> Batch:

@@ -1,47 +1,56 @@
-"""Supervised training on the labelled images alone: the baseline of every comparison."""
+"""Supervised training on the labeled images alone: the baseline of every comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import final
 
-from mixseg.config import Settings
+from torch import Tensor
+
 from mixseg.data.streams import Batch
-from mixseg.engine.method import Method, MethodInputs, StepRandom, StepResult
-from mixseg.engine.student import data_parallel
-from mixseg.engine.teacher import MeanTeacher
-from mixseg.methods.labeled_loss import LabeledLoss
+from mixseg.methods.labeled import LabeledMix, plain, supervised_term
+from mixseg.methods.method import Backward, Loss, Method, StepRandom
 from mixseg.models import SegmentationModel
+from mixseg.registry import METHODS
+from mixseg.targets import Average
 
 
+@METHODS.register("supervised")
 @final
 class Supervised(Method):
     """L = L_l.
 
-    The moving average of the student is kept here too, named teacher although no pseudo-labels come
-    from it, so that both networks can be compared with those of semi-supervised training.
+    A moving average of the student is kept, so that both networks can be compared with those of
+    semi-supervised training.
     """
 
     streams = ("labeled",)
+    command = "supervised"
+    baseline = True
+    source_domain = "allowed"
 
     def __init__(
         self,
         student: SegmentationModel,
-        settings: Settings,
-        inputs: MethodInputs,
+        *,
+        supervised_loss: Loss,
+        average: Average[SegmentationModel],
+        labeled_mix: LabeledMix = plain,
     ) -> None:
-        self.student, self.student_forward = student, data_parallel(student)
-        self.teacher = MeanTeacher(student, settings.teacher.decay)
-        self.networks = {"student": student, "teacher": self.teacher.network}
-        self.labeled_loss = LabeledLoss(settings, student.spec.num_classes, inputs)
+        self.student = student
+        self.supervised_loss = supervised_loss
+        self.average = average
+        self.labeled_mix = labeled_mix
+        self.networks = {"student": student, "average": average.network}
 
-    def loss_terms(
-        self, batches: Mapping[str, Batch], step: int, random: StepRandom
-    ) -> Iterator[StepResult]:
-        """L_l alone; see :class:`mixseg.engine.method.Method`."""
-        labeled = self.labeled_loss.mix(batches["labeled"], random)
-        yield self.labeled_loss.term(self.student_forward(labeled.images).logits, labeled)
+    def step(
+        self, batch: Mapping[str, Batch], rng: StepRandom, backward: Backward
+    ) -> dict[str, Tensor]:
+        """L_l alone; see :class:`Method`."""
+        labeled = self.labeled_mix(batch["labeled"], rng)
+        backward(*supervised_term(self.supervised_loss, self.student(labeled.images), labeled))
+        return {}
 
     def after_update(self, step: int) -> None:
         """The average follows the student."""
-        self.teacher.follow(step)
+        self.average.follow(step)

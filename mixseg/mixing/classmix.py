@@ -7,9 +7,12 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
+from mixseg.config.values import Share
 from mixseg.mixing.mixer import Mixer
+from mixseg.registry import MIXERS
 
 
+@MIXERS.register("classmix")
 @final
 class ClassMix(Mixer):
     """Keeps the pixels of ceil(p n) classes, drawn from the n classes present in the label."""
@@ -17,11 +20,21 @@ class ClassMix(Mixer):
     def __init__(
         self,
         num_classes: int,
-        proportion: float = 0.5,
+        proportion: Share = 0.5,
         rounding: Literal["ceil", "floor"] = "ceil",
         *,
         ignore_is_class: bool = False,
     ) -> None:
+        """Choose how many classes are kept.
+
+        Args:
+            num_classes: Number of classes C; labels are 0 to C - 1, and 255.
+            proportion: Share of the classes of an image that is kept.
+            rounding: Rounding of proportion times classes; Algorithm 1 rounds up, the published
+                semi-supervised code down.
+            ignore_is_class: Count 255 among the classes of a label, so that unlabeled regions are
+                pasted too, without a label; true in the published adaptation code.
+        """
         self.num_classes = num_classes
         self.proportion = proportion
         self.ignore_is_class = ignore_is_class

@@ -3,38 +3,55 @@
 from __future__ import annotations
 
 import math
-from typing import final
+from typing import Annotated, final
 
 import torch
 from torch import Tensor
 
+from mixseg.config.values import Range, Share
+from mixseg.errors import ConfigError
 from mixseg.mixing.mixer import Mixer
+from mixseg.registry import MIXERS
 
 REFERENCE_AREA = 512 * 1024
 """Image size in pixels for which sigma is given."""
 
 
 FAR = 6.0
-"""Deviations from its centre at which a Gaussian kernel is below 2e-8 of its height."""
+"""Deviations from its center at which a Gaussian kernel is below 2e-8 of its height."""
 
 
+@MIXERS.register("cowmix")
 @final
 class CowMix(Mixer):
     """Keeps the pixels where a Gaussian-smoothed noise field lies below its p-quantile.
 
     Sigma is drawn per image, log-uniform in the given range of pixels at 512x1024, and scaled
-    with the square root of the image's area unless ``scaled`` is false.
+    with the square root of the image's area unless ``sigma_scaled`` is false.
     """
 
     def __init__(
         self,
-        proportion: float = 0.5,
-        sigma: tuple[float, float] = (8.0, 32.0),
+        proportion: Share = 0.5,
+        sigma: Annotated[tuple[float, float], Range(0.1, 1024)] = (8.0, 32.0),
         *,
-        scaled: bool = True,
+        sigma_scaled: bool = True,
     ) -> None:
+        """Choose how large the patches are.
+
+        Args:
+            proportion: Share of the pixels of an image that is kept on average.
+            sigma: Log-uniform range of the smoothing in pixels of a 512x1024 image.
+            sigma_scaled: Scale sigma with the square root of the image's area; false takes it in
+                pixels of any image, as in the published code.
+
+        Raises:
+            ConfigError: The first end of the range is above the second.
+        """
+        if sigma[0] > sigma[1]:
+            raise ConfigError(f"mixing.sigma must be two numbers, low <= high, found {sigma}")
         self.sigma = sigma
-        self.scaled = scaled
+        self.scaled = sigma_scaled
         # Phi^-1(p): a field of zero mean and unit deviation lies below it with probability p.
         inside = min(max(proportion, 1e-6), 1 - 1e-6)
         self.quantile = math.sqrt(2) * float(torch.erfinv(torch.tensor(2 * inside - 1)))

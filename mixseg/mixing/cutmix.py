@@ -7,9 +7,12 @@ from typing import final
 import torch
 from torch import Tensor
 
+from mixseg.config.values import Share
 from mixseg.mixing.mixer import Mixer
+from mixseg.registry import MIXERS
 
 
+@MIXERS.register("cutmix")
 @final
 class CutMix(Mixer):
     """Keeps a rectangle whose area is the given proportion of the image.
@@ -17,7 +20,8 @@ class CutMix(Mixer):
     Its width is uniform in [p W, W], its height p W H / width, its position uniform.
     """
 
-    def __init__(self, proportion: float = 0.5) -> None:
+    def __init__(self, proportion: Share = 0.5) -> None:
+        """Args: proportion: share of the area of an image that is kept."""
         self.proportion = proportion
 
     def mask(self, labels: Tensor, generator: torch.Generator) -> Tensor:

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from mixseg.mixing.mixer import Mixer
+from mixseg.registry import MIXERS
 
 
+@MIXERS.register("none")
 @final
 class Identity(Mixer):
     """Keeps every pixel."""

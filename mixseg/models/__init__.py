@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
 
-from mixseg.config import WITHOUT_FILE, ModelSettings
-from mixseg.errors import CheckpointError, ConfigError, unknown_name
+from mixseg.config.checks import WITHOUT_FILE
+from mixseg.config.sections import ModelSettings
+from mixseg.errors import CheckpointError
 from mixseg.models.architecture import Architecture, HeadOnBackbone, WholeNetwork
 from mixseg.models.backbone import NO_BACKBONE, backbone_statistics, check_backbone_name
 from mixseg.models.checkpointing import checkpoint_blocks
-from mixseg.models.deeplabv2 import AtrousPyramid
 from mixseg.models.discriminator import Discriminator
-from mixseg.models.enet import build_enet
-from mixseg.models.fcn import ConvolutionalHead, SkipScores
+from mixseg.models.fixed_teacher import FixedTeacher
 from mixseg.models.hub import one_attempt
 from mixseg.models.input_sizes import check_input_sizes
 from mixseg.models.model import ModelOutput, ModelSpec, Normalisation, SegmentationModel
@@ -29,23 +29,17 @@ from mixseg.models.weights import (
     load_weights,
     read_weight_file,
 )
-
-ARCHITECTURES: dict[str, Architecture] = {
-    "deeplabv2": HeadOnBackbone(
-        lambda channels, spec: AtrousPyramid(channels[-1], spec.num_classes, spec.rates)
-    ),
-    "fcn32s": HeadOnBackbone(SkipScores, output_strides=(32,), fully_connected=True),
-    "fcn16s": HeadOnBackbone(SkipScores, output_strides=(32,), skips=(16,), fully_connected=True),
-    "fcn8s": HeadOnBackbone(SkipScores, output_strides=(32,), skips=(8, 16), fully_connected=True),
-    "fcn": HeadOnBackbone(lambda channels, spec: ConvolutionalHead(channels[-1], spec.num_classes)),
-    "enet": WholeNetwork(build_enet, output_stride=8),
-}
-"""Name -> what the network is made of. Add an entry to add an architecture."""
+from mixseg.registry import ARCHITECTURES
 
 
-def check_model_settings(settings: ModelSettings) -> None:
-    """Refuse unknown names, what does not go together, and weight addresses, before any is read."""
-    architecture = _architecture(settings)
+def check_model_settings(settings: ModelSettings, options: Mapping[str, Any]) -> None:
+    """Refuse unknown names, what does not go together, and weight addresses, before any is read.
+
+    Args:
+        settings: Of the network.
+        options: Setting path -> value, of the options of the architecture.
+    """
+    architecture = _architecture(settings, options)
     if "backbone" not in architecture.needs:
         check_backbone_name(settings.backbone)
     # A folder is a run of mixseg, which is none of the matter of models.
@@ -60,15 +54,13 @@ def build_model(spec: ModelSpec, *, pretrained: bool = False) -> SegmentationMod
     Raises:
         ConfigError: An unknown name, or a combination that cannot be built.
     """
-    return _architecture(spec).build(spec, pretrained=pretrained)
+    return _architecture(spec, spec.options).build(spec, pretrained=pretrained)
 
 
-def _architecture(given: ModelSettings | ModelSpec) -> Architecture:
-    """The entry that is named; a ConfigError if there is none or other settings do not fit it."""
-    if given.architecture not in ARCHITECTURES:
-        message = unknown_name("architecture", given.architecture, ARCHITECTURES)
-        raise ConfigError(f"model.architecture: {message}")
-    architecture = ARCHITECTURES[given.architecture]
+def _architecture(given: ModelSettings | ModelSpec, options: Mapping[str, Any]) -> Architecture:
+    """The architecture that is named; a ConfigError if there is none or settings do not fit it."""
+    ARCHITECTURES.check(given.architecture, "model.architecture")
+    architecture = ARCHITECTURES.build(given.architecture, options)
     architecture.check(given)
     return architecture
 
@@ -82,6 +74,7 @@ def model_title(settings: ModelSettings | ModelSpec) -> str:
 
 def build_initial_model(
     settings: ModelSettings,
+    options: Mapping[str, Any],
     num_classes: int,
     seed: int,
     trained: SegmentationModel | None = None,
@@ -94,6 +87,7 @@ def build_initial_model(
 
     Args:
         settings: Of the network.
+        options: Setting path -> value, of the options of the architecture.
         num_classes: Channels of its logits.
         seed: Of random weights.
         trained: Network that takes the place of ``settings.weights``. What its input looks like
@@ -104,7 +98,7 @@ def build_initial_model(
         ConfigError: An unknown name, or a combination that cannot be built.
         CheckpointError: Weights cannot be had, are unsafe, or do not fit.
     """
-    check_model_settings(settings)
+    check_model_settings(settings, options)
     tensors = None
     if trained is not None:
         tensors = trained.state_dict()
@@ -120,18 +114,19 @@ def build_initial_model(
     else:
         mean, std = backbone_statistics(settings.backbone)
         order, stride_in_1x1 = "rgb", False
+    own = ARCHITECTURES.options(settings.architecture)
     spec = ModelSpec(
         architecture=settings.architecture,
         backbone=settings.backbone,
         num_classes=num_classes,
         output_stride=settings.output_stride,
-        rates=settings.rates,
         align_corners=settings.align_corners,
         upsampling=settings.upsampling,
         mean=settings.mean or mean,
         std=settings.std or std,
         channel_order=settings.channel_order or order,
         stride_in_1x1=stride_in_1x1,
+        options={one.path: options[one.path] for one in own if one.path in options},
     )
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
@@ -157,33 +152,10 @@ def _download(spec: ModelSpec) -> SegmentationModel:
         ) from error
 
 
-def parameter_groups(
-    model: SegmentationModel, lr: float, head_factor: float, weight_decay: float
-) -> list[dict[str, object]]:
-    """Two optimizer groups: the backbone, and all after it with ``head_factor`` times its rate."""
-
-    def trained(*modules: nn.Module) -> list[nn.Parameter]:
-        return [
-            parameter
-            for module in modules
-            for parameter in module.parameters()
-            if parameter.requires_grad
-        ]
-
-    return [
-        {"params": trained(model.backbone), "lr": lr, "weight_decay": weight_decay},
-        {
-            "params": trained(model.head, model.upsampling),
-            "lr": lr * head_factor,
-            "weight_decay": weight_decay,
-        },
-    ]
-
-
 __all__ = [
-    "ARCHITECTURES",
     "Architecture",
     "Discriminator",
+    "FixedTeacher",
     "HeadOnBackbone",
     "ModelOutput",
     "ModelSpec",
@@ -199,6 +171,5 @@ __all__ = [
     "load_checked",
     "load_weights",
     "model_title",
-    "parameter_groups",
     "read_weight_file",
 ]

@@ -10,7 +10,7 @@ from typing import final
 
 from torch import nn
 
-from mixseg.config import ModelSettings
+from mixseg.config.sections import ModelSettings
 from mixseg.errors import ConfigError
 from mixseg.models.backbone import NO_BACKBONE, build_backbone
 from mixseg.models.model import ModelSpec, SegmentationModel
@@ -18,7 +18,7 @@ from mixseg.models.upsampling import build_upsampling
 
 
 class Architecture(ABC):
-    """One entry of :data:`mixseg.models.ARCHITECTURES`: a head on a backbone or a whole network."""
+    """What :data:`mixseg.registry.ARCHITECTURES` holds: a head on a backbone or a whole network."""
 
     @property
     @abstractmethod
@@ -98,8 +98,8 @@ class HeadOnBackbone(Architecture):
 class WholeNetwork(Architecture):
     """A network with an encoder and a decoder of its own, which starts from random weights.
 
-    Settings that could not act on it are refused, apart from ``model.rates`` and
-    ``model.align_corners``: their defaults are those of other architectures, and stay unread.
+    Settings that could not act on it are refused, apart from ``model.align_corners``, whose default
+    is that of other architectures, and which stays unread.
 
     Attributes:
         build_parts: From the specification to the encoder, the decoder and the last layer. The

@@ -3,11 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import Annotated, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from mixseg.config.values import Range
+from mixseg.errors import ConfigError
+from mixseg.models.architecture import Architecture, HeadOnBackbone
+from mixseg.registry import ARCHITECTURES
+
+MOST_RATES = 32
+
+
+@ARCHITECTURES.register("deeplabv2")
+def deeplabv2(
+    rates: Annotated[tuple[int, ...], Range(1, 1024)] = (6, 12, 18, 24),
+) -> Architecture:
+    """Parallel atrous convolutions on the last map of a backbone.
+
+    Args:
+        rates: Dilations of the atrous convolutions, in feature pixels; the published code sums the
+            first two alone, [6, 12].
+
+    Raises:
+        ConfigError: There are none, or more than 32.
+    """
+    if not 1 <= len(rates) <= MOST_RATES:
+        raise ConfigError(f"model.rates must be 1 to {MOST_RATES} dilations, found {len(rates)}")
+    return HeadOnBackbone(
+        lambda channels, spec: AtrousPyramid(channels[-1], spec.num_classes, rates)
+    )
 
 
 @final

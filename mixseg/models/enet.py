@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mixseg.models.architecture import Architecture, WholeNetwork
 from mixseg.models.model import ModelSpec
+from mixseg.registry import ARCHITECTURES
 
 STRIDE = 8
 """Input size over size of the coarsest map."""
@@ -20,6 +22,12 @@ DROPOUT_FIRST, DROPOUT = 0.01, 0.1
 Activation = Callable[[int], nn.Module]
 Middle = Callable[[int], list[nn.Module]]
 """From a width to the convolutions in the middle of a bottleneck."""
+
+
+@ARCHITECTURES.register("enet")
+def enet() -> Architecture:
+    """ENet: a whole network."""
+    return WholeNetwork(build_enet, output_stride=STRIDE)
 
 
 def build_enet(spec: ModelSpec) -> tuple[nn.Module, nn.Module, nn.Module]:

@@ -11,8 +11,35 @@ from typing import final
 from torch import Tensor, nn
 from torchvision.models.segmentation.fcn import FCNHead
 
+from mixseg.models.architecture import Architecture, HeadOnBackbone
 from mixseg.models.model import ModelSpec
 from mixseg.models.upsampling import build_upsampling
+from mixseg.registry import ARCHITECTURES
+
+
+@ARCHITECTURES.register("fcn32s")
+def fcn32s() -> Architecture:
+    """Scores of the last map."""
+    return HeadOnBackbone(SkipScores, output_strides=(32,), fully_connected=True)
+
+
+@ARCHITECTURES.register("fcn16s")
+def fcn16s() -> Architecture:
+    """Scores of the maps of strides 16 and 32."""
+    return HeadOnBackbone(SkipScores, output_strides=(32,), skips=(16,), fully_connected=True)
+
+
+@ARCHITECTURES.register("fcn8s")
+def fcn8s() -> Architecture:
+    """Scores of the maps of strides 8, 16 and 32."""
+    return HeadOnBackbone(SkipScores, output_strides=(32,), skips=(8, 16), fully_connected=True)
+
+
+@ARCHITECTURES.register("fcn")
+def fcn() -> Architecture:
+    """The head of torchvision's FCN."""
+    return HeadOnBackbone(lambda channels, spec: ConvolutionalHead(channels[-1], spec.num_classes))
+
 
 SKIP_SCALES = (0.01, 0.0001)
 """Factors of the maps of strides 16 and 8 (Kim, 4.3.1): with them the whole network is trained at

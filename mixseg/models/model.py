@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
 
-from mixseg.config.ranges import MOST_RATES
+from mixseg.errors import ConfigError
 
 LARGEST = 100_000
 """Upper limit of the numbers of a specification, far above those of any network."""
@@ -26,7 +27,6 @@ class ModelSpec:
         backbone: Name of a timm model, or ``none``.
         num_classes: Channels of the logits.
         output_stride: Input size over feature size.
-        rates: Dilations of the head.
         align_corners: How bilinear interpolation aligns maps.
         mean: Mean of the input, RGB order, in [0, 1].
         std: Deviation of the input, RGB order, in [0, 1].
@@ -34,19 +34,20 @@ class ModelSpec:
         stride_in_1x1: ResNets of the original DeepLab: strides in the 1x1 convolutions, uniform
             dilation in a stage, pooling that rounds sizes up.
         upsampling: How logits are enlarged, see :mod:`mixseg.models.upsampling`.
+        options: Setting path -> value, of the options of the architecture.
     """
 
     architecture: str
     backbone: str
     num_classes: int
     output_stride: int
-    rates: tuple[int, ...]
     align_corners: bool
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     channel_order: Literal["rgb", "bgr"] = "rgb"
     stride_in_1x1: bool = False
-    upsampling: Literal["bilinear", "learnt"] = "bilinear"
+    upsampling: Literal["bilinear", "learned"] = "bilinear"
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; :meth:`from_json` reads it back."""
@@ -59,19 +60,30 @@ class ModelSpec:
         Raises:
             TypeError: A field without default is missing, or one is unknown, or of another type.
         """
-        lists = {key: tuple(value) for key, value in content.items() if isinstance(value, list)}
-        spec = cls(**{**content, **lists})
-        whole = (spec.num_classes, spec.output_stride, *spec.rates)
+        given = {key: _tuples(value) for key, value in content.items()}
+        if "rates" in given:  # earlier versions had the option of one architecture here
+            given["options"] = {"model.rates": given.pop("rates")}
+        if given.get("upsampling") == "learnt":
+            given["upsampling"] = "learned"
+        spec = cls(**given)
+        whole = (spec.num_classes, spec.output_stride)
         real = (*spec.mean, *spec.std)
         if not (
             all(type(number) is int and 1 <= number <= LARGEST for number in whole)
             and all(type(number) in (int, float) and abs(number) <= LARGEST for number in real)
             and len(spec.mean) == len(spec.std) == 3
             and all(isinstance(name, str) for name in (spec.architecture, spec.backbone))
-            and len(spec.rates) <= MOST_RATES
+            and isinstance(spec.options, dict)
         ):
             raise TypeError(f"this is no network: {str(content)[:200]}")
         return spec
+
+
+def _tuples(value: Any) -> Any:
+    """JSON with tuples for lists."""
+    if isinstance(value, dict):
+        return {key: _tuples(one) for key, one in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 @final
@@ -97,6 +109,11 @@ class Normalisation(nn.Module):
         """Normalise float RGB images in [0, 1], shape (B, 3, H, W)."""
         normalised = (images - self.mean) / self.std
         return normalised.flip(1) if self.flip_channels else normalised
+
+
+Features = list[Tensor] | tuple[Any, ...]
+"""Feature maps (B, K, h, w) of a backbone, finest first; or what the encoder of a whole network
+gives its decoder, features first."""
 
 
 class ModelOutput(NamedTuple):
@@ -136,15 +153,24 @@ class SegmentationModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of float RGB images in [0, 1]; see the class."""
-        return self.forward_with_features(images).logits
+        return self.decode(self.encode(images), images.shape[-2:])
+
+    def encode(self, images: Tensor) -> Features:
+        """Features of float RGB images in [0, 1]."""
+        features: Features = self.backbone(self.normalisation(images))
+        return features
+
+    def decode(self, features: Features, size: Sequence[int]) -> Tensor:
+        """Logits of features, enlarged to the height and width of the images."""
+        logits: Tensor = self.upsampling(self.head(features), tuple(size))
+        return logits
 
     def forward_with_features(self, images: Tensor) -> ModelOutput:
         """Logits, and the coarsest of the features that the head made them of."""
-        maps = self.backbone(self.normalisation(images))
-        logits: Tensor = self.upsampling(self.head(maps), tuple(images.shape[-2:]))
-        # What a backbone gives is a list of maps; what an encoder gives is the decoder's affair,
-        # features first.
-        return ModelOutput(logits, maps[-1] if isinstance(maps, list) else maps[0])
+        features = self.encode(images)
+        logits = self.decode(features, images.shape[-2:])
+        # What an encoder of a whole network gives has its features first.
+        return ModelOutput(logits, features[-1] if isinstance(features, list) else features[0])
 
     def set_batch_norm(self, policy: Literal["train", "affine-frozen", "frozen"]) -> None:
         """Decide what of the backbone's batch norm is trained.
@@ -158,6 +184,61 @@ class SegmentationModel(nn.Module):
                 parameter.requires_grad_(policy == "train")
         self.frozen_statistics = policy == "frozen"
         self.train(self.training)
+
+    def freeze(self, prefixes: Sequence[str]) -> None:
+        """Train no parameter whose name begins with one of the prefixes, such as ``backbone.``.
+
+        Raises:
+            ConfigError: A prefix fits no parameter.
+        """
+        for prefix in prefixes:
+            found = [one for name, one in self.named_parameters() if name.startswith(prefix)]
+            if not found:
+                first = ", ".join(name for name, _ in self.named_children())
+                raise ConfigError(
+                    f"model.freeze: no parameter is called {prefix}...; names begin with {first}"
+                )
+            for parameter in found:
+                parameter.requires_grad_(False)
+
+    def parameter_groups(
+        self,
+        lr: float,
+        weight_decay: float,
+        *,
+        head_factor: float = 1.0,
+        no_decay_norms: bool = False,
+        layer_decay: float = 1.0,
+    ) -> list[dict[str, Any]]:
+        """Groups for an optimizer: the backbone, and all after it.
+
+        Args:
+            lr: Learning rate of the backbone.
+            weight_decay: Of every trained parameter.
+            head_factor: Learning rate of all after the backbone, as a multiple of the backbone's.
+            no_decay_norms: Whether norms and biases are left without weight decay.
+            layer_decay: Factor between the rates of one layer of the backbone and the next; below
+                1, layers near the input move least.
+        """
+        groups: dict[tuple[float, ...], dict[str, Any]] = {}
+
+        def add(part: int, rate: float, parameters: Iterable[nn.Parameter]) -> None:
+            groups.setdefault((part, rate), _group(rate, weight_decay))
+            for parameter in parameters:
+                if not parameter.requires_grad:
+                    continue
+                decay = 0.0 if no_decay_norms and parameter.dim() <= 1 else weight_decay
+                key = (part, rate) if decay == weight_decay else (part, rate, decay)
+                groups.setdefault(key, _group(rate, decay))["params"].append(parameter)
+
+        layers = [list(self.backbone.parameters())]
+        if layer_decay != 1:
+            layers = backbone_layers(self.backbone)
+        for depth, layer in enumerate(layers, start=1):
+            add(0, lr * layer_decay ** (len(layers) - depth), layer)
+        add(1, lr * head_factor, self.head.parameters())
+        add(1, lr * head_factor, self.upsampling.parameters())
+        return list(groups.values())
 
     def train(self, mode: bool = True) -> SegmentationModel:
         """As in torch, but frozen batch norm stays in evaluation mode."""
@@ -173,3 +254,19 @@ class SegmentationModel(nn.Module):
             for layer in self.backbone.modules()
             if isinstance(layer, nn.modules.batchnorm._BatchNorm)
         )
+
+
+def _group(lr: float, weight_decay: float) -> dict[str, Any]:
+    return {"params": [], "lr": lr, "weight_decay": weight_decay}
+
+
+def backbone_layers(backbone: nn.Module) -> list[list[nn.Parameter]]:
+    """The parameters of a backbone by depth: the stem, then each numbered block."""
+    layers: dict[str, list[nn.Parameter]] = {"": []}
+    name = ""
+    for parameter_name, parameter in backbone.named_parameters():
+        # What has no number, such as the convolution of a stem, goes with the block before it.
+        if block := re.match(r"(?:.*?\.)??\d+(?=\.)", parameter_name):
+            name = block[0]
+        layers.setdefault(name, []).append(parameter)
+    return [layer for layer in layers.values() if layer]

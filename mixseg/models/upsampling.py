@@ -20,8 +20,8 @@ def build_upsampling(spec: ModelSpec, factor: int) -> nn.Module:
         spec: Says how, and for how many classes.
         factor: Stride of what comes in over stride of what goes out; even.
     """
-    if spec.upsampling == "learnt":
-        return LearntUpsampling(spec.num_classes, factor)
+    if spec.upsampling == "learned":
+        return LearnedUpsampling(spec.num_classes, factor)
     return BilinearUpsampling(spec.align_corners)
 
 
@@ -41,7 +41,7 @@ class BilinearUpsampling(nn.Module):
 
 
 @final
-class LearntUpsampling(nn.Module):
+class LearnedUpsampling(nn.Module):
     """A transposed convolution with kernel 2s and stride s for factor s, as FCN has it.
 
     It has a kernel for each pair of classes and no bias. Pairs of different classes start from

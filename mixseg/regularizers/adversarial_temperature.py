@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, final
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, final
 
 import torch
 from torch import Tensor
 
-from mixseg.config import AdversarialSettings
+from mixseg.config.options import ByRun, NeedsStream
+from mixseg.config.values import NoSteps, Range, Rate, Temperature, Weight
 from mixseg.distributed import average_in_place
-from mixseg.engine.method import StepResult, StreamOutput
-from mixseg.engine.optimizer_state import optimizer_state, restore_optimizer
-from mixseg.engine.regularizer import Regularizer
-from mixseg.engine.schedules import Schedule
-from mixseg.errors import CheckpointError, TrainingError
+from mixseg.errors import CheckpointError, ConfigError, TrainingError
 from mixseg.ignore import one_hot
-from mixseg.losses import build_adversarial_loss, located_mean
+from mixseg.losses import ADVERSARIAL_LOSSES, located_mean
+from mixseg.methods.method import StreamOutput
 from mixseg.models import Discriminator
+from mixseg.randomness import derive_seed
+from mixseg.registry import REGULARIZERS
+from mixseg.regularizers.regularizer import Regularizer
 from mixseg.temperature import class_maps
+from mixseg.training.optimizer_state import optimizer_state, restore_optimizer
+from mixseg.training.schedules import Schedule
+
+SAME = "same"
+"""The schedule of the discriminator is that of the student."""
 
 
+@REGULARIZERS.register("adversarial-temperature", section="adversarial")
 @final
 class AdversarialTemperature(Regularizer):
     """L_G = L_seg + alpha L_adv, with a discriminator D that learns along.
@@ -32,37 +39,80 @@ class AdversarialTemperature(Regularizer):
 
     def __init__(
         self,
-        discriminator: Discriminator,
-        settings: AdversarialSettings,
-        schedule: Schedule,
+        num_classes: int,
+        device: torch.device,
+        seed: int,
+        schedules: Callable[[str, int], Schedule],
         *,
-        bf16: bool = False,
+        bf16: Annotated[bool, ByRun()] = False,
+        channels_last: Annotated[bool, ByRun()] = False,
+        alpha: Weight = 0.05,
+        temperature_g: Temperature = 1.0,
+        temperature_d: Temperature = 1.0,
+        loss: Literal["lsgan", "dcgan"] = "lsgan",
+        lr: Rate = 1e-7,
+        betas: Annotated[tuple[float, float], Range(0, 1, below=True)] = (0.5, 0.999),
+        schedule: str = "same",
+        warmup_steps: NoSteps = 0,
+        unlabeled: Annotated[bool, NeedsStream("unlabeled")] = False,
     ) -> None:
-        """Pair the discriminator with its optimizer.
+        """Make the discriminator and its optimizer.
 
         Args:
-            discriminator: On the device of the student.
-            settings: Weights, temperatures, rates.
-            schedule: Factor of the discriminator's learning rate.
+            num_classes: Channels of the maps.
+            device: Of the student.
+            seed: Of the run; the discriminator draws its weights from a generator of its own, so
+                that nothing else of a run changes.
+            schedules: From the name of a schedule (or ``same``) and steps of warm-up to a schedule.
             bf16: Convolutions of the discriminator in bfloat16. Half precision would need a
                 scaler of its own; in such runs the discriminator stays in float32.
+            channels_last: Memory layout of the discriminator.
+            alpha: Weight of what the discriminator thinks of the student's maps; 0.1 for FCN-8s on
+                Cityscapes. The segmentation loss beside it is a mean over pixels, although the
+                paper's equation 1 sums.
+            temperature_g: Temperature of the softmax in the segmentation and adversarial losses
+                (T_g).
+            temperature_d: Temperature of the softmax maps that the discriminator learns from (T_d).
+            loss: Adversarial loss (Table 3-1).
+            lr: Learning rate of the discriminator: 1e-7 for FCN-8s, 5e-8 for ResNet-50.
+            betas: Averaging factors of its Adam optimizer.
+            schedule: Schedule of its learning rate: same (as the student's, without the factors of
+                stages), or one by name.
+            warmup_steps: Steps of linear warm-up of a schedule of its own.
+            unlabeled: Take the student's maps of mixed unlabeled images for fakes too.
         """
-        self.discriminator = discriminator.train()
-        self.networks = {"discriminator": discriminator}
-        self.settings = settings
-        self.schedule = schedule
+        if warmup_steps and schedule == SAME:
+            raise ConfigError(
+                "adversarial.warmup_steps does nothing with adversarial.schedule same; give poly, "
+                "cosine or constant"
+            )
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(derive_seed(seed, "discriminator"))
+            self.discriminator = Discriminator(num_classes)
+        self.discriminator.to(device).train()
+        if channels_last:
+            self.discriminator.to(memory_format=torch.channels_last)
+        self.networks = {"discriminator": self.discriminator}
+        self.temperature = temperature_g
+        self.map_temperature: float = temperature_d
+        self.alpha = alpha
+        self.unlabeled = unlabeled
+        self.lr = lr
+        self.schedule = schedules(schedule, warmup_steps)
         self.bf16 = bf16
-        self.loss = build_adversarial_loss(settings.loss)
+        self.loss = ADVERSARIAL_LOSSES[loss]
         self.optimizer = torch.optim.Adam(
-            discriminator.parameters(), lr=settings.lr, betas=settings.betas, foreach=True
+            self.discriminator.parameters(), lr=lr, betas=betas, foreach=True
         )
 
-    def __call__(self, result: StepResult, step: int) -> StepResult:
+    def __call__(
+        self, outputs: Mapping[str, StreamOutput], step: int
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """One step of Algorithm 1 around the method's own; see :class:`Regularizer`."""
-        labeled = result.outputs["labeled"]
-        outputs = [labeled]
-        if self.settings.unlabeled and "unlabeled" in result.outputs:
-            outputs.append(result.outputs["unlabeled"])
+        labeled = outputs["labeled"]
+        seen = [labeled]
+        if self.unlabeled and "unlabeled" in outputs:
+            seen.append(outputs["unlabeled"])
 
         # "Freeze G": D learns from maps without a graph.
         assert labeled.labels is not None
@@ -72,8 +122,8 @@ class AdversarialTemperature(Regularizer):
         real = self.loss.real(self.judge(truth))
         discrimination = located_mean(real, labeled.counted)
         fake = []
-        for output in outputs:
-            judged = self.judge(maps_of(output, self.settings.temperature_d).detach())
+        for output in seen:
+            judged = self.judge(maps_of(output, self.map_temperature).detach())
             fake.append(located_mean(self.loss.fake(judged), output.counted))
         discrimination = discrimination + torch.stack(fake).mean()
         self.update(discrimination, step)
@@ -82,21 +132,18 @@ class AdversarialTemperature(Regularizer):
         # (Autocast keeps no copy of weights that need no gradient: these are the moved ones.)
         self.discriminator.requires_grad_(False)
         fool = []
-        for output in outputs:
-            judged = self.judge(maps_of(output, self.settings.temperature_g))
+        for output in seen:
+            judged = self.judge(maps_of(output, self.temperature))
             fool.append(located_mean(self.loss.fool(judged), output.counted))
         self.discriminator.requires_grad_(True)
-        adversarial = self.settings.alpha * torch.stack(fool).mean()
-        return result._replace(
-            losses=result.losses | {"adversarial": adversarial},
-            logs=result.logs | {"discriminator": discrimination.detach()},
-        )
+        adversarial = self.alpha * torch.stack(fool).mean()
+        return {"adversarial": adversarial}, {"discriminator": discrimination.detach()}
 
     def judge(self, maps: Tensor) -> Tensor:
         """What D thinks of maps (B, C, H, W), float32, shape (B, H, W)."""
         if maps.shape[0] * -(-maps.shape[2] // 16) * -(-maps.shape[3] // 16) == 1:
             raise TrainingError(
-                f"the discriminator cannot normalise over a batch of one image of "
+                f"the discriminator cannot normalize over a batch of one image of "
                 f"{maps.shape[2]}x{maps.shape[3]} pixels: use a larger data.crop or batch"
             )
         with torch.autocast(maps.device.type, torch.bfloat16, enabled=self.bf16):
@@ -106,7 +153,7 @@ class AdversarialTemperature(Regularizer):
     def update(self, loss: Tensor, step: int) -> None:
         """Move D down its loss."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.lr * self.schedule(step)
+            group["lr"] = self.lr * self.schedule(step)
         loss.backward()  # type: ignore[no-untyped-call]
         parameters = self.discriminator.parameters()
         average_in_place([one.grad for one in parameters if one.grad is not None])

@@ -8,14 +8,25 @@ from mixseg.targets.pseudo_labels import (
     most_probable,
     pseudo_labels,
 )
-from mixseg.targets.weighting import WEIGHTINGS, Weighting, build_weighting
+from mixseg.targets.teacher import Average, MeanTeacher
+from mixseg.targets.weighting import (
+    Constant,
+    Pixelwise,
+    SigmoidRamp,
+    ThresholdProportional,
+    Weighting,
+)
 
 __all__ = [
-    "WEIGHTINGS",
+    "Average",
+    "Constant",
     "DistributionAlignment",
+    "MeanTeacher",
+    "Pixelwise",
     "PseudoLabels",
+    "SigmoidRamp",
+    "ThresholdProportional",
     "Weighting",
-    "build_weighting",
     "class_shares",
     "confident_fraction",
     "most_probable",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Annotated, final
 
 import torch
 from torch import Tensor
 
+from mixseg.config.options import Needs
+from mixseg.config.values import Share
 from mixseg.distributed import summed
+from mixseg.registry import TEACHERS
 
 
+@TEACHERS.register("alignment", section="targets")
 @final
 class DistributionAlignment:
     """q~ ~ q p / p~: classes that the teacher has predicted too rarely get more probability.
@@ -23,20 +27,26 @@ class DistributionAlignment:
         running: p~, the same form; part of a run's state.
     """
 
-    def __init__(self, distribution: Tensor, decay: float = 0.99) -> None:
+    def __init__(
+        self,
+        distribution: Tensor,
+        alignment_decay: Annotated[
+            Share, Needs("targets.alignment", help="--targets.alignment uniform")
+        ] = 0.99,
+    ) -> None:
         """Align to a distribution.
 
         Args:
             distribution: float, shape (C,), not negative; it is normalised. A class of share
                 zero would never be predicted, and one that is never predicted would divide by zero:
                 none goes below a millionth.
-            decay: Averaging factor of the running average.
+            alignment_decay: Averaging factor of the teacher's predictions.
         """
         shares = distribution.to(torch.float32).clamp(min=0)
         shares = (shares / shares.sum()).clamp(min=1e-6)
         self.distribution = shares / shares.sum()
         self.running = self.distribution.clone()
-        self.decay = decay
+        self.decay = alignment_decay
 
     def __call__(self, probabilities: Tensor, valid: Tensor) -> Tensor:
         """Update the running average, then scale and normalise the probabilities.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mixseg.argmax import max_and_argmax
+from mixseg.distributed import gathered
 from mixseg.ignore import IGNORE
 
 
@@ -31,6 +33,16 @@ class PseudoLabels(NamedTuple):
             return self.labels
         assert self.probabilities is not None
         return self.probabilities
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> PseudoLabels:
+        """The same function of each tensor."""
+        soft = self.probabilities
+        probabilities = None if soft is None else function(soft)
+        return PseudoLabels(function(self.labels), function(self.confidence), probabilities)
+
+    def gathered(self) -> PseudoLabels:
+        """Those of the whole batch out of the shards of all processes; collective."""
+        return self.mapped(gathered)
 
 
 def pseudo_labels(probabilities: Tensor, valid: Tensor) -> PseudoLabels:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
+from importlib.util import find_spec
 
-from mixseg.config import Settings
-from mixseg.distributed import share_of, world
-from mixseg.engine.optimizers import check_optimizer_name
-from mixseg.engine.precision import choose_device
-from mixseg.engine.schedules import build_schedule
-from mixseg.engine.stages import of_one_stage
+import torch
+
+from mixseg.config.effect import takes_part
+from mixseg.config.sections import Settings
+from mixseg.distributed import share_of
 from mixseg.errors import ConfigError
-from mixseg.losses import build_consistency, check_loss
-from mixseg.methods import METHODS, check_method_name, check_stage_batches
-from mixseg.mixing import build_mixer, check_labeled_mixer
+from mixseg.losses import build_loss
 from mixseg.models import check_model_settings
-from mixseg.regularizers import check_regularizer
-from mixseg.targets import build_weighting
-from mixseg.training.data import check_data_settings
+from mixseg.registry import METHODS, MIXERS, SLOTS
+from mixseg.training.build import build_regularizers
+from mixseg.training.data import check_data_settings, streams_of
 from mixseg.training.initial import check_network_of_run
+from mixseg.training.precision import Precision, choose_device
+from mixseg.training.schedules import build_schedule
+from mixseg.training.stages import of_one_stage
 
 
 def check_settings(settings: Settings, *, initial_weights: bool = True) -> None:
@@ -29,40 +29,97 @@ def check_settings(settings: Settings, *, initial_weights: bool = True) -> None:
         settings: Of a run.
         initial_weights: False where a checkpoint takes their place: they may be gone.
     """
-    check_method_name(settings)
+    check_domains(settings)
     check_stage_batches(settings)
     check_data_settings(settings)
     network = settings.model
     if not initial_weights:
         network = dataclasses.replace(network, weights="none", weights_sha256=None)
-    check_model_settings(network)
+    check_model_settings(network, settings.options)
     check_network_of_run(network)
-    build_mixer(settings.mixing, num_classes=1)
-    check_labeled_mixer(settings.mixing)
-    check_loss(settings.supervised_loss)
-    build_weighting(settings.targets)
-    build_consistency(settings.targets)
-    build_schedule(settings.schedule, settings.training.iterations)
-    check_optimizer_name(settings.optimizer)
-    check_regularizer(settings)
-    if settings.training.tensorboard and importlib.util.find_spec("tensorboard") is None:
+    _build_parts(settings)
+    if "tensorboard" in settings.training.loggers and find_spec("tensorboard") is None:
         raise ConfigError(
-            "training.tensorboard: tensorboard is missing; pip install 'mixseg[tensorboard]'"
+            "training.loggers: tensorboard is missing; pip install 'mixseg[tensorboard]'"
         )
     device = choose_device(settings.training.device)
     if settings.training.sync_batch_norm and device.type == "cpu":
         raise ConfigError("training.sync_batch_norm needs GPUs: torch has it for them alone")
-    _check_shares(settings)
+    _check_batches(settings)
 
 
-def _check_shares(settings: Settings) -> None:
-    """Refuse batches that cannot be divided among the processes of the run."""
-    if world().size == 1:
-        return
+def _check_batches(settings: Settings) -> None:
+    """Refuse batches of a stage that are no whole number, in all or in each process."""
+    streams = streams_of(settings)
+    for number, stage in enumerate(settings.stages if "unlabeled" in streams else (), start=1):
+        labeled, unlabeled = settings.data.batch_labeled, settings.data.batch_unlabeled
+        if stage.batch * unlabeled % labeled:
+            raise ConfigError(
+                f"stages: stage {number}: batch {stage.batch} labeled images go with {unlabeled} "
+                f"unlabeled for {labeled} labeled ones, which is no whole number"
+            )
     for number in range(max(1, len(settings.stages))):
         data = of_one_stage(settings, number).data
-        for name in METHODS[settings.method].streams_of(settings):
+        for name in streams:
             try:
                 share_of(data.batch_labeled if name == "labeled" else data.batch_unlabeled)
             except ConfigError as error:
                 raise ConfigError(f"data.batch_{name}: {error}") from error
+
+
+def _build_parts(settings: Settings) -> None:
+    """Make what can be made without data and network, for its own checks."""
+    options = settings.options
+    shares = torch.full((2,), 0.5)
+    build_loss(settings.supervised_loss.name, options, shares)
+    for slot, name in (
+        (SLOTS.mixer, settings.mixing.mixer),
+        (SLOTS.weighting, settings.targets.weighting),
+        (SLOTS.consistency, settings.targets.consistency),
+        (SLOTS.augment, settings.augmentation.name),
+    ):
+        if takes_part(settings.method, slot.parameter):
+            slot.registry.build(name, options, num_classes=2, device=torch.device("cpu"))
+    if settings.mixing.labeled != "none":
+        MIXERS.build(settings.mixing.labeled, options, num_classes=2)
+    build_schedule(
+        settings.schedule.name,
+        options,
+        settings.training.iterations,
+        settings.schedule.warmup_steps or int(bool(settings.schedule.warmup_epochs)),
+    )
+    build_regularizers(settings, 2, Precision("fp32", torch.device("cpu")))
+
+
+def check_domains(settings: Settings) -> None:
+    """Refuse a source domain that a method does not take, and the lack of one that it needs.
+
+    Raises:
+        ConfigError: There is one too many, or one is missing.
+    """
+    wanted = METHODS[settings.method].source_domain  # type: ignore[attr-defined]
+    if wanted == "needed" and not settings.two_domains:
+        raise ConfigError(f"method {settings.method} needs source_domain.dataset: --source gta5")
+    if wanted == "refused" and settings.two_domains:
+        raise ConfigError(
+            f"method {settings.method} has no source; use domain_adaptation (mixseg uda), or leave "
+            "source_domain.dataset out"
+        )
+
+
+def check_stage_batches(settings: Settings) -> None:
+    """Refuse stages whose unlabeled images would be no whole number, if the method takes any.
+
+    Raises:
+        ConfigError: The batch of a stage does not have a whole number of unlabeled images.
+    """
+    if "unlabeled" not in streams_of(settings):
+        return
+    data = settings.data
+    for number, stage in enumerate(settings.stages, start=1):
+        if stage.batch * data.batch_unlabeled % data.batch_labeled:
+            raise ConfigError(
+                f"stages: stage {number}: batch {stage.batch} labeled images go with "
+                f"{data.batch_unlabeled} unlabeled for {data.batch_labeled} labeled ones, which "
+                "is no whole number"
+            )

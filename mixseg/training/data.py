@@ -1,20 +1,22 @@
-"""From settings to the images of a run: which are labelled, which are not, and where they lie."""
+"""From settings to the images of a run: which are labeled, which are not, and where they lie."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
-from mixseg.config import ALIGNMENTS, Settings, resolve_settings
+from mixseg.config import effect
+from mixseg.config.resolve import resolve_settings
+from mixseg.config.sections import ALIGNMENTS, Settings
 from mixseg.data.check import (
     check_equal_sizes,
     check_same_size,
@@ -25,16 +27,19 @@ from mixseg.data.check import (
 )
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet, SegmentationDataset
-from mixseg.data.demo import LAYOUTS, Look, ensure_demo
-from mixseg.data.frequencies import class_frequencies, read_frequencies
-from mixseg.data.pairing import Pairing, pair_labeled, pair_present, pair_samples, passed_over
+from mixseg.data.layout import open_dataset
+from mixseg.data.pairing import Pairing, pair_labeled, pair_present, pair_samples
 from mixseg.data.record import Record, record_of_training
-from mixseg.data.registry import DATASETS, open_dataset
 from mixseg.data.splits import Split, hold_out, split_labeled
+from mixseg.data.statistics import class_frequencies, frequencies_of, read_frequencies
+from mixseg.data.unlabeled import open_photographs
 from mixseg.errors import ConfigError, DataError, UnknownSplitError, unknown_name
-from mixseg.methods import METHODS
-from mixseg.terminal import say
-from mixseg.training.photographs import open_photographs
+from mixseg.losses import needs_class_shares
+from mixseg.registry import LAYOUTS
+from mixseg.scenes import LAYOUTS as SCENE_LAYOUTS
+from mixseg.scenes import Look, ensure_demo
+
+LOG = logging.getLogger("mixseg")
 
 ALIGNMENT_LABELS = 1000
 """Most label files that are counted to know the distribution that is aligned to."""
@@ -46,17 +51,17 @@ class TrainingData:
     """The data of a run.
 
     Attributes:
-        labeled: Where labelled images come from: the training split, or the source domain with
+        labeled: Where labeled images come from: the training split, or the source domain with
             its labels turned into the target's.
-        split: Which of them are labelled.
-        unlabeled: Where unlabelled images come from.
+        split: Which of them are labeled.
+        unlabeled: Where unlabeled images come from.
         unlabeled_indices: Which of them are used.
         val: Validation split, or what is held out of the training split in its place.
         notes: What people should know of it, one line each.
         class_map: The classes of the source and where they go, YAML; empty for one domain.
         distribution: Share of each class that pseudo-labels are aligned to, float64, shape (C,);
             None for no alignment.
-        frequencies: Share of each class among the labelled pixels, float64, shape (C,); None where
+        frequencies: Share of each class among the labeled pixels, float64, shape (C,); None where
             no loss asks for it.
     """
 
@@ -84,7 +89,7 @@ class TrainingData:
 
 def check_dataset_name(name: str, given: str) -> None:
     """Raise a ConfigError for a data set that is not there; ``given`` is where it was named."""
-    known = ("demo", *DATASETS)
+    known = ("demo", *LAYOUTS)
     if name not in known:
         raise ConfigError(f"{given}: {unknown_name('dataset', name, known)}")
 
@@ -100,7 +105,7 @@ def check_data_settings(settings: Settings) -> None:
     if source.dataset is not None:
         check_dataset_name(source.dataset, "source_domain.dataset")
         built_in = source.dataset == "demo" or (
-            data.dataset == "demo" and data.root is None and source.dataset in LAYOUTS
+            data.dataset == "demo" and data.root is None and source.dataset in SCENE_LAYOUTS
         )
         if source.root is None and not built_in:
             raise ConfigError(
@@ -139,27 +144,28 @@ def settings_on(
     return settings
 
 
-def open_split(
-    settings: Settings, split: str, console: Console, pair: Pairing | None = None
-) -> SegmentationDataset:
+def streams_of(settings: Settings) -> tuple[str, ...]:
+    """The streams that the method of a run takes, known before it is built."""
+    return effect.streams_of({"method": settings.method} | dict(settings.options))
+
+
+def open_split(settings: Settings, split: str, pair: Pairing | None = None) -> SegmentationDataset:
     """A split of the data that the settings name; the demo's scenes are written on first use.
 
     Args:
         settings: Of a run.
         split: Name of the split.
-        console: Where people read.
         pair: Gives the samples; by default as ``data.unpaired`` says.
     """
     data = settings.data
     if data.dataset == "demo" and data.root is None:
-        return _open_scenes(settings, settings.demo.look, "cityscapes", split, console)
+        return _open_scenes(settings, settings.demo.look, "cityscapes", split)
     layout = "cityscapes" if data.dataset == "demo" else data.dataset
     return _open_paired(settings, layout, data.root, split, pair)
 
 
 def open_validation(
     settings: Settings,
-    console: Console,
     pair: Pairing | None = None,
     train: SegmentationDataset | None = None,
 ) -> SegmentationDataset:
@@ -167,7 +173,6 @@ def open_validation(
 
     Args:
         settings: Of a run.
-        console: Where people read.
         pair: Gives the samples of the validation split, as in :func:`open_split`.
         train: The training split where it is open already.
 
@@ -177,15 +182,15 @@ def open_validation(
     data = settings.data
     if data.val is not None:
         # Of a target, which needs no labels, those images are held out that have one.
-        train = train or open_split(settings, data.train_split, console, pair_present)
+        train = train or open_split(settings, data.train_split, pair_present)
         return hold_out(train, data.val, settings.split_seed)
     try:
-        return open_split(settings, data.val_split, console, pair)
+        return open_split(settings, data.val_split, pair)
     except UnknownSplitError as error:
         root = Path(data.root or "").expanduser()
         root = root if root.is_dir() else root.parent
         raise UnknownSplitError(
-            f"there is no validation split: {error}. Hold out a part of the labelled images with "
+            f"there is no validation split: {error}. Hold out a part of the labeled images with "
             f"--val 1/5; or put validation images into {root / 'images' / data.val_split} and "
             f"their labels into "
             f"{root / 'labels' / data.val_split}; or give --data.val_split {data.train_split}, "
@@ -194,30 +199,27 @@ def open_validation(
 
 
 def open_judged(
-    settings: Settings, split: str | None, console: Console, run: Path
+    settings: Settings, split: str | None, run: Path
 ) -> tuple[SegmentationDataset, str]:
     """The images that a trained network is judged by, and what they are called.
 
     Args:
         settings: Of its run.
         split: Name of a split; by default the images that the run was validated on.
-        console: Where people read.
         run: Its folder, whose record of images that were held out counts where there is one: the
             data may have more images by now, and what is drawn from them would be others.
     """
     if split is not None or settings.data.val is None:
         split = split or settings.data.val_split
-        return open_split(settings, split, console), split
+        return open_split(settings, split), split
     record = run / "val.txt"
     given = str(record) if record.is_file() else settings.data.val
     data = dataclasses.replace(settings.data, val=given)
-    held_out = open_validation(dataclasses.replace(settings, data=data), console)
+    held_out = open_validation(dataclasses.replace(settings, data=data))
     return held_out, f"{settings.data.train_split}, held out"
 
 
-def open_source(
-    settings: Settings, console: Console, pair: Pairing | None = None
-) -> SegmentationDataset:
+def open_source(settings: Settings, pair: Pairing | None = None) -> SegmentationDataset:
     """The source domain with its own classes; arguments as in :func:`open_split`."""
     source = settings.source_domain
     assert source.dataset is not None
@@ -225,7 +227,7 @@ def open_source(
     if source.root is not None:
         return _open_paired(settings, layout, source.root, source.split, pair)
     look: Look = "render" if settings.demo.look == "camera" else "camera"
-    return _open_scenes(settings, look, layout, source.split, console)
+    return _open_scenes(settings, look, layout, source.split)
 
 
 def _open_paired(
@@ -235,6 +237,33 @@ def _open_paired(
     folder = Path(root or "").expanduser()
     own = pair_labeled if settings.skips_unpaired else pair_samples
     return open_dataset(layout, folder, split, pair or own)
+
+
+def open_photographs_of(
+    settings: Settings, labeled: Sequence[SegmentationDataset], val: SegmentationDataset | None
+) -> tuple[SegmentationDataset, tuple[str, ...]]:
+    """The images of ``data.unlabeled``, and notes on files that were left out.
+
+    Args:
+        settings: Of a run, with ``data.unlabeled``.
+        labeled: Splits that the run takes labels from.
+        val: What it validates on, whose images are left out too, unless they are what is trained
+            on; None where that cannot be opened.
+
+    Raises:
+        DataError: There is no image, or all are left out.
+    """
+    data, source = settings.data, settings.source_domain
+    assert data.unlabeled is not None
+    vals = () if val is None else (val,)
+    own_val = data.val is not None or data.val_split != data.train_split
+    folders = [
+        ("cityscapes" if name == "demo" else name, Path(root).expanduser())
+        for name, root in ((data.dataset, data.root), (source.dataset, source.root))
+        if name is not None and root is not None
+    ]
+    unlabeled = Path(data.unlabeled).expanduser()
+    return open_photographs(unlabeled, (*labeled, *vals), vals if own_val else (), folders)
 
 
 def unpaired_notes(*datasets: SegmentationDataset) -> list[str]:
@@ -247,19 +276,17 @@ def unpaired_notes(*datasets: SegmentationDataset) -> list[str]:
     ]
 
 
-def _open_scenes(
-    settings: Settings, look: Look, layout: str, split: str, console: Console
-) -> SegmentationDataset:
+def _open_scenes(settings: Settings, look: Look, layout: str, split: str) -> SegmentationDataset:
     """A split of the built-in scenes, as files of a layout."""
     demo = settings.demo
     counts = {"train": demo.train_images, "val": demo.val_images}
     root = ensure_demo(
         look=look,
-        counts={split: counts[split] for split in LAYOUTS[layout].splits},
+        counts={split: counts[split] for split in SCENE_LAYOUTS[layout].splits},
         size=demo.size,
         seed=demo.seed,
         layout=layout,
-        progress=Announcement(console),
+        progress=Announcement(),
     )
     return open_dataset(layout, root, split)
 
@@ -268,53 +295,52 @@ def _open_scenes(
 class Announcement:
     """Says once that demo scenes are being drawn."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self) -> None:
         self.said = False
 
     def __call__(self, done: int, total: int) -> None:
         """Called for each scene."""
         if not self.said:
-            say(self.console, f"drawing {total} demo scenes, once")
+            LOG.info(f"drawing {total} demo scenes, once")
             self.said = True
 
 
-def open_training_data(settings: Settings, console: Console) -> TrainingData:
+def open_training_data(settings: Settings) -> TrainingData:
     """Open and check the data of a run.
 
     Raises:
         DataError: Something is missing or not as it should be.
     """
     opened = _two_domains if settings.two_domains else _one_domain
-    data = opened(settings, console)
-    uses_unlabeled = "unlabeled" in METHODS[settings.method].streams_of(settings)
+    data = opened(settings)
+    uses_unlabeled = "unlabeled" in streams_of(settings)
     if uses_unlabeled and not data.unlabeled_indices:
         without = (
             "leave them out with --distillation.unlabeled 0"
-            if settings.method == "distillation"
+            if effect.takes_part(settings.method, "trained_teacher")
             else "train with --method supervised"
         )
         raise DataError(
-            f"data.labeled {settings.data.labeled} leaves no unlabelled image. Use fewer labels, "
+            f"data.labeled {settings.data.labeled} leaves no unlabeled image. Use fewer labels, "
             f"give a folder with --unlabeled DIR, or {without}"
         )
     bare = [index for index in data.split.labeled if data.labeled.samples[index].label is None]
     if bare:
         raise DataError(
-            f"{len(bare)} of the labelled images of {data.labeled.name} {data.labeled.split!r} "
+            f"{len(bare)} of the labeled images of {data.labeled.name} {data.labeled.split!r} "
             f"have no label, the first is {data.labeled.samples[bare[0]].image}"
             + f"; looked for {data.labeled.looked_for}"
             * bool(data.labeled.looked_for)
         )
     skip_bad = settings.data.skip_bad
-    check_samples(data.labeled, data.split.labeled, skip_bad=skip_bad)
-    check_samples(data.val, range(len(data.val)))
-    notes = (*data.notes, *_passed_over(settings, data), *_unseen_classes(data))
+    read = check_samples(data.labeled, data.split.labeled, skip_bad=skip_bad)
+    read |= check_samples(data.val, range(len(data.val)))
+    notes = (*data.notes, *_passed_over(settings, data), *_unseen_classes(data, read))
     data = dataclasses.replace(data, notes=notes)
     if any(sample.label is None for sample in data.val.samples):
         raise DataError(
             f"data.val_split {settings.data.val_split!r} of {data.val.name} has no labels; hold "
-            "out a part of the labelled images for validation with --val 1/5"
+            "out a part of the labeled images for validation with --val 1/5"
         )
     if not settings.crops:
         source = settings.source_domain if settings.two_domains else settings.data
@@ -323,9 +349,9 @@ def open_training_data(settings: Settings, console: Console) -> TrainingData:
         for dataset, indices, resize in (labeled, unlabeled):
             if resize is None:
                 check_equal_sizes(dataset, indices, skip_bad=skip_bad)
-        if settings.method == "domain_adaptation" and settings.mixing.domains == "inter":
+        if settings.options.get("mixing.domains") == "inter":
             check_same_size(data.labeled, source.resize, data.unlabeled, settings.data.resize)
-    if not METHODS[settings.method].mixes_unlabeled:
+    if not effect.takes_part(settings.method, "teacher"):
         return data
     return dataclasses.replace(data, distribution=_distribution(settings, data))
 
@@ -335,60 +361,58 @@ def _passed_over(settings: Settings, data: TrainingData) -> Iterator[str]:
     datasets = [data.labeled, data.val]
     if settings.data.unlabeled is None:  # those of photographs are among the notes already
         datasets.append(data.unlabeled)
-    for root in dict.fromkeys(dataset.root for dataset in datasets):
-        if note := passed_over(root):
+    for note in dict.fromkeys(dataset.passed_over for dataset in datasets):
+        if note:
             yield f"note: {note}"
 
 
-def _unseen_classes(data: TrainingData) -> Iterator[str]:
-    """Notes on classes that no labelled image, or no validation image, shows."""
+def _unseen_classes(data: TrainingData, read_already: Mapping[Path, bytes]) -> Iterator[str]:
+    """Notes on classes that no labeled image, or no validation image, shows."""
     parts = [(data.labeled, data.split.labeled), (data.val, tuple(range(len(data.val))))]
     for dataset, indices in parts:
-        ids, read = ids_in_labels(dataset, indices)
+        ids, read = ids_in_labels(dataset, indices, known=read_already)
         note = unseen_note(dataset, ids, read, len(indices))
         if note:
             yield f"note: {note}"
 
 
-def _one_domain(settings: Settings, console: Console) -> TrainingData:
-    """Labelled and unlabelled images of one training split."""
+def _one_domain(settings: Settings) -> TrainingData:
+    """Labelled and unlabeled images of one training split."""
     data = settings.data
-    train = open_split(settings, data.train_split, console)
-    val = open_validation(settings, console, train=train)
+    train = open_split(settings, data.train_split)
+    val = open_validation(settings, train=train)
     ids = [sample.id for sample in train.samples]
     held_out = [sample.id for sample in val.samples] if data.val is not None else []
     split = split_labeled(ids, data.labeled, settings.split_seed, held_out)
     unlabeled, indices = train, split.unlabeled
-    notes = [*unpaired_notes(train, val), *_held_out_notes(settings, train, val, console)]
+    notes = [*unpaired_notes(train, val), *_held_out_notes(settings, train, val)]
     if data.unlabeled is not None:
-        unlabeled, left_out_files = open_photographs(settings, (train,), val)
+        unlabeled, left_out_files = open_photographs_of(settings, (train,), val)
         notes += left_out_files
         indices = tuple(range(len(unlabeled)))
     return TrainingData(train, split, unlabeled, indices, val, tuple(notes))
 
 
-def _two_domains(settings: Settings, console: Console) -> TrainingData:
-    """Labelled images of the source, unlabelled ones of the target.
+def _two_domains(settings: Settings) -> TrainingData:
+    """Labelled images of the source, unlabeled ones of the target.
 
     Labels of the target are read by validation, and where ``targets.alignment`` is ``target``.
     """
     data = settings.data
-    source = open_source(settings, console)
+    source = open_source(settings)
     target: SegmentationDataset | None = None
-    takes_target = data.unlabeled is None and (
-        "unlabeled" in METHODS[settings.method].streams_of(settings)
-    )
+    takes_target = data.unlabeled is None and "unlabeled" in streams_of(settings)
     if data.val is not None or takes_target:
         # Of which images are needed, and labels only to validate by.
-        target = open_split(settings, data.train_split, console, pair_present)
-    val = open_validation(settings, console, train=target)
+        target = open_split(settings, data.train_split, pair_present)
+    val = open_validation(settings, train=target)
     held_out = [sample.id for sample in val.samples] if data.val is not None else []
     file = settings.source_domain.class_map
     map_file = None if file is None else Path(file).expanduser()
     classes = class_map(source.classes, val.classes, map_file)
     notes = [f"classes of {source.name}: {line}" for line in classes.describe(source.absent)]
     if len(source) > 2000:
-        say(console, f"comparing the sizes of {len(source)} pairs of {source.name}")
+        LOG.info(f"comparing the sizes of {len(source)} pairs of {source.name}")
     notes += unpaired_notes(source, val)
     source, left_out = without_unequal_pairs(source, skip_bad=data.skip_bad)
     if left_out:
@@ -399,9 +423,9 @@ def _two_domains(settings: Settings, console: Console) -> TrainingData:
     ids = [sample.id for sample in source.samples]
     split = split_labeled(ids, settings.source_domain.labeled, settings.split_seed)
     if target is not None:
-        notes += _held_out_notes(settings, target, val, console)
+        notes += _held_out_notes(settings, target, val)
     if data.unlabeled is not None:
-        unlabeled, left_out_files = open_photographs(settings, (source,), val)
+        unlabeled, left_out_files = open_photographs_of(settings, (source,), val)
         notes += left_out_files
     elif takes_target and target is not None:
         missing = sum(sample.label is None for sample in target.samples)
@@ -423,7 +447,7 @@ def _two_domains(settings: Settings, console: Console) -> TrainingData:
 
 
 def _held_out_notes(
-    settings: Settings, train: SegmentationDataset, val: SegmentationDataset, console: Console
+    settings: Settings, train: SegmentationDataset, val: SegmentationDataset
 ) -> list[str]:
     """What ``data.val`` holds out, and whether a validation split is passed over for it."""
     data = settings.data
@@ -431,12 +455,12 @@ def _held_out_notes(
         return []
     labeled = sum(sample.label is not None for sample in train.samples)
     line = (
-        f"{len(val)} of {labeled} labelled images of {train.name} {train.split!r} are held out for "
+        f"{len(val)} of {labeled} labeled images of {train.name} {train.split!r} are held out for "
         f"validation (data.val {data.val})"
     )
     if data.val_split != data.train_split:
         with contextlib.suppress(DataError):
-            passed_over = open_split(settings, data.val_split, console, pair_present)
+            passed_over = open_split(settings, data.val_split, pair_present)
             line += f"; the {len(passed_over)} images of split {data.val_split!r} are not used"
     return [line]
 
@@ -459,6 +483,34 @@ def _distribution(settings: Settings, data: TrainingData) -> NDArray[np.float64]
             )
         return class_frequencies(data.unlabeled, data.unlabeled_indices, ALIGNMENT_LABELS)
     return read_frequencies(Path(alignment).expanduser(), data.classes)
+
+
+def with_frequencies(
+    settings: Settings, data: TrainingData, recorded: Path | None = None
+) -> TrainingData:
+    """The data with the share of each class among its labels, where a loss asks for it.
+
+    Args:
+        settings: Of the run; shares that they give come first.
+        data: Of the run.
+        recorded: Shares that an earlier process of the run counted, if there is such a file.
+
+    Raises:
+        DataError: A class is unknown or missing, or all shares are 0.
+    """
+    if not needs_class_shares(settings.supervised_loss.name):
+        return data
+    given = settings.options.get("supervised_loss.frequencies")
+    if given is not None:
+        where = "supervised_loss.frequencies"
+        shares = frequencies_of(given, data.classes, where)
+    elif recorded is not None and recorded.is_file():
+        shares = read_frequencies(recorded, data.classes)
+    else:
+        indices = data.split.labeled
+        LOG.info(f"counting the classes of {len(indices)} labels")
+        shares = class_frequencies(data.labeled, indices, skip_bad=settings.data.skip_bad)
+    return dataclasses.replace(data, frequencies=shares)
 
 
 def training_size(settings: Settings, stream: str, data: TrainingData | None) -> tuple[int, int]:

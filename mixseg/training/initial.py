@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mixseg.config import WITHOUT_FILE, ModelSettings
+from mixseg.config.checks import WITHOUT_FILE
+from mixseg.config.sections import ModelSettings
 from mixseg.distributed import by_first, of_first
-from mixseg.engine.checkpoint import MANIFEST, listed_tensors
-from mixseg.engine.saved_network import SavedNetworks, load_networks, newest_checkpoint
 from mixseg.errors import CheckpointError, ConfigError
+from mixseg.training.checkpoint import MANIFEST, listed_tensors
+from mixseg.training.saved_network import SavedNetworks, load_networks, newest_checkpoint
 
-NETWORKS = ("student", "teacher")
+NETWORKS = ("student", "teacher", "average")
 
 
 def network_of_run(settings: ModelSettings) -> SavedNetworks | None:
     """The network that ``model.weights`` names, if it is one of mixseg's.
 
-    A folder is a run or one of its checkpoints, of which the teacher is taken where there is one; a
-    file that lies in a checkpoint is the network of its name.
+    A folder is a run or one of its checkpoints, of which the teacher or average is taken where
+    there is one; a file that lies in a checkpoint is the network of its name.
 
     Returns:
         One network; None for other files, ``imagenet`` and ``none``.

@@ -7,8 +7,8 @@ import re
 import time
 from pathlib import Path
 
-from mixseg.config import Settings
-from mixseg.methods import METHODS, TRAINING_COMMANDS
+from mixseg.config.effect import command_of, takes_part
+from mixseg.config.sections import Settings
 from mixseg.models import model_title
 
 
@@ -19,11 +19,10 @@ def run_name(settings: Settings) -> str:
     fraction = re.fullmatch(r"(\d+)/(\d+)", labeled)
     labeled = f"{fraction[1]}of{fraction[2]}" if fraction else Path(labeled).name
     labeled = re.sub(r"[^A-Za-z0-9.]", "-", labeled)
-    kind = TRAINING_COMMANDS.get(settings.method, settings.method)
-    parts = [kind, *([source] if source else []), settings.data.dataset]
-    if METHODS[settings.method].mixes_unlabeled:
+    parts = [command_of(settings.method), *([source] if source else []), settings.data.dataset]
+    if takes_part(settings.method, "mixer"):
         parts.append(settings.mixing.mixer)
-    if settings.method == "distillation":
+    if takes_part(settings.method, "trained_teacher"):
         parts.append(model_title(settings.model))
     return "-".join([*parts, labeled[:20], f"seed{settings.seed}", time.strftime("%Y%m%d-%H%M%S")])
 

@@ -18,30 +18,26 @@ from dataclasses import dataclass
 from typing import NamedTuple, final
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
-from mixseg.config import Settings
+from mixseg.config.sections import Settings
 from mixseg.data.arrays import Size
 from mixseg.data.contract import ClassSet
-from mixseg.data.registry import CLASSES
+from mixseg.data.layout import classes_of
 from mixseg.data.streams import Batch
 from mixseg.distillation.teachers import find_teacher, fixed_teacher
-from mixseg.engine.learner import Learner
-from mixseg.engine.method import MethodInputs
-from mixseg.engine.optimizer_state import optimizer_state
-from mixseg.engine.precision import peak_memory
-from mixseg.engine.stages import of_one_stage
 from mixseg.errors import ConfigError, TrainingError
 from mixseg.ignore import IGNORE
-from mixseg.losses import needs_frequencies
-from mixseg.methods import METHODS
+from mixseg.losses import needs_class_shares
 from mixseg.randomness import generator
-from mixseg.regularizers import NO_REGULARIZER
-from mixseg.terminal import complain, new_console
-from mixseg.training.data import TrainingData, training_size
-from mixseg.training.learner import build_learner
-from mixseg.training.precision import precision_of_run
+from mixseg.terminal import complain
+from mixseg.training.build import Given, build_learner
+from mixseg.training.data import TrainingData, streams_of, training_size
+from mixseg.training.optimizer_state import optimizer_state
+from mixseg.training.precision import peak_memory
+from mixseg.training.precision_choice import precision_of_run
+from mixseg.training.stages import of_one_stage
+from mixseg.training.update import Learner
 
 STEPS = 2
 """Steps in a process of their own: the optimizer's state is there from the second one on."""
@@ -74,28 +70,26 @@ class NoiseRun:
         settings: Its settings.
         classes: The classes that the network tells apart.
         sizes: Name of a stream -> height and width of its images.
-        console: For messages.
     """
 
     settings: Settings
     classes: ClassSet
     sizes: Mapping[str, Size]
-    console: Console
 
     @classmethod
-    def of(cls, settings: Settings, data: TrainingData | None, console: Console) -> NoiseRun:
+    def of(cls, settings: Settings, data: TrainingData | None) -> NoiseRun:
         """The run that settings describe; without its data, as far as the settings tell.
 
         Raises:
             ConfigError: Only the data could tell the classes or the size of the images.
         """
         settings = of_one_stage(settings, -1)
-        streams = METHODS[settings.method].streams_of(settings)
+        streams = streams_of(settings)
         sizes = {name: training_size(settings, name, data) for name in streams}
-        if data is None and settings.data.dataset not in CLASSES:
+        classes = classes_of(settings.data.dataset) if data is None else data.classes
+        if classes is None:
             raise ConfigError(f"the classes of {settings.data.dataset} are not known without data")
-        classes = CLASSES[settings.data.dataset] if data is None else data.classes
-        return cls(settings, classes, sizes, console)
+        return cls(settings, classes, sizes)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -116,17 +110,17 @@ class NoiseRun:
         return dataclasses.replace(self, sizes=sizes)
 
     @functools.cached_property
-    def inputs(self) -> MethodInputs:
+    def inputs(self) -> Given:
         """Stand-ins that cost as much as what the data of a run would give its method."""
         # Any distribution costs the same.
         even = torch.full((len(self.classes),), 1 / len(self.classes))
         aligned = self.settings.targets.alignment != "none"
-        counted = needs_frequencies(self.settings.supervised_loss)
-        expert = find_teacher(self.settings, self.console)
-        return MethodInputs(
-            target_distribution=even if aligned else None,
-            class_frequencies=even if counted else None,
-            teacher=None if expert is None else fixed_teacher(expert, self.classes),
+        counted = needs_class_shares(self.settings.supervised_loss.name)
+        teacher = find_teacher(self.settings)
+        return Given(
+            distribution=even if aligned else None,
+            frequencies=even if counted else None,
+            teacher=None if teacher is None else fixed_teacher(teacher, self.classes),
         )
 
     def learner(
@@ -144,14 +138,14 @@ class NoiseRun:
         """
         settings = self.settings
         if not regularized:
-            settings = dataclasses.replace(settings, regularizer=NO_REGULARIZER)
-        size = self.sizes["labeled"]
+            settings = dataclasses.replace(settings, regularizer="none")
+        count, size = settings.data.batch_labeled, self.sizes["labeled"]
         learner, _ = build_learner(
             settings,
             len(self.classes),
             self.inputs,
             download=False,
-            choose=precision_of_run(settings, size, self.console) if choose else None,
+            choose=precision_of_run(settings.training.precision, count, size) if choose else None,
             sizes=(*self.sizes.values(), *whole),
         )
         batches = random_batches(settings.seed, self.counts, self.sizes, len(self.classes))
@@ -245,9 +239,7 @@ def _measure(run: NoiseRun, whole: Iterable[Size]) -> Probe:
 def _main() -> None:
     settings, classes, sizes, whole = pickle.loads(sys.stdin.buffer.read())  # of measure_elsewhere
     try:
-        print(
-            json.dumps(_measure(NoiseRun(settings, classes, sizes, new_console(quiet=True)), whole))
-        )
+        print(json.dumps(_measure(NoiseRun(settings, classes, sizes), whole)))
     except ConfigError as error:
         complain(str(error))
         sys.exit(REFUSED)

@@ -1,118 +1,162 @@
-"""Which precision a run takes when the settings leave it open."""
+"""Device and arithmetic of a run."""
 
 from __future__ import annotations
 
-import json
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+import platform
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from types import MappingProxyType
+from typing import Literal, final
 
 import torch
-from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
-from mixseg.config import Settings
-from mixseg.distributed import by_first, of_first, share_of
-from mixseg.engine.precision import (
-    PRECISIONS,
-    Precision,
-    PrecisionName,
-    choose_precision,
-    has_bf16,
-    has_bf16_gpu,
-)
-from mixseg.engine.run_directory import RunDirectory
-from mixseg.engine.step_times import clearly_faster, step_times
+from mixseg.distributed import own_gpu, world
 from mixseg.errors import CheckpointError, ConfigError
-from mixseg.files import read_json, write_atomically
-from mixseg.terminal import say
-
-Choose = Callable[[nn.Module, torch.device], Precision]
-"""(network on its device, device) -> what it is trained in."""
-
-ON_CPU: tuple[PrecisionName, ...] = ("fp32", "bf16")
-"""What a CPU can do."""
-
-Timings = Mapping[PrecisionName, Sequence[float]]
-"""Precision -> seconds of each round."""
-
-NOT_MEASURED: Timings = MappingProxyType({})
-"""Of a precision that was chosen by the hardware."""
+from mixseg.files import read_json
 
 
-def precision_of_run(
-    settings: Settings,
-    size: tuple[int, int],
-    console: Console,
-    recorded: Path | None = None,
-    *,
-    measure: bool = True,
-) -> Choose:
-    """How a run comes to its precision.
+def choose_device(name: str) -> torch.device:
+    """``auto`` takes the GPU where there is one; each of several processes takes its own.
 
-    With ``auto`` on a CPU, bf16 where the network is clearly faster in it on labelled batches of
-    random images, else fp32; on a GPU as in :func:`choose_precision`. A run keeps it for good, and
-    of several processes the first one's is taken.
-
-    Args:
-        settings: Of one stage of the run.
-        size: Height and width of labelled images.
-        console: Where people read.
-        recorded: File of the run that tells the choice, or gets it if it is not there; None keeps
-            nothing.
-        measure: False: where nothing is recorded, choose by the hardware, as a run of an earlier
-            version did.
+    Raises:
+        ConfigError: The device is unknown or not there.
     """
-    asked = settings.training.precision
-    shape = (share_of(settings.data.batch_labeled), 3, *size)
-
-    def decide(model: nn.Module, device: torch.device) -> PrecisionName:
-        if recorded is not None and recorded.is_file():
-            return read_precision(recorded)
-        if not measure or device.type == "cuda":
-            name, seconds = choose_precision("auto", device, model).name, NOT_MEASURED
-        else:
-            name, seconds = _measured(model, shape, console)
-        if recorded is not None:
-            write_atomically(recorded, json.dumps({"precision": name, "seconds": dict(seconds)}))
-        return name
-
-    def choose(model: nn.Module, device: torch.device) -> Precision:
-        if asked != "auto":
-            return choose_precision(asked, device, model)
-        name = _named(of_first(by_first(lambda: decide(model, device)) or ""))
-        on_gpu = device.type == "cuda"
-        instead = "fp16" if on_gpu else "fp32"
-        if (name == "bf16" and on_gpu and not has_bf16_gpu()) or (name == "fp16" and not on_gpu):
+    if name == "auto":
+        return own_gpu() if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"training.device {name!r} is not a device; use auto, cpu or cuda"
+        ) from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"training.device {name!r} is not supported; use auto, cpu or cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"training.device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices"
+        )
+    if str(device) == "cuda":
+        return own_gpu()
+    if device.type == "cuda":
+        if world().size > 1:
             raise ConfigError(
-                f"the run is in {name}, which this machine's {device.type} does not have; go on in "
-                f"another precision: --precision {instead} --allow-changes"
+                f"training.device {name!r}: each of {world().size} processes takes a GPU of its "
+                "own; use auto or cuda, and CUDA_VISIBLE_DEVICES to leave some out"
             )
+        torch.cuda.set_device(device)  # for code that uses the current device
+    return device
+
+
+PrecisionName = Literal["fp32", "bf16", "fp16"]
+
+PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16", "fp16")
+
+
+@final
+class Precision:
+    """Autocast and, for fp16, the gradient scaler.
+
+    Weights, losses and the teacher's average stay in float32 in every case.
+    """
+
+    def __init__(self, name: PrecisionName, device: torch.device) -> None:
+        if name == "fp16" and device.type == "cpu":
+            raise ConfigError("training.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
+        self.name = name
+        self.device = device
+        self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
+
+    def backward(self, loss: Tensor) -> None:
+        """Gradients of a loss, scaled where the precision needs it."""
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Context of a forward pass."""
+        if self.name == "fp32":
+            return nullcontext()
+        dtype = torch.bfloat16 if self.name == "bf16" else torch.float16
+        return torch.autocast(self.device.type, dtype)
+
+
+def choose_precision(
+    name: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device, model: nn.Module
+) -> Precision:
+    """``auto`` takes bf16 where the hardware multiplies it fast, fp16 on older GPUs, else fp32.
+
+    Nothing is measured: for tools that apply a network. A run on a CPU measures; see
+    :func:`mixseg.training.precision_choice.precision_of_run`.
+    """
+    if name != "auto":
         return Precision(name, device)
+    if device.type == "cuda":
+        return Precision("bf16" if has_bf16_gpu() else "fp16", device)
+    return Precision("bf16" if has_amx() and not is_depthwise(model) else "fp32", device)
 
-    return choose
+
+@contextmanager
+def any_sizes() -> Iterator[None]:
+    """For images of many sizes: cuDNN does not look for the fastest algorithms of each."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
-def _measured(
-    model: nn.Module, shape: tuple[int, ...], console: Console
-) -> tuple[PrecisionName, Timings]:
-    """The one that is clearly faster on this CPU, else fp32; and what both took."""
-    if not has_bf16():
-        say(console, "precision fp32: this CPU has no bf16 arithmetic")
-        return "fp32", NOT_MEASURED
-    seconds = step_times(model, shape, ON_CPU)
-    name = clearly_faster(seconds)
-    why = "bf16 is not clearly faster here" if name == "fp32" else "clearly faster here"
-    found = ", ".join(
-        f"{one} {1000 * statistics.median(values):.0f} ms "
-        f"({1000 * min(values):.0f} to {1000 * max(values):.0f})"
-        for one, values in seconds.items()
-        if values
-    )
-    times = found or "too slow to be timed"
-    say(console, f"precision {name}: {why}; forward and backward pass: {times}")
-    return name, seconds
+def peak_memory(device: torch.device) -> int:
+    """Most bytes in use so far: of the GPU's memory, torch's reserve included, or of this process
+    on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    # getrusage counts what the process that started this one had in use before.
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def has_bf16_gpu() -> bool:
+    """Whether the current GPU has bf16 arithmetic; torch emulates it on older ones."""
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def has_amx() -> bool:
+    """Whether this CPU has tile registers for bf16 matrices."""
+    # Without them bf16 is emulated, or gains less than the conversions cost.
+    return bool(torch.cpu._is_amx_tile_supported())
+
+
+def has_bf16() -> bool:
+    """Whether it may pay to measure this CPU in bf16.
+
+    Without instructions for it bf16 is emulated, many times slower. Torch can ask x86 for them;
+    other CPUs have to be measured.
+    """
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return not x86 or has_amx() or bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def is_depthwise(model: nn.Module) -> bool:
+    """Whether most 3x3 and larger convolutions are depthwise; those are slower in bf16 on CPUs."""
+    spatial = [
+        layer
+        for layer in model.modules()
+        if isinstance(layer, nn.Conv2d) and max(layer.kernel_size) > 1
+    ]
+    depthwise = [layer for layer in spatial if layer.groups == layer.in_channels > 1]
+    return 2 * len(depthwise) > len(spatial)
+
+
+RECORD = "precision.json"
+"""File of a run that tells what ``auto`` has chosen; on a CPU with the times that decided."""
 
 
 def precision_in(run: Path, asked: str) -> PrecisionName | None:
@@ -127,8 +171,8 @@ def precision_in(run: Path, asked: str) -> PrecisionName | None:
         CheckpointError: Its record is damaged.
     """
     if asked != "auto":
-        return _named(asked)
-    record = RunDirectory(run, lock=False).precision
+        return named_precision(asked)
+    record = run / RECORD
     return read_precision(record) if record.is_file() else None
 
 
@@ -159,7 +203,7 @@ def read_precision(path: Path) -> PrecisionName:
         CheckpointError: The file is damaged.
     """
     try:
-        return _named(read_json(path)["precision"])
+        return named_precision(read_json(path)["precision"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{path}: damaged; it tells in which precision ({', '.join(PRECISIONS)}) the run is. "
@@ -167,7 +211,8 @@ def read_precision(path: Path) -> PrecisionName:
         ) from error
 
 
-def _named(text: str) -> PrecisionName:
+def named_precision(text: str) -> PrecisionName:
+    """Raise a ValueError for a name that is no precision."""
     for name in PRECISIONS:
         if name == text:
             return name

@@ -6,30 +6,27 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rich.console import Console
-
-from mixseg.config import ScheduleSettings, Settings
+from mixseg.config.sections import ScheduleSettings, Settings
 from mixseg.data.streams import Batch
 from mixseg.distillation.teachers import find_teacher, fixed_teacher
-from mixseg.engine.learner import Learner
-from mixseg.engine.stages import of_one_stage, plan_stages
 from mixseg.errors import ConfigError
+from mixseg.training.build import learner_of_run
 from mixseg.training.checks import check_settings
-from mixseg.training.compose import compose_learner, with_frequencies
-from mixseg.training.data import open_training_data
+from mixseg.training.data import open_training_data, with_frequencies
 from mixseg.training.names import run_name, unused_name
+from mixseg.training.stages import of_one_stage, plan_stages
 from mixseg.training.streams import build_streams
+from mixseg.training.update import Learner
 
 
 def prepare_range_test(
-    settings: Settings, console: Console, steps: int, on_step: Callable[[int, int], None]
+    settings: Settings, steps: int, on_step: Callable[[int, int], None]
 ) -> tuple[Learner, Iterator[list[dict[str, Batch]]], Path]:
     """What learns, its batches, and the folder for the result, which is not there yet.
 
     Args:
         settings: Of a run; its length and schedule do not count, and of its stages only the first
             one does.
-        console: For messages.
         steps: Number of steps of the test.
         on_step: Called with the number of steps begun and of all.
     """
@@ -42,14 +39,17 @@ def prepare_range_test(
         of_one_stage(settings, 0),
         training=dataclasses.replace(settings.training, iterations=steps, epochs=None),
         schedule=ScheduleSettings(name="constant"),
-        adversarial=dataclasses.replace(settings.adversarial, schedule="same", warmup_steps=0),
+        options={
+            path: {"schedule": "same", "warmup_steps": 0}.get(path.rpartition(".")[2], value)
+            for path, value in settings.options.items()
+        },
     )
-    expert = find_teacher(settings, console)
+    found = find_teacher(settings)
     check_settings(settings)
-    data = open_training_data(settings, console)
-    data = with_frequencies(settings, data, console)
-    teacher = None if expert is None else fixed_teacher(expert, data.classes)
-    learner = compose_learner(settings, data, console, teacher)
+    data = open_training_data(settings)
+    data = with_frequencies(settings, data)
+    teacher = None if found is None else fixed_teacher(found, data.classes)
+    learner = learner_of_run(settings, data, teacher)
     stages = plan_stages(settings, len(data.split.labeled))
     streams = build_streams(settings, data, stages, learner.method)
     accumulate = settings.training.accumulate

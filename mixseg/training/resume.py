@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from mixseg.config import (
-    Settings,
-    changed_settings,
-    dump_settings,
-    resolve_settings,
-    with_absolute_paths,
-)
+from mixseg.config.resolve import resolve_settings
+from mixseg.config.saved import changed_settings, dump_settings, with_absolute_paths
+from mixseg.config.sections import Settings
 from mixseg.data.record import differences, digests, read_record
 from mixseg.data.splits import id_lines, write_split
 from mixseg.distillation.teachers import kept_teacher
 from mixseg.distributed import by_first, of_first, together, wait_for_all, world
-from mixseg.engine.checkpoint import CheckpointStore
-from mixseg.engine.epochs import epochs_in_steps
-from mixseg.engine.run_directory import RunDirectory
-from mixseg.engine.saved_network import load_state
-from mixseg.engine.trainer import Outcome
 from mixseg.errors import ConfigError
 from mixseg.files import read_bytes, write_atomically
 from mixseg.models import ModelSpec
-from mixseg.terminal import say
+from mixseg.training.build import build_run
+from mixseg.training.checkpoint import CheckpointStore, read_checkpoint
 from mixseg.training.checks import check_settings
-from mixseg.training.compose import build_trainer, with_frequencies
-from mixseg.training.data import TrainingData, open_training_data
-from mixseg.training.fit import fit, writing
+from mixseg.training.data import TrainingData, open_training_data, with_frequencies
+from mixseg.training.loop import OnProgress, Outcome, Run, set_rate
+from mixseg.training.run import explaining_errors, finish
+from mixseg.training.run_directory import RunDirectory
+from mixseg.training.saved_network import load_state
+from mixseg.training.stages import epochs_in_steps
+from mixseg.training.state import restore
+
+LOG = logging.getLogger("mixseg")
 
 FIXED = (
     "method",
@@ -52,15 +49,19 @@ FREE = ("model.weights",)
 
 
 def resume(
-    path: Path, overrides: dict[str, Any], console: Console, *, allow_changes: bool
+    path: Path,
+    overrides: dict[str, Any],
+    *,
+    allow_changes: bool = False,
+    on_progress: OnProgress | None = None,
 ) -> tuple[Outcome, Path]:
     """Go on with a run from its latest intact checkpoint.
 
     Args:
         path: Folder of the run.
         overrides: Setting path -> value that was typed.
-        console: Where people read.
         allow_changes: Accept settings that differ from the saved ones.
+        on_progress: See :func:`mixseg.training.loop.train`.
 
     Raises:
         ConfigError: Settings differ and that is not allowed.
@@ -71,26 +72,28 @@ def resume(
             f"{path}: no run has begun in this folder: it has neither config.yaml nor a "
             "checkpoint. Start one with the command that was to begin it"
         )
-    run = together(lambda: RunDirectory(path, lock=world().rank == 0))
+    folder = together(lambda: RunDirectory(path, lock=world().rank == 0))
     try:
-        with writing(run):
-            return _resume(run, overrides, console, allow_changes=allow_changes)
+        with explaining_errors(path):
+            run, data, changes = _opened(folder, overrides, allow_changes=allow_changes)
+            return finish(run, data, changes, on_progress)
     finally:
-        run.close()
+        folder.close()
 
 
-def _resume(
-    run: RunDirectory, overrides: dict[str, Any], console: Console, *, allow_changes: bool
-) -> tuple[Outcome, Path]:
+def _opened(
+    run: RunDirectory, overrides: dict[str, Any], *, allow_changes: bool
+) -> tuple[Run, TrainingData, list[str]]:
+    """The run at its latest checkpoint, its data, and accepted changes of both."""
     path = run.path
     kept = _latest_state(run)
     if kept is not None and run.locked:
-        _restore_files(run, kept, console)
+        _restore_files(run, kept)
     wait_for_all()
     spec = None if kept is None else ModelSpec.from_json(kept["model"])
     saved, settings = _settings_then_and_now(run, kept, overrides)
     # What a run computes does not depend on how many processes read its images.
-    changes = changed_settings(saved, settings, {"data.workers", "output", "name"})
+    changes = changed_settings(saved, settings, {"data.workers", "output", "name", "imports"})
     if spec is not None and any(line.startswith(FREE) for line in changes):
         raise ConfigError(
             f"{path} has a checkpoint, which takes the place of initial weights: leave --weights "
@@ -115,11 +118,11 @@ def _resume(
         raise ConfigError(f"{path}: {misfit}")
     opened = settings
     if run.alignment.is_file():
-        # The run's own record: a file that was changed or moved meanwhile is of no importance.
+        # The run's own record: a file that was changed or moved meanwhile does not matter.
         targets = dataclasses.replace(settings.targets, alignment=str(run.alignment))
         opened = dataclasses.replace(settings, targets=targets)
     check_settings(opened, initial_weights=spec is None)
-    data = open_training_data(opened, console)
+    data = open_training_data(opened)
     lists = (
         f"--set source_domain.labeled={run.path / 'labeled.txt'}"
         if settings.two_domains
@@ -134,21 +137,56 @@ def _resume(
     if settings.two_domains:
         run.check_class_map(data.class_map)
     settings = epochs_in_steps(settings, len(data.split.labeled))
-    data = with_frequencies(settings, data, console, run.frequencies)
+    data = with_frequencies(settings, data, run.frequencies)
     distilled = settings.method == "distillation"
     teacher = kept_teacher(run.path, data.classes) if distilled else None
     if changes and run.locked:  # checkpoints take a copy of what is written here
         unpaired = (*data.labeled.unpaired, *data.val.unpaired)
         write_split(run.path, data.labeled, data.split, unpaired)
-    trainer = build_trainer(settings, data, run, console, teacher, spec=spec)
-    trainer.resume()
+    built = build_run(settings, data, run, teacher, spec=spec)
+    _restore(built)
     for line in changes:
-        say(console, f"accepted: {line}", "yellow")
+        LOG.warning(f"accepted: {line}")
     if run.locked:
         if changes:
             write_atomically(run.config, dump_settings(settings))
-        _write_lists(run, data, changes, console)
-    return fit(trainer, data, run, console, changes)
+        _write_lists(run, data, changes)
+    return built, data, changes
+
+
+def _restore(run: Run) -> None:
+    """Give a run what its latest intact checkpoint holds, if there is one."""
+    store, folder = run.store, run.folder
+    if folder.locked:
+        store.remove_leftovers()
+    wait_for_all()
+    # The first process chooses: others, on a network drive, may see fewer.
+    chosen, problems = by_first(store.latest) or (None, [])
+    for problem in problems:
+        LOG.warning(f"passed over: {problem}")
+    name = of_first("" if chosen is None else chosen.path.name)
+    if not name:
+        LOG.warning("no checkpoint yet: starting from step 0")
+        return
+    checkpoint = together(lambda: chosen or read_checkpoint(store.folder / name))
+    position = run.position = restore(checkpoint, run.learner)
+    run.saved = position.step
+    total = run.settings.training.iterations
+    if position.step > total:
+        raise ConfigError(
+            f"{folder.path} is at step {position.step}; training.iterations {total} would go back"
+        )
+    set_rate(run, position.step - 1)  # what it is saved with, should no step follow
+    wait_for_all()  # all have read what may be removed now
+    steps = {name: step for name, (step, _) in position.best.items()}
+
+    lost = of_first(json.dumps(by_first(lambda: run.best.restore(steps))))
+    for name in json.loads(lost):
+        # One that somebody has removed is not to be beaten.
+        step, _ = position.best.pop(name)
+        LOG.warning(f"{store.folder}: the best {name}, of step {step}, is not there any more")
+    if folder.locked:
+        store.settle(position.step)
 
 
 def _latest_state(run: RunDirectory) -> dict[str, Any] | None:
@@ -168,7 +206,7 @@ def _latest_state(run: RunDirectory) -> dict[str, Any] | None:
     return state
 
 
-def _restore_files(run: RunDirectory, kept: Mapping[str, Any], console: Console) -> None:
+def _restore_files(run: RunDirectory, kept: Mapping[str, Any]) -> None:
     """Write files of the run anew that are not as its latest checkpoint has them.
 
     Settings that can be read are left as they are: whoever edits them asks for others.
@@ -190,7 +228,7 @@ def _restore_files(run: RunDirectory, kept: Mapping[str, Any], console: Console)
         changed.append(run.config)
     for path in changed:
         text = f"{path}: was lost or changed; written anew from the latest checkpoint"
-        say(console, text, "yellow")
+        LOG.warning(text)
 
 
 def _settings_then_and_now(
@@ -233,9 +271,7 @@ def _data_changes(
     return found
 
 
-def _write_lists(
-    run: RunDirectory, data: TrainingData, changes: Sequence[str], console: Console
-) -> None:
+def _write_lists(run: RunDirectory, data: TrainingData, changes: Sequence[str]) -> None:
     """Bring the lists of the run's images into line with the images that it goes on with."""
     contents = {
         run.labeled: id_lines(data.labeled, data.split.labeled),
@@ -249,4 +285,4 @@ def _write_lists(
             continue
         write_atomically(path, content)
         if not changes and path != run.data_record:  # which older versions did not write
-            say(console, f"{path}: was lost or changed; written anew from the data", "yellow")
+            LOG.warning(f"{path}: was lost or changed; written anew from the data")

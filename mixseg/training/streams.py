@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from mixseg.config import DataSettings, Settings, SourceSettings
+from mixseg.config.sections import DataSettings, Settings, SourceSettings
+from mixseg.data.arrays import Size
 from mixseg.data.check import first_size, median_side
-from mixseg.data.streams import Batch, StreamDataset, default_workers, stream_batches
+from mixseg.data.loading import default_workers
+from mixseg.data.streams import Batch, StreamDataset, stream_batches
 from mixseg.data.transforms import PairedTransform
-from mixseg.engine.method import Method
-from mixseg.engine.stages import Stage
-from mixseg.engine.trainer import Stream
+from mixseg.methods import Method
 from mixseg.training.data import TrainingData
+from mixseg.training.loop import Stream
+from mixseg.training.stages import Stage
 
 LARGEST_RATIO = 1.5
 """How much larger images of one stream may be than those of another before people are told."""
 
 
-def loader_workers(settings: Settings) -> int:
-    """Loader processes of each stream."""
-    workers = settings.data.workers
+def loader_workers(workers: int | None) -> int:
+    """Loader processes of each stream; None leaves it to the number of cores."""
     return default_workers() if workers is None else workers
 
 
@@ -36,7 +37,7 @@ def build_streams(
         settings: Of the run.
         data: Of the run.
         stages: Of the run, in order.
-        method: Its student says what colour lies outside of images.
+        method: Its student says what color lies outside of images.
     """
     pinned = next(method.student.parameters()).device.type == "cuda"
     red, green, blue = (round(255 * value) for value in method.student.spec.mean)
@@ -80,7 +81,7 @@ def build_streams(
             [(stage, stream_of(name, stage)) for stage in stages],
             name,
             settings.training.accumulate,
-            loader_workers(settings),
+            loader_workers(settings.data.workers),
             pinned,
         )
         for name in method.streams
@@ -112,9 +113,10 @@ def _staged_batches(
             )
 
 
-def crop_notes(settings: Settings, data: TrainingData, stages: Sequence[Stage]) -> list[str]:
-    """A line if crops are larger than the images, judged by the first one that can be read."""
-    domain = settings.source_domain if settings.two_domains else settings.data
+def crop_notes(
+    domain: DataSettings | SourceSettings, data: TrainingData, stages: Sequence[Stage]
+) -> list[str]:
+    """A line if crops are larger than the labeled images, judged by the first one that is read."""
     height, width = domain.resize or first_size(data.labeled, data.split.labeled)
     largest = 1 if domain.scale is None else domain.scale[1]
     size = (round(height * largest), round(width * largest))
@@ -128,29 +130,28 @@ def crop_notes(settings: Settings, data: TrainingData, stages: Sequence[Stage]) 
     ]
 
 
-def scale_notes(settings: Settings, data: TrainingData) -> list[str]:
-    """A line if unlabelled images are much larger or smaller than labelled ones.
+def scale_notes(
+    resize_labeled: Size | None, resize_unlabeled: Size | None, data: TrainingData
+) -> list[str]:
+    """A line if unlabeled images are much larger or smaller than labeled ones, before crops.
 
     Crops then show things at other scales. Sizes that settings give are meant so.
     """
-    domain = settings.source_domain if settings.two_domains else settings.data
-    fixed = domain.resize is not None and settings.data.resize is not None
-    if data.unlabeled is data.labeled or not settings.crops or fixed:
+    if data.unlabeled is data.labeled or (resize_labeled and resize_unlabeled):
         return []
-    sides = [
+    labeled, unlabeled = (
         min(resize) if resize is not None else median_side(dataset, indices)
         for resize, dataset, indices in (
-            (domain.resize, data.labeled, data.split.labeled),
-            (settings.data.resize, data.unlabeled, data.unlabeled_indices),
+            (resize_labeled, data.labeled, data.split.labeled),
+            (resize_unlabeled, data.unlabeled, data.unlabeled_indices),
         )
-    ]
-    labeled, unlabeled = sides
+    )
     if labeled is None or unlabeled is None:
         return []
     if max(labeled, unlabeled) <= LARGEST_RATIO * min(labeled, unlabeled):
         return []
     return [
-        f"note: the shorter side of labelled images has {labeled} pixels, that of unlabelled ones "
+        f"note: the shorter side of labeled images has {labeled} pixels, that of unlabeled ones "
         f"{unlabeled} (median): crops of them show things at other scales. Bring the larger ones "
         "to the size of the others, or set data.resize"
     ]

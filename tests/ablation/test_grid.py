@@ -20,7 +20,9 @@ from mixseg.ablation import (
     row_settings,
 )
 from mixseg.ablation.results import difference
-from mixseg.config import Settings, to_flat, with_absolute_paths
+from mixseg.config.saved import with_absolute_paths
+from mixseg.config.schema import to_flat
+from mixseg.config.sections import Settings
 from mixseg.errors import ConfigError
 from mixseg.strict_yaml import load_yaml
 from mixseg.training.checks import check_settings
@@ -319,7 +321,7 @@ def test_a_row_may_be_longer(folder: Path) -> None:
         ("  two:", "  One:", r"'one' must .* differ from the other rows"),
         ("  two:", "  '...':", r"'\.\.\.' must have a letter"),
         ("title: Two", "title: Two\nseeds: 0", "seeds must be a whole number above 0"),
-        ("title: Two", "title: Two\nnetwork: pupil", "network must be student or teacher"),
+        ("title: Two", "title: Two\nnetwork: pupil", "network must be student, teacher or average"),
         ("rows:", "rows: 3\nold:", "unknown key 'old'"),
     ],
 )

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mixseg.config.UNKNOWN import settings_leaves
 
 from mixseg.ablation import Grid, choose_rows, load_grid, with_overrides
 from mixseg.ablation.runs import OWN
-from mixseg.config import resolve_values, settings_leaves
+from mixseg.config.resolve import resolve_values
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 OF_PAPERS = sorted(

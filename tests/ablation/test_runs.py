@@ -11,7 +11,7 @@ import pytest
 
 from mixseg.ablation import Grid, Job, Row, check_files, collect
 from mixseg.ablation.runs import unlike_data
-from mixseg.config import resolve_settings
+from mixseg.config.resolve import resolve_settings
 from mixseg.errors import ConfigError, DataError
 
 

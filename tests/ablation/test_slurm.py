@@ -13,7 +13,7 @@ import pytest
 
 from mixseg.ablation import Job, SlurmCluster, SlurmSettings
 from mixseg.ablation.cluster import Task
-from mixseg.config import resolve_settings
+from mixseg.config.resolve import resolve_settings
 from mixseg.errors import ConfigError
 from mixseg.escaping import shell_line
 

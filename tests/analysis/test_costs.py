@@ -22,14 +22,17 @@ from mixseg.analysis.costs import (
     step_cost,
 )
 from mixseg.commands.profile_model import profile_of
-from mixseg.config import Settings, resolve_settings, to_flat
-from mixseg.data.registry import CLASSES, DATASETS
-from mixseg.engine.checkpoint import write_checkpoint
-from mixseg.engine.saved_network import network_card
+from mixseg.config.resolve import resolve_settings
+from mixseg.config.schema import to_flat
+from mixseg.config.sections import Settings
+from mixseg.data.camvid import CAMVID
+from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.errors import ConfigError
-from mixseg.methods import METHODS
+from mixseg.registry import METHODS
+from mixseg.training.checkpoint import write_checkpoint
 from mixseg.training.data import training_size
 from mixseg.training.on_noise import NoiseRun
+from mixseg.training.saved_network import network_card
 from tests.models.build import small_model
 
 TINY = {
@@ -94,7 +97,7 @@ def test_a_step_is_the_median_after_the_warm_up(monkeypatch: pytest.MonkeyPatch)
 
 
 def profiled(values: dict[str, object], images: int = 4) -> ModelProfile:
-    run = NoiseRun.of(resolve_settings([], values), None, Console(quiet=True))
+    run = NoiseRun.of(resolve_settings([], values), None)
     return profile_of(run, images, -(-images // 4), steps=1)
 
 
@@ -105,7 +108,7 @@ def test_every_method_is_measured(method: str, tmp_path: Path) -> None:
         values |= {"source_domain.dataset": "gta5", "targets.alignment": "uniform"}
     if method == "distillation":
         model = small_model(num_classes=19)
-        card = network_card(model.spec, CLASSES["demo"], to_flat(resolve_settings([], TINY)))
+        card = network_card(model.spec, CITYSCAPES, to_flat(resolve_settings([], TINY)))
         path = tmp_path / "step-00000001"
         write_checkpoint(path, {"teacher": model.state_dict()}, card | {"step": 1})
         values |= {"distillation.teacher": str(path), "distillation.unlabeled": 1.0}
@@ -145,7 +148,7 @@ def test_a_whole_network() -> None:
     encoder, decoder, total = profile.parts
     assert encoder.parameters + decoder.parameters == total.parameters
     # At least the last transposed convolution: nine products for each cell it enlarges.
-    assert decoder.flops > 2 * 9 * 16 * len(CLASSES["camvid"]) * 16 * 32
+    assert decoder.flops > 2 * 9 * 16 * len(CAMVID) * 16 * 32
     assert total.flops == encoder.flops + decoder.flops
 
 
@@ -176,7 +179,6 @@ def test_sizes_without_data() -> None:
     assert (size("labeled", **two), size("unlabeled", **two)) == ((70, 71), (80, 81))
     with pytest.raises(ConfigError, match=r"data\.crop"):
         size(data__dataset="cityscapes")
-    assert set(CLASSES) <= {"demo", *DATASETS}
 
 
 def test_memory_at_other_sizes() -> None:

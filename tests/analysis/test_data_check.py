@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 from rich.console import Console
 
-from mixseg.analysis.data_check import PartReport, inspect_data, report_lines
-from mixseg.config import Settings, resolve_settings
+from mixseg.analysis.data_check import inspect_data, report_lines
+from mixseg.config.resolve import resolve_settings
+from mixseg.config.sections import Settings
+from mixseg.data.check import PartReport
 from mixseg.training.data import open_training_data
 from mixseg.training.data_parts import parts_of
 from tests.data.layouts import SIZE, cycle_ids, write_folder, write_image, write_label
 
 
-def inspected(settings: Settings, said: io.StringIO | None = None) -> list[PartReport]:
-    console = Console(file=said or io.StringIO())
-    return inspect_data(parts_of(settings, console), console, workers=0)
+def inspected(settings: Settings) -> list[PartReport]:
+    return inspect_data(parts_of(settings), Console(quiet=True), workers=0)
 
 
 def test_classes_without_a_pixel_are_named(tmp_path: Path) -> None:
@@ -35,8 +36,11 @@ def test_classes_without_a_pixel_are_named(tmp_path: Path) -> None:
     assert [line for line in lines if line.startswith("note: ")] == [f"note: {training.notes[0]}"]
 
 
-def test_pictures_of_other_kinds_are_counted(tmp_path: Path) -> None:
+def test_pictures_of_other_kinds_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Once for each folder, by check-data and at the start of training."""
+    caplog.set_level("INFO", "mixseg")
     for split in ("train", "val"):
         write_folder(tmp_path, split)
     for name in ("train/a.bmp", "train/day 0/b.TIF", "train/c.tif", "train/.d.bmp", "train/e.txt"):
@@ -47,12 +51,11 @@ def test_pictures_of_other_kinds_are_counted(tmp_path: Path) -> None:
     (photographs / "2.heic").write_bytes(b"")
     own = {"data.dataset": "folder", "data.root": str(tmp_path)}
     settings = resolve_settings([], own | {"data.unlabeled": str(photographs)})
-    said = io.StringIO()
-    training, unlabeled, validation = inspected(settings, said)
+    training, unlabeled, validation = inspected(settings)
     (note,) = training.notes
     assert "passed over 1 .bmp, 2 .tif" in note and str(tmp_path / "images/train/a.bmp") in note
     assert not validation.notes and unlabeled.images == 2
-    assert " ".join(said.getvalue().split()).count("passed over 1 .heic") == 1
-    data = open_training_data(settings, Console(file=said))
+    assert caplog.text.count("passed over 1 .heic") == 1
+    data = open_training_data(settings)
     passed_over = [line for line in data.notes if "passed over" in line]
     assert len(passed_over) == 2 and f"note: {note}" in passed_over

@@ -11,11 +11,10 @@ import torch
 from PIL import Image
 
 from mixseg.analysis.learning_rates import RangeTest, range_test
-from mixseg.config import resolve_settings
+from mixseg.config.resolve import resolve_settings
 from mixseg.data.streams import Batch
-from mixseg.engine.method import MethodInputs
 from mixseg.errors import TrainingError
-from mixseg.training.learner import build_learner
+from mixseg.training.build import Given, build_learner
 from tests.methods.test_methods import batch
 
 TINY = {
@@ -29,7 +28,7 @@ TINY = {
 
 
 def probed(low: float, high: float, steps: int) -> RangeTest:
-    learner, _ = build_learner(resolve_settings([], TINY), 5, MethodInputs())
+    learner, _ = build_learner(resolve_settings([], TINY), 5, Given())
 
     def batches() -> Iterator[list[Mapping[str, Batch]]]:
         while True:
@@ -61,7 +60,7 @@ def test_a_rate_too_high_from_the_start_is_said() -> None:
 
 
 def test_a_loss_that_never_falls_is_no_suggestion() -> None:
-    learner, _ = build_learner(resolve_settings([], TINY), 5, MethodInputs())
+    learner, _ = build_learner(resolve_settings([], TINY), 5, Given())
     for group in learner.optimizer.param_groups:
         group["maximize"] = True  # uphill
     batches = iter([[{"labeled": batch(0, padded=False)}]] * 12)
@@ -73,7 +72,7 @@ def test_a_loss_below_zero_does_not_count_as_running_away() -> None:
     settings = resolve_settings(
         [], TINY | {"supervised_loss.name": "dice", "supervised_loss.dice": "sum"}
     )
-    learner, _ = build_learner(settings, 5, MethodInputs())
+    learner, _ = build_learner(settings, 5, Given())
     batches = iter([[{"labeled": batch(0, padded=False)}]] * 20)
     found = range_test(learner, batches, 1e-4, 1e-2, 20)
     assert min(found.losses) < 0

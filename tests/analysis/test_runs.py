@@ -12,11 +12,13 @@ import pytest
 import yaml
 
 from mixseg.analysis.runs import Comparison, read_run, runs_of
-from mixseg.config import Settings, dump_settings, resolve_settings
-from mixseg.engine.checkpoint import write_checkpoint
+from mixseg.config.resolve import resolve_settings
+from mixseg.config.saved import dump_settings
+from mixseg.config.sections import Settings
 from mixseg.errors import DataError
 from mixseg.models import ModelSpec, build_model
 from mixseg.terminal import new_console, show
+from mixseg.training.checkpoint import write_checkpoint
 
 
 def settings(**changes: Any) -> Settings:

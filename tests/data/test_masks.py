@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mixseg.data.arrays import LabelArray
+from mixseg.data.check import inspect_sample
 from mixseg.data.contract import SegmentationDataset
-from mixseg.data.inspection import inspect_sample
-from mixseg.data.registry import open_dataset
+from mixseg.data.layout import open_dataset
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
 from tests.data.layouts import (
@@ -32,6 +32,7 @@ from tests.data.layouts import (
 )
 
 Color = tuple[int, int, int]
+Build = Callable[[Path], SegmentationDataset]
 
 BLACK: Final = (0, 0, 0)
 CLASSES = [(0, 0, 0), (200, 0, 0), (0, 200, 0), (0, 0, 200)]
@@ -39,45 +40,39 @@ NAMES = "names: [rest, leaf, stem, fruit]\n"
 FOLDER = NAMES + f"palette: {[list(color) for color in CLASSES]}\n"
 
 
-def _folder(root: Path, more: str = "") -> SegmentationDataset:
-    write_folder(root, count=1, description=FOLDER + more)
-    return open_dataset("folder", root, "train")
-
-
-def _cityscapes(root: Path, kind: str) -> SegmentationDataset:
-    write_cityscapes(root, label_kind=kind)
-    return open_dataset("cityscapes", root, "train")
-
-
-def _voc(root: Path, split: str) -> SegmentationDataset:
-    write_voc(root, augmented=True)
-    return open_dataset("voc", root, split)
-
-
-def _written(write: Callable[[Path], object], name: str) -> Callable[[Path], SegmentationDataset]:
+def _open(name: str, write: Callable[[Path], object], split: str = "train") -> Build:
     def build(root: Path) -> SegmentationDataset:
         write(root)
-        return open_dataset(name, root, "train")
+        return open_dataset(name, root, split)
 
     return build
 
 
-LAYOUTS: dict[str, tuple[Callable[[Path], SegmentationDataset], Color | None]] = {
-    "folder": (_folder, None),
-    "folder with ids": (lambda root: _folder(root, "id_map: {4: 0, 1: 1, 2: 3, 9: 2}\n"), None),
-    "folder with void": (lambda root: _folder(root, "ignore: [[7, 7, 7], 255]\n"), (7, 7, 7)),
-    "cityscapes": (lambda root: _cityscapes(root, "labelIds"), BLACK),
-    "cityscapes train ids": (lambda root: _cityscapes(root, "labelTrainIds"), BLACK),
-    "voc": (lambda root: _voc(root, "train"), (224, 224, 192)),
-    "voc augmented": (lambda root: _voc(root, "train_aug"), (224, 224, 192)),
-    "camvid": (_written(write_camvid, "camvid"), BLACK),
-    "bdd100k": (_written(write_bdd100k, "bdd100k"), BLACK),
-    "gta5": (_written(write_gta5, "gta5"), BLACK),
-    "synthia": (_written(write_synthia, "synthia"), BLACK),
-    "synthia mapped": (
-        _written(lambda root: write_synthia(root, mapped=True), "synthia"),
-        BLACK,
-    ),
+def _folder(more: str = "") -> Build:
+    return _open("folder", lambda root: write_folder(root, count=1, description=FOLDER + more))
+
+
+def _cityscapes(kind: str) -> Build:
+    return _open("cityscapes", lambda root: write_cityscapes(root, label_kind=kind))
+
+
+def _voc(split: str) -> Build:
+    return _open("voc", lambda root: write_voc(root, augmented=True), split)
+
+
+LAYOUTS: dict[str, tuple[Build, Color | None]] = {
+    "folder": (_folder(), None),
+    "folder with ids": (_folder("id_map: {4: 0, 1: 1, 2: 3, 9: 2}\n"), None),
+    "folder with void": (_folder("ignore: [[7, 7, 7], 255]\n"), (7, 7, 7)),
+    "cityscapes": (_cityscapes("labelIds"), BLACK),
+    "cityscapes train ids": (_cityscapes("labelTrainIds"), BLACK),
+    "voc": (_voc("train"), (224, 224, 192)),
+    "voc augmented": (_voc("train_aug"), (224, 224, 192)),
+    "camvid": (_open("camvid", write_camvid), BLACK),
+    "bdd100k": (_open("bdd100k", write_bdd100k), BLACK),
+    "gta5": (_open("gta5", write_gta5), BLACK),
+    "synthia": (_open("synthia", write_synthia), BLACK),
+    "synthia mapped": (_open("synthia", lambda root: write_synthia(root, mapped=True)), BLACK),
 }
 """Name -> what writes and opens the data set, and the color of no class."""
 
@@ -233,7 +228,7 @@ def test_ids_of_no_class_in_the_color_of_one(opened: Opened) -> None:
     ],
 )
 def test_neither_reading_is_sure(tmp_path: Path, palette: list[Color], used: list[int]) -> None:
-    dataset = _folder(tmp_path, "id_map: {0: 0, 1: 1, 2: 2, 3: 3, 200: 0}\n" * (200 in used))
+    dataset = _folder("id_map: {0: 0, 1: 1, 2: 2, 3: 3, 200: 0}\n" * (200 in used))(tmp_path)
     # Pillow stores an index in as few bits as the palette needs.
     path = _save(dataset, _mosaic(used), [*palette, *[BLACK] * (256 - len(palette))])
     path.write_bytes(_cut_palette(path.read_bytes(), len(palette)))

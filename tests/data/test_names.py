@@ -11,10 +11,10 @@ import pytest
 
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet
-from mixseg.data.frequencies import frequencies_of, read_frequencies
-from mixseg.data.pairing import files_by_id
-from mixseg.data.registry import open_dataset
+from mixseg.data.layout import open_dataset
+from mixseg.data.pairing import Folder
 from mixseg.data.splits import hold_out, split_labeled
+from mixseg.data.statistics import frequencies_of, read_frequencies
 from mixseg.data.unlabeled import ANY_CLASS, open_unlabeled
 from mixseg.errors import DataError
 from tests.data.layouts import write_bdd100k, write_camvid, write_folder, write_gta5, write_image
@@ -85,7 +85,7 @@ def test_two_files_of_a_name(tmp_path: Path) -> None:
     for form in (COMPOSED, DECOMPOSED):
         write_image(tmp_path / f"{form}.png")
     with pytest.raises(DataError) as caught:
-        files_by_id(tmp_path, (".png",))
+        Folder(tmp_path).by_id(".png")
     assert r"\xfc" in str(caught.value) and r"u\u0308" in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""Ids of files, whose names may differ in nothing but their ending."""
+"""Ids of files, whose names may differ in nothing but their ending, and their labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixseg.data.pairing import IMAGE_ENDINGS, pair_present, pair_samples, unique_ids
+from mixseg.data.pairing import IMAGE_ENDINGS, Folder, pair_present, pair_samples, unique_ids
 from mixseg.errors import DataError
 
 names = st.builds(
@@ -43,8 +43,20 @@ def test_candidates_are_named(pair: object) -> None:
     with pytest.raises(DataError) as raised:
         pair(images, labels, "l/*.png")
     assert all(str(path) in str(raised.value) for path in ("i/a.jpg", "i/a.png", "l/a.png"))
-    assert "remove" not in str(raised.value) and "delete" not in str(raised.value)
     labels = {"b.png": Path("l/b.png"), "b.PNG": Path("l/b.PNG")}
     with pytest.raises(DataError) as raised:
         pair({"b": images["b"]}, labels, "l/*.png")
     assert all(str(path) in str(raised.value) for path in ("i/b.jpg", "l/b.png", "l/b.PNG"))
+
+
+def test_a_folder_is_listed_once(tmp_path: Path) -> None:
+    for name in ("a.png", "a_label.PNG", "b.tif", "d/c.JPG", ".hidden/d.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    folder = Folder(tmp_path)
+    assert set(folder.by_id(".png", ".jpg")) == {"a", "a_label", "d/c"}
+    (tmp_path / "late.png").touch()
+    assert folder.by_id("_label.png") == {"a": tmp_path / "a_label.PNG"}
+    assert set(folder.by_id(".png")) == {"a", "a_label"}
+    assert "passed over 1 .tif" in folder.passed_over()
+    assert Folder(tmp_path / "nowhere").by_id(".png") == {}

@@ -22,19 +22,16 @@ def dumped(path: Path, content: object, protocol: int = 4) -> Path:
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4])
 @pytest.mark.parametrize("dtype", ["<i8", ">i8", "<i4"])
-def test_arrays_of_every_protocol(tmp_path: Path, protocol: int, dtype: str) -> None:
+def test_arrays_of_every_protocol_and_numpy(tmp_path: Path, protocol: int, dtype: str) -> None:
     path = dumped(tmp_path / "p.pkl", ORDER.astype(dtype), protocol)
     read = read_permutation(path, 40)
     np.testing.assert_array_equal(read, ORDER)
     assert read.dtype == np.int64
-
-
-def test_name_of_older_numpy(tmp_path: Path) -> None:
-    path = dumped(tmp_path / "p.pkl", ORDER, 3)
     content = path.read_bytes()
-    assert b"numpy._core.multiarray" in content
-    path.write_bytes(content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
-    np.testing.assert_array_equal(read_permutation(path, 40), ORDER)
+    if protocol < 4:  # else the length of the name is written, too
+        assert b"numpy._core.multiarray" in content
+        path.write_bytes(content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
+        np.testing.assert_array_equal(read_permutation(path, 40), ORDER)
 
 
 class Payload:
@@ -47,79 +44,71 @@ class Payload:
         return os.mkdir, (str(self.target),)
 
 
-@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
-@pytest.mark.parametrize("place", ["alone", "beside", "inside"])
-def test_payload_is_not_executed(tmp_path: Path, protocol: int, place: str) -> None:
-    payload = Payload(tmp_path / "executed")
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_payload_is_not_executed(tmp_path: Path, protocol: int) -> None:
     inside = np.empty(1, dtype=object)
-    inside[0] = payload
-    content = {"alone": payload, "beside": (ORDER, payload), "inside": inside}[place]
-    path = dumped(tmp_path / "p.pkl", content, protocol)
+    inside[0] = Payload(tmp_path / "inside")
+    alone = Payload(tmp_path / "alone")
+    beside = (ORDER, Payload(tmp_path / "beside"))
+    for name, content in {"alone": alone, "beside": beside, "inside": inside}.items():
+        path = dumped(tmp_path / "p.pkl", content, protocol)
+        with pytest.raises(DataError, match=r"p\.pkl: unsafe.*nothing was executed"):
+            read_permutation(path, 40)
+        assert not (tmp_path / name).exists()
+        # The payload itself works: an ordinary unpickler runs it.
+        pickle.loads(path.read_bytes())
+        assert (tmp_path / name).exists()
+
+
+UNSAFE = {
+    "eval": b"cbuiltins\neval\n(S'1'\ntR.",
+    "load": b"cnumpy\nload\n(S'x'\ntR.",
+    "an attribute": b"cnumpy.core.multiarray\n_reconstruct.__globals__\n.",
+    "another codec": b"c_codecs\nencode\n(S'x'\nS'rot13'\ntR.",
+    "a decoder": b"c_codecs\ndecode\n(S'x'\nS'hex'\ntR.",
+    "a large index": b"Nr\xff\xff\xff\x7f.",
+    "a larger index": b"Np99999999999\n.",
+    "many opcodes": 1000 * b"N0" + b"N.",
+    **PICKLE_BOMBS,
+}
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+def test_other_pickles_are_unsafe(tmp_path: Path, name: str) -> None:
+    (tmp_path / "p.pkl").write_bytes(UNSAFE[name])
     with pytest.raises(DataError, match=r"p\.pkl: unsafe.*nothing was executed"):
-        read_permutation(path, 40)
-    assert not (tmp_path / "executed").exists()
-    # The payload itself works: an ordinary unpickler runs it.
-    pickle.loads(path.read_bytes())
-    assert (tmp_path / "executed").exists()
+        read_permutation(tmp_path / "p.pkl", 40)
 
 
 @pytest.mark.parametrize(
-    "source",
+    "content",
     [
-        b"cbuiltins\neval\n(S'1'\ntR.",
-        b"cnumpy\nload\n(S'x'\ntR.",
-        b"cnumpy.core.multiarray\n_reconstruct.__globals__\n.",
-        b"c_codecs\nencode\n(S'x'\nS'rot13'\ntR.",
-        b"c_codecs\ndecode\n(S'x'\nS'hex'\ntR.",
-        b"Nr\xff\xff\xff\x7f.",
-        b"Np99999999999\n.",
-        1000 * b"N0" + b"N.",
+        ORDER[:39],
+        np.append(ORDER, 40),
+        np.zeros(40, dtype=np.int64),
+        ORDER - 1,
+        ORDER.astype(np.float64),
+        ORDER.reshape(5, 8),
+        [1, 2, 3],
+        None,
     ],
 )
-def test_other_names_are_unsafe(tmp_path: Path, source: bytes) -> None:
-    path = tmp_path / "p.pkl"
-    path.write_bytes(source)
-    with pytest.raises(DataError, match="unsafe"):
-        read_permutation(path, 40)
-
-
-@pytest.mark.parametrize("bomb", PICKLE_BOMBS, ids=PICKLE_BOMBS)
-def test_pickles_that_never_end(tmp_path: Path, bomb: str) -> None:
-    path = tmp_path / "p.pkl"
-    path.write_bytes(PICKLE_BOMBS[bomb])
-    with pytest.raises(DataError, match=r"p\.pkl: unsafe.*nothing was executed"):
-        read_permutation(path, 40)
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (ORDER[:39], "not a permutation of 0 to 39"),
-        (np.append(ORDER, 40), "not a permutation"),
-        (np.zeros(40, dtype=np.int64), "not a permutation"),
-        (ORDER - 1, "not a permutation"),
-        (ORDER.astype(np.float64), "integers"),
-        (ORDER.reshape(5, 8), "1-D"),
-        ([1, 2, 3], "holds a list"),
-        (None, "holds a NoneType"),
-    ],
-)
-def test_anything_but_the_permutation(tmp_path: Path, content: object, problem: str) -> None:
-    with pytest.raises(DataError, match=problem):
+def test_anything_but_the_permutation(tmp_path: Path, content: object) -> None:
+    with pytest.raises(DataError, match=r"p\.pkl"):
         read_permutation(dumped(tmp_path / "p.pkl", content), 40)
 
 
 def test_damaged_files(tmp_path: Path) -> None:
     path = dumped(tmp_path / "p.pkl", ORDER)
     content = path.read_bytes()
-    rng = np.random.default_rng(1)
     for length in range(len(content) - 1):
         path.write_bytes(content[:length])
         with pytest.raises(DataError, match=r"p\.pkl"):
             read_permutation(path, 40)
+    random = np.random.default_rng(1)
     for _ in range(1000):
         damaged = bytearray(content)
-        damaged[rng.integers(len(content))] = int(rng.integers(256))
+        damaged[random.integers(len(content))] = int(random.integers(256))
         path.write_bytes(damaged)
         try:
             np.testing.assert_array_equal(np.sort(read_permutation(path, 40)), np.arange(40))
@@ -132,5 +121,5 @@ def test_size_limit_and_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
         read_permutation(tmp_path / "p.pkl", 40)
     path = dumped(tmp_path / "p.pkl", ORDER)
     monkeypatch.setattr(permutation_pickle, "MAX_BYTES", 100)
-    with pytest.raises(DataError, match="at most 100 are read"):
+    with pytest.raises(DataError, match=r"p\.pkl"):
         read_permutation(path, 40)

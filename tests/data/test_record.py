@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixseg.data.folder import open_folder
+from mixseg.data.layout import open_dataset
 from mixseg.data.record import (
     FILE,
     check_digests,
@@ -51,7 +51,7 @@ def test_a_difference_is_found_exactly_where_there_is_one(
 def test_what_is_named(tmp_path: Path) -> None:
     write_folder(tmp_path, "train")
     write_folder(tmp_path, "val", count=2)
-    train, val = (open_folder(tmp_path, split) for split in ("train", "val"))
+    train, val = (open_dataset("folder", tmp_path, split) for split in ("train", "val"))
     ids = [sample.id for sample in train.samples]
     before = record_of_training(val, train, (0, 1), ids[2:])
     assert before["label_ids"] == {
@@ -65,7 +65,7 @@ def test_what_is_named(tmp_path: Path) -> None:
     )
     (tmp_path / "images/val/day 0/frame.0.png").unlink()
     (tmp_path / "labels/val/day 0/frame.0.png").unlink()
-    now = record_of_validation(open_folder(tmp_path, "val"))
+    now = record_of_validation(open_dataset("folder", tmp_path, "val"))
     (line,) = differences(digests(before), now, before)
     assert "validation images" in line
     assert "day 0/frame.0" in line
@@ -76,13 +76,15 @@ def test_what_is_named(tmp_path: Path) -> None:
 def test_what_colors_mean_is_named(tmp_path: Path) -> None:
     names = "names: [a, b]\n"
     write_folder(tmp_path, "val", description=names + "palette: [[1, 1, 1], [2, 2, 2]]\n")
-    before = record_of_validation(open_folder(tmp_path, "val"))
+    before = record_of_validation(open_dataset("folder", tmp_path, "val"))
     for changed in (
         "palette: [[2, 2, 2], [1, 1, 1]]\n",
         "palette: [[1, 1, 1], [2, 2, 2]]\nignore: [[3, 3, 3], 255]\n",
     ):
         (tmp_path / "dataset.yaml").write_text(names + changed)
-        (line,) = differences(digests(before), record_of_validation(open_folder(tmp_path, "val")))
+        (line,) = differences(
+            digests(before), record_of_validation(open_dataset("folder", tmp_path, "val"))
+        )
         assert line.startswith("label ids: [")
 
 
@@ -96,10 +98,8 @@ def test_a_run_of_an_earlier_version_knows_its_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        "",
         "{",
         "[]",
-        "{}",
         '{"val": {}}',
         "\x00",
         '{"classes": 5, "label_ids": {}, "val": {}, "labeled": {}, "unlabeled": []}',
@@ -111,14 +111,14 @@ def test_a_damaged_file_is_as_none(content: str, tmp_path: Path) -> None:
     assert read_record(tmp_path) is None
 
 
-@pytest.mark.parametrize("name", ["classes", "label_ids", "source_ids", "val", "labeled"])
 @pytest.mark.parametrize("value", [None, 5, "x", [], [1], {}, {"count": 1}, {"7": None}])
-def test_what_cannot_be_compared_is_refused(name: str, value: object) -> None:
+def test_what_cannot_be_compared_is_refused(value: object) -> None:
     now = record({"one": [1, 2]})
-    forged: dict[str, object] = {**digests(now), name: value}
-    try:
-        check_digests(forged)
-    except ValueError as error:
-        assert name in str(error)
-    else:
-        assert differences(forged, now) is not None
+    for name in ("classes", "label_ids", "source_ids", "val", "labeled"):
+        forged: dict[str, object] = {**digests(now), name: value}
+        try:
+            check_digests(forged)
+        except ValueError as error:
+            assert name in str(error)
+        else:
+            assert differences(forged, now) is not None

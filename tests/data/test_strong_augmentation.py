@@ -9,11 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.ndimage import gaussian_filter
-from torch import Tensor
-
-from mixseg.config import AugmentationSettings
-from mixseg.data import strong_augmentation
 from mixseg.data.strong_augmentation import (
     FORMS,
     StrongAugmentation,
@@ -22,6 +17,11 @@ from mixseg.data.strong_augmentation import (
     jittered,
     jittered_each,
 )
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from mixseg.config.sections import AugmentationSettings
+from mixseg.data import strong_augmentation
 
 EVERYTHING = AugmentationSettings(
     colour_jitter=0.25, colour_jitter_probability=1.0, blur=True, blur_probability=1.0

@@ -20,7 +20,7 @@ FILL = (7, 130, 251)
 
 
 def encoded(height: int, width: int) -> Example:
-    """Every pixel is different, and its label is computed from its colour."""
+    """Every pixel is different, and its label is computed from its color."""
     index = torch.arange(height * width).view(height, width)
     image = torch.stack([index % 199, index // 199 % 256, (index * 37) % 256]).to(torch.uint8)
     return Example(image, label_of(image), torch.ones(height, width, dtype=torch.bool))
@@ -54,7 +54,7 @@ def test_pixels_keep_their_labels(
     assert label.shape == valid.shape == size
     assert (image.dtype, label.dtype, valid.dtype) == (torch.uint8, torch.uint8, torch.bool)
     assert torch.equal(label[valid], label_of(image)[valid])
-    # Padding: the fill colour, no label, not valid.
+    # Padding: the fill color, no label, not valid.
     assert (label[~valid] == IGNORE).all()
     assert (image[:, ~valid] == torch.tensor(FILL).view(3, 1)).all()
     if crop is None:
@@ -62,35 +62,11 @@ def test_pixels_keep_their_labels(
     else:
         # As much of the image as fits is there, each pixel once.
         assert int(valid.sum()) == min(height, crop[0]) * min(width, crop[1])
-        colours = image[:, valid].T.tolist()
-        assert len({tuple(colour) for colour in colours}) == len(colours)
+        colors = image[:, valid].T.tolist()
+        assert len({tuple(color) for color in colors}) == len(colors)
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    scale=st.tuples(st.floats(0.4, 1), st.floats(1, 2)),
-    resize=st.none() | st.just((32, 48)),
-    seed=st.integers(0, 2**32),
-)
-def test_scaling_keeps_image_and_label_together(
-    scale: tuple[float, float], resize: tuple[int, int] | None, seed: int
-) -> None:
-    # Broad stripes: their middle still has their colour when they are scaled down to five pixels.
-    columns = torch.arange(96) // 24
-    image = (60 * columns).view(1, 1, 96).expand(3, 64, 96).to(torch.uint8)
-    label = columns.view(1, 96).expand(64, 96).to(torch.uint8)
-    example = Example(image, label, torch.ones(64, 96, dtype=torch.bool))
-    transform = PairedTransform(resize=resize, scale=scale, crop=(40, 60), flip=True, fill=FILL)
-    image, label, valid = transform(example, seeded(seed))
-    known = label != IGNORE
-    assert torch.equal(known, valid)
-    # Nearest and bilinear agree but on the borders of stripes.
-    difference = (image[0].float() - 60 * label.float()).abs()[valid]
-    assert (difference <= 30 + 1).all()
-    assert (difference < 1).float().mean() > 0.4
-
-
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_by_default_these_draws_decide_to_the_bit(seed: int) -> None:
     # Runs from before there was a choice go on as they began.
     example, random = encoded(50, 70), seeded(seed)
@@ -146,7 +122,7 @@ def test_padding_at_the_end(height: int, width: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["bilinear", "bicubic"])
-@pytest.mark.parametrize("size", [(30, 50), (17, 91), (100, 120)])
+@pytest.mark.parametrize("size", [(17, 91), (100, 120)])
 def test_interpolation_is_that_of_pillow(name: str, size: tuple[int, int]) -> None:
     example = encoded(60, 80)
     transform = PairedTransform(resize=size, interpolation=name)  # type: ignore[arg-type]
@@ -172,27 +148,14 @@ def test_a_resize_is_exact_on_whole_factors() -> None:
 
 
 class TestRotation:
-    @pytest.mark.parametrize("turns", [-1, 0, 1, 2])
-    def test_right_angles_of_a_square_lose_nothing(self, turns: int) -> None:
-        example = encoded(21, 21)
-        result = rotated(example, 90.0 * turns, FILL)
+    # The last angle is no special case of torchvision: computed like any other.
+    @pytest.mark.parametrize("angle", [-90.0, 0.0, 90.0, 180.0, 90 + 1e-5])
+    def test_right_angles_of_a_square_lose_nothing(self, angle: float) -> None:
+        example = encoded(20, 20)
+        result = rotated(example, angle, FILL)
         for part, before in zip(result, example, strict=True):
             assert part.dtype == before.dtype
-            assert torch.equal(part, torch.rot90(before, turns, (-2, -1)))
-
-    def test_almost_a_right_angle_is_one(self) -> None:
-        # Not a special case of torchvision: computed like any other angle.
-        example = encoded(20, 20)
-        result = rotated(example, 90 + 1e-5, FILL)
-        for part, before in zip(result, example, strict=True):
-            assert torch.equal(part, torch.rot90(before, 1, (-2, -1)))
-
-    def test_a_right_angle_of_an_oblong_keeps_the_square_in_its_middle(self) -> None:
-        result = rotated(encoded(20, 30), 90.0, FILL)
-        assert result.valid[:, 5:25].all()
-        assert not result.valid[:, :5].any() and not result.valid[:, 25:].any()
-        middle = encoded(20, 30).image[:, :, 5:25]
-        assert torch.equal(result.image[:, :, 5:25], torch.rot90(middle, 1, (-2, -1)))
+            assert torch.equal(part, torch.rot90(before, round(angle / 90), (-2, -1)))
 
     @settings(max_examples=40, deadline=None)
     @given(
@@ -206,7 +169,7 @@ class TestRotation:
         label = torch.full((height, width), value, dtype=torch.uint8)
         valid = torch.ones(height, width, dtype=torch.bool)
         image, label, valid = rotated(Example(image, label, valid), angle, FILL)
-        # One colour stays that colour up to the border of the image, where it becomes the fill.
+        # One color stays that color up to the border of the image, where it becomes the fill.
         assert (image[:, valid] == value).all() and (label[valid] == value).all()
         assert (image[:, ~valid] == torch.tensor(FILL).view(3, 1)).all()
         assert (label[~valid] == IGNORE).all()
@@ -217,18 +180,6 @@ class TestRotation:
         from_x, from_y = cosine * x - sine * y, sine * x + cosine * y
         inside = torch.maximum(from_x.abs() - width / 2, from_y.abs() - height / 2)
         assert valid[inside < -1e-3].all() and not valid[inside > 1e-3].any()
-
-    @pytest.mark.parametrize("angle", [-170.0, -31.7, -2.0, 8.5, 45.0, 133.0])
-    def test_image_and_label_stay_together(self, angle: float) -> None:
-        # The label is drawn as the image: squares of two shades.
-        y, x = torch.meshgrid(torch.arange(90), torch.arange(130), indexing="ij")
-        label = (y // 15 + x // 15).remainder(2).to(torch.uint8)
-        example = Example((200 * label).expand(3, 90, 130), label, torch.ones(90, 130) > 0)
-        image, label, valid = rotated(example, angle, FILL)
-        difference = (image[0].float() - 200 * label.float()).abs()[valid]
-        # Nearest and bilinear agree but on the borders of squares, and there by half a pixel.
-        assert (difference <= 101).all()
-        assert (difference < 1).float().mean() > 0.8
 
     def test_angles_are_uniform(self) -> None:
         # How far a bright point on the right of the middle has moved up says the angle.
@@ -245,15 +196,6 @@ class TestRotation:
         shares = torch.histc(torch.tensor(found), 4, -41, 41) / 300
         torch.testing.assert_close(shares, torch.full((4,), 0.25), atol=0.08, rtol=0)
 
-    def test_off_draws_nothing(self) -> None:
-        example, random, other = encoded(30, 40), seeded(3), seeded(3)
-        without = PairedTransform(scale=(0.5, 1.5), crop=(24, 24), flip=True)
-        off = PairedTransform(scale=(0.5, 1.5), rotate=0.0, crop=(24, 24), flip=True)
-        for _ in range(5):
-            pairs = zip(without(example, random), off(example, other), strict=True)
-            assert all(torch.equal(a, b) for a, b in pairs)
-        assert torch.equal(random.get_state(), other.get_state())
-
     def test_before_the_crop(self) -> None:
         # A crop as large as the image shows the corners that were turned in; a larger one pads.
         example = encoded(40, 40)
@@ -269,8 +211,9 @@ class TestRotation:
 class TestRandomness:
     FULL = PairedTransform(scale=(0.5, 1.5), rotate=20.0, crop=(24, 24), flip=True, fill=FILL)
 
-    def test_the_generator_alone_decides(self) -> None:
+    def test_the_generator_alone_decides_and_the_input_stays(self) -> None:
         example = encoded(30, 30)
+        copy = [part.clone() for part in example]
         torch.manual_seed(1)
         first = self.FULL(example, seeded(5))
         torch.manual_seed(2)
@@ -278,28 +221,20 @@ class TestRandomness:
         second = self.FULL(example, seeded(5))
         assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
         assert torch.equal(before, torch.get_rng_state())
-
-    def test_the_input_stays_as_it_is(self) -> None:
-        example = encoded(30, 30)
-        copy = [part.clone() for part in example]
-        self.FULL(example, seeded(0))
         assert all(torch.equal(a, b) for a, b in zip(example, copy, strict=True))
 
-    def test_half_of_the_images_are_mirrored(self) -> None:
-        example, random = encoded(4, 6), seeded(0)
-        transform = PairedTransform(flip=True)
-        mirrored = [
-            torch.equal(transform(example, random).image, example.image.flip(-1))
-            for _ in range(400)
-        ]
-        assert sum(mirrored) == pytest.approx(200, abs=40)
-
-    def test_crops_reach_every_place(self) -> None:
+    def test_crops_reach_every_place_and_half_are_mirrored(self) -> None:
         example, random = encoded(6, 7), seeded(0)
-        transform = PairedTransform(crop=(4, 4))
-        first = {tuple(transform(example, random).image[:, 0, 0].tolist()) for _ in range(300)}
-        expected = {tuple(example.image[:, y, x].tolist()) for y in range(3) for x in range(4)}
-        assert first == expected
+        transform = PairedTransform(crop=(4, 4), flip=True)
+        found = [tuple(transform(example, random).image[:, 0, 0].tolist()) for _ in range(600)]
+        corners = [
+            {tuple(example.image[:, y, x + right].tolist()) for y in range(3) for x in range(4)}
+            for right in (0, 3)
+        ]
+        assert set(found) == corners[0] | corners[1]
+        mirrored = sum(one in corners[1] - corners[0] for one in found)
+        # Of four places of a crop one has its right corner where another has its left one.
+        assert mirrored == pytest.approx(600 * 3 / 8, abs=60)
 
     def test_nothing_asked_for_is_nothing_done(self) -> None:
         example = encoded(9, 11)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 from torch import nn
 from torchvision.models.segmentation import fcn_resnet50
 
-from mixseg.config import Settings, resolve_settings
+from mixseg.config.resolve import resolve_settings
+from mixseg.config.sections import Settings
 from mixseg.data.contract import ClassSet
 from mixseg.data.voc import VOC
 from mixseg.distillation.settings import student_of_name
@@ -22,10 +22,9 @@ from mixseg.distillation.teachers import (
     kept_teacher,
     read_torchvision_fcn,
 )
-from mixseg.engine.saved_network import SavedNetworks
-from mixseg.engine.teacher import FixedTeacher
 from mixseg.errors import CheckpointError, ConfigError
-from mixseg.models import check_model_settings
+from mixseg.models import FixedTeacher, check_model_settings
+from mixseg.training.saved_network import SavedNetworks
 from tests.models.build import small_model
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +99,7 @@ def distilling(teacher: object) -> Settings:
 
 
 def found(teacher: Path) -> SavedNetworks:
-    saved = find_teacher(distilling(teacher), Console(quiet=True))
+    saved = find_teacher(distilling(teacher))
     assert saved is not None
     return saved
 

@@ -157,7 +157,7 @@ def test_both_domains_and_images_from_elsewhere(
     Image.new("I;16", (8, 8)).save(tmp_path / "more" / "b.png")
     done = launch("check_data", "--config", config, *flags, "--unlabeled", "more", cwd=tmp_path)
     assert done.code == 1, done.text
-    assert "unlabelled more: 2 images, 0 labels read" in done.out
+    assert "unlabeled more: 2 images, 0 labels read" in done.out
     assert "note: 1 label files and 1 validation images in more left out" in done.out
     assert "undecodable: 1" in done.out
     assert "16 bits or more" in done.out

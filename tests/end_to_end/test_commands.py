@@ -10,12 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from mixseg.config.UNKNOWN import settings_leaves
 
 from mixseg.cli import COMMANDS
 from mixseg.commands.inference import add_inference_arguments
 from mixseg.commands.parsing import new_parser, parse
 from mixseg.commands.settings_arguments import add_file_arguments, parse_with_settings
-from mixseg.config import SHORT_FLAGS, settings_leaves, typed_overrides
+from mixseg.config.flags import SHORT_FLAGS, typed_overrides
 from mixseg.errors import ConfigError
 from tests.end_to_end.processes import REPOSITORY, Finished, Launcher, fresh, refused
 
@@ -55,9 +56,7 @@ def test_help_lists_every_setting(
     assert " at 0x" not in done.out  # types and defaults are named for people
 
 
-@pytest.mark.parametrize(
-    "command", ["evaluate", "predict", "export", "make-demo", "profile", "benchmark"]
-)
+@pytest.mark.parametrize("command", ["evaluate", "predict", "export", "make-demo", "profile"])
 def test_help_of_the_others(command: str, mixseg: Path, launch: Launcher, tmp_path: Path) -> None:
     done = launch(mixseg, command, "--help", cwd=tmp_path)
     assert done.code == 0, done.text
@@ -160,6 +159,8 @@ def test_lists_of_figures(
 
 def test_unknown_commands(mixseg: Path, launch: Launcher, tmp_path: Path) -> None:
     refused(launch(mixseg, "evalute", cwd=tmp_path), "Did you mean 'evaluate'?")
+    refused(launch(mixseg, "benchmark", "ema", cwd=tmp_path), "python -m benchmarks")
+    refused(launch(mixseg, "distill-cifar10", cwd=tmp_path), "examples/distill_cifar10.py")
     assert launch(mixseg, cwd=tmp_path).code == 2
 
 
@@ -191,7 +192,7 @@ def test_the_readmes_training_command(environment: dict[str, str], tmp_path: Pat
     command = [REPOSITORY / script, *arguments, "--iterations", 3, "--output", tmp_path]
     done = fresh(command, REPOSITORY, environment, timeout=300)
     assert done.code == 0, done.text
-    for counted in ("30 labelled", "210 unlabelled", "60 validation"):
+    for counted in ("30 labeled", "210 unlabeled", "60 validation"):
         assert f": {counted} images" in done.out
     assert "mIoU" in done.out
 

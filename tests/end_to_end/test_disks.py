@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mixseg.engine.checkpoint import CheckpointStore
+from mixseg.training.checkpoint import CheckpointStore
 from tests.end_to_end.processes import (
     TOOLS,
     Finished,
@@ -123,13 +123,16 @@ def test_a_full_disk_ends_all_processes_of_a_run(
         assert process.code == 0, process.text
 
 
-def test_a_full_disk_at_the_start(
-    disk: Path, launch: Launcher, config: Path, tmp_path: Path
+def test_full_and_read_only_at_the_start(
+    disk: Path, mount: Mount, launch: Launcher, config: Path, tmp_path: Path
 ) -> None:
     fill(disk)
     done = start(launch, config, disk, tmp_path).wait()
     refused(done, f"{disk}/.run.new", "No space left on device", code=1)
     assert tree(disk) == ["others"]
+    mount(disk, "-o", "remount,ro")
+    done = start(launch, config, disk, tmp_path).wait()
+    refused(done, f"{disk}/run: cannot be made: Read-only file system", "--output", code=1)
 
 
 def test_a_folder_that_becomes_read_only(
@@ -157,16 +160,6 @@ def test_a_folder_that_becomes_read_only(
     done = launch("train_ssl", "--resume", run, cwd=tmp_path)
     assert done.code == 0, done.text
     assert_same_run(reference[0], run, settings=False)
-
-
-def test_a_read_only_folder_at_the_start(
-    mount: Mount, launch: Launcher, config: Path, tmp_path: Path
-) -> None:
-    output = tmp_path / "out"
-    output.mkdir()
-    mount(output, "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs")
-    done = start(launch, config, output, tmp_path).wait()
-    refused(done, f"{output}/run: cannot be made: Read-only file system", "--output", code=1)
 
 
 LIMITED = """

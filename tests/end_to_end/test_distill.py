@@ -32,10 +32,10 @@ def test_a_run_becomes_a_smaller_network(
     done = launch("distill", *arguments(teacher, "small"), cwd=tmp_path)
     assert done.code == 0, done.text
     run = tmp_path / "out" / "small"
-    # The data and their labelled part are those of the teacher.
+    # The data and their labeled part are those of the teacher.
     for name in ("labeled.txt", "unlabeled.txt"):
         assert (run / name).read_text() == (teacher / name).read_text()
-    assert "9 unlabelled images" in done.out
+    assert "9 unlabeled images" in done.out
     kept = json.loads((run / "teacher" / "state.json").read_text())
     assert Path(kept["from"]).parents[1] == teacher
     report = json.loads((run / "distillation.json").read_text())
@@ -62,7 +62,7 @@ def test_a_whole_network_learns_on_labels_alone(
     done = launch("distill", *arguments(reference[0], "run", *more), cwd=tmp_path)
     assert done.code == 0, done.text
     assert "model enet, " in done.out
-    assert "unlabelled images" not in done.out
+    assert "unlabeled images" not in done.out
     lines = (tmp_path / "out" / "run" / "metrics.jsonl").read_text().splitlines()
     assert "pairwise" in lines[0] and "distillation" in lines[0]
 
@@ -87,7 +87,7 @@ def test_a_killed_run_goes_on_without_the_run_that_it_learns_from(
     refused(again, "leave --student out")
     done = launch("distill", *arguments(teacher, "cut"), "--resume", "auto", cwd=tmp_path)
     assert done.code == 0, done.text
-    assert "student, averaged" in done.out
+    assert "average" in done.out
     assert_same_run(tmp_path / "out" / "whole", cut, settings=False)
     one, two = (
         json.loads((tmp_path / "out" / name / "distillation.json").read_text())["networks"]
@@ -173,8 +173,8 @@ def test_the_teacher_may_be_one_of_two_domains_and_the_run_have_stages(
         cwd=tmp_path,
     )
     assert done.code == 0, done.text
-    assert "12 labelled images" in done.out and "12 unlabelled images" in done.out
-    assert "stage 2: steps 3 to 9, crops of 48x64, 2 labelled images" in done.out
+    assert "12 labeled images" in done.out and "12 unlabeled images" in done.out
+    assert "stage 2: steps 3 to 9, crops of 48x64, 2 labeled images" in done.out
 
 
 def test_the_discriminator_compares_with_the_teacher(
@@ -200,7 +200,7 @@ def test_the_discriminator_compares_with_the_teacher(
         (("--teacher", "weights.pth"), 1, "holds neither fcn_resnet101 nor fcn_resnet50"),
         (("--teacher", "RUN", "--dataset", "camvid"), 2, "the teacher was trained on demo"),
         (("--teacher", "RUN", "--distillation.alpha", "2"), 2, "--distillation.alpha: expected"),
-        (("--teacher", "RUN", "--labeled", "full"), 1, "leaves no unlabelled image"),
+        (("--teacher", "RUN", "--labeled", "full"), 1, "leaves no unlabeled image"),
     ],
 )
 def test_refused(

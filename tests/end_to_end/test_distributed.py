@@ -30,11 +30,10 @@ from tests.end_to_end.processes import (
 SCRIPT = """
 import hashlib, json, os, sys
 from pathlib import Path
-from rich.console import Console
-from mixseg.config import resolve_settings
+from mixseg.config.resolve import resolve_settings
 from mixseg.distributed import joined, world
-from mixseg.engine.stages import plan_stages
-from mixseg.training.compose import compose_learner
+from mixseg.training.stages import plan_stages
+from mixseg.training.build import learner_of_run
 from mixseg.training.data import open_training_data
 from mixseg.training.streams import build_streams
 
@@ -44,8 +43,8 @@ def digest(network):
 
 with joined():
     settings = resolve_settings([Path(sys.argv[1])], json.loads(sys.argv[2]))
-    data = open_training_data(settings, Console(quiet=True))
-    learner = compose_learner(settings, data, Console(quiet=True), None)
+    data = open_training_data(settings)
+    learner = learner_of_run(settings, data, None)
     stages = plan_stages(settings, len(data.split.labeled))
     streams = build_streams(settings, data, stages, learner.method)
     batches = {name: stream(0, 3) for name, stream in streams.items()}
@@ -252,7 +251,7 @@ def test_a_damaged_image_ends_all_processes(launch: Launcher, tmp_path: Path) ->
         "from pathlib import Path\n"
         "from mixseg.cli import run\n"
         "from mixseg.commands.training import train_ssl\n"
-        "from mixseg.engine.learner import Learner\n"
+        "from mixseg.training.update import Learner\n"
         "move = Learner.move\n"
         "def spoiling(self, step):\n"
         "    move(self, step)\n"
@@ -281,7 +280,7 @@ def test_a_process_that_is_killed_leaves_nobody_waiting(
 SPOILT = """
 import os, runpy, sys
 import torch
-from mixseg.engine.learner import Learner
+from mixseg.training.update import Learner
 
 tool, rank = sys.argv.pop(1), sys.argv.pop(1)
 move = Learner.move

@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import yaml
 
-from mixseg.data.registry import open_dataset
+from mixseg.data.layout import open_dataset
 from tests.data.layouts import write_label
 from tests.end_to_end.conftest import TINY
 from tests.end_to_end.processes import (
@@ -66,7 +66,7 @@ def test_on_the_built_in_scenes(uda: Path, launch: Launcher, tmp_path: Path) -> 
     done = launch("train_uda", *flags, cwd=tmp_path)
     assert done.code == 0, done.text
     run = tmp_path / "out/run"
-    for counted in ("12 labelled", "12 unlabelled", "3 validation"):
+    for counted in ("12 labeled", "12 unlabeled", "3 validation"):
         assert f": {counted} images" in done.out
     assert "last step" in done.out
     assert "chosen on this very split" in done.out
@@ -93,7 +93,7 @@ def test_synthia_to_cityscapes_of_other_sizes(
     crop = "data.crop=[32,64]"
     done = launch("train_uda", *real(uda, roots, "synthia", "--set", crop), cwd=tmp_path)
     assert done.code == 0, done.text
-    assert "classes of synthia: never labelled: terrain, truck, train" in done.out
+    assert "classes of synthia: never labeled: terrain, truck, train" in done.out
     for name in ("mIoU", "mIoU-16", "mIoU-13"):
         assert f"│ {name} " in done.out
     heads = (tmp_path / "out/run/table.md").read_text().splitlines()[0]
@@ -129,8 +129,8 @@ def test_the_baseline_sees_the_source_alone(
     assert done.code == 0, done.text
     for flag in mixed[0], "--augmentation.blur", "--domains":
         assert f"note: {flag} has no effect in a supervised run\n" in done.out
-    assert ": 5 labelled images" in done.out
-    assert "unlabelled images" not in done.out
+    assert ": 5 labeled images" in done.out
+    assert "unlabeled images" not in done.out
     assert not (tmp_path / "out/run/pseudo_labels.png").exists()
     config = yaml.safe_load((tmp_path / "out/run/config.yaml").read_text())
     assert config["method"] == "supervised"
@@ -160,7 +160,7 @@ def test_unequal_pairs_are_reported_and_left_out(
     assert done.code == 0, done.text
     assert "left out 1 pairs of gta5" in done.out
     assert "00003: 128x64 and 20x10 pixels" in done.out
-    assert "4 labelled" in done.out
+    assert "4 labeled" in done.out
 
 
 def test_alignment_survives_a_kill(uda: Path, launch: Launcher, tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_a_target_split_needs_no_labels(
     refused(done, "targets.alignment target counts labels", "have none", code=1)
     done = launch("train_uda", *arguments, "--iterations", 1, cwd=tmp_path)
     assert done.code == 0, done.text
-    assert f"data {target / 'leftImg8bit/train'}: 5 unlabelled images" in done.out
+    assert f"data {target / 'leftImg8bit/train'}: 5 unlabeled images" in done.out
     assert "5 images of the target have no label" in done.out
     ids = (tmp_path / "out/run/unlabeled.txt").read_text()
     labelled = open_dataset("cityscapes", roots["cityscapes"], "train")
@@ -291,7 +291,7 @@ def test_a_bad_file_in_the_middle_costs_nothing(
     # Without it the run would be another one, which has to be asked for.
     spoilt.unlink()
     done = launch("train_uda", "--resume", "a/bad", cwd=tmp_path)
-    refused(done, "unlabelled images: 1 are gone", "--allow-changes")
+    refused(done, "unlabeled images: 1 are gone", "--allow-changes")
     spoilt.write_bytes(content)
     done = launch("train_uda", "--resume", "a/bad", cwd=tmp_path)
     assert done.code == 0, done.text
@@ -382,14 +382,14 @@ class TestRefusals:
         more = ("--set", "data.crop=[32,64]", f"source_domain.class_map={tmp_path}/map.yaml")
         arguments = real(uda, roots | {"folder": source}, "folder", *more)
         done = self.run(launch, tmp_path, arguments)
-        refused(done, "5 of the labelled images of folder 'train' have no label", code=1)
+        refused(done, "5 of the labeled images of folder 'train' have no label", code=1)
 
     def test_swapped_roots(
         self, uda: Path, roots: dict[str, Path], launch: Launcher, tmp_path: Path
     ) -> None:
         swapped = {"gta5": roots["cityscapes"], "cityscapes": roots["gta5"]}
         done = self.run(launch, tmp_path, real(uda, swapped, "gta5"))
-        refused(done, "GTA5 is empty", "leftImg8bit/", code=1)
+        refused(done, "GTA5 split 'train' is empty", "leftImg8bit/", code=1)
 
     def test_empty_target(
         self, uda: Path, roots: dict[str, Path], launch: Launcher, tmp_path: Path
@@ -398,7 +398,7 @@ class TestRefusals:
         empty = roots | {"cityscapes": tmp_path / "empty"}
         refused(self.run(launch, tmp_path, real(uda, empty, "gta5")), "is empty", code=1)
         arguments = real(uda, roots, "gta5", "--unlabeled", tmp_path / "empty")
-        refused(self.run(launch, tmp_path, arguments), "no unlabelled images", code=1)
+        refused(self.run(launch, tmp_path, arguments), "no unlabeled images", code=1)
 
     @pytest.mark.parametrize(
         ("arguments", "code", "problem"),

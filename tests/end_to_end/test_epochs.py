@@ -11,7 +11,7 @@ import yaml
 
 from tests.end_to_end.processes import Launcher, Running, assert_same_run, refused
 
-# Three labelled images in batches of two: four epochs are the eight steps of the reference.
+# Three labeled images in batches of two: four epochs are the eight steps of the reference.
 EPOCHS = "training: {iterations: 3, epochs: 4}\n"
 
 
@@ -86,5 +86,5 @@ def test_a_warm_up_that_is_too_long_leaves_no_folder(
 ) -> None:
     (tmp_path / "epochs.yaml").write_text(EPOCHS + "schedule: {warmup_steps: 8}\n")
     done = launch("train_ssl", *arguments(config), cwd=tmp_path)
-    refused(done, "schedule.warmup_steps", "below the 8 steps", "an epoch of 3 labelled images")
+    refused(done, "schedule.warmup_steps", "below the 8 steps", "an epoch of 3 labeled images")
     assert not (tmp_path / "out").exists()

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from mixseg.data.cityscapes import CITYSCAPES
-from mixseg.engine.saved_network import load_networks
 from mixseg.errors import CheckpointError, ConfigError
+from mixseg.training.saved_network import load_networks
 from tests.data.layouts import write_image
 from tests.end_to_end.processes import REPOSITORY, Launcher, fresh, refused, refused_here, tree
 

@@ -15,8 +15,8 @@ import yaml
 from PIL import Image
 
 from mixseg.analysis.figures import FIGURES
-from mixseg.data.demo import write_demo
 from mixseg.errors import CheckpointError, ConfigError, DataError
+from mixseg.scenes import write_demo
 from tests.data.layouts import write_camvid
 from tests.end_to_end.processes import Launcher, metrics, refused, refused_here, tree
 

@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 from mixseg.cli import COMMANDS, run
-from mixseg.engine.checkpoint import MANIFEST
+from mixseg.training.checkpoint import MANIFEST
 from tests.end_to_end.conftest import TINY
 
 ACTS = "x\x1b[2J\x9b31m\u202e[red]"

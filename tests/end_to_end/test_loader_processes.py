@@ -15,10 +15,10 @@ from tests.end_to_end.processes import TOOLS, Finished, Launcher, Running, metri
 
 IMPATIENT = """
 import os, runpy, sys, time
-import mixseg.data.inspection, mixseg.data.streams, mixseg.evaluation.evaluator
+import mixseg.data.check, mixseg.data.streams, mixseg.evaluation.evaluator
 
 tool = sys.argv.pop(1)
-for module in (mixseg.data.streams, mixseg.data.inspection, mixseg.evaluation.evaluator):
+for module in (mixseg.data.streams, mixseg.data.check, mixseg.evaluation.evaluator):
     module.POLL = 0.25
 mixseg.data.streams.PATIENCE = 1.0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mixseg.config import resolve_settings
+from mixseg.config.resolve import resolve_settings
 from tests.end_to_end.processes import (
     Launcher,
     Running,

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import yaml
 
-from mixseg.config import resolve_settings
-from mixseg.engine.checkpoint import read_checkpoint, write_checkpoint
+from mixseg.config.resolve import resolve_settings
+from mixseg.training.checkpoint import read_checkpoint, write_checkpoint
 from tests.data.layouts import FOLDER_DESCRIPTION, SIZE, write_folder, write_label
 from tests.end_to_end.conftest import TINY
 from tests.end_to_end.processes import Launcher, assert_same_run, metrics, refused, tree

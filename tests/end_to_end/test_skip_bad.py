@@ -119,37 +119,24 @@ def test_too_many_end_the_run(folder: Path, config: Path, launch: Launcher, tmp_
     assert done.code == 0, done.text
 
 
-def test_a_damaged_labelled_image_is_skipped_too(
+def test_damaged_labels_and_validation_images(
     city: Path, config: Path, launch: Launcher, tmp_path: Path
 ) -> None:
     label = sorted((city / "gtFine" / "train").rglob("*_labelIds.png"))[5]
     label.write_bytes(label.read_bytes()[:60])
     common = ("--config", config, "--output", "out", "--data-root", "data", "--labeled", "full")
     flags = (*common, "--dataset", "cityscapes", "--iterations", 8)
+    lenient = ("--skip-bad", "--set", "data.skip_bad_share=0.1")
     done = launch("train_supervised", *flags, "--name", "strict", cwd=tmp_path)
     refused(done, str(label.name), code=1)
-    done = launch(
-        "train_supervised",
-        *(*flags, "--name", "lenient", "--skip-bad", "--set", "data.skip_bad_share=0.1"),
-        cwd=tmp_path,
-    )
+    done = launch("train_supervised", *flags, "--name", "lenient", *lenient, cwd=tmp_path)
     assert done.code == 0, done.text
     (one,) = skipped(tmp_path / "out" / "lenient")
     assert one["stream"] == "labeled"
     assert str(label.name) in one["reason"]
-
-
-def test_a_validation_image_is_never_skipped(
-    city: Path, config: Path, launch: Launcher, tmp_path: Path
-) -> None:
-    """Scores of a part of the split would be those of another split."""
+    # Scores of a part of the validation split would be those of another split.
     image = next((city / "leftImg8bit" / "val").rglob("*.png"))
     image.write_bytes(b"")
-    done = launch(
-        "train_ssl",
-        *("--config", config, "--output", "out", "--data-root", "data"),
-        *("--dataset", "cityscapes", "--skip-bad"),
-        cwd=tmp_path,
-    )
+    done = launch("train_supervised", *flags, "--name", "val", *lenient, cwd=tmp_path)
     refused(done, image.name, code=1)
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out/val").exists()

@@ -12,7 +12,7 @@ import yaml
 
 from tests.end_to_end.processes import Launcher, assert_same_run, refused
 
-# Three labelled images: 2 steps of 2 in each epoch, then 1 of 4, then 3 of 1.
+# Three labeled images: 2 steps of 2 in each epoch, then 1 of 4, then 3 of 1.
 STAGES = """
 stages:
 - {epochs: 2, crop: [32, 32], batch: 2}
@@ -40,7 +40,7 @@ def whole(
         done = launch(tool, *arguments(config, "run"), cwd=cwd)
         assert done.code == 0, done.text
         for line in ("1: steps 0 to 4, crops of 32x32, 2 ", "3: steps 5 to 8, crops of 64x96, 1 "):
-            assert f"stage {line}labelled images" in done.out
+            assert f"stage {line}labeled images" in done.out
         return cwd / "out" / "run"
 
     return run

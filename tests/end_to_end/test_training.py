@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mixseg.config import resolve_settings
+from mixseg.config.resolve import resolve_settings
 from mixseg.data.cityscapes import CITYSCAPES
 from tests.end_to_end.processes import (
     Launcher,
@@ -32,7 +32,7 @@ def test_the_output_ends_with_all_classes_of_both_networks(reference: tuple[Path
     summary = json.loads((run / "summary.json").read_text())
     for name in ("student", "teacher"):
         assert f"{100 * summary['last'][name]['miou']:.2f}" in table
-    for counted in ("3 labelled", "9 unlabelled", "3 validation"):
+    for counted in ("3 labeled", "9 unlabeled", "3 validation"):
         assert f": {counted} images" in text
     assert "tools/evaluate.py out/run" in text
 

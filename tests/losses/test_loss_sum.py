@@ -4,9 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from mixseg.losses.loss_sum import parse_loss_sum, weighted_sum
 
 from mixseg.errors import ConfigError
-from mixseg.losses.loss_sum import parse_loss_sum, weighted_sum
 
 NAMES = ("cross-entropy", "dice", "focal")
 

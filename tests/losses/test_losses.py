@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from mixseg.config import TargetSettings
+from mixseg.config.sections import TargetSettings
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
 from mixseg.losses import CONSISTENCIES, build_consistency, segmentation_cross_entropy

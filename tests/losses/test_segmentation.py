@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from mixseg.config import LossSettings, resolve_settings
+from mixseg.config.resolve import resolve_settings
+from mixseg.config.sections import LossSettings
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
 from mixseg.losses import (

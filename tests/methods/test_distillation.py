@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from mixseg.config.UNKNOWN import AdversarialSettings, DistillationSettings
 
-from mixseg.config import (
-    AdversarialSettings,
-    DistillationSettings,
-    MixingSettings,
-    resolve_settings,
-)
+from mixseg.config.resolve import resolve_settings
+from mixseg.config.sections import MixingSettings
 from mixseg.data.transforms import to_unit_range
-from mixseg.engine.method import Method, StepResult
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
+from mixseg.methods import Method
 from mixseg.methods.distillation import Distillation
-from tests.methods.test_methods import batch, batches, build, random_of
+from tests.methods.test_methods import Stepped, batch, batches, build, random_of, stepped
 
 
 def options(**changes: object) -> DistillationSettings:
@@ -29,9 +26,9 @@ def distilling(**changes: object) -> Distillation:
     return method
 
 
-def take(method: Method) -> StepResult:
+def take(method: Method) -> Stepped:
     given = batches()
-    return method.step({name: given[name] for name in method.streams}, 0, random_of(0))
+    return stepped(method, {name: given[name] for name in method.streams}, 0)
 
 
 def test_the_loss_is_the_sum_of_the_paper() -> None:
@@ -41,7 +38,7 @@ def test_the_loss_is_the_sum_of_the_paper() -> None:
     labeled = batches()["labeled"]
     images, labels = to_unit_range(labeled.images), labeled.labels.long()
     with torch.no_grad():
-        own, other = method.student(images), method.expert.network(images)
+        own, other = method.student(images), method.teacher.network(images)
     p, q = (other / 3).softmax(1), (own / 3).softmax(1)
     divergence = (p * (p / q).log()).sum(1)[labels != IGNORE].mean()
     entropy = torch.nn.functional.cross_entropy(own, labels, ignore_index=IGNORE)
@@ -60,11 +57,11 @@ def test_pixels_without_label_count_by_option_and_padding_never_does() -> None:
         labeled = batch(3)
         labels = labeled.labels.clone()
         labels[:, :16] = IGNORE
-        result = method.step({"labeled": labeled._replace(labels=labels)}, 0, random_of(0))
+        result = stepped(method, {"labeled": labeled._replace(labels=labels)}, 0)
         found[ignored] = float(result.losses["distillation"].detach())
         images = to_unit_range(labeled.images)
         with torch.no_grad():
-            p, q = method.expert(images).softmax(1), method.student(images).softmax(1)
+            p, q = method.teacher(images).softmax(1), method.student(images).softmax(1)
         counted = labeled.valid if ignored else labels != IGNORE
         expected = float((p * (p / q).log()).sum(1)[counted].mean())
         assert found[ignored] == pytest.approx(expected, rel=1e-3)
@@ -85,10 +82,10 @@ def test_unlabelled_images_are_taken_by_option_and_give_no_supervised_loss() -> 
 
 def test_a_batch_without_any_label_still_distils_where_asked() -> None:
     method = distilling(ignored=True)
-    result = method.step({"labeled": batch(0, labeled=False)}, 0, random_of(0))
+    result = stepped(method, {"labeled": batch(0, labeled=False)}, 0)
     assert float(result.losses["supervised"].detach()) == 0
     assert float(result.losses["distillation"].detach()) > 0
-    nothing = distilling().step({"labeled": batch(0, labeled=False)}, 0, random_of(0))
+    nothing = stepped(distilling(), {"labeled": batch(0, labeled=False)}, 0)
     total = torch.stack(list(nothing.losses.values())).sum()
     total.backward()
     assert float(total.detach()) == 0
@@ -96,7 +93,7 @@ def test_a_batch_without_any_label_still_distils_where_asked() -> None:
 
 def test_a_student_that_answers_like_its_teacher_has_nothing_to_learn() -> None:
     method = distilling(alpha=1.0, pairwise=1.0)
-    method.student.load_state_dict(method.expert.network.state_dict())
+    method.student.load_state_dict(method.teacher.network.state_dict())
     method.student.eval()
     result = take(method)
     for loss in result.losses.values():
@@ -111,7 +108,7 @@ def test_the_teacher_is_asked_about_mixed_images_where_labelled_ones_are_mixed(m
         "distillation", distillation=chosen, mixing=MixingSettings(labeled=mixer, alpha=1.0)
     )
     assert isinstance(method, Distillation)
-    method.student.load_state_dict(method.expert.network.state_dict())
+    method.student.load_state_dict(method.teacher.network.state_dict())
     method.student.eval()
     result = take(method)
     assert float(result.losses["distillation"].detach()) == pytest.approx(0, abs=1e-3)
@@ -128,7 +125,7 @@ def test_padding_never_counts_in_mixed_images(mixer: str) -> None:
     # White images whose padding is black: what is not white shows some of it.
     one = batch(0)
     white = torch.full_like(one.images, 255) * one.valid.unsqueeze(1)
-    mixed = method.labeled_loss.mix(one._replace(images=white), random_of(0))
+    mixed = method.labeled_mix(one._replace(images=white), random_of(0))
     shows_padding = (mixed.images < 1).any(dim=1)
     assert shows_padding.any()
     assert torch.equal(mixed.valid, ~shows_padding)

@@ -8,32 +8,29 @@ import math
 import numpy as np
 import pytest
 import torch
+from mixseg.data.strong_augmentation import StrongAugmentation
 from torch import Tensor
 from torch.nn import functional
 
-from mixseg.config import AugmentationSettings, MixingSettings, TargetSettings
+from mixseg.config.sections import AugmentationSettings, MixingSettings, TargetSettings
 from mixseg.data.streams import Batch
-from mixseg.data.strong_augmentation import StrongAugmentation
-from mixseg.engine.method import MethodInputs, StudentForward
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
-from mixseg.methods import DomainAdaptation, build_method
+from mixseg.methods import DomainAdaptation, SemiSupervised
 from mixseg.mixing import MIXERS
-from mixseg.models import ModelOutput
-from tests.methods.test_methods import CLASSES, batch, batches, build, random_of
+from mixseg.training.build import Given
+from tests.methods.test_methods import CLASSES, batch, batches, build, random_of, stepped
 
 STEP = 3
 
 
-def method_of(
-    domains: str = "inter", mixer: str = "classmix", **targets: object
-) -> DomainAdaptation:
+def method_of(domains: str = "inter", mixer: str = "classmix", **targets: object) -> SemiSupervised:
     method = build(
         "domain_adaptation",
         mixing=MixingSettings(domains=domains, mixer=mixer),  # type: ignore[arg-type]
         targets=TargetSettings(**({"threshold": 0.3} | targets)),  # type: ignore[arg-type]
     )
-    assert isinstance(method, DomainAdaptation)
+    assert isinstance(method, SemiSupervised)
     with torch.no_grad():
         random = torch.Generator().manual_seed(5)
         for parameter in method.teacher.network.head.parameters():
@@ -108,7 +105,7 @@ def test_intermix_is_algorithm_1_across_domains(
         for (b, y, x), (answer, weight) in targets.items()
     ) / len(targets)
 
-    result = method.step(given, STEP, random_of(STEP))
+    result = stepped(method, given, STEP)
     assert float(result.losses["consistency"].detach()) == pytest.approx(expected, rel=1e-5)
     known = source.labels != IGNORE
     with torch.no_grad():
@@ -131,7 +128,7 @@ def test_intramix_is_the_semi_supervised_step(mixer: str) -> None:
     )
     for name, network in adaptation.networks.items():
         plain.networks[name].load_state_dict(network.state_dict())
-    one, other = (method.step(given, STEP, random_of(STEP)) for method in (adaptation, plain))
+    one, other = (stepped(method, given, STEP) for method in (adaptation, plain))
     for name, loss in one.losses.items():
         assert torch.equal(loss, other.losses[name])
 
@@ -143,15 +140,8 @@ def test_augmentation_comes_after_mixing() -> None:
     seen: list[Tensor] = []
     for augmentation in (AugmentationSettings(), strong):
         method = build("domain_adaptation", augmentation=augmentation)
-
-        def watched(
-            images: Tensor, forward: StudentForward = method.student_forward
-        ) -> ModelOutput:
-            seen.append(images)
-            return forward(images)
-
-        method.student_forward = watched
-        method.step(batches(), STEP, random_of(STEP))
+        method.student.register_forward_pre_hook(lambda _, images: seen.append(images[0]))
+        stepped(method, batches(), STEP)
     source, mixed, same_source, augmented = seen
     assert torch.equal(source, same_source)
     assert not torch.allclose(mixed, augmented, atol=1e-3)
@@ -165,17 +155,13 @@ def test_images_of_different_sizes_are_named() -> None:
     }
     given["labeled"] = given["labeled"]._replace(**smaller)
     with pytest.raises(DataError, match=r"32x32 and 32x40.*set data\.crop.*0-0"):
-        method_of().step(given, STEP, random_of(STEP))
+        stepped(method_of(), given, STEP)
 
 
 class TestAlignment:
     def aligned(self, distribution: Tensor | None) -> DomainAdaptation:
-        settings = method_of().targets
-        method = build_method(
-            method_of().student,
-            build_settings(settings),
-            MethodInputs(distribution),
-        )
+        targets = TargetSettings(threshold=0.3)
+        method = build("domain_adaptation", Given(distribution), targets=targets)
         assert isinstance(method, DomainAdaptation)
         return method
 
@@ -184,8 +170,8 @@ class TestAlignment:
         method, plain = self.aligned(wanted), self.aligned(None)
         for step in range(60):
             given = batches(step)
-            shares = method.step(given, step, random_of(step)).pseudo_labels
-            reference = plain.step(given, step, random_of(step)).pseudo_labels
+            shares = stepped(method, given, step).logs["pseudo-labels"]
+            reference = stepped(plain, given, step).logs["pseudo-labels"]
         assert shares is not None
         assert reference is not None
         assert shares[4] > reference[4] + 0.2
@@ -194,18 +180,10 @@ class TestAlignment:
     def test_its_average_is_state(self) -> None:
         method = self.aligned(torch.full((CLASSES,), 1 / CLASSES))
         before = method.state["aligned"].clone()
-        method.step(batches(), 0, random_of(0))
+        stepped(method, batches(), 0)
         assert not torch.equal(before, method.state["aligned"])
         assert float(method.state["wanted"].sum()) == pytest.approx(1)
         assert not self.aligned(None).state
-
-
-def build_settings(targets: TargetSettings):  # type: ignore[no-untyped-def]
-    from mixseg.config import Settings, SourceSettings
-
-    return Settings(
-        method="domain_adaptation", source_domain=SourceSettings(dataset="gta5"), targets=targets
-    )
 
 
 def test_shares_of_pseudo_labels_are_counted() -> None:
@@ -215,6 +193,6 @@ def test_shares_of_pseudo_labels_are_counted() -> None:
         teacher = copy.deepcopy(method.teacher.network)(given["unlabeled"].images / 255)
     labels = teacher.argmax(1)[given["unlabeled"].valid].numpy()
     expected = np.bincount(labels, minlength=CLASSES) / labels.size
-    shares = method.step(given, STEP, random_of(STEP)).pseudo_labels
+    shares = stepped(method, given, STEP).logs["pseudo-labels"]
     assert shares is not None
     np.testing.assert_allclose(shares.numpy(), expected, rtol=1e-6)

@@ -11,23 +11,34 @@ import pytest
 import torch
 from torch import Tensor
 
-from mixseg.config import AugmentationSettings, MixingSettings, Settings, TargetSettings
-from mixseg.engine.method import Method
+from mixseg.config.sections import AugmentationSettings, MixingSettings, Settings, TargetSettings
 from mixseg.ignore import IGNORE
 from mixseg.losses import CONSISTENCIES
 from mixseg.methods import SemiSupervised
+from mixseg.methods.method import Method
 from mixseg.mixing import MIXERS
-from mixseg.models import ModelOutput
 from mixseg.targets import WEIGHTINGS
-from tests.methods.test_methods import CLASSES, batch, batches, build, random_of, take, weights
+from tests.methods.test_methods import (
+    CLASSES,
+    batch,
+    batches,
+    build,
+    random_of,
+    stepped,
+    take,
+    weights,
+)
 
 STEP = 30
 
 
+def settings_of(**targets: object) -> TargetSettings:
+    return TargetSettings(**({"ramp_steps": 100, "threshold": 0.4} | targets))  # type: ignore[arg-type]
+
+
 def method_of(**targets: object) -> SemiSupervised:
     """A method whose teacher has moved away from its student and is sure of some pixels."""
-    settings = TargetSettings(**({"ramp_steps": 100, "threshold": 0.4} | targets))  # type: ignore[arg-type]
-    method = build("semi_supervised", targets=settings)
+    method = build("semi_supervised", targets=settings_of(**targets))
     assert isinstance(method, SemiSupervised)
     with torch.no_grad():
         random = torch.Generator().manual_seed(5)
@@ -105,9 +116,10 @@ def transcription(
 def test_the_step_is_that_of_the_paper(
     kind: str, consistency: str, weighting: str, per: str
 ) -> None:
-    method = method_of(
-        kind=kind, consistency=consistency, weighting=weighting, per=per, unsupervised_weight=0.7
-    )
+    chosen = {"kind": kind, "consistency": consistency, "weighting": weighting, "per": per}
+    chosen |= {"unsupervised_weight": 0.7}
+    method = method_of(**chosen)
+    settings = settings_of(**chosen)
     given = batches()
     # What both share is the random choice of classes; it is drawn from the teacher's labels.
     with torch.no_grad():
@@ -115,8 +127,8 @@ def test_the_step_is_that_of_the_paper(
     labels = teacher.argmax(1).masked_fill(~given["unlabeled"].valid, IGNORE)
     masks = method.mixer.mask(labels, random_of(STEP).device)
     assert 0.05 < masks.float().mean() < 0.95
-    expected = transcription(method, method.targets, given, masks)
-    result = method.step(given, STEP, random_of(STEP))
+    expected = transcription(method, settings, given, masks)
+    result = stepped(method, given, STEP)
     assert float(result.losses["consistency"].detach()) == pytest.approx(expected, rel=1e-5)
     assert expected > 1e-4
 
@@ -129,15 +141,9 @@ def test_every_loss_and_weighting_was_transcribed() -> None:
 def seen_by_the_student(method: SemiSupervised, given: dict) -> Tensor:
     """The mixed images of a step."""
     seen: list[Tensor] = []
-    forward = method.student_forward
-
-    def watched(images: Tensor) -> ModelOutput:
-        seen.append(images)
-        return forward(images)
-
-    method.student_forward = watched
-    method.step(given, 0, random_of(0))
-    method.student_forward = forward
+    hook = method.student.register_forward_pre_hook(lambda _, images: seen.append(images[0]))
+    stepped(method, given, 0)
+    hook.remove()
     return seen[-1]
 
 
@@ -169,8 +175,8 @@ class TestPadding:
         for weighting in WEIGHTINGS:
             settings = TargetSettings(weighting=weighting)
             other = build("semi_supervised", targets=settings, mixing=MixingSettings(mixer=mixer))
-            assert float(other.step(given, 0, random_of(0)).losses["consistency"].detach()) == 0
-        assert float(method.step(given, 0, random_of(0)).logs["confident"]) == 0
+            assert float(stepped(other, given, 0).losses["consistency"].detach()) == 0
+        assert float(stepped(method, given, 0).logs["confident"]) == 0
 
 
 def test_a_single_image_agrees_with_itself() -> None:
@@ -180,7 +186,7 @@ def test_a_single_image_agrees_with_itself() -> None:
         "semi_supervised", targets=TargetSettings(kind="soft", consistency="squared-error")
     )
     given = {"labeled": batch(0, 1), "unlabeled": batch(1, 1, labeled=False)}
-    result = method.step(given, 0, random_of(0))
+    result = stepped(method, given, 0)
     assert float(result.losses["consistency"].detach()) == pytest.approx(0, abs=1e-9)
     mixed = seen_by_the_student(method, given)  # type: ignore[arg-type]
     torch.testing.assert_close(mixed, given["unlabeled"].images / 255)
@@ -224,7 +230,7 @@ def test_the_teacher_moves_by_following_only() -> None:
     take(method, range(2))
     before = weights(method)
     optimizer = torch.optim.SGD(method.student.parameters(), lr=0.1)
-    result = method.step(batches(9), 2, random_of(2))
+    result = stepped(method, batches(9), 2)
     torch.stack(list(result.losses.values())).sum().backward()
     optimizer.step()
     parameters = [key for key, _ in method.student.named_parameters()]
@@ -244,7 +250,7 @@ def test_the_unsupervised_weight_is_a_factor_of_the_consistency_alone() -> None:
     losses = []
     for factor in (1.0, 0.25, 0.0):
         method: Method = method_of(unsupervised_weight=factor, weighting="constant")
-        losses.append(method.step(batches(), 0, random_of(0)).losses)
+        losses.append(stepped(method, batches(), 0).losses)
     whole, quarter, none = losses
     torch.testing.assert_close(quarter["consistency"], 0.25 * whole["consistency"])
     assert float(none["consistency"].detach()) == 0
@@ -255,5 +261,5 @@ def test_logs_say_how_much_is_confident() -> None:
     for threshold, expected in ((0.0, 1.0), (1.0, 0.0)):
         settings = dataclasses.replace(Settings().targets, threshold=threshold)
         method = build("semi_supervised", targets=settings)
-        logs = method.step(batches(), 0, random_of(0)).logs
+        logs = stepped(method, batches(), 0).logs
         assert float(logs["confident"]) == expected

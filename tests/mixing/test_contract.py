@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mixseg.config import MixingSettings
+from mixseg.config.sections import MixingSettings
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
 from mixseg.mixing import MIXERS, build_mixer, paste, with_partner

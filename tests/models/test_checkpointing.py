@@ -10,7 +10,7 @@ from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from mixseg.config import ModelSettings
+from mixseg.config.sections import ModelSettings
 from mixseg.errors import ConfigError
 from mixseg.models import SegmentationModel, build_initial_model, checkpoint_blocks
 

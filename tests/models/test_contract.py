@@ -11,7 +11,7 @@ import pytest
 import timm
 import torch
 
-from mixseg.config import ModelSettings
+from mixseg.config.sections import ModelSettings
 from mixseg.errors import ConfigError
 from mixseg.models import (
     ARCHITECTURES,
@@ -19,10 +19,9 @@ from mixseg.models import (
     ModelSpec,
     build_initial_model,
     build_model,
-    parameter_groups,
 )
 from tests.models import tiny_vgg  # noqa: F401  # timm knows vgg_tiny from then on
-from tests.models.build import SMALL
+from tests.models.build import SMALL, small_model
 
 BACKBONES = ["test_resnet", "test_efficientnet", "test_byobnet", "resnet10t", "lcnet_050"]
 DOCUMENT = Path(__file__).parents[2] / "docs" / "extending.md"
@@ -130,8 +129,8 @@ class TestSpecification:
 
     def test_groups_are_disjoint_and_complete(self, architecture: str, upsampling: str) -> None:
         model = build_model(spec_of(architecture, upsampling=upsampling))
-        backbone, head = parameter_groups(model, lr=0.1, head_factor=10, weight_decay=0.3)
-        first, second = ({id(p) for p in group["params"]} for group in (backbone, head))  # type: ignore[attr-defined]
+        backbone, head = model.parameter_groups(0.1, 0.3, head_factor=10)
+        first, second = ({id(p) for p in group["params"]} for group in (backbone, head))
         assert not first & second
         assert first | second == {id(parameter) for parameter in model.parameters()}
         assert first == {id(parameter) for parameter in model.backbone.parameters()}
@@ -141,10 +140,44 @@ class TestSpecification:
     def test_frozen_parameters_are_in_no_group(self, architecture: str, upsampling: str) -> None:
         model = build_model(spec_of(architecture, upsampling=upsampling))
         model.set_batch_norm("affine-frozen")
-        groups = parameter_groups(model, 0.1, 10, 0)
-        listed = {id(p) for group in groups for p in group["params"]}  # type: ignore[attr-defined]
+        groups = model.parameter_groups(0.1, 0.0, head_factor=10)
+        listed = {id(p) for group in groups for p in group["params"]}
         assert listed == {id(p) for p in model.parameters() if p.requires_grad}
         assert len(listed) < len(list(model.parameters()))
+
+
+class TestTrainedParameters:
+    def test_norms_and_biases_without_decay(self) -> None:
+        groups = small_model().parameter_groups(0.1, 0.3, head_factor=10, no_decay_norms=True)
+        for group in groups:
+            assert group["weight_decay"] in (0.0, 0.3)
+            assert all((p.dim() > 1) == (group["weight_decay"] > 0) for p in group["params"])
+        listed = [p for group in groups for p in group["params"]]
+        assert len(listed) == len({id(p) for p in listed}) == len([*small_model().parameters()])
+
+    def test_layers_near_the_input_move_least(self) -> None:
+        model = small_model()
+        groups = model.parameter_groups(0.1, 0.3, head_factor=10, layer_decay=0.5)
+        rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+        backbone = [rates[id(p)] for p in model.backbone.parameters()]
+        assert backbone == sorted(backbone)
+        assert len(set(backbone)) > 3
+        assert backbone[-1] == 0.1
+        assert {rates[id(p)] for p in model.head.parameters()} == {1.0}
+
+    def test_frozen_by_name(self) -> None:
+        model = small_model()
+        model.freeze(["backbone.layer1", "head."])
+        for name, parameter in model.named_parameters():
+            assert parameter.requires_grad != name.startswith(("backbone.layer1", "head."))
+        with pytest.raises(ConfigError, match=r"model\.freeze"):
+            model.freeze(["backbon."])
+
+
+def test_encode_and_decode_are_the_forward_pass() -> None:
+    model, images = small_model().eval(), torch.rand(1, 3, 30, 44)
+    features = model.encode(images)
+    assert torch.equal(model.decode(features, images.shape[-2:]), model(images))
 
 
 class TestArchitecture:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mixseg.config import ModelSettings
+from mixseg.config.sections import ModelSettings
 from mixseg.errors import CheckpointError, ConfigError
 from mixseg.models import (
     SegmentationModel,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from mixseg.config import ModelSettings
+from mixseg.config.sections import ModelSettings
 from mixseg.errors import CheckpointError
 from mixseg.models import build_initial_model, hub
 

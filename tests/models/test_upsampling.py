@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mixseg.config import ModelSettings
+from mixseg.config.sections import ModelSettings
 from mixseg.models import ModelSpec, build_initial_model, build_model, load_weights
-from mixseg.models.upsampling import LearntUpsampling
+from mixseg.models.upsampling import LearnedUpsampling
 from tests.models.build import SMALL
 
 LEARNT = dataclasses.replace(SMALL, upsampling="learnt")
@@ -32,7 +32,7 @@ def interpolated(values: Tensor, factor: int) -> Tensor:
 def test_starts_as_bilinear_interpolation(factor: int) -> None:
     torch.manual_seed(0)
     logits = torch.randn(2, 3, 4, 5)
-    found = LearntUpsampling(3, factor)(logits, (4 * factor, 5 * factor))
+    found = LearnedUpsampling(3, factor)(logits, (4 * factor, 5 * factor))
     rows = torch.stack([interpolated(row, factor) for row in logits.flatten(0, 2)])
     columns = rows.view(2, 3, 4, 5 * factor).transpose(2, 3)
     both = torch.stack([interpolated(column, factor) for column in columns.flatten(0, 2)])
@@ -42,7 +42,7 @@ def test_starts_as_bilinear_interpolation(factor: int) -> None:
 
 def test_is_a_transposed_convolution_between_all_classes() -> None:
     torch.manual_seed(0)
-    layer = LearntUpsampling(3, 2)
+    layer = LearnedUpsampling(3, 2)
     assert layer.weight.shape == (3, 3, 4, 4)
     torch.nn.init.normal_(layer.weight)
     logits = torch.randn(1, 3, 6, 7)
@@ -60,7 +60,7 @@ def test_is_a_transposed_convolution_between_all_classes() -> None:
 def test_any_size_continues_the_same_picture(size: tuple[int, int]) -> None:
     """Cropped at the bottom and on the right; beyond the map, its border goes on."""
     torch.manual_seed(0)
-    layer = LearntUpsampling(2, 8)
+    layer = LearnedUpsampling(2, 8)
     logits = torch.randn(1, 2, 2, 2)
     found = layer(logits, size)
     whole = functional.pad(layer(logits, (16, 16)), (0, 24, 0, 24), mode="replicate")
@@ -69,7 +69,7 @@ def test_any_size_continues_the_same_picture(size: tuple[int, int]) -> None:
 
 def test_even_factors_only() -> None:
     with pytest.raises(ValueError, match="even, found 3"):
-        LearntUpsampling(2, 3)
+        LearnedUpsampling(2, 3)
 
 
 @pytest.mark.parametrize("stride", [8, 16, 32])
@@ -113,7 +113,7 @@ class TestWeightFiles:
         assert report.missing == ("upsampling.weight",)
         loaded = model.state_dict()
         assert all(torch.equal(loaded[key], content[key]) for key in report.matched)
-        assert torch.equal(loaded["upsampling.weight"], LearntUpsampling(5, 16).weight)
+        assert torch.equal(loaded["upsampling.weight"], LearnedUpsampling(5, 16).weight)
 
     @pytest.mark.parametrize(("classes", "copied"), [(5, True), (7, False)])
     def test_a_file_with(self, classes: int, copied: bool) -> None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mixseg.config import ModelSettings
+from mixseg.config.sections import ModelSettings
 from mixseg.errors import CheckpointError, ConfigError
 from mixseg.models import build_initial_model, build_model, load_weights, read_weight_file
 from tests.bombs import PICKLE_BOMBS

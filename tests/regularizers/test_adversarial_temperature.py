@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mixseg.config.UNKNOWN import AdversarialSettings
 from torch import Tensor
 
-from mixseg.config import AdversarialSettings, ScheduleSettings, Settings
-from mixseg.engine.method import StepResult, StreamOutput
-from mixseg.engine.precision import Precision
+from mixseg.config.sections import ScheduleSettings, Settings
 from mixseg.errors import CheckpointError, ConfigError, TrainingError
 from mixseg.ignore import IGNORE
 from mixseg.methods import METHODS
+from mixseg.methods.method import StepResult, StreamOutput
 from mixseg.regularizers import AdversarialTemperature, build_regularizers, check_regularizer
+from mixseg.training.precision import Precision
 from tests.methods.test_methods import CLASSES, batches, build, random_of
 
 ON = "adversarial-temperature"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mixseg.config import TargetSettings
+from mixseg.config.sections import TargetSettings
 from mixseg.errors import ConfigError
 from mixseg.targets import WEIGHTINGS, build_weighting
 

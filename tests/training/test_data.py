@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from mixseg.config import Settings, resolve_settings, to_flat
+from mixseg.config.resolve import resolve_settings
+from mixseg.config.schema import to_flat
+from mixseg.config.sections import Settings
 from mixseg.errors import DataError
 from mixseg.training.data import TrainingData, open_judged, open_training_data
 from tests.data.layouts import write_bdd100k, write_camvid, write_cityscapes, write_folder
-
-CONSOLE = Console(file=io.StringIO())
 
 
 def settings_of(dataset: str, root: Path, **overrides: object) -> Settings:
@@ -35,12 +33,12 @@ class TestHeldOut:
         write_folder(tmp_path, "train", count=10)
         everything = {path.resolve() for path in tmp_path.glob("images/**/*.*")}
         data = open_training_data(
-            settings_of("folder", tmp_path, **{"data.val": "1/5", "data.labeled": "1/4"}), CONSOLE
+            settings_of("folder", tmp_path, **{"data.val": "1/5", "data.labeled": "1/4"})
         )
         parts = images(data)
         assert [len(parts[name]) for name in ("labeled", "unlabeled", "val")] == [2, 6, 2]
         assert set().union(*parts.values()) == everything
-        assert any("2 of 10 labelled images" in note for note in data.notes)
+        assert any("2 of 10 labeled images" in note for note in data.notes)
 
     def test_photographs_may_be_the_same_files(self, tmp_path: Path) -> None:
         write_folder(tmp_path / "data", "train", count=10)
@@ -55,7 +53,6 @@ class TestHeldOut:
                     "data.unlabeled": str(tmp_path / "photos"),
                 },
             ),
-            CONSOLE,
         )
         parts = images(data)
         assert len(parts["val"]) == 6
@@ -64,7 +61,7 @@ class TestHeldOut:
     def test_it_comes_before_a_validation_split(self, tmp_path: Path) -> None:
         write_camvid(tmp_path, count=10)
         write_camvid(tmp_path, split="val", count=3)
-        data = open_training_data(settings_of("camvid", tmp_path, **{"data.val": "2"}), CONSOLE)
+        data = open_training_data(settings_of("camvid", tmp_path, **{"data.val": "2"}))
         assert len(data.val) == 2 and data.val.split == "train"
         assert any("the 3 images of split 'val' are not used" in note for note in data.notes)
 
@@ -84,12 +81,12 @@ class TestHeldOut:
                 "data.val": "3",
             },
         )
-        data = open_training_data(settings, CONSOLE)
+        data = open_training_data(settings)
         held_out = {sample.id for sample in data.val.samples}
         assert held_out == set(data.split.held_out) and held_out < set(names[1::2])
         assert {sample.id for sample in data.unlabeled.samples} == set(names) - held_out
         assert len(data.split.labeled) == 5
-        other = open_training_data(settings_with(settings, "data.val", "2"), CONSOLE)
+        other = open_training_data(settings_with(settings, "data.val", "2"))
         assert other.split.labeled == data.split.labeled
         assert other.split.digest != data.split.digest
 
@@ -97,13 +94,13 @@ class TestHeldOut:
         write_folder(tmp_path / "data", "train", count=10)
         write_folder(tmp_path / "data", "other", count=1)
         settings = settings_of("folder", tmp_path / "data", **{"data.val": "1/5"})
-        drawn, _ = open_judged(settings, None, CONSOLE, tmp_path)
-        recorded = sorted(s.id for s in open_training_data(settings, CONSOLE).labeled.samples)[:2]
+        drawn, _ = open_judged(settings, None, tmp_path)
+        recorded = sorted(s.id for s in open_training_data(settings).labeled.samples)[:2]
         assert [sample.id for sample in drawn.samples] != recorded
         (tmp_path / "val.txt").write_text("".join(f"{key}\n" for key in recorded))
-        found, _ = open_judged(settings, None, CONSOLE, tmp_path)
+        found, _ = open_judged(settings, None, tmp_path)
         assert [sample.id for sample in found.samples] == recorded
-        assert len(open_judged(settings, "other", CONSOLE, tmp_path)[0]) == 1
+        assert len(open_judged(settings, "other", tmp_path)[0]) == 1
 
 
 def settings_with(settings: Settings, path: str, value: object) -> Settings:
@@ -121,8 +118,8 @@ class TestUnpaired:
         for split, name in zip(("train", "val"), without, strict=True):
             (tmp_path / "labels/sem_seg/masks" / split / f"{name}.png").unlink()
         with pytest.raises(DataError, match="1 of 6 images have no label"):
-            open_training_data(settings_of("bdd100k", tmp_path), CONSOLE)
-        data = open_training_data(settings_of("bdd100k", tmp_path, **accepted), CONSOLE)
+            open_training_data(settings_of("bdd100k", tmp_path))
+        data = open_training_data(settings_of("bdd100k", tmp_path, **accepted))
         assert [sample.id for sample in data.labeled.samples] == [names[0], *names[2:]]
         assert [sample.id for sample in data.val.samples] == val[1:]
         assert [path.stem for path in (*data.labeled.unpaired, *data.val.unpaired)] == without
@@ -140,7 +137,7 @@ class TestUnpaired:
             "source_domain.root": str(tmp_path / "source"),
         }
         with pytest.raises(DataError, match="have no label"):
-            open_training_data(settings_of("camvid", tmp_path / "target", **given), CONSOLE)
+            open_training_data(settings_of("camvid", tmp_path / "target", **given))
         given["data.unpaired"] = "skip"
-        data = open_training_data(settings_of("camvid", tmp_path / "target", **given), CONSOLE)
+        data = open_training_data(settings_of("camvid", tmp_path / "target", **given))
         assert len(data.split.labeled) == 4 and len(data.labeled.unpaired) == 1

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from mixseg.config import Settings, resolve_settings
+from mixseg.config.resolve import resolve_settings
+from mixseg.config.sections import Settings
 from mixseg.data.contract import ClassSet
-from mixseg.engine.checkpoint import write_checkpoint
-from mixseg.engine.method import MethodInputs
-from mixseg.engine.saved_network import network_card
 from mixseg.errors import CheckpointError, ConfigError
 from mixseg.models import ModelSpec, SegmentationModel, build_model
+from mixseg.training.build import Given, build_learner
+from mixseg.training.checkpoint import write_checkpoint
 from mixseg.training.checks import check_settings
-from mixseg.training.learner import build_learner
+from mixseg.training.saved_network import network_card
 
 NAMES = ("road", "sky", "car")
 # What no default has: colours that do not go with the backbone, and strides of the original.
@@ -69,13 +69,13 @@ def test_the_network_of_a_run_is_taken_as_it_is(run: tuple[Path, SegmentationMod
     for weights in (path, checkpoint, checkpoint / "teacher.safetensors"):
         settings = starting_from(weights)
         check_settings(settings)
-        learner, report = build_learner(settings, 3, MethodInputs(), classes=NAMES)
+        learner, report = build_learner(settings, 3, Given(), classes=NAMES)
         assert report is not None
         assert report.head
         student = learner.method.student
         assert student.spec == SPEC
         torch.testing.assert_close(logits(student), logits(teacher))
-    other, _ = build_learner(starting_from(checkpoint / "student.safetensors"), 3, MethodInputs())
+    other, _ = build_learner(starting_from(checkpoint / "student.safetensors"), 3, Given())
     assert not torch.allclose(logits(other.method.student), logits(teacher))
 
 
@@ -88,7 +88,7 @@ def test_a_run_in_the_home_folder(
 
 def test_settings_come_before_the_run(run: tuple[Path, SegmentationModel]) -> None:
     settings = starting_from(run[0], channel_order="rgb", mean=[0.4, 0.4, 0.4])
-    spec = build_learner(settings, 3, MethodInputs())[0].method.student.spec
+    spec = build_learner(settings, 3, Given())[0].method.student.spec
     assert spec == dataclasses.replace(SPEC, channel_order="rgb", mean=(0.4, 0.4, 0.4))
 
 
@@ -96,7 +96,7 @@ def test_settings_come_before_the_run(run: tuple[Path, SegmentationModel]) -> No
 def test_a_classifier_of_other_classes_starts_afresh(
     names: tuple[str, ...], run: tuple[Path, SegmentationModel]
 ) -> None:
-    learner, report = build_learner(starting_from(run[0]), 3, MethodInputs(), classes=names)
+    learner, report = build_learner(starting_from(run[0]), 3, Given(), classes=names)
     assert report is not None
     assert not report.head
     for key, value in learner.method.student.state_dict().items():
@@ -115,4 +115,4 @@ def test_what_is_refused(run: tuple[Path, SegmentationModel], tmp_path: Path) ->
     with pytest.raises(CheckpointError, match="give one of student, teacher"):
         check_settings(starting_from(stray))
     with pytest.raises(CheckpointError, match=r"belong to this model\.backbone"):
-        build_learner(starting_from(run[0], backbone="test_resnet"), 3, MethodInputs())
+        build_learner(starting_from(run[0], backbone="test_resnet"), 3, Given())

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from rich.console import Console
 
 from mixseg.analysis.costs import estimate_needs, extrapolated
-from mixseg.config import resolve_settings
+from mixseg.config.resolve import resolve_settings
 from mixseg.errors import ConfigError, TrainingError
 from mixseg.training.on_noise import NoiseRun
 from tests.end_to_end.processes import REPOSITORY
@@ -24,7 +23,7 @@ def deeplab(size: tuple[int, int], **changes: object) -> NoiseRun:
     settings = resolve_settings(
         [REPOSITORY / "configs" / "ssl" / "cityscapes.yaml"], given | {"data.crop": size} | changes
     )
-    return NoiseRun.of(settings, None, Console(quiet=True))
+    return NoiseRun.of(settings, None)
 
 
 def test_what_fails_elsewhere_is_said() -> None:

@@ -1,121 +1,100 @@
-"""What ``auto`` becomes on a CPU, and that a run stays in it."""
-
 from __future__ import annotations
 
-import dataclasses
-import io
-import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
+from torch import nn
 
-from mixseg.config import Settings
-from mixseg.engine.precision import choose_precision
-from mixseg.engine.step_times import clearly_faster, step_times
-from mixseg.errors import CheckpointError, ConfigError
-from mixseg.training import precision
-from mixseg.training.precision import precision_of_run
+from mixseg.errors import ConfigError
+from mixseg.training.precision import (
+    Precision,
+    choose_device,
+    choose_precision,
+    is_depthwise,
+)
 from tests import hardware
-from tests.models.build import small_model
 
-CPU, SIZE = torch.device("cpu"), (32, 64)
-AUTO = Settings()
-
-
-def said(settings: Settings, recorded: Path | None, *, measure: bool = True) -> tuple[str, str]:
-    """The precision, and what was printed."""
-    text = io.StringIO()
-    console = Console(file=text, width=200)
-    choose = precision_of_run(settings, SIZE, console, recorded, measure=measure)
-    return choose(small_model(), CPU).name, text.getvalue()
+CPU = torch.device("cpu")
+DENSE = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 1))
+DEPTHWISE = nn.Sequential(
+    nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 5, groups=8)
+)
 
 
-@pytest.mark.parametrize("in_hardware", [True, False])
-def test_the_choice_is_printed_and_kept(
-    in_hardware: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hardware.with_bf16(in_hardware, monkeypatch.setattr)
-    monkeypatch.setattr(precision, "step_times", step_times)  # emulated where need be
-    monkeypatch.setattr("mixseg.engine.step_times.BUDGET", 0.1)
-    file = tmp_path / "precision.json"
-    name, text = said(AUTO, file)
-    content = json.loads(file.read_text())
-    assert content["precision"] == name
-    assert text.startswith(f"precision {name}: ")
-    if in_hardware:
-        assert content["seconds"].keys() == {"fp32", "bf16"}
-        assert name == clearly_faster(content["seconds"])
-    else:
-        assert (name, content["seconds"]) == ("fp32", {})
-    assert len(text.splitlines()) == 1
+class TestDevice:
+    def test_auto_is_there(self) -> None:
+        expected = "cuda" if torch.cuda.is_available() else "cpu"
+        assert choose_device("auto").type == expected
+        assert choose_device("cpu") == CPU
+
+    @pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "meta", "mps", "cuda:99"])
+    def test_what_is_not_there_is_refused(self, name: str) -> None:
+        with pytest.raises(ConfigError, match=r"training\.device"):
+            choose_device(name)
 
 
-def test_what_is_clearly_faster_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hardware.auto_becomes("bf16", monkeypatch.setattr)
-    name, text = said(AUTO, tmp_path / "precision.json")
-    assert name == "bf16"
-    assert text.startswith("precision bf16: clearly faster")
+class TestPrecision:
+    @pytest.mark.parametrize(("tiles", "expected"), [(True, "bf16"), (False, "fp32")])
+    def test_auto_on_a_cpu_depends_on_its_tiles_and_the_network(
+        self, tiles: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hardware.with_bf16(tiles, monkeypatch.setattr)
+        assert choose_precision("auto", CPU, DENSE).name == expected
+        assert choose_precision("auto", CPU, DEPTHWISE).name == "fp32"
+
+    @pytest.mark.parametrize("name", ["fp32", "bf16"])
+    def test_a_name_is_taken_at_its_word(self, name: str) -> None:
+        assert choose_precision(name, CPU, DEPTHWISE).name == name  # type: ignore[arg-type]
+
+    def test_fp16_needs_a_gpu(self) -> None:
+        with pytest.raises(ConfigError, match="needs a GPU; use bf16 or fp32"):
+            Precision("fp16", CPU)
+
+    @pytest.mark.parametrize(("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+    def test_forward_in_the_precision_gradients_in_float32(
+        self, name: str, dtype: torch.dtype
+    ) -> None:
+        precision = Precision(name, CPU)  # type: ignore[arg-type]
+        layer = nn.Conv2d(3, 4, 3)
+        with precision.autocast():
+            output = layer(torch.rand(1, 3, 8, 8))
+        assert output.dtype == dtype
+        precision.backward(output.float().square().mean())
+        assert layer.weight.dtype == torch.float32
+        assert layer.weight.grad is not None
+        assert layer.weight.grad.dtype == torch.float32
+        assert not precision.scaler.is_enabled()
+
+    def test_scaler_state_goes_through_json(self) -> None:
+        precision = Precision("fp32", CPU)
+        precision.scaler.load_state_dict(precision.scaler.state_dict())
+
+    def test_depthwise_networks_are_told_apart(self) -> None:
+        assert is_depthwise(DEPTHWISE)
+        assert not is_depthwise(DENSE)
+        # One input channel makes every convolution "grouped by channel" without being depthwise.
+        assert not is_depthwise(nn.Sequential(nn.Conv2d(1, 8, 3)))
 
 
-@pytest.mark.parametrize("name", ["fp32", "bf16"])
-@pytest.mark.parametrize("measure", [True, False])
-def test_what_is_kept_is_not_asked_again(name: str, measure: bool, tmp_path: Path) -> None:
-    file = tmp_path / "precision.json"
-    file.write_text(json.dumps({"precision": name}))
-    assert said(AUTO, file, measure=measure) == (name, "")
-    assert json.loads(file.read_text()) == {"precision": name}
+PEAKS = """
+import torch
+from mixseg.training.precision import peak_memory
+
+before = peak_memory(torch.device("cpu"))
+held = bytearray(2**26)
+print(before, peak_memory(torch.device("cpu")))
+"""
 
 
-def test_a_run_without_a_record_goes_on_by_the_rule_of_its_time(tmp_path: Path) -> None:
-    file = tmp_path / "precision.json"
-    name, text = said(AUTO, file, measure=False)
-    assert (name, text) == (choose_precision("auto", CPU, small_model()).name, "")
-    assert json.loads(file.read_text())["precision"] == name
-
-
-@pytest.mark.parametrize("name", ["fp32", "bf16"])
-def test_a_name_is_taken_at_its_word(name: str, tmp_path: Path) -> None:
-    file = tmp_path / "precision.json"
-    training = dataclasses.replace(AUTO.training, precision=name)  # type: ignore[arg-type]
-    assert said(dataclasses.replace(AUTO, training=training), file) == (name, "")
-    assert not file.exists()
-
-
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"precision": "fp8"}', '{"precision": 1}'])
-def test_a_damaged_record(content: str, tmp_path: Path) -> None:
-    file = tmp_path / "precision.json"
-    file.write_text(content)
-    with pytest.raises(CheckpointError, match=r"precision\.json: damaged.*fp32, bf16, fp16"):
-        said(AUTO, file)
-
-
-@pytest.mark.filterwarnings("ignore:.*GradScaler is enabled")
-@pytest.mark.parametrize(("has_bf16", "name"), [(True, "bf16"), (False, "fp16")])
-def test_gpus_go_by_their_hardware_and_stay_in_what_a_run_began_in(
-    has_bf16: bool, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def supported(including_emulation: bool = True) -> bool:
-        return has_bf16 or including_emulation  # torch emulates it on older GPUs
-
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
-    file = tmp_path / "precision.json"
-    gpu, console = torch.device("cuda"), Console(quiet=True)
-    for _ in range(2):
-        assert precision_of_run(AUTO, SIZE, console, file)(small_model(), gpu).name == name
-        assert json.loads(file.read_text())["precision"] == name
-    file.write_text(json.dumps({"precision": "bf16"}))
-    choose = precision_of_run(AUTO, SIZE, console, file)
-    if has_bf16:
-        assert choose(small_model(), gpu).name == "bf16"
-    else:
-        with pytest.raises(ConfigError, match=r"in bf16, .*--precision fp16 --allow-changes"):
-            choose(small_model(), gpu)
-
-
-def test_a_run_in_fp16_does_not_go_on_on_a_cpu(tmp_path: Path) -> None:
-    file = tmp_path / "precision.json"
-    file.write_text(json.dumps({"precision": "fp16"}))
-    with pytest.raises(ConfigError, match=r"in fp16, .*--precision fp32 --allow-changes"):
-        said(AUTO, file)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells it by /proc")
+def test_peak_memory_is_that_of_this_process_alone() -> None:
+    """What a large process starts inherits its peak, as ``getrusage`` tells it."""
+    held = bytearray(2**30)
+    done = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True)
+    del held
+    before, after = map(int, done.stdout.split())
+    assert before < 2**30
+    assert after - before == pytest.approx(2**26, rel=0.2)

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from mixseg.analysis.figures.figure import IMAGES, Drawn, Flag, Given, figure
-from mixseg.config import Range
+from mixseg.config.values import Range
 from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.evaluation.pictures import Grid, Panel, gray, legend, overlay, scaled, sheet
 from mixseg.targets import confident_fraction, pseudo_labels
@@ -29,9 +29,9 @@ PANEL = 320
 def draw(given: Given, threshold: float | None = None) -> Drawn:
     """A row for each image."""
     run = given.runs[0]
-    temperature = run.settings.temperature
+    temperature = run.settings.options.get("adversarial.temperature_g", 1.0)
     if threshold is None:
-        threshold = run.settings.targets.threshold
+        threshold = run.settings.options.get("targets.threshold", 0.968)
     classes = run.predict.classes
     panels, rows = [], []
     present: set[int] = set()

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-import torch
-
 from mixseg.analysis.figures.figure import MANY, Drawn, Given, figure
 from mixseg.charts import chart_name, new_chart, running_mean, series
 from mixseg.errors import DataError
-from mixseg.targets import build_weighting
+from mixseg.targets import SigmoidRamp
 
 
 @figure(
@@ -36,19 +32,20 @@ def draw(given: Given) -> Drawn:
                 f"{run.path}: logged no share of confident pixels; method "
                 f"{run.settings.method} has no pseudo-labels"
             )
-        targets, color = run.settings.targets, f"C{number}"
+        options, color = run.settings.options, f"C{number}"
+        threshold = options["targets.threshold"]
+        ramp_steps = options.get("targets.ramp_steps", 10_000)
         means = running_mean(values)
         axes.plot(steps, values, ".", color=color, alpha=0.3, markersize=4)
-        title = f"{chart_name(run.title)}: above {targets.threshold:g}, running mean"
+        title = f"{chart_name(run.title)}: above {threshold:g}, running mean"
         axes.plot(steps, means, color=color, label=title)
         # A line is numbered by the steps done; training counts them from 0.
-        ramp = build_weighting(dataclasses.replace(targets, weighting="sigmoid"))
-        pixel, valid = torch.zeros(1, 1, 1), torch.ones(1, 1, 1, dtype=torch.bool)
-        ramped = [float(ramp(pixel, valid, step - 1)) for step in steps]
-        if targets.ramp_steps not in ramps:
+        ramp = SigmoidRamp(ramp_steps)
+        ramped = [ramp.weight(step - 1) for step in steps]
+        if ramp_steps not in ramps:
             style = ("--", ":", "-.")[len(ramps) % 3]
-            ramps.add(targets.ramp_steps)
-            title = f"sigmoid ramp of {targets.ramp_steps} steps"
+            ramps.add(ramp_steps)
+            title = f"sigmoid ramp of {ramp_steps} steps"
             axes.plot(steps, ramped, color="0.2", linestyle=style, label=title)
         rows += [(run.title, *line) for line in zip(steps, values, means, ramped, strict=True)]
     axes.set(xlabel="step", ylabel="share of confident pixels", ylim=(-0.02, 1.02))

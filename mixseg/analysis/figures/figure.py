@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
 
 from mixseg.charts import png_of, svg_of
-from mixseg.config import SEEDS, FlagType, Range, Settings
+from mixseg.config.sections import Settings
+from mixseg.config.values import SEEDS, FlagType, Range
 from mixseg.data.arrays import ImageArray
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.names import composed
@@ -73,7 +73,6 @@ class Given:
         runs: The runs.
         shown: Which samples of the first split are shown.
         seed: All randomness comes from it.
-        console: For messages, where a figure opens further data.
         advance: Called with the number of parts done and of all.
     """
 
@@ -81,7 +80,6 @@ class Given:
     runs: Sequence[ShownRun] = ()
     shown: Sequence[int] = ()
     seed: int = 0
-    console: Console | None = None
     advance: Callable[[int, int], None] = lambda done, total: None
 
     @property
@@ -171,6 +169,7 @@ class Flag(NamedTuple):
         allowed: Range of its numbers.
         many: Whether it takes several values, and may be given several times.
         metavar: Stands for a value in ``--help``.
+        choices: The values that it may have, where these are a few names.
         check: Says what is wrong with a value, if anything is.
     """
 
@@ -180,6 +179,7 @@ class Flag(NamedTuple):
     allowed: Range | None = None
     many: bool = False
     metavar: str | None = None
+    choices: tuple[str, ...] | None = None
     check: Callable[[Any], str] = lambda value: ""
 
     @property
@@ -218,7 +218,9 @@ CHOICE = (
 """Flags of every figure that shows images of a data set."""
 
 IMAGES = Flag("images", int, "how many images to show [4]", Range(1, 1000), metavar="N")
-NETWORK = Flag("network", Literal["student", "teacher"] | None, "of runs [teacher]")
+NETWORK = Flag(
+    "network", str, "of runs [teacher or average]", choices=("student", "teacher", "average")
+)
 OPENING = ("ids", "seed", "images", "network")
 """Flags that say what is opened; functions do not take them."""
 

@@ -1,4 +1,4 @@
-"""Validation mIoU of student and teacher, and the losses, over the training of runs."""
+"""Validation mIoU of student and teacher or average, and the losses, over the training of runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mixseg.analysis.figures.figure import MANY, Drawn, Given, figure
 from mixseg.charts import chart_name, new_chart, running_mean, series
 from mixseg.errors import DataError
 
-NETWORKS = ("miou/student", "miou/teacher")
+NETWORKS = ("miou/student", "miou/teacher", "miou/average")
 """What validation logs."""
 
 STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
@@ -32,9 +32,10 @@ def draw(given: Given) -> Drawn:
 
     chart = new_chart(10, 7)
     above, below = chart.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    logged = (key for run in given.runs for line in run.lines for key in line)
-    losses = tuple(dict.fromkeys(key for key in logged if key.startswith("loss/")))
-    panels = {above: NETWORKS, below: losses}
+    logged = dict.fromkeys(key for run in given.runs for line in run.lines for key in line)
+    networks = tuple(name for name in NETWORKS if name in logged)
+    losses = tuple(key for key in logged if key.startswith("loss/"))
+    panels = {above: networks, below: losses}
     rows: list[tuple[object, ...]] = []
     for number, run in enumerate(given.runs):
         curves = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -12,7 +13,6 @@ from torch import Tensor
 
 from mixseg.analysis.figures.figure import Drawn, Flag, Given, figure
 from mixseg.analysis.figures.opening import open_datasets
-from mixseg.config import MixingSettings
 from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.data.class_maps import built_in_map
 from mixseg.data.contract import SegmentationDataset
@@ -20,9 +20,11 @@ from mixseg.data.transforms import Example, resized
 from mixseg.errors import ConfigError
 from mixseg.evaluation.pictures import Grid, Panel, colorize, gray, legend, scaled, sheet
 from mixseg.ignore import IGNORE
-from mixseg.mixing import MIXERS, build_mixer, paste
+from mixseg.mixing import paste
 from mixseg.randomness import generator
-from mixseg.terminal import new_console, say
+from mixseg.registry import MIXERS
+
+LOG = logging.getLogger("mixseg")
 
 PANEL = 256
 """Most pixels of a side of each picture: five columns are as wide as a page."""
@@ -100,7 +102,7 @@ def mixtures(given: Given, source: SegmentationDataset | None = None) -> Iterato
     own, partner = two_examples(given)
 
     def mixture(name: str, mixer: str, own: Example) -> Mixture:
-        build = build_mixer(MixingSettings(mixer=mixer), len(given.dataset.classes))
+        build = MIXERS.build(mixer, {}, num_classes=len(given.dataset.classes))
         mask = build.mask(own.label[None].long(), generator(given.seed, "mixing", name))
         image = paste(mask, own.image[None], partner.image[None])[0]
         label = paste(mask, own.label[None], partner.label[None])[0]
@@ -132,10 +134,9 @@ def _source(given: Given, name: str | None, root: str | None) -> SegmentationDat
     Raises:
         ConfigError: No map leads from the source that was named.
     """
-    console = given.console or new_console()
     flags = ("--source", "--source-root")
     roots = [] if root is None else [root]
-    ((_, source),) = open_datasets([name or "demo-render"], roots, "train", console, flags)
+    ((_, source),) = open_datasets([name or "demo-render"], roots, "train", flags)
     title, target = given.datasets[0]
     common = built_in_map(source.classes, target.classes)
     if common is not None:
@@ -144,7 +145,7 @@ def _source(given: Given, name: str | None, root: str | None) -> SegmentationDat
         raise ConfigError(
             f"--source {name}: no class map is built in from its classes to those of {title}"
         )
-    say(console, f"no class map leads from built-in scenes to {title}: no row of two domains")
+    LOG.warning(f"no class map leads from built-in scenes to {title}: no row of two domains")
     return None
 
 

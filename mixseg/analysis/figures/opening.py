@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from mixseg.analysis.figures.figure import ShownDataset, ShownRun
-from mixseg.config import resolve_settings
-from mixseg.data.registry import DATASETS
-from mixseg.engine.precision import choose_device, choose_precision
-from mixseg.engine.saved_network import SavedNetworks, load_networks, settings_of_run
+from mixseg.config.resolve import resolve_settings
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.evaluation.pictures import distinct_titles
 from mixseg.evaluation.prediction import Predictor
 from mixseg.files import read_json_lines
-from mixseg.terminal import say
+from mixseg.registry import LAYOUTS
 from mixseg.training.data import open_split
+from mixseg.training.precision import choose_device, choose_precision
+from mixseg.training.saved_network import SavedNetworks, load_networks, settings_of_run
+
+LOG = logging.getLogger("mixseg")
 
 DEMO = {"demo": "camera", "demo-render": "render"}
 """Built-in scenes, which need no folder -> how they look."""
@@ -29,7 +30,6 @@ def open_datasets(
     names: Sequence[str],
     roots: Sequence[str],
     split: str,
-    console: Console,
     flags: tuple[str, str] = ("--dataset", "--data-root"),
 ) -> list[ShownDataset]:
     """The splits of data sets: layouts, and built-in scenes.
@@ -38,7 +38,6 @@ def open_datasets(
         names: Layouts; ``demo`` and ``demo-render`` are built-in scenes.
         roots: Folders of those that are not built in, in the same order.
         split: Name of the split.
-        console: For messages.
         flags: The flags that gave names and roots, for errors.
 
     Raises:
@@ -46,8 +45,8 @@ def open_datasets(
         DataError: A split is not there.
     """
     for name in names:
-        if name not in DEMO and name not in DATASETS:
-            known = (*DEMO, *DATASETS)
+        if name not in DEMO and name not in LAYOUTS:
+            known = (*DEMO, *LAYOUTS)
             raise ConfigError(f"{flags[0]}: {unknown_name('dataset', name, known)}")
     stored = [name for name in names if name not in DEMO]
     if len(stored) != len(roots):
@@ -64,7 +63,7 @@ def open_datasets(
         else:
             given = {"data.dataset": name, "data.root": next(folders)}
         title = f"{name} {number}" if shared[name] > 1 else name
-        opened.append(ShownDataset(title, open_split(resolve_settings([], given), split, console)))
+        opened.append(ShownDataset(title, open_split(resolve_settings([], given), split)))
     return opened
 
 
@@ -91,21 +90,27 @@ def open_logs(paths: Sequence[Path]) -> list[ShownRun]:
 
 
 def open_networks(
-    paths: Sequence[Path], network: str, device: str, console: Console
+    paths: Sequence[Path], network: str | None, device: str
 ) -> tuple[list[ShownRun], SavedNetworks]:
-    """Runs with their ``student`` or ``teacher``, and what the first checkpoint says of its data.
+    """Runs with their networks, and what the first checkpoint says of its data.
+
+    Args:
+        paths: Folders of runs, or of checkpoints.
+        network: ``student``, ``teacher`` or ``average``; None takes teacher or average.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
         CheckpointError: One cannot be read.
     """
     where = choose_device(device)
-    saved = [load_networks(path, network) for path in paths]
+    saved = [load_networks(path, network or "either") for path in paths]
     titles = distinct_titles([(one.run_name, one.step) for one in saved])
     runs = []
     for path, one, title in zip(paths, saved, titles, strict=True):
         for problem in one.problems:
-            say(console, f"passed over: {problem}", "yellow")
-        model = one.networks[network].to(where).to(memory_format=torch.channels_last)
+            LOG.warning(f"passed over: {problem}")
+        (taken,) = one.networks.values()
+        model = taken.to(where).to(memory_format=torch.channels_last)
         size = one.settings.get("data.resize")
         predictor = Predictor(
             model,

@@ -10,10 +10,9 @@ from torch.nn import functional
 
 from mixseg.analysis.figures.figure import Drawn, Flag, Given, figure, repeated
 from mixseg.charts import chart_name, class_colors, grouped_bars, names_below, new_chart
-from mixseg.config import Range
+from mixseg.config.values import Range
 from mixseg.data.arrays import ImageArray
 from mixseg.data.contract import ClassSet
-from mixseg.data.folder import distinct_colours
 from mixseg.errors import ConfigError
 from mixseg.temperature import tempered
 
@@ -89,7 +88,7 @@ def draw(
         about = "logits"
         scores = torch.tensor(logits or EXAMPLE, dtype=torch.float64)
         names = tuple(f"class {number}" for number in range(1, len(scores) + 1))
-        classes = ClassSet(names, distinct_colours(len(names)))
+        classes = ClassSet.of(names)
         chart = new_chart(10, 4.6)
         left, right = chart.subplots(1, 2, width_ratios=(2, 3))
 

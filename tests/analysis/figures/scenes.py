@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mixseg.analysis.figures.figure import Given, ShownDataset, chosen
-from mixseg.data.demo import Look, write_demo
-from mixseg.data.registry import open_dataset
+from mixseg.data.layout import open_dataset
+from mixseg.scenes import Look, write_demo
 
 SIZE = (40, 72)
 

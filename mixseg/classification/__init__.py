@@ -1,1 +1,0 @@
-"""Distillation between classifiers: the first experiment of Karlı, on whole images."""

@@ -1,0 +1,150 @@
+"""What a run uses of its settings: flags that do nothing are refused, as people mean them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mixseg.config.flags import flag_of
+from mixseg.config.options import Needs, NeedsPart, NeedsStream, Setting, TakesStream, parameters_of
+from mixseg.config.schema import schema, to_flat
+from mixseg.config.sections import Settings
+from mixseg.errors import ConfigError
+from mixseg.registry import METHODS, SLOTS, Slot, all_slots
+
+
+def streams_of(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the streams of images that a method takes, from setting path -> value."""
+    method = values["method"]
+    streams: tuple[str, ...] = getattr(METHODS.signature(method), "streams", ())
+    for option in METHODS.options(method):
+        for mark in option.marks:
+            if isinstance(mark, TakesStream) and values.get(option.path):
+                streams += (mark.stream,)
+    return streams
+
+
+def command_of(method: str) -> str:
+    """The command that trains with a method."""
+    command: str = getattr(METHODS.signature(method), "command", "ssl")
+    return command
+
+
+def takes_part(method: str, parameter: str) -> bool:
+    """Whether a method asks for a part, such as ``mixer``, by a parameter."""
+    return parameter in parameters_of(METHODS.signature(method))
+
+
+def check_flags(flags: Iterable[str], settings: Settings) -> list[str]:
+    """Refuse flags that do nothing.
+
+    Files may hold such settings, so that one file serves runs with and without a part. A baseline
+    method takes the flags of the methods that it is compared with, so that one word makes it of
+    their command.
+
+    Args:
+        flags: Paths of settings that were typed, such as ``mixing.mixer``.
+        settings: Of the run that follows.
+
+    Returns:
+        Flags of a baseline that do nothing in it, and something in another method.
+
+    Raises:
+        ConfigError: A flag does nothing; the message names it and what it needs.
+    """
+    values = to_flat(settings)
+    compared = [values]
+    if getattr(METHODS.signature(settings.method), "baseline", False):
+        compared += [values | {"method": name} for name in METHODS]
+    without_effect = []
+    for path in flags:
+        reason = idle(path, values)
+        if not reason:
+            continue
+        if all(idle(path, other) for other in compared):
+            raise ConfigError(f"{flag_of(path)} does nothing without {reason}")
+        without_effect.append(flag_of(path))
+    return without_effect
+
+
+def idle(path: str, values: Mapping[str, Any]) -> str:
+    """What a setting would need to have an effect; empty if it has one."""
+    entries = schema()[path]
+    slots = [slot for slot in all_slots() if slot.setting == path]
+    if slots:
+        used = used_slots(values)
+        if any(slot in used for slot in slots):
+            return (
+                ""
+                if values.get(path) is not None or not entries[0].marks
+                else _marks(entries[0], values)
+            )
+        return f"a method that takes it: {', '.join(_methods_with(slots))}"
+    if not entries[0].owner:
+        return _marks(entries[0], values)
+    chosen = {
+        (slot.registry.kind, name)
+        for slot in used_slots(values)
+        for name in slot.chosen(values)
+        if path in {one.path for one in slot.registry.options(name, slot.section)}
+    }
+    here = [one for one in entries if any(one.owner == name for _, name in chosen)]
+    if here:
+        return _marks(here[0], values)
+    return _how_to_choose(path, values)
+
+
+def used_slots(values: Mapping[str, Any]) -> list[Slot]:
+    """The places of :data:`mixseg.registry.SLOTS` whose parts a run has."""
+    asked = parameters_of(METHODS.signature(values["method"]))
+    return [slot for slot in all_slots() if not slot.parameter or slot.parameter in asked]
+
+
+def _methods_with(slots: list[Slot]) -> list[str]:
+    return [name for name in METHODS if any(takes_part(name, slot.parameter) for slot in slots)]
+
+
+def _marks(setting: Setting, values: Mapping[str, Any]) -> str:
+    for mark in setting.marks:
+        if isinstance(mark, NeedsStream) and mark.stream not in streams_of(values):
+            takes = [
+                f"{flag_of(one.path)} 1"
+                for one in METHODS.options(values["method"])
+                if TakesStream(mark.stream) in one.marks
+            ]
+            return " or ".join(takes) or f"{mark.stream} images to train on"
+        if isinstance(mark, NeedsPart):
+            having = [name for name in METHODS if takes_part(name, mark.parameter)]
+            if values["method"] not in having:
+                return f"a method that takes it: {', '.join(having)}"
+        if isinstance(mark, Needs) and not any(_given(one, values) for one in mark.paths):
+            return mark.help
+    return ""
+
+
+def _given(path: str, values: Mapping[str, Any]) -> bool:
+    if path == "built-in scenes":
+        source = values["source_domain.dataset"]
+        return values["data.root"] is None or (
+            source is not None and values["source_domain.root"] is None
+        )
+    return values.get(path) not in (None, False, 0, (), "none")
+
+
+def _how_to_choose(path: str, values: Mapping[str, Any]) -> str:
+    """Which flags give a run a part that has an option."""
+    found: list[str] = []
+    used = used_slots(values)
+    for slot in all_slots():
+        names = [
+            name
+            for name in ((slot.fixed,) if slot.fixed else slot.registry)
+            if path in {one.path for one in slot.registry.options(name, slot.section)}
+        ]
+        if not names or (slot is SLOTS.labeled_mix and SLOTS.mixer in used and found):
+            continue
+        if slot in used:
+            found.append(f"{flag_of(slot.setting)} {' or '.join(names)}")
+        else:
+            found.append(f"a method that takes it: {', '.join(_methods_with([slot]))}")
+    return "; or ".join(dict.fromkeys(found))

@@ -1,0 +1,174 @@
+"""The contract of a layout, which says how the files of a data set lie, and opening data by it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixseg.data.arrays import ImageArray, LabelArray, Size
+from mixseg.data.contract import ClassSet, Sample, SegmentationDataset
+from mixseg.data.images import image_size, read_image
+from mixseg.data.pairing import Folder, Pairing, found_instead, pair_samples
+from mixseg.errors import DataError, unknown_name
+from mixseg.registry import LAYOUTS
+
+IGNORED = "ignore"
+"""Stands in a class map for no class."""
+
+ClassMaps = Mapping[str, Mapping[str, str]]
+"""Name of a layout -> source class -> target class, or ``ignore``."""
+
+
+@final
+@dataclass(frozen=True)
+class Files:
+    """The files of a split, and how its labels are read.
+
+    Attributes:
+        folder: Where its images lie; ids are relative to it.
+        images: Id -> image file.
+        images_at: Where images should lie, for the message of an empty split.
+        labels: Id -> label file, for at least the images; None where the split has no labels.
+        labels_at: Where labels should lie, for messages; empty where there should be none.
+        lookup: int16, shape (256,): raw id -> train id, ``IGNORE``, or ``UNKNOWN``; see
+            :func:`mixseg.data.contract.lookup_table`.
+        read_label: Reads a label file as a uint8 map of raw ids; see
+            :class:`mixseg.data.masks.LabelReader`.
+        classes: What the files say of the classes; None for those of the layout.
+        read_image: Reads an image file as RGB uint8; given the size that the image is resized to
+            next, it may give a reduced one.
+        read_size: Height and width of an image by the header of its file.
+    """
+
+    folder: Folder
+    images: Mapping[str, Path]
+    images_at: str
+    labels: Mapping[str, Path] | None
+    labels_at: str
+    lookup: NDArray[np.int16]
+    read_label: Callable[[Path], LabelArray]
+    classes: ClassSet | None = None
+    read_image: Callable[[Path, Size | None], ImageArray] = read_image
+    read_size: Callable[[Path], Size] = image_size
+
+
+class Layout(ABC):
+    """All that is known of a data set before its files are read; registered by its name.
+
+    Attributes:
+        title: What messages call it.
+        classes: Its classes; None where its files name them.
+        split_names: Its splits; empty where the folders are its splits.
+        absent: Names of its classes that no label holds.
+        lists: Patterns of the text files that it reads, relative to the root; copies take them.
+        further_images: Folders of images that no split names, which serve as unlabeled ones.
+        maps_to: What the own classes become in other layouts. Classes of the same names need no
+            map.
+        maps_from: What classes of other layouts become here.
+    """
+
+    title: ClassVar[str]
+    classes: ClassVar[ClassSet | None] = None
+    split_names: ClassVar[tuple[str, ...]] = ("train", "val", "test")
+    absent: ClassVar[tuple[str, ...]] = ()
+    lists: ClassVar[tuple[str, ...]] = ()
+    further_images: ClassVar[tuple[str, ...]] = ()
+    maps_to: ClassVar[ClassMaps] = {}
+    maps_from: ClassVar[ClassMaps] = {}
+
+    def splits(self, root: Path) -> tuple[str, ...]:
+        """Names of the splits that the data set can have; a copy need not hold all of them."""
+        return self.split_names
+
+    @abstractmethod
+    def files(self, root: Path, split: str) -> Files:
+        """List the files of a split in the folder of a data set; none is read yet.
+
+        Raises:
+            DataError: They are not laid out as they have to be. No image at all, and images
+                without a label, are said by :func:`open_dataset`.
+        """
+
+
+def open_dataset(
+    name: str,
+    root: Path,
+    split: str,
+    pair: Pairing = pair_samples,
+    layout: Layout | None = None,
+) -> SegmentationDataset:
+    """List a split of a data set; no image or label is read yet.
+
+    Args:
+        name: Name of the layout.
+        root: Folder of the data set.
+        split: Name of the split, as the layout calls it.
+        pair: Finds the label of each image; :func:`mixseg.data.pairing.pair_present` lets images
+            be without.
+        layout: The layout, made with options; by default the one of that name without any.
+
+    Raises:
+        DataError: The name or the split is unknown, the root does not exist, or the files are not
+            laid out as they have to be.
+    """
+    layout = layout or layout_of(name)
+    if not root.exists():
+        raise DataError(f"root of data set {name!r}: {found_instead(root)}")
+    if layout.split_names and split not in layout.split_names:
+        raise DataError(unknown_name(f"{layout.title} split", split, layout.split_names))
+    files = layout.files(root, split)
+    classes = files.classes or layout.classes
+    if classes is None:
+        raise DataError(f"layout {name!r}: neither 'classes' nor its files name the classes")
+    if not files.images:
+        raise DataError(
+            f"{layout.title} split {split!r} is empty: looked for {files.images_at}, but "
+            f"{found_instead(files.folder.path)}"
+        )
+    if files.labels is None:
+        samples = tuple(sorted(Sample(key, path) for key, path in files.images.items()))
+    else:
+        samples = pair(files.images, files.labels, files.labels_at)
+    kept = {sample.id for sample in samples}
+    return SegmentationDataset(
+        name=name,
+        root=files.folder.path,
+        split=split,
+        classes=classes,
+        samples=samples,
+        lookup=files.lookup,
+        read_raw_image=files.read_image,
+        read_raw_label=files.read_label,
+        absent=layout.absent,
+        read_size=files.read_size,
+        unpaired=tuple(path for key, path in sorted(files.images.items()) if key not in kept),
+        looked_for=files.labels_at,
+        passed_over=files.folder.passed_over() if files.read_image is read_image else "",
+    )
+
+
+def classes_of(name: str) -> ClassSet | None:
+    """The classes of a data set where they are known before any file is read.
+
+    Args:
+        name: Name of a layout, or ``demo``, whose scenes have the classes of Cityscapes.
+    """
+    name = "cityscapes" if name == "demo" else name
+    return layout_of(name).classes if name in LAYOUTS else None
+
+
+def layout_of(name: str) -> Layout:
+    """The layout of a name, without options.
+
+    Raises:
+        DataError: The name is unknown.
+    """
+    if name not in LAYOUTS:
+        raise DataError(unknown_name("data set", name, LAYOUTS))
+    return LAYOUTS[name]()

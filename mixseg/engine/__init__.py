@@ -1,1 +1,0 @@
-"""The engine: trainer, teacher, schedules, checkpoints. It imports no concrete method."""

@@ -1,0 +1,495 @@
+"""From settings to objects: the one place where the settings of a run become its parts."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from timm.layers.norm_act import convert_sync_batchnorm
+from torch import Tensor, nn
+
+from mixseg.config.options import parameters_of
+from mixseg.config.schema import to_flat
+from mixseg.config.sections import DataSettings, ModelSettings, Settings
+from mixseg.data.arrays import Size
+from mixseg.data.contract import SegmentationDataset
+from mixseg.data.record import digests
+from mixseg.distributed import world
+from mixseg.errors import ConfigError, DataError
+from mixseg.evaluation.evaluator import Resolution, evaluate
+from mixseg.evaluation.scores import Scores
+from mixseg.losses import Consistency, build_loss
+from mixseg.methods import Method
+from mixseg.methods.labeled import LabeledMix, MixedUp, Pasted, plain
+from mixseg.methods.method import Loss
+from mixseg.mixing import Mixer, Mixup
+from mixseg.models import (
+    FixedTeacher,
+    ModelSpec,
+    SegmentationModel,
+    WeightReport,
+    build_initial_model,
+    build_model,
+    check_input_sizes,
+    checkpoint_blocks,
+    model_title,
+)
+from mixseg.models.wrapped import wrap
+from mixseg.randomness import derive_seed
+from mixseg.registry import LOGGERS, METHODS, REGULARIZERS, SLOTS, TEACHERS, Slot
+from mixseg.regularizers import Regularizer
+from mixseg.targets import MeanTeacher
+from mixseg.temperature import tempered
+from mixseg.training.data import TrainingData, streams_of, training_size
+from mixseg.training.initial import network_of_run
+from mixseg.training.loop import Run
+from mixseg.training.optimizers import build_optimizer
+from mixseg.training.precision import Precision, choose_device, choose_precision
+from mixseg.training.precision_choice import Choose, precision_of_run
+from mixseg.training.run_directory import RunDirectory
+from mixseg.training.saved_network import network_card
+from mixseg.training.schedules import Schedule, build_schedule
+from mixseg.training.skipped import SkippedSamples
+from mixseg.training.stages import of_one_stage, plan_stages, staged
+from mixseg.training.streams import build_streams, loader_workers
+from mixseg.training.update import Learner
+
+LOG = logging.getLogger("mixseg")
+
+
+# Methods ------------------------------------------------------------------------------------------
+
+
+class Given(NamedTuple):
+    """What parts of a method depend on besides the settings.
+
+    Attributes:
+        distribution: Class distribution that pseudo-labels are aligned to, float32, shape (C,);
+            None aligns nothing.
+        frequencies: Share of each class among the labeled pixels, float32, shape (C,); None where
+            no loss weighs classes by it.
+        teacher: A trained network to learn from; None where nothing is distilled.
+        objects: Name of a part, as methods ask for it, or ``network`` -> an object that takes the
+            place of what the settings name.
+    """
+
+    distribution: Tensor | None = None
+    frequencies: Tensor | None = None
+    teacher: FixedTeacher | None = None
+    objects: Mapping[str, Any] = MappingProxyType({})
+
+
+def build_method(
+    student: SegmentationModel,
+    settings: Settings,
+    given: Given,
+    regularizers: Sequence[Regularizer] = (),
+) -> Method:
+    """The method that the settings name, with the parts that its parameters ask for.
+
+    Args:
+        student: On its device already.
+        settings: Of the run.
+        given: On any device.
+        regularizers: Of the run; they may change what losses divide logits by.
+
+    Raises:
+        ConfigError: There is no such method, or it asks for a part that a run does not have.
+    """
+    device = next(student.parameters()).device
+    num_classes, options, objects = student.spec.num_classes, settings.options, given.objects
+    temperature = math.prod(one.temperature for one in regularizers)
+
+    def chosen(slot: Slot, name: str, **more: Any) -> Any:
+        return slot.registry.build(
+            name, options, slot.section, num_classes=num_classes, device=device, **more
+        )
+
+    def supervised_loss() -> Loss:
+        shares = None if given.frequencies is None else given.frequencies.to(device)
+        loss = objects.get("supervised_loss")
+        loss = loss or build_loss(settings.supervised_loss.name, options, shares)
+        return tempered(loss, temperature)
+
+    def labeled_mix() -> LabeledMix:
+        mixer = objects.get("labeled_mix")
+        if mixer is None and settings.mixing.labeled == "none":
+            return plain
+        mixer = mixer or chosen(SLOTS.labeled_mix, settings.mixing.labeled)
+        return MixedUp(mixer, num_classes) if isinstance(mixer, Mixup) else Pasted(mixer)
+
+    def mixer() -> Mixer:
+        found: Any = objects.get("mixer") or chosen(SLOTS.mixer, settings.mixing.mixer)
+        if isinstance(found, Mixup):
+            raise ConfigError(
+                "mixing.mixer mixup: it has no mask and needs labels; for labeled images say "
+                "mixing.labeled mixup"
+            )
+        made: Mixer = found
+        return made
+
+    def teacher() -> MeanTeacher[SegmentationModel]:
+        align = None
+        if given.distribution is not None:
+            align = TEACHERS.build("alignment", options, distribution=given.distribution.to(device))
+        made: MeanTeacher[SegmentationModel] = TEACHERS.build(
+            "mean", options, student=student, temperature=temperature, align=align
+        )
+        return made
+
+    def consistency() -> Consistency:
+        loss = objects.get("consistency")
+        loss = loss or chosen(SLOTS.consistency, settings.targets.consistency)
+        return tempered(loss, temperature)
+
+    def trained_teacher() -> FixedTeacher:
+        if given.teacher is None:
+            raise ConfigError(
+                f"method {settings.method} needs distillation.teacher, a run or a weight file: "
+                "--teacher RUN"
+            )
+        return given.teacher
+
+    parts: dict[str, Callable[[], Any]] = {
+        "student": lambda: student,
+        "supervised_loss": supervised_loss,
+        "labeled_mix": labeled_mix,
+        "mixer": mixer,
+        "teacher": teacher,
+        "average": lambda: TEACHERS.build("average", options, student=student),
+        "weighting": lambda: (
+            objects.get("weighting") or chosen(SLOTS.weighting, settings.targets.weighting)
+        ),
+        "consistency": consistency,
+        "augment": lambda: (
+            objects.get("augment") or chosen(SLOTS.augment, settings.augmentation.name)
+        ),
+        "trained_teacher": trained_teacher,
+        "loss_temperature": lambda: temperature,
+        "map_temperature": lambda: next(
+            (one.map_temperature for one in regularizers if one.map_temperature), None
+        ),
+    }
+    asked = parameters_of(METHODS[settings.method])
+    return METHODS.build(
+        settings.method, options, **{name: parts[name]() for name in parts if name in asked}
+    )
+
+
+def build_regularizers(
+    settings: Settings, num_classes: int, precision: Precision
+) -> tuple[Regularizer, ...]:
+    """The regularizer that the settings name, or none at all."""
+    if settings.regularizer == "none":
+        return ()
+
+    section = REGULARIZERS.options(settings.regularizer)[0].path.partition(".")[0]
+
+    def schedules(name: str, warmup: int) -> Schedule:
+        """The student's schedule for ``same``, else one of its own with the same options."""
+        own = settings.schedule
+        same = name == "same"
+        schedule, _ = build_schedule(
+            own.name if same else name,
+            settings.options,
+            settings.training.iterations,
+            own.warmup_steps if same else warmup,
+            "schedule" if same else section,
+        )
+        return schedule
+
+    regularizer = REGULARIZERS.build(
+        settings.regularizer,
+        settings.options,
+        num_classes=num_classes,
+        device=precision.device,
+        seed=settings.seed,
+        schedules=schedules,
+        bf16=precision.name == "bf16",
+        channels_last=settings.training.channels_last,
+    )
+    return (regularizer,)
+
+
+# What is trained ----------------------------------------------------------------------------------
+
+
+def build_learner(
+    settings: Settings,
+    num_classes: int,
+    given: Given,
+    *,
+    download: bool = True,
+    choose: Choose | None = None,
+    classes: Sequence[str] | None = None,
+    spec: ModelSpec | None = None,
+    sizes: Iterable[Size] = (),
+) -> tuple[Learner, WeightReport | None]:
+    """Network, method, optimizer and regularizers; random weights depend on the seed alone.
+
+    Args:
+        settings: Of a run.
+        num_classes: Number of classes that the network tells apart.
+        given: What the data give the method.
+        download: Whether ImageNet weights are fetched; without them the network costs as much.
+        choose: Says the precision; None is :func:`choose_precision`, which measures nothing.
+        classes: Their names. The classifier of an earlier run is taken if its classes are these;
+            None takes it if it fits.
+        spec: Of a run that goes on: initial weights, which its checkpoint replaces, are not read.
+        sizes: Height and width of the images of a new run, which its networks have to take.
+
+    Returns:
+        What is trained, and what its weight file gave, if there was one.
+
+    Raises:
+        ConfigError: An unknown name, a combination that cannot be built, or images of a size that
+            a network does not take.
+        CheckpointError: Weights cannot be had, are unsafe, or do not fit.
+    """
+    device = choose_device(settings.training.device)
+    if device.type == "cuda":
+        # All batches have one size, so that looking for the fastest algorithms pays.
+        torch.backends.cudnn.benchmark = settings.crops or settings.data.resize is not None
+    network = settings.model
+    if network.weights == "imagenet" and not download:
+        network = dataclasses.replace(network, weights="none")
+    model, report = _initial(network, settings, num_classes, classes, spec, given.objects)
+    sizes = tuple(sizes)
+    check_input_sizes(model, sizes)
+    if given.teacher is not None:
+        check_input_sizes(given.teacher.network, sizes)
+    if network.activation_checkpointing:
+        checkpoint_blocks(model.backbone, model_title(network))
+    if settings.training.sync_batch_norm and world().size > 1:
+        model = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    for each in (model, given.teacher):
+        if each is not None:
+            each.to(device)
+            if settings.training.channels_last:
+                each.to(memory_format=torch.channels_last)
+    if choose is None:
+        precision = choose_precision(settings.training.precision, device, model)
+    else:
+        precision = choose(model, device)
+    chosen = settings.optimizer
+    model.freeze(network.freeze)
+    groups = model.parameter_groups(
+        chosen.lr,
+        chosen.weight_decay,
+        head_factor=chosen.head_factor,
+        no_decay_norms=chosen.no_decay_norms,
+        layer_decay=chosen.layer_decay,
+    )
+    regularizers = build_regularizers(settings, num_classes, precision)
+    method = build_method(model, settings, given, regularizers)
+    if settings.training.compile:
+        compile_networks(method.networks.values())
+    learner = Learner(
+        method,
+        build_optimizer(chosen.name, groups, chosen.lr, settings.options),
+        precision,
+        regularizers,
+        settings.seed,
+        chosen.clip_norm,
+    )
+    return learner, report
+
+
+def _initial(
+    network: ModelSettings,
+    settings: Settings,
+    num_classes: int,
+    classes: Sequence[str] | None,
+    spec: ModelSpec | None,
+    objects: Mapping[str, Any],
+) -> tuple[SegmentationModel, WeightReport | None]:
+    if "network" in objects:
+        model = wrap(objects["network"], num_classes, network.mean, network.std)
+        model.set_batch_norm(network.batch_norm)
+        return model, None
+    if spec is not None:
+        with torch.random.fork_rng(devices=()):  # on the CPU; its random weights are replaced
+            model = build_model(spec)
+        model.set_batch_norm(network.batch_norm)
+        return model, None
+    earlier = network_of_run(network)
+    initial = partial(build_initial_model, network, settings.options, num_classes, settings.seed)
+    if earlier is None:
+        return initial()
+    (trained,) = earlier.networks.values()
+    same = classes is None or tuple(classes) == earlier.classes.names
+    model, report = initial(trained, keep_classifier=same)
+    if report is not None:
+        better = earlier.better_one()
+        note = f" (note: {better[1]})" if better is not None else ""
+        source = f"{network.weights}: {earlier.describe()}{note}"
+        report = dataclasses.replace(report, source=source)
+    return model, report
+
+
+def compile_networks(networks: Iterable[SegmentationModel]) -> None:
+    """Let torch compile backbones and heads when they are first called; names of weights stay.
+
+    Raises:
+        ConfigError: There is nothing to compile with.
+    """
+    named = filter(None, (os.environ.get("CXX"), "g++", "clang++", "c++"))
+    if not any(map(shutil.which, named)):
+        raise ConfigError(
+            "training.compile: torch.compile needs a C++ compiler, and there is none; install g++, "
+            "name another in the environment variable CXX, or leave training.compile out"
+        )
+    for network in networks:
+        network.backbone.compile()
+        network.head.compile()
+
+
+def learner_of_run(
+    settings: Settings,
+    data: TrainingData,
+    teacher: FixedTeacher | None,
+    recorded: Path | None = None,
+    *,
+    spec: ModelSpec | None = None,
+) -> Learner:
+    """What is trained in a run; a message says what its weight file gave.
+
+    Args:
+        settings: Of the run.
+        data: Of the run.
+        teacher: Trained network to learn from, if there is one.
+        recorded: See :func:`precision_of_run`.
+        spec: Network of a run that goes on. It has chosen its precision, and needs no initial
+            weights.
+    """
+    # Nothing here draws from the global generator, which torch starts with a seed of its own in
+    # every process; but the dropout of a backbone does, in each process of a run its own.
+    rank = world().rank
+    torch.manual_seed(derive_seed(settings.seed, "process", rank) if rank else settings.seed)
+    last = of_one_stage(settings, -1)
+    learner, report = build_learner(
+        settings,
+        len(data.classes),
+        Given(_float(data.distribution), _float(data.frequencies), teacher),
+        choose=precision_of_run(
+            last.training.precision,
+            last.data.batch_labeled,
+            training_size(last, "labeled", data),
+            recorded,
+            measure=spec is None,
+        ),
+        classes=data.classes.names,
+        spec=spec,
+        sizes=_sizes(settings, data) if spec is None else (),
+    )
+    if report is not None:
+        LOG.info(report.describe())
+    return learner
+
+
+def _float(shares: NDArray[np.float64] | None) -> Tensor | None:
+    return None if shares is None else torch.from_numpy(shares).float()
+
+
+def _sizes(settings: Settings, data: TrainingData) -> list[Size]:
+    """Sizes of the images of a run, of the first where each has its own.
+
+    A file that cannot be read has none; the training skips or refuses it.
+    """
+    found = []
+    for number in range(max(1, len(settings.stages))):
+        stage = of_one_stage(settings, number)
+        for name in streams_of(settings):
+            with suppress(DataError):
+                found.append(training_size(stage, name, data))
+    with suppress(DataError):
+        found.append(settings.data.resize or data.val.size(0))
+    return found
+
+
+# A run --------------------------------------------------------------------------------------------
+
+
+def build_run(
+    settings: Settings,
+    data: TrainingData,
+    folder: RunDirectory,
+    teacher: FixedTeacher | None,
+    *,
+    spec: ModelSpec | None = None,
+) -> Run:
+    """Compose the parts of a run; ``spec`` is that of :func:`learner_of_run`."""
+    learner = learner_of_run(settings, data, teacher, folder.precision, spec=spec)
+    stages = plan_stages(settings, len(data.split.labeled))
+    total, workers = settings.training.iterations, loader_workers(settings.data.workers)
+    schedule, momentum = build_schedule(
+        settings.schedule.name, settings.options, total, settings.schedule.warmup_steps
+    )
+    skipped = None
+    if settings.data.skip_bad:
+        samples = {"labeled": len(data.split.labeled), "unlabeled": len(data.unlabeled_indices)}
+        share = settings.data.skip_bad_share
+        skipped = SkippedSamples(folder.skipped, samples, share, writes=folder.locked)
+    return Run(
+        learner=learner,
+        streams=build_streams(settings, data, stages, learner.method),
+        stages=stages,
+        schedule=staged(schedule, stages),
+        momentum=momentum,
+        validate=partial(
+            evaluate_on,
+            val=data.val,
+            data=settings.data,
+            resolution=settings.validation.resolution,
+            batch_size=settings.validation.batch_size,
+            precision=learner.precision,
+            workers=workers,
+        ),
+        folder=folder,
+        settings=settings,
+        card=network_card(learner.method.student.spec, data.classes, to_flat(settings))
+        | {"data": digests(data.record), "records": folder.records()},
+        loggers=[
+            LOGGERS.build(name, settings.options, folder=folder.path)
+            for name in dict.fromkeys(("jsonl", *settings.training.loggers))
+            if folder.locked
+        ],
+        skipped=skipped,
+    )
+
+
+def evaluate_on(
+    network: nn.Module,
+    val: SegmentationDataset,
+    data: DataSettings,
+    resolution: str,
+    batch_size: int,
+    precision: Precision,
+    workers: int,
+) -> Scores:
+    """Scores of a network on the validation images of a run."""
+    size: Resolution = "native"
+    if resolution == "input" and data.resize is not None:
+        size = data.resize
+    return evaluate(
+        network,
+        val,
+        input_size=data.resize,
+        resolution=size,
+        device=precision.device,
+        autocast=precision.autocast,
+        workers=workers,
+        batch_size=batch_size,
+    )

@@ -1,0 +1,294 @@
+"""Networks from checkpoints: a checkpoint holds everything that evaluation and prediction need."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+from mixseg.config.resolve import resolve_settings
+from mixseg.config.schema import to_flat
+from mixseg.config.sections import Settings
+from mixseg.data.contract import ClassSet
+from mixseg.data.record import check_digests
+from mixseg.errors import CheckpointError, MixsegError
+from mixseg.files import read_json_lines
+from mixseg.models import ModelSpec, SegmentationModel, build_model, load_checked
+from mixseg.plugins import import_recorded
+from mixseg.training.checkpoint import (
+    AVERAGE,
+    MANIFEST,
+    TEACHER,
+    Checkpoint,
+    CheckpointStore,
+    listed_tensors,
+    network_name,
+    read_checkpoint,
+)
+
+LOG = logging.getLogger("mixseg")
+
+CLEARLY_BETTER = 2.0
+"""Points of mIoU above which a message says that a run's other network is better."""
+
+
+def network_card(spec: ModelSpec, classes: ClassSet, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint records about its networks, as JSON; settings are flat."""
+    return {
+        "model": spec.to_json(),
+        "classes": {
+            "names": classes.names,
+            "palette": classes.palette,
+            "label_ids": classes.label_ids,
+        },
+        "settings": dict(settings),
+    }
+
+
+@final
+@dataclass(frozen=True)
+class SavedNetworks:
+    """Networks of a checkpoint, in evaluation mode on the CPU.
+
+    Attributes:
+        path: The checkpoint's folder.
+        step: Steps that they were trained for.
+        networks: Name (``student``, and ``teacher`` or ``average``) -> network.
+        classes: Their classes.
+        settings: Flat settings of the run, for example ``data.root``.
+        problems: Why newer checkpoints of the run were passed over; empty as a rule.
+        data: The data of the run: digests of a :data:`mixseg.data.record.Record`.
+    """
+
+    path: Path
+    step: int
+    networks: dict[str, SegmentationModel]
+    classes: ClassSet
+    settings: Mapping[str, Any]
+    problems: tuple[str, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def run(self) -> Path:
+        """The run's folder; the checkpoint's own where it lies elsewhere."""
+        path = self.path.absolute()
+        return path.parent.parent if path.parent.name == "checkpoints" else path
+
+    @property
+    def run_name(self) -> str:
+        """Name of that folder."""
+        return self.run.name
+
+    def describe(self) -> str:
+        """One line: what was taken, and its scores in the run's last validation."""
+        step, scores = self._validation()
+        shown = [
+            f"{name} (mIoU {scores[name]:.2f})" if name in scores else name
+            for name in self.networks
+        ]
+        where = f" in the run's validation at step {step}" if scores else ""
+        return f"{self.run_name}, step {self.step}: {', '.join(shown)}{where}"
+
+    def better_one(self) -> tuple[str, str] | None:
+        """A network of the run that was clearly better than the one that was taken.
+
+        Returns:
+            Its name, and a sentence; None where there is none in the checkpoint, where all networks
+            were taken, or where the run's log does not tell.
+        """
+        step, scores = self._validation()
+        if len(self.networks) != 1 or not scores.keys() >= self.networks.keys():
+            return None
+        (taken,) = self.networks
+        best = max(scores, key=scores.__getitem__)
+        names = (best, TEACHER) if best == AVERAGE else (best,)
+        there = any((self.path / f"{name}.safetensors").is_file() for name in names)
+        if not there or scores[best] <= scores[taken] + CLEARLY_BETTER:
+            return None
+        return best, (
+            f"at step {step} the {best} was better than the {taken} in the run's own validation: "
+            f"mIoU {scores[best]:.2f}, not {scores[taken]:.2f}"
+        )
+
+    def report(self, choose: str) -> None:
+        """Log what was taken, whether the other network was better, and what was passed over.
+
+        Args:
+            choose: The flag that chooses a network.
+        """
+        for problem in self.problems:
+            LOG.warning(f"passed over: {problem}")
+        LOG.info(self.describe())
+        if (better := self.better_one()) is not None:
+            LOG.warning(f"note: {better[1]}. {choose} {better[0]} takes it")
+
+    def _validation(self) -> tuple[int, dict[str, float]]:
+        """Step and scores in percent of the run's last validation until this checkpoint."""
+        try:
+            lines = read_json_lines(self.run / "metrics.jsonl")
+        except OSError:  # a checkpoint may have been copied without the log
+            lines = []
+        method = self.settings.get("method")
+        for line in reversed(lines):
+            scores = {
+                network_name(key.removeprefix("miou/"), method): 100.0 * value
+                for key, value in line.items()
+                if key.startswith("miou/") and isinstance(value, int | float)
+            }
+            step = line.get("step")
+            if scores and isinstance(step, int) and step <= self.step:
+                return step, scores
+        return 0, {}
+
+
+def load_networks(path: Path, which: str) -> SavedNetworks:
+    """Load networks from a run, or from one of its checkpoints.
+
+    Args:
+        path: A run's folder (its latest intact checkpoint is taken) or a checkpoint's folder.
+        which: ``student``, ``teacher``, ``average``, ``both`` or ``either``; ``both`` takes what
+            there is, ``either`` the teacher or average, or the student where there is none.
+            ``teacher`` is understood for an average, which earlier versions called so.
+
+    Raises:
+        CheckpointError: There is no checkpoint, it is damaged, it lacks the network, or a number of
+            the network is not finite.
+    """
+    checkpoint, problems = _open(path, which)
+    with _readable(checkpoint) as state:
+        spec = ModelSpec.from_json(state["model"])
+        classes = ClassSet(
+            tuple(state["classes"]["names"]),
+            tuple((r, g, b) for r, g, b in state["classes"]["palette"]),
+            tuple(state["classes"]["label_ids"]),
+        )
+        settings, step = _settings(state), int(state["step"])
+        if spec.num_classes != len(classes):
+            raise ValueError(f"{len(classes)} classes, but {spec.num_classes} channels")
+        data = _recorded_data(state)
+        networks: dict[str, SegmentationModel] = {}
+        for saved, tensors in checkpoint.tensors.items():
+            network = build_model(spec)
+            load_checked(network, tensors, checkpoint.path / f"{saved}.safetensors")
+            networks[network_name(saved, settings.get("method"))] = network.eval()
+    if which == AVERAGE and TEACHER in networks:
+        raise CheckpointError(f"{checkpoint.path} holds no {which!r}; its average is the teacher")
+    if which == TEACHER and AVERAGE in networks:
+        LOG.warning("note: the average of a student that no teacher labels for is called average")
+    return SavedNetworks(checkpoint.path, step, networks, classes, settings, tuple(problems), data)
+
+
+def load_settings(path: Path) -> Mapping[str, Any]:
+    """Flat settings of a run, or of one of its checkpoints; no network is read.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it is damaged.
+    """
+    with _readable(_open(path, None)[0]) as state:
+        return _settings(state)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Metadata of the latest checkpoint of a run: settings, model, classes, data; no tensors.
+
+    Raises:
+        CheckpointError: There is no checkpoint, it is damaged, or no checkpoint of a run.
+    """
+    with _readable(_open(path, None)[0]) as state:
+        ModelSpec.from_json(state["model"])
+        records = dict(state.get("records", {}))
+        data = _recorded_data(state)
+        return state | {"settings": _settings(state), "data": data, "records": records}
+
+
+def settings_of_run(path: Path) -> Settings:
+    """The settings of a run: those of its latest checkpoint, else of its ``config.yaml``.
+
+    Raises:
+        ConfigError: There is neither, or the file is damaged.
+    """
+    try:
+        return resolve_settings([], load_settings(path))
+    except CheckpointError:
+        return resolve_settings([path / "config.yaml"], {})
+
+
+def newest_checkpoint(path: Path) -> Path:
+    """The folder of the checkpoint that :func:`load_networks` takes for a run or checkpoint.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it is damaged.
+    """
+    return _open(path, None)[0].path
+
+
+UNREADABLE = (
+    *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError),
+    MixsegError,
+)
+"""Errors from metadata that somebody else has written, or another version."""
+
+
+@contextmanager
+def _readable(checkpoint: Checkpoint) -> Iterator[dict[str, Any]]:
+    """Gives the metadata; a CheckpointError names the checkpoint if they cannot be read."""
+    try:
+        yield checkpoint.state
+    except CheckpointError:
+        raise
+    except UNREADABLE as error:
+        raise CheckpointError(
+            f"{checkpoint.path}: is not a checkpoint of mixseg that this version can read: {error}"
+        ) from error
+
+
+def _recorded_data(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of the data; older checkpoints have the classes alone."""
+    data: dict[str, Any] = state.get("data", {"classes": list(state["classes"]["names"])})
+    check_digests(data)
+    return data
+
+
+def _settings(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat settings, as this version knows them; empty for a teacher that mixseg did not train."""
+    settings = state["settings"]
+    import_recorded(settings.get("imports", ()), "the checkpoint")
+    return to_flat(resolve_settings([], settings)) if settings else {}
+
+
+def _open(path: Path, which: str | None) -> tuple[Checkpoint, list[str]]:
+    """The latest intact checkpoint, and the reasons why newer ones were passed over."""
+    if not path.is_dir():
+        raise CheckpointError(
+            f"{path}: is not a folder. Give a run (runs/NAME) or one of its checkpoints "
+            "(runs/NAME/checkpoints/step-00000400)"
+        )
+    if (path / MANIFEST).is_file():
+        return _read(path, which), []
+    problems: list[str] = []
+    for candidate in CheckpointStore(path / "checkpoints").candidates():
+        try:
+            return _read(candidate, which), problems
+        except CheckpointError as error:
+            problems.append(str(error))
+    reason = "; ".join(problems) or "it has no checkpoints"
+    raise CheckpointError(f"{path}: no checkpoint can be read: {reason}")
+
+
+def _read(path: Path, which: str | None) -> Checkpoint:
+    """A checkpoint with the networks that ``which`` names; with None its state alone."""
+    if which is None:
+        return read_checkpoint(path, only=())
+    there = listed_tensors(path)
+    averaged = tuple(name for name in (TEACHER, AVERAGE) if name in there)
+    wanted: tuple[str, ...] = (which,)
+    if which == "both":
+        wanted = tuple(name for name in ("student", *averaged) if name in there)
+    elif which in ("either", TEACHER, AVERAGE) and averaged:
+        wanted = averaged
+    elif which == "either":
+        wanted = ("student",)
+    return read_checkpoint(path, only=wanted)

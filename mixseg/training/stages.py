@@ -1,0 +1,131 @@
+"""Epochs as steps, and progressive scaling: stages of growing crops (Lourenço, III.D)."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import final
+
+from mixseg.config.sections import Settings
+from mixseg.errors import ConfigError
+from mixseg.training.schedules import Schedule
+
+
+@final
+@dataclass(frozen=True)
+class Stage:
+    """Some steps of a run that share crop and batch size.
+
+    Attributes:
+        first: Number of its first step.
+        last: Number of the step after its last.
+        crop: Height and width of random crops; None does not crop.
+        batches: Name of a stream -> images per batch.
+        draws: Name of a stream -> images that were drawn before the stage.
+        lr_factor: Factor of the learning rate.
+    """
+
+    first: int
+    last: int
+    crop: tuple[int, int] | None
+    batches: dict[str, int]
+    draws: dict[str, int]
+    lr_factor: float = 1.0
+
+
+def plan_stages(settings: Settings, images: int) -> tuple[Stage, ...]:
+    """The stages of a run in order; one for all of it where the settings name none.
+
+    Args:
+        settings: Of the run, its length in steps.
+        images: Number of labeled images.
+    """
+    steps = _stage_steps(settings, images) or [settings.training.iterations]
+    draws = {"labeled": 0, "unlabeled": 0}
+    planned: list[Stage] = []
+    first = 0
+    for number, taken in enumerate(steps):
+        data = of_one_stage(settings, number).data
+        batches = {"labeled": data.batch_labeled, "unlabeled": data.batch_unlabeled}
+        factor = settings.stages[number].lr_factor if settings.stages else 1.0
+        planned.append(Stage(first, first + taken, data.crop, batches, draws, factor))
+        parts = taken * settings.training.accumulate
+        draws = {name: drawn + parts * batches[name] for name, drawn in draws.items()}
+        first += taken
+    return tuple(planned)
+
+
+def of_one_stage(settings: Settings, number: int) -> Settings:
+    """The settings with crop and batches of one stage (-1 is the last) throughout the run."""
+    if not settings.stages:
+        return settings
+    stage, data = settings.stages[number], settings.data
+    data = dataclasses.replace(
+        data,
+        crop=stage.crop,
+        batch_labeled=stage.batch,
+        # Where this is no whole number and a method uses it, the settings are refused before.
+        batch_unlabeled=max(1, stage.batch * data.batch_unlabeled // data.batch_labeled),
+    )
+    return dataclasses.replace(settings, data=data, stages=())
+
+
+def staged(schedule: Schedule, stages: tuple[Stage, ...]) -> Schedule:
+    """A schedule whose values are multiplied by the factor of the step's stage."""
+    if all(stage.lr_factor == 1 for stage in stages):
+        return schedule
+    return lambda step: (
+        schedule(step) * next(stage.lr_factor for stage in stages if step < stage.last)
+    )
+
+
+def steps_per_epoch(images: int, batch: int, accumulate: int) -> int:
+    """Optimizer steps of one pass over labeled images, each of ``accumulate`` batches."""
+    return -(-images // (batch * accumulate))
+
+
+def _stage_steps(settings: Settings, images: int) -> list[int]:
+    accumulate = settings.training.accumulate
+    return [
+        stage.epochs * steps_per_epoch(images, stage.batch, accumulate) for stage in settings.stages
+    ]
+
+
+def epochs_in_steps(settings: Settings, images: int) -> Settings:
+    """The settings with the numbers of steps that follow from epochs; others stay as they are.
+
+    Args:
+        settings: Of a run; warm-up is counted in epochs of the first stage.
+        images: Number of labeled images.
+
+    Raises:
+        ConfigError: The warm-up is not shorter than the run.
+    """
+    training, schedule = settings.training, settings.schedule
+    if training.epochs is None and schedule.warmup_epochs is None and not settings.stages:
+        return settings
+    batch = settings.stages[0].batch if settings.stages else settings.data.batch_labeled
+    per_epoch = steps_per_epoch(images, batch, training.accumulate)
+    iterations, warmup = training.iterations, schedule.warmup_steps
+    named = "schedule.warmup_steps"
+    if settings.stages:
+        iterations = sum(_stage_steps(settings, images))
+    elif training.epochs is not None:
+        iterations = training.epochs * per_epoch
+    if schedule.warmup_epochs is not None:
+        named = f"schedule.warmup_epochs {schedule.warmup_epochs:g}:"
+        # Not more than the run has, so that any number can be rounded.
+        warmup = round(min(schedule.warmup_epochs * per_epoch, iterations))
+    for path, steps in settings.options.items():
+        if path.endswith(".warmup_steps") and steps >= iterations:
+            raise ConfigError(f"{path} {steps} must be below the {iterations} steps of training")
+    if warmup >= iterations:
+        raise ConfigError(
+            f"{named} {warmup} steps of warm-up must be below the {iterations} steps of training; "
+            f"an epoch of {images} labeled images has {per_epoch} steps"
+        )
+    return dataclasses.replace(
+        settings,
+        training=dataclasses.replace(training, iterations=iterations),
+        schedule=dataclasses.replace(schedule, warmup_steps=warmup),
+    )

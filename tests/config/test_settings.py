@@ -1,0 +1,462 @@
+"""Settings from files and flags, checked, saved and read again."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import typing
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mixseg.commands.parsing import ArgumentParser, new_parser, parse
+from mixseg.commands.settings_arguments import add_set_argument
+from mixseg.config.effect import check_flags
+from mixseg.config.flags import SHORT_FLAGS, add_settings_arguments, typed_overrides
+from mixseg.config.options import Setting, fields_of
+from mixseg.config.renamed import RENAMED
+from mixseg.config.resolve import build_settings, resolve_settings
+from mixseg.config.saved import changed_settings, dump_settings, with_absolute_paths
+from mixseg.config.schema import description, schema, to_flat
+from mixseg.config.sections import Settings, StageSettings
+from mixseg.config.values import FlagText
+from mixseg.errors import ConfigError
+from mixseg.registry import all_slots
+
+PATHS = [path for path in schema() if path != "imports"]
+
+
+def written(tmp_path: Path, text: str, name: str = "a.yaml") -> Path:
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def resolved(tmp_path: Path, text: str) -> Settings:
+    return resolve_settings([written(tmp_path, text)], {})
+
+
+@cache
+def flag_parser() -> ArgumentParser:
+    parser = new_parser("mixseg test", "")
+    add_set_argument(parser)
+    add_settings_arguments(parser)
+    return parser
+
+
+def flags(*arguments: str) -> dict[str, Any]:
+    parsed = parse(flag_parser(), arguments)
+    return typed_overrides(parsed, parsed.assignments)
+
+
+def choosing(path: str) -> dict[str, Any]:
+    """Settings that give a run a part that has the option."""
+    owner = schema()[path][0].owner
+    for slot in all_slots():
+        if owner in slot.registry and path in {
+            one.path for one in slot.registry.options(owner, slot.section)
+        }:
+            return {slot.setting: owner} if slot.setting else {}
+    return {}
+
+
+CHANGES: dict[str, Any] = {
+    "data.resize": (256, 512),
+    "data.scale": (0.5, 1.5),
+    "data.crop": (321, 321),
+    "data.labeled": "372",
+    "data.workers": 3,
+    "model.mean": (0.1, 0.2, 0.3),
+    "model.rates": (1, 2, 3),
+    "supervised_loss.name": "balanced-cross-entropy + 0.5*dice",
+    "supervised_loss.frequencies": {"road": 0.75, "traffic light": 0.25},
+    "mixing.mixer": "cowmix",
+    "mixing.sigma": (4.0, 64.0),
+    "optimizer.lr": 1e-4,
+    "optimizer.clip_norm": 1.5,
+    "name": "a-runs_ünïcode",
+    "seed": 12345678901,
+}
+
+
+class TestRoundTrip:
+    @pytest.mark.parametrize("changes", [{}, CHANGES], ids=["defaults", "everything else"])
+    def test_saved_and_read(self, tmp_path: Path, changes: dict[str, Any]) -> None:
+        made = resolve_settings([], changes)
+        assert changes.items() <= to_flat(made).items()
+        assert resolved(tmp_path, dump_settings(made)) == made
+        assert resolve_settings([], to_flat(made)) == made
+
+    @settings(max_examples=8, deadline=None)
+    @given(
+        rate=st.floats(1e-12, 1e6),
+        seed=st.integers(0, 2**62),
+        root=st.none() | st.text(st.characters(codec="utf-8"), max_size=20),
+    )
+    def test_any_value_survives(
+        self, rate: float, seed: int, root: str | None, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        values = to_flat(resolve_settings([], {}))
+        made = build_settings(values | {"optimizer.lr": rate, "seed": seed, "data.root": root})
+        path = tmp_path_factory.mktemp("c") / "a.yaml"
+        path.write_text(dump_settings(made), encoding="utf-8")
+        assert resolve_settings([path], {}) == made
+
+
+class TestEarlierVersions:
+    def test_every_option_of_every_part_was_saved_with_every_run(self, tmp_path: Path) -> None:
+        # As 0.1 wrote it: options of parts that the run does not have are there as well.
+        text = """
+method: supervised
+mixing: {mixer: classmix, proportion: 0.5, rounding: floor, domains: inter, sigma: [8.0, 32.0],
+  sigma_scaled: true, ignore_is_class: false, labeled: none, alpha: 0.1}
+supervised_loss: {name: focal, gamma: 1.0, ohem_threshold: 0.36, dice: mean, label_smoothing: 0.0}
+augmentation: {colour_jitter: 0.25, colour_jitter_probability: 0.8, colour_jitter_form: kornia}
+model: {upsampling: learnt, architecture: fcn8s, rates: [6, 12], output_stride: 32}
+training: {tensorboard: true}
+adversarial: {alpha: 0.05, schedule: same}
+"""
+        values = to_flat(resolved(tmp_path, text))
+        assert values["mixing.rounding"] == "floor"
+        assert values["supervised_loss.gamma"] == 1.0
+        assert values["augmentation.color_jitter_form"] == "kornia"
+        assert values["model.upsampling"] == "learned"
+        assert values["training.loggers"] == ("tensorboard",)
+        assert not {"mixing.sigma", "mixing.alpha", "model.rates", "adversarial.alpha"} & {*values}
+
+    def test_old_names_say_the_new_one(self, caplog: pytest.LogCaptureFixture) -> None:
+        from mixseg.config import renamed
+
+        renamed._said.clear()
+        found = resolve_settings([], flags("--augmentation.colour_jitter", "0.25"))
+        assert to_flat(found)["augmentation.color_jitter"] == 0.25
+        assert "augmentation.color_jitter" in caplog.text
+        assert set(RENAMED.values()) <= set(schema())
+
+
+class TestPrecedence:
+    def test_file_later_file_flag(self, tmp_path: Path) -> None:
+        first = written(tmp_path, "seed: 2\nmethod: supervised\noptimizer: {lr: 0.2}", "a.yaml")
+        second = written(tmp_path, "seed: 3\noptimizer: {momentum: 0.5}", "b.yaml")
+        found = to_flat(resolve_settings([first, second], {"optimizer.momentum": 0.7}))
+        assert (found["seed"], found["method"]) == (3, "supervised")
+        assert (found["optimizer.lr"], found["optimizer.momentum"]) == (0.2, 0.7)
+
+    def test_epochs_and_iterations(self, tmp_path: Path) -> None:
+        epochs = written(tmp_path, "training: {epochs: 5}", "a.yaml")
+        steps = written(tmp_path, "training: {iterations: 70}", "b.yaml")
+        both = written(tmp_path, "training: {iterations: 70, epochs: 6}", "c.yaml")
+
+        def length(files: list[Path], **overrides: int) -> tuple[int, int | None]:
+            typed = {f"training.{name}": value for name, value in overrides.items()}
+            training = resolve_settings(files, typed).training
+            return training.iterations, training.epochs
+
+        assert length([epochs]) == (40_000, 5)
+        assert length([steps, epochs]) == (70, 5)
+        assert length([epochs, steps]) == (70, None)
+        assert length([steps, both]) == length([both]) == (70, 6)
+        assert length([both], iterations=8) == (8, None)
+        assert length([steps], iterations=8, epochs=9) == (8, 9)
+
+    def test_warm_up_epochs_and_steps(self, tmp_path: Path) -> None:
+        first = written(tmp_path, "schedule: {warmup_epochs: 0.5}")
+        found = resolve_settings([first], {"schedule.warmup_steps": 3})
+        assert (found.schedule.warmup_steps, found.schedule.warmup_epochs) == (3, None)
+        # The number of iterations is not known yet; it is compared once images are counted.
+        resolve_settings([], {"training.epochs": 2, "schedule.warmup_steps": 50_000})
+        with pytest.raises(ConfigError, match="warmup_epochs"):
+            resolve_settings([first], {"training.epochs": 2, "schedule.warmup_epochs": 2})
+
+    def test_the_split_has_the_seed_of_the_run_unless_it_has_its_own(self) -> None:
+        assert resolve_settings([], {"seed": 5}).split_seed == 5
+        assert resolve_settings([], {"seed": 5, "data.split_seed": 0}).split_seed == 0
+
+
+class TestValues:
+    @pytest.mark.parametrize(
+        ("text", "path", "value"),
+        [
+            ("optimizer:\n  lr: 1e-4\n", "optimizer.lr", 1e-4),
+            ("data: {labeled: 372}", "data.labeled", "372"),
+            ("name: 1e5", "name", "1e5"),
+            ("mixing: {mixer: cowmix, sigma: [4, 8]}", "mixing.sigma", (4.0, 8.0)),
+            ("data: {crop: 64x96}", "data.crop", (64, 96)),
+            ("data: {crop: '64,96'}", "data.crop", (64, 96)),
+            ("optimizer: {clip_norm: none}", "optimizer.clip_norm", None),
+        ],
+    )
+    def test_read(self, tmp_path: Path, text: str, path: str, value: object) -> None:
+        assert to_flat(resolved(tmp_path, text))[path] == value
+
+    @pytest.mark.parametrize(
+        ("text", "line", "path"),
+        [
+            ("seed: x", 1, "seed"),
+            ("seed: 1.5", 1, "seed"),
+            ("seed:", 1, "seed"),
+            ("seed: '0x10'", 1, "seed"),
+            ("data:\n  crop: [64]", 2, "data.crop"),
+            ("data:\n  flip: yes", 2, "data.flip"),
+            ("model:\n  batch_norm: freeze", 2, "model.batch_norm"),
+            ("model:\n  rates: [1, a]", 2, "model.rates"),
+            ("optimizer:\n\n  lr: {a: 1}", 3, "optimizer.lr"),
+            ("optimizer:\n  lr: .nan", 2, "optimizer.lr"),
+            ("model:\n  std: [.inf, 0.5, 0.5]", 2, "model.std"),
+            ("mixing:\n  sigma: no", 2, "mixing.sigma"),  # of another mixer than the run has
+            ("seed: 1\nlr: 1", 2, "'lr'"),
+            ("optimizer:\n  lt: 1", 2, "'optimizer.lr'"),
+            ("optimizer: 5", 1, "optimizer"),
+            ("data:\n  root: {a: 1}", 2, "data.root"),
+            ("seed: 1\nseed: 2", 2, "'seed'"),
+            ("optimizer:\n  lr: -1\n", 2, "optimizer.lr"),
+            ("mixing:\n  mixer: os.system", 2, "mixing.mixer"),
+            ("model: {}\nmethod: os.system", 2, "method"),
+        ],
+    )
+    def test_refused_with_file_line_and_key(
+        self, tmp_path: Path, text: str, line: int, path: str
+    ) -> None:
+        with pytest.raises(ConfigError) as caught:
+            resolved(tmp_path, text)
+        assert path in str(caught.value) and f"a.yaml, line {line}" in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "path", sorted({str(one[0].hint): path for path, one in schema().items()}.values())
+    )
+    def test_a_class_path_is_refused_by_every_type(self, tmp_path: Path, path: str) -> None:
+        text = '{class_path: os.system, init_args: {command: "true"}}'
+        for part in reversed(path.split(".")):
+            text = f"{{{part}: {text}}}"
+        with pytest.raises(ConfigError, match=path):
+            resolved(tmp_path, text)
+
+    def test_an_option_of_another_part_is_named_with_it(self) -> None:
+        with pytest.raises(ConfigError, match=r"'mixing.sigma' \(of cowmix\)"):
+            resolve_settings([], {"mixing.sigmas": 1})
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("supervised_loss.frequencies", {"road": 0.5, "sky": -0.1}),
+        ("data.scale_step", 0.1),
+        ("data.crop", (64, 31)),
+        ("model.output_stride", 4),
+        ("model.std", (1.0, 0.0, 1.0)),
+        ("model.weights_sha256", "abc"),
+        ("model.weights_sha256", 64 * "a"),
+        ("data.scale", (0.5, 1.5)),
+        ("schedule.warmup_steps", 40_000),
+        ("validation.resolution", "input"),
+        *(("name", name) for name in ("../escape", "a/b", "", "..", "a\x1b[31m")),
+    ],
+)
+def test_combinations_that_cannot_work_name_the_setting(path: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=path):
+        resolve_settings([], choosing(path) | {path: value})
+
+
+@pytest.mark.parametrize("step", [0.0, 1.2, float("nan")])
+def test_steps_of_the_scale(step: float) -> None:
+    given = {"data.scale": (0.5, 1.6), "data.crop": (64, 64)}
+    resolve_settings([], given | {"data.scale_step": 0.1})
+    with pytest.raises(ConfigError, match=r"data\.scale_step"):
+        resolve_settings([], given | {"data.scale_step": step})
+
+
+class TestFlags:
+    def test_short_and_dotted_spellings_are_one_setting(self) -> None:
+        assert flags() == {}
+        for short, path in SHORT_FLAGS.items():
+            assert flags(f"--{short}", "1") == flags(f"--{path}", "1") == {path: "1"}
+
+    @pytest.mark.parametrize("path", PATHS)
+    def test_every_setting_has_a_flag_that_takes_its_value(self, path: str) -> None:
+        value = CHANGES.get(path, schema()[path][0].default)
+        text = value if isinstance(value, str) else json.dumps(value)
+        needed = {"data.crop": (64, 64)} if path == "data.scale" else choosing(path)
+        needed.pop(path, None)
+        for typed in ((f"--{path}", text), (f"--{path}={text}",), ("--set", f"{path}={text}")):
+            found = flags(*typed)
+            assert set(found) == {path}
+            read = to_flat(resolve_settings([], needed | found))[path]
+            assert read == (value if value != [] else ())
+        assert len(schema()[path][0].help) > 3 and description(path)
+
+    def test_switches_and_null(self, tmp_path: Path) -> None:
+        found = resolve_settings([], flags("--skip-bad", "--seed", "1", "--data.flip", "false"))
+        assert (found.data.skip_bad, found.seed, found.data.flip) == (True, 1, False)
+        preset = written(tmp_path, "optimizer: {clip_norm: 1}\nmodel: {channel_order: bgr}")
+        typed = flags("--optimizer.clip_norm", "none", "--set", "model.channel_order=null")
+        found = resolve_settings([preset], typed)
+        assert (found.optimizer.clip_norm, found.model.channel_order) == (None, None)
+        assert resolve_settings([], flags("--set", "data.root=", "seed=2")).data.root is None
+        for flag in ("--lr", "--skip-bad", "--mixer"):
+            with pytest.raises(ConfigError, match=SHORT_FLAGS[flag[2:]]):
+                resolve_settings([], flags(flag, "null"))
+
+    @pytest.mark.parametrize(
+        ("arguments", "named"),
+        [
+            (("--set", "model.backbone"), "model.backbone"),
+            (("--set", "model.backbon=x"), "model.backbone"),
+            (("--set", "seed=!!python/name:os.system"), "seed"),
+            (("--lr", "1", "--set", "optimizer.lr=2"), "optimizer.lr"),
+            (("--set", "seed=1", "--set", "seed=2"), "seed"),
+            (("--epochs", "2", "--iterations", "9"), "training.epochs"),
+            (("--set", "schedule.warmup_steps=1", "schedule.warmup_epochs=1"), "warmup_epochs"),
+            (("--set", "imports=a.py"), "imports"),
+            (("--mixxer", "cutmix"), "--mixer"),
+            (("--mixe", "cutmix"), "--mixer"),
+            (("--mixer",), "--mixer"),
+            (("--mixer", "cutmicks"), "cutmix"),
+        ],
+    )
+    def test_refused(self, arguments: tuple[str, ...], named: str) -> None:
+        with pytest.raises(ConfigError, match=named):
+            resolve_settings([], flags(*arguments))
+
+
+class TestIdleFlags:
+    @pytest.mark.parametrize(
+        ("arguments", "flag", "needed"),
+        [
+            ("--augmentation.per image", "--augmentation.per", "--augmentation.color_jitter"),
+            ("--mixing.sigma_scaled false", "--mixing.sigma_scaled", "--mixer cowmix"),
+            ("--mixer cutmix --mixing.ignore_is_class", "--mixing.ignore_is_class", "classmix"),
+            ("--data.padding end", "--data.padding", "--data.crop"),
+            (
+                "--method distillation --teacher a --weighting sigmoid",
+                "--weighting",
+                "semi_supervised",
+            ),
+            (
+                "--method distillation --teacher a --unlabeled b --distillation.unlabeled 0",
+                "--unlabeled",
+                "--distillation.unlabeled 1",
+            ),
+            ("--domains intra", "--domains", "--method domain_adaptation"),
+            ("--method distillation --teacher a --mixer cutmix", "--mixer", "semi_supervised"),
+            ("--set source_domain.split=a", "--source_domain.split", "--source NAME"),
+            ("--weighting constant --targets.per image", "--targets.per", "threshold-prop"),
+            ("--targets.alignment_decay 0.9", "--targets.alignment_decay", "--targets.alignment"),
+            ("--schedule.name cosine --schedule.power 2", "--schedule.power", "poly"),
+            ("--model.architecture fcn8s --model.rates [3]", "--model.rates", "deeplabv2"),
+            ("--dataset camvid --data-root a --demo.size 64x64", "--demo.size", "scenes"),
+            ("--data.skip_bad_share 0.1", "--data.skip_bad_share", "--skip-bad"),
+            ("--mixer none --mixing.proportion 0.3", "--mixing.proportion", "classmix"),
+            ("--mixing.alpha 0.2", "--mixing.alpha", "mixup"),
+            ("--supervised_loss.gamma 1", "--supervised_loss.gamma", "--loss focal"),
+            ("--adversarial.unlabeled", "--adversarial.unlabeled", "--regularizer"),
+        ],
+    )
+    def test_refused(self, arguments: str, flag: str, needed: str) -> None:
+        typed = flags(*arguments.split())
+        with pytest.raises(ConfigError, match=f"{flag} does nothing without") as caught:
+            check_flags(typed, resolve_settings([], typed))
+        assert needed in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            "--source gta5 --method domain_adaptation --data-root a --demo.size 64x64",
+            "--method distillation --teacher a --distillation.unlabeled 1 --unlabeled a",
+            "--mixer cowmix --mixing.sigma [8,8] --weighting sigmoid --targets.ramp_steps 9",
+            "--method supervised --mixing.labeled classmix --mixing.rounding floor",
+            "--method supervised --mixing.labeled mixup --mixing.alpha 0.2",
+            "--loss cross-entropy+0.5*focal --supervised_loss.gamma 1",
+            "--method domain_adaptation --source gta5 --domains intra --alignment uniform",
+        ],
+    )
+    def test_accepted(self, arguments: str) -> None:
+        typed = flags(*arguments.split())
+        assert check_flags(typed, resolve_settings([], typed)) == []
+
+    @pytest.mark.parametrize(
+        ("arguments", "without_effect"),
+        [
+            ("--mixer cutmix --augmentation.blur", {"--mixer", "--augmentation.blur"}),
+            ("--teacher.mode eval --teacher.decay 0.9", {"--teacher.mode"}),
+            ("--source gta5 --domains intra --unlabeled a", {"--domains", "--unlabeled"}),
+            ("--mixing.labeled cutmix --mixing.proportion 0.3", set()),
+        ],
+    )
+    def test_a_baseline_takes_the_flags_of_what_it_is_compared_with(
+        self, arguments: str, without_effect: set[str]
+    ) -> None:
+        typed = flags("--method", "supervised", *arguments.split())
+        assert set(check_flags(typed, resolve_settings([], typed))) == without_effect
+
+    def test_files_may_hold_what_a_run_does_not_have(self, tmp_path: Path) -> None:
+        path = written(tmp_path, "method: distillation\nmixing: {mixer: cutmix, sigma: [1, 2]}\n")
+        typed = flags("--seed", "3")
+        check_flags(typed, resolve_settings([path], typed))
+
+
+def test_paths_mean_the_same_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "100").touch()  # a number stays a number, a word a word
+    for key, value, expected in (
+        ("data.labeled", "100", "100"),
+        ("data.labeled", "1/8", "1/8"),
+        ("data.labeled", "full", "full"),
+        ("data.labeled", "abc", "abc"),
+        ("data.labeled", "a.txt,b.txt", f"{tmp_path}/a.txt,{tmp_path}/b.txt"),
+        ("data.labeled", "x.pkl@1/8", f"{tmp_path}/x.pkl@1/8"),
+        ("data.root", "x", f"{tmp_path}/x"),
+        ("targets.alignment", "uniform", "uniform"),
+        ("targets.alignment", "gone,1.yaml", f"{tmp_path}/gone,1.yaml"),
+        ("model.weights", "imagenet", "imagenet"),
+        ("model.weights", "../w.pth", f"{tmp_path}/../w.pth"),
+    ):
+        found = with_absolute_paths(resolve_settings([], {key: value}))
+        assert to_flat(found)[key] == expected
+        assert with_absolute_paths(found) == found
+
+
+def test_changes_are_listed_without_options_that_follow_from_them() -> None:
+    before = resolve_settings([], {})
+    after = resolve_settings([], {"mixing.mixer": "cowmix", "seed": 3})
+    assert changed_settings(before, after, {"seed"}) == ["mixing.mixer: classmix -> cowmix"]
+
+
+def holds_numbers(hint: Any) -> bool:
+    return hint in (int, float) or any(map(holds_numbers, typing.get_args(hint)))
+
+
+NUMERIC = [
+    one
+    for entry in (*schema().values(), fields_of(StageSettings, "stages."))
+    for one in entry
+    if one.path != "stages" and holds_numbers(one.hint)
+]
+
+
+@pytest.mark.parametrize("setting", NUMERIC, ids=lambda one: f"{one.path}-{one.owner}")
+def test_every_number_has_a_range_and_keeps_to_it(setting: Setting) -> None:
+    allowed = setting.allowed
+    assert allowed is not None, f"{setting.path}: write Annotated[{setting.hint}, Range(LOW, HIGH)]"
+    assert -math.inf < allowed.low < allowed.high < math.inf
+    if setting.default is not None:
+        assert allowed.holds(setting.default)
+    if setting.path.startswith("stages."):
+        return
+    needed = {**choosing(setting.path)}
+    count = len([one for one in typing.get_args(setting.hint) if one in (int, float)]) or 1
+    for value in (allowed.low - 1, allowed.high * 2 + 1):
+        text = (
+            f"{{a: {value:.0f}}}"
+            if "dict" in str(setting.hint)
+            else ",".join([f"{value:.0f}"] * count)
+        )
+        with pytest.raises(ConfigError, match=re.escape(str(allowed))) as caught:
+            resolve_settings([], needed | {setting.path: FlagText(text)})
+        assert setting.path in str(caught.value)

@@ -1,0 +1,147 @@
+"""The transcribed step takes a network where mixseg's step takes it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mixseg.engine.method import MethodInputs, StepRandom
+from mixseg.training.learner import build_learner
+
+from mixseg.config import Settings, SourceSettings, resolve_settings
+from mixseg.data.streams import Batch
+from mixseg.errors import ConfigError
+from mixseg.ignore import IGNORE
+from mixseg.models import build_model
+from mixseg.training.on_noise import random_batches, training_step
+from tests.models.build import SMALL
+from tests.oracles.transcribed_step import TranscribedStep
+
+CLASSES, SIZE, STEPS = 5, (96, 64), 3
+TINY: dict[str, Any] = {
+    "model.backbone": "test_resnet",
+    "model.output_stride": 16,
+    "model.rates": (1, 2),
+    "model.weights": "none",
+    "model.batch_norm": "train",
+    "training.precision": "fp32",
+    "training.channels_last": False,
+    "training.device": "cpu",
+    "optimizer.lr": 0.01,
+    "targets.threshold": 0.25,
+}
+
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def settings_of(preset: str | None = None, **changes: object) -> Settings:
+    files = [] if preset is None else [CONFIGS / preset]
+    tiny = TINY if preset is None else {key: TINY[key] for key in TINY if key != "model.rates"}
+    return resolve_settings(
+        files, tiny | {key.replace("__", "."): one for key, one in changes.items()}
+    )
+
+
+class AcrossDomains(TranscribedStep):
+    """The step of DACS: source classes with their labels, pasted onto target images."""
+
+    def __call__(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> float:
+        source, truth = batches["labeled"].images / 255, batches["labeled"].labels.long()
+        target = batches["unlabeled"].images / 255
+        loss = self.supervised(self.student_logits(source), truth)
+        with torch.no_grad():
+            labels, confidence = self.pseudo_labels(self.teacher_logits(target))
+        share = float((confidence > self.settings.targets.threshold).double().mean())
+        images, answers, weights = [], [], []
+        for index, mask in enumerate(self.masks(truth, random)):
+            images.append(source[index].where(mask, target[index]))
+            answers.append(truth[index].where(mask, labels[index]))
+            weights.append(torch.full(mask.shape, share).masked_fill(mask, 1.0))
+        answer = torch.stack(answers)
+        known = answer != IGNORE
+        logits = self.student_logits(self.augment(torch.stack(images), random))
+        loss = loss + self.consistency(logits, answer.where(known, 0), torch.stack(weights) * known)
+        self.backward(loss)
+        self.move()
+        self.follow(step)
+        return float(loss.detach())
+
+
+def test_convolutions_are_the_library_s_own() -> None:
+    model = build_model(dataclasses.replace(SMALL, backbone="tf_efficientnet_lite0")).eval()
+    plain = TranscribedStep(model, settings_of()).student.eval()
+    kinds = {type(layer) for layer in model.modules()} - {type(layer) for layer in plain.modules()}
+    assert {kind.__name__ for kind in kinds} == {"DilatedDepthwise"}
+    assert model.head.by_taps and not plain.head.by_taps
+    assert list(plain.state_dict()) == list(model.state_dict())
+    images = torch.rand(2, 3, *SIZE)
+    torch.testing.assert_close(plain(images), model(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mixing__mixer": "classmix", "teacher__buffers": "own"},
+        {"mixing__mixer": "cutmix", "optimizer__name": "adamw", "optimizer__lr": 1e-4},
+        {"preset": "ssl/cityscapes_published.yaml"},
+        {"preset": "ssl/voc_published.yaml", "data__batch_labeled": 2, "data__batch_unlabeled": 3},
+        {"preset": "uda/gta5_cityscapes_published.yaml"},
+        {
+            "augmentation__colour_jitter": 0.25,
+            "augmentation__colour_jitter_probability": 1.0,
+        },
+    ],
+)
+def test_some_steps(changes: dict[str, Any]) -> None:
+    settings = settings_of(**changes)
+    learner, _ = build_learner(settings, CLASSES, MethodInputs())
+    counts = {"labeled": settings.data.batch_labeled, "unlabeled": settings.data.batch_unlabeled}
+    sizes = {"labeled": SIZE, "unlabeled": SIZE}
+    batches = random_batches(settings.seed, counts, sizes, CLASSES)
+    if settings.two_domains:
+        batches["labeled"].labels[:, 20:60, 10:40] = IGNORE
+        inside = dataclasses.replace(
+            settings, method="semi_supervised", source_domain=SourceSettings()
+        )
+        plain: TranscribedStep = AcrossDomains(learner.method.student, inside)
+    else:
+        plain = TranscribedStep(learner.method.student, settings)
+    before = {key: value.clone() for key, value in plain.student.state_dict().items()}
+    own = training_step(learner, batches, settings.training.accumulate)
+    transcribed = plain.advancing(batches, settings.seed, torch.device("cpu"))
+    for step in range(STEPS):
+        own(step)
+        transcribed(step)
+    moved = 0.0
+    for expected, found in (
+        (learner.method.student, plain.student),
+        (learner.method.networks["teacher"], plain.teacher),
+    ):
+        found_values = dict(found.named_parameters())
+        for name, parameter in expected.named_parameters():
+            torch.testing.assert_close(found_values[name], parameter, rtol=1e-3, atol=5e-5)
+            moved = max(moved, float((parameter - before[name]).detach().abs().max()))
+    assert moved > 1e-3
+    if settings.teacher.buffers == "own":
+        buffers = dict(plain.teacher.named_buffers())
+        for name, buffer in learner.method.networks["teacher"].named_buffers():
+            torch.testing.assert_close(buffers[name], buffer, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("method", "supervised"),
+        ("mixing__mixer", "none"),
+        ("training__accumulate", 2),
+    ],
+)
+def test_what_has_no_transcription_is_refused(name: str, value: object) -> None:
+    model = build_model(dataclasses.replace(SMALL, num_classes=CLASSES))
+    with pytest.raises(ConfigError, match=name.replace("__", r"\.")):
+        TranscribedStep(model, settings_of(**{name: value}))

@@ -10,7 +10,6 @@ import torch
 from mixseg.data.strong_augmentation import BLUR_SIGMA, blurred, jittered
 from mixseg.engine.precision import choose_precision
 from mixseg.engine.teacher import MeanTeacher
-from mixseg.evaluation.confusion import ConfusionMatrix
 from rich.console import Console
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from benchmarks.report import Report, report_of
 from benchmarks.step import step
 from benchmarks.workload import Workload
 from mixseg.evaluation.inference import predict_labels
+from mixseg.evaluation.scores import ConfusionMatrix
 from mixseg.mixing import build_mixer, with_partner
 from mixseg.models import SegmentationModel
 from tests.oracles import transcription

@@ -393,8 +393,8 @@ SLOTS = SimpleNamespace(
     architecture=Slot(ARCHITECTURES, "model.architecture"),
     optimizer=Slot(OPTIMIZERS, "optimizer.name"),
     schedule=Slot(SCHEDULES, "schedule.name"),
-    dataset=Slot(LAYOUTS, "data.dataset", also=("demo",)),
-    source=Slot(LAYOUTS, "source_domain.dataset", section="source_domain", also=("demo",)),
+    dataset=Slot(LAYOUTS, "data.dataset", also=("demo", "python")),
+    source=Slot(LAYOUTS, "source_domain.dataset", section="source_domain", also=("demo", "python")),
     loggers=Slot(LOGGERS, "training.loggers", names=lambda value: tuple(value)),
 )
 """Where a run has parts; methods ask for those with a parameter by that name."""

@@ -27,6 +27,25 @@ class Mixer(ABC):
             bool, shape (B, H, W): true keeps the pixel of image b, false takes its partner's.
         """
 
+    def mix(
+        self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Mix images and labels of a batch with the same masks.
+
+        Args:
+            images: float, shape (B, C, H, W).
+            labels: int64, shape (B, H, W).
+            generator: On their device; by default one that is seeded anew.
+
+        Returns:
+            Mixed images, mixed labels, and the masks.
+        """
+        if generator is None:
+            generator = torch.Generator(labels.device)
+            generator.seed()
+        mask = self.mask(labels, generator)
+        return with_partner(mask, images), with_partner(mask, labels), mask
+
 
 def paste(mask: Tensor, own: Tensor, partner: Tensor) -> Tensor:
     """``own`` where the mask is true, ``partner`` elsewhere (2.10).

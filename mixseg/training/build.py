@@ -53,6 +53,7 @@ from mixseg.regularizers import Regularizer
 from mixseg.targets import MeanTeacher
 from mixseg.temperature import tempered
 from mixseg.training.data import TrainingData, streams_of, training_size
+from mixseg.training.from_python import NO_OBJECTS, Objects
 from mixseg.training.initial import network_of_run
 from mixseg.training.loop import Run
 from mixseg.training.optimizers import build_optimizer
@@ -363,6 +364,7 @@ def learner_of_run(
     recorded: Path | None = None,
     *,
     spec: ModelSpec | None = None,
+    objects: Mapping[str, Any] = MappingProxyType({}),
 ) -> Learner:
     """What is trained in a run; a message says what its weight file gave.
 
@@ -382,7 +384,7 @@ def learner_of_run(
     learner, report = build_learner(
         settings,
         len(data.classes),
-        Given(_float(data.distribution), _float(data.frequencies), teacher),
+        Given(_float(data.distribution), _float(data.frequencies), teacher, objects),
         choose=precision_of_run(
             last.training.precision,
             last.data.batch_labeled,
@@ -427,11 +429,14 @@ def build_run(
     data: TrainingData,
     folder: RunDirectory,
     teacher: FixedTeacher | None,
+    objects: Objects = NO_OBJECTS,
     *,
     spec: ModelSpec | None = None,
 ) -> Run:
     """Compose the parts of a run; ``spec`` is that of :func:`learner_of_run`."""
-    learner = learner_of_run(settings, data, teacher, folder.precision, spec=spec)
+    learner = learner_of_run(
+        settings, data, teacher, folder.precision, spec=spec, objects=objects.parts
+    )
     stages = plan_stages(settings, len(data.split.labeled))
     total, workers = settings.training.iterations, loader_workers(settings.data.workers)
     schedule, momentum = build_schedule(
@@ -460,7 +465,11 @@ def build_run(
         folder=folder,
         settings=settings,
         card=network_card(learner.method.student.spec, data.classes, to_flat(settings))
-        | {"data": digests(data.record), "records": folder.records()},
+        | {
+            "data": digests(data.record),
+            "records": folder.records(),
+            "objects": objects.names,
+        },
         loggers=[
             LOGGERS.build(name, settings.options, folder=folder.path)
             for name in dict.fromkeys(("jsonl", *settings.training.loggers))

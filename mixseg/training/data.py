@@ -38,6 +38,7 @@ from mixseg.losses import needs_class_shares
 from mixseg.registry import LAYOUTS
 from mixseg.scenes import LAYOUTS as SCENE_LAYOUTS
 from mixseg.scenes import Look, ensure_demo
+from mixseg.training.from_python import NO_OBJECTS, PYTHON, Objects
 
 LOG = logging.getLogger("mixseg")
 
@@ -89,7 +90,7 @@ class TrainingData:
 
 def check_dataset_name(name: str, given: str) -> None:
     """Raise a ConfigError for a data set that is not there; ``given`` is where it was named."""
-    known = ("demo", *LAYOUTS)
+    known = ("demo", PYTHON, *LAYOUTS)
     if name not in known:
         raise ConfigError(f"{given}: {unknown_name('dataset', name, known)}")
 
@@ -98,13 +99,13 @@ def check_data_settings(settings: Settings) -> None:
     """Refuse what cannot be opened, before anything is read."""
     data, source = settings.data, settings.source_domain
     check_dataset_name(data.dataset, "data.dataset")
-    if data.root is None and data.dataset != "demo":
+    if data.root is None and data.dataset not in ("demo", PYTHON):
         raise ConfigError(
             f"data.root: where is {data.dataset}? Give its folder with --data-root DIR"
         )
     if source.dataset is not None:
         check_dataset_name(source.dataset, "source_domain.dataset")
-        built_in = source.dataset == "demo" or (
+        built_in = source.dataset in ("demo", PYTHON) or (
             data.dataset == "demo" and data.root is None and source.dataset in SCENE_LAYOUTS
         )
         if source.root is None and not built_in:
@@ -158,6 +159,11 @@ def open_split(settings: Settings, split: str, pair: Pairing | None = None) -> S
         pair: Gives the samples; by default as ``data.unpaired`` says.
     """
     data = settings.data
+    if data.dataset == PYTHON:
+        raise ConfigError(
+            "the images of this run were handed in from Python: use mixseg.resume or "
+            "mixseg.evaluate with them, or name a data set"
+        )
     if data.dataset == "demo" and data.root is None:
         return _open_scenes(settings, settings.demo.look, "cityscapes", split)
     layout = "cityscapes" if data.dataset == "demo" else data.dataset
@@ -305,14 +311,14 @@ class Announcement:
             self.said = True
 
 
-def open_training_data(settings: Settings) -> TrainingData:
+def open_training_data(settings: Settings, objects: Objects = NO_OBJECTS) -> TrainingData:
     """Open and check the data of a run.
 
     Raises:
         DataError: Something is missing or not as it should be.
     """
     opened = _two_domains if settings.two_domains else _one_domain
-    data = opened(settings)
+    data = opened(settings, objects)
     uses_unlabeled = "unlabeled" in streams_of(settings)
     if uses_unlabeled and not data.unlabeled_indices:
         without = (
@@ -376,36 +382,43 @@ def _unseen_classes(data: TrainingData, read_already: Mapping[Path, bytes]) -> I
             yield f"note: {note}"
 
 
-def _one_domain(settings: Settings) -> TrainingData:
+def _one_domain(settings: Settings, objects: Objects) -> TrainingData:
     """Labelled and unlabeled images of one training split."""
     data = settings.data
-    train = open_split(settings, data.train_split)
-    val = open_validation(settings, train=train)
+    train = objects.train or open_split(settings, data.train_split)
+    val = objects.val or open_validation(settings, train=train)
     ids = [sample.id for sample in train.samples]
     held_out = [sample.id for sample in val.samples] if data.val is not None else []
     split = split_labeled(ids, data.labeled, settings.split_seed, held_out)
     unlabeled, indices = train, split.unlabeled
-    notes = [*unpaired_notes(train, val), *_held_out_notes(settings, train, val)]
-    if data.unlabeled is not None:
+    notes = unpaired_notes(train, val)
+    if objects.val is None:
+        notes += _held_out_notes(settings, train, val)
+    if objects.unlabeled is not None:
+        unlabeled, indices = objects.unlabeled, tuple(range(len(objects.unlabeled)))
+    elif data.unlabeled is not None:
         unlabeled, left_out_files = open_photographs_of(settings, (train,), val)
         notes += left_out_files
         indices = tuple(range(len(unlabeled)))
     return TrainingData(train, split, unlabeled, indices, val, tuple(notes))
 
 
-def _two_domains(settings: Settings) -> TrainingData:
+def _two_domains(settings: Settings, objects: Objects) -> TrainingData:
     """Labelled images of the source, unlabeled ones of the target.
 
     Labels of the target are read by validation, and where ``targets.alignment`` is ``target``.
     """
     data = settings.data
-    source = open_source(settings)
-    target: SegmentationDataset | None = None
-    takes_target = data.unlabeled is None and "unlabeled" in streams_of(settings)
-    if data.val is not None or takes_target:
+    source = objects.source or open_source(settings)
+    target = objects.train
+    takes_target = (data.unlabeled, objects.unlabeled) == (
+        None,
+        None,
+    ) and "unlabeled" in streams_of(settings)
+    if target is None and (data.val is not None or takes_target):
         # Of which images are needed, and labels only to validate by.
         target = open_split(settings, data.train_split, pair_present)
-    val = open_validation(settings, train=target)
+    val = objects.val or open_validation(settings, train=target)
     held_out = [sample.id for sample in val.samples] if data.val is not None else []
     file = settings.source_domain.class_map
     map_file = None if file is None else Path(file).expanduser()
@@ -422,9 +435,11 @@ def _two_domains(settings: Settings) -> TrainingData:
         )
     ids = [sample.id for sample in source.samples]
     split = split_labeled(ids, settings.source_domain.labeled, settings.split_seed)
-    if target is not None:
+    if target is not None and objects.val is None:
         notes += _held_out_notes(settings, target, val)
-    if data.unlabeled is not None:
+    if objects.unlabeled is not None:
+        unlabeled = objects.unlabeled
+    elif data.unlabeled is not None:
         unlabeled, left_out_files = open_photographs_of(settings, (source,), val)
         notes += left_out_files
     elif takes_target and target is not None:
@@ -459,7 +474,7 @@ def _held_out_notes(
         f"validation (data.val {data.val})"
     )
     if data.val_split != data.train_split:
-        with contextlib.suppress(DataError):
+        with contextlib.suppress(DataError, ConfigError):
             passed_over = open_split(settings, data.val_split, pair_present)
             line += f"; the {len(passed_over)} images of split {data.val_split!r} are not used"
     return [line]

@@ -23,6 +23,7 @@ from mixseg.training.build import build_run
 from mixseg.training.checkpoint import CheckpointStore, read_checkpoint
 from mixseg.training.checks import check_settings
 from mixseg.training.data import TrainingData, open_training_data, with_frequencies
+from mixseg.training.from_python import NO_OBJECTS, Objects
 from mixseg.training.loop import OnProgress, Outcome, Run, set_rate
 from mixseg.training.run import explaining_errors, finish
 from mixseg.training.run_directory import RunDirectory
@@ -54,6 +55,7 @@ def resume(
     *,
     allow_changes: bool = False,
     on_progress: OnProgress | None = None,
+    objects: Objects = NO_OBJECTS,
 ) -> tuple[Outcome, Path]:
     """Go on with a run from its latest intact checkpoint.
 
@@ -62,6 +64,7 @@ def resume(
         overrides: Setting path -> value that was typed.
         allow_changes: Accept settings that differ from the saved ones.
         on_progress: See :func:`mixseg.training.loop.train`.
+        objects: Those that the run was begun with.
 
     Raises:
         ConfigError: Settings differ and that is not allowed.
@@ -75,14 +78,14 @@ def resume(
     folder = together(lambda: RunDirectory(path, lock=world().rank == 0))
     try:
         with explaining_errors(path):
-            run, data, changes = _opened(folder, overrides, allow_changes=allow_changes)
+            run, data, changes = _opened(folder, overrides, objects, allow_changes=allow_changes)
             return finish(run, data, changes, on_progress)
     finally:
         folder.close()
 
 
 def _opened(
-    run: RunDirectory, overrides: dict[str, Any], *, allow_changes: bool
+    run: RunDirectory, overrides: dict[str, Any], objects: Objects, *, allow_changes: bool
 ) -> tuple[Run, TrainingData, list[str]]:
     """The run at its latest checkpoint, its data, and accepted changes of both."""
     path = run.path
@@ -90,6 +93,8 @@ def _opened(
     if kept is not None and run.locked:
         _restore_files(run, kept)
     wait_for_all()
+    if kept is not None:
+        objects.check_as_before(list(map(str, kept.get("objects", []))), str(path))
     spec = None if kept is None else ModelSpec.from_json(kept["model"])
     saved, settings = _settings_then_and_now(run, kept, overrides)
     # What a run computes does not depend on how many processes read its images.
@@ -122,7 +127,7 @@ def _opened(
         targets = dataclasses.replace(settings.targets, alignment=str(run.alignment))
         opened = dataclasses.replace(settings, targets=targets)
     check_settings(opened, initial_weights=spec is None)
-    data = open_training_data(opened)
+    data = open_training_data(opened, objects)
     lists = (
         f"--set source_domain.labeled={run.path / 'labeled.txt'}"
         if settings.two_domains
@@ -143,7 +148,7 @@ def _opened(
     if changes and run.locked:  # checkpoints take a copy of what is written here
         unpaired = (*data.labeled.unpaired, *data.val.unpaired)
         write_split(run.path, data.labeled, data.split, unpaired)
-    built = build_run(settings, data, run, teacher, spec=spec)
+    built = build_run(settings, data, run, teacher, objects, spec=spec)
     _restore(built)
     for line in changes:
         LOG.warning(f"accepted: {line}")

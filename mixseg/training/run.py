@@ -31,6 +31,7 @@ from mixseg.models import model_title
 from mixseg.training.build import build_run
 from mixseg.training.checks import check_settings
 from mixseg.training.data import TrainingData, open_training_data, with_frequencies
+from mixseg.training.from_python import NO_OBJECTS, Objects
 from mixseg.training.loop import OnProgress, Outcome, Run, train
 from mixseg.training.names import run_name, unused_name
 from mixseg.training.run_directory import RunDirectory
@@ -41,7 +42,11 @@ from mixseg.training.streams import crop_notes, scale_notes
 LOG = logging.getLogger("mixseg")
 
 
-def start(settings: Settings, on_progress: OnProgress | None = None) -> tuple[Outcome, Path]:
+def start(
+    settings: Settings,
+    on_progress: OnProgress | None = None,
+    objects: Objects = NO_OBJECTS,
+) -> tuple[Outcome, Path]:
     """Check everything, make the run's folder, train.
 
     Returns:
@@ -50,7 +55,7 @@ def start(settings: Settings, on_progress: OnProgress | None = None) -> tuple[Ou
     saved_teacher = find_teacher(settings)
     check_settings(settings)
     settings = with_absolute_paths(settings)
-    data = open_training_data(settings)
+    data = open_training_data(settings, objects)
     settings = epochs_in_steps(settings, len(data.split.labeled))
     data = with_frequencies(settings, data)
     teacher = None if saved_teacher is None else fixed_teacher(saved_teacher, data.classes)
@@ -73,7 +78,7 @@ def start(settings: Settings, on_progress: OnProgress | None = None) -> tuple[Ou
     # The settings come first: building may download weights, and who is killed meanwhile must be
     # able to resume. What cannot be built must not leave a folder that looks like a run.
     try:
-        run = build_run(settings, data, folder, teacher)
+        run = build_run(settings, data, folder, teacher, objects)
     except BaseException:
         if folder.locked:
             folder.remove()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
+
+from torch import nn
 
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.schema import to_flat
@@ -17,6 +20,7 @@ from mixseg.data.record import check_digests
 from mixseg.errors import CheckpointError, MixsegError
 from mixseg.files import read_json_lines
 from mixseg.models import ModelSpec, SegmentationModel, build_model, load_checked
+from mixseg.models.wrapped import wrap
 from mixseg.plugins import import_recorded
 from mixseg.training.checkpoint import (
     AVERAGE,
@@ -144,7 +148,7 @@ class SavedNetworks:
         return 0, {}
 
 
-def load_networks(path: Path, which: str) -> SavedNetworks:
+def load_networks(path: Path, which: str, module: nn.Module | None = None) -> SavedNetworks:
     """Load networks from a run, or from one of its checkpoints.
 
     Args:
@@ -152,6 +156,7 @@ def load_networks(path: Path, which: str) -> SavedNetworks:
         which: ``student``, ``teacher``, ``average``, ``both`` or ``either``; ``both`` takes what
             there is, ``either`` the teacher or average, or the student where there is none.
             ``teacher`` is understood for an average, which earlier versions called so.
+        module: The module that the run was given from Python.
 
     Raises:
         CheckpointError: There is no checkpoint, it is damaged, it lacks the network, or a number of
@@ -171,7 +176,10 @@ def load_networks(path: Path, which: str) -> SavedNetworks:
         data = _recorded_data(state)
         networks: dict[str, SegmentationModel] = {}
         for saved, tensors in checkpoint.tensors.items():
-            network = build_model(spec)
+            if module is None:
+                network = build_model(spec)
+            else:
+                network = wrap(copy.deepcopy(module), spec.num_classes, spec.mean, spec.std)
             load_checked(network, tensors, checkpoint.path / f"{saved}.safetensors")
             networks[network_name(saved, settings.get("method"))] = network.eval()
     if which == AVERAGE and TEACHER in networks:

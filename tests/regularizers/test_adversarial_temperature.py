@@ -15,11 +15,10 @@ from torch import Tensor
 from mixseg.config.sections import ScheduleSettings, Settings
 from mixseg.errors import CheckpointError, ConfigError, TrainingError
 from mixseg.ignore import IGNORE
-from mixseg.methods import METHODS
-from mixseg.methods.method import StepResult, StreamOutput
+from mixseg.methods import METHODS, StreamOutput
 from mixseg.regularizers import AdversarialTemperature, build_regularizers, check_regularizer
 from mixseg.training.precision import Precision
-from tests.methods.test_methods import CLASSES, batches, build, random_of
+from tests.methods.test_methods import CLASSES, Stepped, batches, build, stepped
 
 ON = "adversarial-temperature"
 CPU = torch.device("cpu")
@@ -45,9 +44,21 @@ def output(seed: int = 0, labeled: bool = True, size: tuple[int, int] = (32, 48)
     return StreamOutput(logits.requires_grad_(), labels != IGNORE, labels if labeled else None)
 
 
-def result(**outputs: StreamOutput) -> StepResult:
+def result(**outputs: StreamOutput) -> Stepped:
+    """A method's step that had these outputs."""
+    found = Stepped()
     total = torch.stack([one.logits.square().mean() for one in outputs.values()]).sum()
-    return StepResult({"supervised": total}, {}, outputs=outputs)
+    found({"supervised": total}, outputs)
+    return found
+
+
+def regularized(built: AdversarialTemperature, found: Stepped, step: int) -> Stepped:
+    """The step with what the regularizer adds to it."""
+    losses, logs = built(found.outputs, step)
+    done = Stepped()
+    done({**found.losses, **losses}, found.outputs)
+    done.logs = {**found.logs, **logs}
+    return done
 
 
 def weights(built: AdversarialTemperature) -> dict[str, Tensor]:
@@ -101,7 +112,7 @@ def test_a_step_is_algorithm_1(loss: str, unlabeled: bool) -> None:
     expected.backward()
     adam.step()
 
-    done = built(result(**given), step=4)
+    done = regularized(built, result(**given), 4)
     assert float(done.logs["discriminator"]) == pytest.approx(float(expected.detach()), rel=1e-5)
     for name, tensor in built.discriminator.named_parameters():
         moved = dict(twin.named_parameters())[name].detach().float()
@@ -122,7 +133,7 @@ def test_neither_learns_from_the_others_loss() -> None:
     plain = torch.autograd.grad(result(labeled=one).losses["supervised"], one.logits)[0]
     before = weights(built)
 
-    done = built(result(labeled=one), step=0)
+    done = regularized(built, result(labeled=one), 0)
     after = weights(built)
     assert any(not torch.equal(before[name], after[name]) for name in before)  # D has learnt
     assert one.logits.grad is None  # and sent nothing to G
@@ -144,9 +155,9 @@ def test_alpha_0_changes_nothing_about_the_student() -> None:
         built = None if alpha is None else regularizer(alpha=alpha)
         optimizer = torch.optim.SGD(method.student.parameters(), lr=0.01)
         for step in range(3):
-            found = method.step(batches(step), step, random_of(step))
+            found = stepped(method, batches(step), step)
             if built is not None:
-                found = built(found, step)
+                found = regularized(built, found, step)
             optimizer.zero_grad()
             torch.stack(list(found.losses.values())).sum().backward()
             optimizer.step()
@@ -170,7 +181,8 @@ def test_the_discriminator_tells_noise_from_labels() -> None:
 
     built = regularizer(alpha=0.1)
     losses = [
-        float(built(result(labeled=areas(step)), step).logs["discriminator"]) for step in range(40)
+        float(regularized(built, result(labeled=areas(step)), step).logs["discriminator"])
+        for step in range(40)
     ]
     assert losses[-1] < 0.5 * losses[0]
     one = areas(99)
@@ -183,14 +195,14 @@ def test_the_discriminator_tells_noise_from_labels() -> None:
 def test_every_method_gives_what_it_needs(name: str) -> None:
     method = build(name)
     given = {stream: batches()[stream] for stream in method.streams}
-    found = method.step(given, 0, random_of(0))
+    found = stepped(method, given, 0)
     assert set(found.outputs) == set(method.streams)
     labels = given["labeled"].labels
     assert torch.equal(found.outputs["labeled"].counted, labels != IGNORE)
     for one in found.outputs.values():
         assert one.logits.requires_grad
         assert one.counted.shape == one.logits[:, 0].shape
-    done = regularizer(unlabeled=True)(found, 0)
+    done = regularized(regularizer(unlabeled=True), found, 0)
     torch.stack(list(done.losses.values())).sum().backward()
     assert all(torch.isfinite(loss) for loss in done.losses.values())
 
@@ -206,12 +218,12 @@ def test_t_g_is_the_temperature_of_the_methods_own_losses(name: str) -> None:
             for parameter in network.head.parameters():
                 parameter.mul_(2)
     given = {stream: batches()[stream] for stream in method.streams}
-    found, expected = (one.step(given, 0, random_of(0)) for one in (method, plain))
+    found, expected = (stepped(one, given, 0) for one in (method, plain))
     assert set(found.losses) == set(expected.losses)
     for loss, value in expected.losses.items():
         assert float(found.losses[loss].detach()) == pytest.approx(float(value.detach()), rel=1e-5)
     # The temperature is off with the regularizer.
-    off = build(name, adversarial=hot).step(given, 0, random_of(0))
+    off = stepped(build(name, adversarial=hot), given, 0)
     assert float(off.losses["supervised"].detach()) != pytest.approx(
         float(found.losses["supervised"].detach())
     )
@@ -222,7 +234,7 @@ def test_logits_that_overflow_where_nothing_counts_do_no_harm() -> None:
     one = output()
     logits = one.logits.detach().clone()
     logits[~one.counted.unsqueeze(1).expand_as(logits)] = float("inf")
-    done = built(result(labeled=one._replace(logits=logits.requires_grad_())), 0)
+    done = regularized(built, result(labeled=one._replace(logits=logits.requires_grad_())), 0)
     assert torch.isfinite(done.losses["adversarial"])
     assert all(torch.isfinite(tensor).all() for tensor in weights(built).values())
 
@@ -230,7 +242,7 @@ def test_logits_that_overflow_where_nothing_counts_do_no_harm() -> None:
 def test_logits_that_are_not_finite_are_seen() -> None:
     one = output()
     spoilt = one._replace(logits=torch.full_like(one.logits, float("nan")).requires_grad_())
-    done = regularizer()(result(labeled=spoilt), 0)
+    done = regularized(regularizer(), result(labeled=spoilt), 0)
     assert not torch.isfinite(done.losses["adversarial"])  # the trainer stops at it
 
 
@@ -238,7 +250,9 @@ def test_half_precision_maps_are_judged_in_float32() -> None:
     built = regularizer()
     with torch.autocast("cpu", torch.bfloat16):
         one = output()
-        done = built(result(labeled=one._replace(logits=one.logits.to(torch.bfloat16))), 0)
+        done = regularized(
+            built, result(labeled=one._replace(logits=one.logits.to(torch.bfloat16))), 0
+        )
     assert done.losses["adversarial"].dtype == torch.float32
     assert done.logs["discriminator"].dtype == torch.float32
 
@@ -254,7 +268,7 @@ def test_the_rate_follows_its_schedule() -> None:
     assert isinstance(built, AdversarialTemperature)
     rates = []
     for step in range(20):
-        built(result(labeled=output()), step)
+        regularized(built, result(labeled=output()), step)
         rates.append(built.optimizer.param_groups[0]["lr"])
     assert rates[:4] == pytest.approx([0.002, 0.004, 0.006, 0.008])
     expected = [0.005 * (1 + np.cos(np.pi * max(0, step - 4) / 16)) for step in range(4, 20)]
@@ -266,12 +280,12 @@ def test_state_goes_round() -> None:
     assert any(
         not torch.equal(tensor, weights(other)[name]) for name, tensor in weights(one).items()
     )
-    one(result(labeled=output()), 0)
+    regularized(one, result(labeled=output()), 0)
     values, tensors = one.state()
     other.restore(values, {name: tensor.clone() for name, tensor in tensors.items()})
     for step in (1, 2):
         for built in (one, other):
-            built(result(labeled=output(step)), step)
+            regularized(built, result(labeled=output(step)), step)
     assert all(torch.equal(tensor, weights(other)[name]) for name, tensor in weights(one).items())
 
 
@@ -296,7 +310,7 @@ def test_one_tiny_image_is_refused() -> None:
     assert one.labels is not None
     tiny = StreamOutput(one.logits[:1], one.counted[:1], one.labels[:1])
     with pytest.raises(TrainingError, match="16x16"):
-        regularizer()(result(labeled=tiny), 0)
+        regularized(regularizer(), result(labeled=tiny), 0)
 
 
 def test_names_are_checked() -> None:

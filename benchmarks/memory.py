@@ -5,6 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from mixseg.data.registry import CLASSES
+from mixseg.engine import precision
+from mixseg.engine.precision import PrecisionName
+from mixseg.preflight.memory import measure_elsewhere, smaller
 from rich.console import Console
 from rich.table import Table
 
@@ -12,11 +16,7 @@ from benchmarks.report import Report
 from benchmarks.workload import Workload
 from mixseg.config import Settings
 from mixseg.data.arrays import Size
-from mixseg.data.registry import CLASSES
-from mixseg.engine import precision
-from mixseg.engine.precision import PrecisionName
 from mixseg.methods import METHODS
-from mixseg.preflight.memory import measure_elsewhere, smaller
 
 SHARES = (0.25, 0.5, 1.0)
 """Areas that are measured, as shares of the area of the settings."""

@@ -7,6 +7,9 @@ import dataclasses
 from collections.abc import Callable, Mapping
 
 import torch
+from mixseg.data.strong_augmentation import BLUR_SIGMA, blurred, jittered
+from mixseg.engine.precision import choose_precision
+from mixseg.engine.teacher import MeanTeacher
 from rich.console import Console
 from torch import Tensor
 
@@ -16,11 +19,8 @@ from benchmarks.memory import memory
 from benchmarks.report import Report, report_of
 from benchmarks.step import step
 from benchmarks.workload import Workload
-from mixseg.data.strong_augmentation import BLUR_SIGMA, blurred, jittered
-from mixseg.engine.precision import choose_precision
-from mixseg.engine.teacher import MeanTeacher
-from mixseg.evaluation.confusion import ConfusionMatrix
 from mixseg.evaluation.inference import predict_labels
+from mixseg.evaluation.scores import ConfusionMatrix
 from mixseg.mixing import build_mixer, with_partner
 from mixseg.models import SegmentationModel
 from tests.oracles import transcription

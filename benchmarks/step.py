@@ -7,17 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from mixseg.engine.learner import Learner
+from mixseg.engine.method import MethodInputs
+from mixseg.training.learner import build_learner
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import Stopwatch, compare, matmul_peak, operations
 from benchmarks.report import Report, report_of
 from benchmarks.workload import Workload
-from mixseg.analysis.model_profile import WARMUP, random_batches, training_step
-from mixseg.engine.learner import Learner
-from mixseg.engine.method import MethodInputs
+from mixseg.analysis.costs import WARMUP
 from mixseg.methods import SemiSupervised
-from mixseg.training.learner import build_learner
+from mixseg.training.on_noise import random_batches, training_step
 from mixseg.training.precision import precision_of_run
 from tests.oracles.transcribed_step import TranscribedStep, check_transcribed
 
@@ -50,9 +51,10 @@ def step(work: Workload, console: Console) -> Report:
         settings, work.num_classes, MethodInputs(), download=False, choose=choose
     )
     sizes = dict.fromkeys(learner.method.streams, work.size)
-    batches = random_batches(settings, sizes, work.num_classes)
+    counts = {"labeled": settings.data.batch_labeled, "unlabeled": settings.data.batch_unlabeled}
+    batches = random_batches(settings.seed, counts, sizes, work.num_classes)
     plain = TranscribedStep(learner.method.student, settings)
-    own = training_step(learner, settings, batches)
+    own = training_step(learner, batches, settings.training.accumulate)
     there = {name: batch.to(work.device) for name, batch in batches.items()}
     transcribed = plain.advancing(there, settings.seed, work.device)
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
+from mixseg.data.registry import CLASSES
 from torch import Tensor
 from torch.nn import functional
 
 from mixseg.config.sections import Settings
 from mixseg.data.arrays import Size
-from mixseg.data.registry import CLASSES
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
 from mixseg.mixing import check_labeled_mixer

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from mixseg.config.ranges import SEEDS, check_run_name
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -32,16 +33,15 @@ from torchvision.models import resnet18
 from mixseg.cli import run
 from mixseg.commands.contract import prints_its_result
 from mixseg.config import FlagType, Range
-from mixseg.config.ranges import SEEDS, check_run_name
-from mixseg.engine.checkpoint import read_checkpoint, write_checkpoint
-from mixseg.engine.precision import choose_device
-from mixseg.engine.run_directory import RunDirectory
 from mixseg.errors import ConfigError, DataError, TrainingError
 from mixseg.files import read_json, write_atomically
 from mixseg.losses import distillation_divergence
 from mixseg.randomness import generator
 from mixseg.strict_yaml import load_yaml
 from mixseg.terminal import new_console, say, show
+from mixseg.training.checkpoint import read_checkpoint, write_checkpoint
+from mixseg.training.precision import choose_device
+from mixseg.training.run_directory import RunDirectory
 
 CLASSES, SIZE = 10, 32
 PADDING = 4  # training images are shifted by up to so many pixels

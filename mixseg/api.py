@@ -19,10 +19,10 @@ from mixseg.config.sections import Settings
 from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.from_python import MapStyle, from_python
 from mixseg.errors import ConfigError, unknown_name
-from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import evaluate as evaluate_network
 from mixseg.evaluation.inference import InferenceMode
 from mixseg.evaluation.prediction import Predictor
+from mixseg.evaluation.scores import Scores
 from mixseg.models import SegmentationModel
 from mixseg.plugins import import_parts
 from mixseg.registry import METHODS

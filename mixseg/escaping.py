@@ -24,6 +24,11 @@ def printable(text: str) -> str:
     )
 
 
+def without_middle(text: str, kept: int) -> str:
+    """The first and last characters, ``kept`` in all."""
+    return f"{text[: (kept + 1) // 2]}...{text[len(text) - kept // 2 :]}"
+
+
 def shell_line(words: Iterable[str]) -> str:
     """A command that people copy: bash reads it back to these words, and nothing in them acts."""
 

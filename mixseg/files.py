@@ -104,6 +104,25 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path}: nested too deeply") from error
 
 
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file with one in each line, such as ``metrics.jsonl``.
+
+    Lines that are not whole are left out: a log that a crash damaged is still worth reading.
+
+    Raises:
+        OSError: As :func:`read_bytes`.
+    """
+    lines = []
+    for text in read_text(path, errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(line, dict):
+            lines.append(line)
+    return lines
+
+
 def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
     """Write to a temporary name beside ``path``, flush to disk, rename.
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 
-from mixseg.analysis.metrics import read_metrics
 from mixseg.data.images import image_size, read_image, read_index_png, write_png
 from mixseg.data.lists import read_list
 from mixseg.data.permutation_pickle import read_permutation
@@ -22,7 +21,7 @@ from mixseg.data.png16 import is_png16, read_first_channel
 from mixseg.data.prepared_copy import MANIFEST, read_manifest
 from mixseg.data.voc import _read_sbd
 from mixseg.errors import MixsegError
-from mixseg.files import opened, read_bytes, read_text, write_atomically
+from mixseg.files import opened, read_bytes, read_json_lines, read_text, write_atomically
 from mixseg.models import read_weight_file
 from mixseg.strict_yaml import load_yaml
 from mixseg.training.checkpoint import read_checkpoint, write_checkpoint
@@ -67,7 +66,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "weights.pt": lambda path: read_weight_file(str(path), sha256="0" * 64),
     "weights.safetensors": lambda path: read_weight_file(str(path)),
     "precision.json": read_precision,
-    "metrics.jsonl": read_metrics,
+    "metrics.jsonl": read_json_lines,
     MANIFEST: lambda path: read_manifest(path.parent),
     "bytes": read_bytes,
     "text": read_text,
@@ -207,10 +206,10 @@ ELSEWHERE = {
     "mixseg/files.py": "is where files are opened",
     "mixseg/batch_job.py": "opens a log to write to it",
     "mixseg/training/precision.py": "reads /proc",
-    "mixseg/preflight/doctor.py": "reads /proc and /sys",
+    "mixseg/analysis/doctor.py": "reads /proc and /sys",
     "mixseg/terminal.py": "opens /dev/null",
     "mixseg/training/loggers/jsonl.py": "opens the log that it writes",
-    "mixseg/preflight/data_check.py": "opens a data set, not a file",
+    "mixseg/analysis/data_check.py": "opens a data set, not a file",
 }
 """Files of the package that open something by other means, and why they may."""
 

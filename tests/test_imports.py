@@ -19,6 +19,7 @@ FILES = sorted(
 )
 SHARED = {
     "argmax",
+    "charts",
     "config",
     "distributed",
     "errors",
@@ -30,13 +31,11 @@ SHARED = {
     "randomness",
     "rendezvous",
     "strict_yaml",
+    "tables",
     "temperature",
     "terminal",
     "torchrun",
 }
-DRAWING = ("mixseg/analysis/charts.py", "mixseg/analysis/figures/")
-"""Where matplotlib, an extra, is imported at the top."""
-PLOTTING = ("mixseg.analysis.charts", "mixseg.analysis.figures")
 MODULES = {"pyyaml": "yaml", "pillow": "PIL"}
 """Distributions whose module has another name."""
 
@@ -87,7 +86,7 @@ def test_the_engine_knows_no_method() -> None:
 def test_evaluation_knows_neither_methods_nor_engine() -> None:
     assert below("evaluation")
     for file in below("evaluation"):
-        unknown = {"methods", "engine", "mixing", "targets", "losses", "regularizers"}
+        unknown = {"methods", "engine", "mixing", "targets", "losses", "regularizers", "analysis"}
         assert not parts(file) & unknown, file
 
 
@@ -143,8 +142,6 @@ def imported_at_once(node: ast.AST) -> Iterator[str]:
 
 @pytest.mark.parametrize("file", FILES)
 def test_extras_are_imported_only_where_they_are_used(file: str) -> None:
-    extras: tuple[str, ...] = ("torch.utils.tensorboard", "tensorboard", "submitit")
-    if not file.startswith(DRAWING):
-        extras += ("matplotlib", *PLOTTING)
+    extras = ("torch.utils.tensorboard", "tensorboard", "submitit", "matplotlib")
     for name in imported_at_once(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
         assert not f"{name}.".startswith(tuple(f"{extra}." for extra in extras)), name

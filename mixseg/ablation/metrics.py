@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.protocols import covered_classes, mean_over, protocol
+from mixseg.evaluation.scores import Scores
 
 DEFAULT = "mIoU"
 

@@ -11,7 +11,7 @@ from mixseg.ablation.grid import Grid
 from mixseg.ablation.metrics import METRICS, covered
 from mixseg.ablation.runs import Job
 from mixseg.errors import DataError
-from mixseg.evaluation.confusion import Scores
+from mixseg.evaluation.scores import Scores
 from mixseg.files import read_json
 
 

@@ -1,21 +1,24 @@
-"""What a split of a data set holds: a table for people, and files."""
+"""What a split of a data set holds: a table for the terminal, and files."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from rich.table import Table
 
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.statistics import ImageStatistics, LabelStatistics
 from mixseg.escaping import csv_cell, markdown_cell
-from mixseg.text_tables import csv_lines, markdown_table
+from mixseg.tables import csv_lines, markdown_table, terminal_table
 
 COLUMNS = ("class", "pixels", "share, %", "images", "of images, %")
-"""Of the table; shares are of the labelled pixels."""
+"""Headings of the table; shares are of the labeled pixels."""
+
+SIZES_SHOWN = 5
+"""Sizes that the terminal and Markdown name; JSON has all."""
 
 
 @final
@@ -32,6 +35,11 @@ class DatasetStatistics:
     dataset: SegmentationDataset
     labels: LabelStatistics
     images: ImageStatistics
+
+    @property
+    def title(self) -> str:
+        """Name of the data set and of the split."""
+        return f"{self.dataset.name} {self.dataset.split}"
 
     @property
     def unlabeled(self) -> int:
@@ -51,111 +59,80 @@ class DatasetStatistics:
         found = {*self.labels.problems.items(), *self.images.problems.items()}
         return [text for _, text in sorted(found)]
 
+    @property
+    def classes(self) -> list[tuple[str, int, float, int]]:
+        """Name, pixels, share of the labeled pixels and images of each class."""
+        counts = (self.labels.pixels, self.labels.shares, self.labels.images)
+        columns = (column.tolist() for column in counts)
+        return list(zip(self.dataset.classes.names, *columns, strict=True))
 
-def _rows(found: DatasetStatistics) -> list[tuple[str, ...]]:
-    labels = found.labels
-    return [
-        (
-            name,
-            str(pixels),
-            f"{100 * share:.3f}",
-            str(images),
-            f"{100 * images / max(1, labels.labels):.1f}",
-        )
-        for name, pixels, share, images in zip(
-            found.dataset.classes.names,
-            labels.pixels.tolist(),
-            labels.shares.tolist(),
-            labels.images.tolist(),
-            strict=True,
-        )
-    ]
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table as text."""
+        total = max(1, self.labels.labels)
+        return [
+            (name, str(pixels), f"{100 * share:.3f}", str(images), f"{100 * images / total:.1f}")
+            for name, pixels, share, images in self.classes
+        ]
 
+    def summary(self) -> list[str]:
+        """What stands below the table: files, void, sizes and what is wrong."""
+        void = self.void_share
+        sizes = [f"{height}x{width} ({n})" for (height, width), n in self.images.sizes.items()]
+        shown = ", ".join(sizes[:SIZES_SHOWN])
+        if len(sizes) > SIZES_SHOWN:
+            shown += f", and {len(sizes) - SIZES_SHOWN} others"
+        return [
+            f"{len(self.dataset)} images, {self.labels.labels} labels read"
+            + (f", {self.unlabeled} images without a label" if self.unlabeled else ""),
+            "no pixel" if void is None else f"void (no class): {100 * void:.2f} % of the pixels",
+            f"image sizes, height x width: {shown or 'none could be read'}",
+            *(f"corrupt: {text}" for text in self.problems),
+        ]
 
-def summary(found: DatasetStatistics) -> list[str]:
-    """What stands below the table: files, void, sizes and what is wrong."""
-    void = found.void_share
-    sizes = [f"{height}x{width} ({n})" for (height, width), n in found.images.sizes.items()]
-    shown = ", ".join(sizes[:SIZES_SHOWN])
-    if len(sizes) > SIZES_SHOWN:
-        shown += f", and {len(sizes) - SIZES_SHOWN} others"
-    lines = [
-        f"{len(found.dataset)} images, {found.labels.labels} labels read"
-        + (f", {found.unlabeled} images without a label" if found.unlabeled else ""),
-        "no pixel" if void is None else f"void (no class): {100 * void:.2f} % of the pixels",
-        f"image sizes, height x width: {shown or 'none could be read'}",
-    ]
-    problems = found.problems
-    return [*lines, *(f"corrupt: {text}" for text in problems)]
+    def terminal_table(self) -> Table:
+        """The table for the terminal."""
+        return terminal_table(COLUMNS, self.rows, title=self.title)
 
+    def to_markdown(self) -> str:
+        """The table and its summary in Markdown."""
+        table = markdown_table([COLUMNS, *self.rows], numbers=True)
+        notes = "\n".join(f"- {markdown_cell(line)}" for line in self.summary())
+        return f"{markdown_cell(self.title)}\n\n{table}\n{notes}\n"
 
-SIZES_SHOWN = 5
-"""Sizes that the terminal and Markdown name; JSON has all."""
+    def to_csv(self) -> str:
+        """One line for each class; pixels of no class stand in a last one."""
+        lines = [
+            (csv_cell(name), n, f"{share:.9g}", count) for name, n, share, count in self.classes
+        ]
+        void = ("(void)", self.labels.void, "", "")
+        return csv_lines([("class", "pixels", "share", "images"), *lines, void])
 
-
-def terminal_table(found: DatasetStatistics) -> Table:
-    """The table for people."""
-    table = Table(title=f"{found.dataset.name} {found.dataset.split}")
-    for index, name in enumerate(COLUMNS):
-        table.add_column(name, justify="right" if index else "left")
-    for row in _rows(found):
-        table.add_row(*row)
-    return table
-
-
-def to_markdown(found: DatasetStatistics) -> str:
-    """The table and its summary in Markdown."""
-    table = markdown_table([COLUMNS, *_rows(found)], numbers=True)
-    title = markdown_cell(f"{found.dataset.name} {found.dataset.split}")
-    notes = "\n".join(f"- {markdown_cell(line)}" for line in summary(found))
-    return f"{title}\n\n{table}\n{notes}\n"
-
-
-def to_csv(found: DatasetStatistics) -> str:
-    """One line for each class; pixels of no class stand in a last one."""
-    labels = found.labels
-    counted = zip(
-        found.dataset.classes.names, labels.pixels, labels.shares, labels.images, strict=True
-    )
-    lines: list[tuple[object, ...]] = [("class", "pixels", "share", "images")]
-    lines += [(csv_cell(name), n, f"{share:.9g}", images) for name, n, share, images in counted]
-    return csv_lines([*lines, ("(void)", labels.void, "", "")])
-
-
-def to_json(found: DatasetStatistics) -> str:
-    """Everything, as a JSON object; shares are fractions."""
-    labels = found.labels
-    content: dict[str, Any] = {
-        "dataset": found.dataset.name,
-        "root": str(found.dataset.root),
-        "split": found.dataset.split,
-        "images": len(found.dataset),
-        "labels": labels.labels,
-        "unlabeled": found.unlabeled,
-        "void_pixels": labels.void,
-        "void_share": found.void_share,
-        "classes": [
-            {"name": name, "pixels": pixels, "share": share, "images": images}
-            for name, pixels, share, images in zip(
-                found.dataset.classes.names,
-                labels.pixels.tolist(),
-                labels.shares.tolist(),
-                labels.images.tolist(),
-                strict=True,
-            )
-        ],
-        "sizes": [
-            {"height": height, "width": width, "images": count}
-            for (height, width), count in found.images.sizes.items()
-        ],
-        "corrupt": found.problems,
-    }
-    return json.dumps(content, indent=1) + "\n"
+    def to_json(self) -> str:
+        """Everything, as a JSON object; shares are fractions."""
+        keys = ("name", "pixels", "share", "images")
+        content = {
+            "dataset": self.dataset.name,
+            "root": str(self.dataset.root),
+            "split": self.dataset.split,
+            "images": len(self.dataset),
+            "labels": self.labels.labels,
+            "unlabeled": self.unlabeled,
+            "void_pixels": self.labels.void,
+            "void_share": self.void_share,
+            "classes": [dict(zip(keys, one, strict=True)) for one in self.classes],
+            "sizes": [
+                {"height": height, "width": width, "images": count}
+                for (height, width), count in self.images.sizes.items()
+            ],
+            "corrupt": self.problems,
+        }
+        return json.dumps(content, indent=1) + "\n"
 
 
 FORMATS: dict[str, Callable[[DatasetStatistics], str]] = {
-    ".csv": to_csv,
-    ".json": to_json,
-    ".md": to_markdown,
+    ".csv": DatasetStatistics.to_csv,
+    ".json": DatasetStatistics.to_json,
+    ".md": DatasetStatistics.to_markdown,
 }
 """Ending of a file -> its content. Add an entry to add a format."""

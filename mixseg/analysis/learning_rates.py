@@ -11,9 +11,10 @@ from typing import final
 
 import numpy as np
 
+from mixseg.charts import new_chart, png_of
 from mixseg.data.streams import Batch
 from mixseg.errors import TrainingError
-from mixseg.text_tables import csv_lines
+from mixseg.tables import csv_lines
 from mixseg.training.update import Learner
 
 SMOOTHING = 0.9
@@ -61,6 +62,36 @@ class RangeTest:
         fastest = min(self.rates[self.steepest], self.rates[self.lowest] / 10)
         return max(fastest, self.rates[0])
 
+    def to_csv(self) -> str:
+        """One line for each step."""
+        lines = zip(self.rates, self.losses, self.smoothed, strict=True)
+        return csv_lines([("rate", "loss", "smoothed"), *lines])
+
+    def chart(self) -> bytes:
+        """The curve with the suggestion, as a PNG."""
+        figure = new_chart(7, 4)
+        axes = figure.subplots()
+        axes.plot(
+            self.rates, self.losses, ".", color="0.7", markersize=3, label="loss of the batch"
+        )
+        axes.plot(self.rates, self.smoothed, label="running mean")
+        for rate, what, color, style in (
+            (self.suggestion, "suggested", "tab:green", "--"),
+            (self.rates[self.lowest], "lowest loss", "0.5", ":"),
+        ):
+            axes.axvline(rate, color=color, linestyle=style, label=f"{what} {rate:.1e}")
+        # What lies far above the start is of no interest: there the loss runs away.
+        least, start = min(self.losses), max(self.smoothed[: self.lowest + 1])
+        margin = 0.1 * max(start - least, 1e-6)
+        axes.set(
+            xscale="log",
+            xlabel="learning rate of the backbone",
+            ylabel="loss",
+            ylim=(least - margin, start + 5 * margin),
+        )
+        axes.legend(fontsize="small")
+        return png_of(figure)
+
 
 def range_test(
     learner: Learner,
@@ -72,7 +103,7 @@ def range_test(
     """Train while the rate grows from ``low`` to ``high`` by the same factor in every step.
 
     Args:
-        learner: Its weights are moved; nothing else is kept of them.
+        learner: Its weights are changed; nothing else is kept of them.
         batches: Micro-batches of each step.
         low: First rate of the backbone; other groups keep their ratio to it.
         high: Last rate.
@@ -115,9 +146,3 @@ def range_test(
             "lower --low, or take more --steps"
         )
     return test
-
-
-def range_test_csv(test: RangeTest) -> str:
-    """One line for each step."""
-    lines = zip(test.rates, test.losses, test.smoothed, strict=True)
-    return csv_lines([("rate", "loss", "smoothed"), *lines])

@@ -27,7 +27,7 @@ from mixseg.ablation import (
     write_report,
 )
 from mixseg.ablation.grid import Grid
-from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
+from mixseg.charts import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.contract import EXIT_ERROR
 from mixseg.commands.parsing import ArgumentParser, Namespace, listed, new_parser, parse
 from mixseg.commands.presets import configuration_file, presets_folder

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mixseg.analysis.data_check import inspect_data, report_lines
+from mixseg.analysis.data_check import to_json as data_report
 from mixseg.commands.contract import EXIT_ERROR, prints_its_result
-from mixseg.commands.output_files import check_folder
-from mixseg.commands.parsing import new_parser
+from mixseg.commands.parsing import check_folder, new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
 from mixseg.config.schema import to_flat
 from mixseg.config.values import FlagType, Range
 from mixseg.files import write_atomically
-from mixseg.preflight.data_check import inspect_data, report_lines
-from mixseg.preflight.data_check import to_json as data_report
 from mixseg.terminal import new_console, say
+from mixseg.training.data import check_data_settings
+from mixseg.training.data_parts import parts_of
 from mixseg.training.streams import loader_workers
 
 
@@ -40,7 +41,8 @@ def check_data(arguments: Sequence[str]) -> int:
     console = new_console()
     check_folder("--json", parsed.json)
     settings = any_settings(parsed)
-    reports = inspect_data(settings, console, loader_workers(settings.data.workers))
+    check_data_settings(settings)
+    reports = inspect_data(parts_of(settings), console, loader_workers(settings.data.workers))
     for line in report_lines(reports, parsed.show):
         say(console, line)
     if parsed.json is not None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from rich.console import Console
-
+from mixseg.analysis.costs import checkpoints_at_once, estimate_needs
+from mixseg.analysis.doctor import Finding, compare_needs, examine
 from mixseg.commands.contract import EXIT_ERROR, prints_its_result
 from mixseg.commands.parsing import new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
-from mixseg.preflight.doctor import Finding, compare_needs, examine, examine_data
-from mixseg.preflight.memory import estimate_needs
+from mixseg.errors import ConfigError, DataError
 from mixseg.terminal import new_console, say
+from mixseg.training.checks import check_settings
+from mixseg.training.data import check_data_settings, open_training_data
+from mixseg.training.on_noise import NoiseRun
 from mixseg.training.streams import loader_workers
 
 
@@ -29,22 +32,41 @@ def doctor(arguments: Sequence[str]) -> int:
     parsed = parse_with_settings(parser, arguments)
     console = new_console()
     settings = any_settings(parsed)
-    wrong = False
+    device, output = settings.training.device, Path(settings.output).expanduser()
 
-    for finding in examine(settings, loader_workers(settings.data.workers)):
-        wrong |= _shown(finding, console)
-    no_data = False
-    for finding in examine_data(settings):
-        no_data |= _shown(finding, console)
-    wrong |= no_data
-    if parsed.config and not no_data:
+    def findings() -> Iterator[Finding]:
+        yield from examine(device, output, loader_workers(settings.data.workers))
+        data, source = settings.data, settings.source_domain
+        # Built-in scenes can always be opened.
+        if data.dataset != "demo" or (data.root, source.root) != (None, None):
+            check_data_settings(settings)
+            try:
+                found = open_training_data(settings)
+            except DataError as error:
+                yield Finding("data", str(error), wrong=True)
+                return
+            yield Finding(
+                "data",
+                f"{len(found.split.labeled)} labeled, {len(found.unlabeled_indices)} unlabeled "
+                f"and {len(found.val)} validation images",
+            )
+        if not parsed.config:
+            return
         say(console, "taking training steps on noise, this may take minutes")
-        for finding in compare_needs(settings, estimate_needs(settings)):
-            wrong |= _shown(finding, console)
+        check_settings(settings)
+        try:
+            run = NoiseRun.of(settings, None)
+        except ConfigError:  # only the data tell
+            run = NoiseRun.of(settings, open_training_data(settings))
+        kept = settings.checkpoints
+        count = checkpoints_at_once(
+            settings.training.iterations, kept.every, kept.keep, kept.keep_every
+        )
+        # A better network is written beside those that the kept checkpoints would go back to.
+        yield from compare_needs(estimate_needs(run), device, output, count, kept.keep + 1)
+
+    wrong = False
+    for finding in findings():
+        wrong |= finding.wrong
+        say(console, f"{finding.name + ':':16} {finding.text}", "red" if finding.wrong else None)
     return EXIT_ERROR if wrong else 0
-
-
-def _shown(finding: Finding, console: Console) -> bool:
-    """Print one finding; returns whether it would make a run fail."""
-    say(console, f"{finding.name + ':':16} {finding.text}", "red" if finding.wrong else None)
-    return finding.wrong

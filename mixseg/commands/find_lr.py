@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mixseg.analysis.learning_rates import FEWEST
-from mixseg.analysis.plots import WITHOUT_PLOTS, plots_installed
+from mixseg.analysis.learning_rates import FEWEST, range_test
+from mixseg.charts import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.contract import prints_its_result
 from mixseg.commands.parsing import new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
@@ -13,8 +13,9 @@ from mixseg.config.options import fields_of
 from mixseg.config.sections import OptimizerSettings
 from mixseg.config.values import FlagType, Range
 from mixseg.errors import ConfigError
+from mixseg.files import write_atomically
 from mixseg.terminal import new_console, progress_bar, say
-from mixseg.training.rate_test import probe_rates
+from mixseg.training.rate_test import prepare_range_test
 
 
 @prints_its_result
@@ -27,15 +28,9 @@ def find_lr(arguments: Sequence[str]) -> int:
     )
     add_file_arguments(parser)
     rates = next(one.allowed for one in fields_of(OptimizerSettings) if one.path == "lr")
-    parser.add_argument(
-        "--low",
-        type=FlagType("--low", float, rates),
-        default=1e-6,
-        help="first rate of the backbone",
-    )
-    parser.add_argument(
-        "--high", type=FlagType("--high", float, rates), default=1.0, help="last rate"
-    )
+    low, high = (FlagType(flag, float, rates) for flag in ("--low", "--high"))
+    parser.add_argument("--low", type=low, default=1e-6, help="first rate of the backbone")
+    parser.add_argument("--high", type=high, default=1.0, help="last rate")
     parser.add_argument("--steps", type=FlagType("--steps", int, Range(FEWEST, 1e6)), default=100)
     parsed = parse_with_settings(parser, arguments)
     console = new_console()
@@ -45,15 +40,21 @@ def find_lr(arguments: Sequence[str]) -> int:
         )
     settings = any_settings(parsed)
     with progress_bar(console, "range test") as advance:
-        test, folder = probe_rates(settings, parsed.low, parsed.high, parsed.steps, advance)
+        learner, batches, folder = prepare_range_test(settings, parsed.steps, advance)
+        test = range_test(learner, batches, parsed.low, parsed.high, parsed.steps)
+    folder.mkdir(parents=True)
+    write_atomically(folder / "learning_rate.csv", test.to_csv())
+    curve = WITHOUT_PLOTS
+    if plots_installed():
+        write_atomically(folder / "learning_rate.png", test.chart())
+        curve = f"curve: {folder / 'learning_rate.png'}"
     end = "the loss ran away after it" if test.diverged else "the loss never ran away; try --high"
-    lines = [
+    for line in (
         f"suggested learning rate: {test.suggestion:.1e} (steepest {test.rates[test.steepest]:.1e},"
         f" lowest loss at {test.rates[test.lowest]:.1e}; {end})",
         f"numbers: {folder / 'learning_rate.csv'}",
-        f"curve: {folder / 'learning_rate.png'}" if plots_installed() else WITHOUT_PLOTS,
+        curve,
         f"next: --optimizer.lr {test.suggestion:.1e}",
-    ]
-    for line in lines:
+    ):
         say(console, line)
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, final
 
@@ -50,6 +50,22 @@ def import_first(arguments: Sequence[str]) -> tuple[str, ...]:
     if given.resume and config.is_file():
         import_recorded(load_yaml(config).data.get("imports") or (), given.resume)
     return tuple(given.import_names)
+
+
+def adder(parser: ArgumentParser) -> Callable[..., None]:
+    """A function that gives a parser a flag, or a word without one, whose value is text by default.
+
+    Its arguments are the name, what ``--help`` says, the type of the value, and the range of its
+    numbers; others are those of argparse.
+    """
+
+    def add(
+        name: str, about: str, kind: Any = str, allowed: Range | None = None, **how: Any
+    ) -> None:
+        typed = kind if allowed is None else FlagType(name, kind, allowed)
+        parser.add_argument(name, help=about, type=typed, **how)
+
+    return add
 
 
 def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
@@ -98,3 +114,28 @@ def height_and_width(flag: str, text: str) -> tuple[int, int]:
 def size_type(flag: str) -> FlagType:
     """The type of a flag that takes the height and width of images."""
     return FlagType(flag, Size, Range(1, 16_384))
+
+
+def check_folder(flag: str, file: str | Path | None) -> None:
+    """Refuse a file whose folder is not there, before a command works for hours.
+
+    Raises:
+        ConfigError: The folder is missing, or the file is a folder; the message names ``flag``.
+    """
+    if file is not None and Path(file).is_dir():
+        raise ConfigError(f"{flag} {file}: is a folder; give the name of a file")
+    if file is not None and not Path(file).absolute().parent.is_dir():
+        raise ConfigError(f"{flag} {file}: there is no such folder")
+
+
+def file_of_format(flag: str, file: str | None, endings: Iterable[str]) -> Path | None:
+    """The file that a flag names, if it was given, whose ending says its format.
+
+    Raises:
+        ConfigError: The ending is another one.
+    """
+    if file is None:
+        return None
+    if Path(file).suffix not in endings:
+        raise ConfigError(f"{flag} {file}: the name must end in one of {', '.join(endings)}")
+    return Path(file)

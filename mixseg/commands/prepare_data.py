@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from mixseg.analysis.data_check import report_lines
 from mixseg.commands.contract import EXIT_ERROR
 from mixseg.commands.parsing import new_parser, size_type
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
@@ -15,7 +16,6 @@ from mixseg.data.layout import layout_of
 from mixseg.data.loading import usable_cores
 from mixseg.data.prepared_copy import check_output, plan_splits, plan_unlabeled, prepare
 from mixseg.errors import ConfigError, unknown_name
-from mixseg.preflight.data_check import report_lines
 from mixseg.terminal import new_console, progress_bar, say
 from mixseg.training.data import check_dataset_name
 

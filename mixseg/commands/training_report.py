@@ -6,18 +6,26 @@ import shlex
 import sys
 from pathlib import Path
 
+import torch
 from rich.console import Console
+from rich.table import Table
 
+from mixseg.analysis.distillation import Judged, report_distillation
 from mixseg.config.effect import command_of
 from mixseg.config.sections import Settings
-from mixseg.distillation.report import report_distillation
+from mixseg.distillation.teachers import kept_teacher
 from mixseg.errors import MixsegError
-from mixseg.evaluation.confusion import Scores
-from mixseg.evaluation.protocols import paper_table, protocol
-from mixseg.evaluation.tables import scores_table
+from mixseg.evaluation.protocols import paper_table, protocol, scores_table
+from mixseg.evaluation.scores import Scores
 from mixseg.files import read_text, write_atomically
+from mixseg.models import build_initial_model, model_title
 from mixseg.terminal import say, show
+from mixseg.training.build import evaluate_on
+from mixseg.training.data import open_validation
 from mixseg.training.loop import Outcome
+from mixseg.training.precision import choose_device, precision_to_apply
+from mixseg.training.saved_network import load_networks
+from mixseg.training.streams import loader_workers
 
 
 def report(outcome: Outcome, path: Path, console: Console) -> None:
@@ -33,7 +41,7 @@ def report(outcome: Outcome, path: Path, console: Console) -> None:
     show(console, scores_table(columns, means=protocol(source, first.classes)))
     if method == "distillation":
         try:
-            show(console, report_distillation(outcome.settings, outcome.scores, path))
+            show(console, _beside_its_teacher(outcome, path))
         except MixsegError as error:  # the run is whole without it
             say(console, f"not compared with its teacher: {error}", "red")
     for line in (*_what_came_out(outcome, path), *_next_steps(outcome, path)):
@@ -49,6 +57,40 @@ def _say_how_to_go_on(outcome: Outcome, path: Path, console: Console) -> None:
         console,
         f"stopped at step {outcome.step}{', saved' if outcome.step else ''}. Go on with: "
         f"mixseg {command} --resume {shlex.quote(str(path))}",
+    )
+
+
+def _beside_its_teacher(outcome: Outcome, path: Path) -> Table:
+    """The table of a distilled network and its teacher; its files are written into the run."""
+    settings = outcome.settings
+    val = open_validation(settings)
+    teacher = kept_teacher(path, val.classes)
+    saved = load_networks(path, "both").networks
+    before, _ = build_initial_model(
+        settings.model, settings.options, len(val.classes), settings.seed
+    )
+    device = choose_device(settings.training.device)
+    for network in (teacher, before, *saved.values()):
+        network.to(device).to(memory_format=torch.channels_last).eval()
+    precision = precision_to_apply(path, settings.training.precision, device, saved["student"])
+    taught = evaluate_on(
+        teacher,
+        val,
+        settings.data,
+        settings.validation.resolution,
+        settings.validation.batch_size,
+        precision,
+        loader_workers(settings.data.workers),
+    )
+    # The average costs what the student costs, so that one line is enough.
+    best = max(outcome.scores, key=lambda name: outcome.scores[name].miou or 0.0)
+    scores = outcome.scores[best]
+    judged = {
+        "teacher": Judged(model_title(teacher.network.spec), teacher, taught.miou),
+        best: Judged(model_title(settings.model), saved[best], scores.miou),
+    }
+    return report_distillation(
+        path, val, judged, before, precision, settings.data.resize, scores.coverage()
     )
 
 

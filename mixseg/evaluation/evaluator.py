@@ -1,4 +1,4 @@
-"""Evaluate a network on a labelled split."""
+"""Evaluate a network on a labeled split."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
+from mixseg.data.arrays import Size
 from mixseg.data.class_maps import ClassMap
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.loading import POLL, loaded, start_worker, while_loading
 from mixseg.distributed import together, world
 from mixseg.errors import ConfigError, DataError
-from mixseg.evaluation.confusion import ConfusionMatrix, Scores
 from mixseg.evaluation.inference import Autocast, InferenceMode, predict_labels
+from mixseg.evaluation.scores import ConfusionMatrix, Scores
 
-Resolution = Literal["native"] | tuple[int, int]
+Resolution = Literal["native"] | Size
 """Where predictions and labels meet: the label's own size, or one height and width for all."""
 
 OnImage = Callable[[int, NDArray[np.uint8]], None]
@@ -34,7 +35,7 @@ def evaluate(
     model: nn.Module,
     dataset: SegmentationDataset,
     *,
-    input_size: tuple[int, int] | None = None,
+    input_size: Size | None = None,
     resolution: Resolution = "native",
     mode: InferenceMode | None = None,
     device: torch.device | str = "cpu",
@@ -64,7 +65,7 @@ def evaluate(
         device: Where the model runs and pixels are counted.
         autocast: Makes the context of each forward pass.
         workers: Processes that read images; 0 reads in this one.
-        batch_size: Most images per forward pass. Only neighbours of equal size share one.
+        batch_size: Most images per forward pass. Only neighbors of equal size share one.
         limit: Evaluate only the first so many samples.
         on_image: Called for each sample (of this process) in order, with the prediction at
             comparison resolution.
@@ -74,19 +75,25 @@ def evaluate(
 
     Raises:
         DataError: A file cannot be read, a label is missing, unknown or of another size than its
-            image, the network has another number of classes, or no pixel is labelled.
+            image, the network has another number of classes, or no pixel is labeled.
         ConfigError: A size, the limit, the batch size or the number of workers is out of range.
         TrainingError: A process that reads images died.
         InterruptionError: A signal has asked the run to stop.
     """
     mode = mode or InferenceMode()
-    _check(input_size=input_size, resolution=resolution, limit=limit, batch_size=batch_size)
+    compared = None if resolution == "native" else resolution
+    for name, size in {"input_size": input_size, "resolution": compared}.items():
+        if size is not None and min(size) < 1:
+            raise ConfigError(f"{name} must be at least 1x1, found {size[0]}x{size[1]}")
+    for name, number in {"limit": limit, "batch_size": batch_size}.items():
+        if number is not None and number < 1:
+            raise ConfigError(f"{name} must be at least 1, found {number}")
     if workers < 0:
         raise ConfigError(f"workers must be at least 0, found {workers}")
     device = torch.device(device)
     count = len(dataset) if limit is None else min(limit, len(dataset))
     loader: DataLoader[Any] = DataLoader(
-        _Pairs(dataset, count, input_size, resolution),
+        _Pairs(dataset, count, input_size, compared),
         batch_size=batch_size,
         sampler=range(world().rank, count, world().size),
         num_workers=workers,
@@ -100,25 +107,21 @@ def evaluate(
     )
     matrix = ConfusionMatrix(len(dataset.classes), device)
     table = None if joined is None else torch.from_numpy(joined.table()).to(device)
+    num_classes = len(dataset.classes if joined is None else joined.source)
 
-    def judge(groups: Sequence[_Group]) -> None:
-        for samples, *pair in groups:
-            images, labels = (tensor.to(device, non_blocking=True) for tensor in pair)
-            size = (labels.shape[-2], labels.shape[-1])
-            predictions = predict_labels(
-                model,
-                images.float().div(255),
-                size,
-                mode,
-                autocast=autocast,
-                num_classes=len(dataset.classes if joined is None else joined.source),
-            )
-            if table is not None:
-                predictions = table[predictions.long()]
-            matrix.update(predictions, labels)
-            if on_image is not None:
-                for sample, prediction in zip(samples, predictions.cpu().numpy(), strict=True):
-                    on_image(sample, prediction)
+    def judge(group: _Group) -> None:
+        images = group.images.to(device, non_blocking=True).float().div(255)
+        labels = group.labels.to(device, non_blocking=True)
+        size = (labels.shape[-2], labels.shape[-1])
+        predictions = predict_labels(
+            model, images, size, mode, autocast=autocast, num_classes=num_classes
+        )
+        if table is not None:
+            predictions = table[predictions.long()]
+        matrix.update(predictions, labels)
+        if on_image is not None:
+            for sample, prediction in zip(group.samples, predictions.cpu().numpy(), strict=True):
+                on_image(sample, prediction)
 
     def judge_all() -> None:
         work = f"reading images of {dataset.root}"
@@ -126,15 +129,19 @@ def evaluate(
             for groups in loaded(loader, work):
                 if isinstance(groups, DataError):
                     raise groups
-                judge(groups)
+                for group in groups:
+                    judge(group)
 
     together(judge_all)
     matrix.join()
+    shown = "native" if compared is None else f"{compared[0]}x{compared[1]}"
+    if input_size is not None:
+        shown += f" (input {input_size[0]}x{input_size[1]})"
     return Scores.of(
         matrix,
         dataset.classes.names,
         images=count,
-        resolution=_describe(resolution, input_size),
+        resolution=shown,
         mode=mode.describe(),
         judged=judged,
     )
@@ -149,7 +156,7 @@ class _Pair(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """Samples of one size; a named tuple, because those the loader knows how to pin."""
+    """Samples of one size; a named tuple, because the loader knows how to pin those."""
 
     samples: list[int]
     images: Tensor
@@ -160,7 +167,7 @@ class _Group(NamedTuple):
 class _Pairs(Dataset[_Pair | DataError]):
     """Samples as the network and the confusion matrix take them: uint8 tensors, resized.
 
-    An error of the data is returned and not raised: raised in a worker, it would arrive with the
+    An error in the data is returned and not raised: raised in a worker, it would arrive with the
     worker's traceback as its message.
     """
 
@@ -168,13 +175,13 @@ class _Pairs(Dataset[_Pair | DataError]):
         self,
         dataset: SegmentationDataset,
         count: int,
-        input_size: tuple[int, int] | None,
-        resolution: Resolution,
+        input_size: Size | None,
+        label_size: Size | None,
     ) -> None:
         self._dataset = dataset
         self._count = count
         self._input_size = input_size
-        self._resolution = resolution
+        self._label_size = label_size
 
     def __len__(self) -> int:
         return self._count
@@ -184,14 +191,14 @@ class _Pairs(Dataset[_Pair | DataError]):
             pixels, ids = self._dataset.pair(index)
         except DataError as error:
             return error
-        # Copies, because an array of a reader may be read-only, and torch has no such thing.
+        # Copies, because an array of a reader may be read-only, which tensors cannot be.
         image = torch.tensor(pixels).permute(2, 0, 1)
         label = torch.tensor(ids)
         if self._input_size is not None:
             image = transforms.resize(image, list(self._input_size), antialias=True)
-        if self._resolution != "native":
+        if self._label_size is not None:
             label = transforms.resize(
-                label[None], list(self._resolution), interpolation=InterpolationMode.NEAREST_EXACT
+                label[None], list(self._label_size), interpolation=InterpolationMode.NEAREST_EXACT
             )[0]
         return _Pair(index, image.contiguous(), label)
 
@@ -203,30 +210,8 @@ def _of_equal_size(readings: Sequence[_Pair | DataError]) -> list[_Group] | Data
         if isinstance(reading, DataError):
             return reading
         pairs.append(reading)
-    alike = groupby(pairs, key=lambda pair: (pair.image.shape, pair.label.shape))
-    stacked = [(*zip(*group, strict=True),) for _, group in alike]
-    return [
-        _Group(list(samples), torch.stack(images), torch.stack(labels))
-        for samples, images, labels in stacked
-    ]
-
-
-def _check(
-    *,
-    input_size: tuple[int, int] | None,
-    resolution: Resolution,
-    limit: int | None,
-    batch_size: int,
-) -> None:
-    sizes = {"input_size": input_size, "resolution": None if resolution == "native" else resolution}
-    for name, size in sizes.items():
-        if size is not None and min(size) < 1:
-            raise ConfigError(f"{name} must be at least 1x1, found {size[0]}x{size[1]}")
-    for name, number in {"limit": limit, "batch_size": batch_size}.items():
-        if number is not None and number < 1:
-            raise ConfigError(f"{name} must be at least 1, found {number}")
-
-
-def _describe(resolution: Resolution, input_size: tuple[int, int] | None) -> str:
-    compared = "native" if resolution == "native" else f"{resolution[0]}x{resolution[1]}"
-    return compared if input_size is None else f"{compared} (input {input_size[0]}x{input_size[1]})"
+    groups = []
+    for _, alike in groupby(pairs, key=lambda pair: (pair.image.shape, pair.label.shape)):
+        samples, images, labels = zip(*alike, strict=True)
+        groups.append(_Group(list(samples), torch.stack(images), torch.stack(labels)))
+    return groups

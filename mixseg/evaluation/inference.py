@@ -21,8 +21,8 @@ from mixseg.errors import ConfigError, DataError
 Autocast = Callable[[], AbstractContextManager[object]]
 """Makes the context that each forward pass runs in, for example ``torch.autocast``."""
 
-PADDING_COLOUR = (0.485, 0.456, 0.406)
-"""Fills a window that is larger than the image: the ImageNet mean, zero once normalised."""
+PADDING_COLOR = (0.485, 0.456, 0.406)
+"""Fills a window that is larger than the image: the ImageNet mean, zero once normalized."""
 
 LARGEST_SCALE = 16
 """More enlarges nothing that a network could see."""
@@ -71,7 +71,7 @@ class InferenceMode:
         return self.slide is None and not self.flip and self.scales == (1.0,)
 
     def describe(self) -> str:
-        """One line for people, such as ``whole image, flip, scales 0.75/1/1.25``."""
+        """One line such as ``whole image, flip, scales 0.75/1/1.25``."""
         if self.slide is None:
             parts = ["whole image"]
         else:
@@ -145,21 +145,18 @@ def predict_labels(
     autocast: Autocast = nullcontext,
     num_classes: int | None = None,
 ) -> Tensor:
-    """The most likely class of each pixel.
+    """The most likely class of each pixel: uint8 train ids, shape (B, *size).
 
     A single pass resizes the logits and takes their maximum; softmax is only computed where
     there is something to average.
 
     Args:
-        model: See the module's docstring. Its training modes are left as they were.
+        model: As in :func:`predict_probabilities`, like the others.
         images: float, shape (B, 3, H, W), in [0, 1].
         size: Height and width of the result; defaults to those of the images.
         mode: Defaults to the whole image, once.
         autocast: Makes the context of each forward pass.
         num_classes: How many classes the model has to have; None takes any number.
-
-    Returns:
-        uint8 train ids, shape (B, *size).
 
     Raises:
         DataError: The model has another number of classes.
@@ -178,18 +175,11 @@ def predict_labels(
 
 
 def resized_argmax(scores: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resize, then argmax over the classes, in bands of rows.
+    """Bilinear resize of scores (B, C, H, W), then argmax over the classes: uint8 (B, *size).
 
     The scores of a 100-megapixel photograph do not fit into memory at full size; their maximum
-    does. Bilinear interpolation is separable: rows are blended first, columns after. Scores that
-    are not enlarged already were in memory at that size, and are handled at once.
-
-    Args:
-        scores: float32, shape (B, C, H, W).
-        size: Height and width of the result.
-
-    Returns:
-        uint8, shape (B, *size).
+    does. So it is taken in bands of rows. Bilinear interpolation is separable: rows are blended
+    first, columns after. Scores that are not enlarged already were in memory at that size.
     """
     batch, classes, rows, _ = scores.shape
     height, width = size
@@ -199,11 +189,11 @@ def resized_argmax(scores: Tensor, size: tuple[int, int]) -> Tensor:
     labels = torch.empty((batch, *size), dtype=torch.uint8, device=scores.device)
     for top in range(0, height, band):
         bottom = min(top + band, height)
-        # Where the centres of the output's rows fall, between the centres of the input's rows.
-        centre = torch.arange(top, bottom, device=scores.device, dtype=torch.float64) + 0.5
-        centre = (centre * rows / height - 0.5).clamp(0, rows - 1)
-        above = centre.floor().long()
-        weight = (centre - above).to(scores.dtype)[:, None]
+        # Where the centers of the output's rows fall, between the centers of the input's rows.
+        center = torch.arange(top, bottom, device=scores.device, dtype=torch.float64) + 0.5
+        center = (center * rows / height - 0.5).clamp(0, rows - 1)
+        above = center.floor().long()
+        weight = (center - above).to(scores.dtype)[:, None]
         blended = torch.lerp(
             scores[:, :, above], scores[:, :, (above + 1).clamp(max=rows - 1)], weight
         )
@@ -212,15 +202,10 @@ def resized_argmax(scores: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def window_starts(length: int, window: int, stride: float) -> list[int]:
-    """Where windows begin so that they cover a side of an image.
+    """Increasing offsets at which windows begin so that they cover a side of an image.
 
-    Args:
-        length: Side of the image in pixels, at least ``window``.
-        window: Side of the window in pixels.
-        stride: Step as a fraction of the window, in (0, 1].
-
-    Returns:
-        Increasing offsets; the last window is moved back to end at the border.
+    The side is at least as long as a window, both in pixels; the stride is a fraction of the
+    window. The last window is moved back to end at the border.
     """
     step = max(1, int(window * stride))
     return [*range(0, length - window, step), length - window]
@@ -243,8 +228,7 @@ def _view_probabilities(
             rows, columns = slice(top, top + window_height), slice(left, left + window_width)
             window = _logits(model, images[..., rows, columns], autocast).softmax(dim=1)
             if total is None:
-                shape = (*window.shape[:2], padded_height, padded_width)
-                total = window.new_zeros(shape)
+                total = window.new_zeros((*window.shape[:2], padded_height, padded_width))
             total[..., rows, columns] += window
             cover[rows, columns] += 1
     assert total is not None  # a side has at least one window
@@ -256,9 +240,9 @@ def _pad_to(images: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = _size(images)
     if height >= size[0] and width >= size[1]:
         return images
-    colour = images.new_tensor(PADDING_COLOUR).view(1, 3, 1, 1)
+    color = images.new_tensor(PADDING_COLOR).view(1, 3, 1, 1)
     shape = (images.shape[0], 3, max(height, size[0]), max(width, size[1]))
-    padded = colour.expand(shape).clone()
+    padded = color.expand(shape).clone()
     padded[..., :height, :width] = images
     return padded
 

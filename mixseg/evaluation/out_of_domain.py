@@ -14,7 +14,7 @@ from typing import Any, Literal, final
 from mixseg.data.class_maps import ClassMap, built_in_map, class_map
 from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.errors import DataError
-from mixseg.evaluation.confusion import Scores
+from mixseg.evaluation.scores import Scores
 from mixseg.strict_yaml import load_yaml
 
 BUILT_IN = "built in"
@@ -54,11 +54,11 @@ class CommonClasses:
         """What predictions go through; None where labels do."""
         return self.class_map if self.mapped == "predictions" else None
 
-    def labelled(self, dataset: SegmentationDataset) -> SegmentationDataset:
+    def labeled(self, dataset: SegmentationDataset) -> SegmentationDataset:
         """The data set with labels of the common classes."""
         return self.class_map.apply(dataset) if self.mapped == "labels" else dataset
 
-    def never_labelled(self) -> tuple[str, ...]:
+    def never_labeled(self) -> tuple[str, ...]:
         """Common classes that the data set has no label for."""
         if self.mapped == "labels":
             return tuple(self.class_map.without_source(self.absent))
@@ -70,10 +70,10 @@ class CommonClasses:
 
     @property
     def judged(self) -> tuple[str, ...] | None:
-        """The classes that both know; None if they have the same and all may be labelled."""
+        """The classes that both know; None if they have the same and all may be labeled."""
         if self.is_plain:
             return None
-        unknown = {*self.never_labelled(), *self.never_predicted()}
+        unknown = {*self.never_labeled(), *self.never_predicted()}
         return tuple(name for name in self.classes.names if name not in unknown)
 
     def describe(self) -> list[str]:
@@ -87,9 +87,9 @@ class CommonClasses:
             *self.class_map.changes(),
         ]
         if self.class_map.dropped() and self.mapped == "predictions":
-            lines.append("an ignored prediction is wrong wherever the pixel is labelled")
+            lines.append("an ignored prediction is wrong wherever the pixel is labeled")
         for what, names in {
-            "never labelled, not judged": self.never_labelled(),
+            "never labeled, not judged": self.never_labeled(),
             "unknown to the network, not judged": self.never_predicted(),
         }.items():
             if names:
@@ -100,16 +100,14 @@ class CommonClasses:
         """Lines below a table of scores: what only the labels of the split could tell."""
         if self.judged is None:
             return []
-        rows = dict(zip(scores.classes, scores.iou, strict=True))
-        unseen = [name for name in self.judged if rows[name] is None]
+        unseen = [name for name in self.judged if scores.by_class[name] is None]
         return [f"without a label in this split, not judged: {', '.join(unseen)}"] if unseen else []
 
     def mean_name(self, scores: Scores) -> str:
         """What the mean IoU is taken over."""
         if self.judged is None:
             return "mIoU"
-        count = sum(value is not None for value in scores.iou)
-        return f"mIoU over the {count} classes that both know"
+        return f"mIoU over the {scores.counted} classes that both know"
 
     def to_json(self) -> dict[str, Any]:
         """The record of the map, for ``json.dumps``."""
@@ -118,7 +116,7 @@ class CommonClasses:
             "mapped": self.mapped,
             "joined": self.class_map.renamed(),
             "dropped": self.class_map.dropped(),
-            "never_labelled": list(self.never_labelled()),
+            "never_labelled": list(self.never_labeled()),
             "never_predicted": list(self.never_predicted()),
         }
 
@@ -135,7 +133,7 @@ def common_classes(
 
     Args:
         network: Classes of the predictions.
-        dataset: The labelled data.
+        dataset: The labeled data.
         file: A map, as :func:`mixseg.data.class_maps.class_map` reads it.
 
     Raises:
@@ -156,11 +154,9 @@ def common_classes(
             return CommonClasses(class_map(*labels, file), "labels", str(file), dataset.absent)
         found = class_map(*predictions, file)
         return CommonClasses(found, "predictions", str(file), dataset.absent)
-    ways = []
     of_labels, of_predictions = built_in_map(*labels), built_in_map(*predictions)
-    if of_labels is not None:
-        ways.append(CommonClasses(of_labels, "labels", BUILT_IN, dataset.absent))
-    if of_predictions is not None:
+    ways = [CommonClasses(of_labels, "labels", BUILT_IN, dataset.absent)] if of_labels else []
+    if of_predictions:
         ways.append(CommonClasses(of_predictions, "predictions", BUILT_IN, dataset.absent))
     if not ways:
         raise DataError(

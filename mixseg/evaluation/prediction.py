@@ -1,13 +1,15 @@
-"""Predictions as files: of photographs that a user has, and of the samples of a data set."""
+"""Predictions as files, of photographs that a user has, and networks side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath
-from typing import cast, final
+from typing import NamedTuple, cast, final
 
 import numpy as np
 import torch
@@ -15,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
-from mixseg.analysis.pictures import colourise, overlay, with_legend
-from mixseg.data.arrays import ImageArray, LabelArray
+from mixseg.data.arrays import ImageArray, LabelArray, Size
 from mixseg.data.contract import ClassSet
 from mixseg.data.images import PNG_COMPRESSION, write_png
+from mixseg.data.loading import usable_cores
 from mixseg.data.pairing import IMAGE_ENDINGS
 from mixseg.data.photographs import read_photograph
 from mixseg.distributed import world
@@ -29,54 +31,73 @@ from mixseg.evaluation.inference import (
     predict_labels,
     predict_probabilities,
 )
-from mixseg.evaluation.picture_writer import PictureWriter
+from mixseg.evaluation.pictures import (
+    Column,
+    Row,
+    colorize,
+    comparison,
+    overlay,
+    reduced,
+    with_legend,
+)
 from mixseg.ignore import IGNORE
 
+Encode = Callable[[LabelArray, ClassSet], NDArray[np.uint8]]
 Draw = Callable[[ImageArray, LabelArray, ClassSet], NDArray[np.uint8]]
 OnPhotograph = Callable[[str, ImageArray, LabelArray], None]
 """Called with the name of a photograph, its pixels and its prediction."""
-Encode = Callable[[LabelArray, ClassSet], NDArray[np.uint8]]
+
+ENCODINGS: dict[str, Encode] = {
+    "ids": lambda labels, classes: labels,
+    "colour": lambda labels, classes: colorize(labels, classes.palette),
+    "label-ids": lambda labels, classes: to_label_ids(labels, classes),
+}
+"""What a prediction alone can be written as: train ids, colors, or the ids of the data set's own
+files, which benchmark servers take."""
+
+
+def _without_image(encode: Encode) -> Draw:
+    return lambda image, labels, classes: encode(labels, classes)
+
 
 PICTURES: dict[str, Draw] = {
-    "ids": lambda image, labels, classes: labels,
-    "colour": lambda image, labels, classes: colourise(labels, classes.palette),
+    **{name: _without_image(encode) for name, encode in ENCODINGS.items()},
     "overlay": lambda image, labels, classes: with_legend(
         overlay(image, labels, classes), labels, classes
     ),
-    "label-ids": lambda image, labels, classes: to_label_ids(labels, classes),
 }
 """What :func:`predict_files` can write for each image; the name is also that of the folder."""
 
 COMPRESSION = {"overlay": 2}
-"""How much pictures are packed, where that is not :data:`mixseg.data.images.PNG_COMPRESSION`: the
-overlay of a photograph gets a seventh larger and takes a fifth of the time; maps would double."""
+"""Compression where it is not :data:`mixseg.data.images.PNG_COMPRESSION`: the overlay of a
+photograph gets a seventh larger and takes a fifth of the time; label maps would double."""
 
 USUAL_PICTURES = ("ids", "colour", "overlay")
 """What it writes when nobody asks for less or more."""
+
+SHEET_ROWS = 12
+"""Photographs in the sheet of several networks, unless said otherwise."""
+
+PANEL = 1024
+"""Most pixels of a side of a photograph in its own picture of several networks."""
+
+THUMBNAIL = 320
+"""Most pixels of a side of a photograph in the sheet."""
+
+MOST_THREADS = 8
+"""More would take cores from what reads and predicts."""
+
+WAITING_PIXELS = 2**25
+"""Most pixels of images whose pictures wait or are being written: 16 frames of 1920x1080."""
 
 TOO_MUCH_MEMORY = (
     "does not fit into memory; show it to the network smaller (--resize HEIGHTxWIDTH) or in "
     "windows (--mode slide --window HEIGHTxWIDTH)"
 )
-"""What is said of an image that is skipped for its size."""
-
-PREDICTION_FORMATS: dict[str, Encode] = {
-    "train-ids": lambda labels, classes: labels,
-    "label-ids": lambda labels, classes: to_label_ids(labels, classes),
-    "colour": lambda labels, classes: colourise(labels, classes.palette),
-}
-"""What :func:`save_prediction` can write."""
 
 
-@final
-@dataclass(frozen=True)
-class Failure:
-    """An image that was skipped.
-
-    Attributes:
-        path: The image file.
-        reason: What was wrong, for people; names the file.
-    """
+class Failure(NamedTuple):
+    """An image that was skipped, and why; the reason names the file."""
 
     path: Path
     reason: str
@@ -90,7 +111,7 @@ class Predictor:
     Attributes:
         model: Called with float images in [0, 1], (B, 3, H, W); returns logits (B, C, H, W) with
             one channel per class. Must already be on ``device``.
-        classes: Names and colours of what the model predicts.
+        classes: Names and colors of what the model predicts.
         input_size: Height and width that images are resized to for the network; None keeps them.
         mode: Defaults to the whole image, once.
         device: Where the model runs.
@@ -99,7 +120,7 @@ class Predictor:
 
     model: nn.Module
     classes: ClassSet
-    input_size: tuple[int, int] | None = None
+    input_size: Size | None = None
     mode: InferenceMode | None = None
     device: torch.device | str = "cpu"
     autocast: Autocast = nullcontext
@@ -128,11 +149,117 @@ class Predictor:
 
     def _pixels(self, image: ImageArray) -> Tensor:
         """An image as the network is shown it, shape (1, 3, h, w)."""
-        # Pillow shares its pixels with numpy read-only, and of such torch warns.
+        # Pillow shares its pixels with numpy read-only, and torch warns of read-only arrays.
         pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)
         if self.input_size is not None:
             pixels = transforms.resize(pixels, list(self.input_size), antialias=True)
         return pixels[None].to(self.device).float().div(255)
+
+
+def predict_files(
+    predictor: Predictor,
+    paths: Sequence[Path],
+    output_dir: Path,
+    *,
+    formats: Collection[str] = USUAL_PICTURES,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_image: OnPhotograph | None = None,
+) -> list[Failure]:
+    """Predict image files and write ``<output_dir>/<format>/<name>.png`` for each.
+
+    Photographs are turned upright by their EXIF orientation, so the results are as large as the
+    upright picture. Names are those of :func:`collect_images`; images that lie in ``output_dir``
+    are results of an earlier run and are left out. Several processes take images in turn. A file
+    is either complete or absent, and replaces one of its name.
+
+    Args:
+        predictor: The network and how it is applied.
+        paths: Image files and folders.
+        output_dir: Is made if it does not exist.
+        formats: Names in :data:`PICTURES`.
+        on_progress: Called after each prediction with the number of images done and of all.
+        on_image: Called before the files of an image are written. Where it runs out of memory,
+            the image is left out.
+
+    Returns:
+        The images that could not be read, or were too large for the memory.
+
+    Raises:
+        DataError: A path is missing or holds no image, the model has another number of classes,
+            or a result cannot be written.
+        ConfigError: A format is unknown.
+    """
+    for name in formats:
+        if name not in PICTURES:
+            raise ConfigError(unknown_name("format", name, PICTURES))
+
+    def write_one(kind: str, path: Path, image: ImageArray, labels: LabelArray) -> None:
+        picture = PICTURES[kind](image, labels, predictor.classes)
+        write_picture(path, picture, COMPRESSION.get(kind, PNG_COMPRESSION))
+
+    def predict_one(path: Path, name: str) -> str | None:
+        """Returns why the image was skipped, if it was."""
+        try:
+            image = read_photograph(path)
+        except DataError as error:
+            return str(error)
+        try:
+            labels = predictor(image)
+            if on_image is not None:
+                on_image(name, image, labels)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            return f"{path}: {TOO_MUCH_MEMORY}"
+        files = {kind: output_dir / kind / f"{name}.png" for kind in formats}
+        write(labels.size, [partial(write_one, *file, image, labels) for file in files.items()])
+        return None
+
+    rank, size = world()
+    images = collect_images(paths, exclude=output_dir)[rank::size]
+    failures = []
+    with picture_writer() as write:
+        for done, (path, name) in enumerate(images, start=1):
+            if (reason := predict_one(path, name)) is not None:
+                failures.append(Failure(path, reason))
+            if on_progress is not None:
+                on_progress(done, len(images))
+    return failures
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether an allocation failed; on a CPU torch says so by a plain RuntimeError."""
+    known = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, known) or "allocate memory" in str(error)
+
+
+def to_label_ids(labels: LabelArray, classes: ClassSet) -> LabelArray:
+    """Train ids, uint8 of any shape, as the ids of the data set's own files.
+
+    Ignored pixels become 0, the unlabeled id, unless 0 is a class.
+    """
+    if not classes.label_ids:
+        return labels
+    nothing = IGNORE if 0 in classes.label_ids else 0
+    table = np.full(256, nothing, dtype=np.uint8)
+    table[: len(classes)] = classes.label_ids
+    return table[labels]
+
+
+def write_picture(path: Path, array: NDArray[np.uint8], compression: int = PNG_COMPRESSION) -> None:
+    """Write a PNG, whole or not at all; its folder is made.
+
+    Raises:
+        DataError: It cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{path.parent}: cannot be made: {error.strerror}") from error
+    write_png(path, array, compression=compression)
+
+
+# Which images ----------------------------------------------------------------------------------
 
 
 def collect_images(paths: Sequence[Path], exclude: Path | None = None) -> list[tuple[Path, str]]:
@@ -140,16 +267,13 @@ def collect_images(paths: Sequence[Path], exclude: Path | None = None) -> list[t
 
     The name of a file is its stem; that of a file in a folder is its path below the folder, with
     forward slashes, without the suffix. Where images would share a name (``a.png`` and ``a.jpg``,
-    or two folders with the same content), later ones keep their suffix or get a number.
+    or two folders with the same content), later ones keep their suffix or get a number; names
+    differ also where a file system does not tell capitals apart.
 
     Args:
-        paths: Image files, and folders that are searched for them recursively. Hidden files and
-            folders are left out.
+        paths: Image files, and folders that are searched for them recursively and in order, but
+            for hidden files and folders.
         exclude: A folder whose files are left out, such as the one that results go to.
-
-    Returns:
-        Path and name of each image, in the order of ``paths``, sorted within a folder; names
-        differ, also in a file system that does not tell capitals apart.
 
     Raises:
         DataError: A path does not exist, a file is not named as an image, or a folder has none.
@@ -174,126 +298,6 @@ def collect_images(paths: Sequence[Path], exclude: Path | None = None) -> list[t
         if not found:
             raise DataError(f"{path}: holds no image ({', '.join(sorted(IMAGE_ENDINGS))})")
     return images
-
-
-def predict_files(
-    predictor: Predictor,
-    paths: Sequence[Path],
-    output_dir: Path,
-    *,
-    formats: Collection[str] = USUAL_PICTURES,
-    on_progress: Callable[[int, int], None] | None = None,
-    on_image: OnPhotograph | None = None,
-) -> list[Failure]:
-    """Predict image files and write ``<output_dir>/<format>/<name>.png`` for each.
-
-    Photographs are turned upright by their EXIF orientation, so the results are as large as the
-    upright picture. Names are those of :func:`collect_images`; images that lie in ``output_dir``
-    are results of an earlier run and are left out. Several processes take images in turn. A file
-    is either complete or absent. The files of an image are written while the next ones are
-    predicted; all are there when this returns.
-
-    Args:
-        predictor: The network and how it is applied.
-        paths: Image files and folders.
-        output_dir: Is made if it does not exist; files of the same name are replaced.
-        formats: Any of ``ids`` (train ids), ``colour`` (RGB), ``overlay`` (RGB, with legend) and
-            ``label-ids`` (of the data set's own files, for benchmark servers).
-        on_progress: Called after each prediction with the number of images done and of all.
-        on_image: Called before the files of an image are written. Where it runs out of memory,
-            the image is left out.
-
-    Returns:
-        The images that could not be read, or were too large for the memory.
-
-    Raises:
-        DataError: A path is missing or holds no image, the model has another number of classes,
-            or a result cannot be written.
-        ConfigError: A format is unknown.
-    """
-    for name in formats:
-        if name not in PICTURES:
-            raise ConfigError(unknown_name("format", name, PICTURES))
-
-    rank, size = world()
-    images = collect_images(paths, exclude=output_dir)[rank::size]
-    failures = []
-    with PictureWriter() as write:
-        for done, (path, name) in enumerate(images, start=1):
-            files = {kind: output_dir / kind / f"{name}.png" for kind in formats}
-            try:
-                image = read_photograph(path)
-            except DataError as error:
-                failures.append(Failure(path, str(error)))
-            else:
-                try:
-                    labels = predictor(image)
-                    if on_image is not None:
-                        on_image(name, image, labels)
-                except (MemoryError, RuntimeError) as error:
-                    if not _is_out_of_memory(error):
-                        raise
-                    failures.append(Failure(path, f"{path}: {TOO_MUCH_MEMORY}"))
-                else:
-                    write(labels.size, *_works(image, labels, predictor.classes, files))
-            if on_progress is not None:
-                on_progress(done, len(images))
-    return failures
-
-
-def _works(
-    image: ImageArray, labels: LabelArray, classes: ClassSet, files: Mapping[str, Path]
-) -> list[Callable[[], None]]:
-    """What draws and writes each picture of an image, by its name in :data:`PICTURES`."""
-
-    def work(kind: str, path: Path) -> None:
-        compression = COMPRESSION.get(kind, PNG_COMPRESSION)
-        write_picture(path, PICTURES[kind](image, labels, classes), compression)
-
-    return [partial(work, kind, path) for kind, path in files.items()]
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether an allocation failed; on a CPU torch says so by a plain RuntimeError."""
-    known = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, known) or "allocate memory" in str(error)
-
-
-def save_prediction(path: Path, labels: LabelArray, format: str, classes: ClassSet) -> None:
-    """Write one prediction as a PNG; its folder is made.
-
-    Args:
-        path: Target.
-        labels: uint8 train ids, shape (H, W), 255 = ignore.
-        format: ``train-ids``; ``label-ids``, the ids of the data set's own files, as its
-            benchmark expects them; or ``colour``.
-        classes: The classes of ``labels``.
-
-    Raises:
-        ConfigError: The format is unknown.
-        DataError: The file cannot be written.
-    """
-    if format not in PREDICTION_FORMATS:
-        raise ConfigError(unknown_name("format", format, PREDICTION_FORMATS))
-    write_picture(path, PREDICTION_FORMATS[format](labels, classes))
-
-
-def to_label_ids(labels: LabelArray, classes: ClassSet) -> LabelArray:
-    """Train ids as the ids of the data set's own files.
-
-    Args:
-        labels: uint8 train ids, shape (H, W), 255 = ignore.
-        classes: The classes of ``labels``.
-
-    Returns:
-        uint8, shape (H, W). Ignored pixels become 0, the unlabelled id, unless 0 is a class.
-    """
-    if not classes.label_ids:
-        return labels
-    nothing = IGNORE if 0 in classes.label_ids else 0
-    table = np.full(256, nothing, dtype=np.uint8)
-    table[: len(classes)] = classes.label_ids
-    return table[labels]
 
 
 def _images_at(path: Path) -> Iterator[tuple[Path, PurePath]]:
@@ -323,19 +327,84 @@ def _names(relative: PurePath) -> Iterator[str]:
         number += 1
 
 
-def write_picture(path: Path, array: NDArray[np.uint8], compression: int = PNG_COMPRESSION) -> None:
-    """Write a PNG, whole or not at all; its folder is made.
+# Writing while the next image is predicted -----------------------------------------------------
 
-    Args:
-        path: Target.
-        array: As in :func:`mixseg.data.images.encode_png`.
-        compression: As there.
+Write = Callable[[int, Sequence[Callable[[], None]]], None]
+"""Hands in the works of an image, each of which writes a file, with its number of pixels."""
 
-    Raises:
-        DataError: It cannot be written.
+
+@contextmanager
+def picture_writer(threads: int | None = None) -> Iterator[Write]:
+    """A few threads that write files.
+
+    Packing a PNG takes longer than a prediction on a GPU, and Pillow lets other threads run
+    meanwhile. A caller that hands in more than may wait, waits itself; so memory stays bounded,
+    also for photographs of 100 megapixels, of which one at a time is in work. Errors are raised in
+    the order of the work that they belong to, by a later call or at the end of the block. If the
+    block ends with an error, what has not begun is left out.
     """
+    count = min(MOST_THREADS, usable_cores()) if threads is None else threads
+    pool = ThreadPoolExecutor(count, thread_name_prefix="pictures")
+    waiting: deque[tuple[int, Future[None]]] = deque()
+
+    def finish_first() -> None:
+        waiting[0][1].result()
+        waiting.popleft()
+
+    def write(pixels: int, works: Sequence[Callable[[], None]]) -> None:
+        while waiting and sum(held for held, _ in waiting) + pixels > WAITING_PIXELS:
+            finish_first()
+        while waiting and waiting[0][1].done():
+            finish_first()
+        # Works are finished in order, so the last one stands for the memory of all.
+        for held, work in zip((*[0] * (len(works) - 1), pixels), works, strict=True):
+            waiting.append((held, pool.submit(work)))
+
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{path.parent}: cannot be made: {error.strerror}") from error
-    write_png(path, array, compression=compression)
+        yield write
+        while waiting:
+            finish_first()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@final
+class SideBySide:
+    """Draws what networks see in each photograph, and a sheet of the first photographs.
+
+    It is an ``on_image`` of :func:`predict_files`, which hands in the predictions of the first
+    network; the others are applied here. Of the photographs in the sheet only thumbnails are kept.
+    """
+
+    def __init__(
+        self,
+        output_dir: Path,
+        titles: Sequence[str],
+        networks: Sequence[Predictor],
+        rows: int = SHEET_ROWS,
+    ) -> None:
+        """The folder gets ``comparison/NAME.png``, and ``comparison.png`` of at most ``rows``."""
+        self._output = output_dir
+        self._columns = [
+            Column(title, one.classes) for title, one in zip(titles, networks, strict=True)
+        ]
+        self._others = tuple(networks[1:])
+        self._limit = rows
+        self._rows: list[Row] = []
+
+    def __call__(self, name: str, image: ImageArray, labels: LabelArray) -> None:
+        """Write the picture of one photograph.
+
+        Raises:
+            DataError: It cannot be written.
+        """
+        row = Row(name, image, (labels, *(predict(image) for predict in self._others)))
+        picture = comparison(self._columns, [reduced(row, PANEL)])
+        write_picture(self._output / "comparison" / f"{name}.png", picture)
+        if len(self._rows) < self._limit:
+            self._rows.append(reduced(row, THUMBNAIL))
+
+    def write_sheet(self) -> None:
+        """Write the sheet; nothing if no photograph was handed in."""
+        if self._rows:
+            write_picture(self._output / "comparison.png", comparison(self._columns, self._rows))

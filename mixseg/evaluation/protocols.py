@@ -1,14 +1,16 @@
-"""Which classes count in tables of domain adaptation (Tranheden & Olsson, Tables 4.3 and 4.4)."""
+"""Tables of scores, and the means of domain adaptation (Tranheden & Olsson, Tables 4.3, 4.4)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mixseg.data.synthia import ABSENT
-from mixseg.escaping import markdown_cell
-from mixseg.evaluation.confusion import Scores
+from rich.table import Table
 
-ABSENT_IN_SYNTHIA = ABSENT
+from mixseg.data.synthia import ABSENT as ABSENT_IN_SYNTHIA
+from mixseg.escaping import markdown_cell
+from mixseg.evaluation.scores import Scores
+from mixseg.tables import percent, terminal_table
+
 LEFT_OUT_OF_13 = ("wall", "fence", "pole")
 
 SHORT_NAMES = {
@@ -39,14 +41,10 @@ Protocol = Mapping[str, Sequence[str]]
 
 
 def protocol(source: str | None, classes: Sequence[str]) -> Protocol:
-    """The means that are usual for a source beside the one over all classes.
+    """The means that are usual for a source domain beside the one over all classes.
 
-    The network has all classes, and what it takes for an absent one counts against the class that
-    it is, as in the thesis: only the mean leaves classes out.
-
-    Args:
-        source: Layout of the source domain, or None.
-        classes: Names of the network's classes.
+    The network has all classes, and a pixel that it takes for an absent one is wrong, as in the
+    thesis: only the mean leaves classes out.
     """
     left_out = {*ABSENT_IN_SYNTHIA, *LEFT_OUT_OF_13}
     if source != "synthia" or not left_out <= set(classes):
@@ -59,24 +57,15 @@ def protocol(source: str | None, classes: Sequence[str]) -> Protocol:
 
 def mean_over(scores: Scores, classes: Sequence[str]) -> float | None:
     """Mean IoU over some classes, those without an IoU left out; None if none has one."""
-    pairs = zip(scores.classes, scores.iou, strict=True)
-    values = [value for name, value in pairs if name in classes and value is not None]
+    by_class = scores.by_class.items()
+    values = [iou for name, iou in by_class if name in classes and iou is not None]
     return sum(values) / len(values) if values else None
-
-
-def mean_label(mean: str, scores: Sequence[Scores], classes: Sequence[str]) -> str:
-    """The name of a mean over some classes, with their number where not all of them count."""
-    covered = covered_classes(scores, classes)
-    return f"{mean} ({covered})" if covered else mean
 
 
 def covered_classes(scores: Sequence[Scores], classes: Sequence[str]) -> str:
     """Such as ``17 of 19 classes``, those that have an IoU; empty where all have one."""
     counts = [
-        sum(
-            name in classes and iou is not None
-            for name, iou in zip(one.classes, one.iou, strict=True)
-        )
+        sum(name in classes and iou is not None for name, iou in one.by_class.items())
         for one in scores
     ]
     if not counts or min(counts) == len(classes):
@@ -97,10 +86,8 @@ def coverage_lines(scores: Mapping[str, Scores]) -> list[str]:
 def paper_table(scores: Mapping[str, Scores], source: str | None) -> str:
     """A Markdown table with one row per network and the columns of the thesis' tables.
 
-    Args:
-        scores: Name of the row -> its scores, at least one, all with the same classes.
-        source: Layout of the source domain; ``synthia`` gives the columns of Table 4.4, where
-            starred classes are not in the starred mean, after the mean over all 19.
+    All have the same classes. The source domain ``synthia`` gives the columns of Table 4.4, where
+    starred classes are not in the starred mean, after the mean over all 19.
     """
     classes = next(iter(scores.values())).classes
     means = protocol(source, classes)
@@ -110,10 +97,10 @@ def paper_table(scores: Mapping[str, Scores], source: str | None) -> str:
     heads += [*(["mIoU-19", "mIoU* (13)", "mIoU (16)"] if means else ["mIoU"])]
     lines = [f"| | {' | '.join(heads)} |", "| --- |" + " --- |" * len(heads)]
     for row, one in scores.items():
-        by_name = dict(zip(one.classes, one.iou, strict=True))
-        values = [by_name[name] for name in shown] + [one.miou]
+        values = [one.by_class[name] for name in shown] + [one.miou]
         values += [mean_over(one, means[name]) for name in ("mIoU-13", "mIoU-16") if means]
-        lines.append(f"| {markdown_cell(row)} | {' | '.join(map(_percent, values))} |")
+        cells = " | ".join(percent(value, missing="-") for value in values)
+        lines.append(f"| {markdown_cell(row)} | {cells} |")
     legend = f"The network has {len(classes)} classes."
     if means:
         legend += " The mean mIoU* leaves the starred columns out."
@@ -121,5 +108,57 @@ def paper_table(scores: Mapping[str, Scores], source: str | None) -> str:
     return "\n".join([*lines, "", legend]) + "\n"
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"
+def scores_table(
+    scores: Mapping[str, Scores],
+    title: str | None = None,
+    means: Protocol | None = None,
+    *,
+    mean: str = "mIoU",
+    notes: Sequence[str] = (),
+) -> Table:
+    """Per-class IoU, mean IoU and pixel accuracy in percent, one column per network.
+
+    Args:
+        scores: Name of a network, such as ``student`` -> its scores; at least one, all with the
+            same classes.
+        title: Heading of the table.
+        means: Further means over some of the classes.
+        mean: What the mean IoU is called.
+        notes: Further lines below the table.
+    """
+    columns = list(scores.values())
+    if not columns:
+        raise ValueError("a table needs the scores of at least one network")
+    classes = columns[0].classes
+    if any(column.classes != classes for column in columns):
+        raise ValueError("networks with different classes do not fit into one table")
+
+    def label(name: str, over: Sequence[str]) -> str:
+        covered = covered_classes(columns, over)
+        return f"{name} ({covered})" if covered else name
+
+    rows: list[Sequence[str] | None] = [
+        (name, *(percent(column.iou[index]) for column in columns))
+        for index, name in enumerate(classes)
+    ]
+    over_all = label(mean, classes) if mean == "mIoU" else mean
+    rows += [None, (over_all, *(percent(column.miou) for column in columns))]
+    for name, some in (means or {}).items():
+        rows.append((label(name, some), *(percent(mean_over(one, some)) for one in columns)))
+    rows.append(("pixel accuracy", *(percent(column.pixel_accuracy) for column in columns)))
+    unseen = coverage_lines(scores) if mean == "mIoU" else []
+    return terminal_table(
+        ["class", *scores], rows, title=title, notes=[_conditions(scores), *unseen, *notes]
+    )
+
+
+def _conditions(scores: Mapping[str, Scores]) -> str:
+    """How the numbers were measured: one line if all networks agree, else one for each."""
+    lines = {
+        name: f"%, {one.images} images, resolution {one.resolution}, {one.mode}"
+        for name, one in scores.items()
+    }
+    distinct = set(lines.values())
+    if len(distinct) == 1:
+        return distinct.pop()
+    return "; ".join(f"{name}: {line}" for name, line in lines.items())

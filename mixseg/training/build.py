@@ -28,8 +28,8 @@ from mixseg.data.contract import SegmentationDataset
 from mixseg.data.record import digests
 from mixseg.distributed import world
 from mixseg.errors import ConfigError, DataError
-from mixseg.evaluation.confusion import Scores
 from mixseg.evaluation.evaluator import Resolution, evaluate
+from mixseg.evaluation.scores import Scores
 from mixseg.losses import Consistency, build_loss
 from mixseg.methods import Method
 from mixseg.methods.labeled import LabeledMix, MixedUp, Pasted, plain

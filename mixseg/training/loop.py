@@ -20,7 +20,7 @@ from mixseg.config.sections import Settings
 from mixseg.data.streams import Batch
 from mixseg.distributed import by_first, largest, texts, together, world
 from mixseg.errors import DataError, InterruptionError, TrainingError
-from mixseg.evaluation.confusion import Scores
+from mixseg.evaluation.scores import Scores
 from mixseg.interruption import Interruption
 from mixseg.models import SegmentationModel
 from mixseg.training.best_networks import BestNetworks

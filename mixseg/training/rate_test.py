@@ -1,4 +1,4 @@
-"""A learning-rate range test with the parts of a run."""
+"""What a learning-rate range test is run on: the data, the network and the method of a run."""
 
 from __future__ import annotations
 
@@ -6,40 +6,29 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mixseg.analysis.learning_rates import RangeTest, range_test, range_test_csv
-from mixseg.analysis.plots import plots_installed
 from mixseg.config.sections import ScheduleSettings, Settings
 from mixseg.data.streams import Batch
 from mixseg.distillation.teachers import find_teacher, fixed_teacher
 from mixseg.errors import ConfigError
-from mixseg.files import write_atomically
 from mixseg.training.build import learner_of_run
 from mixseg.training.checks import check_settings
 from mixseg.training.data import open_training_data, with_frequencies
 from mixseg.training.names import run_name, unused_name
 from mixseg.training.stages import of_one_stage, plan_stages
 from mixseg.training.streams import build_streams
+from mixseg.training.update import Learner
 
 
-def probe_rates(
-    settings: Settings,
-    low: float,
-    high: float,
-    steps: int,
-    on_step: Callable[[int, int], None],
-) -> tuple[RangeTest, Path]:
-    """A learning-rate range test with the data, the network and the method of a run.
+def prepare_range_test(
+    settings: Settings, steps: int, on_step: Callable[[int, int], None]
+) -> tuple[Learner, Iterator[list[dict[str, Batch]]], Path]:
+    """What learns, its batches, and the folder for the result, which is not there yet.
 
     Args:
-        settings: Of a run; its length and schedule are without meaning, and of its stages the first
-            one counts.
-        low: First rate of the backbone.
-        high: Last rate.
-        steps: From one to the other.
+        settings: Of a run; its length and schedule do not count, and of its stages only the first
+            one does.
+        steps: Number of steps of the test.
         on_step: Called with the number of steps begun and of all.
-
-    Returns:
-        The test, and the folder that got its numbers, and its curve where matplotlib is installed.
     """
     output = Path(settings.output).expanduser()
     name = settings.name or unused_name(output, f"find-lr-{run_name(settings)}")
@@ -71,12 +60,4 @@ def probe_rates(
             on_step(step, steps)
             yield [{name: next(one) for name, one in batches.items()} for _ in range(accumulate)]
 
-    test = range_test(learner, micro_batches(), low, high, steps)
-    folder.mkdir(parents=True)
-    write_atomically(folder / "learning_rate.csv", range_test_csv(test))
-    if plots_installed():
-        # Here, because matplotlib takes time to import and may be missing.
-        from mixseg.analysis.charts import range_test_chart
-
-        write_atomically(folder / "learning_rate.png", range_test_chart(test))
-    return test, folder
+    return learner, micro_batches(), folder

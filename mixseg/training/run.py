@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mixseg.analysis.plots import plots_installed
+from mixseg.charts import plots_installed
 from mixseg.config.effect import takes_part
 from mixseg.config.saved import dump_settings, with_absolute_paths
 from mixseg.config.sections import Settings
@@ -251,7 +251,7 @@ def _draw_pseudo_labels(run: RunDirectory, classes: ClassSet) -> None:
     if not plots_installed():
         return
     # Here, because matplotlib takes time to import and may be missing.
-    from mixseg.analysis.charts import pseudo_label_chart
+    from mixseg.charts import pseudo_label_chart
 
     chart = pseudo_label_chart(run.path / "metrics.jsonl", classes.names, classes.palette)
     if chart is not None:

@@ -12,13 +12,13 @@ from typing import Any, final
 
 from torch import nn
 
-from mixseg.analysis.metrics import read_metrics
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
 from mixseg.data.contract import ClassSet
 from mixseg.data.record import check_digests
 from mixseg.errors import CheckpointError, MixsegError
+from mixseg.files import read_json_lines
 from mixseg.models import ModelSpec, SegmentationModel, build_model, load_checked
 from mixseg.models.wrapped import wrap
 from mixseg.plugins import import_recorded
@@ -132,7 +132,7 @@ class SavedNetworks:
     def _validation(self) -> tuple[int, dict[str, float]]:
         """Step and scores in percent of the run's last validation until this checkpoint."""
         try:
-            lines = read_metrics(self.run / "metrics.jsonl")
+            lines = read_json_lines(self.run / "metrics.jsonl")
         except OSError:  # a checkpoint may have been copied without the log
             lines = []
         method = self.settings.get("method")

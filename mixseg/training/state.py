@@ -13,7 +13,7 @@ from torch import Tensor
 from mixseg.data.record import check_digests
 from mixseg.distributed import gathered, world
 from mixseg.errors import CheckpointError
-from mixseg.evaluation.confusion import Scores
+from mixseg.evaluation.scores import Scores
 from mixseg.models import load_checked
 from mixseg.training.checkpoint import AVERAGE, TEACHER, Checkpoint
 from mixseg.training.optimizer_state import optimizer_state, restore_optimizer

@@ -6,7 +6,7 @@ import pytest
 
 from mixseg.ablation.metrics import METRICS, covered
 from mixseg.data.cityscapes import CITYSCAPES
-from mixseg.evaluation.confusion import Scores
+from mixseg.evaluation.scores import Scores
 
 
 def scores(classes: tuple[str, ...], iou: tuple[float | None, ...]) -> Scores:

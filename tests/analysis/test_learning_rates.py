@@ -10,8 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mixseg.analysis.charts import range_test_chart
-from mixseg.analysis.learning_rates import RangeTest, range_test, range_test_csv
+from mixseg.analysis.learning_rates import RangeTest, range_test
 from mixseg.config.resolve import resolve_settings
 from mixseg.data.streams import Batch
 from mixseg.errors import TrainingError
@@ -93,8 +92,8 @@ def test_the_suggestion_of_a_known_curve() -> None:
 
 def test_curve_and_numbers() -> None:
     found = probed(1e-6, 1e-2, 30)
-    rows = list(csv.DictReader(io.StringIO(range_test_csv(found))))
+    rows = list(csv.DictReader(io.StringIO(found.to_csv())))
     assert [float(row["rate"]) for row in rows] == list(found.rates)
     assert [float(row["loss"]) for row in rows] == list(found.losses)
-    with Image.open(io.BytesIO(range_test_chart(found))) as image:
+    with Image.open(io.BytesIO(found.chart())) as image:
         assert min(image.size) > 300

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import safetensors.torch
 import torch
+
+from mixseg.cli import COMMANDS
 
 REPOSITORY = Path(__file__).parents[2]
 TOOLS = REPOSITORY / "tools"
@@ -220,6 +223,12 @@ def refused(done: Finished, *fragments: str, code: int = 2) -> None:
     assert "Traceback" not in done.text
     for fragment in fragments:
         assert fragment in done.err, f"{fragment!r} is missing in: {done.err}"
+
+
+def refused_here(command: str, *arguments: object, error: type[Exception], match: str) -> None:
+    """A command refuses its arguments; run in this process, in the current folder."""
+    with pytest.raises(error, match=match):
+        COMMANDS[command].load()([str(one) for one in arguments])
 
 
 def flip_bit(path: Path) -> None:

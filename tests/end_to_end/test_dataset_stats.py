@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mixseg.errors import ConfigError, DataError
 from tests.data.layouts import write_camvid
-from tests.end_to_end.processes import Launcher, refused
+from tests.end_to_end.processes import Launcher, refused, refused_here
 
 
 def test_counts_and_formats(launch: Launcher, tmp_path: Path) -> None:
@@ -59,19 +60,19 @@ def test_corrupt_files_are_named(launch: Launcher, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "error", "word"),
     [
-        (("--dataset", "camvit", "--data-root", "data"), ("'camvit'", "camvid")),
-        (("--dataset", "camvid"), ("--data-root",)),
-        (("--data-root", "data"), ("--dataset",)),
-        (("--output", "a.txt"), (".csv, .json, .md",)),
-        (("--output", "nowhere/a.md"), ("nowhere",)),
-        (("--dataset", "camvid", "--data-root", "data", "--split", "night"), ("night",)),
+        ("--dataset camvit --data-root data", ConfigError, "camvid"),
+        ("--dataset camvid", ConfigError, "--data-root"),
+        ("--data-root data", ConfigError, "--dataset"),
+        ("--output a.txt", ConfigError, ".csv, .json, .md"),
+        ("--output nowhere/a.md", ConfigError, "nowhere"),
+        ("--dataset camvid --data-root data --split night", DataError, "night"),
     ],
 )
 def test_refusals(
-    flags: tuple[str, ...], words: tuple[str, ...], launch: Launcher, tmp_path: Path
+    flags: str, error: type[Exception], word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     write_camvid(tmp_path / "data")
-    done = launch("dataset_stats", *flags, cwd=tmp_path)
-    refused(done, *words, code=1 if "night" in words else 2)
+    refused_here("dataset-stats", *flags.split(), error=error, match=word)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from mixseg.errors import ConfigError
 from tests.data.layouts import write_folder
-from tests.end_to_end.processes import TOOLS, Finished, Launcher, fresh, refused, tree
+from tests.end_to_end.processes import TOOLS, Finished, Launcher, fresh, refused, refused_here, tree
 
 
 def test_the_machine(launch: Launcher, tmp_path: Path) -> None:
@@ -53,21 +54,16 @@ def test_a_run_takes_what_was_said(
     assert float(disk[3]) == pytest.approx(size / 2**30, abs=0.01)
 
 
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (("--config", "nowhere.yaml"), ("nowhere.yaml",)),
-        (("--device", "gpu0"), ("'gpu0' is not a device",)),
-        (("--mixer", "classmax", "--config", "empty.yaml"), ("Did you mean 'classmix'?",)),
-    ],
-)
-def test_refusals(
-    flags: tuple[str, ...], words: tuple[str, ...], launch: Launcher, tmp_path: Path
-) -> None:
+def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.yaml").write_text("seed: 0\n")
-    before = tree(tmp_path)
-    refused(launch("doctor", *flags, "--workers", 0, cwd=tmp_path), *words)
-    assert tree(tmp_path) == before
+    for flags, word in (
+        ("--config nowhere.yaml", "nowhere.yaml"),
+        ("--device gpu0", "'gpu0'"),
+        ("--mixer classmax --config empty.yaml", "'classmix'"),
+    ):
+        refused_here("doctor", *flags.split(), "--workers", 0, error=ConfigError, match=word)
+    assert tree(tmp_path) == ["empty.yaml"]
 
 
 def test_data_that_cannot_be_opened(launch: Launcher, tmp_path: Path) -> None:
@@ -76,7 +72,7 @@ def test_data_that_cannot_be_opened(launch: Launcher, tmp_path: Path) -> None:
     write_folder(tmp_path / "data", "val")
     own = ("--dataset", "folder", "--data-root", "data", "--labeled", "1/2", "--workers", 0)
     done = launch("doctor", *own, cwd=tmp_path)
-    assert done.code == 0 and "2 labelled, 2 unlabelled and 4 validation" in done.out, done.text
+    assert done.code == 0 and "2 labeled, 2 unlabeled and 4 validation" in done.out, done.text
     (tmp_path / "data/dataset.yaml").unlink()
     (tmp_path / "own.yaml").write_text("data: {dataset: folder, crop: [32, 32]}\n")
     for flags in (own, (*own, "--config", "own.yaml")):

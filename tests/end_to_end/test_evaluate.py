@@ -12,8 +12,9 @@ from PIL import Image
 
 from mixseg.data.camvid import CAMVID
 from mixseg.data.cityscapes import CITYSCAPES
+from mixseg.errors import CheckpointError, ConfigError, DataError
 from tests.data.layouts import write_camvid, write_folder
-from tests.end_to_end.processes import Launcher, flip_bit, refused
+from tests.end_to_end.processes import Launcher, flip_bit, refused, refused_here
 
 
 def evaluated(launch: Launcher, cwd: Path, *arguments: object) -> dict:
@@ -220,31 +221,34 @@ def test_a_damaged_checkpoint(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "message"),
+    ("arguments", "error", "message"),
     [
-        (["nowhere"], 1, "nowhere: is not a folder"),
-        (["."], 1, "it has no checkpoints"),
-        (["RUN/config.yaml"], 1, "config.yaml: is not a folder"),
-        (["RUN/checkpoints/best-student", "--network", "teacher"], 1, "holds no 'teacher'"),
-        (["RUN", "--scales", "big"], 2, "--scales: "),
-        (["RUN", "--mode", "slide"], 2, "--window HEIGHTxWIDTH"),
-        (["RUN", "--window", "64x64"], 2, "--window needs --mode slide"),
-        (["RUN", "--resolution", "64"], 2, "--resolution: "),
-        (["RUN", "--resize", "wide"], 2, "--resize: "),
-        (["RUN", "--class-map", "nowhere.yaml"], 2, "nowhere.yaml"),
-        (["RUN", "--split", "vall"], 1, "vall"),
-        (["RUN", "--dataset", "voc"], 2, "--data-root DIR is needed"),
-        (["RUN", "--device", "cuda:99"], 2, "CUDA devices"),
-        (["RUN", "--flipp"], 2, "Did you mean '--flip'?"),
+        ("nowhere", CheckpointError, "nowhere: is not a folder"),
+        (".", CheckpointError, "no checkpoints"),
+        ("RUN/config.yaml", CheckpointError, "config.yaml: is not a folder"),
+        ("RUN/checkpoints/best-student --network teacher", CheckpointError, "'teacher'"),
+        ("RUN --scales big", ConfigError, "--scales: "),
+        ("RUN --mode slide", ConfigError, "--window HEIGHTxWIDTH"),
+        ("RUN --window 64x64", ConfigError, "--mode slide"),
+        ("RUN --resolution 64", ConfigError, "--resolution: "),
+        ("RUN --resize wide", ConfigError, "--resize: "),
+        ("RUN --class-map nowhere.yaml", ConfigError, "nowhere.yaml"),
+        ("RUN --split vall", DataError, "vall"),
+        ("RUN --dataset voc", ConfigError, "--data-root DIR"),
+        ("RUN --device cuda:99", ConfigError, "CUDA devices"),
+        ("RUN --flipp", ConfigError, "'--flip'"),
     ],
 )
 def test_refusals(
-    arguments: list[str],
-    code: int,
+    arguments: str,
+    error: type[Exception],
     message: str,
     reference: tuple[Path, str],
-    launch: Launcher,
+    environment: dict[str, str],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    arguments = [argument.replace("RUN", str(reference[0])) for argument in arguments]
-    refused(launch("evaluate", *arguments, cwd=tmp_path), message, code=code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MIXSEG_CACHE", environment["MIXSEG_CACHE"])
+    words = [word.replace("RUN", str(reference[0])) for word in arguments.split()]
+    refused_here("evaluate", *words, error=error, match=message)

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from mixseg.data.cityscapes import CITYSCAPES
+from mixseg.errors import CheckpointError, ConfigError
 from mixseg.training.saved_network import load_networks
 from tests.data.layouts import write_image
-from tests.end_to_end.processes import REPOSITORY, Launcher, fresh, refused, tree
+from tests.end_to_end.processes import REPOSITORY, Launcher, fresh, refused, refused_here, tree
 
 WITHOUT_MIXSEG = """
 import sys
@@ -83,29 +84,29 @@ def test_nothing_is_overwritten_unasked(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "message"),
+    ("arguments", "error", "message"),
     [
-        (["RUN"], 2, "--size HEIGHTxWIDTH is missing: data.resize of the run is not set"),
-        (["RUN", "--size", "big"], 2, "--size: expected HEIGHTxWIDTH"),
-        (["RUN", "--size", "64x64", "--format", "onx"], 2, "Did you mean 'onnx'?"),
-        (["RUN", "--size", "64x64", "--format", "onnx"], 2, "a.pt2 is a file of format torch-exp"),
-        (["RUN", "--size", "64x64", "--output", "a.bin"], 2, "a.bin: the name of the file has to"),
-        (["nowhere", "--size", "64x64"], 1, "nowhere: is not a folder"),
-        (["RUN", "--size", "64x64", "--output", "no/a.pt2"], 2, "there is no folder"),
+        ("RUN", ConfigError, "--size HEIGHTxWIDTH is missing"),
+        ("RUN --size big", ConfigError, "--size: expected HEIGHTxWIDTH"),
+        ("RUN --size 64x64 --format onx", ConfigError, "'onnx'"),
+        ("RUN --size 64x64 --format onnx", ConfigError, "a.pt2 is a file of format torch-exp"),
+        ("RUN --size 64x64 --output a.bin", ConfigError, "a.bin"),
+        ("nowhere --size 64x64", CheckpointError, "nowhere: is not a folder"),
+        ("RUN --size 64x64 --output no/a.pt2", ConfigError, "no folder"),
     ],
 )
 def test_refusals(
-    arguments: list[str],
-    code: int,
+    arguments: str,
+    error: type[Exception],
     message: str,
     reference: tuple[Path, str],
-    launch: Launcher,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    arguments = [argument.replace("RUN", str(reference[0])) for argument in arguments]
-    if "--output" not in arguments:
-        arguments += ["--output", "a.pt2"]
-    refused(launch("export", *arguments, cwd=tmp_path), message, code=code)
+    monkeypatch.chdir(tmp_path)
+    words = [word.replace("RUN", str(reference[0])) for word in arguments.split()]
+    words += [] if "--output" in words else ["--output", "a.pt2"]
+    refused_here("export", *words, error=error, match=message)
     assert tree(tmp_path) == []
 
 

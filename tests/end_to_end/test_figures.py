@@ -15,9 +15,10 @@ import yaml
 from PIL import Image
 
 from mixseg.analysis.figures import FIGURES
+from mixseg.errors import CheckpointError, ConfigError, DataError
 from mixseg.scenes import write_demo
 from tests.data.layouts import write_camvid
-from tests.end_to_end.processes import Launcher, metrics, refused, tree
+from tests.end_to_end.processes import Launcher, metrics, refused, refused_here, tree
 
 
 @pytest.fixture(scope="module")
@@ -155,30 +156,31 @@ def test_runs_are_compared_on_other_data(
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "word"),
     [
-        (("mixin",), ("unknown figure 'mixin'", "Did you mean 'mixing'", "confident-share")),
-        (("confidence",), ("confidence is drawn of a run", "--run")),
-        (("mixing", "--run", "x"), ("--run does nothing for mixing",)),
-        (("mixing", "--threshold", "0.5"), ("--threshold does nothing", "confidence")),
-        (("temperatures", "--temperatures", "0"), ("--temperatures: expected",)),
-        (("temperatures", "--logits", "1", "nan"), ("--logits",)),
-        (("cow-masks", "--sigmas", "4", "4"), ("--sigmas: one is there twice",)),
-        (("mixing", "--seed", "-1"), ("--seed: expected",)),
-        (("mixing", "--dataset", "camvit"), ("'camvit'", "camvid")),
-        (("mixing", "--dataset", "camvid"), ("--data-root: 0 folders for 1 data sets",)),
-        (("mixing", "--data-root", "x"), ("--data-root needs --dataset",)),
-        (("mixing", "--dataset", "demo", "demo"), ("at most 1, found 2",)),
-        (("confident-share", "--run", "x", "--split", "val"), ("--split does nothing",)),
-        (("mixing", "--output", "file/below"), ("file/below", "cannot be made")),
-        (("mixing", "--output", "file"), ("file", "cannot be made")),
+        ("mixin", "'mixing'"),
+        ("confidence", "--run"),
+        ("mixing --run x", "--run does nothing"),
+        ("mixing --threshold 0.5", "--threshold does nothing"),
+        ("temperatures --temperatures 0", "--temperatures: expected"),
+        ("temperatures --logits 1 nan", "--logits"),
+        ("cow-masks --sigmas 4 4", "--sigmas"),
+        ("mixing --seed -1", "--seed: expected"),
+        ("mixing --dataset camvit", "camvid"),
+        ("mixing --dataset camvid", "--data-root: 0 folders"),
+        ("mixing --data-root x", "--data-root needs --dataset"),
+        ("mixing --dataset demo demo", "at most 1"),
+        ("confident-share --run x --split val", "--split does nothing"),
+        ("mixing --output file/below", "file/below: cannot be made"),
+        ("mixing --output file", "file: cannot be made"),
     ],
 )
 def test_refused_before_anything_is_made(
-    flags: tuple[str, ...], words: tuple[str, ...], launch: Launcher, tmp_path: Path
+    flags: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("in the way")
-    refused(launch("figures", *flags, cwd=tmp_path), *words)
+    refused_here("figures", *flags.split(), error=ConfigError, match=word)
     assert [name for name in tree(tmp_path) if name.endswith(("png", "csv"))] == []
 
 
@@ -189,22 +191,21 @@ def test_a_folder_that_nobody_may_write_to(launch: Launcher, tmp_path: Path) -> 
     refused(done, "cannot be written into")
 
 
-def test_runs_that_are_none(launch: Launcher, reference: tuple[Path, str], tmp_path: Path) -> None:
+def test_runs_that_are_none(
+    reference: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     shutil.copytree(reference[0], tmp_path / "run")
     log = tmp_path / "run" / "metrics.jsonl"
     log.write_text(json.dumps({"step": 1, "lr": 0.1}) + "\n")
-    done = launch("figures", "confident-share", "--run", "run", cwd=tmp_path)
-    refused(done, "logged no share of confident pixels", code=1)
-    done = launch("figures", "learning-curves", "--run", "run", cwd=tmp_path)
-    refused(done, "neither mIoU nor losses", code=1)
+    refused_here("figures", "confident-share", "--run", "run", error=DataError, match="no share")
+    curves = ("learning-curves", "--run", "run")
+    refused_here("figures", *curves, error=DataError, match="neither mIoU nor losses")
     log.write_text("no json\n")
-    done = launch("figures", "learning-curves", "--run", "run", cwd=tmp_path)
-    refused(done, "metrics.jsonl", "no line of numbers", code=1)
+    refused_here("figures", *curves, error=DataError, match="no line of numbers")
     log.unlink()
-    done = launch("figures", "learning-curves", "--run", "run", cwd=tmp_path)
-    refused(done, "has no metrics.jsonl", code=1)
-    done = launch("figures", "predictions", "--run", "nowhere", cwd=tmp_path)
-    refused(done, "nowhere", code=1)
+    refused_here("figures", *curves, error=DataError, match="has no metrics.jsonl")
+    refused_here("figures", "predictions", "--run", "x", error=CheckpointError, match="x")
     assert not list((tmp_path / "figures").iterdir())
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mixseg.analysis.plots import WITHOUT_PLOTS
+from mixseg.charts import WITHOUT_PLOTS
 from tests.end_to_end.processes import Launcher, refused
 
 

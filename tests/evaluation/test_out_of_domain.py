@@ -72,8 +72,7 @@ def brightest(dataset: SegmentationDataset) -> list[tuple[Array, Array]]:
     ]
 
 
-@pytest.mark.parametrize("batch_size", [1, 3])
-def test_predictions_become_the_datas_classes(tmp_path: Path, batch_size: int) -> None:
+def test_predictions_become_the_datas_classes(tmp_path: Path) -> None:
     dataset = dataset_of(tmp_path)
     file = write_map(tmp_path / "map.yaml", road="street", car="vehicle", truck="ignore")
     common = common_classes(NETWORK, dataset, file)
@@ -82,28 +81,22 @@ def test_predictions_become_the_datas_classes(tmp_path: Path, batch_size: int) -
     saved: list[Array] = []
     scores = evaluate(
         Brightest(),
-        common.labelled(dataset),
+        common.labeled(dataset),
         joined=common.of_predictions,
         judged=common.judged,
-        batch_size=batch_size,
+        batch_size=3,
         on_image=lambda index, prediction: saved.append(prediction),
     )
     to = [2, 0, IGNORE]
     ious, accuracy = transcription(brightest(dataset), [0, 1, 2], to, 3)
-    assert scores.iou[1] is None  # boats are labelled, but the network has no class for them
+    assert scores.iou[1] is None  # boats are labeled, but the network has no class for them
     assert scores.iou[::2] == pytest.approx((ious[0], ious[2]), abs=1e-12)
     assert scores.miou == pytest.approx((ious[0] + ious[2]) / 2, abs=1e-12)
     assert scores.pixel_accuracy == pytest.approx(accuracy, abs=1e-12)
     for prediction, (guess, _) in zip(saved, brightest(dataset), strict=True):
         np.testing.assert_array_equal(prediction, np.array(to, dtype=np.uint8)[guess])
     text = " | ".join(common.describe())
-    for part in (
-        "predictions of 3 classes -> 3 classes of the data",
-        "car -> vehicle",
-        "ignored: truck",
-        "unknown to the network, not judged: boat",
-    ):
-        assert part in text
+    assert all(part in text for part in ("car -> vehicle", "ignored: truck", "not judged: boat"))
     assert common.mean_name(scores) == "mIoU over the 2 classes that both know"
     record = json.loads(json.dumps(common.to_json()))
     assert record["origin"] == str(file)
@@ -116,16 +109,16 @@ def test_labels_become_the_networks_classes(tmp_path: Path) -> None:
     file = write_map(tmp_path / "map.yaml", vehicle="car", boat="ignore", street="road")
     common = common_classes(NETWORK, dataset, file)
     assert (common.mapped, common.classes) == ("labels", NETWORK)
-    assert common.judged == ("road", "car")  # nothing is labelled a truck
+    assert common.judged == ("road", "car")  # nothing is labeled a truck
     scores = evaluate(
-        Brightest(), common.labelled(dataset), joined=common.of_predictions, judged=common.judged
+        Brightest(), common.labeled(dataset), joined=common.of_predictions, judged=common.judged
     )
     ious, accuracy = transcription(brightest(dataset), [1, IGNORE, 0], [0, 1, 2], 3)
     assert scores.iou[2] is None
     assert scores.iou[:2] == pytest.approx(ious[:2], abs=1e-12)
     assert scores.miou == pytest.approx(sum(ious[:2]) / 2, abs=1e-12)
     assert scores.pixel_accuracy == pytest.approx(accuracy, abs=1e-12)
-    assert "never labelled, not judged: truck" in common.describe()
+    assert "never labeled, not judged: truck" in common.describe()
 
 
 def test_an_ignored_prediction_is_a_miss_and_nobodys_false_alarm(tmp_path: Path) -> None:
@@ -171,33 +164,24 @@ def test_the_same_classes_need_no_map(tmp_path: Path) -> None:
     assert common.is_plain and common.describe() == []
     plain = evaluate(Brightest(), dataset)
     again = evaluate(
-        Brightest(), common.labelled(dataset), joined=common.of_predictions, judged=common.judged
+        Brightest(), common.labeled(dataset), joined=common.of_predictions, judged=common.judged
     )
     assert again == plain
     assert common.mean_name(plain) == "mIoU"
     # Unless the data set is known to lack some of them.
     common = common_classes(NETWORK, replace(dataset, absent=("truck",)))
     assert common.judged == ("road", "car")
-    assert "never labelled, not judged: truck" in common.describe()
+    assert "never labeled, not judged: truck" in common.describe()
 
 
-@pytest.mark.parametrize(
-    ("network", "data", "mapped"),
-    [
-        (CITYSCAPES, CAMVID, "predictions"),
-        (CAMVID, CITYSCAPES, "labels"),
-        (CITYSCAPES, VOC, "predictions"),
-        (VOC, CITYSCAPES, "labels"),
-    ],
-)
-def test_built_in_maps_join_and_never_split(
-    network: ClassSet, data: ClassSet, mapped: str, tmp_path: Path
-) -> None:
-    common = common_classes(network, dataset_of(tmp_path, classes=data))
-    assert (common.mapped, common.origin) == (mapped, "built in")
-    if CAMVID in (network, data):
-        assert common.classes is CAMVID
-        assert common.judged == CAMVID.names
+@pytest.mark.parametrize("other", [CAMVID, VOC])
+def test_built_in_maps_join_and_never_split(other: ClassSet, tmp_path: Path) -> None:
+    forth = common_classes(CITYSCAPES, dataset_of(tmp_path, classes=other))
+    back = common_classes(other, dataset_of(tmp_path, classes=CITYSCAPES))
+    assert (forth.mapped, back.mapped, forth.origin) == ("predictions", "labels", "built in")
+    if other is CAMVID:
+        assert forth.classes is back.classes is CAMVID
+        assert forth.judged == back.judged == CAMVID.names
 
 
 def test_of_two_ways_the_one_to_fewer_classes_is_taken(
@@ -216,14 +200,15 @@ def test_of_two_ways_the_one_to_fewer_classes_is_taken(
 
 def test_bad_maps_are_refused(tmp_path: Path) -> None:
     dataset = dataset_of(tmp_path)
-    with pytest.raises(DataError, match=r"no class map is built in.*--class-map FILE"):
+    with pytest.raises(DataError, match="--class-map FILE"):
         common_classes(NETWORK, dataset)
-    file = write_map(tmp_path / "map.yaml", road="street", car="vehicel", truck="ignore")
-    with pytest.raises(DataError, match=r"map\.yaml, line 2: unknown target class .*'vehicle'"):
-        common_classes(NETWORK, dataset, file)
-    file = write_map(tmp_path / "map.yaml", vehicle="car", bote="ignore", street="road")
-    with pytest.raises(DataError, match=r"map\.yaml, line 2: unknown source class .*'boat'"):
-        common_classes(NETWORK, dataset, file)
-    file = write_map(tmp_path / "map.yaml", vehicle="car", boat="ignore")
-    with pytest.raises(DataError, match="says nothing of street"):
-        common_classes(NETWORK, dataset, file)
+    for pairs, wrong in (
+        (
+            {"road": "street", "car": "vehicel", "truck": "ignore"},
+            r"map\.yaml, line 2: .*'vehicle'",
+        ),
+        ({"vehicle": "car", "bote": "ignore", "street": "road"}, r"map\.yaml, line 2: .*'boat'"),
+        ({"vehicle": "car", "boat": "ignore"}, "street"),
+    ):
+        with pytest.raises(DataError, match=wrong):
+            common_classes(NETWORK, dataset, write_map(tmp_path / "map.yaml", **pairs))

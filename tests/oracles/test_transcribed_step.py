@@ -12,12 +12,12 @@ import torch
 from mixseg.engine.method import MethodInputs, StepRandom
 from mixseg.training.learner import build_learner
 
-from mixseg.analysis.model_profile import random_batches, training_step
 from mixseg.config import Settings, SourceSettings, resolve_settings
 from mixseg.data.streams import Batch
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
 from mixseg.models import build_model
+from mixseg.training.on_noise import random_batches, training_step
 from tests.models.build import SMALL
 from tests.oracles.transcribed_step import TranscribedStep
 
@@ -100,7 +100,9 @@ def test_convolutions_are_the_library_s_own() -> None:
 def test_some_steps(changes: dict[str, Any]) -> None:
     settings = settings_of(**changes)
     learner, _ = build_learner(settings, CLASSES, MethodInputs())
-    batches = random_batches(settings, {"labeled": SIZE, "unlabeled": SIZE}, CLASSES)
+    counts = {"labeled": settings.data.batch_labeled, "unlabeled": settings.data.batch_unlabeled}
+    sizes = {"labeled": SIZE, "unlabeled": SIZE}
+    batches = random_batches(settings.seed, counts, sizes, CLASSES)
     if settings.two_domains:
         batches["labeled"].labels[:, 20:60, 10:40] = IGNORE
         inside = dataclasses.replace(
@@ -110,7 +112,7 @@ def test_some_steps(changes: dict[str, Any]) -> None:
     else:
         plain = TranscribedStep(learner.method.student, settings)
     before = {key: value.clone() for key, value in plain.student.state_dict().items()}
-    own = training_step(learner, settings, batches)
+    own = training_step(learner, batches, settings.training.accumulate)
     transcribed = plain.advancing(batches, settings.seed, torch.device("cpu"))
     for step in range(STEPS):
         own(step)

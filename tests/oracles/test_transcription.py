@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mixseg.config import AugmentationSettings, MixingSettings, TargetSettings
 from mixseg.data.cityscapes import CITYSCAPES, RAW_TO_TRAIN
-from mixseg.evaluation.confusion import ConfusionMatrix
+from mixseg.evaluation.scores import ConfusionMatrix
 from mixseg.ignore import IGNORE
 from mixseg.losses import segmentation_cross_entropy
 from mixseg.losses.consistency import cross_entropy_consistency

@@ -17,7 +17,7 @@ from mixseg.config.sections import Settings
 from mixseg.data.contract import ClassSet
 from mixseg.data.record import differences, digests
 from mixseg.errors import CheckpointError
-from mixseg.evaluation.confusion import Scores
+from mixseg.evaluation.scores import Scores
 from mixseg.training.checkpoint import read_checkpoint, write_checkpoint
 from mixseg.training.saved_network import load_networks, load_settings, load_state, network_card
 from mixseg.training.state import Position, random_states, restore, saved_state

@@ -3,144 +3,113 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
-from mixseg.analysis.charts import chart_name
-from mixseg.analysis.figures.request import (
-    Drawn,
-    Request,
-    ShownDataset,
-    csv_table,
-    drawn_chart,
-)
+from mixseg.analysis.figures.figure import MANY, Drawn, Given, figure
+from mixseg.charts import chart_name, class_colors, grouped_bars, names_below, new_chart
 from mixseg.data.class_maps import built_in_map
 from mixseg.data.contract import ClassSet
 from mixseg.data.statistics import LabelStatistics, label_statistics
 from mixseg.errors import DataError
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 BARS = ("#3b6fb6", "#e08a2e", "#5a9e57", "#9c5fa8", "#8a6d5a", "#5b5b5b")
-"""Colours of data sets; colours of classes stand below the axis."""
+"""Colors of data sets; colors of classes stand below the axis."""
 
 
-def counted(request: Request) -> list[LabelStatistics]:
-    """Counts of each data set, in the classes of the first.
+@figure(
+    "class-frequencies",
+    "share of each class on a log axis, data sets side by side (Tranheden & Olsson: 3.9)",
+    is_chart=True,
+    datasets=MANY,
+)
+def draw(given: Given) -> Drawn:
+    """Bars for each class, in the classes of the first data set."""
+    found = _counted(given)
+    classes = given.dataset.classes
+    chart = new_chart(10, 4.6)
+    _draw_bars(chart.subplots(), found, classes)
+    if len(found) > 1:
+        # Above the axes: bars may reach anywhere within them.
+        chart.legend(loc="outside upper center", ncols=min(len(found), 4))
+    rows = [
+        (title, name, int(one.pixels[index]), one.shares[index], int(one.images[index]))
+        for title, one in found.items()
+        for index, name in enumerate(classes.names)
+    ]
+    return Drawn(chart, ("dataset", "class", "pixels", "share", "images"), rows)
+
+
+def _counted(given: Given) -> dict[str, LabelStatistics]:
+    """Title -> counts of each data set, in the classes of the first.
 
     Raises:
         DataError: No class map leads from another set of classes to the first, a label cannot be
-            read, or no pixel is labelled.
+            read, or no pixel is labeled.
     """
-    target = request.datasets[0].dataset.classes
-    total = sum(len(one.dataset) for one in request.datasets)
-    found, before = [], 0
-    for shown in request.datasets:
-        dataset = shown.dataset
-        common = built_in_map(dataset.classes, target)
+    first = given.datasets[0]
+    total = sum(len(one.dataset) for one in given.datasets)
+    found: dict[str, LabelStatistics] = {}
+    before = 0
+    for title, dataset in given.datasets:
+        common = built_in_map(dataset.classes, first.dataset.classes)
         if common is None:
             raise DataError(
-                f"{shown.title} cannot be shown in the classes of {request.datasets[0].title}: no "
-                f"class map is built in from {', '.join(dataset.classes.names)}"
+                f"{title} cannot be shown in the classes of {first.title}: no class map is built "
+                f"in from {', '.join(dataset.classes.names)}"
             )
 
         def advance(done: int, _: int, before: int = before) -> None:
-            request.advance(before + done, total)
+            given.advance(before + done, total)
 
         statistics = label_statistics(common.apply(dataset), range(len(dataset)), on_count=advance)
         for problem in statistics.problems.values():
             raise DataError(problem)
         if not statistics.pixels.any():
-            raise DataError(f"{shown.title}: no pixel of {dataset.root} is labelled")
+            raise DataError(f"{title}: no pixel of {dataset.root} is labeled")
         before += len(dataset)
-        found.append(statistics)
+        found[title] = statistics
     return found
 
 
-def draw(request: Request) -> Drawn:
-    """Bars for each class."""
-    found = counted(request)
-    classes = request.datasets[0].dataset.classes
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
-    axes = figure.subplots()
-    _bars(axes, request.datasets, found, classes)
-    if len(found) > 1:
-        # Above the axes: bars may reach anywhere within them.
-        figure.legend(loc="outside upper center", ncols=min(len(found), 4))
-    rows = [
-        (shown.title, name, pixels, share, images)
-        for shown, one in zip(request.datasets, found, strict=True)
-        for name, pixels, share, images in zip(
-            classes.names,
-            one.pixels.tolist(),
-            one.shares.tolist(),
-            one.images.tolist(),
-            strict=True,
-        )
-    ]
-    return drawn_chart(figure, csv_table(("dataset", "class", "pixels", "share", "images"), rows))
+def _draw_bars(axes: Axes, found: dict[str, LabelStatistics], classes: ClassSet) -> None:
+    from matplotlib.ticker import FuncFormatter
 
-
-def _bars(
-    axes: Axes,
-    datasets: Sequence[ShownDataset],
-    found: Sequence[LabelStatistics],
-    classes: ClassSet,
-) -> None:
-    places = np.arange(len(classes))
-    width = 0.8 / len(found)
-    for number, (shown, one) in enumerate(zip(datasets, found, strict=True)):
-        offset = (number - (len(found) - 1) / 2) * width
+    several = len(found) > 1
+    colors = class_colors(classes.palette)
+    groups = []
+    for number, (title, one) in enumerate(found.items()):
+        color = BARS[number % len(BARS)] if several else colors
         # A class that does not occur has no place on a logarithmic axis: its bar is left out.
-        shares = np.where(one.pixels > 0, 100 * one.shares, np.nan)
-        colours: Any = BARS[number % len(BARS)]
-        if len(found) == 1:
-            colours = class_colours(classes)
-        axes.bar(
-            places + offset,
-            shares,
-            width,
-            label=chart_name(shown.title),
-            color=colours,
-            edgecolor="0.3",
-            linewidth=0.5,
-        )
+        heights = np.where(one.pixels > 0, 100 * one.shares, np.nan)
+        look = {"color": color, "edgecolor": "0.3", "linewidth": 0.5}
+        groups.append((heights, look | {"label": chart_name(title)}))
+    grouped_bars(axes, groups)
     axes.set_yscale("log")
     # From a whole power of ten: where bars begin on such an axis is arbitrary otherwise.
-    least = min(float(one.shares[one.pixels > 0].min()) for one in found)
+    least = min(float(one.shares[one.pixels > 0].min()) for one in found.values())
     axes.set_ylim(bottom=10 ** math.floor(math.log10(100 * least)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_ylabel("share of the labelled pixels, %")
-    axes.grid(axis="y", alpha=0.3)
-    axes.set_axisbelow(True)
+    axes.set_ylabel("share of the labeled pixels, %")
     axes.set_xlim(-0.6, len(classes) - 0.4)
-    names = [chart_name(name) for name in classes.names]
-    axes.set_xticks(places, names, rotation=40, ha="right", rotation_mode="anchor")
-    if len(found) > 1:
-        swatches(axes, classes)
-        axes.tick_params(axis="x", length=0, pad=17)
-    else:
-        axes.set_title(chart_name(datasets[0].title), fontsize="medium")
-
-
-def class_colours(classes: ClassSet) -> list[tuple[float, float, float]]:
-    """The palette as matplotlib takes it."""
-    return [(red / 255, green / 255, blue / 255) for red, green, blue in classes.palette]
-
-
-def swatches(axes: Axes, classes: ClassSet) -> None:
-    """The colour of each class below its place on the horizontal axis."""
+    names_below(axes, classes.names)
+    if not several:
+        axes.set_title(chart_name(next(iter(found))), fontsize="medium")
+        return
+    # The color of each class below its place on the horizontal axis.
     axes.scatter(
         np.arange(len(classes)),
         np.full(len(classes), -0.03),
         marker="s",
         s=64,
-        c=class_colours(classes),
+        c=colors,
         edgecolors="0.3",
         linewidths=0.5,
         transform=axes.get_xaxis_transform(),
         clip_on=False,
     )
+    axes.tick_params(axis="x", length=0, pad=17)

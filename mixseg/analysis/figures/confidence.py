@@ -6,40 +6,38 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from mixseg.analysis.figures.request import (
-    Drawn,
-    Request,
-    csv_table,
-    drawn_picture,
-    short_names,
-)
-from mixseg.analysis.pictures import legend, overlay
-from mixseg.analysis.sheet import Grid, Panel, scaled, sheet
+from mixseg.analysis.figures.figure import IMAGES, Drawn, Flag, Given, figure
+from mixseg.config.values import Range
 from mixseg.data.arrays import ImageArray, LabelArray
+from mixseg.evaluation.pictures import Grid, Panel, gray, legend, overlay, scaled, sheet
 from mixseg.targets import confident_fraction, pseudo_labels
 from mixseg.temperature import tempered
 
 PANEL = 320
 """Most pixels of a side of each picture."""
 
-TITLES = ("image", "prediction", "confidence", "above the threshold")
 
-
-def draw(request: Request) -> Drawn:
+@figure(
+    "confidence",
+    "confidence of predictions, and the pixels above the threshold (Tranheden & Olsson: 5.5)",
+    datasets=1,
+    runs=(1, 1),
+    reads="network",
+    images=4,
+    flags=(IMAGES, Flag("threshold", float, "[that of the run]", Range(0, 1))),
+)
+def draw(given: Given, threshold: float | None = None) -> Drawn:
     """A row for each image."""
-    run, dataset = request.runs[0], request.datasets[0].dataset
-    threshold = run.settings.options.get("targets.threshold", 0.968)
-    if request.threshold is not None:
-        threshold = request.threshold
+    run = given.runs[0]
+    temperature = run.settings.options.get("adversarial.temperature_g", 1.0)
+    if threshold is None:
+        threshold = run.settings.options.get("targets.threshold", 0.968)
     classes = run.predict.classes
-    indices = request.chosen(dataset, request.images)
-    panels, rows, present = [], [], set()
-    captions = short_names([dataset.samples[index].id for index in indices])
-    for done, (index, caption) in enumerate(zip(indices, captions, strict=True), start=1):
-        image, name = dataset.image(index), dataset.samples[index].id
+    panels, rows = [], []
+    present: set[int] = set()
+    for index, caption, image in given.images():
         probabilities = run.predict.probabilities(image)
         valid = torch.ones(1, *image.shape[:2], dtype=torch.bool)
-        temperature = run.settings.options.get("adversarial.temperature_g", 1.0)
         if temperature != 1:
             # As the training sees it: logarithms of probabilities are logits but for a constant.
             softmax = tempered(functional.softmax, temperature)
@@ -49,41 +47,28 @@ def draw(request: Request) -> Drawn:
         confidence = found.confidence[0].numpy()
         labels: LabelArray = found.labels[0].numpy().astype(np.uint8)
         above = confidence > threshold
-        grey = (255 * confidence).round().astype(np.uint8)
+        colors = overlay(image, labels, classes, alpha=1)
+        shades = (255 * confidence).round().astype(np.uint8)
+        white = np.where(above, 255, 0).astype(np.uint8)
         panels.append(
             [
                 Panel(scaled(image, PANEL, exact=False), caption),
-                Panel(scaled(overlay(image, labels, classes, alpha=1), PANEL, exact=False)),
-                Panel(_grey(scaled(grey, PANEL, exact=False)), f"mean {confidence.mean():.3f}"),
-                Panel(
-                    _grey(scaled(np.where(above, 255, 0).astype(np.uint8), PANEL, exact=True)),
-                    f"{100 * share:.1f} % of the pixels",
-                ),
+                Panel(scaled(colors, PANEL, exact=False)),
+                Panel(gray(scaled(shades, PANEL, exact=False)), f"mean {confidence.mean():.3f}"),
+                Panel(gray(scaled(white, PANEL, exact=True)), f"{100 * share:.1f} % of the pixels"),
             ]
         )
         for train_id in np.unique(labels).tolist():
             here = labels == train_id
-            rows.append(
-                (
-                    name,
-                    classes.names[train_id],
-                    int(here.sum()),
-                    int(above[here].sum()),
-                    float(confidence[here].mean()),
-                )
-            )
+            counts = (int(here.sum()), int(above[here].sum()), float(confidence[here].mean()))
+            rows.append((given.dataset.samples[index].id, classes.names[train_id], *counts))
             present.add(train_id)
-        request.advance(done, len(indices))
 
     def feet(grid: Grid) -> list[ImageArray]:
         shades = "confidence: the largest probability, from black (0) to white (1)"
-        lines = [f"{run.title}; {shades}; threshold {threshold:g}"]
-        return [grid.text(lines), legend(classes, present, grid.width)]
+        about = f"{run.title}; {shades}; threshold {threshold:g}"
+        return [grid.text(about), legend(classes, present, grid.width)]
 
+    titles = ("image", "prediction", "confidence", "above the threshold")
     head = ("image", "predicted class", "pixels", "above the threshold", "mean confidence")
-    return drawn_picture(sheet(panels, TITLES, feet), csv_table(head, rows))
-
-
-def _grey(picture: LabelArray) -> ImageArray:
-    """A greyscale picture as RGB."""
-    return np.repeat(picture[..., None], 3, axis=2)
+    return Drawn(sheet(panels, titles, feet), head, rows)

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from matplotlib.figure import Figure
-
-from mixseg.analysis.charts import chart_name
-from mixseg.analysis.figures.request import Drawn, Request, csv_table, drawn_chart
-from mixseg.analysis.metrics import running_mean, series
+from mixseg.analysis.figures.figure import MANY, Drawn, Given, figure
+from mixseg.charts import chart_name, new_chart, running_mean, series
 from mixseg.errors import DataError
 from mixseg.targets import SigmoidRamp
 
-WINDOWS = 50
-"""The line is a running mean over this part of a run's lines."""
 
-
-def draw(request: Request) -> Drawn:
+@figure(
+    "confident-share",
+    "share of confident pixels over training, and the sigmoid ramp (Tranheden & Olsson: 2.9)",
+    is_chart=True,
+    runs=(1, MANY),
+    reads="log",
+)
+def draw(given: Given) -> Drawn:
     """Dots for the batches that were logged, a line for their running mean, for each run.
 
     Raises:
         DataError: A run logged no share.
     """
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
-    axes = figure.subplots()
+    chart = new_chart(10, 4.6)
+    axes = chart.subplots()
     rows: list[tuple[object, ...]] = []
-    ramps = set()
-    for number, run in enumerate(request.runs):
+    ramps: set[int] = set()
+    for number, run in enumerate(given.runs):
         steps, values = series(run.lines, "confident")
         if not steps:
             raise DataError(
@@ -32,33 +33,25 @@ def draw(request: Request) -> Drawn:
                 f"{run.settings.method} has no pseudo-labels"
             )
         options, color = run.settings.options, f"C{number}"
-        threshold, steps_up = (
-            options["targets.threshold"],
-            options.get("targets.ramp_steps", 10_000),
-        )
-        ramp = SigmoidRamp(steps_up)
-        means = running_mean(values, max(1, len(values) // WINDOWS))
-        title = chart_name(run.title)
+        threshold = options["targets.threshold"]
+        ramp_steps = options.get("targets.ramp_steps", 10_000)
+        means = running_mean(values)
         axes.plot(steps, values, ".", color=color, alpha=0.3, markersize=4)
-        axes.plot(steps, means, color=color, label=f"{title}: above {threshold:g}, running mean")
+        title = f"{chart_name(run.title)}: above {threshold:g}, running mean"
+        axes.plot(steps, means, color=color, label=title)
         # A line is numbered by the steps done; training counts them from 0.
+        ramp = SigmoidRamp(ramp_steps)
         ramped = [ramp.weight(step - 1) for step in steps]
-        if steps_up not in ramps:
-            ramps.add(steps_up)
-            axes.plot(
-                steps,
-                ramped,
-                color="0.2",
-                linestyle=("--", ":", "-.")[(len(ramps) - 1) % 3],
-                label=f"sigmoid ramp of {steps_up} steps",
-            )
-        rows += [
-            (run.title, *values_of) for values_of in zip(steps, values, means, ramped, strict=True)
-        ]
+        if ramp_steps not in ramps:
+            style = ("--", ":", "-.")[len(ramps) % 3]
+            ramps.add(ramp_steps)
+            title = f"sigmoid ramp of {ramp_steps} steps"
+            axes.plot(steps, ramped, color="0.2", linestyle=style, label=title)
+        rows += [(run.title, *line) for line in zip(steps, values, means, ramped, strict=True)]
     axes.set(xlabel="step", ylabel="share of confident pixels", ylim=(-0.02, 1.02))
     axes.margins(x=0.01)
     axes.grid(alpha=0.3)
     # Below the axes: curves may lie anywhere within them.
-    figure.legend(loc="outside lower center", ncols=2 if len(request.runs) < 3 else 1)
+    chart.legend(loc="outside lower center", ncols=2 if len(given.runs) < 3 else 1)
     head = ("run", "step", "confident", "running mean", "sigmoid ramp")
-    return drawn_chart(figure, csv_table(head, rows))
+    return Drawn(chart, head, rows)

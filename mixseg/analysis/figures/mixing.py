@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import final
+import logging
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mixseg.analysis.figures.request import Drawn, Request, csv_table, drawn_picture
-from mixseg.analysis.pictures import colourise, legend
-from mixseg.analysis.sheet import Grid, Panel, scaled, sheet
+from mixseg.analysis.figures.figure import Drawn, Flag, Given, figure
+from mixseg.analysis.figures.opening import open_datasets
 from mixseg.data.arrays import ImageArray, LabelArray
-from mixseg.data.class_maps import class_map
-from mixseg.data.contract import ClassSet, SegmentationDataset
+from mixseg.data.class_maps import built_in_map
+from mixseg.data.contract import SegmentationDataset
 from mixseg.data.transforms import Example, resized
 from mixseg.errors import ConfigError
+from mixseg.evaluation.pictures import Grid, Panel, colorize, gray, legend, scaled, sheet
 from mixseg.ignore import IGNORE
 from mixseg.mixing import paste
 from mixseg.randomness import generator
 from mixseg.registry import MIXERS
 
+LOG = logging.getLogger("mixseg")
+
 PANEL = 256
 """Most pixels of a side of each picture: five columns are as wide as a page."""
-
-TITLES = ("pasted: A", "pasted on: B", "mask, white: A", "mixed image", "mixed label")
 
 DOMAINS = "source over target"
 """Name of the row that pastes one data set on another."""
 
 
-@final
-@dataclass(frozen=True)
-class Mixture:
+class Mixture(NamedTuple):
     """Two images and what a mixer makes of them.
 
     Attributes:
-        name: Of the mixer.
+        name: Name of the row.
         own: A, whose pixels are kept where the mask is true.
         partner: B.
         mask: bool, shape (H, W).
@@ -54,113 +53,119 @@ class Mixture:
     label: LabelArray
 
 
-def mixture(
-    name: str, mixer: str, own: Example, partner: Example, classes: int, seed: int
-) -> Mixture:
-    """Mix two examples of the same size as a training step does, with labels for pseudo-labels.
-
-    Args:
-        name: Shown.
-        mixer: Key of :data:`mixseg.mixing.MIXERS`.
-        own: A; the mask comes from its label.
-        partner: B.
-        classes: Number of classes.
-        seed: Of the mask.
-    """
-    build = MIXERS.build(mixer, {}, num_classes=classes)
-    mask = build.mask(own.label[None].long(), generator(seed, "mixing", name))
-    image = paste(mask, own.image[None], partner.image[None])[0]
-    label = paste(mask, own.label[None], partner.label[None])[0]
-    return Mixture(name, own, partner, mask[0].numpy(), _picture(image), label.numpy())
-
-
-def mixtures(request: Request) -> list[Mixture]:
-    """One for each mixer, of two images of the data set; one more pastes the source on the target.
-
-    Raises:
-        ConfigError: Other than two images are named.
-        DataError: The data set has fewer than two images, or no class map leads from the source.
-    """
-    dataset = request.datasets[0].dataset
-    classes = len(dataset.classes)
-    shown = request.chosen(dataset, 2)
-    if len(shown) != 2:
-        raise ConfigError(f"--ids: two images are mixed, found {len(shown)}")
-    first, second = shown
-    own = example(dataset, first)
-    partner = of_size(example(dataset, second), own)
-    found = [
-        mixture(name, name, own, partner, classes, request.seed)
-        for name in MIXERS
-        if name != "none"
-    ]
-    if request.source is not None:
-        source = request.source.dataset
-        labelled = class_map(source.classes, dataset.classes).apply(source)
-        order = torch.randperm(len(source), generator=generator(request.seed, "source image"))
-        pasted = of_size(example(labelled, int(order[0])), partner)
-        found.append(mixture(DOMAINS, "classmix", pasted, partner, classes, request.seed))
-    return found
-
-
-def draw(request: Request) -> Drawn:
-    """A row for each mixer."""
-    classes = request.datasets[0].dataset.classes
-    found = mixtures(request)
+@figure(
+    "mixing",
+    "two images, mask and what each mixer makes (Tranheden & Olsson: 2.6, 3.1, 3.2, 3.4)",
+    datasets=1,
+    images=2,
+    flags=(
+        Flag("source", str, "what is pasted on the data set [demo-render]"),
+        Flag("source-root", str, metavar="DIR"),
+    ),
+)
+def draw(given: Given, source: str | None = None, source_root: str | None = None) -> Drawn:
+    """A row for each mixer, of true labels in place of pseudo-labels."""
+    classes = given.dataset.classes
+    found = list(mixtures(given, _source(given, source, source_root)))
     present = {int(one) for mixed in found for one in np.unique(mixed.label)}
 
     def feet(grid: Grid) -> list[ImageArray]:
-        void = [grid.text(["black in a label: no class"])] if IGNORE in present else []
+        void = [grid.text("black in a label: no class")] if IGNORE in present else []
         return [legend(classes, present, grid.width), *void]
 
-    rows = [_panels(mixed, classes) for mixed in found]
-    return drawn_picture(sheet(rows, TITLES, feet), _table(found, classes))
-
-
-def _panels(mixed: Mixture, classes: ClassSet) -> list[Panel]:
-    mask = np.repeat(np.uint8(255) * mixed.mask[..., None], 3, axis=2).astype(np.uint8)
-    kept = f"{100 * mixed.mask.mean():.0f} % of the pixels"
-    return [
-        Panel(scaled(_picture(mixed.own.image), PANEL, exact=False), mixed.name),
-        Panel(scaled(_picture(mixed.partner.image), PANEL, exact=False)),
-        Panel(scaled(mask, PANEL, exact=True), kept),
-        Panel(scaled(mixed.image, PANEL, exact=False)),
-        Panel(colourise(scaled(mixed.label, PANEL, exact=True), classes.palette)),
-    ]
-
-
-def _table(found: list[Mixture], classes: ClassSet) -> str:
-    """Pixels of each class in A, in B, in what is kept of A, and in the mixed label."""
-    rows = []
+    panels, rows = [], []
     for mixed in found:
+        mask = gray(np.where(mixed.mask, 255, 0).astype(np.uint8))
+        kept = f"{100 * mixed.mask.mean():.0f} % of the pixels"
+        panels.append(
+            [
+                Panel(scaled(rgb(mixed.own.image), PANEL, exact=False), mixed.name),
+                Panel(scaled(rgb(mixed.partner.image), PANEL, exact=False)),
+                Panel(scaled(mask, PANEL, exact=True), kept),
+                Panel(scaled(mixed.image, PANEL, exact=False)),
+                Panel(colorize(scaled(mixed.label, PANEL, exact=True), classes.palette)),
+            ]
+        )
         own, partner = mixed.own.label.numpy(), mixed.partner.label.numpy()
+        parts = (own, partner, own[mixed.mask], mixed.label)
         for train_id, name in [*enumerate(classes.names), (IGNORE, "(void)")]:
-            parts = (own, partner, own[mixed.mask], mixed.label)
             counts = [int((part == train_id).sum()) for part in parts]
             if any(counts):
                 rows.append((mixed.name, name, *counts))
-    return csv_table(("mixer", "class", "A", "B", "kept of A", "mixed"), rows)
+    titles = ("pasted: A", "pasted on: B", "mask, white: A", "mixed image", "mixed label")
+    head = ("mixer", "class", "A", "B", "kept of A", "mixed")
+    return Drawn(sheet(panels, titles, feet), head, rows)
 
 
-def example(dataset: SegmentationDataset, index: int) -> Example:
-    """A sample with its label."""
+def mixtures(given: Given, source: SegmentationDataset | None = None) -> Iterator[Mixture]:
+    """What each mixer makes of two images, and ClassMix of one of the source and the second."""
+    own, partner = two_examples(given)
+
+    def mixture(name: str, mixer: str, own: Example) -> Mixture:
+        build = MIXERS.build(mixer, {}, num_classes=len(given.dataset.classes))
+        mask = build.mask(own.label[None].long(), generator(given.seed, "mixing", name))
+        image = paste(mask, own.image[None], partner.image[None])[0]
+        label = paste(mask, own.label[None], partner.label[None])[0]
+        return Mixture(name, own, partner, mask[0].numpy(), rgb(image), label.numpy())
+
+    for name in MIXERS:
+        if name != "none":
+            yield mixture(name, name, own)
+    if source is not None:
+        order = torch.randperm(len(source), generator=generator(given.seed, "source image"))
+        yield mixture(DOMAINS, "classmix", _of_size(_example(source, int(order[0])), partner))
+
+
+def two_examples(given: Given) -> tuple[Example, Example]:
+    """The two images that are shown, of the size of the first.
+
+    Raises:
+        ConfigError: Other than two are named.
+    """
+    if len(given.shown) != 2:
+        raise ConfigError(f"--ids: two images are mixed, found {len(given.shown)}")
+    own, partner = (_example(given.dataset, index) for index in given.shown)
+    return own, _of_size(partner, own)
+
+
+def _source(given: Given, name: str | None, root: str | None) -> SegmentationDataset | None:
+    """What is pasted on the target, in its classes; by default built-in renderings if a map leads.
+
+    Raises:
+        ConfigError: No map leads from the source that was named.
+    """
+    flags = ("--source", "--source-root")
+    roots = [] if root is None else [root]
+    ((_, source),) = open_datasets([name or "demo-render"], roots, "train", flags)
+    title, target = given.datasets[0]
+    common = built_in_map(source.classes, target.classes)
+    if common is not None:
+        return common.apply(source)
+    if name is not None:
+        raise ConfigError(
+            f"--source {name}: no class map is built in from its classes to those of {title}"
+        )
+    LOG.warning(f"no class map leads from built-in scenes to {title}: no row of two domains")
+    return None
+
+
+def _example(dataset: SegmentationDataset, index: int) -> Example:
     image, label = dataset.pair(index)
     pixels, ids = torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(label)
     return Example(pixels, ids, torch.ones_like(ids, dtype=torch.bool))
 
 
-def of_size(one: Example, other: Example) -> Example:
+def _of_size(one: Example, other: Example) -> Example:
     """An example of the size of another: scaled to cover it, what hangs over is cut off evenly."""
     (height, width), (own_height, own_width) = other.label.shape, one.label.shape
     factor = max(height / own_height, width / own_width)
-    one = resized(
-        one, (max(height, round(factor * own_height)), max(width, round(factor * own_width)))
-    )
+    size = (max(height, round(factor * own_height)), max(width, round(factor * own_width)))
+    one = resized(one, size)
     top, left = (one.label.shape[0] - height) // 2, (one.label.shape[1] - width) // 2
     return Example(*(part[..., top : top + height, left : left + width] for part in one))
 
 
-def _picture(image: Tensor) -> ImageArray:
+def rgb(image: Tensor) -> ImageArray:
     """RGB uint8 of shape (H, W, 3) from a tensor of shape (3, H, W)."""
     pixels: ImageArray = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
     return pixels

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
-from mixseg.analysis.figures.request import ShownDataset, ShownRun
-from mixseg.analysis.metrics import Line, read_metrics
+from mixseg.analysis.figures.figure import ShownDataset, ShownRun
 from mixseg.config.resolve import resolve_settings
 from mixseg.errors import ConfigError, DataError, unknown_name
+from mixseg.evaluation.pictures import distinct_titles
 from mixseg.evaluation.prediction import Predictor
-from mixseg.evaluation.side_by_side import distinct_titles
+from mixseg.files import read_json_lines
 from mixseg.registry import LAYOUTS
-from mixseg.training.data import open_judged, open_split, settings_on
+from mixseg.training.data import open_split
 from mixseg.training.precision import choose_device, choose_precision
 from mixseg.training.saved_network import SavedNetworks, load_networks, settings_of_run
 
@@ -31,14 +31,14 @@ def open_datasets(
     roots: Sequence[str],
     split: str,
     flags: tuple[str, str] = ("--dataset", "--data-root"),
-) -> tuple[ShownDataset, ...]:
-    """The splits of data sets.
+) -> list[ShownDataset]:
+    """The splits of data sets: layouts, and built-in scenes.
 
     Args:
         names: Layouts; ``demo`` and ``demo-render`` are built-in scenes.
         roots: Folders of those that are not built in, in the same order.
         split: Name of the split.
-        flags: That gave names and roots, for errors.
+        flags: The flags that gave names and roots, for errors.
 
     Raises:
         ConfigError: A name is unknown, or there are more or fewer folders than data sets.
@@ -55,50 +55,43 @@ def open_datasets(
             f"({', '.join(stored) or 'built-in scenes need none'}); give one for each, in order"
         )
     folders = iter(roots)
-    opened = []
-    for name in names:
-        given = (
-            {"demo.look": DEMO[name]}
-            if name in DEMO
-            else {"data.dataset": name, "data.root": next(folders)}
-        )
-        opened.append(open_split(resolve_settings([], given), split))
     shared = Counter(names)
-    titles = [
-        f"{name} {number}" if shared[name] > 1 else name
-        for number, name in enumerate(names, start=1)
-    ]
-    return tuple(map(ShownDataset, titles, opened))
+    opened = []
+    for number, name in enumerate(names, start=1):
+        if name in DEMO:
+            given = {"demo.look": DEMO[name]}
+        else:
+            given = {"data.dataset": name, "data.root": next(folders)}
+        title = f"{name} {number}" if shared[name] > 1 else name
+        opened.append(ShownDataset(title, open_split(resolve_settings([], given), split)))
+    return opened
 
 
-def open_logs(paths: Sequence[Path]) -> tuple[ShownRun, ...]:
+def open_logs(paths: Sequence[Path]) -> list[ShownRun]:
     """Runs with what they logged.
 
     Raises:
         DataError: A folder is no run, or has no log.
     """
-    logs: list[list[Line]] = []
+    logs, last = [], []
     for path in paths:
         for file in ("config.yaml", "metrics.jsonl"):
             if not (path / file).is_file():
                 raise DataError(f"{path}: has no {file}; give the folder of a run, as runs/NAME")
-        lines = read_metrics(path / "metrics.jsonl")
+        lines = read_json_lines(path / "metrics.jsonl")
         if not lines:
             raise DataError(f"{path / 'metrics.jsonl'}: holds no line of numbers")
         logs.append(lines)
-    last = [max((int(line.get("step") or 0) for line in lines), default=0) for lines in logs]
-    titles = distinct_titles(
-        [(path.resolve().name, step) for path, step in zip(paths, last, strict=True)]
-    )
-    return tuple(
+        last.append((path.resolve().name, max(int(line.get("step") or 0) for line in lines)))
+    return [
         ShownRun(title, path, settings_of_run(path), lines)
-        for title, path, lines in zip(titles, paths, logs, strict=True)
-    )
+        for title, path, lines in zip(distinct_titles(last), paths, logs, strict=True)
+    ]
 
 
 def open_networks(
     paths: Sequence[Path], network: str | None, device: str
-) -> tuple[tuple[ShownRun, ...], SavedNetworks | None]:
+) -> tuple[list[ShownRun], SavedNetworks]:
     """Runs with their networks, and what the first checkpoint says of its data.
 
     Args:
@@ -123,19 +116,9 @@ def open_networks(
             model,
             one.classes,
             None if size is None else (size[0], size[1]),
-            None,
-            where,
-            choose_precision("auto", where, model).autocast,
+            device=where,
+            autocast=choose_precision("auto", where, model).autocast,
         )
         settings = resolve_settings([], one.settings)
         runs.append(ShownRun(title, path, settings, predictor=predictor))
-    return tuple(runs), saved[0] if saved else None
-
-
-def open_data_of(
-    saved: SavedNetworks, dataset: str | None, root: str | None, split: str | None
-) -> ShownDataset:
-    """The validation split of a run, or the data that were given instead."""
-    settings = settings_on(saved.settings, dataset, root)
-    shown, _ = open_judged(settings, split, saved.run)
-    return ShownDataset(settings.data.dataset, shown)
+    return runs, saved[0]

@@ -2,65 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
-from mixseg.analysis.comparison import Column, Row, comparison, reduced
-from mixseg.analysis.figures.request import (
-    Drawn,
-    Request,
-    csv_table,
-    drawn_picture,
-    short_names,
-)
+from mixseg.analysis.figures.figure import IMAGES, MANY, Drawn, Given, figure
 from mixseg.data.arrays import LabelArray
 from mixseg.data.contract import ClassSet
-from mixseg.evaluation.confusion import ConfusionMatrix
-from mixseg.evaluation.side_by_side import THUMBNAIL
+from mixseg.evaluation.pictures import Column, Row, comparison, reduced
+from mixseg.evaluation.prediction import THUMBNAIL
+from mixseg.evaluation.scores import ConfusionMatrix
 from mixseg.ignore import IGNORE
 
-TRUTH = "ground truth"
 
-
-def draw(request: Request) -> Drawn:
+@figure(
+    "predictions",
+    "image, truth, one column for each run (Tranheden & Olsson: 4.2, 4.3; Kim: 4-1 to 4-8)",
+    datasets=1,
+    runs=(1, MANY),
+    reads="network",
+    images=4,
+    flags=(IMAGES,),
+)
+def draw(given: Given) -> Drawn:
     """A row for each image, a column for each run."""
-    dataset = request.datasets[0].dataset
-    columns = [Column(run.title, run.predict.classes) for run in request.runs]
-    truths: list[Column] = []
-    indices = request.chosen(dataset, request.images)
-    rows, table = [], []
-    labelled = all(dataset.samples[index].label is not None for index in indices)
-    if labelled:
-        truths = [Column(TRUTH, dataset.classes)]
-    captions = short_names([dataset.samples[index].id for index in indices])
-    for done, (index, caption) in enumerate(zip(indices, captions, strict=True), start=1):
-        name = dataset.samples[index].id
-        image = dataset.image(index)
-        predictions = [run.predict(image) for run in request.runs]
-        truth = [dataset.pair(index)[1]] if labelled else []
-        table += [
-            (name, column.title, *line)
-            for column, labels in zip([*truths, *columns], [*truth, *predictions], strict=True)
-            for line in _counts(labels, column.classes, dataset.classes, truth)
-        ]
-        rows.append(reduced(Row(caption, image, (*truth, *predictions)), THUMBNAIL))
-        request.advance(done, len(indices))
+    dataset = given.dataset
+    labeled = all(dataset.samples[index].label is not None for index in given.shown)
+    columns = [Column(run.title, run.predict.classes) for run in given.runs]
+    if labeled:
+        columns.insert(0, Column("ground truth", dataset.classes))
+    pictures, rows = [], []
+    for index, caption, image in given.images():
+        truth = [dataset.pair(index)[1]] if labeled else []
+        seen = (*truth, *(run.predict(image) for run in given.runs))
+        for column, labels in zip(columns, seen, strict=True):
+            same = column.classes.names == dataset.classes.names
+            lines = _counts(labels, column.classes, truth[0] if truth and same else None)
+            rows += [(dataset.samples[index].id, column.title, *line) for line in lines]
+        pictures.append(reduced(Row(caption, image, seen), THUMBNAIL))
     head = ("image", "column", "class", "pixels", "iou")
-    return drawn_picture(comparison([*truths, *columns], rows, alpha=1), csv_table(head, table))
+    return Drawn(comparison(columns, pictures, alpha=1), head, rows)
 
 
 def _counts(
-    labels: LabelArray, classes: ClassSet, of_truth: ClassSet, truth: list[LabelArray]
-) -> list[tuple[str, int, object]]:
-    """Class, its pixels in a label map, and its IoU where the truth has the same classes."""
+    labels: LabelArray, classes: ClassSet, truth: LabelArray | None
+) -> Iterator[tuple[str, int, object]]:
+    """Class, its pixels in a label map, and its IoU where there is a truth of the same classes."""
     iou: list[float] = []
-    if truth and classes.names == of_truth.names:
+    if truth is not None:
         matrix = ConfusionMatrix(len(classes))
-        matrix.update(torch.from_numpy(labels), torch.from_numpy(truth[0]))
+        matrix.update(torch.from_numpy(labels), torch.from_numpy(truth))
         iou = matrix.iou().tolist()
-    lines: list[tuple[str, int, object]] = []
     for train_id, pixels in zip(*np.unique(labels, return_counts=True), strict=True):
         known = train_id != IGNORE
         value = iou[train_id] if known and iou and iou[train_id] == iou[train_id] else ""
-        lines.append((classes.names[train_id] if known else "(void)", int(pixels), value))
-    return lines
+        yield classes.names[train_id] if known else "(void)", int(pixels), value

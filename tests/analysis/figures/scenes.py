@@ -1,10 +1,10 @@
-"""Small data sets and requests for figures."""
+"""Small data sets for figures."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from mixseg.analysis.figures import Request, ShownDataset
+from mixseg.analysis.figures.figure import Given, ShownDataset, chosen
 from mixseg.data.layout import open_dataset
 from mixseg.scenes import Look, write_demo
 
@@ -17,5 +17,6 @@ def scenes(folder: Path, look: Look = "camera", layout: str = "cityscapes") -> S
     return ShownDataset(layout, open_dataset(layout, root, "train"))
 
 
-def request_of(*datasets: ShownDataset, **fields: object) -> Request:
-    return Request(datasets=datasets, **fields)  # type: ignore[arg-type]
+def given(*datasets: ShownDataset, seed: int = 0) -> Given:
+    """Two images of the first are shown."""
+    return Given(datasets, (), chosen(datasets[0].dataset, 2, seed), seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import inspect
 import io
 import math
 from pathlib import Path
@@ -12,15 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixseg.analysis.figures import FIGURES, Drawn, Request, ShownDataset
+from mixseg.analysis.figures import FIGURES
 from mixseg.analysis.figures.cow_masks import cow_mask, edges
+from mixseg.analysis.figures.figure import OPENING, Drawn, Given, ShownDataset, chosen, short_names
 from mixseg.analysis.figures.mixing import DOMAINS, mixtures
-from mixseg.analysis.figures.request import csv_table, short_names
 from mixseg.analysis.figures.temperatures import EXAMPLE
+from mixseg.data.class_maps import class_map
 from mixseg.errors import ConfigError, DataError
 from mixseg.ignore import IGNORE
 from mixseg.mixing import MIXERS
-from tests.analysis.figures.scenes import SIZE, request_of, scenes
+from tests.analysis.figures.scenes import SIZE, given, scenes
 
 HEIGHT, WIDTH = SIZE
 
@@ -35,12 +37,20 @@ def camvid(tmp_path_factory: pytest.TempPathFactory) -> ShownDataset:
     return scenes(tmp_path_factory.mktemp("camvid") / "scenes", layout="camvid")
 
 
+@pytest.fixture(scope="module")
+def demo_source(camera: ShownDataset) -> dict[str, str]:
+    """What is pasted, so that no scenes are drawn."""
+    return {"source": "cityscapes", "source_root": str(camera.dataset.root.parents[1])}
+
+
 def rows(drawn: Drawn) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(drawn.csv)))
+    return list(csv.DictReader(io.StringIO(str(drawn.files()["csv"]))))
 
 
 def picture(drawn: Drawn) -> np.ndarray:
-    return np.array(Image.open(io.BytesIO(drawn.png)).convert("RGB"))
+    content = drawn.files()["png"]
+    assert isinstance(content, bytes)
+    return np.array(Image.open(io.BytesIO(content)).convert("RGB"))
 
 
 def labels(shown: ShownDataset) -> np.ndarray:
@@ -60,8 +70,8 @@ def standing_in(sheet: np.ndarray, part: np.ndarray) -> bool:
 def test_mixed_is_a_where_the_mask_is_and_b_elsewhere(
     camera: ShownDataset, camvid: ShownDataset
 ) -> None:
-    request = request_of(camvid, source=camera, seed=3)
-    found = mixtures(request)
+    source = class_map(camera.dataset.classes, camvid.dataset.classes).apply(camera.dataset)
+    found = list(mixtures(given(camvid, seed=3), source))
     assert [one.name for one in found] == [*(name for name in MIXERS if name != "none"), DOMAINS]
     for one in found:
         own, partner = (part.image.permute(1, 2, 0).numpy() for part in (one.own, one.partner))
@@ -81,9 +91,11 @@ def test_mixed_is_a_where_the_mask_is_and_b_elsewhere(
     assert set(np.unique(domains.label).tolist()) <= {*range(11), IGNORE}
 
 
-def test_the_sheet_of_mixers_holds_each_picture_and_its_counts(camera: ShownDataset) -> None:
-    request = request_of(camera, seed=1)
-    drawn, found = FIGURES["mixing"].draw(request), mixtures(request)
+def test_the_sheet_of_mixers_holds_each_picture_and_its_counts(
+    camera: ShownDataset, demo_source: dict[str, str]
+) -> None:
+    drawn = FIGURES["mixing"].draw(given(camera, seed=1), **demo_source)
+    found = list(mixtures(given(camera, seed=1)))
     sheet = picture(drawn)
     for one in found:
         assert standing_in(sheet, one.image)
@@ -98,36 +110,24 @@ def test_the_sheet_of_mixers_holds_each_picture_and_its_counts(camera: ShownData
 
 
 def test_the_seed_decides_and_ids_choose(camera: ShownDataset) -> None:
-    draw = FIGURES["mixing"].draw
-    first = draw(request_of(camera, seed=4))
-    assert draw(request_of(camera, seed=4)) == first
-    assert draw(request_of(camera, seed=5)).png != first.png
+    first, same, other = (list(mixtures(given(camera, seed=seed))) for seed in (4, 4, 5))
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(first, same, strict=True))
+    assert not all(np.array_equal(a.image, b.image) for a, b in zip(first, other, strict=True))
     ids = tuple(sample.id for sample in camera.dataset.samples)
-    chosen = mixtures(request_of(camera, ids=(ids[4], ids[1])))[0]
-    np.testing.assert_array_equal(
-        chosen.own.image.permute(1, 2, 0).numpy(), camera.dataset.image(4)
-    )
-    np.testing.assert_array_equal(
-        chosen.partner.image.permute(1, 2, 0).numpy(), camera.dataset.image(1)
-    )
-    with pytest.raises(ConfigError, match="two images are mixed, found 1"):
-        mixtures(request_of(camera, ids=ids[:1]))
-    with pytest.raises(ConfigError, match="unknown image 'x'"):
-        mixtures(request_of(camera, ids=("x", ids[0])))
-
-
-def test_a_data_set_of_one_image_cannot_be_mixed(camera: ShownDataset) -> None:
-    one = dataclasses.replace(camera.dataset, samples=camera.dataset.samples[:1])
-    for name in ("mixing", "cow-masks"):
-        with pytest.raises(DataError, match="1 images, but 2 are shown"):
-            FIGURES[name].draw(request_of(ShownDataset("one", one)))
+    assert chosen(camera.dataset, 2, 0, (ids[4], ids[1])) == [4, 1]
+    with pytest.raises(ConfigError, match="'x'"):
+        chosen(camera.dataset, 2, 0, ("x", ids[0]))
+    with pytest.raises(DataError, match="6 images, but 7"):
+        chosen(camera.dataset, 7, 0)
+    with pytest.raises(ConfigError, match="--ids"):
+        next(mixtures(dataclasses.replace(given(camera), shown=[1])))
 
 
 def test_smoother_masks_have_fewer_edges(camera: ShownDataset) -> None:
     found = [edges(cow_mask((96, 128), sigma, seed=2)) for sigma in (4.0, 16.0, 64.0)]
     assert found == sorted(found, reverse=True)
     assert found[0] > 3 * found[-1]
-    drawn = FIGURES["cow-masks"].draw(request_of(camera, sigmas=(6.0, 48.0), seed=2))
+    drawn = FIGURES["cow-masks"].draw(given(camera, seed=2), sigmas=(6.0, 48.0))
     table = rows(drawn)
     assert [float(row["sigma"]) for row in table] == [6.0, 48.0]
     scale = math.sqrt(HEIGHT * WIDTH / (512 * 1024))
@@ -140,12 +140,12 @@ def test_smoother_masks_have_fewer_edges(camera: ShownDataset) -> None:
 
 
 def test_frequencies_are_those_of_the_files(camera: ShownDataset, camvid: ShownDataset) -> None:
-    table = rows(FIGURES["class-frequencies"].draw(request_of(camera)))
+    table = rows(FIGURES["class-frequencies"].draw(given(camera)))
     truth = labels(camera)
     assert [int(row["pixels"]) for row in table] == [int((truth == i).sum()) for i in range(19)]
     assert sum(float(row["share"]) for row in table) == pytest.approx(1)
     # In the classes of the first: cars, trucks and buses are cars there.
-    both = rows(FIGURES["class-frequencies"].draw(request_of(camvid, camera)))
+    both = rows(FIGURES["class-frequencies"].draw(given(camvid, camera)))
     assert len(both) == 2 * 11
     second = {row["class"]: int(row["pixels"]) for row in both[11:]}
     names = camera.dataset.classes.names
@@ -157,11 +157,11 @@ def test_frequencies_are_those_of_the_files(camera: ShownDataset, camvid: ShownD
 def test_sets_without_a_map_are_refused(camera: ShownDataset, tmp_path: Path) -> None:
     other = scenes(tmp_path / "voc", layout="voc")
     with pytest.raises(DataError, match="voc cannot be shown in the classes of cityscapes"):
-        FIGURES["class-frequencies"].draw(request_of(camera, other))
+        FIGURES["class-frequencies"].draw(given(camera, other))
 
 
 def test_positions_are_means_of_the_labels(camera: ShownDataset) -> None:
-    drawn = FIGURES["class-positions"].draw(request_of(camera))
+    drawn = FIGURES["class-positions"].draw(given(camera))
     truth = labels(camera)
     names = camera.dataset.classes.names
     table = rows(drawn)
@@ -184,15 +184,15 @@ def test_labels_that_cannot_be_counted(name: str, tmp_path: Path) -> None:
     assert label is not None
     label.write_bytes(label.read_bytes()[:60])
     with pytest.raises(DataError, match=label.name):
-        FIGURES[name].draw(request_of(shown))
+        FIGURES[name].draw(given(shown))
     bare = tuple(dataclasses.replace(one, label=None) for one in shown.dataset.samples)
     unlabeled = dataclasses.replace(shown.dataset, samples=bare)
     with pytest.raises(DataError, match=r"no (label|pixel)"):
-        FIGURES[name].draw(request_of(ShownDataset("bare", unlabeled)))
+        FIGURES[name].draw(given(ShownDataset("bare", unlabeled)))
 
 
 def test_softmax_of_the_example_and_of_given_logits() -> None:
-    drawn = FIGURES["temperatures"].draw(Request())
+    drawn = FIGURES["temperatures"].draw(Given())
     table = rows(drawn)
     columns = {t: [float(row[f"T={t}"]) for row in table] for t in ("0.5", "1", "2")}
     for temperature, column in columns.items():
@@ -201,17 +201,16 @@ def test_softmax_of_the_example_and_of_given_logits() -> None:
     # Kim gives the cross-entropies of class 2 in Figure 2-13.
     losses = {t: -math.log(column[1]) for t, column in columns.items()}
     assert losses == pytest.approx({"1": 0.693, "0.5": 0.405, "2": 0.903}, abs=0.005)
-    given = rows(FIGURES["temperatures"].draw(Request(logits=(1.0, -3.0), temperatures=(4.0,))))
-    assert [float(row["logit"]) for row in given] == [1.0, -3.0]
-    assert float(given[0]["T=4"]) == pytest.approx(1 / (1 + math.exp(-1)))
+    own = rows(FIGURES["temperatures"].draw(Given(), (4.0,), (1.0, -3.0)))
+    assert [float(row["logit"]) for row in own] == [1.0, -3.0]
+    assert float(own[0]["T=4"]) == pytest.approx(1 / (1 + math.exp(-1)))
 
 
 def test_charts_are_drawn_alike_each_time(camera: ShownDataset) -> None:
-    kinds = {"class-frequencies": request_of(camera), "temperatures": Request()}
-    for name, request in kinds.items():
-        first, second = (FIGURES[name].draw(request) for _ in range(2))
+    for name in ("class-frequencies", "temperatures"):
+        first, second = (FIGURES[name].draw(given(camera)).files() for _ in range(2))
         assert first == second
-        assert first.svg is not None and b"<svg" in first.svg
+        assert b"<svg" in first["svg"]
 
 
 def test_any_class_name_can_be_drawn(camera: ShownDataset) -> None:
@@ -219,11 +218,12 @@ def test_any_class_name_can_be_drawn(camera: ShownDataset) -> None:
     classes = camera.dataset.classes
     renamed = dataclasses.replace(classes, names=(*names, *classes.names[len(names) :]))
     dataset = dataclasses.replace(camera.dataset, classes=renamed)
-    for figure in ("mixing", "class-frequencies", "class-positions"):
-        drawn = FIGURES[figure].draw(request_of(ShownDataset("$\x1b" + "t" * 200, dataset)))
+    for figure in ("cow-masks", "class-frequencies", "class-positions"):
+        drawn = FIGURES[figure].draw(given(ShownDataset("$\x1b" + "t" * 200, dataset)))
         assert not any(cell.startswith(("=", "-")) for row in rows(drawn) for cell in row.values())
-        assert "\x1b" not in drawn.csv
-        assert drawn.svg is None or b"<script" not in drawn.svg
+        files = drawn.files()
+        assert "\x1b" not in str(files["csv"])
+        assert b"<script" not in bytes(files.get("svg", b""))
         assert picture(drawn).shape[1] < 2000
 
 
@@ -236,13 +236,13 @@ def test_names_lose_what_they_share() -> None:
 
 
 def test_numbers_keep_their_digits() -> None:
-    assert csv_table(("=a", "b"), [("-x", 1 / 3), (2, np.float64(0.1))]) == (
-        "'=a,b\n'-x,0.333333333\n2,0.1\n"
-    )
+    table = Drawn(np.zeros((1, 1, 3), np.uint8), ("=a", "b"), [("-x", 1 / 3), (2, np.float64(0.1))])
+    assert table.files()["csv"] == "'=a,b\n'-x,0.333333333\n2,0.1\n"
 
 
 def test_every_figure_says_what_it_takes() -> None:
     for name, kind in FIGURES.items():
         assert kind.datasets or kind.runs[1], name
-        assert not (kind.log and kind.networks), name
         assert len(f"{name:18} {kind.about}") <= 110, name
+        own = {flag.argument for flag in kind.flags if flag.name not in OPENING}
+        assert own == {*inspect.signature(kind.draw).parameters} - {"given"}, name

@@ -11,16 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mixseg.analysis.run_comparison import (
-    comma_separated,
-    compare_runs,
-    comparison_table,
-    markdown,
-    read_run,
-    runs_of,
-    to_json,
-    write_comparison,
-)
+from mixseg.analysis.runs import Comparison, read_run, runs_of
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.saved import dump_settings
 from mixseg.config.sections import Settings
@@ -69,9 +60,9 @@ def test_what_differs_and_what_came_out(tmp_path: Path) -> None:
     with (two / "metrics.jsonl").open("a") as file:
         file.write('{"step": 30, "miou/stud')  # a process writes, or was killed, just here
     (two / "precision.json").write_text('{"precision": "fp32", "seconds": {}}')
-    comparison = compare_runs([read_run(one), read_run(two)])
+    comparison = Comparison.of([read_run(one), read_run(two)])
     assert set(comparison.differing) == {"mixing.mixer", "data.crop"}
-    first, second = to_json(comparison)
+    first, second = json.loads(comparison.to_json())
     assert first["finished"] and not second["finished"]
     assert (first["step"], second["step"], second["steps"]) == (30, 25, 30)
     assert first["last"]["student"] == {"step": 30, "miou": pytest.approx(21)}
@@ -79,16 +70,16 @@ def test_what_differs_and_what_came_out(tmp_path: Path) -> None:
     assert second["last"]["teacher"] == {"step": 20, "miou": pytest.approx(37.5)}
     assert second["best"]["student"] == {"step": 10, "miou": pytest.approx(25)}
     assert (first["seconds_per_step"], second["seconds_per_step"]) == (0.65, 0.6)
-    assert second["settings"] == {"mixing.mixer": "cutmix", "data.crop": (64, 96)}
+    assert second["settings"] == {"mixing.mixer": "cutmix", "data.crop": [64, 96]}
     # What "auto" has become differs, though the setting does not.
     assert (first["precision"], second["precision"]) == ("bf16", "fp32")
-    text = markdown(comparison)
+    text = comparison.to_markdown()
     rows = {line.split(" | ")[0]: line for line in text.splitlines()}
     assert "unfinished, step 25 of 30" in rows["| state"]
     assert rows["| student mIoU, last"] == "| student mIoU, last | 21.00 | 20.00 at 20 |"
     assert rows["| precision"] == "| precision | bf16 | fp32 |"
     assert rows["| data.crop"].endswith(r"\[64, 96\] |")
-    lines = list(csv.DictReader(io.StringIO(comma_separated(comparison))))
+    lines = list(csv.DictReader(io.StringIO(comparison.to_csv())))
     assert [line["mixing.mixer"] for line in lines] == ["classmix", "cutmix"]
     assert [line["precision"] for line in lines] == ["bf16", "fp32"]
     assert [float(line["teacher_best_miou"]) for line in lines] == [40, 37.5]
@@ -108,13 +99,13 @@ def test_means_over_fewer_classes(tmp_path: Path) -> None:
         "precision": "fp32",
     }
     (ended / "summary.json").write_text(json.dumps(summary))
-    comparison = compare_runs([read_run(open_run), read_run(ended)])
-    rows = {line.split(" | ")[0]: line for line in markdown(comparison).splitlines()}
+    comparison = Comparison.of([read_run(open_run), read_run(ended)])
+    rows = {line.split(" | ")[0]: line for line in comparison.to_markdown().splitlines()}
     assert rows["| student mIoU, last"].endswith(
         "| 100.00 at 30 (1 classes alone) | 100.00 (1 of 2 classes) |"
     )
     assert rows["| teacher mIoU, last"].endswith("| 50.00 at 30 | 50.00 |")
-    first, second = to_json(comparison)
+    first, second = json.loads(comparison.to_json())
     assert "covered" in first["last"]["student"] and "covered" not in first["last"]["teacher"]
     assert second["best"]["student"]["covered"] == "1 of 2 classes"
 
@@ -124,10 +115,10 @@ def test_what_there_is_more_of_goes_down(tmp_path: Path) -> None:
         read_run(write_run(tmp_path / f"run-{seed}", settings(seed=seed), LOG))
         for seed in range(12)
     ]
-    heading, _, *rows = markdown(compare_runs(many)).splitlines()
+    heading, _, *rows = Comparison.of(many).to_markdown().splitlines()
     assert "| seed |" in heading and len(rows) == 12
     assert [row.split(" | ")[0] for row in rows] == [f"| run-{seed}" for seed in range(12)]
-    heading, _, *rows = markdown(compare_runs(many[:2])).splitlines()
+    heading, _, *rows = Comparison.of(many[:2]).to_markdown().splitlines()
     assert heading == "|  | run-0 | run-1 |" and rows[0] == "| seed | 0 | 1 |"
 
 
@@ -135,7 +126,7 @@ def test_runs_without_a_validation_or_without_a_step(tmp_path: Path) -> None:
     early = write_run(tmp_path / "early", settings(), LOG[:1])
     new = write_run(tmp_path / "new", settings(training__precision="bf16"), [])
     (new / "metrics.jsonl").unlink()
-    first, second = to_json(compare_runs([read_run(early), read_run(new)]))
+    first, second = json.loads(Comparison.of([read_run(early), read_run(new)]).to_json())
     assert (first["step"], first["last"], first["best"]) == (10, {}, {})
     assert (second["step"], second["last"], second["seconds_per_step"]) == (0, {}, None)
     assert (first["precision"], second["precision"]) == (None, "bf16")
@@ -147,21 +138,21 @@ def test_nothing_in_a_name_acts(tmp_path: Path) -> None:
         read_run(write_run(tmp_path / folder / name, settings(seed=seed), LOG))
         for seed, folder in enumerate("ab")
     ]
-    comparison = compare_runs(runs)
+    comparison = Comparison.of(runs)
     # Of two runs with one name, the paths tell which is which.
     assert comparison.titles == (str(tmp_path / "a" / name), str(tmp_path / "b" / name))
     console = new_console()
     console.width = 300
     with console.capture() as capture:
-        show(console, comparison_table(comparison))
+        show(console, comparison.terminal_table())
     assert name.replace("\x1b", r"\x1b") in capture.get() and "\x1b" not in capture.get()
-    assert "[31m" in markdown(comparison).replace("\\", "")
-    text = markdown(comparison)
+    assert "[31m" in comparison.to_markdown().replace("\\", "")
+    text = comparison.to_markdown()
     assert "\x1b" not in text and "<b>" not in text
     assert {line.replace("\\|", "").count("|") for line in text.splitlines()} == {4}
-    alone = compare_runs([read_run(runs[0].path)])
+    alone = Comparison.of([read_run(runs[0].path)])
     assert alone.titles == (name,) and alone.differing == ()
-    assert "\x1b" not in comma_separated(comparison)
+    assert "\x1b" not in comparison.to_csv()
 
 
 def test_parameters_are_counted_from_the_checkpoint(tmp_path: Path) -> None:
@@ -209,14 +200,3 @@ def test_folders_that_are_no_runs(tmp_path: Path) -> None:
     (path / "config.yaml").write_text(yaml.safe_dump({"mixing": {"mixr": "cutmix"}}))
     with pytest.raises(DataError, match=r"run: its settings cannot be read: .*mixr"):
         read_run(path)
-
-
-@pytest.mark.parametrize("ending", [".md", ".csv", ".json"])
-def test_files(ending: str, tmp_path: Path) -> None:
-    comparison = compare_runs([read_run(write_run(tmp_path / "run", settings(), LOG))])
-    write_comparison(tmp_path / f"table{ending}", comparison)
-    text = (tmp_path / f"table{ending}").read_text()
-    if ending == ".json":
-        assert json.loads(text)[0]["run"] == str(tmp_path / "run")
-    else:
-        assert "run" in text.splitlines()[0]

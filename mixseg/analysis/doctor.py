@@ -13,12 +13,9 @@ from typing import NamedTuple, final
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mixseg.config.sections import Settings
+from mixseg.analysis.costs import Needs
 from mixseg.data.cache import default_cache
 from mixseg.data.loading import start_worker, usable_cores
-from mixseg.errors import DataError
-from mixseg.preflight.memory import Needs, checkpoints_at_once
-from mixseg.training.data import check_data_settings, open_training_data
 from mixseg.training.precision import choose_device, has_amx
 from mixseg.training.run_directory import PACKAGES, package_version
 
@@ -40,12 +37,13 @@ class Finding(NamedTuple):
     wrong: bool = False
 
 
-def examine(settings: Settings, workers: int) -> Iterator[Finding]:
+def examine(device_name: str, output: Path, workers: int) -> Iterator[Finding]:
     """What the machine has.
 
     Args:
-        settings: Say which device, and where output goes.
-        workers: Loader processes that are started to see whether they do.
+        device_name: Setting ``training.device``.
+        output: Folder of the runs.
+        workers: Loader processes to start, to see whether they do.
     """
     found = {name: package_version(name) or "not installed" for name in PACKAGES}
     packages = ", ".join(f"{name} {version}" for name, version in found.items())
@@ -60,73 +58,60 @@ def examine(settings: Settings, workers: int) -> Iterator[Finding]:
         free, total = torch.cuda.mem_get_info(index)
         name = torch.cuda.get_device_name(index)
         yield Finding(f"cuda:{index}", f"{name}, {_size(free)} free of {_size(total)}")
-    device = choose_device(settings.training.device)
-    yield Finding("device", f"{device} ({settings.training.device})")
-    yield Finding("precision", _precision(device))
-    for name, folder in (
-        ("output", Path(settings.output).expanduser()),
-        ("cache", default_cache()),
-    ):
-        yield _disk(name, folder)
+    device = choose_device(device_name)
+    yield Finding("device", f"{device} ({device_name})")
+    if device.type == "cuda":
+        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = f"fp32, fp16, bf16 {'in hardware' if bf16 else 'emulated, slow'}"
+    else:
+        amx = "with AMX tiles" if has_amx() else "without AMX tiles, slower than fp32"
+        precision = f"fp32, bf16 {amx} ({torch.backends.cpu.get_cpu_capability()})"
+    yield Finding("precision", precision)
+    for name, folder in (("output", output), ("cache", default_cache())):
+        there = _there(folder)
+        if os.access(there, os.W_OK | os.X_OK):
+            yield Finding(name, f"{folder}: {_size(shutil.disk_usage(there).free)} free")
+        else:
+            yield Finding(name, f"{folder}: nothing can be written into {there}", wrong=True)
     yield _loaders(workers)
 
 
-def examine_data(settings: Settings) -> Iterator[Finding]:
-    """Whether a run could open the data that the settings name; built-in scenes always can be.
+def compare_needs(
+    needs: Needs, device_name: str, output: Path, checkpoints: int, best: int
+) -> Iterator[Finding]:
+    """What a run will take, against what there is.
 
-    Raises:
-        ConfigError: It is not said where the data are.
+    Args:
+        needs: Of the run.
+        device_name: Setting ``training.device``.
+        output: Folder of the runs.
+        checkpoints: Most checkpoints that lie in the run's folder at once.
+        best: Most copies of the best networks.
     """
-    data, source = settings.data, settings.source_domain
-    if data.dataset == "demo" and (data.root, source.root) == (None, None):
-        return
-    check_data_settings(settings)
-    try:
-        found = open_training_data(settings)
-    except DataError as error:
-        yield Finding("data", str(error), wrong=True)
-        return
-    yield Finding(
-        "data",
-        f"{len(found.split.labeled)} labelled, {len(found.unlabeled_indices)} unlabelled and "
-        f"{len(found.val)} validation images",
-    )
-
-
-def compare_needs(settings: Settings, needs: Needs) -> Iterator[Finding]:
-    """What a run will take, against what there is."""
-    device = choose_device(settings.training.device)
+    device = choose_device(device_name)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else main_memory()[0]
-    how = (
-        "measured on noise of the run's size"
-        if needs.is_measured
-        else "from steps on smaller noise: "
-        + ", ".join(
+    how = "measured on noise of the run's size"
+    if not needs.is_measured:
+        how = "from steps on smaller noise: " + ", ".join(
             f"{_size(peak)} at {pixels / 1e6:.2f} of {needs.pixels / 1e6:.2f} MPixel"
             for pixels, peak in sorted(needs.measured.items())
         )
+    advice = (
+        ". Take smaller batches with training.accumulate, a smaller data.crop or data.resize, "
+        "or training.precision bf16"
     )
-    advice = ""
-    if needs.memory > free:
-        advice = (
-            ". Take smaller batches with training.accumulate, a smaller data.crop or data.resize, "
-            "or training.precision bf16"
-        )
-    yield Finding(
-        "memory needed",
-        f"{_size(needs.memory)} of {_size(free)} free, {how}{advice}",
-        needs.memory > free,
-    )
-    folder = _there(Path(settings.output).expanduser())
-    space = shutil.disk_usage(folder).free
-    count = checkpoints_at_once(settings)
+    wrong = needs.memory > free
+    text = f"{_size(needs.memory)} of {_size(free)} free, {how}{advice * wrong}"
+    yield Finding("memory needed", text, wrong)
+    space = shutil.disk_usage(_there(output)).free
+    disk = best * needs.best + checkpoints * needs.checkpoint
     advice = ". Lower checkpoints.keep, raise checkpoints.keep_every, or take another --output"
-    yield Finding(
-        "disk needed",
-        f"{_size(needs.disk)} of {_size(space)} free: {count} checkpoints of "
-        f"{_size(needs.checkpoint)} and the best networks" + (advice * (needs.disk > space)),
-        needs.disk > space,
+    wrong = disk > space
+    text = (
+        f"{_size(disk)} of {_size(space)} free: {checkpoints} checkpoints of "
+        f"{_size(needs.checkpoint)} and the best networks{advice * wrong}"
     )
+    yield Finding("disk needed", text, wrong)
 
 
 def main_memory() -> tuple[int, int]:
@@ -156,25 +141,9 @@ def _number(path: Path) -> int | None:
     return int(lines[0]) if lines and lines[0].isdigit() else None
 
 
-def _precision(device: torch.device) -> str:
-    if device.type == "cuda":
-        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        return f"fp32, fp16, bf16 {'in hardware' if bf16 else 'emulated, slow'}"
-    amx = "with AMX tiles" if has_amx() else "without AMX tiles, slower than fp32"
-    return f"fp32, bf16 {amx} ({torch.backends.cpu.get_cpu_capability()})"
-
-
 def _there(folder: Path) -> Path:
     """The folder, or the nearest one above it that exists."""
     return next(one for one in (folder.absolute(), *folder.absolute().parents) if one.is_dir())
-
-
-def _disk(name: str, folder: Path) -> Finding:
-    there = _there(folder)
-    free = _size(shutil.disk_usage(there).free)
-    if not os.access(there, os.W_OK | os.X_OK):
-        return Finding(name, f"{folder}: nothing can be written into {there}", wrong=True)
-    return Finding(name, f"{folder}: {free} free")
 
 
 @final

@@ -8,10 +8,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from mixseg.analysis.data_check import inspect_data, report_lines
 from mixseg.config.resolve import resolve_settings
-from mixseg.preflight.data_check import inspect_data, report_lines
+from mixseg.config.sections import Settings
+from mixseg.data.check import PartReport
 from mixseg.training.data import open_training_data
+from mixseg.training.data_parts import parts_of
 from tests.data.layouts import SIZE, cycle_ids, write_folder, write_image, write_label
+
+
+def inspected(settings: Settings) -> list[PartReport]:
+    return inspect_data(parts_of(settings), Console(quiet=True), workers=0)
 
 
 def test_classes_without_a_pixel_are_named(tmp_path: Path) -> None:
@@ -22,7 +29,7 @@ def test_classes_without_a_pixel_are_named(tmp_path: Path) -> None:
     one = next((tmp_path / "labels/val").rglob("*.png"))
     write_label(one, np.ones(SIZE, dtype=np.uint8))
     settings = resolve_settings([], {"data.dataset": "folder", "data.root": str(tmp_path)})
-    training, validation = inspect_data(settings, Console(quiet=True), workers=0)
+    training, validation = inspected(settings)
     assert not training.problems and not validation.notes
     assert "none of the 4 labels has a pixel of: vessel" in training.notes[0]
     lines = list(report_lines([training, validation], 10))
@@ -44,7 +51,7 @@ def test_pictures_of_other_kinds_are_counted(
     (photographs / "2.heic").write_bytes(b"")
     own = {"data.dataset": "folder", "data.root": str(tmp_path)}
     settings = resolve_settings([], own | {"data.unlabeled": str(photographs)})
-    training, unlabeled, validation = inspect_data(settings, Console(quiet=True), workers=0)
+    training, unlabeled, validation = inspected(settings)
     (note,) = training.notes
     assert "passed over 1 .bmp, 2 .tif" in note and str(tmp_path / "images/train/a.bmp") in note
     assert not validation.notes and unlabeled.images == 2

@@ -1,4 +1,4 @@
-"""Confusion matrix of a whole split, and the scores that are read off it."""
+"""The confusion matrix of a whole split, and the scores that are read off it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from mixseg.ignore import IGNORE
 
 @final
 class ConfusionMatrix:
-    """Exact pixel counts of (label, prediction) pairs, summed over as many images as one likes.
+    """Exact pixel counts of (label, prediction) pairs, summed over any number of images.
 
-    The scores are those of cityscapesScripts: pixels whose label is 255 count nowhere, also not
+    The scores are those of cityscapesScripts: pixels whose label is 255 count nowhere, not even
     as false positives, and a class that neither prediction nor label holds has no IoU. A prediction
-    of 255, no class, misses the class of the label and is nobody's false positive.
+    of 255, no class, is a miss for the label's class and no false positive of another.
     """
 
     def __init__(self, num_classes: int, device: torch.device | str = "cpu") -> None:
         self.num_classes = num_classes
         # The matrix, flattened, with a last column for predictions of no class, then a cell for
-        # ignored pixels and one for ids that are no class. Counting those two as well keeps the
-        # shapes static: nothing waits for the device.
+        # ignored pixels and one for invalid ids. Counting those two as well keeps the shapes
+        # static: nothing waits for the device.
         cells = num_classes * (num_classes + 1) + 2
         self._cells = torch.zeros(cells, dtype=torch.int64, device=device)
 
@@ -55,7 +55,7 @@ class ConfusionMatrix:
         column = torch.where(guess == IGNORE, n, guess)
         cell = torch.where(known, truth * (n + 1) + column, n * (n + 1) + 1)
         cell = torch.where(truth == IGNORE, n * (n + 1), cell)
-        # index_add_ and not bincount, which would synchronise to find the largest index.
+        # index_add_ and not bincount, which would synchronize to find the largest index.
         # Integer addition makes the result independent of the order of the atomics.
         one = torch.ones((), dtype=torch.int64, device=cell.device)
         self._cells.index_add_(0, cell, one.expand_as(cell))
@@ -75,24 +75,22 @@ class ConfusionMatrix:
         cells = self._cells.cpu()
         if cells[-1] > 0:
             raise DataError(
-                f"{int(cells[-1])} labelled pixels have a label or a prediction outside "
+                f"{int(cells[-1])} labeled pixels have a label or a prediction outside "
                 f"0..{self.num_classes - 1}; do network and data set have the same classes?"
             )
         return cells[:-2].reshape(self.num_classes, self.num_classes + 1)
 
     def iou(self) -> Tensor:
-        """TP / (TP + FP + FN) of each class.
+        """TP / (TP + FP + FN) of each class: float64 on the CPU, shape (C,), in [0, 1].
 
-        Returns:
-            float64 on the CPU, shape (C,), in [0, 1]; NaN for a class that occurs neither in the
-            predictions nor in the labels.
+        NaN for a class that occurs neither in the predictions nor in the labels.
         """
         counts = self.counts().double()
         hits = counts.diagonal()
         return hits / (counts.sum(0)[:-1] + counts.sum(1) - hits)
 
     def pixel_accuracy(self) -> float:
-        """Fraction of the labelled pixels that are right; NaN if no pixel is labelled."""
+        """Fraction of the labeled pixels that are right; NaN if no pixel is labeled."""
         counts = self.counts().double()
         return float(counts.diagonal().sum() / counts.sum())
 
@@ -107,11 +105,11 @@ class Scores:
         iou: IoU in [0, 1] per class; None for a class absent from predictions and labels, or not
             to be judged.
         miou: Mean over the classes that have an IoU; :meth:`coverage` says which have none.
-        pixel_accuracy: Fraction of the labelled pixels that are right.
+        pixel_accuracy: Fraction of the labeled pixels that are right.
         images: Number of images.
         resolution: The size at which labels were compared, and the network's input size if fixed.
         mode: How the network was applied, from :meth:`InferenceMode.describe`.
-        unlabeled: Names of the classes that no pixel is labelled with.
+        unlabeled: Names of the classes that no pixel is labeled with.
     """
 
     classes: tuple[str, ...]
@@ -128,19 +126,19 @@ class Scores:
         """Number of classes that the mean is taken over."""
         return sum(value is not None for value in self.iou)
 
-    def coverage(self, *, named: bool = True) -> str:
-        """Which classes the mean says nothing about, for people; empty if it covers all.
+    @property
+    def by_class(self) -> dict[str, float | None]:
+        """Name of a class -> its IoU."""
+        return dict(zip(self.classes, self.iou, strict=True))
 
-        Args:
-            named: Give the names of classes and not their number alone.
-        """
+    def coverage(self, *, named: bool = True) -> str:
+        """Which classes the mean leaves out, by name or number; empty if it covers all."""
         parts = []
         if self.counted < len(self.classes):
             parts.append(f"mean over {self.counted} of {len(self.classes)} classes")
         if self.unlabeled and named:
             parts.append(f"no pixel of: {named_first(self.unlabeled)}")
-        pairs = zip(self.classes, self.iou, strict=True)
-        wrong = [name for name, iou in pairs if name in self.unlabeled and iou is not None]
+        wrong = [name for name in self.unlabeled if self.by_class[name] is not None]
         if wrong:
             which = f": {named_first(wrong)}" if named else ""
             parts.append(f"{len(wrong)} without a label predicted and counted as 0{which}")
@@ -161,23 +159,19 @@ class Scores:
 
         Args:
             matrix: The counts.
-            classes: Class names in the order of their train ids.
-            images: See :class:`Scores`, as the others.
-            resolution: See there.
-            mode: See there.
-            judged: Only these classes have an IoU, and of them only those that are labelled
+            classes: See :class:`Scores`, as for the others.
+            judged: Only these classes have an IoU, and of them only those that are labeled
                 somewhere: for a network of other classes than the data's. Pixels of the other
                 classes count all the same, as false positives of these and in the accuracy.
                 None judges as the benchmarks do.
 
         Raises:
-            DataError: Not one labelled pixel was counted, or none of a judged class, so that there
-                is nothing to report.
+            DataError: No labeled pixel was counted, or none of a judged class.
         """
         accuracy = matrix.pixel_accuracy()
         if math.isnan(accuracy):
             raise DataError(
-                f"none of the {images} images has a labelled pixel: every label is {IGNORE}"
+                f"none of the {images} images has a labeled pixel: every label is {IGNORE}"
             )
         iou = matrix.iou()
         absent = matrix.counts().sum(1) == 0
@@ -213,14 +207,11 @@ class Scores:
         Raises:
             TypeError: A field is missing, unknown, or of another type.
         """
-        # Scores of earlier versions say nothing of labels.
+        # Scores of earlier versions do not have `unlabeled`.
         lists = {"unlabeled": ()} | {key: fields[key] for key in _LISTS if key in fields}
         scores = cls(**(dict(fields) | {key: tuple(value) for key, value in lists.items()}))
-        numbers = [
-            scores.miou,
-            scores.pixel_accuracy,
-            *(one for one in scores.iou if one is not None),
-        ]
+        known = [one for one in scores.iou if one is not None]
+        numbers = [scores.miou, scores.pixel_accuracy, *known]
         texts = [*scores.classes, *scores.unlabeled, scores.resolution, scores.mode]
         if not (
             all(type(number) in (float, int) and 0 <= number <= 1 for number in numbers)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixseg.analysis.charts import pseudo_label_chart
+from mixseg.charts import pseudo_label_chart
 
 PALETTE = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -12,13 +12,12 @@ from typing import Any, final
 import torch
 from rich.table import Table
 
-from mixseg.analysis.metrics import read_metrics
 from mixseg.config.schema import to_flat
 from mixseg.errors import DataError, MixsegError
 from mixseg.escaping import csv_cell
-from mixseg.files import read_json, write_atomically
+from mixseg.files import read_json, read_json_lines
 from mixseg.models import ModelSpec, build_model
-from mixseg.text_tables import csv_lines, markdown_table
+from mixseg.tables import MISSING, csv_lines, markdown_table, terminal_table
 from mixseg.training.checkpoint import CheckpointStore, network_name, read_checkpoint
 from mixseg.training.precision import precision_in
 from mixseg.training.saved_network import settings_of_run
@@ -26,26 +25,31 @@ from mixseg.training.saved_network import settings_of_run
 OF_NO_INTEREST = ("name", "output")
 """Settings in which all runs differ; the heading has the name."""
 
-MISSING = "\N{EN DASH}"
-
-FORMATS = (".md", ".csv", ".json")
-"""Endings of files that a comparison is written to."""
-
 
 @final
 @dataclass(frozen=True)
 class Validated:
-    """A validation of a network.
+    """A validation of a network after a step.
 
-    Attributes:
-        step: After which it was.
-        miou: In percent; None where no class could be judged.
-        covered: Such as ``17 of 19 classes``, where the mean is over fewer than all.
+    The mIoU is in percent, None where no class could be judged; ``covered`` is such as ``17 of 19
+    classes``, where the mean is over fewer than all.
     """
 
     step: int
     miou: float | None
     covered: str = ""
+
+    def text(self, *, with_step: bool) -> str:
+        """The score for a table."""
+        if self.miou is None:
+            return MISSING
+        text = f"{self.miou:.2f} at {self.step}" if with_step else f"{self.miou:.2f}"
+        return f"{text} ({self.covered})" if self.covered else text
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        covered = {"covered": self.covered} if self.covered else {}
+        return {"step": self.step, "miou": self.miou} | covered
 
 
 @final
@@ -60,7 +64,7 @@ class RunRecord:
         step: Steps that were trained; of an unfinished run, those that it logged.
         last: Network -> its last validation.
         best: Network -> its best validation.
-        seconds: Of a step, the median; None before the first was logged.
+        seconds: Median time of a step; None before the first was logged.
         precision: That it is in; None where ``auto`` has not been decided.
         parameters: Number of weights of the student; None without a readable checkpoint.
     """
@@ -78,10 +82,8 @@ class RunRecord:
     @property
     def progress(self) -> str:
         """Such as ``finished`` or ``unfinished, step 40 of 2000``."""
-        if self.finished:
-            return "finished"
         total = self.settings["training.iterations"]
-        return f"unfinished, step {self.step} of {total}"
+        return "finished" if self.finished else f"unfinished, step {self.step} of {total}"
 
 
 def runs_of(path: Path) -> list[Path]:
@@ -98,8 +100,7 @@ def read_run(path: Path) -> RunRecord:
         DataError: It is not a run, or a file in it is damaged; the message says what to give.
         CheckpointError: Its ``precision.json`` is damaged, and it has not ended.
     """
-    config = path / "config.yaml"
-    if not config.is_file():
+    if not (path / "config.yaml").is_file():
         found = "has no config.yaml" if path.is_dir() else "is no folder"
         raise DataError(
             f"{path} {found}; give the folder of a run, such as runs/NAME, or a folder of runs"
@@ -110,13 +111,13 @@ def read_run(path: Path) -> RunRecord:
         raise DataError(
             f"{path}: its settings cannot be read: {error}; was it made by another version?"
         ) from error
-    summary, method = path / "summary.json", settings["method"]
     metrics = path / "metrics.jsonl"
-    lines = read_metrics(metrics) if metrics.is_file() else []
+    lines = read_json_lines(metrics) if metrics.is_file() else []
     logged = [line for line in lines if isinstance(line.get("step"), int)]
     times = [line["seconds"] for line in logged if "seconds" in line]
     seconds = statistics.median(times) if times else None
     parameters = _parameters(path)
+    summary, method = path / "summary.json", settings["method"]
     if not summary.is_file():
         step = max((line["step"] for line in logged), default=0)
         last, best = _validations(logged, method)
@@ -197,37 +198,104 @@ class Comparison:
     titles: tuple[str, ...]
     differing: tuple[str, ...]
 
+    @classmethod
+    def of(cls, runs: Sequence[RunRecord]) -> Comparison:
+        """Find the settings in which runs differ."""
+        names = [run.path.absolute().name for run in runs]
+        # Names that several runs share do not tell them apart, and folders differ.
+        titles = [
+            name if names.count(name) == 1 else str(run.path)
+            for name, run in zip(names, runs, strict=True)
+        ]
+        first = runs[0].settings
+        differing = [
+            key
+            for key in first
+            if key not in OF_NO_INTEREST and any(run.settings[key] != first[key] for run in runs)
+        ]
+        return cls(tuple(runs), tuple(titles), tuple(differing))
 
-def compare_runs(runs: Sequence[RunRecord]) -> Comparison:
-    """Find the settings in which runs differ."""
-    names = [run.path.absolute().name for run in runs]
-    # Names that several runs share do not tell them apart, and folders differ.
-    titles = [
-        name if names.count(name) == 1 else str(run.path)
-        for name, run in zip(names, runs, strict=True)
-    ]
-    first = runs[0].settings
-    differing = [
-        key
-        for key in first
-        if key not in OF_NO_INTEREST and any(run.settings[key] != first[key] for run in runs)
-    ]
-    return Comparison(tuple(runs), tuple(titles), tuple(differing))
+    @property
+    def networks(self) -> list[str]:
+        """Names of the networks of all runs."""
+        return list(dict.fromkeys(name for run in self.runs for name in run.last))
 
+    def facts(self, run: RunRecord) -> dict[str, str]:
+        """A run's part of the table: what it is called there -> its text."""
+        cells = {key: setting_text(run.settings[key]) for key in self.differing}
+        cells["state"] = run.progress
+        nothing = Validated(0, None)
+        for name in self.networks:
+            last, best = run.last.get(name, nothing), run.best.get(name, nothing)
+            cells[f"{name} mIoU, last"] = last.text(with_step=not run.finished)
+            cells[f"{name} mIoU, best"] = best.text(with_step=True)
+        cells["steps"] = str(run.step)
+        cells["s per step"] = MISSING if run.seconds is None else f"{run.seconds:.3g}"
+        cells["precision"] = run.precision or MISSING
+        millions = (run.parameters or 0) / 1e6
+        cells["parameters"] = MISSING if run.parameters is None else f"{millions:.2f} M"
+        return cells
 
-def facts(run: RunRecord, comparison: Comparison) -> dict[str, str]:
-    """A run's part of the table: what it is called there -> its text."""
-    cells = {key: setting_text(run.settings[key]) for key in comparison.differing}
-    cells["state"] = run.progress
-    networks = dict.fromkeys(name for one in comparison.runs for name in one.last)
-    for name in networks:
-        cells[f"{name} mIoU, last"] = _score_text(run.last.get(name), run.finished)
-        cells[f"{name} mIoU, best"] = _score_text(run.best.get(name), False)
-    cells["steps"] = str(run.step)
-    cells["s per step"] = MISSING if run.seconds is None else f"{run.seconds:.3g}"
-    cells["precision"] = run.precision or MISSING
-    cells["parameters"] = MISSING if run.parameters is None else f"{run.parameters / 1e6:.2f} M"
-    return cells
+    def _grid(self) -> list[list[str]]:
+        """The table with its headings; whatever there is more of, runs or facts, goes down."""
+        columns = [self.facts(run) for run in self.runs]
+        rows = [["", *self.titles]]
+        rows += [[key, *(one[key] for one in columns)] for key in columns[0]]
+        if len(self.runs) <= len(columns[0]):
+            return rows
+        return [list(row) for row in zip(*rows, strict=True)]
+
+    def terminal_table(self) -> Table:
+        """The table for the terminal."""
+        head, *rows = self._grid()
+        counts = f"{len(self.runs)} runs, {len(self.differing)} settings differ"
+        units = "mIoU in percent, the best one chosen on the validation split itself"
+        return terminal_table(head, rows, notes=[f"{counts}; {units}"], fold=True)
+
+    def to_markdown(self) -> str:
+        """The table in Markdown."""
+        return markdown_table(self._grid())
+
+    def to_json(self) -> str:
+        """An object for each run; mIoU in percent."""
+        content = [
+            {
+                "run": str(run.path),
+                "finished": run.finished,
+                "settings": {key: run.settings[key] for key in self.differing},
+                "step": run.step,
+                "steps": run.settings["training.iterations"],
+                "last": {name: one.to_json() for name, one in run.last.items()},
+                "best": {name: one.to_json() for name, one in run.best.items()},
+                "seconds_per_step": run.seconds,
+                "precision": run.precision,
+                "parameters": run.parameters,
+            }
+            for run in self.runs
+        ]
+        return json.dumps(content, indent=1)
+
+    def to_csv(self) -> str:
+        """A line for each run, with plain numbers; what is not known is empty."""
+        kinds = [(which, what) for which in ("last", "best") for what in ("miou", "step")]
+        scores = [f"{name}_{which}_{what}" for name in self.networks for which, what in kinds]
+        columns = ("finished", "step", "seconds_per_step", "precision", "parameters")
+        lines: list[list[object]] = [["run", *self.differing, *scores, *columns]]
+        for run in self.runs:
+            lines.append(
+                [
+                    csv_cell(str(run.path)),
+                    *(csv_cell(setting_text(run.settings[key])) for key in self.differing),
+                    *(
+                        getattr(getattr(run, which).get(name), what, None)
+                        for name in self.networks
+                        for which, what in kinds
+                    ),
+                    *(setting_text(run.finished), run.step, run.seconds),
+                    *(csv_cell(run.precision or ""), run.parameters),
+                ]
+            )
+        return csv_lines(lines)
 
 
 def setting_text(value: Any) -> str:
@@ -241,102 +309,9 @@ def setting_text(value: Any) -> str:
     return str(value)
 
 
-def _score_text(score: Validated | None, at_the_end: bool) -> str:
-    if score is None or score.miou is None:
-        return MISSING
-    text = f"{score.miou:.2f}" if at_the_end else f"{score.miou:.2f} at {score.step}"
-    return f"{text} ({score.covered})" if score.covered else text
-
-
-def _grid(comparison: Comparison) -> list[list[str]]:
-    """The table with its headings; whatever there is more of, runs or facts, goes down."""
-    columns = [facts(run, comparison) for run in comparison.runs]
-    rows = [["", *comparison.titles]]
-    rows += [[key, *(one[key] for one in columns)] for key in columns[0]]
-    if len(comparison.runs) <= len(columns[0]):
-        return rows
-    return [list(row) for row in zip(*rows, strict=True)]
-
-
-def comparison_table(comparison: Comparison) -> Table:
-    """The table for people who watch."""
-    heading, *rows = _grid(comparison)
-    counts = f"{len(comparison.runs)} runs, {len(comparison.differing)} settings differ"
-    units = "mIoU in percent, the best one chosen on the validation split itself"
-    table = Table(caption=f"{counts}; {units}", caption_justify="left")
-    for index, title in enumerate(heading):
-        table.add_column(title, justify="right" if index else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
-def markdown(comparison: Comparison) -> str:
-    """The table in Markdown."""
-    return markdown_table(_grid(comparison))
-
-
-def to_json(comparison: Comparison) -> list[dict[str, Any]]:
-    """An object for each run; mIoU in percent."""
-
-    def scores(found: Mapping[str, Validated]) -> dict[str, Any]:
-        return {
-            name: {"step": one.step, "miou": one.miou}
-            | ({"covered": one.covered} if one.covered else {})
-            for name, one in found.items()
-        }
-
-    return [
-        {
-            "run": str(run.path),
-            "finished": run.finished,
-            "settings": {key: run.settings[key] for key in comparison.differing},
-            "step": run.step,
-            "steps": run.settings["training.iterations"],
-            "last": scores(run.last),
-            "best": scores(run.best),
-            "seconds_per_step": run.seconds,
-            "precision": run.precision,
-            "parameters": run.parameters,
-        }
-        for run in comparison.runs
-    ]
-
-
-def comma_separated(comparison: Comparison) -> str:
-    """A line for each run, with plain numbers; what is not known is empty."""
-    networks = list(dict.fromkeys(name for one in comparison.runs for name in one.last))
-    results = [f"{name}_{which}{what}" for name in networks for which, what in _SCORES]
-    columns = ("finished", "step", "seconds_per_step", "precision", "parameters")
-    lines: list[list[object]] = [["run", *comparison.differing, *results, *columns]]
-    for run in comparison.runs:
-        found = [
-            getattr(scores.get(name), what, None)
-            for name in networks
-            for scores in (run.last, run.best)
-            for what in ("miou", "step")
-        ]
-        lines.append(
-            [
-                csv_cell(str(run.path)),
-                *(csv_cell(setting_text(run.settings[key])) for key in comparison.differing),
-                *found,
-                *(setting_text(run.finished), run.step, run.seconds),
-                *(csv_cell(run.precision or ""), run.parameters),
-            ]
-        )
-    return csv_lines(lines)
-
-
-_SCORES = (("last", "_miou"), ("last", "_step"), ("best", "_miou"), ("best", "_step"))
-
-
-def write_comparison(path: Path, comparison: Comparison) -> None:
-    """Write Markdown, CSV or JSON, by the ending of the name, one of :data:`FORMATS`."""
-    if path.suffix == ".md":
-        content = markdown(comparison)
-    elif path.suffix == ".csv":
-        content = comma_separated(comparison)
-    else:
-        content = json.dumps(to_json(comparison), indent=1)
-    write_atomically(path, content)
+FORMATS: dict[str, Callable[[Comparison], str]] = {
+    ".md": Comparison.to_markdown,
+    ".csv": Comparison.to_csv,
+    ".json": Comparison.to_json,
+}
+"""Ending of a file -> its content. Add an entry to add a format."""

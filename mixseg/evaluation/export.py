@@ -22,11 +22,9 @@ from mixseg.errors import CheckpointError, ConfigError, unknown_name
 from mixseg.models import SegmentationModel
 from mixseg.models.plain import use_plain_convolutions
 
-INPUT, OUTPUT = "images", "logits"
-"""Names of what a program takes and gives, in formats that have names for them."""
-
-BATCH = "batch"
-"""Name of the dimension of any size, in formats that have names for them."""
+INPUT, OUTPUT, BATCH = "images", "logits", "batch"
+"""Names of what a program takes and gives, and of the dimension of any size, in formats that have
+names for them."""
 
 CHECKED_BATCHES = (1, 2)
 """Sizes of the batches of random images on which a file is compared with its network."""
@@ -44,7 +42,7 @@ class ExportFormat:
     """A kind of file.
 
     Attributes:
-        ending: Of the names of such files.
+        ending: How the names of such files end.
         encode: A program, and JSON that says what it is, to the content of a file.
         load: From the content of a file to what it computes; None where nothing that could run it
             is installed, which is ``runtime``.
@@ -61,14 +59,11 @@ class ExportFormat:
 
 
 def chosen_format(file: Path, asked_for: str | None) -> str:
-    """The format of a file, which its ending says.
-
-    Args:
-        file: To be written.
-        asked_for: A name in :data:`EXPORT_FORMATS`, which must not contradict the ending.
+    """The format of a file, which its ending says; what is asked for must not contradict it.
 
     Raises:
-        ConfigError: The ending or the name is that of no format, or they contradict each other.
+        ConfigError: The ending or the name is that of no format, they contradict each other, or a
+            package that writes the format is missing.
     """
     endings = {one.ending: name for name, one in EXPORT_FORMATS.items()}
     known = " or ".join(f"{ending} ({name})" for ending, name in endings.items())
@@ -82,29 +77,20 @@ def chosen_format(file: Path, asked_for: str | None) -> str:
             f"--output {file} is a file of format {found}, and --format says {asked_for}; give a "
             f"name that ends in {EXPORT_FORMATS[str(asked_for)].ending}, or leave --format out"
         )
-    return found
-
-
-def check_format(name: str) -> None:
-    """Refuse a format that cannot be written here.
-
-    Raises:
-        ConfigError: A package is missing; the message says how to install it.
-    """
-    missing = [
-        one for one in EXPORT_FORMATS[name].packages if importlib.util.find_spec(one) is None
-    ]
+    packages = EXPORT_FORMATS[found].packages
+    missing = [one for one in packages if importlib.util.find_spec(one) is None]
     if missing:
         raise ConfigError(
-            f"format {name}: {' and '.join(missing)} missing; pip install 'mixseg[export]'"
+            f"format {found}: {' and '.join(missing)} missing; pip install 'mixseg[export]'"
         )
+    return found
 
 
 def export_network(network: SegmentationModel, size: Size, form: str, about: str) -> bytes:
     """A network as the content of a file.
 
     The program takes float32 RGB images in [0, 1], (B, 3, H, W), for any B and the given H and W,
-    and returns float32 logits (B, C, H, W). Normalisation is inside.
+    and returns float32 logits (B, C, H, W). Normalization is inside.
 
     Args:
         network: In evaluation mode, on the CPU; stays as it is.
@@ -126,16 +112,10 @@ def export_network(network: SegmentationModel, size: Size, form: str, about: str
 def largest_difference(
     network: SegmentationModel, content: bytes, size: Size, form: str
 ) -> float | None:
-    """How far a file's logits are from its network's, on random images.
+    """The largest difference of the logits of a file and of its network, on random images.
 
-    Args:
-        network: In evaluation mode, on the CPU.
-        content: Of the file.
-        size: Height and width of its images.
-        form: Name in :data:`EXPORT_FORMATS`.
-
-    Returns:
-        The largest absolute difference; None where nothing is installed that runs the file.
+    Arguments are those of :func:`export_network`; the result is None where nothing is installed
+    that runs the file.
 
     Raises:
         CheckpointError: It is larger than rounding explains.

@@ -1,1 +1,0 @@
-"""What can be known before a run: whether its files are whole, and whether it fits."""

@@ -1,0 +1,249 @@
+"""Training steps of a run on noise in place of images, here or in a process of their own.
+
+A step costs the same whatever its images show, so that neither data nor ImageNet weights are
+needed to measure one. In a process of its own, a step that does not fit into memory takes nothing
+else with it, and the peak is that of the step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, final
+
+import torch
+from torch import Tensor
+
+from mixseg.config.sections import Settings
+from mixseg.data.arrays import Size
+from mixseg.data.contract import ClassSet
+from mixseg.data.layout import classes_of
+from mixseg.data.streams import Batch
+from mixseg.distillation.teachers import find_teacher, fixed_teacher
+from mixseg.errors import ConfigError, TrainingError
+from mixseg.ignore import IGNORE
+from mixseg.losses import needs_class_shares
+from mixseg.randomness import generator
+from mixseg.terminal import complain
+from mixseg.training.build import Given, build_learner
+from mixseg.training.data import TrainingData, streams_of, training_size
+from mixseg.training.optimizer_state import optimizer_state
+from mixseg.training.precision import peak_memory
+from mixseg.training.precision_choice import precision_of_run
+from mixseg.training.stages import of_one_stage
+from mixseg.training.update import Learner
+
+STEPS = 2
+"""Steps in a process of their own: the optimizer's state is there from the second one on."""
+
+REFUSED = 3
+"""Exit code of that process where the settings are at fault."""
+
+CUDA_CONTEXT = 2**29
+"""Bytes that CUDA and its libraries take of a GPU beside what torch hands out, roughly."""
+
+Advance = Callable[[int], None]
+"""Takes the training step of a number, counted from 0."""
+
+
+class Probe(NamedTuple):
+    """What two steps have shown, in bytes: the peak of the GPU or of the process, the tensors of a
+    checkpoint, and the checkpoints of the best networks, all together."""
+
+    peak: int
+    checkpoint: int
+    best: int
+
+
+@final
+@dataclass(frozen=True)
+class NoiseRun:
+    """The last stage of a run, on noise.
+
+    Attributes:
+        settings: Its settings.
+        classes: The classes that the network tells apart.
+        sizes: Name of a stream -> height and width of its images.
+    """
+
+    settings: Settings
+    classes: ClassSet
+    sizes: Mapping[str, Size]
+
+    @classmethod
+    def of(cls, settings: Settings, data: TrainingData | None) -> NoiseRun:
+        """The run that settings describe; without its data, as far as the settings tell.
+
+        Raises:
+            ConfigError: Only the data could tell the classes or the size of the images.
+        """
+        settings = of_one_stage(settings, -1)
+        streams = streams_of(settings)
+        sizes = {name: training_size(settings, name, data) for name in streams}
+        classes = classes_of(settings.data.dataset) if data is None else data.classes
+        if classes is None:
+            raise ConfigError(f"the classes of {settings.data.dataset} are not known without data")
+        return cls(settings, classes, sizes)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Name of a stream -> images in a batch."""
+        data = self.settings.data
+        counts = {"labeled": data.batch_labeled, "unlabeled": data.batch_unlabeled}
+        return {name: counts[name] for name in self.sizes}
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of all images of a step."""
+        return sum(
+            self.counts[name] * height * width for name, (height, width) in self.sizes.items()
+        )
+
+    def at(self, sizes: Mapping[str, Size]) -> NoiseRun:
+        """The same run with images of other sizes."""
+        return dataclasses.replace(self, sizes=sizes)
+
+    @functools.cached_property
+    def inputs(self) -> Given:
+        """Stand-ins that cost as much as what the data of a run would give its method."""
+        # Any distribution costs the same.
+        even = torch.full((len(self.classes),), 1 / len(self.classes))
+        aligned = self.settings.targets.alignment != "none"
+        counted = needs_class_shares(self.settings.supervised_loss.name)
+        teacher = find_teacher(self.settings)
+        return Given(
+            distribution=even if aligned else None,
+            frequencies=even if counted else None,
+            teacher=None if teacher is None else fixed_teacher(teacher, self.classes),
+        )
+
+    def learner(
+        self, whole: Iterable[Size] = (), *, regularized: bool = True, choose: bool = False
+    ) -> tuple[Learner, Advance]:
+        """What learns, and the trainer's step on the same batches again and again.
+
+        Args:
+            whole: Further sizes of images that the network has to take.
+            regularized: False leaves the regularizer out.
+            choose: Come to the precision as a run does, which takes time where it is ``auto``.
+
+        Raises:
+            ConfigError: The network takes no images of these sizes.
+        """
+        settings = self.settings
+        if not regularized:
+            settings = dataclasses.replace(settings, regularizer="none")
+        count, size = settings.data.batch_labeled, self.sizes["labeled"]
+        learner, _ = build_learner(
+            settings,
+            len(self.classes),
+            self.inputs,
+            download=False,
+            choose=precision_of_run(settings.training.precision, count, size) if choose else None,
+            sizes=(*self.sizes.values(), *whole),
+        )
+        batches = random_batches(settings.seed, self.counts, self.sizes, len(self.classes))
+        return learner, training_step(learner, batches, settings.training.accumulate)
+
+    def measure_elsewhere(self, whole: Iterable[Size] = ()) -> Probe:
+        """Take two steps in another process.
+
+        Args:
+            whole: As in :meth:`learner`.
+
+        Raises:
+            ConfigError: The network takes no images of these sizes.
+            TrainingError: The steps failed, with the last line of what they said.
+        """
+        request = (self.settings, self.classes, dict(self.sizes), tuple(whole))
+        done = subprocess.run(
+            [sys.executable, "-m", __name__],
+            input=pickle.dumps(request),
+            capture_output=True,
+            check=False,
+        )
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        if done.returncode == REFUSED:
+            raise ConfigError(said[-1])
+        if done.returncode:
+            shown = " and ".join("x".join(map(str, size)) for size in self.sizes.values())
+            raise TrainingError(
+                f"a training step on images of {shown} failed: "
+                + (said[-1] if said else f"exit code {done.returncode}; out of memory?")
+            )
+        return Probe(*json.loads(done.stdout.splitlines()[-1]))
+
+
+def training_step(learner: Learner, batches: Mapping[str, Batch], accumulate: int) -> Advance:
+    """A function that takes the trainer's step on the same batches again and again."""
+    learner.method.student.train()
+
+    def advance(step: int) -> None:
+        gradients = learner.gradients([batches] * accumulate, step)
+        float(gradients.norm)  # the trainer looks at it
+        learner.move(step)
+
+    return advance
+
+
+def random_batches(
+    seed: int, counts: Mapping[str, int], sizes: Mapping[str, Size], num_classes: int
+) -> dict[str, Batch]:
+    """Noise in place of images and labels, for each stream a batch of a size."""
+    random = generator(seed, "profile")
+    batches = {}
+    for name, size in sizes.items():
+        count = counts[name]
+        labels = torch.full((count, *size), IGNORE, dtype=torch.uint8)
+        if name == "labeled":
+            labels.random_(0, num_classes, generator=random)
+        batches[name] = Batch(
+            torch.randint(256, (count, 3, *size), generator=random, dtype=torch.uint8),
+            labels,
+            torch.ones(count, *size, dtype=torch.bool),
+            tuple(f"noise-{index}" for index in range(count)),
+        )
+    return batches
+
+
+def wait_for(device: torch.device) -> None:
+    """Return when a device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _bytes(tensors: Mapping[str, Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
+def _measure(run: NoiseRun, whole: Iterable[Size]) -> Probe:
+    """Take the steps in this process, which has done nothing else."""
+    learner, advance = run.learner(whole)
+    device = learner.precision.device
+    for step in range(STEPS):
+        advance(step)
+    wait_for(device)
+    best = sum(_bytes(network.state_dict()) for network in learner.method.networks.values())
+    state = _bytes(optimizer_state(learner.optimizer)[1]) + _bytes(learner.method.state)
+    state += sum(_bytes(one.state()[1]) for one in learner.regularizers)
+    own = CUDA_CONTEXT if device.type == "cuda" else 0
+    return Probe(peak_memory(device) + own, best + state, best)
+
+
+def _main() -> None:
+    settings, classes, sizes, whole = pickle.loads(sys.stdin.buffer.read())  # of measure_elsewhere
+    try:
+        print(json.dumps(_measure(NoiseRun(settings, classes, sizes), whole)))
+    except ConfigError as error:
+        complain(str(error))
+        sys.exit(REFUSED)
+
+
+if __name__ == "__main__":
+    _main()

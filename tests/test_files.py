@@ -204,7 +204,6 @@ READING = {
 
 ELSEWHERE = {
     "mixseg/files.py": "is where files are opened",
-    "mixseg/batch_job.py": "opens a log to write to it",
     "mixseg/training/precision.py": "reads /proc",
     "mixseg/analysis/doctor.py": "reads /proc and /sys",
     "mixseg/terminal.py": "opens /dev/null",

@@ -120,7 +120,7 @@ def test_what_is_shared_knows_nothing_else() -> None:
 def test_third_party_packages_are_declared(file: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    entries = project["dependencies"] + extras["slurm"] + extras["plots"]
+    entries = project["dependencies"] + extras["plots"]
     names = {re.split(r"[\[<>=!~; ]", entry)[0].lower() for entry in entries}
     declared = {MODULES.get(name, name.replace("-", "_")) for name in names}
     used = {name.split(".")[0] for name in imports(file)}
@@ -142,6 +142,6 @@ def imported_at_once(node: ast.AST) -> Iterator[str]:
 
 @pytest.mark.parametrize("file", FILES)
 def test_extras_are_imported_only_where_they_are_used(file: str) -> None:
-    extras = ("torch.utils.tensorboard", "tensorboard", "submitit", "matplotlib")
+    extras = ("torch.utils.tensorboard", "tensorboard", "matplotlib")
     for name in imported_at_once(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
         assert not f"{name}.".startswith(tuple(f"{extra}." for extra in extras)), name

@@ -1,270 +1,170 @@
-"""Runs as jobs of a cluster: one array for all that is missing, then waiting for it."""
+"""The runs of an ablation as an array job of SLURM.
+
+``OUTPUT/array.sh`` is the batch script, ``OUTPUT/array.txt`` has the command of a run on each line.
+"""
 
 from __future__ import annotations
 
-import fcntl
-import json
+import hashlib
 import re
-import secrets
+import shlex
+import shutil
+import subprocess
 import time
-from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
-from mixseg.ablation.launcher import Errors, Launcher
-from mixseg.ablation.runs import ERROR_LENGTH, Job, refuse_changes
-from mixseg.batch_job import heading
-from mixseg.errors import MixsegError
-from mixseg.files import read_json, write_atomically
+from mixseg.ablation.runs import ERROR_LENGTH, Errors, Job, refuse_changes
+from mixseg.config.values import Range
+from mixseg.errors import ConfigError, MixsegError
+from mixseg.escaping import shell_line
+from mixseg.files import FolderLock, read_text, write_atomically
+from mixseg.interruption import EXIT_TERMINATED
 
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
-"""Seconds between two looks at the queue: short runs are noticed soon, long ones ask seldom."""
-
-WITHOUT_A_WORD = "left the queue without a word; was it cancelled?"
-
-
-class ClusterError(MixsegError):
-    """A cluster refuses jobs, or does not answer."""
-
-
-@final
-@dataclass(frozen=True)
-class Task:
-    """A member of an array job.
-
-    Attributes:
-        log: What it prints is added to this file.
-        command: What it runs.
-    """
-
-    log: Path
-    command: Sequence[str]
-
-
-class Cluster(ABC):
-    """Machines behind a queue."""
-
-    @abstractmethod
-    def submit(self, folder: Path, name: str, tasks: Sequence[Task]) -> list[str]:
-        """Queue an array job.
-
-        Args:
-            folder: For the cluster's own files of this job.
-            name: Of the job, used once.
-            tasks: At least one.
-
-        Returns:
-            An id for each task, as the cluster's tools take it.
-
-        Raises:
-            ClusterError: It was refused.
-        """
-
-    @abstractmethod
-    def queue(self, names: Sequence[str]) -> Mapping[tuple[str, int], str]:
-        """What waits or runs.
-
-        Args:
-            names: Of array jobs.
-
-        Returns:
-            (name, index of the task) -> its state in words; tasks that have ended are not in it.
-
-        Raises:
-            ClusterError: The cluster does not answer.
-        """
-
-    @abstractmethod
-    def last_words(self, folder: Path, task: str) -> tuple[str | None, str | None]:
-        """What the cluster recorded of a task that ended.
-
-        Returns:
-            Why it ended the task, if it did; and the end of what was printed before its log began.
-        """
-
-    @abstractmethod
-    def advice(self, names: Sequence[str]) -> Sequence[str]:
-        """How to look at jobs and how to cancel them."""
+SCRIPT = """#!/bin/bash
+{options}
+export OMP_NUM_THREADS={cores}
+line="$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {commands})"
+eval "srun --cpus-per-task={cores} $line"
+code=$?
+# SLURM requeues what it preempts, but not what reaches its time limit.
+if {requeue} && [ "$code" -eq {terminated} ]; then scontrol requeue "$SLURM_JOB_ID"; fi
+exit "$code"
+"""
+MARK = "--- submitted "  # begins a line in the log of a run
+WORDS = ("partition", "account", "qos", "constraint")
+SETTINGS: dict[str, tuple[Any, Range | None, Any, str]] = {
+    "time": (str, None, "04:00:00", "limit of a job: minutes, HH:MM:SS or D-HH:MM:SS"),
+    "gpus": (int, Range(0, 1), 1, "GPUs of a run; 0 on a cluster without"),
+    "cores": (int, Range(1, 4096), 4, "cores of a run: threads, and processes that read images"),
+    "memory": (float, Range(0.1, 1e6), None, "GB of a run; none is the cluster's default"),
+    "notice": (int, Range(1, 86_400), 180, "seconds before the limit at which a run has to save"),
+    "requeue": (bool, None, True, "whether preemption and the limit bring a run back to the queue"),
+    **{name: (str, None, None, f"--{name} of sbatch") for name in WORDS},
+}
+"""Name of a flag ``--slurm.NAME`` -> type, range, default, and help."""
 
 
-@final
-@dataclass(frozen=True)
-class Submission:
-    """An array job that was queued, now or by an earlier call.
+class SlurmArray:
+    """The runs of an ablation that are not finished, as one array job."""
 
-    Attributes:
-        name: Of the job.
-        runs: Names of the runs' folders, in the order of its tasks.
-        ids: Of the tasks; empty where the call ended before it knew them.
-    """
+    def __init__(self, output: Path, flags: Mapping[str, Any], at_once: int | None) -> None:
+        """Take the folder of the ablation, flags, and how many runs may train at a time."""
+        self.output, self.flags, self.at_once = output.resolve(), flags, at_once
+        digest = hashlib.sha256(str(self.output).encode("utf-8", "surrogateescape")).hexdigest()
+        self.name = f"mixseg-{re.sub(r'[^A-Za-z0-9.]+', '-', self.output.name)}-{digest[:8]}"
+        self.script, self.list = self.output / "array.sh", self.output / "array.txt"
+        self.advice = (
+            f"the jobs stay in the queue; look: squeue --name={self.name}; cancel: scancel "
+            f"--name={self.name}; the same command waits for them and shows the table"
+        )
+        for name in WORDS:  # a line break would end an #SBATCH line
+            if not re.fullmatch(r"[!-~]*", flags[name] or ""):
+                raise ConfigError(f"--slurm.{name} {flags[name]!r}: expected a single word")
+        limit = re.fullmatch(r"(?:(\d{1,3})-)?(\d+):(\d\d):(\d\d)|(\d{1,7})", flags["time"])
+        if limit is None:
+            raise ConfigError("--slurm.time: expected minutes, HH:MM:SS or D-HH:MM:SS")
+        days, hours, minutes, seconds, only = (int(part or 0) for part in limit.groups())
+        self.minutes = only or 1440 * days + 60 * hours + minutes + (seconds + 59) // 60
+        if 2 * flags["notice"] > 60 * self.minutes:
+            raise ConfigError("--slurm.notice must be at most half of the limit --slurm.time")
+        if shutil.which("sbatch") is None:
+            raise ConfigError("--launcher slurm: there is no sbatch here")
 
-    name: str
-    runs: tuple[str, ...]
-    ids: tuple[str, ...] = ()
-
-
-@final
-class ClusterLauncher(Launcher):
-    """Submits what is missing as one array job."""
-
-    def __init__(self, cluster: Cluster, output: Path, *, wait: bool) -> None:
-        """Submit to a cluster.
-
-        Args:
-            cluster: Which one.
-            output: Folder of the ablation; what was submitted is recorded in it.
-            wait: Whether to wait until all runs have ended.
-        """
-        self.cluster = cluster
-        self.folder = output / "submissions"
-        self.wait = wait
-
-    def run(self, jobs: Sequence[Job], say: Callable[[str], None]) -> Errors:
-        """Train; see :class:`Launcher`.
-
-        Raises:
-            ClusterError: The cluster refuses the jobs or does not answer.
-            ConfigError: A run is in the queue with other settings.
-        """
-        with self._alone():
-            queued = self._queued(jobs)
-            missing = []
+    def submit(self, jobs: Sequence[Job], say: Callable[[str], None], *, dry: bool) -> None:
+        """Submit what is not finished, or only write the script; one array at a time is queued."""
+        with closing(FolderLock(self.output)):  # two calls at once must not submit the same runs
+            queued = self._queued()
+            missing = [job for job in jobs if not job.done]
+            said = "not submitted, since other runs of this ablation are in the queue"
+            if missing and not queued:
+                self._write(missing)
+                command = ["sbatch", str(self.script)]
+                said = f"to submit: {shell_line(command)}" if dry else _output_of(command).strip()
             for job in jobs:
-                if job.done:
-                    say(f"{job.title}: done before")
-                elif job.folder.name in queued:
+                state = queued.get(job.folder.name)
+                if state is not None and not job.done:
                     refuse_changes(job, job.preset, "is in the queue")
-                    say(f"{job.title}: {queued[job.folder.name]}, submitted before")
+                    say(f"{job.title}: {state}, submitted before")
                 else:
-                    missing.append(job)
-            if missing:
-                self._submit(missing, say)
-        if self.wait:
-            return self._wait(jobs, queued, say)
-        left = sum(not job.done for job in jobs)
-        for line in self.parting() if left else ():
-            say(line)
-        return {}
+                    say(f"{job.title}: {'done before' if job.done else said}")
 
-    def parting(self) -> Sequence[str]:
-        """The jobs stay where they are."""
-        names = [one.name for one in self._submissions()]
-        if not names:
-            return ("nothing was submitted",)
-        return (
-            *("not waiting; the jobs stay in the queue", *self.cluster.advice(names)),
-            "the same command waits for them and shows the table",
-        )
-
-    def _submit(self, jobs: Sequence[Job], say: Callable[[str], None]) -> None:
-        ablation = re.sub(r"[^A-Za-z0-9.]+", "-", self.folder.absolute().parent.name)
-        token = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-        submission = Submission(
-            f"mixseg-{ablation}-{token}", tuple(job.folder.name for job in jobs)
-        )
-        for job in jobs:
-            job.prepare()
-        # Before the jobs are: a call that is killed meanwhile must not submit them twice.
-        self._record(submission)
-        tasks = [Task(job.log.absolute(), job.command) for job in jobs]
-        folder = self.folder.absolute() / submission.name
-        ids = self.cluster.submit(folder, submission.name, tasks)
-        self._record(Submission(submission.name, submission.runs, tuple(ids)))
-        for job, task in zip(jobs, ids, strict=True):
-            say(f"{job.title}: submitted as {task}, see {job.log}")
-
-    def _wait(
-        self, jobs: Sequence[Job], states: Mapping[str, str], say: Callable[[str], None]
-    ) -> Errors:
-        waiting = [job for job in jobs if not job.done]
-        known, absences = dict(states), Counter[str]()
-        errors: dict[tuple[str, int], str] = {}
-        pause, silent = FIRST_PAUSE, False
+    def wait(self, jobs: Sequence[Job], say: Callable[[str], None]) -> Errors:
+        """Wait until all runs have ended; returns why runs failed."""
+        waiting, errors, pause = [job for job in jobs if not job.done], Errors(), 1.0
         while waiting:
             time.sleep(pause)
-            pause = min(LONGEST_PAUSE, 1.1 * pause)
+            pause = min(30.0, 1.1 * pause)  # short runs are noticed soon, long ones ask seldom
             try:
-                queued = self._queued(waiting)
-            except ClusterError as error:
-                if not silent:
-                    say(f"{error}; asking on")
-                silent = True
+                queued = self._queued()
+            except MixsegError as error:
+                say(f"{error}; asking again")
                 continue
-            silent = False
-            for job in tuple(waiting):
-                name = job.folder.name
-                # Asked anew: it may have ended since the queue was read.
-                if job.done:
-                    say(f"{job.title}: done")
-                    waiting.remove(job)
-                elif name in queued:
-                    absences[name] = 0
-                    if queued[name].split()[0] != known.get(name, "").partition(" ")[0]:
-                        say(f"{job.title}: {queued[name]}")
-                    known[name] = queued[name]
-                else:
-                    # Twice: a network drive may show the summary later than the queue its end.
-                    absences[name] += 1
-                    if absences[name] > 1:
-                        errors[job.row, job.seed] = why = self._why(job)
-                        say(f"{job.title}: {why}")
-                        waiting.remove(job)
+            gone = [job for job in waiting if job.folder.name not in queued]
+            if not all(job.done for job in gone):
+                time.sleep(pause)  # a network drive may show summaries late
+            for job in gone:
+                waiting.remove(job)
+                if not job.done:
+                    errors[job.row, job.seed] = _why(job)
+                say(f"{job.title}: {errors.get((job.row, job.seed), 'done')}")
         return errors
 
-    def _why(self, job: Job) -> str:
-        """Why a run that is not finished has left the queue."""
-        for one in reversed(self._submissions()):
-            if job.folder.name in one.runs and one.ids:
-                task = one.ids[one.runs.index(job.folder.name)]
-                ended, before = self.cluster.last_words(self.folder.absolute() / one.name, task)
-                text = ended or job.last_line(after=heading(task)) or before or WITHOUT_A_WORD
-                return text[:ERROR_LENGTH]
-        return WITHOUT_A_WORD
+    def _write(self, jobs: Sequence[Job]) -> None:
+        lines = []
+        for job in jobs:
+            job.prepare()
+            with job.log.open("a", encoding="utf-8") as log:
+                log.write(f"{MARK}{time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+            command = f"{shell_line(job.command)} >>{shell_line([str(job.log.absolute())])} 2>&1"
+            lines.append(f"{command} # {job.folder.name}\n")
+        write_atomically(self.list, "".join(lines))
+        options = {
+            "job-name": self.name,
+            "array": f"0-{len(jobs) - 1}" + ("" if self.at_once is None else f"%{self.at_once}"),
+            "cpus-per-task": self.flags["cores"],
+            "gpus-per-node": self.flags["gpus"] or None,
+            "mem": self.flags["memory"] and f"{round(1024 * self.flags['memory'])}M",
+            "time": self.minutes,
+            "signal": f"USR2@{self.flags['notice']}",
+            "output": "/dev/null",  # each run has a log of its own
+        } | {name: self.flags[name] for name in WORDS}
+        given = [f"--{name}={value}" for name, value in options.items() if value is not None]
+        given.append("--requeue" if self.flags["requeue"] else "--no-requeue")
+        text = SCRIPT.format(
+            options="\n".join(f"#SBATCH {shlex.quote(option)}" for option in given),
+            cores=self.flags["cores"],
+            commands=shell_line([str(self.list)]),
+            requeue=str(self.flags["requeue"]).lower(),
+            terminated=EXIT_TERMINATED,
+        )
+        write_atomically(self.script, text)
 
-    def _queued(self, jobs: Sequence[Job]) -> dict[str, str]:
-        """Name of a run's folder -> its state, for those that wait or run."""
-        wanted = {job.folder.name for job in jobs if not job.done}
-        asked = [one for one in self._submissions() if wanted & set(one.runs)]
-        if not asked:
-            return {}
-        states = self.cluster.queue([one.name for one in asked])
-        return {
-            run: states[one.name, index]
-            for one in asked
-            for index, run in enumerate(one.runs)
-            if run in wanted and (one.name, index) in states
-        }
+    def _queued(self) -> dict[str, str]:
+        """Name of a run's folder -> its state, for those that wait or train."""
+        command = ["squeue", "--noheader", "--array", f"--name={self.name}", "--format=%K|%T %R"]
+        tasks = [line.split("|", 1) for line in _output_of(command).splitlines()]
+        runs = read_text(self.list).splitlines() if tasks else []
+        return {runs[int(index)].rpartition(" # ")[2]: state.lower() for index, state in tasks}
 
-    def _submissions(self) -> list[Submission]:
-        """Earlier ones of which a run is not finished, oldest first."""
-        found = []
-        for path in sorted(self.folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
-            try:
-                content: Any = read_json(path)
-                one = Submission(path.stem, tuple(content["runs"]), tuple(content["ids"]))
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise ClusterError(
-                    f"{path}: is damaged, and which jobs were submitted cannot be told. Look at "
-                    "the queue, and remove the file once nothing of this ablation is in it"
-                ) from error
-            if not all(
-                (self.folder.parent / run / "summary.json").is_file() for run in map(str, one.runs)
-            ):
-                found.append(one)
-        return found
 
-    def _record(self, submission: Submission) -> None:
-        content = {"runs": submission.runs, "ids": submission.ids}
-        write_atomically(self.folder / f"{submission.name}.json", json.dumps(content, indent=1))
+def _why(job: Job) -> str:
+    """Why a run has left the queue: the last error of SLURM in its log, else the last line."""
+    lines = read_text(job.log, errors="replace").rpartition(MARK)[2].splitlines()[1:]
+    moved = ("DUE TO JOB REQUEUE", "DUE TO PREEMPTION")
+    own, ended = ["left the queue without a word; was it cancelled?"], []
+    for line in lines:
+        if not line.startswith(("srun:", "slurmstepd")):
+            own += [line] if line.strip() else []
+        elif line.startswith("slurmstepd") and not any(words in line for words in moved):
+            ended.append(line.partition("error: ")[2].strip("* "))
+    return [*own, *ended][-1][:ERROR_LENGTH]
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Two calls at once must not submit the same runs."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+
+def _output_of(command: Sequence[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise MixsegError(f"{command[0]} fails: {' '.join(done.stderr.split())}")
+    return done.stdout

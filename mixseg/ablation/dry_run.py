@@ -12,17 +12,10 @@ from mixseg.escaping import shell_line
 
 
 def describe(grid: Grid, jobs: Sequence[Job], common: Mapping[str, Any]) -> Iterator[str]:
-    """Lines for each row: how it differs from the base, and the command of each of its runs.
+    """Lines for each row: its changes of the base, and the command of each of its runs.
 
-    A row that is compared with another one says how it differs from that one, too.
-
-    Args:
-        grid: What is compared.
-        jobs: Its runs, from :func:`mixseg.ablation.runs.plan`.
-        common: Setting path -> value for every row.
-
-    Raises:
-        ConfigError: The base alone is no run.
+    A row that is compared with another one also has its changes of that one. ``common`` are the
+    settings of every row.
     """
     base = with_absolute_paths(row_settings(grid, Row("", {}), common))
     settings = {job.row: job.settings for job in jobs}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,17 +21,20 @@ from mixseg.config.sections import Settings
 from mixseg.data.record import Record, differences, digests, read_record
 from mixseg.errors import ConfigError
 from mixseg.files import read_text, write_atomically
+from mixseg.training.checks import check_settings
 from mixseg.training.saved_network import settings_of_run
 
+Errors = dict[tuple[str, int], str]
+"""(row, seed) -> why that run failed; runs that went well are not in it."""
+
 ERROR_LENGTH = 300
-"""Characters of an error that a table shows."""
+"""Longest error in characters that a table shows."""
 
 OWN = ("name", "output", "seed", "data.workers")
-"""Settings in which runs of one row may differ."""
-
+"""Settings in which the runs of a row may differ."""
 
 VALIDATION = ("data.dataset", "data.root", "data.val", "data.split_seed", "demo.")
-"""Prefixes of the settings that say what runs are scored on."""
+"""Prefixes of the settings that say what a run is scored on."""
 
 
 @final
@@ -41,9 +45,9 @@ class Job:
     Attributes:
         row: Name of its row.
         seed: Its seed.
-        folder: Where it goes.
-        settings: Those of the row.
-        allow_changes: Whether it goes on although its data have changed.
+        folder: Folder of the run.
+        settings: Settings of the row.
+        allow_changes: Whether it continues although its data have changed.
     """
 
     row: str
@@ -59,22 +63,22 @@ class Job:
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """Its name for people."""
         return f"{self.row}, seed {self.seed}"
 
     @property
     def preset(self) -> Path:
-        """The file that it is started with."""
+        """The file of settings that it is started with."""
         return self.folder.with_name(f"{self.folder.name}.yaml")
 
     @property
     def log(self) -> Path:
-        """What it printed."""
+        """The file that has what it printed."""
         return self.folder.with_name(f"{self.folder.name}.log")
 
     @property
     def command(self) -> list[str]:
-        """What trains it, from its start or from its last checkpoint; needs :meth:`prepare`."""
+        """Trains it from its start or from its last checkpoint; needs :meth:`prepare`."""
         own = ["--output", str(self.folder.parent), "--name", self.folder.name]
         return [
             *(sys.executable, "-m", "mixseg", command_of(self.settings.method)),
@@ -83,22 +87,15 @@ class Job:
         ]
 
     def prepare(self) -> None:
-        """Write the file that it is started with."""
+        """Write the file of settings."""
         self.preset.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.preset, dump_settings(self.settings))
 
-    def last_line(self, after: str = "") -> str | None:
-        """The end of what it printed; None without any.
-
-        Args:
-            after: Only what follows the last line that begins so.
-        """
-        if not self.log.is_file():
-            return None
-        lines = read_text(self.log, errors="replace").splitlines()
-        marks = [index for index, line in enumerate(lines) if after and line.startswith(after)]
-        told = [line for line in lines[marks[-1] + 1 if marks else 0 :] if line.strip()]
-        return told[-1][:ERROR_LENGTH] if told and (marks or not after) else None
+    def last_line(self) -> str | None:
+        """The last line of the log; None if it has none."""
+        lines = read_text(self.log, errors="replace").splitlines() if self.log.is_file() else []
+        told = [line for line in lines if line.strip()]
+        return told[-1][:ERROR_LENGTH] if told else None
 
 
 def plan(
@@ -112,22 +109,26 @@ def plan(
     """The runs of a grid, checked before the first one starts.
 
     Args:
-        grid: What is compared.
+        grid: The grid.
         output: Folder of the ablation; it may hold runs of an earlier call.
         seeds: One run of each row for each.
         common: Setting path -> value for every row.
-        allow_changes: Go on although the data have changed since runs of an earlier call.
+        allow_changes: Continue although the data have changed since runs of an earlier call.
 
     Raises:
-        ConfigError: The settings of a row cannot work, or the folder holds a run that was made
-            with other ones, or runs on data that had changed in between.
+        ConfigError: The settings of a row cannot work or name an unknown part, or the folder holds
+            a run that was made with other settings, or runs on data that had changed in between.
     """
-    jobs, trained = [], []
+    jobs: list[Job] = []
+    trained = []
     for row in grid.rows:
         if row.cited:
             continue
         try:
             settings = with_absolute_paths(row_settings(grid, row, common))
+            # Another machine may train it: this one may lack the device.
+            training = dataclasses.replace(settings.training, device="auto", sync_batch_norm=False)
+            check_settings(dataclasses.replace(settings, training=training), initial_weights=False)
         except ConfigError as error:
             raise ConfigError(f"row {row.name!r}: {error}") from error
         trained.append((row, settings))
@@ -149,13 +150,10 @@ def plan(
 
 
 def check_files(jobs: Sequence[Job]) -> None:
-    """Refuse folders and weights that are not there, before the first run waits for its turn.
+    """Refuse folders and weights that are missing, before the first run waits for its turn.
 
-    What is done needs none of them any more. A checkpoint takes the place of initial weights, and a
-    run keeps a copy of its teacher.
-
-    Raises:
-        ConfigError: A row names one; a machine of a cluster has to see the same folders.
+    Runs that are done need no files. A checkpoint takes the place of initial weights, and a run
+    keeps a copy of its teacher.
     """
     for job in jobs:
         if job.done:
@@ -177,7 +175,7 @@ def check_files(jobs: Sequence[Job]) -> None:
 def _refuse_twins(
     grid: Grid, rows: Sequence[tuple[Row, Settings]], common: Mapping[str, Any]
 ) -> None:
-    """Refuse flags that take away what tells two rows apart: one would run under a wrong name."""
+    """Refuse flags that make two rows equal: one would run under a wrong name."""
     for (one, settings), (other, others) in itertools.combinations(rows, 2):
         if settings != others:
             continue
@@ -191,13 +189,10 @@ def _refuse_twins(
 
 
 def check_common_flags(jobs: Sequence[Job], flags: Iterable[str]) -> list[str]:
-    """Refuse flags that do nothing in any row; rows that differ in a part do not all have it.
+    """Refuse flags that every row refuses; rows may differ in the parts that they have.
 
     Returns:
-        Flags that have no effect in any row, where baselines take them all the same.
-
-    Raises:
-        ConfigError: Every row refuses a flag.
+        Flags that baselines take and that have no effect in any row.
     """
     rows = {job.row: job.settings for job in jobs}
     without_effect = []
@@ -216,13 +211,8 @@ def check_common_flags(jobs: Sequence[Job], flags: Iterable[str]) -> list[str]:
 
 
 def unlike_data(jobs: Sequence[Job]) -> list[str]:
-    """Runs of rows with the same data whose validation images, classes or label ids differ.
-
-    Somebody has changed the data between them.
-
-    Returns:
-        A line for each of them; for people.
-    """
+    """A line for each run whose validation images, classes or label ids differ from those of an
+    earlier one with the same data settings: the data have changed between them."""
     first: dict[tuple[object, ...], tuple[Job, Record]] = {}
     lines = []
     for job in jobs:
@@ -231,7 +221,7 @@ def unlike_data(jobs: Sequence[Job]) -> list[str]:
             continue
         scored = {key: record[key] for key in ("classes", "label_ids", "val")}
         flat = to_flat(job.settings)
-        # What a part of the labelled images is held out for, a seed draws.
+        # The seed draws what is held out of the labeled images.
         drawn = job.seed if flat.get("data.val") is not None else None
         data = (*(str(flat[key]) for key in flat if key.startswith(VALIDATION)), drawn)
         other, known = first.setdefault(data, (job, scored))
@@ -244,19 +234,13 @@ def unlike_data(jobs: Sequence[Job]) -> list[str]:
 
 
 def refuse_changes(job: Job, config: Path, what: str) -> None:
-    """Refuse to go on with a run under other settings.
+    """Refuse to continue a run with other settings than those in ``config``, if that exists.
 
-    Args:
-        job: With the settings that are asked for.
-        config: Those that the run has, if there is such a file.
-        what: Became of the run with them, for the message.
-
-    Raises:
-        ConfigError: They differ.
+    ``what`` says for the message what became of the run: ``was made``, ``is in the queue``.
     """
     if not config.is_file():
         return
-    # Of a run the latest checkpoint tells them: the file may have been edited.
+    # The latest checkpoint of a run has its settings: the file may have been edited.
     own = config.parent == job.folder
     found = settings_of_run(job.folder) if own else resolve_settings([config], {})
     changes = changed_settings(found, job.settings, OWN)

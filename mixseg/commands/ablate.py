@@ -8,40 +8,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mixseg.ablation import (
-    ClusterLauncher,
-    Launcher,
-    LocalLauncher,
-    SlurmCluster,
-    SlurmSettings,
-    check_common_flags,
-    check_files,
-    choose_rows,
-    collect,
-    describe,
-    load_grid,
-    plan,
-    terminal_tables,
-    unlike_data,
-    with_overrides,
-    write_report,
-)
-from mixseg.ablation.grid import Grid
+from mixseg.ablation.cluster import SETTINGS, SlurmArray
+from mixseg.ablation.dry_run import describe
+from mixseg.ablation.grid import Grid, choose_rows, load_grid
+from mixseg.ablation.local import train_here
+from mixseg.ablation.overrides import with_overrides
+from mixseg.ablation.report import terminal_tables, write_report
+from mixseg.ablation.results import collect
+from mixseg.ablation.runs import Errors, check_common_flags, check_files, plan, unlike_data
 from mixseg.charts import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.contract import EXIT_ERROR
 from mixseg.commands.parsing import ArgumentParser, Namespace, listed, new_parser, parse
 from mixseg.commands.presets import configuration_file, presets_folder
 from mixseg.commands.settings_arguments import add_set_argument, without_effect
 from mixseg.config.flags import add_settings_arguments, typed_overrides
-from mixseg.config.options import fields_of
 from mixseg.config.values import FlagType, Range
-from mixseg.errors import ConfigError, unknown_name
+from mixseg.errors import ConfigError, MixsegError, unknown_name
 from mixseg.terminal import new_console, say, show
 
-LAUNCHERS = {
-    "local": "processes of this machine",
-    "slurm": "one array job, through submitit",
-}
+LAUNCHERS = {"local": "processes of this machine", "slurm": "an array job"}
 """Name -> how the runs of an ablation are started."""
 
 
@@ -55,7 +40,7 @@ def ablate(arguments: Sequence[str]) -> int:
     common = _common_overrides(parsed)
     stem = Path(parsed.grid).stem
     folder = Path(str(common.pop("output", Path("runs") / stem))).expanduser()
-    launcher = _launcher(parsed, folder)
+    cluster = _cluster(parsed, folder)
     seeds = parsed.seeds or grid.seeds
     jobs = plan(grid, folder, range(seeds), common, allow_changes=parsed.allow_changes)
     grid = with_overrides(grid, common, seeds)
@@ -68,17 +53,27 @@ def ablate(arguments: Sequence[str]) -> int:
     def say_line(line: str) -> None:
         say(console, line)
 
+    if cluster is not None:
+        try:
+            cluster.submit(jobs, say_line, dry=parsed.dry_run)
+        except BlockingIOError as error:
+            raise MixsegError(f"{folder}: another call is submitting these runs") from error
     if parsed.dry_run:
         for job in jobs:
             job.prepare()
         for line in describe(grid, jobs, common):
             say_line(line)
         return 0
+    errors: Errors = {}
     try:
-        errors = launcher.run(jobs, say_line)
+        if cluster is None:
+            errors = train_here(jobs, parsed.jobs or 1, say_line)
+        elif not parsed.no_wait:
+            errors = cluster.wait(jobs, say_line)
+        elif not all(job.done for job in jobs):
+            say_line(cluster.advice)
     except KeyboardInterrupt:
-        for line in launcher.parting():
-            say_line(line)
+        say_line("stopped; the same command continues" if cluster is None else cluster.advice)
         return 130
     results = collect(grid, jobs, errors)
     # Here again: the data may have changed while the rows were trained.
@@ -178,27 +173,24 @@ def _add_launcher_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="with --launcher slurm: submit and return; the same command without it collects",
     )
-    for leaf in fields_of(SlurmSettings):
-        shown = "none" if leaf.default is None else leaf.default
+    for name, (kind, allowed, default, about) in SETTINGS.items():
+        flag = f"--slurm.{name}"
+        shown = "none" if default is None else str(default).lower()
         parser.add_argument(
-            f"--slurm.{leaf.path}",
-            type=FlagType(f"--slurm.{leaf.path}", leaf.hint, leaf.allowed),
-            default=SUPPRESS,
-            help=f"{leaf.help} [{shown}]",
+            flag, type=FlagType(flag, kind, allowed), default=SUPPRESS, help=f"{about} [{shown}]"
         )
 
 
-def _launcher(parsed: Namespace, folder: Path) -> Launcher:
-    """Who starts the runs; flags of another launcher are refused."""
-    leaves = [leaf.path for leaf in fields_of(SlurmSettings)]
-    typed = vars(parsed)
-    given = {name: typed[f"slurm.{name}"] for name in leaves if f"slurm.{name}" in typed}
+def _cluster(parsed: Namespace, folder: Path) -> SlurmArray | None:
+    """The array job, or None where the runs are processes; flags of the other are refused."""
     if parsed.launcher not in LAUNCHERS:
         raise ConfigError(f"--launcher: {unknown_name('launcher', parsed.launcher, LAUNCHERS)}")
+    typed = vars(parsed)
+    given = {name: typed[f"slurm.{name}"] for name in SETTINGS if f"slurm.{name}" in typed}
     if parsed.launcher == "slurm":
-        cluster = SlurmCluster(SlurmSettings(**given), folder, parsed.jobs)
-        return ClusterLauncher(cluster, folder, wait=not parsed.no_wait)
+        flags = {name: default for name, (_, _, default, _) in SETTINGS.items()} | given
+        return SlurmArray(folder, flags, parsed.jobs)
     idle = [*(f"--slurm.{name}" for name in given), *(["--no-wait"] if parsed.no_wait else [])]
     if idle:
         raise ConfigError(f"{idle[0]} does nothing without --launcher slurm")
-    return LocalLauncher(parsed.jobs or 1)
+    return None

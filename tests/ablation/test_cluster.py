@@ -1,117 +1,69 @@
-"""Runs as jobs, on submitit's local executor: real processes of this machine."""
+"""Runs as an array job, on programs that stand in for SLURM's: real processes of this machine."""
 
 from __future__ import annotations
 
-import json
 import os
+import re
+import shlex
 import signal
-import sys
+import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import submitit
 import yaml
 
-from mixseg.ablation import ClusterLauncher, Grid, Job, SlurmSettings, load_grid, plan
-from mixseg.ablation.cluster import WITHOUT_A_WORD, Task
-from mixseg.ablation.slurm import SubmititCluster
-from mixseg.errors import ConfigError
+from mixseg.ablation.cluster import SETTINGS, SlurmArray
+from mixseg.ablation.grid import Grid, load_grid
+from mixseg.ablation.runs import Job, plan
+from mixseg.config.resolve import resolve_settings
+from mixseg.errors import ConfigError, MixsegError
+from mixseg.escaping import shell_line
 from tests.end_to_end.conftest import TINY
-from tests.end_to_end.processes import metrics
+from tests.end_to_end.processes import REPOSITORY
+
+FAKE = REPOSITORY / "tests" / "slurm" / "fake"
+
+ACTS = (
+    "a\ntouch ACTED #",
+    "a\n#SBATCH --uid=0",
+    "a\rtouch ACTED",
+    "a\u2028touch ACTED",
+    "a\udcfftouch",
+    "'\ntouch ACTED\n'",
+    "$(touch ACTED)",
+    "; touch ACTED;",
+    "'; touch ACTED; '",
+    '"; touch ACTED; "',
+    "> ACTED",
+    "# ACTED",
+    "--wrap=touch ACTED",
+    "${ACTED:=1} * ~ {a,b} !! %j \\",
+    "it's a «folder» of 道",
+)
+"""Words that a shell or SLURM would act on if they were not quoted, and an innocent one."""
 
 
-class Processes(SubmititCluster):
-    """A cluster whose jobs all run at once, here."""
-
-    def __init__(self) -> None:
-        self.jobs: dict[str, list[submitit.LocalJob[None]]] = {}
-        self.dies_after_submitting = False
-
-    def executor(self, folder: Path, name: str) -> submitit.Executor:
-        executor = submitit.LocalExecutor(folder)
-        executor.update_parameters(timeout_min=10)
-        self.jobs[name] = []
-        map_array = executor.map_array
-
-        def remembered(*arguments: object) -> list[submitit.LocalJob[None]]:
-            self.jobs[name] += map_array(*arguments)
-            if self.dies_after_submitting:
-                raise KeyboardInterrupt
-            return self.jobs[name]
-
-        executor.map_array = remembered
-        return executor
-
-    def queue(self, names: Sequence[str]) -> Mapping[tuple[str, int], str]:
-        return {
-            (name, index): "running here"
-            for name in names
-            for index, job in enumerate(self.jobs[name])
-            if not job.done()
-        }
-
-    def ended(self, lines: Sequence[str]) -> str | None:
-        return None
-
-    def advice(self, names: Sequence[str]) -> Sequence[str]:
-        return [f"look at {name}" for name in names]
-
-    def close(self) -> None:
-        for jobs in self.jobs.values():
-            for job in jobs:
-                assert job._process is not None
-                job._process.send_signal(signal.SIGTERM)
-                job._process.wait(60)
+def array(output: Path, at_once: int | None = None, **flags: object) -> SlurmArray:
+    return SlurmArray(output, {name: one[2] for name, one in SETTINGS.items()} | flags, at_once)
 
 
 @pytest.fixture
-def cluster() -> Iterator[Processes]:
-    found = Processes()
-    yield found
-    found.close()
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder with the queue."""
+    folder = tmp_path / "queue"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{FAKE}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_SLURM", str(folder))
+    return folder
 
 
-def until(condition: Callable[[], object], seconds: float = 90) -> None:
+def until(condition: Callable[[], object], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the moment did not come"
         time.sleep(0.02)
-
-
-SCRIPT = """
-import os, signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: print("told to stop", flush=True))
-print(os.getpid(), flush=True)
-print("an error", file=sys.stderr, flush=True)
-time.sleep(float(sys.argv[1])); time.sleep(0.3)
-sys.exit(7)
-"""
-
-
-def test_a_command_takes_the_place_of_its_job(cluster: Processes, tmp_path: Path) -> None:
-    logs = [tmp_path / "one.log", tmp_path / "two.log"]
-    logs[0].write_text("from before\n")
-    tasks = [Task(log, (sys.executable, "-c", SCRIPT, "60")) for log in logs]
-    ids = cluster.submit(tmp_path / "jobs", "name", tasks)
-    assert len(set(ids)) == 2
-    until(lambda: all(log.is_file() and "an error" in log.read_text() for log in logs))
-    assert set(cluster.queue(["name"])) == {("name", 0), ("name", 1)}
-    first, heading, process, _ = logs[0].read_text().splitlines()
-    assert first == "from before"
-    assert heading.startswith(f"--- job {ids[0]} on ")
-    # One signal to the process that the cluster knows, which then is the command itself.
-    command = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    assert command[1] == ids[0], "a child of submitit's controller"
-    os.kill(int(process), signal.SIGTERM)
-    until(lambda: "told to stop" in logs[0].read_text())
-    assert logs[0].read_text().count("told to stop") == 1
-    # No result is left that somebody could unpickle.
-    assert not list(tmp_path.rglob("*result*"))
-    os.kill(int(process), signal.SIGKILL)
-    os.kill(int(logs[1].read_text().splitlines()[1]), signal.SIGKILL)
-    until(lambda: not cluster.queue(["name"]))
 
 
 @pytest.fixture
@@ -128,101 +80,128 @@ def grid(tmp_path: Path) -> Grid:
 
 
 @pytest.mark.slow
-def test_runs_are_submitted_once_and_failed_ones_are_told(
-    grid: Grid, cluster: Processes, tmp_path: Path
+def test_runs_are_submitted_once_requeued_and_failed_ones_are_told(
+    grid: Grid, slurm: Path, tmp_path: Path
 ) -> None:
     said: list[str] = []
     output = tmp_path / "out"
+    output.mkdir()
 
     def jobs(**changes: object) -> tuple[Job, ...]:
         return plan(grid, output, [0], changes)
 
-    def submissions() -> list[Path]:
-        return sorted((output / "submissions").glob("*.json"))
+    def submit(given: tuple[Job, ...], dry: bool = False) -> list[str]:
+        said.clear()
+        array(output, 2).submit(given, said.append, dry=dry)
+        return said
 
-    # A call that is killed after the cluster has taken the jobs, before it knows their ids.
-    cluster.dies_after_submitting = True
-    with pytest.raises(KeyboardInterrupt):
-        ClusterLauncher(cluster, output, wait=True).run(jobs(), said.append)
-    cluster.dies_after_submitting = False
-    (first,) = submissions()
-    assert json.loads(first.read_text()) == {"runs": ["long-seed0", "no-data-seed0"], "ids": []}
+    assert all("to submit: sbatch" in line for line in submit(jobs(), dry=True))
+    assert not list(slurm.iterdir())
+    script, commands = (output / name for name in ("array.sh", "array.txt"))
+    assert "#SBATCH --array=0-1%2\n" in script.read_text()
+    assert len(commands.read_text().splitlines()) == 2
+    assert all("Submitted batch job 7" in line for line in submit(jobs()))
 
-    # Other settings do not get under a run that waits.
-    with pytest.raises(ConfigError, match=r"in the queue with other.*optimizer.lr: 0.01 -> 0.5"):
-        ClusterLauncher(cluster, output, wait=False).run(jobs(**{"optimizer.lr": 0.5}), said.append)
-
-    # The next call finds them in the queue.
-    launcher = ClusterLauncher(cluster, output, wait=False)
-    assert launcher.run(jobs(), said.append) == {}
-    assert said[:2] == [f"{name}, seed 0: running here, submitted before" for name in grid_rows()]
-    assert f"look at {first.stem}" in said and submissions() == [first]
-
-    # The run is told to stop, as by a cluster that wants its machine back.
+    # A second call submits nothing, and other settings do not get under a run that waits.
+    before = commands.stat().st_mtime_ns
     log = output / "long-seed0/metrics.jsonl"
     until(lambda: log.is_file() and log.read_text().count("\n") > 2)
-    until(lambda: (first.stem, 1) not in cluster.queue([first.stem]))
-    process = cluster.jobs[first.stem][0]._process
-    assert process is not None
-    process.send_signal(signal.SIGTERM)
-    until(lambda: not cluster.queue([first.stem]))
+    assert submit(jobs())[0] == "long, seed 0: running here, submitted before"
+    with pytest.raises(ConfigError, match="optimizer"):
+        submit(jobs(**{"optimizer.lr": 0.5}))
+    assert commands.stat().st_mtime_ns == before
 
-    # What is missing is submitted again, goes on, and the failure is the run's last line.
-    before = len(metrics(output / "long-seed0"))
-    errors = ClusterLauncher(cluster, output, wait=True).run(jobs(), said.append)
-    assert list(errors) == [("no data", 0)]
-    assert "/nowhere is not a folder" in errors["no data", 0]
-    assert len(submissions()) == 2
-    assert f", from step {before}" in (output / "long-seed0.log").read_text()
+    # Before its limit the run is told to save; it ends, and its job requeues itself.
+    (process,) = slurm.glob("pid.*.0")
+    os.kill(int(process.read_text()), signal.SIGUSR2)
+    until(lambda: ", from step " in (output / "long-seed0.log").read_text())
+    errors = array(output).wait(jobs(), said.append)
+    assert list(errors) == [("no data", 0)] and "/nowhere" in errors["no data", 0]
     assert jobs()[0].done and "long, seed 0: done" in said
 
-    said.clear()
-    launcher.run(jobs()[:1], said.append)
-    assert said == ["long, seed 0: done before"]
-    assert len(submissions()) == 2
+    # What failed is submitted again, alone.
+    assert submit(jobs())[0] == "long, seed 0: done before"
+    assert len(commands.read_text().splitlines()) == 1
+    assert list(array(output).wait(jobs(), said.append)) == [("no data", 0)]
 
 
-def grid_rows() -> tuple[str, str]:
-    return "long", "no data"
+def test_a_job_that_never_began(grid: Grid, slurm: Path, tmp_path: Path) -> None:
+    (job, _) = plan(grid, tmp_path, [0], {})
+    job.log.write_text("an error of an earlier job\n")
+    cluster = array(tmp_path)
+    cluster._write([job])
+    (error,) = cluster.wait([job], print).values()
+    assert "cancelled" in error
+    with job.log.open("a") as log:
+        log.write(
+            "slurmstepd: error: *** STEP 1 CANCELLED AT 7 DUE TO JOB REQUEUE ***\nsome words\n"
+        )
+        log.write("srun: error: task 0: Exited with exit code 1\n")
+    assert cluster.wait([job], print) == {("long", 0): "some words"}
+    with job.log.open("a") as log:
+        log.write("slurmstepd-n1: error: *** STEP 1 CANCELLED AT 9 DUE TO TIME LIMIT ***\nmore\n")
+    assert cluster.wait([job], print) == {("long", 0): "STEP 1 CANCELLED AT 9 DUE TO TIME LIMIT"}
 
 
-def test_a_job_that_never_began(grid: Grid, tmp_path: Path) -> None:
-    class Cancelled(Processes):
-        """Its queue forgets what it was given."""
-
-        def submit(self, folder: Path, name: str, tasks: Sequence[Task]) -> list[str]:
-            self.jobs[name] = []
-            return [f"1_{index}" for index in range(len(tasks))]
-
-    jobs = plan(grid, tmp_path / "out", [0], {})
-    jobs[0].log.parent.mkdir()
-    jobs[0].log.write_text("--- job 0_0 on a node ---\nan error of an earlier job\n")
-    errors = ClusterLauncher(Cancelled(), tmp_path / "out", wait=True).run(jobs, print)
-    assert errors == {("long", 0): WITHOUT_A_WORD, ("no data", 0): WITHOUT_A_WORD}
+def test_what_slurm_refuses_is_told(
+    grid: Grid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    for name, line in (("squeue", "exit 0"), ("sbatch", "echo invalid partition >&2; exit 1")):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    with pytest.raises(MixsegError, match="invalid partition"):
+        array(tmp_path).submit(plan(grid, tmp_path, [0], {}), print, dry=False)
 
 
-@pytest.mark.parametrize(
-    ("text", "minutes"),
-    [("90", 90), ("00:10:00", 10), ("04:00:01", 241), ("2-12:30:00", 3630), ("100:00:00", 6000)],
-)
-def test_time_limits(text: str, minutes: int) -> None:
-    assert SlurmSettings(time=text).minutes == minutes
+def test_settings(slurm: Path, tmp_path: Path) -> None:
+    for text, minutes in (("90", 90), ("04:00:01", 241), ("2-12:30:00", 3630), ("100:00:00", 6000)):
+        assert array(tmp_path, time=text).minutes == minutes
+    for name, value in (
+        ("time", "soon"),
+        ("time", "0"),
+        ("notice", 7201),
+        ("partition", "a\n#SBATCH --uid=0"),
+        ("account", "a b"),
+    ):
+        with pytest.raises(ConfigError, match=f"--slurm.{name if value != '0' else 'notice'}"):
+            array(tmp_path, **{name: value})
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"time": "soon"}, "--slurm.time soon: expected minutes"),
-        ({"time": "0"}, "--slurm.notice 180"),
-        ({"time": "5"}, "--slurm.notice 180"),
-        ({"gpus": -1}, "--slurm.gpus .*-1"),
-        ({"gpus": 2}, "--slurm.gpus 2: a run of an ablation takes one GPU"),
-        ({"cores": 0}, "--slurm.cores .*0"),
-        ({"memory": 0.0}, "--slurm.memory"),
-        ({"partition": "a\n#SBATCH --uid=0"}, "--slurm.partition"),
-        ({"account": ""}, "--slurm.account"),
-    ],
-)
-def test_refused_settings(values: dict[str, object], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        SlurmSettings(**values)
+@pytest.mark.parametrize("word", ACTS)
+def test_no_word_of_a_script_acts(
+    word: str, slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bash runs the script of a job; srun writes down what it gets."""
+    stub = tmp_path / "srun"
+    stub.write_text('#!/bin/sh\nfor word in "$@"; do printf "%s\\0" "$word"; done\n')
+    stub.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr("sys.executable", word)
+    settings = resolve_settings([], {"data.root": word, "model.weights": word})
+    output = tmp_path / word.replace("/", "-")
+    job = Job("row", 0, output / "row-seed0", settings)
+    job.prepare()
+    assert resolve_settings([job.preset], {}) == settings
+    flags = {"qos": word} if re.fullmatch("[!-~]+", word) else {}
+    cluster = array(output, memory=1.5, **flags)
+    cluster._write([job])
+    head = [line for line in cluster.script.read_text().split("\n") if line.startswith("#")][1:-1]
+    assert all(re.match(r"#SBATCH '?--[a-z-]+(=|$)", line) for line in head)
+    assert not any(re.match("#SBATCH '?--(uid|wrap)", line) for line in head)
+    cwd = tmp_path / "cwd"
+    cwd.mkdir()
+    environment = os.environ | {"SLURM_ARRAY_TASK_ID": "0"}
+    subprocess.run(["bash", str(cluster.script)], cwd=cwd, env=environment, check=True)
+    assert list(cwd.iterdir()) == []
+    written = job.log.read_bytes().partition(b"\n")[2]
+    command = ["--cpus-per-task=4", *job.command]
+    assert written == b"".join(os.fsencode(one) + b"\0" for one in command)
+
+    # The same holds for the line that a dry run shows.
+    line = shell_line(job.command)
+    assert line.isprintable()
+    script = f"cd {shlex.quote(str(cwd))}; printf '%s\\0' {line}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, check=True)
+    assert done.stdout == b"".join(os.fsencode(one) + b"\0" for one in job.command)

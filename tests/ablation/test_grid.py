@@ -8,18 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mixseg.ablation import (
-    Grid,
-    Job,
-    Row,
-    choose_rows,
-    collect,
-    describe,
-    load_grid,
-    plan,
-    row_settings,
-)
-from mixseg.ablation.results import difference
+from mixseg.ablation.dry_run import describe
+from mixseg.ablation.grid import Grid, Row, choose_rows, load_grid, row_settings
+from mixseg.ablation.results import collect, difference
+from mixseg.ablation.runs import Job, plan
 from mixseg.config.saved import with_absolute_paths
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings

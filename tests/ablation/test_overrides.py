@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from mixseg.config.UNKNOWN import settings_leaves
 
-from mixseg.ablation import Grid, choose_rows, load_grid, with_overrides
+from mixseg.ablation.grid import Grid, choose_rows, load_grid
+from mixseg.ablation.overrides import with_overrides
 from mixseg.ablation.runs import OWN
 from mixseg.config.resolve import resolve_values
 

@@ -13,23 +13,19 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from mixseg.ablation import (
-    CHART,
-    Grid,
-    Measured,
-    Row,
-    RowResult,
-    terminal_tables,
-    write_report,
-)
+from mixseg.ablation.grid import Grid, Row
 from mixseg.ablation.report import (
+    CHART,
     CITED,
     MISSING,
     cells,
     chart,
     columns,
     precision_note,
+    terminal_tables,
+    write_report,
 )
+from mixseg.ablation.results import Measured, RowResult
 
 GRID = Grid(
     "Title | of <it>",

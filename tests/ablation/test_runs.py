@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mixseg.ablation import Grid, Job, Row, check_files, collect
-from mixseg.ablation.runs import unlike_data
+from mixseg.ablation.grid import Grid, Row
+from mixseg.ablation.results import collect
+from mixseg.ablation.runs import Job, check_files, unlike_data
 from mixseg.config.resolve import resolve_settings
 from mixseg.errors import ConfigError, DataError
 

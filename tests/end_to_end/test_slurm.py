@@ -179,7 +179,7 @@ def test_cancelled_jobs_are_told_and_submitted_again(
     assert re.search(r"with CutMix, seed 0: .* CANCELLED AT", done.out), done.text
     assert not slurm.states(), "who cancels a job does not find it in the queue again"
     again = ablate(*arguments, "--no-wait").wait()
-    assert again.code == 0 and "submitted as" in again.out, again.text
+    assert again.code == 0 and "Submitted batch job" in again.out, again.text
     until(lambda: ", from step " in run.with_suffix(".log").read_text())
 
 
@@ -187,12 +187,12 @@ def test_ctrl_c_leaves_the_jobs_alone(
     ablate: Callable[..., Running], slurm: Slurm, tmp_path: Path
 ) -> None:
     process = ablate("--iterations", 100000)
-    until(lambda: process.out.is_file() and "submitted as" in process.out.read_text())
+    until(lambda: process.out.is_file() and "Submitted" in process.out.read_text())
     process.kill(2, group=True)
     done = process.wait()
     assert done.code == 130, done.text
-    look = re.search(r"look: (squeue \S+)", done.out)
-    cancel = re.search(r"cancel: (scancel \S+)", done.out)
+    look = re.search(r"look: (squeue [^;]+)", done.out)
+    cancel = re.search(r"cancel: (scancel [^;]+)", done.out)
     assert look is not None and cancel is not None
     assert len(slurm(*look[1].split(), "--noheader", "--array").splitlines()) == 2
     slurm(*cancel[1].split())
@@ -201,6 +201,6 @@ def test_ctrl_c_leaves_the_jobs_alone(
 
 def test_what_slurm_refuses_is_told(ablate: Callable[..., Running], tmp_path: Path) -> None:
     done = ablate("--slurm.partition", "nowhere").wait()
-    assert done.code == 1 and "the jobs were refused" in done.err, done.text
+    assert done.code == 1 and "sbatch fails" in done.err, done.text
     assert "invalid partition" in done.err and "Traceback" not in done.text
     assert ablate("--no-wait").wait().code == 0

@@ -126,16 +126,16 @@ def plan(
             continue
         try:
             settings = with_absolute_paths(row_settings(grid, row, common))
-            # Another machine may train it: this one may lack the device.
-            training = dataclasses.replace(settings.training, device="auto", sync_batch_norm=False)
-            check_settings(dataclasses.replace(settings, training=training), initial_weights=False)
+            runs = [
+                Job(row.name, seed, output / f"{row.folder}-seed{seed}", settings, allow_changes)
+                for seed in seeds
+            ]
+            if not all(job.done for job in runs):
+                _check_names(settings)
         except ConfigError as error:
             raise ConfigError(f"row {row.name!r}: {error}") from error
         trained.append((row, settings))
-        jobs += [
-            Job(row.name, seed, output / f"{row.folder}-seed{seed}", settings, allow_changes)
-            for seed in seeds
-        ]
+        jobs += runs
     if common:
         _refuse_twins(grid, trained, common)
     for job in jobs:
@@ -147,6 +147,20 @@ def plan(
         )
     # Seed by seed, so that an interrupted ablation has whole tables of fewer seeds.
     return tuple(sorted(jobs, key=lambda job: seeds.index(job.seed)))
+
+
+def _check_names(settings: Settings) -> None:
+    """Refuse unknown names of parts, which a run would find only once its turn has come.
+
+    This machine may lack the device, and a dry run the data.
+    """
+    training = dataclasses.replace(settings.training, device="auto", sync_batch_norm=False)
+    data = dataclasses.replace(settings.data, root=settings.data.root or "anywhere")
+    source = settings.source_domain
+    if source.dataset is not None:
+        source = dataclasses.replace(source, root=source.root or "anywhere")
+    changed = dataclasses.replace(settings, training=training, data=data, source_domain=source)
+    check_settings(changed, initial_weights=False)
 
 
 def check_files(jobs: Sequence[Job]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from mixseg.ablation.grid import Grid, Row
 from mixseg.ablation.results import collect
-from mixseg.ablation.runs import Job, check_files, unlike_data
+from mixseg.ablation.runs import Job, check_files, plan, unlike_data
 from mixseg.config.resolve import resolve_settings
 from mixseg.errors import ConfigError, DataError
 
@@ -78,3 +78,31 @@ def test_a_run_with_a_checkpoint_needs_no_initial_weights(job: Job, tmp_path: Pa
     (job.folder / "checkpoints" / "step-00000002").mkdir(parents=True)
     # Nor the run that it learns from, of which it keeps a copy.
     check_files([job, dataclasses.replace(job, settings=distilled)])
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("method", "supervisd"),
+        ("mixing.mixer", "cutmx"),
+        ("targets.weighting", "treshold"),
+        ("supervised_loss.name", "cross-entropi"),
+        ("model.architecture", "deeplab"),
+        ("model.backbone", "resnet49"),
+        ("data.dataset", "cityscape"),
+        ("optimizer.name", "adamv"),
+        ("schedule.name", "pol"),
+        ("regularizer", "adverserial"),
+    ],
+)
+def test_an_unknown_name_is_found_before_the_first_row_trains(
+    setting: str, value: str, tmp_path: Path
+) -> None:
+    base = tmp_path / "base.yaml"
+    base.write_text("")
+    rows = (Row("one", {}), Row("two", {setting: value}))
+    grid = Grid("title", base, "student", 1, "one", rows)
+    with pytest.raises(ConfigError, match="row 'two'") as found:
+        plan(grid, tmp_path / "out", [0], {})
+    assert value in str(found.value)
+    assert not (tmp_path / "out").exists()

@@ -106,186 +106,161 @@ def load_grid(path: Path, base: Path | None = None) -> Grid:
     Raises:
         ConfigError: The file is no grid; the message has the line.
     """
-    loaded = load_yaml(path)
-    data = loaded.data
+    return _Reader(load_yaml(path), base).grid()
 
-    def wrong(message: str, *key: str) -> ConfigError:
-        return ConfigError(f"{path}, line {loaded.line(key)}: {message}")
 
-    for key in data:
-        if key not in KEYS:
-            raise wrong(unknown_name("key", str(key), KEYS), key)
-    for key in ("title", "base", "rows"):
-        if key not in data:
-            raise wrong(f"{key} is missing")
-    if not isinstance(data["rows"], dict) or len(data["rows"]) < 2:
-        raise wrong("rows must be a mapping of at least two names", "rows")
-    network, seeds = data.get("network", "student"), data.get("seeds", 3)
-    if network not in ("student", "teacher", "average"):
-        raise wrong(f"network must be student, teacher or average, found {network!r}", "network")
-    if type(seeds) is not int or seeds < 1:
-        raise wrong(f"seeds must be a whole number above 0, found {seeds!r}", "seeds")
-    presets = path.absolute().parent.parent
-    own = presets / str(data["base"])
-    base = base or own
-    if not base.is_file():
-        raise wrong(
-            f"base: there is no preset {base}. A path starts at the folder above that of the grid; "
-            "--base FILE takes another one",
-            "base",
-        )
-    names = [str(name) for name in data["rows"]]
-    default = None if data.get("default") is None else str(data["default"])
-    contents = [content for content in data["rows"].values() if isinstance(content, dict)]
-    if default is None and not any("against" in content for content in contents):
-        raise wrong("default is missing: the row that the others are compared with", "default")
-    if default is not None and default not in names:
-        raise wrong(unknown_name("row", default, names), "default")
-    context = _Context(loaded, presets, base, _metrics(loaded), tuple(names), default)
-    rows = tuple(_row(context, str(name), content) for name, content in data["rows"].items())
-    folders = [row.folder for row in rows]
-    for row in rows:
-        if not row.folder or len(row.name) > NAME_LENGTH or folders.count(row.folder) > 1:
-            raise wrong(
-                f"{row.name!r} must have a letter or digit, at most {NAME_LENGTH} characters, and "
-                "differ from the other rows in letters and digits",
-                "rows",
-                row.name,
+class _Reader:
+    """Checks a file, and makes a grid of it."""
+
+    def __init__(self, loaded: LoadedYaml, base: Path | None) -> None:
+        self.loaded, self.data = loaded, loaded.data
+        self.presets = loaded.path.absolute().parent.parent
+        for key in self.data:
+            if key not in KEYS:
+                raise self.wrong(unknown_name("key", str(key), KEYS), key)
+        for key in ("title", "base", "rows"):
+            if key not in self.data:
+                raise self.wrong(f"{key} is missing")
+        if not isinstance(self.data["rows"], dict) or len(self.data["rows"]) < 2:
+            raise self.wrong("rows must be a mapping of at least two names", "rows")
+        self.own = self.presets / str(self.data["base"])
+        self.base = base or self.own
+        if not self.base.is_file():
+            raise self.wrong(
+                f"base: there is no preset {self.base}. A path starts at the folder above that of "
+                "the grid; --base FILE takes another one",
+                "base",
             )
-    if all(row.cited for row in rows):
-        raise wrong("rows: every one is cited; one at least must be trained", "rows")
-    grid = Grid(str(data["title"]), base, network, seeds, default, rows, context.metrics)
-    if base.resolve() == own.resolve():
-        return grid
-    named = "/".join(base.absolute().parts[-2:])  # also of one in the folder that is worked in
-    return replace(
-        grid,
-        title=f"{grid.title}, on {named}",
-        written_base=own,
-        overrides=(f"base: {data['base']} -> {named}",),
-    )
-
-
-@final
-@dataclass(frozen=True)
-class _Context:
-    """What a row needs to know of its file."""
-
-    loaded: LoadedYaml
-    presets: Path
-    base: Path
-    metrics: tuple[str, ...]
-    names: tuple[str, ...]
-    default: str | None
+        self.names = [str(name) for name in self.data["rows"]]
+        self.default = None if self.data.get("default") is None else str(self.data["default"])
+        self.metrics = self._metrics()
 
     def wrong(self, message: str, *key: str) -> ConfigError:
-        line = self.loaded.line(("rows", *key))
-        return ConfigError(f"{self.loaded.path}, line {line}: {message}")
+        return ConfigError(f"{self.loaded.path}, line {self.loaded.line(key)}: {message}")
 
-
-def _metrics(loaded: LoadedYaml) -> tuple[str, ...]:
-    where = f"{loaded.path}, line {loaded.line(('metrics',))}"
-    metrics = loaded.data.get("metrics", [DEFAULT])
-    if not isinstance(metrics, list) or not metrics or len(set(map(str, metrics))) < len(metrics):
-        raise ConfigError(f"{where}: metrics must be a list of different names, found {metrics!r}")
-    for name in metrics:
-        if name not in METRICS:
-            raise ConfigError(f"{where}: {unknown_name('metric', name, METRICS)}")
-    return tuple(metrics)
-
-
-def _row(context: _Context, name: str, content: Any) -> Row:
-    content = {} if content is None else content
-    if not isinstance(content, dict):
-        raise context.wrong(f"{name!r} must be a mapping with some of {', '.join(ROW_KEYS)}", name)
-    for key in content:
-        if key not in ROW_KEYS:
-            raise context.wrong(unknown_name("key", str(key), ROW_KEYS), name, str(key))
-    if "cited" in content:
-        for key in ("set", "with_base", "longer", "published"):
-            if key in content:
-                raise context.wrong(
-                    f"{name!r} is cited, so it is not trained and takes no {key}", name, key
-                )
-    changes = written = _changes(context, content.get("set", {}), name, "set")
-    elsewhere = content.get("with_base", {})
-    if not isinstance(elsewhere, dict):
-        raise context.wrong("with_base must be a mapping of presets to settings", name, "with_base")
-    for preset, own in elsewhere.items():
-        file = context.presets / str(preset)
-        if not file.is_file():
-            raise context.wrong(
-                f"with_base: there is no preset {file}", name, "with_base", str(preset)
+    def grid(self) -> Grid:
+        data = self.data
+        network, seeds = data.get("network", "student"), data.get("seeds", 3)
+        if network not in ("student", "teacher", "average"):
+            raise self.wrong(
+                f"network must be student, teacher or average, found {network!r}", "network"
             )
-        # Every one is checked, also for the bases that this call does not take.
-        own = _changes(context, own, name, "with_base", str(preset))
-        if file.resolve() == context.base.resolve():
-            changes = own
-    longer = content.get("longer", 1.0)
-    if not _is_number(longer) or longer <= 0:
-        raise context.wrong(f"longer must be a number above 0, found {longer!r}", name, "longer")
-    cited = "cited" in content
-    key = "cited" if cited else "published"
-    published = _published(context, content[key], name, key) if key in content else {}
-    against = _against(context, content, name)
-    return Row(name, changes, float(longer), against, published, cited, written)
+        if type(seeds) is not int or seeds < 1:
+            raise self.wrong(f"seeds must be a whole number above 0, found {seeds!r}", "seeds")
+        contents = [content for content in data["rows"].values() if isinstance(content, dict)]
+        if self.default is None and not any("against" in content for content in contents):
+            raise self.wrong("default is missing: the row that others are compared with", "default")
+        if self.default is not None and self.default not in self.names:
+            raise self.wrong(unknown_name("row", self.default, self.names), "default")
+        rows = tuple(self._row(str(name), content) for name, content in data["rows"].items())
+        folders = [row.folder for row in rows]
+        for row in rows:
+            if not row.folder or len(row.name) > NAME_LENGTH or folders.count(row.folder) > 1:
+                raise self.wrong(
+                    f"{row.name!r} must have a letter or digit, at most {NAME_LENGTH} characters, "
+                    "and differ from the other rows in letters and digits",
+                    *("rows", row.name),
+                )
+        if all(row.cited for row in rows):
+            raise self.wrong("rows: every one is cited; one at least must be trained", "rows")
+        title = str(data["title"])
+        grid = Grid(title, self.base, network, seeds, self.default, rows, self.metrics)
+        if self.base.resolve() == self.own.resolve():
+            return grid
+        named = "/".join(self.base.absolute().parts[-2:])  # also of a bare name
+        return replace(
+            grid,
+            title=f"{title}, on {named}",
+            written_base=self.own,
+            overrides=(f"base: {data['base']} -> {named}",),
+        )
+
+    def _metrics(self) -> tuple[str, ...]:
+        metrics = self.data.get("metrics", [DEFAULT])
+        if not isinstance(metrics, list) or not metrics or len({*map(str, metrics)}) < len(metrics):
+            raise self.wrong(
+                f"metrics must be a list of different names, found {metrics!r}", "metrics"
+            )
+        for name in metrics:
+            if name not in METRICS:
+                raise self.wrong(unknown_name("metric", name, METRICS), "metrics")
+        return tuple(metrics)
+
+    def _row(self, name: str, content: Any) -> Row:
+        where = ("rows", name)
+        content = {} if content is None else content
+        if not isinstance(content, dict):
+            raise self.wrong(f"{name!r} must be a mapping of {', '.join(ROW_KEYS)}", *where)
+        cited = "cited" in content
+        for key in content:
+            if key not in ROW_KEYS:
+                raise self.wrong(unknown_name("key", str(key), ROW_KEYS), *where, str(key))
+            if cited and key in ("set", "with_base", "longer", "published"):
+                message = f"{name!r} is cited, so it is not trained and takes no {key}"
+                raise self.wrong(message, *where, key)
+        changes = written = self._changes(content.get("set", {}), *where, "set")
+        elsewhere = content.get("with_base", {})
+        if not isinstance(elsewhere, dict):
+            message = "with_base must be a mapping of presets to settings"
+            raise self.wrong(message, *where, "with_base")
+        for preset, settings in elsewhere.items():
+            key = (*where, "with_base", str(preset))
+            file = self.presets / str(preset)
+            if not file.is_file():
+                raise self.wrong(f"with_base: there is no preset {file}", *key)
+            # Every one is checked, also for the bases that this call does not take.
+            own = self._changes(settings, *key)
+            if file.resolve() == self.base.resolve():
+                changes = own
+        longer = content.get("longer", 1.0)
+        if not _is_number(longer) or longer <= 0:
+            message = f"longer must be a number above 0, found {longer!r}"
+            raise self.wrong(message, *where, "longer")
+        against = content.get("against", None if name == self.default else self.default)
+        others = [other for other in self.names if other != name]
+        if against is not None and str(against) not in others:
+            message = f"against: {unknown_name('other row', str(against), others)}"
+            raise self.wrong(message, *where, "against")
+        key = "cited" if cited else "published"
+        published = self._published(content[key], name, key) if key in content else {}
+        against = None if against is None else str(against)
+        return Row(name, changes, float(longer), against, published, cited, written)
+
+    def _changes(self, changes: Any, *key: str) -> dict[str, Any]:
+        if not isinstance(changes, dict):
+            raise self.wrong(f"{key[2]} must be a mapping of settings to values", *key)
+        known = [leaf.path for leaf in settings_leaves()]
+        for setting in changes:
+            if setting in ("seed", "name", "output"):
+                message = f"{setting}: an ablation gives each run its own"
+                raise self.wrong(message, *key, setting)
+            if setting not in known:
+                raise self.wrong(unknown_name("setting", str(setting), known), *key, str(setting))
+        return changes
+
+    def _published(self, given: Any, name: str, key: str) -> dict[str, float]:
+        """Metric -> percent; a number alone stands for the only metric of the grid."""
+        where = ("rows", name, key)
+        if not isinstance(given, dict):
+            if len(self.metrics) > 1:
+                raise self.wrong(
+                    f"{key} must say what it is a value of, such as {{{self.metrics[0]}: 61.2}}; "
+                    f"the grid has {', '.join(self.metrics)}",
+                    *where,
+                )
+            given = {self.metrics[0]: given}
+        for metric, value in given.items():
+            if metric not in self.metrics:
+                unknown = unknown_name("metric of this grid", str(metric), self.metrics)
+                raise self.wrong(f"{key}: {unknown}", *where, str(metric))
+            if not _is_number(value) or not 0 < value <= 100:
+                message = f"{key} must be a number of percent above 0, found {value!r}"
+                raise self.wrong(message, *where)
+        return {metric: float(value) for metric, value in given.items()}
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _changes(context: _Context, changes: Any, name: str, *key: str) -> dict[str, Any]:
-    if not isinstance(changes, dict):
-        raise context.wrong(f"{key[0]} must be a mapping of settings to values", name, *key)
-    known = [*schema(), *RENAMED]
-    for setting in changes:
-        if setting in ("seed", "name", "output"):
-            raise context.wrong(
-                f"{setting}: an ablation gives each run its own", name, *key, setting
-            )
-        if setting not in known:
-            raise context.wrong(
-                unknown_name("setting", str(setting), known), name, *key, str(setting)
-            )
-    return changes
-
-
-def _against(context: _Context, content: Mapping[str, Any], name: str) -> str | None:
-    if "against" not in content:
-        return None if name == context.default else context.default
-    against = content["against"]
-    if against is None:
-        return None
-    others = [other for other in context.names if other != name]
-    if str(against) not in others:
-        raise context.wrong(
-            f"against: {unknown_name('other row', str(against), others)}", name, "against"
-        )
-    return str(against)
-
-
-def _published(context: _Context, given: Any, name: str, key: str) -> dict[str, float]:
-    """Metric -> percent; a number alone stands for the only metric of the grid."""
-    if not isinstance(given, dict):
-        if len(context.metrics) > 1:
-            raise context.wrong(
-                f"{key} must say what it is a value of, such as {{{context.metrics[0]}: 61.2}}; "
-                f"the grid has {', '.join(context.metrics)}",
-                *(name, key),
-            )
-        given = {context.metrics[0]: given}
-    for metric, value in given.items():
-        if metric not in context.metrics:
-            raise context.wrong(
-                f"{key}: {unknown_name('metric of this grid', str(metric), context.metrics)}",
-                *(name, key, str(metric)),
-            )
-        if not _is_number(value) or not 0 < value <= 100:
-            raise context.wrong(
-                f"{key} must be a number of percent above 0, found {value!r}", name, key
-            )
-    return {metric: float(value) for metric, value in given.items()}
 
 
 def choose_rows(grid: Grid, names: Sequence[str]) -> Grid:
@@ -314,12 +289,12 @@ def choose_rows(grid: Grid, names: Sequence[str]) -> Grid:
 
 
 def row_settings(grid: Grid, row: Row, common: Mapping[str, Any] | None = None) -> Settings:
-    """The settings of a row: the base, what is common to all rows, then what the row changes.
+    """The settings of a row: the base, those common to all rows, then the changes of the row.
 
     Args:
-        grid: Whose base is taken.
+        grid: The grid with the base.
         row: One of its rows.
-        common: Setting path -> value for every row, such as where the data lies.
+        common: Setting path -> value for every row, such as where the data are.
 
     Raises:
         ConfigError: A value has the wrong type or range, or settings contradict each other.
@@ -332,13 +307,13 @@ def row_settings(grid: Grid, row: Row, common: Mapping[str, Any] | None = None) 
             f"{given[0]} would be overruled by {own[0]} of this row; leave it out, or choose other "
             "--rows"
         )
-    settings = resolve_settings([grid.base], dict(common) | dict(row.changes))
+    values = {**common, **row.changes}
+    settings = resolve_settings([grid.base], values)
     if row.longer == 1:
         return settings
     if settings.stages:
         raise ConfigError("longer cannot stretch stages; give them more epochs")
-    if settings.training.epochs is None:
-        longer = {"training.iterations": round(settings.training.iterations * row.longer)}
-    else:
-        longer = {"training.epochs": round(settings.training.epochs * row.longer)}
-    return resolve_settings([grid.base], dict(common) | dict(row.changes) | longer)
+    training = settings.training
+    key = "iterations" if training.epochs is None else "epochs"
+    length = round(getattr(training, key) * row.longer)
+    return resolve_settings([grid.base], values | {f"training.{key}": length})

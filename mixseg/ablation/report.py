@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mixseg.ablation.grid import Grid
-from mixseg.ablation.results import RowResult, difference
+from mixseg.ablation.results import Measured, RowResult, difference
 from mixseg.charts import plots_installed
 from mixseg.escaping import chart_text, csv_cell, markdown_cell, printable
 from mixseg.evaluation.protocols import SHORT_NAMES
@@ -52,17 +52,10 @@ def cells(grid: Grid, results: Sequence[RowResult], metric: str) -> list[tuple[s
             failed = f"failed: {result.error}"
             mean = f"{mean} {failed}" if value.scores else failed
         measured, published = difference(results, result, metric)
-        lines.append(
-            (
-                result.name,
-                mean,
-                MISSING if result.cited else str(len(value.scores)),
-                *([result.against or MISSING] if grid.several_comparisons else []),
-                _signed(measured),
-                MISSING if value.published is None else f"{value.published:.2f}",
-                _signed(published),
-            )
-        )
+        seeds = MISSING if result.cited else str(len(value.scores))
+        against = [result.against or MISSING] if grid.several_comparisons else []
+        numbers = (_signed(measured), _percent(value.published), _signed(published))
+        lines.append((result.name, mean, seeds, *against, *numbers))
     return lines
 
 
@@ -71,13 +64,20 @@ def _signed(points: float | None) -> str:
     return MISSING if points is None else f"{round(points, 2) + 0.0:+.2f}"
 
 
+def _percent(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.2f}"
+
+
+def _exact(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
 def _conditions(grid: Grid, metric: str) -> str:
     return f"{metric} of the {grid.network} at the last step, in percent"
 
 
 def precision_note(results: Sequence[RowResult]) -> str:
-    """Which precision the runs were trained in, and which rows were trained in which if they
-    differ; empty without a finished run."""
+    """The precision that runs were trained in, with the rows of each if they differ."""
     rows: dict[str, list[str]] = {}
     for result in results:
         if result.precisions:
@@ -89,7 +89,7 @@ def precision_note(results: Sequence[RowResult]) -> str:
 
 
 def terminal_tables(grid: Grid, results: Sequence[RowResult]) -> list[Table]:
-    """The tables for people who watch, one for each metric."""
+    """The tables for the terminal, one for each metric."""
     tables = []
     note = precision_note(results)
     title = Text(printable(grid.title))
@@ -121,12 +121,6 @@ def markdown(grid: Grid, results: Sequence[RowResult]) -> str:
     )
 
 
-def _markdown_heading(grid: Grid, what: str) -> str:
-    """Title, what the table shows, and notes, each a paragraph."""
-    heading = f"{markdown_cell(grid.title)}: {what}.\n\n"
-    return heading + "".join(f"{markdown_cell(note)}\n\n" for note in grid.notes)
-
-
 def markdown_of_classes(grid: Grid, results: Sequence[RowResult]) -> str:
     """IoU of every class in Markdown, as the papers print it; mean over seeds, in percent."""
     measured = [result for result in results if result.classes]
@@ -140,27 +134,25 @@ def markdown_of_classes(grid: Grid, results: Sequence[RowResult]) -> str:
     return _markdown_heading(grid, what) + markdown_table(lines)
 
 
-def _percent(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.2f}"
+def _markdown_heading(grid: Grid, what: str) -> str:
+    """Title, what the table shows, and notes, each a paragraph."""
+    title = f"{markdown_cell(grid.title)}: {what}."
+    return "".join(f"{line}\n\n" for line in (title, *map(markdown_cell, grid.notes)))
 
 
 def csv_of_runs(grid: Grid, results: Sequence[RowResult]) -> str:
     """One line for each run."""
-    lines = [
-        (
-            csv_cell(result.name),
-            seed,
-            *(_exact(result.metrics[metric].scores.get(seed)) for metric in grid.metrics),
-            csv_cell("; ".join(grid.overrides)),
-        )
-        for result in results
-        for seed in sorted({s for value in result.metrics.values() for s in value.scores})
-    ]
-    return csv_lines([("setting", "seed", *grid.metrics, "overrides"), *lines])
+    lines: list[Sequence[object]] = [("setting", "seed", *grid.metrics, "overrides")]
+    for result in results:
+        for seed in sorted({s for value in result.metrics.values() for s in value.scores}):
+            scores = [_exact(result.metrics[name].scores.get(seed)) for name in grid.metrics]
+            overrides = csv_cell("; ".join(grid.overrides))
+            lines.append((csv_cell(result.name), seed, *scores, overrides))
+    return csv_lines(lines)
 
 
 def csv_of_table(grid: Grid, results: Sequence[RowResult]) -> str:
-    """One line for each row of the table and metric; each says what was overridden."""
+    """One line for each row of the table and metric; each has the overrides."""
     head = ("setting", "against", "metric", "seeds", "mean", "deviation", "difference")
     last = ("published", "published difference", "note", "overrides", "left out")
     lines: list[Sequence[object]] = [(*head, *last)]
@@ -176,26 +168,33 @@ def csv_of_table(grid: Grid, results: Sequence[RowResult]) -> str:
     return csv_lines(lines)
 
 
-def _exact(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
 def to_json(grid: Grid, results: Sequence[RowResult]) -> dict[str, Any]:
     """The tables as a JSON object; values in percent, differences in points."""
-
-    def metric(result: RowResult, name: str) -> dict[str, Any]:
-        value = result.metrics[name]
-        measured, published = difference(results, result, name)
-        return {
-            "scores": {str(seed): score for seed, score in value.scores.items()},
-            "mean": value.mean,
-            "covered": value.covered or None,
-            "deviation": value.deviation,
-            "difference": measured,
-            "published": value.published,
-            "published_difference": published,
-        }
-
+    rows = []
+    for result in results:
+        metrics = {}
+        for name, value in result.metrics.items():
+            measured, published = difference(results, result, name)
+            metrics[name] = {
+                "scores": {str(seed): score for seed, score in value.scores.items()},
+                "mean": value.mean,
+                "covered": value.covered or None,
+                "deviation": value.deviation,
+                "difference": measured,
+                "published": value.published,
+                "published_difference": published,
+            }
+        rows.append(
+            {
+                "name": result.name,
+                "against": result.against,
+                "cited": result.cited,
+                "metrics": metrics,
+                "classes": dict(result.classes),
+                "error": result.error or None,
+                "precisions": list(result.precisions),
+            }
+        )
     return {
         "title": grid.title,
         "overrides": list(grid.overrides),
@@ -203,26 +202,13 @@ def to_json(grid: Grid, results: Sequence[RowResult]) -> dict[str, Any]:
         "base": str(grid.base),
         "network": grid.network,
         "default": grid.default,
-        "rows": [
-            {
-                "name": result.name,
-                "against": result.against,
-                "cited": result.cited,
-                "metrics": {name: metric(result, name) for name in result.metrics},
-                "classes": dict(result.classes),
-                "error": result.error or None,
-                "precisions": list(result.precisions),
-            }
-            for result in results
-        ],
+        "rows": rows,
     }
 
 
 def chart(grid: Grid, results: Sequence[RowResult]) -> bytes | None:
-    """Means with their deviations, and published values beside them, as a PNG; None without any.
-
-    One panel for each metric.
-    """
+    """Means with their deviations, and published values beside them, as a PNG with a panel for each
+    metric; None without any mean."""
     from matplotlib.figure import Figure
 
     values = [value for result in results for value in result.metrics.values()]
@@ -240,16 +226,13 @@ def chart(grid: Grid, results: Sequence[RowResult]) -> bytes | None:
     height = 1.4 + 0.3 * len(shown) + 0.2 * len(notes)
     figure = Figure(figsize=(width, height), layout="constrained")
     panels = figure.subplots(1, count, sharey=True, squeeze=False)[0]
+    handles: dict[str, Any] = {}
     for panel, metric in zip(panels, grid.metrics, strict=True):
-        _draw(panel, shown, metric)
+        _draw(panel, [result.metrics[metric] for result in shown], [row.cited for row in shown])
         panel.set_xlabel(f"{metric} of the {grid.network}, %")
+        handles |= dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
     panels[0].set_yticks(range(len(shown)), [chart_text(result.name) for result in shown])
     panels[0].set_ylim(len(shown) - 0.5, -0.5)
-    handles = {
-        label: handle
-        for panel in panels
-        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
-    }
     # Below the panels: within one it would hide values of a long table.
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, fontsize="small")
     figure.suptitle("\n".join([chart_text(grid.title), *notes]), fontsize="medium")
@@ -258,27 +241,25 @@ def chart(grid: Grid, results: Sequence[RowResult]) -> bytes | None:
     return content.getvalue()
 
 
-def _draw(panel: Any, results: Sequence[RowResult], metric: str) -> None:
-    values = [result.metrics[metric] for result in results]
-    means = [(place, value.mean) for place, value in enumerate(values) if value.mean is not None]
+def _draw(panel: Any, values: Sequence[Measured], cited: Sequence[bool]) -> None:
+    means = [
+        (v.mean, place, v.deviation or 0.0) for place, v in enumerate(values) if v.mean is not None
+    ]
     if means:
-        panel.errorbar(
-            [mean for _, mean in means],
-            [place for place, _ in means],
-            xerr=[values[place].deviation or 0.0 for place, _ in means],
-            fmt="o",
-            capsize=4,
-            label="measured, mean and deviation",
-        )
-    for cited, marker, label in ((False, "x", "published"), (True, "d", "published, cited")):
+        x, y, deviations = zip(*means, strict=True)
+        label = "measured, mean and deviation"
+        panel.errorbar(x, y, xerr=deviations, fmt="o", capsize=4, label=label)
+    for kind, marker, color, label in (
+        (False, "x", "tab:red", "published"),
+        (True, "d", "tab:gray", "published, cited"),
+    ):
         points = [
             (value.published, place)
-            for place, (result, value) in enumerate(zip(results, values, strict=True))
-            if value.published is not None and result.cited == cited
+            for place, (value, row) in enumerate(zip(values, cited, strict=True))
+            if value.published is not None and row == kind
         ]
         if points:
-            colour = "tab:gray" if cited else "tab:red"
-            panel.plot(*zip(*points, strict=True), marker, color=colour, label=label)
+            panel.plot(*zip(*points, strict=True), marker, color=color, label=label)
     panel.grid(axis="x", alpha=0.3)
 
 

@@ -53,27 +53,27 @@ def ablate(arguments: Sequence[str]) -> int:
     def say_line(line: str) -> None:
         say(console, line)
 
-    if cluster is not None:
-        try:
-            cluster.submit(jobs, say_line, dry=parsed.dry_run)
-        except BlockingIOError as error:
-            raise MixsegError(f"{folder}: another call is submitting these runs") from error
-    if parsed.dry_run:
-        for job in jobs:
-            job.prepare()
-        for line in describe(grid, jobs, common):
-            say_line(line)
-        return 0
     errors: Errors = {}
     try:
+        if cluster is not None:
+            cluster.submit(jobs, say_line, dry=parsed.dry_run)
+        if parsed.dry_run:
+            for job in jobs:
+                job.prepare()
+            for line in describe(grid, jobs, common):
+                say_line(line)
+            return 0
         if cluster is None:
             errors = train_here(jobs, parsed.jobs or 1, say_line)
         elif not parsed.no_wait:
             errors = cluster.wait(jobs, say_line)
         elif not all(job.done for job in jobs):
             say_line(cluster.advice)
+    except BlockingIOError as error:
+        raise MixsegError(f"{folder}: another call is submitting these runs") from error
     except KeyboardInterrupt:
-        say_line("stopped; the same command continues" if cluster is None else cluster.advice)
+        said = "stopped; the same command goes on with it" if cluster is None else cluster.advice
+        say_line(said)
         return 130
     results = collect(grid, jobs, errors)
     # Here again: the data may have changed while the rows were trained.

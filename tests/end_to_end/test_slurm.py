@@ -95,9 +95,10 @@ def steps(run: Path) -> int:
 def test_one_array_job_and_a_failing_run(
     grid: Path, ablate: Callable[..., Running], slurm: Slurm, tmp_path: Path
 ) -> None:
+    (tmp_path / "empty").mkdir()
     grid.write_text(
         grid.read_text()
-        + "  no data: {set: {data.dataset: camvid, data.root: /nowhere}, published: 1}\n"
+        + "  no data: {set: {data.dataset: camvid, data.root: empty}, published: 1}\n"
     )
     memory = ("--slurm.memory", 1.5, "--slurm.partition", "test", "--jobs", 1)
     process = ablate(*memory)
@@ -116,7 +117,7 @@ def test_one_array_job_and_a_failing_run(
     rows = {
         one["name"]: one for one in json.loads((tmp_path / "out/table.json").read_text())["rows"]
     }
-    assert "/nowhere is not a folder" in rows["no data"]["error"]
+    assert "empty/train is not a folder" in rows["no data"]["error"]
     for name in ("supervised", "with CutMix"):
         assert rows[name]["metrics"]["mIoU"]["mean"] is not None
     again = ablate("--rows", "supervised").wait()

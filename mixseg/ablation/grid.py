@@ -229,7 +229,7 @@ class _Reader:
     def _changes(self, changes: Any, *key: str) -> dict[str, Any]:
         if not isinstance(changes, dict):
             raise self.wrong(f"{key[2]} must be a mapping of settings to values", *key)
-        known = [leaf.path for leaf in settings_leaves()]
+        known = [*schema(), *RENAMED]
         for setting in changes:
             if setting in ("seed", "name", "output"):
                 message = f"{setting}: an ablation gives each run its own"

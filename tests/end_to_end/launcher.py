@@ -17,9 +17,9 @@ import traceback
 import matplotlib.figure
 import scipy.io  # noqa: F401
 import torch.utils.data  # noqa: F401
-from mixseg.config.UNKNOWN import settings_leaves
 
 from mixseg.cli import COMMANDS
+from mixseg.config.schema import schema
 from tests import hardware
 
 for entry in COMMANDS.values():
@@ -76,7 +76,7 @@ def run(command: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    settings_leaves()  # reads the settings' documentation once
+    schema()  # reads the settings' documentation once
     # Loads the fonts of the charts that runs end with.
     matplotlib.figure.Figure().add_subplot(title="$1$").figure.savefig(os.devnull, format="png")
     gc.freeze()

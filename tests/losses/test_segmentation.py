@@ -36,7 +36,33 @@ class Case(NamedTuple):
     name: str
     options: dict[str, Any] = {}
 
-    def random_case(seed: int, kind: str = "labels") -> tuple[Tensor, Tensor, Tensor]:
+    def built(self, shares: Tensor | None = None) -> SupervisedLoss:
+        paths = {f"supervised_loss.{option}": value for option, value in self.options.items()}
+        return build_loss(self.name, paths, SHARES if shares is None else shares)
+
+    def __str__(self) -> str:
+        return " ".join([self.name, *(f"{key}={value}" for key, value in self.options.items())])
+
+
+# Each loss with its defaults, and again with other settings.
+CASES = [
+    *(Case(name) for name in LOSSES),
+    Case("cross-entropy", {"label_smoothing": 0.2}),
+    Case("balanced-cross-entropy", {"label_smoothing": 0.2}),
+    Case("focal", {"gamma": 0.5}),
+    Case("ohem", {"ohem_threshold": 1.5, "ohem_share": 0.5}),
+    Case("ohem", {"ohem_threshold": 1.5, "ohem_share": 0.0}),
+    Case("ohem", {"ohem_threshold": 100.0, "ohem_share": 0.3}),
+    Case("dice", {"dice": "sum"}),
+    Case("dice", {"dice": "all"}),
+    Case("0.25*ohem + cross-entropy + 2*dice", {"ohem_threshold": 1.5}),
+]
+DEFAULTS = {one.parameter: one.default for name in LOSSES for one in LOSSES.options(name)}
+every_case = pytest.mark.parametrize("case", CASES, ids=str)
+both_targets = pytest.mark.parametrize("kind", ["labels", "distributions"])
+
+
+def random_case(seed: int, kind: str = "labels") -> tuple[Tensor, Tensor, Tensor]:
     """Logits, targets, and which pixels have one."""
     random = torch.Generator().manual_seed(seed)
     logits = 2 * torch.randn(2, CLASSES, 3, 5, generator=random)
@@ -75,9 +101,7 @@ def formula(name: str, case: Case, pixels: list[tuple[NDArray, NDArray]]) -> flo
     """Equations 2 to 7 with loops."""
     every, chosen = np.ones(CLASSES), DEFAULTS | case.options
     smoothing = chosen["label_smoothing"]
-    smoothed = [
-        (given, (1 - smoothing) * wanted + smoothing / CLASSES) for given, wanted in pixels
-    ]
+    smoothed = [(given, (1 - smoothing) * wanted + smoothing / CLASSES) for given, wanted in pixels]
     if name == "cross-entropy":
         return float(np.mean(cross_entropies(smoothed, every)))
     if name == "balanced-cross-entropy":

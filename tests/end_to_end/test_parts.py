@@ -163,7 +163,8 @@ def test_a_layout_and_a_method(parts: Path, launch: Launcher, tmp_path: Path) ->
     own = ("--output", "out", "--name", "student")
     done = launch("distill", "--teacher", "out/run", *student, *more, *own, cwd=tmp_path)
     assert done.code == 0, done.text
-    done = launch("check_data", "--config", "tiny.yaml", *imports(parts, "layout"), *data, cwd=tmp_path)
+    own = ("--config", "tiny.yaml", *imports(parts, "layout"))
+    done = launch("check_data", *own, *data, cwd=tmp_path)
     assert done.code == 0, done.text
 
 

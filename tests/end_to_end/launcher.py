@@ -7,8 +7,10 @@ answers are JSON lines on stdin and stdout.
 
 import atexit
 import gc
+import importlib
 import json
 import os
+import pkgutil
 import runpy
 import sys
 import traceback
@@ -18,12 +20,13 @@ import matplotlib.figure
 import scipy.io  # noqa: F401
 import torch.utils.data  # noqa: F401
 
-from mixseg.cli import COMMANDS
+import mixseg
 from mixseg.config.schema import schema
 from tests import hardware
 
-for entry in COMMANDS.values():
-    entry.load()
+for module in pkgutil.walk_packages(mixseg.__path__, "mixseg."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
 
 
 def next_command() -> list[str]:

@@ -14,8 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest
 import safetensors.torch
 import torch
+
+from mixseg.cli import COMMANDS
+from mixseg.errors import ConfigError, MixsegError
 
 from mixseg.cli import COMMANDS
 
@@ -229,6 +233,17 @@ def refused_here(command: str, *arguments: object, error: type[Exception], match
     """A command refuses its arguments; run in this process, in the current folder."""
     with pytest.raises(error, match=match):
         COMMANDS[command].load()([str(one) for one in arguments])
+
+
+def refused_here(
+    command: str, *arguments: object, words: Sequence[str] = (), code: int = 2
+) -> None:
+    """A command of ``mixseg`` is refused in this process, whose error says some words."""
+    with pytest.raises(MixsegError) as caught:
+        COMMANDS[command].load()([str(one) for one in arguments])
+    assert code == (2 if isinstance(caught.value, ConfigError) else 1), caught.value
+    for word in words:
+        assert word in str(caught.value), f"{word!r} is missing in: {caught.value}"
 
 
 def flip_bit(path: Path) -> None:

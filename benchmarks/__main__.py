@@ -14,7 +14,7 @@ from mixseg.cli import run
 from mixseg.commands.contract import prints_its_result
 from mixseg.commands.parsing import new_parser, size_type
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
-from mixseg.config import FlagType, Range
+from mixseg.config.values import FlagType, Range
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.files import check_unused, write_atomically
 from mixseg.terminal import new_console, say, show

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from benchmarks.report import Report
 from benchmarks.workload import Workload
-from mixseg.config import Settings
+from mixseg.config.sections import Settings
 from mixseg.data.arrays import Size
 from mixseg.methods import METHODS
 

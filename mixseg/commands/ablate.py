@@ -18,12 +18,21 @@ from mixseg.ablation.results import collect
 from mixseg.ablation.runs import Errors, check_common_flags, check_files, plan, unlike_data
 from mixseg.charts import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.contract import EXIT_ERROR
-from mixseg.commands.parsing import ArgumentParser, Namespace, listed, new_parser, parse
+from mixseg.commands.parsing import (
+    ArgumentParser,
+    Namespace,
+    import_first,
+    listed,
+    new_parser,
+    parse,
+)
 from mixseg.commands.presets import configuration_file, presets_folder
 from mixseg.commands.settings_arguments import add_set_argument, without_effect
 from mixseg.config.flags import add_settings_arguments, typed_overrides
 from mixseg.config.values import FlagType, Range
 from mixseg.errors import ConfigError, MixsegError, unknown_name
+from mixseg.plugins import import_recorded
+from mixseg.strict_yaml import load_yaml
 from mixseg.terminal import new_console, say, show
 
 LAUNCHERS = {"local": "processes of this machine", "slurm": "an array job"}
@@ -34,10 +43,11 @@ def ablate(arguments: Sequence[str]) -> int:
     """Train the rows of a table with several seeds; see ``--help``."""
     if any(argument.partition("=")[0] == "--config" for argument in arguments):
         raise ConfigError("--config: an ablation takes the preset of its rows by --base FILE")
+    import_first(arguments)
     parsed = parse(_ablation_parser(), arguments)
     console = new_console()
     grid = _grid(parsed)
-    common = _common_overrides(parsed)
+    common = _common_overrides(parsed, grid)
     stem = Path(parsed.grid).stem
     folder = Path(str(common.pop("output", Path("runs") / stem))).expanduser()
     cluster = _cluster(parsed, folder)
@@ -151,12 +161,15 @@ def _grid(parsed: Namespace) -> Grid:
     return choose_rows(grid, rows)
 
 
-def _common_overrides(parsed: Namespace) -> dict[str, Any]:
+def _common_overrides(parsed: Namespace, grid: Grid) -> dict[str, Any]:
     """Settings of all rows, by flags; what tells the runs apart is refused."""
     common = typed_overrides(parsed, parsed.assignments)
     for key in ("seed", "name"):
         if key in common:
             raise ConfigError(f"--{key}: an ablation gives each run its own; see --seeds")
+    own = import_recorded(load_yaml(grid.base).data.get("imports"), str(grid.base))
+    if imports := (*own, *parsed.import_names):
+        common["imports"] = tuple(dict.fromkeys(imports))
     return common
 
 

@@ -39,17 +39,19 @@ def new_parser(program: str, description: str) -> ArgumentParser:
     return parser
 
 
-def import_first(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Import what ``--import`` names and what a resumed run remembers: options are flags too."""
+def import_first(arguments: Sequence[str]) -> None:
+    """Import what ``--import``, files and a resumed run name: options of parts are flags too."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--import", dest="import_names", action="append", default=[])
-    parser.add_argument("--resume")
+    for flag in ("--resume", "--base", "--config"):
+        parser.add_argument(flag, dest="files", action="extend", nargs="+", default=[])
     given = parser.parse_known_args(list(arguments))[0]
     import_parts(given.import_names)
-    config = Path(given.resume or "") / "config.yaml"
-    if given.resume and config.is_file():
-        import_recorded(load_yaml(config).data.get("imports") or (), given.resume)
-    return tuple(given.import_names)
+    for name in given.files:
+        path = Path(name).expanduser()
+        path = path / "config.yaml" if path.is_dir() else path
+        if path.is_file():
+            import_recorded(load_yaml(path).data.get("imports"), name)
 
 
 def adder(parser: ArgumentParser) -> Callable[..., None]:
@@ -69,7 +71,7 @@ def adder(parser: ArgumentParser) -> Callable[..., None]:
 
 
 def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
-    """Parse, and name the closest flag for an unknown one.
+    """Parse, import what ``--import`` names, and name the closest flag for an unknown one.
 
     Raises:
         ConfigError: A flag is unknown or missing, or its value is of another type.
@@ -83,6 +85,7 @@ def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
         raise ConfigError(
             unknown_name("flag", unknown.partition("=")[0], flags, "--help lists all")
         )
+    parsed.import_names = list(import_parts(parsed.import_names))
     return parsed
 
 

@@ -12,12 +12,11 @@ from mixseg.commands.parsing import new_parser, size_type
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
 from mixseg.config.values import FlagType, Range
 from mixseg.data.check import PartReport
-from mixseg.data.layout import layout_of
 from mixseg.data.loading import usable_cores
 from mixseg.data.prepared_copy import check_output, plan_splits, plan_unlabeled, prepare
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.terminal import new_console, progress_bar, say
-from mixseg.training.data import check_dataset_name
+from mixseg.training.data import check_dataset_name, layout_with_options
 
 ABOUT = (
     "Write to --output DIR a copy of a data set whose training images and labels have the size "
@@ -80,12 +79,12 @@ def prepare_data(arguments: Sequence[str]) -> int:
             f"--size HEIGHTxWIDTH is missing: {key}.resize is not set, so training does not resize"
         )
     place = Path(root).expanduser()
-    name = "cityscapes" if section.dataset == "demo" else str(section.dataset)
     if part == "unlabeled":
         plan = plan_unlabeled(place, size=size, compression=parsed.compression)
     else:
+        name, layout = layout_with_options(str(section.dataset), key, settings.options)
         # A source has no validation split of its own, and its labeled images keep their size.
-        validated = part == "data" and data.val_split in layout_of(name).splits(place)
+        validated = part == "data" and data.val_split in layout.splits(place)
         plan = plan_splits(
             name,
             place,
@@ -95,6 +94,7 @@ def prepare_data(arguments: Sequence[str]) -> int:
             keep_labeled=part == "source" or settings.validation.resolution == "native",
             compression=parsed.compression,
             interpolation=source.interpolation if part == "source" else "bilinear",
+            layout=layout,
         )
     earlier = check_output(plan, output)
     console = new_console()

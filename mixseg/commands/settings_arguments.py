@@ -64,12 +64,9 @@ def settings_from(files: list[Path], overrides: dict[str, Any], imports: Sequenc
     """
     asked = list(imports)
     for file in files:
-        own = load_yaml(file).data.get("imports")
-        if isinstance(own, list) and own:
-            import_recorded(map(str, own), str(file))
-            asked += map(str, own)
+        asked += import_recorded(load_yaml(file).data.get("imports"), str(file))
     settings = resolve_settings(files, overrides)
-    return replace(settings, imports=tuple(dict.fromkeys(asked))) if asked else settings
+    return replace(settings, imports=tuple(dict.fromkeys((*asked, *settings.imports))))
 
 
 def configuration_files(parsed: Namespace, overrides: dict[str, Any], kind: str) -> list[Path]:

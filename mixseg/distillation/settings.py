@@ -40,7 +40,7 @@ def data_of_teacher(teacher: Path) -> dict[str, Any]:
     taken = {
         key: value
         for key, value in saved.items()
-        if key in known and key.startswith(sections) and key not in OWN
+        if (key in known and key.startswith(sections) and key not in OWN) or key == "imports"
     }
     if taken.get("data.split_seed") is None:
         taken["data.split_seed"] = saved["seed"]

@@ -27,7 +27,7 @@ from mixseg.data.check import (
 )
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet, SegmentationDataset
-from mixseg.data.layout import open_dataset
+from mixseg.data.layout import Layout, open_dataset
 from mixseg.data.pairing import Pairing, pair_labeled, pair_present, pair_samples
 from mixseg.data.record import Record, record_of_training
 from mixseg.data.splits import Split, hold_out, split_labeled
@@ -166,8 +166,7 @@ def open_split(settings: Settings, split: str, pair: Pairing | None = None) -> S
         )
     if data.dataset == "demo" and data.root is None:
         return _open_scenes(settings, settings.demo.look, "cityscapes", split)
-    layout = "cityscapes" if data.dataset == "demo" else data.dataset
-    return _open_paired(settings, layout, data.root, split, pair)
+    return _open_paired(settings, "data", data.dataset, data.root, split, pair)
 
 
 def open_validation(
@@ -229,20 +228,36 @@ def open_source(settings: Settings, pair: Pairing | None = None) -> Segmentation
     """The source domain with its own classes; arguments as in :func:`open_split`."""
     source = settings.source_domain
     assert source.dataset is not None
-    layout = "cityscapes" if source.dataset == "demo" else source.dataset
     if source.root is not None:
-        return _open_paired(settings, layout, source.root, source.split, pair)
+        return _open_paired(
+            settings, "source_domain", source.dataset, source.root, source.split, pair
+        )
     look: Look = "render" if settings.demo.look == "camera" else "camera"
+    layout = "cityscapes" if source.dataset == "demo" else source.dataset
     return _open_scenes(settings, look, layout, source.split)
 
 
 def _open_paired(
-    settings: Settings, layout: str, root: str | None, split: str, pair: Pairing | None
+    settings: Settings,
+    section: str,
+    dataset: str,
+    root: str | None,
+    split: str,
+    pair: Pairing | None,
 ) -> SegmentationDataset:
     """A split in a folder, without its images that have no label where these may be left out."""
+    name, layout = layout_with_options(dataset, section, settings.options)
     folder = Path(root or "").expanduser()
     own = pair_labeled if settings.skips_unpaired else pair_samples
-    return open_dataset(layout, folder, split, pair or own)
+    return open_dataset(name, folder, split, pair or own, layout)
+
+
+def layout_with_options(
+    dataset: str, section: str, options: Mapping[str, Any]
+) -> tuple[str, Layout]:
+    """Name and layout of a data set, with the options that a section of the settings gives it."""
+    name = "cityscapes" if dataset == "demo" else dataset
+    return name, LAYOUTS.build(name, options, section)
 
 
 def open_photographs_of(
@@ -264,8 +279,11 @@ def open_photographs_of(
     vals = () if val is None else (val,)
     own_val = data.val is not None or data.val_split != data.train_split
     folders = [
-        ("cityscapes" if name == "demo" else name, Path(root).expanduser())
-        for name, root in ((data.dataset, data.root), (source.dataset, source.root))
+        (*layout_with_options(name, section, settings.options), Path(root).expanduser())
+        for section, name, root in (
+            ("data", data.dataset, data.root),
+            ("source_domain", source.dataset, source.root),
+        )
         if name is not None and root is not None
     ]
     unlabeled = Path(data.unlabeled).expanduser()

@@ -21,7 +21,7 @@ from mixseg.errors import CheckpointError, MixsegError
 from mixseg.files import read_json_lines
 from mixseg.models import ModelSpec, SegmentationModel, build_model, load_checked
 from mixseg.models.wrapped import wrap
-from mixseg.plugins import import_recorded
+from mixseg.plugins import UntrustedError, import_recorded
 from mixseg.training.checkpoint import (
     AVERAGE,
     MANIFEST,
@@ -244,8 +244,10 @@ UNREADABLE = (
 def _readable(checkpoint: Checkpoint) -> Iterator[dict[str, Any]]:
     """Gives the metadata; a CheckpointError names the checkpoint if they cannot be read."""
     try:
+        settings = checkpoint.state.get("settings") or {}
+        import_recorded(settings.get("imports"), str(checkpoint.path))
         yield checkpoint.state
-    except CheckpointError:
+    except (CheckpointError, UntrustedError):
         raise
     except UNREADABLE as error:
         raise CheckpointError(
@@ -263,7 +265,6 @@ def _recorded_data(state: Mapping[str, Any]) -> dict[str, Any]:
 def _settings(state: Mapping[str, Any]) -> dict[str, Any]:
     """Flat settings, as this version knows them; empty for a teacher that mixseg did not train."""
     settings = state["settings"]
-    import_recorded(settings.get("imports", ()), "the checkpoint")
     return to_flat(resolve_settings([], settings)) if settings else {}
 
 

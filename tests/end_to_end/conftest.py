@@ -34,12 +34,13 @@ TINY: dict[str, dict[str, object]] = {
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Environment of the commands: this checkout, one thread, a cache of the session."""
+    """Environment of the commands: this checkout, one thread, folders of the session."""
     paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
     return dict(os.environ) | {
         "PYTHONPATH": os.pathsep.join(paths),
         "OMP_NUM_THREADS": "1",
         "MIXSEG_CACHE": str(tmp_path_factory.mktemp("demo-cache")),
+        "XDG_CONFIG_HOME": str(tmp_path_factory.mktemp("home")),
         "COLUMNS": "200",
     }
 

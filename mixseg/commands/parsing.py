@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -50,8 +51,10 @@ def import_first(arguments: Sequence[str]) -> None:
     for name in given.files:
         path = Path(name).expanduser()
         path = path / "config.yaml" if path.is_dir() else path
-        if path.is_file():
-            import_recorded(load_yaml(path).data.get("imports"), name)
+        content = {}
+        with contextlib.suppress(ConfigError):  # said where it is used; a run can do without
+            content = load_yaml(path).data
+        import_recorded(content.get("imports"), name)
 
 
 def adder(parser: ArgumentParser) -> Callable[..., None]:
@@ -96,7 +99,7 @@ def _with_flags(message: str, parser: ArgumentParser) -> str:
     if missing is not None:
         asked = [(names.get(name) or [name])[0] for name in missing[1].split(", ")]
         return f"missing arguments: {', '.join(asked)}"
-    return re.sub(r"^argument (--[^:/]+)[^:]*: ", r"\1: ", message)
+    return re.sub(r"^argument ([^:/]+)[^:]*: ", r"\1: ", message)
 
 
 def listed(given: str) -> list[str]:

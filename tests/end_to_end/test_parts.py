@@ -158,20 +158,12 @@ def test_a_layout_and_a_method(parts: Path, launch: Launcher, tmp_path: Path) ->
     assert line["loss/entropy"] > 0 and "loss/consistency" not in line
     done = launch("evaluate", "out/run", cwd=tmp_path)
     assert done.code == 0 and "leaf" in done.out, done.text
-    student = (
-        "--student",
-        "test_efficientnet",
-        "--weights",
-        "none",
-        "--iterations",
-        1,
-        "--model.batch_norm",
-        "train",
-    )
-    more = ("--workers", 0, "--schedule.warmup_steps", 0, "--output", "out", "--name", "student")
-    done = launch("distill", "--teacher", "out/run", *student, *more, cwd=tmp_path)
+    student = ("--student", "test_efficientnet", "--weights", "none", "--iterations", 1)
+    more = ("--workers", 0, "--model.batch_norm", "train", "--schedule.warmup_steps", 0)
+    own = ("--output", "out", "--name", "student")
+    done = launch("distill", "--teacher", "out/run", *student, *more, *own, cwd=tmp_path)
     assert done.code == 0, done.text
-    done = launch("check_data", *imports(parts, "layout"), *data, cwd=tmp_path)
+    done = launch("check_data", "--config", "tiny.yaml", *imports(parts, "layout"), *data, cwd=tmp_path)
     assert done.code == 0, done.text
 
 

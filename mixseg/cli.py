@@ -13,7 +13,6 @@ from mixseg import __version__
 from mixseg.errors import ConfigError, MixsegError, unknown_name
 from mixseg.terminal import complain, exit_code, guard, new_console, say
 
-
 EXIT_USAGE = 2
 """Exit code for what makes no sense; commands return 1 for what is not as it should be."""
 

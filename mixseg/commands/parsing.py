@@ -93,9 +93,7 @@ def add_set_argument(parser: ArgumentParser) -> None:
     )
 
 
-def parse(
-    parser: ArgumentParser, arguments: Sequence[str], *, settings: bool = False
-) -> Namespace:
+def parse(parser: ArgumentParser, arguments: Sequence[str], *, settings: bool = False) -> Namespace:
     """Import what ``--import`` names, then parse.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mixseg.commands.parsing import ArgumentParser, Namespace, adder, size_type
 from mixseg.config.values import Factors
@@ -75,7 +75,10 @@ def input_size_of(saved: SavedNetworks, resize: str | None = None) -> Size | Non
 
 
 def placed(
-    network: nn.Module, device: torch.device, precision: str, saved: SavedNetworks
+    network: nn.Module,
+    device: torch.device,
+    precision: Literal["auto", "fp32", "bf16", "fp16"],
+    saved: SavedNetworks,
 ) -> Precision:
     """Move a network to the device, channels last; returns the precision that it runs in there."""
     import torch

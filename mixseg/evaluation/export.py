@@ -6,8 +6,9 @@ import copy
 import importlib
 import importlib.util
 import io
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from mixseg.data.arrays import Size
+from mixseg.data.contract import ClassSet
 from mixseg.errors import CheckpointError, ConfigError, unknown_name
 
 if TYPE_CHECKING:  # torch takes seconds to import: names of formats and files are checked before
@@ -85,6 +87,44 @@ def chosen_format(file: Path, asked_for: str | None) -> str:
             f"format {found}: {' and '.join(missing)} missing; pip install 'mixseg[export]'"
         )
     return found
+
+
+def card_of(
+    network: SegmentationModel, classes: ClassSet, size: Size, form: str, origin: Mapping[str, Any]
+) -> str:
+    """What somebody has to know who has only the file, as JSON.
+
+    Args:
+        network: That is exported.
+        classes: Its classes.
+        size: Height and width of its images.
+        form: Name in :data:`EXPORT_FORMATS`.
+        origin: Where it is from: its run, step and name.
+    """
+    from mixseg.models import model_title
+
+    content = {
+        "format": form,
+        **origin,
+        "model": model_title(network.spec),
+        "input": {
+            "name": INPUT,
+            "layout": "BCHW",
+            "dtype": "float32",
+            "channels": "RGB",
+            "range": [0.0, 1.0],
+            "batch": "any",
+            "size": list(size),
+            "normalisation": "inside",
+        },
+        "output": {"name": OUTPUT, "layout": "BCHW", "dtype": "float32", "values": "logits"},
+        "classes": {
+            "names": list(classes.names),
+            "palette": [list(color) for color in classes.palette],
+            "label_ids": list(classes.label_ids),
+        },
+    }
+    return json.dumps(content, indent=1)
 
 
 def export_network(network: SegmentationModel, size: Size, form: str, about: str) -> bytes:

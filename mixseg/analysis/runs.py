@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -307,11 +307,3 @@ def setting_text(value: Any) -> str:
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key}: {setting_text(one)}' for key, one in value.items())}}}"
     return str(value)
-
-
-FORMATS: dict[str, Callable[[Comparison], str]] = {
-    ".md": Comparison.to_markdown,
-    ".csv": Comparison.to_csv,
-    ".json": Comparison.to_json,
-}
-"""Ending of a file -> its content. Add an entry to add a format."""

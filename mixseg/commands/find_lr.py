@@ -6,39 +6,38 @@ from collections.abc import Sequence
 
 from mixseg.analysis.learning_rates import FEWEST, range_test
 from mixseg.charts import WITHOUT_PLOTS, plots_installed
-from mixseg.commands.contract import prints_its_result
-from mixseg.commands.parsing import new_parser
-from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
+from mixseg.commands.parsing import add_file_arguments, adder, any_settings, new_parser, parse
 from mixseg.config.options import fields_of
 from mixseg.config.sections import OptimizerSettings
-from mixseg.config.values import FlagType, Range
+from mixseg.config.values import Range
 from mixseg.errors import ConfigError
 from mixseg.files import write_atomically
 from mixseg.terminal import new_console, progress_bar, say
-from mixseg.training.rate_test import prepare_range_test
 
 
-@prints_its_result
 def find_lr(arguments: Sequence[str]) -> int:
-    """Learning-rate range test; see ``--help``."""
+    """``mixseg find-lr``."""
     parser = new_parser(
         "mixseg find-lr",
         "Train for a few steps while the learning rate grows, draw the loss over the rate, and "
         "suggest one. Takes the settings of a training command.",
     )
     add_file_arguments(parser)
+    add = adder(parser)
     rates = next(one.allowed for one in fields_of(OptimizerSettings) if one.path == "lr")
-    low, high = (FlagType(flag, float, rates) for flag in ("--low", "--high"))
-    parser.add_argument("--low", type=low, default=1e-6, help="first rate of the backbone")
-    parser.add_argument("--high", type=high, default=1.0, help="last rate")
-    parser.add_argument("--steps", type=FlagType("--steps", int, Range(FEWEST, 1e6)), default=100)
-    parsed = parse_with_settings(parser, arguments)
-    console = new_console()
+    add("--low", "first rate of the backbone", float, rates, default=1e-6)
+    add("--high", "last rate", float, rates, default=1.0)
+    add("--steps", "training steps [100]", int, Range(FEWEST, 1e6), default=100)
+    parsed = parse(parser, arguments, settings=True)
     if not parsed.low < parsed.high:
         raise ConfigError(
             f"--low and --high must be rates, low < high; found {parsed.low}, {parsed.high}"
         )
     settings = any_settings(parsed)
+
+    from mixseg.training.rate_test import prepare_range_test
+
+    console = new_console()
     with progress_bar(console, "range test") as advance:
         learner, batches, folder = prepare_range_test(settings, parsed.steps, advance)
         test = range_test(learner, batches, parsed.low, parsed.high, parsed.steps)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import timm
 
+from mixseg.config.presets import configuration_file, presets_folder
 from mixseg.config.schema import schema
-from mixseg.errors import ConfigError, unknown_name
+from mixseg.errors import CheckpointError, ConfigError, unknown_name
 from mixseg.models import WholeNetwork
 from mixseg.registry import ARCHITECTURES
+from mixseg.strict_yaml import load_yaml
 from mixseg.training.saved_network import load_settings
 
 OWN = tuple(
@@ -23,10 +26,57 @@ OWN = tuple(
 """Settings of the data in which a student need not follow its teacher."""
 
 
-def data_of_teacher(teacher: Path) -> dict[str, Any]:
-    """Setting path -> value: the data that a run was trained with, and their labelled part.
+def files_and_settings(
+    config: Sequence[str], student: str | None, given: Mapping[str, Any]
+) -> tuple[list[Path], dict[str, Any]]:
+    """The configuration files of a new run, and settings that follow from teacher and student.
 
-    Where all images are labelled, no unlabelled ones are asked for.
+    Where no file says anything of the data, they are those of the teacher's run.
+
+    Args:
+        config: Files and presets that were named.
+        student: See :func:`student_of_name`.
+        given: Setting path -> value, of the flags.
+    """
+    network = {} if student is None else student_of_name(student)
+    if network and "model.backbone" in given:
+        raise ConfigError("--student and --backbone both name the student; give one of them")
+    files = [configuration_file(name) for name in config]
+    contents = [load_yaml(file).data for file in files]
+    if any({"data", "demo", "source_domain"} & set(content) for content in contents):
+        return files, network
+    said = {
+        f"distillation.{key}": value
+        for content in contents
+        for key, value in dict(content.get("distillation") or {}).items()
+    } | dict(given)
+    teacher = said.get("distillation.teacher")
+    if teacher is None:
+        raise ConfigError("--teacher is missing: a run to learn from, such as runs/NAME")
+    path = Path(str(teacher)).expanduser()
+    presets = presets_folder() / "distill"
+    if not path.exists():
+        raise CheckpointError(
+            f"--teacher {teacher}: there is no such run, checkpoint or weight file"
+        )
+    if path.is_file():  # of torchvision, which knows the classes of VOC
+        return files or [presets / "voc_fcn.yaml"], network
+    data = data_of_teacher(path)
+    if {"data.labeled", "data.unlabeled", "distillation.unlabeled"} & set(said):
+        data.pop("distillation.unlabeled", None)  # what all labels imply is not asked for
+    if "data.dataset" in given and given["data.dataset"] != data["data.dataset"]:
+        raise ConfigError(
+            f"--dataset {given['data.dataset']}: the teacher was trained on "
+            f"{data['data.dataset']}; for other data give --config FILE"
+        )
+    demo = data["data.dataset"] == "demo"
+    return files or [presets / ("demo.yaml" if demo else "compress.yaml")], data | network
+
+
+def data_of_teacher(teacher: Path) -> dict[str, Any]:
+    """Setting path -> value: the data that a run was trained with, and their labeled part.
+
+    Where all images are labeled, no unlabeled ones are asked for.
 
     Args:
         teacher: A run or one of its checkpoints.

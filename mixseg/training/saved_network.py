@@ -15,9 +15,9 @@ from torch import nn
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
-from mixseg.data.contract import ClassSet
-from mixseg.data.record import check_digests
-from mixseg.errors import CheckpointError, MixsegError
+from mixseg.data.contract import ClassSet, SegmentationDataset
+from mixseg.data.record import check_digests, differences, read_record, record_of_validation
+from mixseg.errors import CheckpointError, ConfigError, MixsegError
 from mixseg.files import read_json_lines
 from mixseg.models import ModelSpec, SegmentationModel, build_model, load_checked
 from mixseg.models.wrapped import wrap
@@ -128,6 +128,21 @@ class SavedNetworks:
         LOG.info(self.describe())
         if (better := self.better_one()) is not None:
             LOG.warning(f"note: {better[1]}. {choose} {better[0]} takes it")
+
+    def check_data(self, dataset: SegmentationDataset, *, allow_changes: bool) -> None:
+        """Refuse a validation split that has changed since the run, or log how it has.
+
+        Raises:
+            ConfigError: It has, and that is not allowed.
+        """
+        found = differences(self.data, record_of_validation(dataset), read_record(self.run))
+        if found and not allow_changes:
+            raise ConfigError(
+                f"{dataset.root}: these are not the data that {self.path} was trained on "
+                f"({'; '.join(found)}). Bring them back, or score on what is there: --allow-changes"
+            )
+        for line in found:
+            LOG.warning(f"changed since the run: {line}")
 
     def _validation(self) -> tuple[int, dict[str, float]]:
         """Step and scores in percent of the run's last validation until this checkpoint."""

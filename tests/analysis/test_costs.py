@@ -18,10 +18,10 @@ from mixseg.analysis.costs import (
     checkpoints_at_once,
     extrapolated,
     part_costs,
+    profile_of,
     smaller,
     step_cost,
 )
-from mixseg.commands.profile_model import profile_of
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings

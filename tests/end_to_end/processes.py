@@ -14,14 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest
 import safetensors.torch
 import torch
 
 from mixseg.cli import COMMANDS
 from mixseg.errors import ConfigError, MixsegError
-
-from mixseg.cli import COMMANDS
 
 REPOSITORY = Path(__file__).parents[2]
 TOOLS = REPOSITORY / "tools"
@@ -235,10 +232,10 @@ def refused_here(command: str, *arguments: object, error: type[Exception], match
         COMMANDS[command].load()([str(one) for one in arguments])
 
 
-def refused_here(
+def refused_saying(
     command: str, *arguments: object, words: Sequence[str] = (), code: int = 2
 ) -> None:
-    """A command of ``mixseg`` is refused in this process, whose error says some words."""
+    """The same, by the exit code that it would have, and words of its message."""
     with pytest.raises(MixsegError) as caught:
         COMMANDS[command].load()([str(one) for one in arguments])
     assert code == (2 if isinstance(caught.value, ConfigError) else 1), caught.value

@@ -74,7 +74,9 @@ def test_lists_are_typed_alike_everywhere(text: str) -> None:
     add_inference_arguments(inference)
     assert parse(inference, ["RUN", "--scales", text]).scales == (0.5, 2.0)
     add_file_arguments(training)
-    parsed = parse_with_settings(training, ["--data.scale", text, "--mixer", "cowmix"])
+    parsed = parse_with_settings(
+        training, ["--data.scale", text, "--mixer", "cowmix", "--data.crop", "64x64"]
+    )
     settings = resolve_settings([], typed_overrides(parsed, [f"mixing.sigma={text}"]))
     assert settings.data.scale == settings.options["mixing.sigma"] == (0.5, 2.0)
 

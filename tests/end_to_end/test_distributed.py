@@ -66,51 +66,44 @@ with joined():
 PIXELS = 2 * 64 * 128
 """Of the unlabelled images of a step."""
 
-METHODS: dict[str, tuple[str, int, Sequence[object]]] = {
-    "semi-supervised": ("train_ssl", 8, ()),
+METHODS: dict[str, tuple[str, Sequence[object]]] = {
+    "semi-supervised, mixup of labels": ("train_ssl", ("--mixing.labeled", "mixup")),
     "soft targets, alignment, cowmix": (
         "train_ssl",
-        4,
         ("--mixer", "cowmix", "--targets.kind", "soft", "--targets.alignment", "labeled"),
     ),
-    "accumulated, mixup, balanced": (
+    "accumulated, classmix of labels, counted losses": (
         "train_supervised",
-        4,
         (
-            *("--mixing.labeled", "mixup", "--training.accumulate", 2),
-            *("--set", "supervised_loss.name=balanced-cross-entropy"),
+            *("--mixing.labeled", "classmix", "--training.accumulate", 2),
+            *("--loss", "balanced-cross-entropy + focal + 0.5*dice"),
         ),
-    ),
-    "dice, classmix of labels": (
-        "train_supervised",
-        4,
-        ("--mixing.labeled", "classmix", "--set", "supervised_loss.name=focal + 0.5*dice"),
     ),
     "domain adaptation, jitter of each image": (
         "train_uda",
-        4,
         (
-            *("--source", "demo", "--augmentation.colour_jitter", 0.25),
-            *("--augmentation.colour_jitter_probability", 1, "--augmentation.per", "image"),
-            # Strong colours make large gradients; steps that are as large let rounding grow.
+            *("--source", "demo", "--augmentation.color_jitter", 0.25),
+            *("--augmentation.color_jitter_probability", 1, "--augmentation.per", "image"),
+            # Strong colors make large gradients; steps that are as large let rounding grow.
             *("--lr", 1e-4),
         ),
     ),
 }
+STEPS = 3
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_two_processes_are_one_with_twice_the_batch(
     method: str, frozen: Path, launch: Launcher, tmp_path: Path
 ) -> None:
-    tool, steps, more = METHODS[method]
-    common = ("--config", frozen, "--output", "out", "--iterations", steps, *more)
+    tool, more = METHODS[method]
+    common = ("--config", frozen, "--output", "out", "--iterations", STEPS, *more)
     done = launch(tool, *common, "--name", "one", cwd=tmp_path)
     assert done.code == 0, done.text
     for process in run_group(launch, tool, *common, "--name", "two", cwd=tmp_path):
         assert process.code == 0, process.text
     one, two = (metrics(tmp_path / "out" / name) for name in ("one", "two"))
-    assert len(one) == len(two) > steps
+    assert len(one) == len(two) > STEPS
     for alone, together in zip(one, two, strict=True):
         assert together.keys() == alone.keys()
         for key, value in alone.items():
@@ -189,12 +182,11 @@ def test_a_run_goes_on_with_another_number_of_processes(
     frozen: Path, launch: Launcher, tmp_path: Path
 ) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
-    for folder in (one, other):
+    for folder, steps in ((one, 4), (other, 2)):
         folder.mkdir()
-    assert launch("train_ssl", *arguments(frozen, "--iterations", 6), cwd=one).code == 0
-    done = launch("train_ssl", *arguments(frozen, "--iterations", 4), cwd=other)
-    assert done.code == 0
-    more = ("--resume", "out/run", "--iterations", 6, "--allow-changes")
+        given = arguments(frozen, "--iterations", steps)
+        assert launch("train_ssl", *given, cwd=folder).code == 0
+    more = ("--resume", "out/run", "--iterations", 4, "--allow-changes")
     for process in run_group(launch, "train_ssl", *more, cwd=other):
         assert process.code == 0, process.text
     scores = [
@@ -303,41 +295,27 @@ def test_a_loss_that_is_not_finite_in_one_process_stops_all(
 ) -> None:
     script = tmp_path / "spoilt.py"
     script.write_text(SPOILT)
-    whole, spoilt = tmp_path / "whole", tmp_path / "spoilt"
-    for folder in (whole, spoilt):
-        folder.mkdir()
     given = (TOOLS / "train_ssl.py", 1, *arguments(config))
-    processes = start_group(launch, script, *given, cwd=spoilt)
+    processes = start_group(launch, script, *given, cwd=tmp_path)
     done = both([process.wait() for process in processes])
     refused(done, "step 6: loss or gradient is not finite", "Images of the step:", code=1)
     named = done.err.split("Images of the step: ")[1].split(". The network")[0].split(", ")
     assert len(named) == 4  # those of both processes
-    run = spoilt / "out" / "run"
-    assert [path.name for path in sorted(run.glob("checkpoints/step-*"))] == [
-        "step-00000002",
-        "step-00000004",
-    ]
-    for process in run_group(launch, "train_ssl", "--resume", "out/run", cwd=spoilt):
-        assert process.code == 0, process.text
-    for process in run_group(launch, "train_ssl", *arguments(config), cwd=whole):
-        assert process.code == 0, process.text
-    assert_same_run(whole / "out" / "run", run)
+    checkpoints = sorted((tmp_path / "out" / "run").glob("checkpoints/step-*"))
+    assert [path.name for path in checkpoints] == ["step-00000002", "step-00000004"]
 
 
 def test_refused(config: Path, launch: Launcher, tmp_path: Path) -> None:
     odd = run_group(
         launch, "train_ssl", *arguments(config, "--data.batch_labeled", 3), cwd=tmp_path
     )
-    refused(odd[0], "data.batch_labeled: a batch of 3 cannot be divided among 2 processes")
-    synced = ("--training.sync_batch_norm", "true", "--training.device", "cpu")
-    done = run_group(launch, "train_ssl", *arguments(config, *synced), cwd=tmp_path)
-    refused(done[0], "training.sync_batch_norm needs GPUs")
-    done = run_group(launch, "make_demo", "--root", "demo", cwd=tmp_path)
-    refused(done[0], "runs in one process: start it without torchrun")
+    refused(odd[0], "data.batch_labeled", "3", "2 processes")
+    alone = launch("make_demo", "--out", "demo", cwd=tmp_path, TORCHELASTIC_RUN_ID="test")
+    refused(alone, "torchrun")
     (tmp_path / "out" / "run").mkdir(parents=True)
     (tmp_path / "out" / "run" / "mine").touch()
     done = run_group(launch, "train_ssl", *arguments(config), cwd=tmp_path)
-    refused(both(done), "exists already and is not overwritten", code=1)
+    refused(both(done), "out/run", code=1)
     assert done[1].err == ""
     assert tree(tmp_path) == ["out", "out/run", "out/run/mine"]
 

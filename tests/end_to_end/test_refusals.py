@@ -25,7 +25,7 @@ from mixseg.config.values import FlagType
 from mixseg.errors import ConfigError
 from tests.data.layouts import SIZE, write_camvid, write_image, write_label
 from tests.data.png_encoder import png_file
-from tests.end_to_end.processes import Launcher, refused, refused_here, tree
+from tests.end_to_end.processes import Launcher, refused, refused_saying, tree
 
 
 @pytest.fixture
@@ -111,13 +111,13 @@ DATA: dict[str, tuple[str, ...]] = {
 def test_arguments(arguments: str, config: Path, folder: Path) -> None:
     before = tree(folder)
     words, code = (USAGE | DATA)[arguments], 2 if arguments in USAGE else 1
-    refused_here("ssl", "--config", config, *arguments.split(), words=words, code=code)
+    refused_saying("ssl", "--config", config, *arguments.split(), words=words, code=code)
     assert [one for one in tree(folder) if one not in (*before, "runs")] == []
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_cuda_on_a_machine_without(config: Path, folder: Path) -> None:
-    refused_here("ssl", "--config", config, "--device", "cuda", words=["'cuda'"])
+    refused_saying("ssl", "--config", config, "--device", "cuda", words=["'cuda'"])
 
 
 # Lines of a YAML file, and what the message has to say.
@@ -154,7 +154,7 @@ def test_files(number: int, config: Path, folder: Path) -> None:
     (folder / "extra.yaml").write_text(text)
     before = tree(folder)
     code = 1 if "'road'" in words else 2  # whose classes are known once the data are open
-    refused_here(
+    refused_saying(
         "ssl", "--config", config, "extra.yaml", words=[*words, "" if code == 1 else "extra.yaml"],
         code=code,
     )  # fmt: skip
@@ -162,10 +162,10 @@ def test_files(number: int, config: Path, folder: Path) -> None:
 
 
 def test_the_output(config: Path, folder: Path) -> None:
-    refused_here("ssl", "--data-root", "empty", words=["--config FILE or --dataset NAME"])
+    refused_saying("ssl", "--data-root", "empty", words=["--config FILE or --dataset NAME"])
     (folder / "file").write_text("")
     own = ("--config", config, "--output", "file", "--name", "x")
-    refused_here("ssl", *own, words=["file/x"], code=1)
+    refused_saying("ssl", *own, words=["file/x"], code=1)
 
 
 def test_a_process_says_it_on_standard_error(launch: Launcher, config: Path, folder: Path) -> None:
@@ -258,7 +258,7 @@ def test_hostile_files(
     before = tree(folder)
     own = ("--config", config, "--dataset", "camvid", "--data-root", "data", "--labeled", "full")
     more = ("--unlabeled", "more", "--set", "data.crop=[64,64]", "--output", "out")
-    refused_here("ssl", *own, *more, *flags, words=CASES[case], code=1)
+    refused_saying("ssl", *own, *more, *flags, words=CASES[case], code=1)
     assert [one for one in tree(folder) if one not in (*before, "out")] == []
 
 

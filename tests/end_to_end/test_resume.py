@@ -22,6 +22,7 @@ from tests.end_to_end.processes import (
     flip_bit,
     metrics,
     refused,
+    refused_saying,
     state,
     tree,
 )
@@ -39,8 +40,6 @@ def partial_checkpoint(run: Path) -> bool:
 MOMENTS: dict[str, Moment] = {
     # Settings are written, the network is being built, there is no checkpoint.
     "before the first step": lambda run: (run / "config.yaml").is_file(),
-    # Also the moment in which an older checkpoint is removed or the next step runs.
-    "after a checkpoint": lambda run: (run / "checkpoints" / "step-00000004").is_dir(),
     # The best networks are saved before the log and the checkpoint of that step.
     "during a validation": lambda run: (run / "checkpoints" / "best-student").is_dir(),
 }
@@ -103,23 +102,15 @@ def test_other_workers_after_the_kill(
 # Signals that ask -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 143)]
-)
 def test_an_interrupted_run_saves_and_goes_on(
-    number: int,
-    code: int,
-    reference: tuple[Path, str],
-    train: Train,
-    launch: Launcher,
-    tmp_path: Path,
+    reference: tuple[Path, str], train: Train, launch: Launcher, tmp_path: Path
 ) -> None:
     run = tmp_path / "out" / "run"
     process = train("--set", "checkpoints.every=100")
     process.until(lambda: (run / "checkpoints" / "best-student").is_dir())
-    process.kill(number)
+    process.kill(signal.SIGTERM)
     done = process.wait()
-    assert done.code == code, done.text
+    assert done.code == 143, done.text
     (checkpoint,) = run.glob("checkpoints/step-*")
     step = state(checkpoint)["step"]
     assert 4 <= step < 8
@@ -134,22 +125,16 @@ def test_an_interrupted_run_saves_and_goes_on(
     assert best[0] == best[1]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_to_the_whole_group_with_workers(
-    number: int,
-    code: int,
-    reference: tuple[Path, str],
-    train: Train,
-    launch: Launcher,
-    tmp_path: Path,
+def test_ctrl_c_reaches_the_whole_group_with_workers(
+    reference: tuple[Path, str], train: Train, launch: Launcher, tmp_path: Path
 ) -> None:
-    # What Ctrl-C, timeout(1) and schedulers do: the loader's workers receive the signal too.
+    # As timeout(1) and schedulers do: the loader's workers receive the signal too.
     run = tmp_path / "out" / "run"
     process = train("--workers", 2)
     process.until(lambda: (run / "checkpoints" / "step-00000002").is_dir())
-    process.kill(number, group=True)
+    process.kill(signal.SIGINT, group=True)
     done = process.wait()
-    assert done.code == code, done.text
+    assert done.code == 130, done.text
     assert "stopped at step" in done.out
     done = launch("train_ssl", "--resume", "out/run", "--workers", 1, cwd=tmp_path)
     assert done.code == 0, done.text
@@ -173,14 +158,11 @@ def test_a_worker_that_dies_is_an_error(train: Train, tmp_path: Path) -> None:
     assert "mixseg" not in done.err.replace(line, "")
 
 
-@pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGUSR2, 15)])
-def test_a_signal_that_others_pass_on_saves_all_the_same(
-    numbers: tuple[int, int], train: Train, tmp_path: Path
-) -> None:
+def test_a_signal_that_others_pass_on_saves_all_the_same(train: Train, tmp_path: Path) -> None:
     run = tmp_path / "out" / "run"
     process = train("--iterations", 100_000, "--set", "checkpoints.every=1000000")
     process.until(lambda: (run / "metrics.jsonl").is_file() and metrics(run)[2:])
-    for number in numbers:
+    for number in (signal.SIGUSR2, signal.SIGTERM):
         process.kill(number, group=True)
         time.sleep(0.002)
     done = process.wait()
@@ -201,13 +183,13 @@ def long_validations(
     return folder / "out" / "run", arguments
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "step"),
     [
         (signal.SIGTERM, 143, 8),
-        pytest.param(signal.SIGHUP, 143, 4, marks=pytest.mark.slow),
-        pytest.param(signal.SIGKILL, -signal.SIGKILL, 4, marks=pytest.mark.slow),
-        pytest.param(signal.SIGKILL, -signal.SIGKILL, 8, marks=pytest.mark.slow),
+        (signal.SIGKILL, -signal.SIGKILL, 4),
+        (signal.SIGKILL, -signal.SIGKILL, 8),
     ],
 )
 def test_stopped_in_a_validation(
@@ -251,16 +233,13 @@ def test_a_second_process_is_refused(train: Train, launch: Launcher, tmp_path: P
 
 
 def test_an_existing_name_is_refused(
-    reference: tuple[Path, str], launch: Launcher, config: Path
+    reference: tuple[Path, str], config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, _ = reference
+    monkeypatch.chdir(run.parents[1])
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
-    done = launch(
-        "train_ssl",
-        *("--config", config, "--output", "out", "--name", "run"),
-        cwd=run.parents[1],
-    )
-    refused(done, "out/run exists already", "--resume out/run", "--name", code=1)
+    own = ("--config", config, "--output", "out", "--name", "run")
+    refused_saying("ssl", *own, words=["out/run", "--resume", "--name"], code=1)
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
@@ -286,11 +265,6 @@ def test_auto_starts_and_then_goes_on(
     assert_same_run(reference[0], run)
 
 
-def test_auto_needs_a_name(launch: Launcher, config: Path, tmp_path: Path) -> None:
-    done = launch("train_ssl", "--config", config, "--resume", "auto", cwd=tmp_path)
-    refused(done, "--resume auto needs --name")
-
-
 @pytest.fixture(scope="module")
 def killed(launch: Launcher, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was killed between its steps 6 and 8."""
@@ -304,66 +278,39 @@ def killed(launch: Launcher, config: Path, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def stopped(killed: Path, tmp_path: Path) -> Path:
-    """The same in the folder of this test."""
+def stopped(killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same in the folder of this test, where it works."""
+    monkeypatch.chdir(tmp_path)
     return Path(shutil.copytree(killed, tmp_path / "out" / "run"))
 
 
 def test_changed_settings_are_shown_and_refused(
-    stopped: Path, launch: Launcher, tmp_path: Path
-) -> None:
-    before = tree(stopped)
-    arguments = ("--resume", "out/run", "--lr", "1e-3", "--set", "model.rates=[1, 3]")
-    refused(
-        launch("train_ssl", *arguments, cwd=tmp_path),
-        *("optimizer.lr: 0.01 -> 0.001", "model.rates: (1, 2) -> (1, 3)", "--allow-changes"),
-    )
-    assert tree(stopped) == before
-    done = launch(
-        "train_ssl", "--resume", "out/run", "--lr", "1e-3", "--allow-changes", cwd=tmp_path
-    )
-    assert done.code == 0, done.text
-    # The rate follows the new schedule, and the run says from now on that it has it.
-    assert metrics(stopped)[-2]["lr"] == pytest.approx(1e-3 * (1 / 8) ** 0.9)
-    assert resolve_settings([stopped / "config.yaml"], {}).optimizer.lr == 1e-3
-
-
-def test_auto_compares_files_and_the_tool_too(
     stopped: Path, launch: Launcher, config: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other.yaml"
     other.write_text(config.read_text() + "teacher: {decay: 0.5}\n")
-    asked = ("--name", "run", "--output", "out", "--resume", "auto")
-    before = tree(stopped)
-    done = launch("train_ssl", "--config", other, *asked, cwd=tmp_path)
-    refused(done, "teacher.decay: 0.99 -> 0.5", "--allow-changes")
-    done = launch("train_supervised", "--resume", "out/run", cwd=tmp_path)
-    refused(done, "out/run is a run of method semi_supervised; go on with: mixseg ssl --resume")
+    begun = ("--config", other, "--output", "out", "--name", "run", "--resume", "auto")
+    before, resume = tree(stopped), ("--resume", "out/run")
+    changes = ("optimizer.lr: 0.01 -> 0.001", "model.rates: (1, 2) -> (1, 3)", "--allow-changes")
+    refused_saying("ssl", *resume, "--lr", "1e-3", "--set", "model.rates=[1, 3]", words=changes)
+    refused_saying("ssl", *begun, words=["teacher.decay: 0.99 -> 0.5", "--allow-changes"])
+    refused_saying("supervised", *resume, words=["semi_supervised", "mixseg ssl --resume"])
+    refused_saying("ssl", *resume, "--config", config, words=["--config"])
+    for fixed, reason in (
+        (("--iterations", "2"), "training.iterations"),
+        (("--set", "model.rates=[1, 3, 5]"), "model.rates"),
+        (("--set", "optimizer.name=adamw"), "optimizer.name"),
+    ):
+        refused_saying("ssl", *resume, *fixed, "--allow-changes", words=[reason])
+    refused_saying("ssl", "--resume", "missing", words=["missing"], code=1)
+    refused_saying("ssl", "--resume", ".", words=["config.yaml"])
     assert tree(stopped) == before
 
-
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        (("--iterations", "2"), "would go back"),
-        (("--set", "model.rates=[1, 3, 5]"), "does not fit such a change"),
-        (("--set", "optimizer.name=adamw"), "does not fit such a change"),
-    ],
-)
-def test_changes_that_cannot_be_allowed(
-    arguments: tuple[str, ...], reason: str, stopped: Path, launch: Launcher, tmp_path: Path
-) -> None:
-    saved = (stopped / "config.yaml").read_text()
-    done = launch("train_ssl", "--resume", "out/run", "--allow-changes", *arguments, cwd=tmp_path)
-    refused(done, reason, code=2)
-    assert (stopped / "config.yaml").read_text() == saved
-
-
-def test_a_config_beside_a_run_is_refused(
-    stopped: Path, launch: Launcher, config: Path, tmp_path: Path
-) -> None:
-    done = launch("train_ssl", "--resume", "out/run", "--config", config, cwd=tmp_path)
-    refused(done, "--config")
+    done = launch("train_ssl", *resume, "--lr", "1e-3", "--allow-changes", cwd=tmp_path)
+    assert done.code == 0, done.text
+    # The rate follows the new schedule, and the run says from now on that it has it.
+    assert metrics(stopped)[-2]["lr"] == pytest.approx(1e-3 * (1 / 8) ** 0.9)
+    assert resolve_settings([stopped / "config.yaml"], {}).optimizer.lr == 1e-3
 
 
 def test_a_damaged_checkpoint_is_passed_over(
@@ -380,22 +327,11 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert_same_run(reference[0], stopped)
 
 
-def test_no_intact_checkpoint(stopped: Path, launch: Launcher, tmp_path: Path) -> None:
+def test_no_intact_checkpoint(stopped: Path) -> None:
     for path in stopped.glob("checkpoints/step-*"):
         flip_bit(path / "optimizer.safetensors")
-    done = launch("train_ssl", "--resume", "out/run", cwd=tmp_path)
-    refused(done, "no checkpoint is intact", "optimizer.safetensors: damaged", code=1)
-
-
-@pytest.mark.parametrize(
-    ("target", "code", "reason"), [("missing", 1, "no such run"), (".", 2, "config.yaml")]
-)
-def test_what_is_no_run_cannot_be_resumed(
-    target: str, code: int, reason: str, launch: Launcher, tmp_path: Path
-) -> None:
-    before = sorted(tmp_path.iterdir())
-    refused(launch("train_ssl", "--resume", target, cwd=tmp_path), reason, code=code)
-    assert sorted(tmp_path.iterdir()) == before
+    words = ["optimizer.safetensors: damaged"]
+    refused_saying("ssl", "--resume", "out/run", words=words, code=1)
 
 
 # Divergence -------------------------------------------------------------------------------------

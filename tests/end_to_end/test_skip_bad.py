@@ -14,6 +14,7 @@ from tests.end_to_end.processes import (
     assert_same_run,
     metrics,
     refused,
+    refused_saying,
     run_group,
 )
 
@@ -101,6 +102,16 @@ def test_several_processes_know_of_the_same(
     assert "3 of 40 images of the unlabeled stream cannot be read" in done[0].err
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_first_ends_a_run_that_does_not_skip(
+    workers: int, folder: Path, config: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    (folder / "20.png").unlink()
+    given = [one for one in arguments(config, folder, "run") if one != "--skip-bad"]
+    done = launch("train_ssl", *given, "--workers", workers, cwd=tmp_path)
+    refused(done, str(folder / "07.png"), code=1)
+
+
 def test_too_many_end_the_run(folder: Path, config: Path, launch: Launcher, tmp_path: Path) -> None:
     (folder / "30.png").write_bytes(b"")
     done = launch("train_ssl", *arguments(config, folder, "run"), cwd=tmp_path)
@@ -120,15 +131,19 @@ def test_too_many_end_the_run(folder: Path, config: Path, launch: Launcher, tmp_
 
 
 def test_damaged_labels_and_validation_images(
-    city: Path, config: Path, launch: Launcher, tmp_path: Path
+    city: Path,
+    config: Path,
+    launch: Launcher,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     label = sorted((city / "gtFine" / "train").rglob("*_labelIds.png"))[5]
     label.write_bytes(label.read_bytes()[:60])
     common = ("--config", config, "--output", "out", "--data-root", "data", "--labeled", "full")
     flags = (*common, "--dataset", "cityscapes", "--iterations", 8)
     lenient = ("--skip-bad", "--set", "data.skip_bad_share=0.1")
-    done = launch("train_supervised", *flags, "--name", "strict", cwd=tmp_path)
-    refused(done, str(label.name), code=1)
+    refused_saying("supervised", *flags, "--name", "strict", words=[label.name], code=1)
     done = launch("train_supervised", *flags, "--name", "lenient", *lenient, cwd=tmp_path)
     assert done.code == 0, done.text
     (one,) = skipped(tmp_path / "out" / "lenient")
@@ -137,6 +152,5 @@ def test_damaged_labels_and_validation_images(
     # Scores of a part of the validation split would be those of another split.
     image = next((city / "leftImg8bit" / "val").rglob("*.png"))
     image.write_bytes(b"")
-    done = launch("train_supervised", *flags, "--name", "val", *lenient, cwd=tmp_path)
-    refused(done, image.name, code=1)
+    refused_saying("supervised", *flags, *lenient, "--name", "val", words=[image.name], code=1)
     assert not (tmp_path / "out/val").exists()

@@ -14,7 +14,8 @@ from mixseg.data.streams import Batch
 from mixseg.ignore import IGNORE
 from mixseg.methods import Method, StepRandom, StreamOutput
 from mixseg.models import FixedTeacher
-from mixseg.training.build import Given, build_method
+from mixseg.training.build import Given, build_method, build_regularizers
+from mixseg.training.precision import Precision
 from tests.models.build import small_model
 
 CLASSES = 5
@@ -41,7 +42,8 @@ def build(
     if name == "distillation":
         given = given._replace(teacher=FixedTeacher(small_model(2), NAMES, NAMES))
     settings = resolve_settings([], {"method": name, **NEEDED.get(name, {}), **changes})
-    method = build_method(small_model(1), settings, given)
+    regularizers = build_regularizers(settings, CLASSES, Precision("fp32", torch.device("cpu")))
+    method = build_method(small_model(1), settings, given, regularizers)
     method.student.train()
     if "teacher" in method.networks:
         random = torch.Generator().manual_seed(5)

@@ -22,11 +22,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mixseg.data.transforms import Example
+    from mixseg.mixing import Mixer
 
 LOG = logging.getLogger("mixseg")
 
 PANEL = 256
 """Most pixels of a side of each picture: five columns are as wide as a page."""
+
+FIRST = ("classmix", "cutmix", "cowmix")
+"""Mixers of the first rows, as the paper shows them."""
 
 DOMAINS = "source over target"
 """Name of the row that pastes one data set on another."""
@@ -105,15 +109,17 @@ def mixtures(given: Given, source: SegmentationDataset | None = None) -> Iterato
 
     own, partner = two_examples(given)
 
+    def built(mixer: str) -> Mixer:
+        return MIXERS.build(mixer, {}, num_classes=len(given.dataset.classes))
+
     def mixture(name: str, mixer: str, own: Example) -> Mixture:
-        build = MIXERS.build(mixer, {}, num_classes=len(given.dataset.classes))
-        mask = build.mask(own.label[None].long(), generator(given.seed, "mixing", name))
+        mask = built(mixer).mask(own.label[None].long(), generator(given.seed, "mixing", name))
         image = paste(mask, own.image[None], partner.image[None])[0]
         label = paste(mask, own.label[None], partner.label[None])[0]
         return Mixture(name, own, partner, mask[0].numpy(), rgb(image), label.numpy())
 
-    for name in MIXERS:
-        if name != "none":
+    for name in dict.fromkeys((*FIRST, *MIXERS)):
+        if name != "none" and hasattr(built(name), "mask"):
             yield mixture(name, name, own)
     if source is not None:
         order = torch.randperm(len(source), generator=generator(given.seed, "source image"))

@@ -31,7 +31,6 @@ from torchvision.datasets import CIFAR10
 from torchvision.models import resnet18
 
 from mixseg.cli import run
-from mixseg.commands.contract import prints_its_result
 from mixseg.config import FlagType, Range
 from mixseg.errors import ConfigError, DataError, TrainingError
 from mixseg.files import read_json, write_atomically
@@ -281,7 +280,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-@prints_its_result
 def distill_cifar10(arguments: Sequence[str]) -> int:
     """Train the three networks and print their accuracy."""
     options = parse(arguments)
@@ -297,4 +295,4 @@ def distill_cifar10(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(distill_cifar10))
+    sys.exit(run(distill_cifar10, prints=True))

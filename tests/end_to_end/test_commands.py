@@ -13,8 +13,7 @@ import pytest
 
 from mixseg.cli import COMMANDS
 from mixseg.commands.inference import add_inference_arguments
-from mixseg.commands.parsing import new_parser, parse
-from mixseg.commands.settings_arguments import add_file_arguments, parse_with_settings
+from mixseg.commands.parsing import add_file_arguments, new_parser, parse
 from mixseg.config.flags import SHORT_FLAGS, typed_overrides
 from mixseg.config.schema import schema
 from mixseg.errors import ConfigError
@@ -133,7 +132,7 @@ def test_lists_are_typed_alike_everywhere(text: str) -> None:
     add_inference_arguments(inference)
     assert parse(inference, ["RUN", "--scales", text]).scales == (0.5, 2.0)
     add_file_arguments(training)
-    parsed = parse_with_settings(training, ["--data.scale", text])
+    parsed = parse(training, ["--data.scale", text], settings=True)
     assert typed_overrides(parsed, [f"mixing.sigma={text}"]) == {
         "data.scale": (0.5, 2.0),
         "mixing.sigma": (0.5, 2.0),

@@ -241,8 +241,7 @@ def test_a_damaged_image_ends_all_processes(launch: Launcher, tmp_path: Path) ->
     script.write_text(
         "import sys\n"
         "from pathlib import Path\n"
-        "from mixseg.cli import run\n"
-        "from mixseg.commands.training import train_ssl\n"
+        "from mixseg.cli import main\n"
         "from mixseg.training.update import Learner\n"
         "move = Learner.move\n"
         "def spoiling(self, step):\n"
@@ -251,7 +250,7 @@ def test_a_damaged_image_ends_all_processes(launch: Launcher, tmp_path: Path) ->
         "        for path in sorted(Path('demo').rglob('*leftImg8bit.png'))[:1]:\n"
         "            path.write_bytes(b'damaged')\n"
         "Learner.move = spoiling\n"
-        "sys.exit(run(train_ssl))\n"
+        "sys.exit(main(['ssl', *sys.argv[1:]]))\n"
     )
     done = both(run_group(launch, script, *arguments(config, "--iterations", 30), cwd=tmp_path))
     refused(done, "leftImg8bit.png", "The run is saved at step", "--resume", code=1)

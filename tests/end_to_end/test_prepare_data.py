@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from mixseg.commands.prepare_data import prepare_data
-from mixseg.errors import ConfigError, DataError, MixsegError
 from tests.data.layouts import (
     cycle_ids,
     write_camvid,
@@ -21,7 +20,7 @@ from tests.data.layouts import (
     write_image,
     write_label,
 )
-from tests.end_to_end.processes import Launcher, assert_same_run, tree
+from tests.end_to_end.processes import Launcher, assert_same_run, refused_saying, tree
 
 CAMVID = ("--dataset", "camvid", "--data-root", "data", "--output", "copy", "--size", "24x32")
 
@@ -124,26 +123,23 @@ def test_damaged_files(camvid: list[str], capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize(
-    ("arguments", "kind", "named"),
+    ("arguments", "named"),
     [
-        ([*CAMVID, "--output", "data/copy"], ConfigError, "data/copy"),
-        ([*CAMVID, "--jobs", "0"], ConfigError, "--jobs"),
-        ([*CAMVID, "--compression", "10"], ConfigError, "--compression"),
-        ([*CAMVID, "--size", "24"], ConfigError, "--size"),
-        ([*CAMVID, "--part", "sorce"], ConfigError, "source"),
-        ([*CAMVID, "--part", "source"], ConfigError, "--source-root"),
-        ([*CAMVID, "--part", "unlabeled"], ConfigError, "--unlabeled"),
-        ([*CAMVID, "--data-root", "nowhere"], DataError, "nowhere"),
-        (CAMVID[:4], ConfigError, "--output"),
-        (["--output", "copy"], ConfigError, "data.root"),
-        (["--config", "plain.yaml", "--output", "copy"], ConfigError, "--size"),
+        ([*CAMVID, "--output", "data/copy"], "data/copy"),
+        ([*CAMVID, "--jobs", "0"], "--jobs"),
+        ([*CAMVID, "--compression", "10"], "--compression"),
+        ([*CAMVID, "--size", "24"], "--size"),
+        ([*CAMVID, "--part", "sorce"], "source"),
+        ([*CAMVID, "--part", "source"], "--source-root"),
+        ([*CAMVID, "--part", "unlabeled"], "--unlabeled"),
+        ([*CAMVID, "--data-root", "nowhere"], "nowhere"),
+        (CAMVID[:4], "--output"),
+        (["--output", "copy"], "data.root"),
+        (["--config", "plain.yaml", "--output", "copy"], "--size"),
     ],
 )
-def test_refused(
-    arguments: list[str], kind: type[MixsegError], named: str, camvid: list[str], tmp_path: Path
-) -> None:
+def test_refused(arguments: list[str], named: str, camvid: list[str], tmp_path: Path) -> None:
     (tmp_path / "plain.yaml").write_text("data: {dataset: camvid, root: data}\n")
     before = tree(tmp_path)
-    with pytest.raises(kind, match=named):
-        prepare_data(arguments)
+    refused_saying("prepare-data", *arguments, words=[named], code=1 if named == "nowhere" else 2)
     assert tree(tmp_path) == before

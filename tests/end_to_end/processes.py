@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -77,6 +78,12 @@ class Running:
         """Send a signal to the process, or to its workers as well."""
         (os.killpg if group else os.kill)(self.pid, number)
 
+    def killed_after(self, run: Path, step: int) -> None:
+        """Kill it once its run has a checkpoint of a step."""
+        self.until((run / "checkpoints" / f"step-{step:08d}").is_dir)
+        self.kill(signal.SIGKILL)
+        assert self.wait().code == -signal.SIGKILL
+
     def stop_all(self) -> None:
         """End it and its workers, whatever state they are in."""
         if self.poll() is None:
@@ -131,6 +138,12 @@ class Launcher:
     def __call__(self, tool: str | Path, *arguments: object, cwd: Path, **extra: str) -> Finished:
         """Run a tool to its end."""
         return self.start(tool, *arguments, cwd=cwd, **extra).wait()
+
+    def ok(self, tool: str | Path, *arguments: object, cwd: Path, **extra: str) -> Finished:
+        """Run a tool to its end, which has to be a good one."""
+        done = self(tool, *arguments, cwd=cwd, **extra)
+        assert done.code == 0, done.text
+        return done
 
     def close(self) -> None:
         for process in self.started:
@@ -286,3 +299,11 @@ def run_group(
     """The same, waited for."""
     group = start_group(launch, tool, *arguments, cwd=cwd, size=size, **extra)
     return [one.wait() for one in group]
+
+
+def group_ok(
+    launch: Launcher, tool: str | Path, *arguments: object, cwd: Path, size: int = 2, **extra: str
+) -> None:
+    """The same, with a good end of each."""
+    for process in run_group(launch, tool, *arguments, cwd=cwd, size=size, **extra):
+        assert process.code == 0, process.text

@@ -36,8 +36,7 @@ def mixseg(tmp_path: Path) -> Path:
 def test_the_program(
     reference: tuple[Path, str], mixseg: Path, launch: Launcher, tmp_path: Path
 ) -> None:
-    done = launch(mixseg, "--help", cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok(mixseg, "--help", cwd=tmp_path)
     for name, entry in COMMANDS.items():
         assert re.search(rf"^  {name} +{re.escape(entry.help)}$", done.out, re.MULTILINE)
     done = launch(mixseg, "--version", cwd=tmp_path)

@@ -27,12 +27,11 @@ SMALL = (
 
 
 def demo(root: Path, launch: Launcher) -> None:
-    done = launch(
+    done = launch.ok(
         "make_demo",
         *("--out", root, "--images", 3, "--val-images", 1, "--size", "48x96", "--look", "render"),
         cwd=root.parent,
     )
-    assert done.code == 0, done.text
     assert f"--dataset cityscapes --data-root {root}" in done.out
 
 
@@ -44,8 +43,7 @@ def camvid(root: Path, launch: Launcher) -> None:
 
 def bdd100k(root: Path, launch: Launcher) -> None:
     arguments = ("--out", root, "--images", 3, "--val-images", 1, "--size", "48x96")
-    done = launch("make_demo", *arguments, "--layout", "bdd100k", cwd=root.parent)
-    assert done.code == 0, done.text
+    done = launch.ok("make_demo", *arguments, "--layout", "bdd100k", cwd=root.parent)
     assert f"--dataset bdd100k --data-root {root}" in done.out
     layouts.write_bdd100k(root, "test", count=2, labels=False)
 
@@ -80,17 +78,15 @@ def test_training_and_evaluation(layout: str, launch: Launcher, tmp_path: Path) 
     if name == "folder":  # has no preset, as its data may be anything
         (tmp_path / "own.yaml").write_text(yaml.safe_dump({"data": {"dataset": "folder"}}))
         preset = ("--config", "own.yaml")
-    done = launch(
+    done = launch.ok(
         "train_ssl", *preset, "--dataset", name, "--data-root", root, *SMALL, cwd=tmp_path
     )
-    assert done.code == 0, done.text
     run = tmp_path / "out" / "run"
     summary = json.loads((run / "summary.json").read_text())
     assert summary["step"] == 2
     assert "1 labeled" in done.out
     assert len(summary["last"]["teacher"]["iou"]) == classes
-    done = launch("evaluate", run, "--network", "teacher", "--json", "s.json", cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("evaluate", run, "--network", "teacher", "--json", "s.json", cwd=tmp_path)
     found = json.loads((tmp_path / "s.json").read_text())["scores"]
     assert found["teacher"] == summary["last"]["teacher"]
     assert tree(root) == before
@@ -101,13 +97,11 @@ def test_the_test_split(launch: Launcher, tmp_path: Path, monkeypatch: pytest.Mo
     camvid(tmp_path / "camvid", launch)
     bdd100k(tmp_path / "bdd100k", launch)
     own = (*SMALL, "data.val_split=test", "--dataset")
-    done = launch("train_ssl", *own, "camvid", "--data-root", "camvid", cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", *own, "camvid", "--data-root", "camvid", cwd=tmp_path)
     last = json.loads((tmp_path / "out/run/summary.json").read_text())["last"]
     for split, same in (("test", True), ("val", False)):
         arguments = ("out/run", "--split", split, "--json", "s.json")
-        done = launch("evaluate", *arguments, cwd=tmp_path)
-        assert done.code == 0, done.text
+        launch.ok("evaluate", *arguments, cwd=tmp_path)
         found = json.loads((tmp_path / "s.json").read_text())
         assert found["split"] == split
         assert (found["scores"] == last) == same
@@ -129,8 +123,7 @@ def test_labels_that_teach_nothing(launch: Launcher, tmp_path: Path) -> None:
     flags = list(SMALL)
     flags[flags.index("--iterations") + 1] = 6
     flags[flags.index("--labeled") + 1] = "full"
-    done = launch("train_supervised", *own, *flags, "training.log_every=2", cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("train_supervised", *own, *flags, "training.log_every=2", cwd=tmp_path)
     text = " ".join(done.out.split())
     assert text.count(f"{void.name} holds nothing but ignored pixels") == 1
     assert "none of the 4 labels has a pixel of: vessel" in text
@@ -148,16 +141,14 @@ def test_a_folder_without_validation_images(
     refused_saying("supervised", *own, *SMALL, words=words, code=1)
     done = launch("check_data", *own, cwd=tmp_path)
     assert done.code == 1 and all(word in done.out for word in words), done.text
-    done = launch("train_supervised", *own, *SMALL, "data.val_split=train", cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_supervised", *own, *SMALL, "data.val_split=train", cwd=tmp_path)
 
 
 def test_images_that_are_held_out(launch: Launcher, tmp_path: Path) -> None:
     """A run keeps them, whatever becomes of its data, and hands them to a student."""
     layouts.write_folder(tmp_path / "data", "train", count=10)
     data = ("--dataset", "folder", "--data-root", "data", "--val", "3/10")
-    done = launch("train_ssl", *data, *SMALL, "training.precision=fp32", cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("train_ssl", *data, *SMALL, "training.precision=fp32", cwd=tmp_path)
     assert "3 of 10 labeled images" in done.out
     run = tmp_path / "out/run"
     ids = {
@@ -174,8 +165,7 @@ def test_images_that_are_held_out(launch: Launcher, tmp_path: Path) -> None:
         *("model.batch_norm=train", "model.output_stride=16", "model.rates=[1, 2]"),
         *("schedule.warmup_steps=0", "training.precision=fp32", "data.scale=null"),
     )
-    done = launch("distill", *student, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("distill", *student, cwd=tmp_path)
     assert (tmp_path / "out/student/val.txt").read_text().splitlines() == ids["val"]
 
     for name in ("00", "z"):
@@ -183,14 +173,12 @@ def test_images_that_are_held_out(launch: Launcher, tmp_path: Path) -> None:
             first = min((tmp_path / f"data/{folder}/train").rglob(f"*{ending}"))
             shutil.copy(first, first.with_name(f"{name}{ending}"))
     fp32 = ("--precision", "fp32")
-    done = launch("evaluate", "out/run", *fp32, "--json", "s.json", cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("evaluate", "out/run", *fp32, "--json", "s.json", cwd=tmp_path)
     assert json.loads((tmp_path / "s.json").read_text())["scores"] == last
     longer = ("--resume", "out/run", "--iterations", 3, "--allow-changes")
     refused(launch("train_ssl", *longer, cwd=tmp_path), "--val out/run/val.txt", code=1)
     lists = ("--labeled", "out/run/labeled.txt,out/run/unlabeled.txt", "--val", "out/run/val.txt")
-    done = launch("train_ssl", *longer, *lists, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", *longer, *lists, cwd=tmp_path)
 
 
 def test_labels_and_validation_images_are_no_unlabeled_ones(
@@ -245,8 +233,7 @@ def test_unlabeled_images_from_anywhere(
     for path in photographs.rglob("*.png"):
         layouts.write_image(path, size=(200, 110))
     crop = ("--data.crop", "[64, 64]", "--iterations", 2)
-    done = launch("train_ssl", *own, *crop, cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("train_ssl", *own, *crop, cwd=tmp_path)
     assert ": 12 labeled images" in done.out and ": 3 unlabeled images" in done.out
     assert re.search(r"images has 64 pixels, that of unlabel+ed ones 110 \(median\)", done.out)
     done = launch("train_ssl", *own, *crop, "--data.resize", "[64, 128]", cwd=tmp_path)
@@ -255,8 +242,7 @@ def test_unlabeled_images_from_anywhere(
 
 def test_make_demo(launch: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ("--out", "demo", "--images", 2, "--size", "32x64", "--seed", 3)
-    done = launch("make_demo", *arguments, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("make_demo", *arguments, cwd=tmp_path)
     images = [*(tmp_path / "demo" / "leftImg8bit").rglob("*.png")]
     assert len(images) == 3
     for path in images:
@@ -270,7 +256,7 @@ def test_make_demo(launch: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyP
     # A source is a rendering unless something else is asked for.
     for name, more in {"a": (), "c": ("--look", "render"), "d": ("--look", "camera")}.items():
         arguments = ("--out", name, "--images", 1, "--size", "32x64", "--layout", "gta5", *more)
-        assert launch("make_demo", *arguments, cwd=tmp_path).code == 0
+        launch.ok("make_demo", *arguments, cwd=tmp_path)
     first, same, other = ((tmp_path / name / "images/00001.png").read_bytes() for name in "acd")
     assert first == same != other
 
@@ -279,8 +265,7 @@ def test_supervised(launch: Launcher, config: Path, tmp_path: Path) -> None:
     """Whatever method a file names."""
     (tmp_path / "method.yaml").write_text("method: semi_supervised\n")
     own = ("--config", config, "method.yaml", "--dataset", "demo", *SMALL)
-    done = launch("train_supervised", *own, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_supervised", *own, cwd=tmp_path)
     run = tmp_path / "out" / "run"
     assert resolve_settings([run / "config.yaml"], {}).method == "supervised"
     summary = json.loads((run / "summary.json").read_text())

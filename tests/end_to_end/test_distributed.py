@@ -20,6 +20,7 @@ from tests.end_to_end.processes import (
     Finished,
     Launcher,
     assert_same_run,
+    group_ok,
     metrics,
     refused,
     run_group,
@@ -98,10 +99,8 @@ def test_two_processes_are_one_with_twice_the_batch(
 ) -> None:
     tool, more = METHODS[method]
     common = ("--config", frozen, "--output", "out", "--iterations", STEPS, *more)
-    done = launch(tool, *common, "--name", "one", cwd=tmp_path)
-    assert done.code == 0, done.text
-    for process in run_group(launch, tool, *common, "--name", "two", cwd=tmp_path):
-        assert process.code == 0, process.text
+    launch.ok(tool, *common, "--name", "one", cwd=tmp_path)
+    group_ok(launch, tool, *common, "--name", "two", cwd=tmp_path)
     one, two = (metrics(tmp_path / "out" / name) for name in ("one", "two"))
     assert len(one) == len(two) > STEPS
     for alone, together in zip(one, two, strict=True):
@@ -124,9 +123,8 @@ def test_distillation_in_two_processes(
         *("--data.batch_labeled", 2, "--data.batch_unlabeled", 2, "--distillation.pairwise", 0.5),
         *("--precision", "fp32"),
     )
-    assert launch("distill", *common, "--name", "one", cwd=tmp_path).code == 0
-    for process in run_group(launch, "distill", *common, "--name", "two", cwd=tmp_path):
-        assert process.code == 0, process.text
+    launch.ok("distill", *common, "--name", "one", cwd=tmp_path)
+    group_ok(launch, "distill", *common, "--name", "two", cwd=tmp_path)
     one, two = (metrics(tmp_path / "out" / name) for name in ("one", "two"))
     for alone, together in zip(one, two, strict=True):
         assert together == pytest.approx(alone, rel=1e-5, abs=1e-5)
@@ -140,13 +138,11 @@ def test_all_processes_have_the_same_networks_and_other_images(
     script = tmp_path / "steps.py"
     script.write_text(SCRIPT)
     changes = {"regularizer": "adversarial-temperature", "teacher.buffers": "own"}
-    for process in run_group(launch, script, config, json.dumps(changes), cwd=tmp_path):
-        assert process.code == 0, process.text
+    group_ok(launch, script, config, json.dumps(changes), cwd=tmp_path)
     first, second = (json.loads((tmp_path / f"rank-{k}.json").read_text()) for k in (0, 1))
     assert sorted(first["networks"]) == ["discriminator", "student", "teacher"]
     assert first["networks"] == second["networks"]
-    alone = launch(script, config, json.dumps(changes), cwd=tmp_path)
-    assert alone.code == 0, alone.text
+    launch.ok(script, config, json.dumps(changes), cwd=tmp_path)
     whole = json.loads((tmp_path / "rank-0.json").read_text())["ids"]
     assert [a + b for a, b in zip(first["ids"], second["ids"], strict=True)] == whole
 
@@ -164,8 +160,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_been(
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts):
         folder.mkdir()
-    for process in run_group(launch, "train_ssl", *arguments(config, *drop), cwd=whole):
-        assert process.code == 0, process.text
+    group_ok(launch, "train_ssl", *arguments(config, *drop), cwd=whole)
     processes = start_group(launch, "train_ssl", *arguments(config, *drop), cwd=parts)
     checkpoints = parts / "out" / "run" / "checkpoints"
     processes[0].until((checkpoints / "step-00000002").is_dir)
@@ -185,10 +180,9 @@ def test_a_run_goes_on_with_another_number_of_processes(
     for folder, steps in ((one, 4), (other, 2)):
         folder.mkdir()
         given = arguments(frozen, "--iterations", steps)
-        assert launch("train_ssl", *given, cwd=folder).code == 0
+        launch.ok("train_ssl", *given, cwd=folder)
     more = ("--resume", "out/run", "--iterations", 4, "--allow-changes")
-    for process in run_group(launch, "train_ssl", *more, cwd=other):
-        assert process.code == 0, process.text
+    group_ok(launch, "train_ssl", *more, cwd=other)
     scores = [
         json.loads((folder / "out" / "run" / "summary.json").read_text())["last"]["student"]
         for folder in (one, other)
@@ -200,8 +194,7 @@ def test_evaluation_and_prediction_are_divided(
     reference: tuple[Path, str], launch: Launcher, tmp_path: Path
 ) -> None:
     common = (reference[0], "--save-predictions")
-    alone = launch("evaluate", *common, "one", "--json", "one.json", cwd=tmp_path)
-    assert alone.code == 0, alone.text
+    alone = launch.ok("evaluate", *common, "one", "--json", "one.json", cwd=tmp_path)
     group = run_group(launch, "evaluate", *common, "two", "--json", "two.json", cwd=tmp_path)
     for process in group:
         assert process.code == 0, process.text
@@ -230,7 +223,7 @@ def both(done: Sequence[Finished]) -> Finished:
 
 def test_a_damaged_image_ends_all_processes(launch: Launcher, tmp_path: Path) -> None:
     demo = ("--out", "demo", "--images", 6, "--val-images", 2, "--size", "48x96")
-    assert launch("make_demo", *demo, cwd=tmp_path).code == 0
+    launch.ok("make_demo", *demo, cwd=tmp_path)
     content = json.loads(json.dumps(TINY)) | {"seed": 3}
     content["data"] |= {"dataset": "cityscapes", "root": "demo", "labeled": "1/2"}
     content["data"] |= {"crop": [32, 64], "scale": None}
@@ -393,8 +386,7 @@ def test_torchrun_starts_again_after_a_kill(
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):
         folder.mkdir()
-    for process in run_group(launch, "train_ssl", *arguments(config), cwd=whole):
-        assert process.code == 0, process.text
+    group_ok(launch, "train_ssl", *arguments(config), cwd=whole)
     command = (TOOLS / "train_ssl.py", *arguments(config, "--resume", "auto"))
     agent = torchrun(environment, killed, *command, restarts=1)
     until(agent, (killed / "out" / "run" / "checkpoints" / "step-00000002").is_dir)

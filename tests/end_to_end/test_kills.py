@@ -49,8 +49,7 @@ def whole(
 ) -> Path:
     """A run of the method that nothing disturbed, without loader processes."""
     folder = tmp_path_factory.mktemp("whole")
-    done = launch(METHODS[method][0], *arguments(method, config, 0), cwd=folder)
-    assert done.code == 0, done.text
+    launch.ok(METHODS[method][0], *arguments(method, config, 0), cwd=folder)
     return folder / "out" / "run"
 
 

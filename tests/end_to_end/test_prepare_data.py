@@ -56,8 +56,7 @@ def test_ctrl_c(launch: Launcher, tmp_path: Path) -> None:
             break
         shutil.rmtree(tmp_path / "copy")
     assert running.code == 130
-    done = launch("prepare_data", *CAMVID, "--jobs", 1, cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("prepare_data", *CAMVID, "--jobs", 1, cwd=tmp_path)
     (line,) = (line for line in done.out.splitlines() if " files written, " in line)
     new, kept, _ = (int(word) for word in line.split() if word.isdigit())
     assert kept >= 6 and new + kept == 88
@@ -74,14 +73,12 @@ def test_training_on_the_copy_is_the_same(launch: Launcher, config: Path, tmp_pa
         "data.labeled=1/2", "--iterations", 4,
     )  # fmt: skip
     data = ("--data-root", "data")
-    done = launch("prepare_data", *run, *data, "--output", "a copy", cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("prepare_data", *run, *data, "--output", "a copy", cwd=tmp_path)
     assert "5 labeled images outside of 'train' keep their size" in done.out
     (line,) = [line for line in done.out.splitlines() if line.startswith("use it with ")]
     flags = shlex.split(line.removeprefix("use it with "))
     for name, of in (("original", data), ("prepared", flags)):
-        done = launch("train_ssl", *run, *of, "--name", name, cwd=tmp_path)
-        assert done.code == 0, done.text
+        launch.ok("train_ssl", *run, *of, "--name", name, cwd=tmp_path)
     one, other = (tmp_path / "runs" / name for name in ("original", "prepared"))
     assert_same_run(one, other, settings=False)
 

@@ -55,8 +55,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
     assert process.wait().code == -signal.SIGKILL
     assert not (run / "summary.json").exists()
 
-    done = launch("train_ssl", "--resume", "out/run", cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", "--resume", "out/run", cwd=tmp_path)
     assert_same_run(reference[0], run)
 
 
@@ -79,8 +78,7 @@ def test_killed_while_a_checkpoint_is_written(
     (run / "checkpoints" / ".latest.json.0123abcd").write_text("{")
     (run / "checkpoints" / ".step-00000003.partial").mkdir()
 
-    done = launch("train_ssl", "--resume", run, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", "--resume", run, cwd=tmp_path)
     assert_same_run(reference[0], run)
 
 
@@ -88,13 +86,9 @@ def test_other_workers_after_the_kill(
     reference: tuple[Path, str], train: Train, launch: Launcher, tmp_path: Path
 ) -> None:
     run = tmp_path / "out" / "run"
-    process = train("--workers", 2)
-    process.until(lambda: (run / "checkpoints" / "step-00000002").is_dir())
-    process.kill(signal.SIGKILL)
-    assert process.wait().code == -signal.SIGKILL
+    train("--workers", 2).killed_after(run, 2)
     # At once: the workers of the dead process, which live on for seconds, do not hold the lock.
-    done = launch("train_ssl", "--resume", "out/run", "--workers", 0, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", "--resume", "out/run", "--workers", 0, cwd=tmp_path)
     assert_same_run(reference[0], run, settings=False)
 
 
@@ -116,8 +110,7 @@ def test_an_interrupted_run_saves_and_goes_on(
     assert f"stopped at step {step}, saved" in done.out
     assert "--resume out/run" in done.out
 
-    done = launch("train_ssl", "--resume", "out/run", cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("train_ssl", "--resume", "out/run", cwd=tmp_path)
     assert f"from step {step}" in done.out
     assert metrics(run) == metrics(reference[0])
     best = [json.loads((path / "summary.json").read_text())["best"] for path in (run, reference[0])]
@@ -135,8 +128,7 @@ def test_ctrl_c_reaches_the_whole_group_with_workers(
     done = process.wait()
     assert done.code == 130, done.text
     assert "stopped at step" in done.out
-    done = launch("train_ssl", "--resume", "out/run", "--workers", 1, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", "--resume", "out/run", "--workers", 1, cwd=tmp_path)
     assert metrics(run) == metrics(reference[0])
     assert_same_tensors(run / FINAL, reference[0] / FINAL)
 
@@ -161,8 +153,7 @@ def long_validations(
     """A run that validates on many images, and its arguments."""
     folder = tmp_path_factory.mktemp("long")
     arguments = ("--config", config, "--output", "out", "--name", "run", "--demo.val_images", 40)
-    done = launch("train_ssl", *arguments, cwd=folder)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", *arguments, cwd=folder)
     return folder / "out" / "run", arguments
 
 
@@ -194,8 +185,7 @@ def test_stopped_in_a_validation(
     assert state(max(run.glob("checkpoints/step-*")))["step"] == step
     assert not any("miou/student" in line for line in metrics(run) if line["step"] == step)
     assert not (run / "summary.json").exists()
-    done = launch("train_ssl", "--resume", "out/run", cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", "--resume", "out/run", cwd=tmp_path)
     assert_same_run(whole, run)
 
 
@@ -233,10 +223,7 @@ def test_auto_starts_and_then_goes_on(
     reference: tuple[Path, str], train: Train, tmp_path: Path
 ) -> None:
     run = tmp_path / "out" / "run"
-    process = train("--resume", "auto")
-    process.until(lambda: (run / "checkpoints" / "step-00000002").is_dir())
-    process.kill(signal.SIGKILL)
-    process.wait()
+    train("--resume", "auto").killed_after(run, 2)
     done = train("--resume", "auto").wait()
     assert done.code == 0, done.text
     assert "from step" in done.out
@@ -289,8 +276,7 @@ def test_changed_settings_are_shown_and_refused(
     refused_saying("ssl", "--resume", ".", words=["config.yaml"])
     assert tree(stopped) == before
 
-    done = launch("train_ssl", *resume, "--lr", "1e-3", "--allow-changes", cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", *resume, "--lr", "1e-3", "--allow-changes", cwd=tmp_path)
     # The rate follows the new schedule, and the run says from now on that it has it.
     assert metrics(stopped)[-2]["lr"] == pytest.approx(1e-3 * (1 / 8) ** 0.9)
     assert resolve_settings([stopped / "config.yaml"], {}).optimizer.lr == 1e-3
@@ -302,8 +288,7 @@ def test_a_damaged_checkpoint_is_passed_over(
     newest, older = sorted(stopped.glob("checkpoints/step-*"), reverse=True)[:2]
     step = state(older)["step"]
     flip_bit(newest / "student.safetensors")
-    done = launch("train_ssl", "--resume", "out/run", cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("train_ssl", "--resume", "out/run", cwd=tmp_path)
     assert "passed over" in done.out
     assert f"{newest.name}/student.safetensors: damaged" in done.out
     assert f"from step {step}" in done.out
@@ -344,7 +329,7 @@ def test_a_diverged_run_stops_before_anything_moves(
     assert set(named) <= set(listed.splitlines())
     assert not (stopped / "summary.json").exists()
     # It can be evaluated, and gone on with.
-    assert launch("evaluate", "out/run", cwd=tmp_path).code == 0
+    launch.ok("evaluate", "out/run", cwd=tmp_path)
     settings = yaml.safe_load((stopped / "config.yaml").read_text())
     assert settings["optimizer"]["lr"] == 1e6
 
@@ -358,8 +343,7 @@ def test_initial_weights_may_be_gone(
     run += ("--model.batch_norm", "frozen")
     for name, steps in (("whole", 8), ("run", 4)):
         options = ("--iterations", steps, "--schedule.name", "constant")
-        done = launch("train_ssl", *run, "--name", name, *options, cwd=tmp_path)
-        assert done.code == 0, done.text
+        launch.ok("train_ssl", *run, "--name", name, *options, cwd=tmp_path)
     weights.unlink()
     longer = ("--resume", "out/run", "--iterations", 8, "--allow-changes")
     other = reference[0] / "checkpoints" / "step-00000006"
@@ -367,8 +351,7 @@ def test_initial_weights_may_be_gone(
         launch("train_ssl", *longer, "--weights", other, cwd=tmp_path),
         "takes the place of initial weights",
     )
-    done = launch("train_ssl", *longer, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", *longer, cwd=tmp_path)
     assert_same_tensors(*(tmp_path / "out" / name / FINAL for name in ("whole", "run")))
     # Another run cannot start from them.
     refused(launch("train_ssl", *run, "--name", "new", cwd=tmp_path), "start.safetensors", code=1)

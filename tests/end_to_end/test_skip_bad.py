@@ -38,8 +38,7 @@ def folder(tmp_path: Path) -> Path:
 def city(launch: Launcher, tmp_path: Path) -> Path:
     """Labelled images in the layout of Cityscapes, all of them good."""
     size = ("--images", 12, "--val-images", 3, "--size", "64x128")
-    done = launch("make_demo", "--out", "data", *size, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("make_demo", "--out", "data", *size, cwd=tmp_path)
     return tmp_path / "data"
 
 
@@ -59,8 +58,7 @@ def test_what_is_drawn_does_not_depend_on_workers_and_kills(
     folder: Path, config: Path, launch: Launcher, tmp_path: Path
 ) -> None:
     runs = [tmp_path / "out" / name for name in ("plain", "workers", "killed")]
-    plain = launch("train_ssl", *arguments(config, folder, "plain"), cwd=tmp_path)
-    assert plain.code == 0, plain.text
+    plain = launch.ok("train_ssl", *arguments(config, folder, "plain"), cwd=tmp_path)
     assert [(one["stream"], one["id"]) for one in skipped(runs[0])] == [
         ("unlabeled", "07"),
         ("unlabeled", "20"),
@@ -70,14 +68,12 @@ def test_what_is_drawn_does_not_depend_on_workers_and_kills(
     assert "\x1b" not in (runs[0] / "skipped.jsonl").read_text()
     assert metrics(runs[0])[-1]["step"] == STEPS
 
-    done = launch("train_ssl", *arguments(config, folder, "workers", "--workers", 2), cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", *arguments(config, folder, "workers", "--workers", 2), cwd=tmp_path)
     process = launch.start("train_ssl", *arguments(config, folder, "killed"), cwd=tmp_path)
     process.until(lambda: (runs[2] / "checkpoints" / "step-00000010").is_dir())
     process.kill(signal.SIGKILL)
     process.wait()
-    done = launch("train_ssl", "--resume", "out/killed", "--workers", 2, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", "--resume", "out/killed", "--workers", 2, cwd=tmp_path)
     for run in runs[1:]:
         assert skipped(run) == skipped(runs[0])
         summary = run / "summary.json"
@@ -90,8 +86,7 @@ def test_what_is_drawn_does_not_depend_on_workers_and_kills(
 def test_several_processes_know_of_the_same(
     folder: Path, config: Path, launch: Launcher, tmp_path: Path
 ) -> None:
-    alone = launch("train_ssl", *arguments(config, folder, "alone"), cwd=tmp_path)
-    assert alone.code == 0, alone.text
+    launch.ok("train_ssl", *arguments(config, folder, "alone"), cwd=tmp_path)
     done = run_group(launch, "train_ssl", *arguments(config, folder, "two"), cwd=tmp_path)
     assert [one.code for one in done] == [0, 0], done
     assert skipped(tmp_path / "out" / "two") == skipped(tmp_path / "out" / "alone")
@@ -126,8 +121,7 @@ def test_too_many_end_the_run(folder: Path, config: Path, launch: Launcher, tmp_
     assert len(skipped(tmp_path / "out" / "run")) == 3
     # More may be allowed, and the run goes on from where it was saved.
     more = ("--set", "data.skip_bad_share=0.1", "--allow-changes")
-    done = launch("train_ssl", "--resume", "out/run", *more, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", "--resume", "out/run", *more, cwd=tmp_path)
 
 
 def test_damaged_labels_and_validation_images(
@@ -144,8 +138,7 @@ def test_damaged_labels_and_validation_images(
     flags = (*common, "--dataset", "cityscapes", "--iterations", 8)
     lenient = ("--skip-bad", "--set", "data.skip_bad_share=0.1")
     refused_saying("supervised", *flags, "--name", "strict", words=[label.name], code=1)
-    done = launch("train_supervised", *flags, "--name", "lenient", *lenient, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_supervised", *flags, "--name", "lenient", *lenient, cwd=tmp_path)
     (one,) = skipped(tmp_path / "out" / "lenient")
     assert one["stream"] == "labeled"
     assert str(label.name) in one["reason"]

@@ -33,20 +33,18 @@ def mixseg(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_program(
-    reference: tuple[Path, str], mixseg: Path, launch: Launcher, tmp_path: Path
-) -> None:
-    done = launch.ok(mixseg, "--help", cwd=tmp_path)
+def test_the_program(reference: tuple[Path, str], mixseg: Path, launch: Launcher) -> None:
+    done = launch.ok(mixseg, "--help")
     for name, entry in COMMANDS.items():
         assert re.search(rf"^  {name} +{re.escape(entry.help)}$", done.out, re.MULTILINE)
-    done = launch(mixseg, "--version", cwd=tmp_path)
+    done = launch(mixseg, "--version")
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", done.out)
-    refused(launch(mixseg, "evalute", cwd=tmp_path), "'evaluate'")
-    refused(launch(mixseg, "benchmark", "ema", cwd=tmp_path), "python -m benchmarks")
-    assert launch(mixseg, cwd=tmp_path).code == 2
+    refused(launch(mixseg, "evalute"), "'evaluate'")
+    refused(launch(mixseg, "benchmark", "ema"), "python -m benchmarks")
+    assert launch(mixseg).code == 2
     # It is the tools.
     outputs = [
-        launch(script, *arguments, reference[0], cwd=tmp_path)
+        launch(script, *arguments, reference[0])
         for script, arguments in ((mixseg, ["evaluate"]), ("evaluate", []))
     ]
     assert outputs[0] == outputs[1]

@@ -28,7 +28,7 @@ def test_a_run_becomes_a_smaller_network(
     launch: Launcher, reference: tuple[Path, str], tmp_path: Path
 ) -> None:
     teacher, _ = reference
-    done = launch.ok("distill", *arguments(teacher, "small"), cwd=tmp_path)
+    done = launch.ok("distill", *arguments(teacher, "small"))
     run = tmp_path / "out" / "small"
     # The data and their labeled part are those of the teacher.
     for name in ("labeled.txt", "unlabeled.txt"):
@@ -44,12 +44,12 @@ def test_a_run_becomes_a_smaller_network(
     assert small["flops"] < large["flops"]
     assert small["milliseconds"] > 0
     # The teacher is judged as its own evaluation judges it.
-    launch.ok("evaluate", teacher, "--network", "teacher", "--json", "t.json", cwd=tmp_path)
+    launch.ok("evaluate", teacher, "--network", "teacher", "--json", "t.json")
     alone = json.loads((tmp_path / "t.json").read_text())["scores"]["teacher"]["miou"]
     assert large["miou"] == pytest.approx(alone, abs=1e-4)
     with Image.open(run / "comparison.png") as picture:
         assert picture.width > 5 * 120
-    launch.ok("evaluate", run, cwd=tmp_path)
+    launch.ok("evaluate", run)
 
 
 def test_a_whole_network_learns_on_labels_alone(
@@ -58,7 +58,7 @@ def test_a_whole_network_learns_on_labels_alone(
     more = ("--student", "enet", "--distillation.unlabeled", 0, "--distillation.pairwise", 0.5)
     more += ("--regularizer", "adversarial-temperature", "--distillation.holistic", "true")
     given = arguments(reference[0], "run", *more, "--iterations", 1)
-    done = launch.ok("distill", *given, cwd=tmp_path)
+    done = launch.ok("distill", *given)
     assert "model enet, " in done.out
     assert "unlabeled images" not in done.out
     line = (tmp_path / "out" / "run" / "metrics.jsonl").read_text().splitlines()[0]
@@ -67,27 +67,23 @@ def test_a_whole_network_learns_on_labels_alone(
 
 
 def test_a_killed_run_goes_on_without_the_run_that_it_learns_from(
-    launch: Launcher,
-    reference: tuple[Path, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    launch: Launcher, reference: tuple[Path, str], tmp_path: Path
 ) -> None:
     teacher = tmp_path / "teacher"
     shutil.copytree(reference[0], teacher)
-    launch.ok("distill", *arguments(teacher, "whole"), cwd=tmp_path)
-    process = launch.start("distill", *arguments(teacher, "cut"), cwd=tmp_path)
+    launch.ok("distill", *arguments(teacher, "whole"))
+    process = launch.start("distill", *arguments(teacher, "cut"))
     cut = tmp_path / "out" / "cut"
     process.until(lambda: (cut / "checkpoints" / "step-00000002").is_dir())
     process.kill(signal.SIGKILL)
     process.wait()
     shutil.rmtree(teacher)
 
-    monkeypatch.chdir(tmp_path)
     other = ("--resume", "out/cut", "--teacher", reference[0])
     refused_saying("distill", *other, words=["distillation.teacher: "])
     again = ("--resume", "out/cut", "--student", "enet")
     refused_saying("distill", *again, words=["leave --student out"])
-    done = launch.ok("distill", *arguments(teacher, "cut"), "--resume", "auto", cwd=tmp_path)
+    done = launch.ok("distill", *arguments(teacher, "cut"), "--resume", "auto")
     assert "average" in done.out
     assert_same_run(tmp_path / "out" / "whole", cut, settings=False)
     one, two = (
@@ -106,7 +102,7 @@ def test_a_file_may_name_the_teacher_as_ablations_do(
     network = ("--student", "test_efficientnet", "--weights", "none", "--iterations", 2)
     more = (*network, "--model.batch_norm", "train", "--workers", 0, "--resume", "auto")
     for _ in range(2):
-        launch.ok(*command, *more, cwd=tmp_path)
+        launch.ok(*command, *more)
 
 
 def test_a_damaged_checkpoint_of_the_teacher_is_passed_over_aloud(
@@ -123,7 +119,6 @@ def test_a_damaged_checkpoint_of_the_teacher_is_passed_over_aloud(
     done = launch.ok(
         *("distill", "--teacher", teacher, "--config", "short.yaml", "--output", "out"),
         *("--name", "run", "--workers", 0, *network),
-        cwd=tmp_path,
     )
     assert "passed over: " in done.out and "step-00000008" in done.out
     assert f"teacher {teacher}: deeplabv2-test_resnet, " in done.out
@@ -136,13 +131,10 @@ def test_teacher_and_student_are_judged_at_the_same_size(
     launch: Launcher, reference: tuple[Path, str], tmp_path: Path
 ) -> None:
     at_input = ("--validation.resolution", "input", "--data.resize", "[32, 64]")
-    launch.ok(
-        "distill", *arguments(reference[0], "run", *at_input, "--iterations", 1), cwd=tmp_path
-    )
+    launch.ok("distill", *arguments(reference[0], "run", *at_input, "--iterations", 1))
     launch.ok(
         *("evaluate", reference[0], "--network", "teacher", "--json", "t.json"),
         *("--resize", "32x64", "--resolution", "32x64"),
-        cwd=tmp_path,
     )
     alone = json.loads((tmp_path / "t.json").read_text())["scores"]["teacher"]["miou"]
     report = json.loads((tmp_path / "out" / "run" / "distillation.json").read_text())
@@ -155,7 +147,6 @@ def test_the_teacher_may_be_one_of_two_domains_and_the_run_have_stages(
     launch.ok(
         *("train_uda", "--config", config, "--source", "gta5", "--output", "out"),
         *("--name", "adapted", "--iterations", 2, "--data.crop", "[48, 64]"),
-        cwd=tmp_path,
     )
     teacher = tmp_path / "out" / "adapted"
     part = arguments(teacher, "part", "--labeled", "1/2")
@@ -164,7 +155,6 @@ def test_the_teacher_may_be_one_of_two_domains_and_the_run_have_stages(
     done = launch.ok(
         *("distill", "--teacher", teacher, "--output", "out", "--name", "small"),
         *("--stages", stages, "--workers", 0, "--validation.every", 0),
-        cwd=tmp_path,
     )
     assert "12 labeled images" in done.out and "12 unlabeled images" in done.out
     assert "stage 2: steps 3 to 9, crops of 48x64, 2 labeled images" in done.out
@@ -184,13 +174,7 @@ REFUSED: dict[str, tuple[int, str]] = {
 
 
 @pytest.mark.parametrize("arguments", REFUSED)
-def test_refused(
-    arguments: str,
-    reference: tuple[Path, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_refused(arguments: str, reference: tuple[Path, str], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "weights.pth")
     code, word = REFUSED[arguments]

@@ -20,11 +20,7 @@ from tests.end_to_end.conftest import TINY
 
 ACTS = "x\x1b[2J\x9b31m\u202e[red]"
 SHOWN = r"x\x1b[2J\x9b31m\u202e[red]"
-DESCRIPTION = {
-    "names": [f"road {ACTS}", f"car {ACTS}"],
-    "id_map": {0: 0, 7: 1},
-    "ignore": [255],
-}
+DESCRIPTION = {"names": [f"road {ACTS}", f"car {ACTS}"], "id_map": {0: 0, 7: 1}, "ignore": [255]}
 
 
 def write_data(root: Path) -> None:

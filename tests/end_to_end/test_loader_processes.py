@@ -61,7 +61,7 @@ def test_one_that_dies_ends_all_processes_of_a_run(
     config: Path, launch: Launcher, tmp_path: Path
 ) -> None:
     flags = ("--config", config, "--output", "out", "--name", "run", "--iterations", 100_000)
-    processes = start_group(launch, "train_ssl", *flags, "--workers", 1, cwd=tmp_path)
+    processes = start_group(launch, "train_ssl", *flags, "--workers", 1)
     processes[0].until((tmp_path / "out" / "run" / "checkpoints" / "step-00000002").is_dir)
     os.kill(loaders(processes[1])[0], signal.SIGKILL)
     first, second = (process.wait(60) for process in processes)
@@ -82,7 +82,7 @@ def test_one_that_is_silent_is_waited_for(
 ) -> None:
     flags = ("--config", config, "--output", "out", "--name", "run", "--iterations", 100_000)
     seldom = ("--workers", 1, "--set", "checkpoints.every=100000", "validation.every=0")
-    process = launch.start(impatient, TOOLS / "train_ssl.py", *flags, *seldom, cwd=tmp_path)
+    process = launch.start(impatient, TOOLS / "train_ssl.py", *flags, *seldom)
     run = tmp_path / "out" / "run"
     process.until(lambda: (run / "metrics.jsonl").is_file() and metrics(run)[1:])
     silent = tmp_path / "silent"
@@ -103,7 +103,7 @@ def test_a_job_that_was_frozen_goes_on(
     config: Path, impatient: Path, launch: Launcher, tmp_path: Path
 ) -> None:
     flags = ("--config", config, "--output", "out", "--name", "run", "--iterations", 20)
-    process = launch.start(impatient, TOOLS / "train_ssl.py", *flags, "--workers", 1, cwd=tmp_path)
+    process = launch.start(impatient, TOOLS / "train_ssl.py", *flags, "--workers", 1)
     process.until((tmp_path / "out" / "run" / "checkpoints" / "step-00000002").is_dir)
     process.kill(signal.SIGSTOP, group=True)
     time.sleep(1.5)  # longer than a loader's timeout, and than what is waited for without a word
@@ -120,7 +120,7 @@ def evaluation(
     """An evaluation whose loader process waits for a drive that does not answer."""
     (tmp_path / "silent").touch()
     command = (impatient, TOOLS / "evaluate.py", reference[0], "--workers", 1)
-    process = launch.start(*command, cwd=tmp_path)
+    process = launch.start(*command)
     process.until(lambda: loaders(process))
     return process
 

@@ -12,12 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import hardware
-from tests.end_to_end.processes import (
-    Launcher,
-    assert_same_run,
-    group_ok,
-    metrics,
-)
+from tests.end_to_end.processes import Launcher, assert_same_run, group_ok, metrics
 
 BF16 = {hardware.VARIABLE: "bf16"}
 AUTO = ("--output", "out", "--precision", "auto", "--device", "cpu")
@@ -41,15 +36,13 @@ def test_a_killed_run_goes_on_to_the_bit(
     whole: Path, launch: Launcher, config: Path, tmp_path: Path
 ) -> None:
     flags = ("--config", config, *AUTO, "--name", "run")
-    process = launch.start("train_ssl", *flags, cwd=tmp_path, **BF16)
+    process = launch.start("train_ssl", *flags, **BF16)
     run = tmp_path / "out" / "run"
     process.until((run / "checkpoints" / "step-00000004").is_dir)
     process.kill(signal.SIGKILL)
     process.wait()
     # Where a new run would take fp32, this one stays in what it has begun in.
-    done = launch.ok(
-        "train_ssl", "--resume", "out/run", cwd=tmp_path, **{hardware.VARIABLE: "fp32"}
-    )
+    done = launch.ok("train_ssl", "--resume", "out/run", **{hardware.VARIABLE: "fp32"})
     assert "precision fp32: " not in done.out and "precision bf16: " not in done.out
     assert_same_run(whole, run)
 
@@ -64,7 +57,7 @@ def test_an_evaluation_is_in_the_precision_of_the_run(
         (whole, "fp32", False),
     ):
         more = {hardware.VARIABLE: forced}
-        launch.ok("evaluate", run, "--json", "s.json", cwd=tmp_path, **more)
+        launch.ok("evaluate", run, "--json", "s.json", **more)
         scores = json.loads((tmp_path / "s.json").read_text())["scores"]
         last = json.loads((run / "summary.json").read_text())["last"]
         assert not same or scores == last
@@ -81,8 +74,8 @@ def test_two_processes_are_one_within_the_steps_of_bf16(
     frozen: Path, launch: Launcher, tmp_path: Path
 ) -> None:
     flags = ("--config", frozen, *AUTO, "--iterations", 3, "--validation.every", 0)
-    launch.ok("train_ssl", *flags, "--name", "one", cwd=tmp_path, **BF16)
-    group_ok(launch, "train_ssl", *flags, "--name", "two", cwd=tmp_path, **BF16)
+    launch.ok("train_ssl", *flags, "--name", "one", **BF16)
+    group_ok(launch, "train_ssl", *flags, "--name", "two", **BF16)
     one, two = (tmp_path / "out" / name for name in ("one", "two"))
     assert json.loads((two / "summary.json").read_text())["precision"] == "bf16"
     for alone, together in zip(metrics(one), metrics(two), strict=True):

@@ -26,9 +26,8 @@ CAMVID = ("--dataset", "camvid", "--data-root", "data", "--output", "copy", "--s
 
 
 @pytest.fixture
-def camvid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def camvid(tmp_path: Path) -> list[str]:
     """Pairs of 12 training images, in ``data`` of the working folder."""
-    monkeypatch.chdir(tmp_path)
     write_camvid(tmp_path / "data", "val")
     return write_camvid(tmp_path / "data", count=12)
 
@@ -49,14 +48,14 @@ def test_ctrl_c(launch: Launcher, tmp_path: Path) -> None:
                 shutil.copy(path.with_stem("000"), path)
     written = tmp_path / "copy/trainannot"
     for _ in range(20):  # on a busy machine a copy may be whole before the signal is sent
-        running = launch.start("prepare_data", *CAMVID, "--jobs", 2, cwd=tmp_path)
+        running = launch.start("prepare_data", *CAMVID, "--jobs", 2)
         running.until(lambda: written.is_dir() and len(list(written.glob("*.png"))) >= 6)
         running.kill(signal.SIGINT, group=True)
         if running.wait().code:
             break
         shutil.rmtree(tmp_path / "copy")
     assert running.code == 130
-    done = launch.ok("prepare_data", *CAMVID, "--jobs", 1, cwd=tmp_path)
+    done = launch.ok("prepare_data", *CAMVID, "--jobs", 1)
     (line,) = (line for line in done.out.splitlines() if " files written, " in line)
     new, kept, _ = (int(word) for word in line.split() if word.isdigit())
     assert kept >= 6 and new + kept == 88
@@ -73,20 +72,17 @@ def test_training_on_the_copy_is_the_same(launch: Launcher, config: Path, tmp_pa
         "data.labeled=1/2", "--iterations", 4,
     )  # fmt: skip
     data = ("--data-root", "data")
-    done = launch.ok("prepare_data", *run, *data, "--output", "a copy", cwd=tmp_path)
+    done = launch.ok("prepare_data", *run, *data, "--output", "a copy")
     assert "5 labeled images outside of 'train' keep their size" in done.out
     (line,) = [line for line in done.out.splitlines() if line.startswith("use it with ")]
     flags = shlex.split(line.removeprefix("use it with "))
     for name, of in (("original", data), ("prepared", flags)):
-        launch.ok("train_ssl", *run, *of, "--name", name, cwd=tmp_path)
+        launch.ok("train_ssl", *run, *of, "--name", name)
     one, other = (tmp_path / "runs" / name for name in ("original", "prepared"))
     assert_same_run(one, other, settings=False)
 
 
-def test_parts_of_a_domain_adaptation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_parts_of_a_domain_adaptation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_gta5(tmp_path / "gta5")
     write_cityscapes(tmp_path / "city", "val")
     for name in ("a.png", "b/c.jpg"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
@@ -72,11 +71,8 @@ def test_a_killed_run_goes_on_without_the_run_that_it_learns_from(
     teacher = tmp_path / "teacher"
     shutil.copytree(reference[0], teacher)
     launch.ok("distill", *arguments(teacher, "whole"))
-    process = launch.start("distill", *arguments(teacher, "cut"))
     cut = tmp_path / "out" / "cut"
-    process.until(lambda: (cut / "checkpoints" / "step-00000002").is_dir())
-    process.kill(signal.SIGKILL)
-    process.wait()
+    launch.start("distill", *arguments(teacher, "cut")).killed_after(cut, 2)
     shutil.rmtree(teacher)
 
     other = ("--resume", "out/cut", "--teacher", reference[0])

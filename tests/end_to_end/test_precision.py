@@ -6,7 +6,6 @@ Here ``auto`` becomes bf16 on every machine; processors without instructions for
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 
 import pytest
@@ -36,11 +35,8 @@ def test_a_killed_run_goes_on_to_the_bit(
     whole: Path, launch: Launcher, config: Path, tmp_path: Path
 ) -> None:
     flags = ("--config", config, *AUTO, "--name", "run")
-    process = launch.start("train_ssl", *flags, **BF16)
     run = tmp_path / "out" / "run"
-    process.until((run / "checkpoints" / "step-00000004").is_dir)
-    process.kill(signal.SIGKILL)
-    process.wait()
+    launch.start("train_ssl", *flags, **BF16).killed_after(run, 4)
     # Where a new run would take fp32, this one stays in what it has begun in.
     done = launch.ok("train_ssl", "--resume", "out/run", **{hardware.VARIABLE: "fp32"})
     assert "precision fp32: " not in done.out and "precision bf16: " not in done.out

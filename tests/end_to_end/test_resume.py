@@ -216,10 +216,7 @@ def killed(launch: Launcher, config: Path, tmp_path_factory: pytest.TempPathFact
     """A run that was killed between its steps 6 and 8."""
     cwd = tmp_path_factory.mktemp("killed")
     flags = ("--config", config, "--output", "out", "--name", "run")
-    process = launch.start("train_ssl", *flags, cwd=cwd)
-    process.until(lambda: (cwd / "out/run/checkpoints/step-00000006").is_dir())
-    process.kill(signal.SIGKILL)
-    assert process.wait().code == -signal.SIGKILL
+    launch.start("train_ssl", *flags, cwd=cwd).killed_after(cwd / "out" / "run", 6)
     return cwd / "out" / "run"
 
 

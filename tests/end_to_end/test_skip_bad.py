@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 
 import pytest
@@ -69,10 +68,7 @@ def test_what_is_drawn_does_not_depend_on_workers_and_kills(
     assert metrics(runs[0])[-1]["step"] == STEPS
 
     launch.ok("train_ssl", *arguments(config, folder, "workers", "--workers", 2))
-    process = launch.start("train_ssl", *arguments(config, folder, "killed"))
-    process.until(lambda: (runs[2] / "checkpoints" / "step-00000010").is_dir())
-    process.kill(signal.SIGKILL)
-    process.wait()
+    launch.start("train_ssl", *arguments(config, folder, "killed")).killed_after(runs[2], 10)
     launch.ok("train_ssl", "--resume", "out/killed", "--workers", 2)
     for run in runs[1:]:
         assert skipped(run) == skipped(runs[0])

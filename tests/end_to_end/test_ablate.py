@@ -92,7 +92,7 @@ def test_a_dry_run_says_what_would_run(grid: Path, launch: Launcher, tmp_path: P
     (line,) = (line for line in done.out.splitlines() if "supervised-seed0 " in line)
     _, _, module, command, *arguments = shlex.split(line)
     assert (module, command) == ("mixseg", "supervised")
-    run = launch.start("train_supervised", *arguments, cwd=tmp_path).wait()
+    run = launch.start("train_supervised", *arguments).wait()
     assert run.code == 0, run.text
     settings = yaml.safe_load((tmp_path / "out/supervised-seed0/config.yaml").read_text())
     assert (settings["method"], settings["optimizer"]["lr"]) == ("supervised", 0.02)
@@ -103,7 +103,7 @@ def test_a_dry_run_says_what_would_run(grid: Path, launch: Launcher, tmp_path: P
 @pytest.mark.slow
 def test_interrupted(grid: Path, launch: Launcher, tmp_path: Path) -> None:
     arguments = (grid, "--seeds", 1, "--iterations", 30)
-    process = launch.start("ablate", *arguments, "--output", "out", cwd=tmp_path)
+    process = launch.start("ablate", *arguments, "--output", "out")
     metrics = tmp_path / "out/supervised-seed0/metrics.jsonl"
     process.until(lambda: metrics.is_file() and metrics.stat().st_size)
     process.kill(signal.SIGINT, group=True)  # as a terminal does
@@ -138,10 +138,7 @@ REFUSED: dict[str, str] = {
 
 
 @pytest.mark.parametrize("arguments", REFUSED)
-def test_refusals(
-    arguments: str, grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_refusals(arguments: str, grid: Path, tmp_path: Path) -> None:
     given = arguments.replace("GRID", str(grid)).split()
     refused_saying("ablate", *given, "--output", "out", words=[REFUSED[arguments]])
     assert not (tmp_path / "out").exists()
@@ -149,7 +146,7 @@ def test_refusals(
 
 def test_there_is_no_cluster(grid: Path, launch: Launcher, tmp_path: Path) -> None:
     own = (grid, "--launcher", "slurm", "--output", "out")
-    refused(launch("ablate", *own, cwd=tmp_path, PATH="/nowhere"), "sbatch")
+    refused(launch("ablate", *own, PATH="/nowhere"), "sbatch")
     assert not (tmp_path / "out").exists()
 
 
@@ -163,10 +160,7 @@ def test_a_baseline_alone_takes_the_flags_of_the_table(
     assert "note: --teacher.buffers has no effect in any row\n" in done.out
 
 
-def test_files_that_are_not_there(
-    grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_files_that_are_not_there(grid: Path, tmp_path: Path) -> None:
     for flag in ("--data-root", "--unlabeled", "--weights"):
         options = (grid, "--dataset", "camvid", flag, "nowhere", "--output", flag[2:])
         refused_saying("ablate", *options, words=["row 'supervised'", "nowhere"])

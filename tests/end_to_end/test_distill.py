@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
@@ -28,8 +27,7 @@ def test_a_run_becomes_a_smaller_network(
     launch: Launcher, reference: tuple[Path, str], tmp_path: Path
 ) -> None:
     teacher, _ = reference
-    done = launch("distill", *arguments(teacher, "small"), cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("distill", *arguments(teacher, "small"))
     run = tmp_path / "out" / "small"
     # The data and their labeled part are those of the teacher.
     for name in ("labeled.txt", "unlabeled.txt"):
@@ -45,13 +43,12 @@ def test_a_run_becomes_a_smaller_network(
     assert small["flops"] < large["flops"]
     assert small["milliseconds"] > 0
     # The teacher is judged as its own evaluation judges it.
-    judged = launch("evaluate", teacher, "--network", "teacher", "--json", "t.json", cwd=tmp_path)
-    assert judged.code == 0, judged.text
+    launch.ok("evaluate", teacher, "--network", "teacher", "--json", "t.json")
     alone = json.loads((tmp_path / "t.json").read_text())["scores"]["teacher"]["miou"]
     assert large["miou"] == pytest.approx(alone, abs=1e-4)
     with Image.open(run / "comparison.png") as picture:
         assert picture.width > 5 * 120
-    assert launch("evaluate", run, cwd=tmp_path).code == 0
+    launch.ok("evaluate", run)
 
 
 def test_a_whole_network_learns_on_labels_alone(
@@ -60,8 +57,7 @@ def test_a_whole_network_learns_on_labels_alone(
     more = ("--student", "enet", "--distillation.unlabeled", 0, "--distillation.pairwise", 0.5)
     more += ("--regularizer", "adversarial-temperature", "--distillation.holistic", "true")
     given = arguments(reference[0], "run", *more, "--iterations", 1)
-    done = launch("distill", *given, cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("distill", *given)
     assert "model enet, " in done.out
     assert "unlabeled images" not in done.out
     line = (tmp_path / "out" / "run" / "metrics.jsonl").read_text().splitlines()[0]
@@ -70,29 +66,20 @@ def test_a_whole_network_learns_on_labels_alone(
 
 
 def test_a_killed_run_goes_on_without_the_run_that_it_learns_from(
-    launch: Launcher,
-    reference: tuple[Path, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    launch: Launcher, reference: tuple[Path, str], tmp_path: Path
 ) -> None:
     teacher = tmp_path / "teacher"
     shutil.copytree(reference[0], teacher)
-    whole = launch("distill", *arguments(teacher, "whole"), cwd=tmp_path)
-    assert whole.code == 0, whole.text
-    process = launch.start("distill", *arguments(teacher, "cut"), cwd=tmp_path)
+    launch.ok("distill", *arguments(teacher, "whole"))
     cut = tmp_path / "out" / "cut"
-    process.until(lambda: (cut / "checkpoints" / "step-00000002").is_dir())
-    process.kill(signal.SIGKILL)
-    process.wait()
+    launch.start("distill", *arguments(teacher, "cut")).killed_after(cut, 2)
     shutil.rmtree(teacher)
 
-    monkeypatch.chdir(tmp_path)
     other = ("--resume", "out/cut", "--teacher", reference[0])
     refused_saying("distill", *other, words=["distillation.teacher: "])
     again = ("--resume", "out/cut", "--student", "enet")
     refused_saying("distill", *again, words=["leave --student out"])
-    done = launch("distill", *arguments(teacher, "cut"), "--resume", "auto", cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("distill", *arguments(teacher, "cut"), "--resume", "auto")
     assert "average" in done.out
     assert_same_run(tmp_path / "out" / "whole", cut, settings=False)
     one, two = (
@@ -111,8 +98,7 @@ def test_a_file_may_name_the_teacher_as_ablations_do(
     network = ("--student", "test_efficientnet", "--weights", "none", "--iterations", 2)
     more = (*network, "--model.batch_norm", "train", "--workers", 0, "--resume", "auto")
     for _ in range(2):
-        done = launch(*command, *more, cwd=tmp_path)
-        assert done.code == 0, done.text
+        launch.ok(*command, *more)
 
 
 def test_a_damaged_checkpoint_of_the_teacher_is_passed_over_aloud(
@@ -126,12 +112,10 @@ def test_a_damaged_checkpoint_of_the_teacher_is_passed_over_aloud(
         "distillation: {unlabeled: 0}\ntraining: {iterations: 2}\n"
     )
     network = ("--student", "test_efficientnet", "--weights", "none", "--model.batch_norm", "train")
-    done = launch(
+    done = launch.ok(
         *("distill", "--teacher", teacher, "--config", "short.yaml", "--output", "out"),
         *("--name", "run", "--workers", 0, *network),
-        cwd=tmp_path,
     )
-    assert done.code == 0, done.text
     assert "passed over: " in done.out and "step-00000008" in done.out
     assert f"teacher {teacher}: deeplabv2-test_resnet, " in done.out
     # A file that says nothing of the data leaves them to the teacher.
@@ -143,16 +127,11 @@ def test_teacher_and_student_are_judged_at_the_same_size(
     launch: Launcher, reference: tuple[Path, str], tmp_path: Path
 ) -> None:
     at_input = ("--validation.resolution", "input", "--data.resize", "[32, 64]")
-    done = launch(
-        "distill", *arguments(reference[0], "run", *at_input, "--iterations", 1), cwd=tmp_path
-    )
-    assert done.code == 0, done.text
-    judged = launch(
+    launch.ok("distill", *arguments(reference[0], "run", *at_input, "--iterations", 1))
+    launch.ok(
         *("evaluate", reference[0], "--network", "teacher", "--json", "t.json"),
         *("--resize", "32x64", "--resolution", "32x64"),
-        cwd=tmp_path,
     )
-    assert judged.code == 0, judged.text
     alone = json.loads((tmp_path / "t.json").read_text())["scores"]["teacher"]["miou"]
     report = json.loads((tmp_path / "out" / "run" / "distillation.json").read_text())
     assert report["networks"][0]["miou"] == pytest.approx(alone, abs=1e-4)
@@ -161,22 +140,18 @@ def test_teacher_and_student_are_judged_at_the_same_size(
 def test_the_teacher_may_be_one_of_two_domains_and_the_run_have_stages(
     launch: Launcher, config: Path, tmp_path: Path
 ) -> None:
-    adapted = launch(
+    launch.ok(
         *("train_uda", "--config", config, "--source", "gta5", "--output", "out"),
         *("--name", "adapted", "--iterations", 2, "--data.crop", "[48, 64]"),
-        cwd=tmp_path,
     )
-    assert adapted.code == 0, adapted.text
     teacher = tmp_path / "out" / "adapted"
     part = arguments(teacher, "part", "--labeled", "1/2")
     refused_saying("distill", *part, words=["source_domain.labeled=1/8"])
     stages = "[{epochs: 1, crop: [32, 64], batch: 4}, {epochs: 1, crop: [48, 64], batch: 2}]"
-    done = launch(
+    done = launch.ok(
         *("distill", "--teacher", teacher, "--output", "out", "--name", "small"),
         *("--stages", stages, "--workers", 0, "--validation.every", 0),
-        cwd=tmp_path,
     )
-    assert done.code == 0, done.text
     assert "12 labeled images" in done.out and "12 unlabeled images" in done.out
     assert "stage 2: steps 3 to 9, crops of 48x64, 2 labeled images" in done.out
 
@@ -195,13 +170,7 @@ REFUSED: dict[str, tuple[int, str]] = {
 
 
 @pytest.mark.parametrize("arguments", REFUSED)
-def test_refused(
-    arguments: str,
-    reference: tuple[Path, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_refused(arguments: str, reference: tuple[Path, str], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "weights.pth")
     code, word = REFUSED[arguments]

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.end_to_end.conftest import TINY
 from tests.end_to_end.processes import (
     TOOLS,
     Finished,
     Launcher,
     assert_same_run,
+    group_ok,
     metrics,
     refused,
     run_group,
@@ -92,16 +92,19 @@ METHODS: dict[str, tuple[str, Sequence[object]]] = {
 STEPS = 3
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, "distillation"])
 def test_two_processes_are_one_with_twice_the_batch(
-    method: str, frozen: Path, launch: Launcher, tmp_path: Path
+    method: str, frozen: Path, reference: tuple[Path, str], launch: Launcher, tmp_path: Path
 ) -> None:
-    tool, more = METHODS[method]
+    if method == "distillation":
+        weights = yaml.safe_load(frozen.read_text())["model"]["weights"]
+        student = ("--student", "test_resnet", "--weights", weights, "--distillation.pairwise", 0.5)
+        tool, more = "distill", ("--teacher", reference[0], *student)
+    else:
+        tool, more = METHODS[method]
     common = ("--config", frozen, "--output", "out", "--iterations", STEPS, *more)
-    done = launch(tool, *common, "--name", "one", cwd=tmp_path)
-    assert done.code == 0, done.text
-    for process in run_group(launch, tool, *common, "--name", "two", cwd=tmp_path):
-        assert process.code == 0, process.text
+    launch.ok(tool, *common, "--name", "one")
+    group_ok(launch, tool, *common, "--name", "two")
     one, two = (metrics(tmp_path / "out" / name) for name in ("one", "two"))
     assert len(one) == len(two) > STEPS
     for alone, together in zip(one, two, strict=True):
@@ -111,27 +114,8 @@ def test_two_processes_are_one_with_twice_the_batch(
             counts_pixels = key.startswith(("confident", "pseudo-labels/"))
             tolerance = 4 / PIXELS if counts_pixels else 1e-4
             assert together[key] == pytest.approx(value, rel=1e-4, abs=tolerance, nan_ok=True), key
-
-
-def test_distillation_in_two_processes(
-    frozen: Path, reference: tuple[Path, str], launch: Launcher, tmp_path: Path
-) -> None:
-    weights = yaml.safe_load(frozen.read_text())["model"]["weights"]
-    common = (
-        *("--teacher", reference[0], "--output", "out", "--iterations", 3, "--workers", 0),
-        *("--student", "test_resnet", "--weights", weights, "--model.batch_norm", "frozen"),
-        *("--model.rates", "[1, 2]", "--model.output_stride", 16, "--training.log_every", 1),
-        *("--data.batch_labeled", 2, "--data.batch_unlabeled", 2, "--distillation.pairwise", 0.5),
-        *("--precision", "fp32"),
-    )
-    assert launch("distill", *common, "--name", "one", cwd=tmp_path).code == 0
-    for process in run_group(launch, "distill", *common, "--name", "two", cwd=tmp_path):
-        assert process.code == 0, process.text
-    one, two = (metrics(tmp_path / "out" / name) for name in ("one", "two"))
-    for alone, together in zip(one, two, strict=True):
-        assert together == pytest.approx(alone, rel=1e-5, abs=1e-5)
-    # What comes after training is the first process's affair.
-    assert (tmp_path / "out" / "two" / "distillation.json").is_file()
+    if method == "distillation":  # what comes after training is the first process's affair
+        assert (tmp_path / "out" / "two" / "distillation.json").is_file()
 
 
 def test_all_processes_have_the_same_networks_and_other_images(
@@ -140,13 +124,11 @@ def test_all_processes_have_the_same_networks_and_other_images(
     script = tmp_path / "steps.py"
     script.write_text(SCRIPT)
     changes = {"regularizer": "adversarial-temperature", "teacher.buffers": "own"}
-    for process in run_group(launch, script, config, json.dumps(changes), cwd=tmp_path):
-        assert process.code == 0, process.text
+    group_ok(launch, script, config, json.dumps(changes))
     first, second = (json.loads((tmp_path / f"rank-{k}.json").read_text()) for k in (0, 1))
     assert sorted(first["networks"]) == ["discriminator", "student", "teacher"]
     assert first["networks"] == second["networks"]
-    alone = launch(script, config, json.dumps(changes), cwd=tmp_path)
-    assert alone.code == 0, alone.text
+    launch.ok(script, config, json.dumps(changes))
     whole = json.loads((tmp_path / "rank-0.json").read_text())["ids"]
     assert [a + b for a, b in zip(first["ids"], second["ids"], strict=True)] == whole
 
@@ -164,8 +146,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_been(
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts):
         folder.mkdir()
-    for process in run_group(launch, "train_ssl", *arguments(config, *drop), cwd=whole):
-        assert process.code == 0, process.text
+    group_ok(launch, "train_ssl", *arguments(config, *drop), cwd=whole)
     processes = start_group(launch, "train_ssl", *arguments(config, *drop), cwd=parts)
     checkpoints = parts / "out" / "run" / "checkpoints"
     processes[0].until((checkpoints / "step-00000002").is_dir)
@@ -185,10 +166,9 @@ def test_a_run_goes_on_with_another_number_of_processes(
     for folder, steps in ((one, 4), (other, 2)):
         folder.mkdir()
         given = arguments(frozen, "--iterations", steps)
-        assert launch("train_ssl", *given, cwd=folder).code == 0
+        launch.ok("train_ssl", *given, cwd=folder)
     more = ("--resume", "out/run", "--iterations", 4, "--allow-changes")
-    for process in run_group(launch, "train_ssl", *more, cwd=other):
-        assert process.code == 0, process.text
+    group_ok(launch, "train_ssl", *more, cwd=other)
     scores = [
         json.loads((folder / "out" / "run" / "summary.json").read_text())["last"]["student"]
         for folder in (one, other)
@@ -200,9 +180,8 @@ def test_evaluation_and_prediction_are_divided(
     reference: tuple[Path, str], launch: Launcher, tmp_path: Path
 ) -> None:
     common = (reference[0], "--save-predictions")
-    alone = launch("evaluate", *common, "one", "--json", "one.json", cwd=tmp_path)
-    assert alone.code == 0, alone.text
-    group = run_group(launch, "evaluate", *common, "two", "--json", "two.json", cwd=tmp_path)
+    alone = launch.ok("evaluate", *common, "one", "--json", "one.json")
+    group = run_group(launch, "evaluate", *common, "two", "--json", "two.json")
     for process in group:
         assert process.code == 0, process.text
     assert group[0].out == alone.out
@@ -211,9 +190,7 @@ def test_evaluation_and_prediction_are_divided(
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
 
     photographs = tmp_path / "one" / "student"
-    done = run_group(
-        *(launch, "predict", reference[0], photographs, "--output", "pred"), cwd=tmp_path
-    )
+    done = run_group(*(launch, "predict", reference[0], photographs, "--output", "pred"))
     assert [one.code for one in done] == [0, 0], done[0].text + done[1].text
     assert "3 of 3 images predicted into pred" in done[0].out
     assert len(list((tmp_path / "pred" / "ids").rglob("*.png"))) == 3
@@ -228,40 +205,12 @@ def both(done: Sequence[Finished]) -> Finished:
     return first
 
 
-def test_a_damaged_image_ends_all_processes(launch: Launcher, tmp_path: Path) -> None:
-    demo = ("--out", "demo", "--images", 6, "--val-images", 2, "--size", "48x96")
-    assert launch("make_demo", *demo, cwd=tmp_path).code == 0
-    content = json.loads(json.dumps(TINY)) | {"seed": 3}
-    content["data"] |= {"dataset": "cityscapes", "root": "demo", "labeled": "1/2"}
-    content["data"] |= {"crop": [32, 64], "scale": None}
-    config = tmp_path / "city.yaml"
-    config.write_text(yaml.safe_dump(content))
-    script = tmp_path / "spoil.py"
-    # In step 3 a file is damaged that one of the two processes reads.
-    script.write_text(
-        "import sys\n"
-        "from pathlib import Path\n"
-        "from mixseg.cli import main\n"
-        "from mixseg.training.update import Learner\n"
-        "move = Learner.move\n"
-        "def spoiling(self, step):\n"
-        "    move(self, step)\n"
-        "    if step == 2:\n"
-        "        for path in sorted(Path('demo').rglob('*leftImg8bit.png'))[:1]:\n"
-        "            path.write_bytes(b'damaged')\n"
-        "Learner.move = spoiling\n"
-        "sys.exit(main(['ssl', *sys.argv[1:]]))\n"
-    )
-    done = both(run_group(launch, script, *arguments(config, "--iterations", 30), cwd=tmp_path))
-    refused(done, "leftImg8bit.png", "The run is saved at step", "--resume", code=1)
-
-
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_process_that_is_killed_leaves_nobody_waiting(
     rank: int, config: Path, launch: Launcher, tmp_path: Path
 ) -> None:
     given = arguments(config, "--iterations", 100_000)
-    processes = start_group(launch, "train_ssl", *given, cwd=tmp_path)
+    processes = start_group(launch, "train_ssl", *given)
     processes[0].until((tmp_path / "out/run/checkpoints/step-00000002").is_dir)
     processes[rank].kill(signal.SIGKILL)
     other = processes[1 - rank].wait()
@@ -295,7 +244,7 @@ def test_a_loss_that_is_not_finite_in_one_process_stops_all(
     script = tmp_path / "spoilt.py"
     script.write_text(SPOILT)
     given = (TOOLS / "train_ssl.py", 1, *arguments(config))
-    processes = start_group(launch, script, *given, cwd=tmp_path)
+    processes = start_group(launch, script, *given)
     done = both([process.wait() for process in processes])
     refused(done, "step 6: loss or gradient is not finite", "Images of the step:", code=1)
     named = done.err.split("Images of the step: ")[1].split(". The network")[0].split(", ")
@@ -305,15 +254,13 @@ def test_a_loss_that_is_not_finite_in_one_process_stops_all(
 
 
 def test_refused(config: Path, launch: Launcher, tmp_path: Path) -> None:
-    odd = run_group(
-        launch, "train_ssl", *arguments(config, "--data.batch_labeled", 3), cwd=tmp_path
-    )
+    odd = run_group(launch, "train_ssl", *arguments(config, "--data.batch_labeled", 3))
     refused(odd[0], "data.batch_labeled", "3", "2 processes")
-    alone = launch("make_demo", "--out", "demo", cwd=tmp_path, TORCHELASTIC_RUN_ID="test")
+    alone = launch("make_demo", "--out", "demo", TORCHELASTIC_RUN_ID="test")
     refused(alone, "torchrun")
     (tmp_path / "out" / "run").mkdir(parents=True)
     (tmp_path / "out" / "run" / "mine").touch()
-    done = run_group(launch, "train_ssl", *arguments(config), cwd=tmp_path)
+    done = run_group(launch, "train_ssl", *arguments(config))
     refused(both(done), "out/run", code=1)
     assert done[1].err == ""
     assert tree(tmp_path) == ["out", "out/run", "out/run/mine"]
@@ -392,8 +339,7 @@ def test_torchrun_starts_again_after_a_kill(
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):
         folder.mkdir()
-    for process in run_group(launch, "train_ssl", *arguments(config), cwd=whole):
-        assert process.code == 0, process.text
+    group_ok(launch, "train_ssl", *arguments(config), cwd=whole)
     command = (TOOLS / "train_ssl.py", *arguments(config, "--resume", "auto"))
     agent = torchrun(environment, killed, *command, restarts=1)
     until(agent, (killed / "out" / "run" / "checkpoints" / "step-00000002").is_dir)
@@ -406,7 +352,7 @@ def test_torchrun_starts_again_after_a_kill(
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_torchrun_and_its_processes(
-    number: int, config: Path, environment: dict[str, str], launch: Launcher, tmp_path: Path
+    number: int, config: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     """As from SLURM, or a terminal: torchrun passes on what its processes have received."""
     seldom = ("--iterations", 100_000, "--set", "checkpoints.every=1000000", "validation.every=0")

@@ -47,8 +47,7 @@ def roots(tmp_path_factory: pytest.TempPathFactory, launch: Launcher) -> dict[st
         ("cityscapes", "48x96", "camera"),
     ):
         own = ("--out", folder / name, "--layout", name, "--size", size, "--look", look)
-        done = launch("make_demo", *own, "--images", 5, cwd=folder)
-        assert done.code == 0, done.text
+        launch.ok("make_demo", *own, "--images", 5, cwd=folder)
     return {name: folder / name for name in ("gta5", "synthia", "cityscapes")}
 
 
@@ -62,8 +61,7 @@ def real(config: Path, roots: dict[str, Path], source: str, *more: object) -> li
 
 def test_on_the_built_in_scenes(uda: Path, launch: Launcher, tmp_path: Path) -> None:
     flags = ("--config", uda, "--output", "out", "--name", "run", "--iterations", 3)
-    done = launch("train_uda", *flags, cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("train_uda", *flags)
     run = tmp_path / "out/run"
     for counted in ("12 labeled", "12 unlabeled", "3 validation"):
         assert f": {counted} images" in done.out
@@ -88,15 +86,14 @@ def test_synthia_to_cityscapes_of_other_sizes(
     uda: Path, roots: dict[str, Path], launch: Launcher, tmp_path: Path
 ) -> None:
     more = ("--iterations", 1, "--set", "data.crop=[32,64]")
-    done = launch("train_uda", *real(uda, roots, "synthia", *more), cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("train_uda", *real(uda, roots, "synthia", *more))
     assert "classes of synthia: never labeled: terrain, truck, train" in done.out
     for name in ("mIoU", "mIoU-16", "mIoU-13"):
         assert f"│ {name} " in done.out
     heads = (tmp_path / "out/run/table.md").read_text().splitlines()[0]
     assert "mIoU-19 | mIoU* (13) | mIoU (16)" in heads
     # A checkpoint knows where it was trained.
-    done = launch("evaluate", "out/run", "--json", "scores.json", cwd=tmp_path)
+    done = launch("evaluate", "out/run", "--json", "scores.json")
     assert "mIoU-13" in done.out
     scores = json.loads((tmp_path / "scores.json").read_text())["scores"]["teacher"]
     assert scores["mIoU-16"] >= scores["miou"] - 1e-9
@@ -112,8 +109,7 @@ def test_the_baseline_sees_the_source_alone(
     # The command of the run that it is compared with, and one word.
     mixed = ("--teacher.buffers", "own", "--augmentation.blur", "--domains", "intra")
     arguments = real(uda, roots | {"cityscapes": target}, "gta5", *mixed, "--source-only")
-    done = launch("train_uda", *arguments, "--iterations", 1, cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("train_uda", *arguments, "--iterations", 1)
     for flag in mixed[0], "--augmentation.blur", "--domains":
         assert f"note: {flag} has no effect in a supervised run\n" in done.out
     assert ": 5 labeled images" in done.out
@@ -134,8 +130,7 @@ def test_photographs_as_a_target_and_unequal_pairs_of_the_source(
     write_label(source / "labels/00003.png", np.full((10, 20), 7, dtype=np.uint8))
     own = roots | {"cityscapes": target, "gta5": source}
     arguments = real(uda, own, "gta5", "--unlabeled", photographs, "--iterations", 1)
-    done = launch("train_uda", *arguments, "--set", "data.resize=[64,128]", cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("train_uda", *arguments, "--set", "data.resize=[64,128]")
     assert "left out 1 pairs of gta5" in done.out
     assert "00003: 128x64 and 20x10 pixels" in done.out
     assert "4 labeled" in done.out
@@ -149,8 +144,7 @@ def test_a_target_split_needs_no_labels(
     shutil.rmtree(target / "gtFine/train")
     arguments = real(uda, roots | {"cityscapes": target}, "gta5", "--set", "data.crop=[48,64]")
     refused_saying("uda", *arguments, "--alignment", "target", words=["targets.alignment"], code=1)
-    done = launch("train_uda", *arguments, "--iterations", 1, cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("train_uda", *arguments, "--iterations", 1)
     assert f"data {target / 'leftImg8bit/train'}: 5 unlabeled images" in done.out
     assert "5 images of the target have no label" in done.out
     ids = (tmp_path / "out/run/unlabeled.txt").read_text()
@@ -164,8 +158,7 @@ def test_other_distributions(
 ) -> None:
     more = ("--domains", "intra", "--alignment", alignment, "--iterations", 1)
     more += ("--set", "validation.every=0")
-    done = launch("train_uda", *real(uda, roots, "gta5", *more), cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_uda", *real(uda, roots, "gta5", *more))
     (checkpoint,) = (tmp_path / "out/run/checkpoints").glob("step-*")
     wanted = safetensors.torch.load_file(checkpoint / "method.safetensors")["wanted"].numpy()
     name = "gta5" if alignment == "labeled" else "cityscapes"
@@ -186,16 +179,14 @@ def test_changed_files_do_not_change_a_resumed_run(
     (tmp_path / "shares.yaml").write_text(shares())
     arguments = ("--config", uda, "--domains", "intra", "--alignment", "shares.yaml")
     more = ("--iterations", 2, "--output", "a", "--name", "run", "--set", "validation.every=0")
-    done = launch("train_uda", *arguments, *more, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_uda", *arguments, *more)
     (tmp_path / "shares.yaml").write_text(shares(road=1000))
     # Nor does a start from another folder, nor a file of the run's own that somebody has edited.
     (tmp_path / "elsewhere").mkdir()
     own = (tmp_path / "a/run/class_map.yaml").read_text()
     (tmp_path / "a/run/class_map.yaml").write_text("road: sky\n")
     more = ("--iterations", 4, "--allow-changes")
-    done = launch("train_uda", "--resume", "../a/run", *more, cwd=tmp_path / "elsewhere")
-    assert done.code == 0, done.text
+    done = launch.ok("train_uda", "--resume", "../a/run", *more / "elsewhere")
     checkpoint = tmp_path / "a/run/checkpoints/step-00000004/method.safetensors"
     assert safetensors.torch.load_file(checkpoint)["wanted"][0] == pytest.approx(20 / 38, rel=1e-4)
     assert "class_map.yaml: was lost or changed" in done.out
@@ -214,7 +205,7 @@ def test_a_bad_file_in_the_middle_costs_nothing(
 ) -> None:
     """One image of forty; which is seen when depends on the seed."""
     command = [TOOLS / "make_demo.py", "--out", tmp_path / "own", "--images", 40]
-    assert launch(command[0], *command[1:], "--size", "64x128", cwd=tmp_path).code == 0
+    launch.ok(command[0], *command[1:], "--size", "64x128")
     images = sorted((tmp_path / "own/leftImg8bit/train").rglob("*.png"))
     spoilt = images[17]  # not among those that are read before training
     content = spoilt.read_bytes()
@@ -222,27 +213,24 @@ def test_a_bad_file_in_the_middle_costs_nothing(
     arguments = ("--config", uda, "--unlabeled", folder, "--iterations", 12, "--output", "a")
     schedule = ("--set", "checkpoints.every=100", "validation.every=0", "training.accumulate=2")
     spoilt.write_bytes(content[: len(content) // 2])
-    done = launch("train_uda", *arguments, *schedule, "--name", "bad", cwd=tmp_path)
+    done = launch("train_uda", *arguments, *schedule, "--name", "bad")
     refused(done, str(spoilt), "The run is saved at step", "--resume a/bad", code=1)
     (saved,) = (tmp_path / "a/bad/checkpoints").glob("step-*")
     assert 0 < int(saved.name[5:]) < 10
 
     # Without it the run would be another one, which has to be asked for.
     spoilt.unlink()
-    done = launch("train_uda", "--resume", "a/bad", cwd=tmp_path)
+    done = launch("train_uda", "--resume", "a/bad")
     refused(done, "unlabeled images: 1 are gone", "--allow-changes")
     spoilt.write_bytes(content)
-    done = launch("train_uda", "--resume", "a/bad", cwd=tmp_path)
-    assert done.code == 0, done.text
-    done = launch("train_uda", *arguments, *schedule, "--name", "good", cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_uda", "--resume", "a/bad")
+    launch.ok("train_uda", *arguments, *schedule, "--name", "good")
     assert_same_tensors(
         tmp_path / "a/good/checkpoints/step-00000012", tmp_path / "a/bad/checkpoints/step-00000012"
     )
     spoilt.unlink()
     more = ("--allow-changes", "--iterations", 13)
-    done = launch("train_uda", "--resume", "a/bad", *more, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_uda", "--resume", "a/bad", *more)
     assert len((tmp_path / "a/bad/unlabeled.txt").read_text().splitlines()) == 39
 
 
@@ -252,21 +240,19 @@ def test_a_bad_file_of_the_validation_split(
 ) -> None:
     command = [TOOLS / "make_demo.py", "--out", tmp_path / "own", "--images", 4]
     more = ("--val-images", 33, "--size", "64x128")
-    assert launch(command[0], *command[1:], *more, cwd=tmp_path).code == 0
+    launch.ok(command[0], *command[1:], *more)
     images = sorted((tmp_path / "own/leftImg8bit/val").rglob("*.png"))
     content = images[1].read_bytes()
     images[1].write_bytes(content[: len(content) // 2])
     arguments = real(uda, roots | {"cityscapes": tmp_path / "own"}, "gta5")
     more = ("--iterations", 4, "--set", "checkpoints.every=100", "validation.every=2")
-    done = launch("train_uda", *arguments, *more, cwd=tmp_path)
+    done = launch("train_uda", *arguments, *more)
     refused(done, str(images[1]), "The run is saved at step 2", code=1)
     images[1].write_bytes(content)
-    done = launch("train_uda", "--resume", "out/run", cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_uda", "--resume", "out/run")
     # The validation that failed has been made good.
     other = ["good" if argument == "run" else argument for argument in (*arguments, *more)]
-    done = launch("train_uda", *other, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_uda", *other)
     assert metrics(tmp_path / "out/run") == metrics(tmp_path / "out/good")
     assert_same_tensors(
         tmp_path / "out/run/checkpoints/step-00000004",
@@ -291,20 +277,14 @@ REFUSED: dict[str, tuple[int, str]] = {
 
 
 @pytest.mark.parametrize("arguments", REFUSED)
-def test_refused_arguments(
-    arguments: str, uda: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_refused_arguments(arguments: str, uda: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("rood: 1\n")
     code, word = REFUSED[arguments]
     refused_saying("uda", "--config", uda, *arguments.split(), words=[word], code=code)
     assert set(tree(tmp_path)) <= {"bad.yaml", "runs"}
 
 
-def test_refused_data(
-    uda: Path, roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_refused_data(uda: Path, roots: dict[str, Path], tmp_path: Path) -> None:
     source, images, crop = tmp_path / "gta5", tmp_path / "folder", ("--set", "data.crop=[32,64]")
     shutil.copytree(roots["gta5"], source)
     shutil.copytree(roots["gta5"] / "images", images / "images/train")

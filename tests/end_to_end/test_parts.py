@@ -58,8 +58,7 @@ def trained(
     (cwd / "tiny.yaml").write_text(yaml.safe_dump(content))
     own = imports(Path("mine"), "mixer", "weighting", "loss", "network", "logger")
     flags = ("--config", "tiny.yaml", "--output", "out", "--name", "run", "--iterations", 4)
-    done = launch("train_ssl", *flags, *own, *OWN, cwd=cwd)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", *flags, *own, *OWN, cwd=cwd)
     return lambda folder: Path(shutil.copytree(cwd / "out", folder / "out")) / "run"
 
 
@@ -75,8 +74,7 @@ def test_a_run_remembers_its_parts(
     shutil.rmtree(run / "checkpoints" / "step-00000004")
     (run / "summary.json").unlink()
     # An option of a part is a flag, also where nothing but the run says that there is the part.
-    done = launch("train_ssl", "--resume", "out/run", "--mixing.stripes", 4, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", "--resume", "out/run", "--mixing.stripes", 4)
     assert_same_run(whole, run)
     for one in (whole, run):
         lines = [line.split(",") for line in (one / "losses.csv").read_text().splitlines()]
@@ -92,8 +90,7 @@ def test_what_was_trained_is_used_without_a_word_of_its_parts(
     trained: Callable[[Path], Path], launch: Launcher, tmp_path: Path
 ) -> None:
     run = trained(tmp_path)
-    done = launch("evaluate", run, "--precision", "fp32", "--json", "s.json", cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("evaluate", run, "--precision", "fp32", "--json", "s.json")
     last = json.loads((run / "summary.json").read_text())["last"]
     assert json.loads((tmp_path / "s.json").read_text())["scores"] == last
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
@@ -102,8 +99,7 @@ def test_what_was_trained_is_used_without_a_word_of_its_parts(
         ("compare", run),
         ("figures", "learning-curves", "predictions", "--run", run, "--images", 1),
     ):
-        done = launch(tool, *arguments, cwd=tmp_path)
-        assert done.code == 0, done.text
+        launch.ok(tool, *arguments)
     assert (tmp_path / "pred").is_dir()
     assert (tmp_path / "figures" / "predictions.png").is_file()
 
@@ -111,8 +107,7 @@ def test_what_was_trained_is_used_without_a_word_of_its_parts(
 @pytest.mark.slow
 def test_an_export(trained: Callable[[Path], Path], launch: Launcher, tmp_path: Path) -> None:
     run = trained(tmp_path)
-    done = launch("export", run, "--size", "64x64", "--output", "net.pt2", cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("export", run, "--size", "64x64", "--output", "net.pt2")
     assert (tmp_path / "net.pt2").is_file()
 
 
@@ -126,12 +121,11 @@ def test_somebody_elses_run_is_refused_until_its_import_is_named(
         ("train_ssl", "--resume", run),
         ("train_ssl", "--config", run / "config.yaml"),
     ):
-        done = launch(tool, *arguments, cwd=tmp_path, **stranger)
+        done = launch(tool, *arguments, **stranger)
         refused(done, "my_mixer.py", "--import")
     # A file of the same name stands for one that is not on this machine.
     own = imports(parts, "mixer", "weighting", "loss", "network", "logger")
-    done = launch("evaluate", run, *own, cwd=tmp_path, **stranger)
-    assert done.code == 0, done.text
+    launch.ok("evaluate", run, *own, **stranger)
 
 
 def test_a_layout_and_a_method(parts: Path, launch: Launcher, tmp_path: Path) -> None:
@@ -147,25 +141,21 @@ def test_a_layout_and_a_method(parts: Path, launch: Launcher, tmp_path: Path) ->
     model = {"model": TINY["model"], "data": TINY["data"] | {"labeled": "1/2"}}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(model))
     data = ("--dataset", "pairs", "--data-root", "data", "--data.mask_ending=-ids")
-    done = launch(
+    launch.ok(
         *("train_ssl", "--config", "tiny.yaml", *imports(parts, "layout", "method"), *data),
         *("--method", "confident_entropy", "--confident_entropy.entropy_weight", 0.5),
         *("--iterations", 2, "--output", "out", "--name", "run", "--training.log_every", 1),
-        cwd=tmp_path,
     )
-    assert done.code == 0, done.text
     line = metrics(tmp_path / "out" / "run")[0]
     assert line["loss/entropy"] > 0 and "loss/consistency" not in line
-    done = launch("evaluate", "out/run", cwd=tmp_path)
+    done = launch("evaluate", "out/run")
     assert done.code == 0 and "leaf" in done.out, done.text
     student = ("--student", "test_efficientnet", "--weights", "none", "--iterations", 1)
     more = ("--workers", 0, "--model.batch_norm", "train", "--schedule.warmup_steps", 0)
     own = ("--output", "out", "--name", "student")
-    done = launch("distill", "--teacher", "out/run", *student, *more, *own, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("distill", "--teacher", "out/run", *student, *more, *own)
     own = ("--config", "tiny.yaml", *imports(parts, "layout"))
-    done = launch("check_data", *own, *data, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("check_data", *own, *data)
 
 
 @pytest.fixture
@@ -178,20 +168,19 @@ def table(grid: Path) -> Path:
 
 def test_rows_of_a_table(parts: Path, table: Path, launch: Launcher, tmp_path: Path) -> None:
     own = ("ablate", table, "--output", "out", *imports(parts, "mixer"), "--seeds", 1)
-    done = launch(*own, "--dry-run", "--mixing.stripes", 2, "--rows", "stripes", cwd=tmp_path)
+    done = launch(*own, "--dry-run", "--mixing.stripes", 2, "--rows", "stripes")
     assert done.code == 0 and "mixing.mixer: classmix -> stripes" in done.out, done.text
     shutil.rmtree(tmp_path / "out")
-    refused(launch("ablate", table, "--output", "out", cwd=tmp_path), "mixing.stripes")
+    refused(launch("ablate", table, "--output", "out"), "mixing.stripes")
     table.write_text(table.read_text() + "  typo: {set: {mixing.mixer: stripe}}\n")
-    refused(launch(*own, cwd=tmp_path), "row 'typo'", "'stripe'", "stripes")
+    refused(launch(*own), "row 'typo'", "'stripe'", "stripes")
     assert "out" not in tree(tmp_path)
 
 
 @pytest.mark.slow
 def test_the_runs_of_a_table(parts: Path, table: Path, launch: Launcher, tmp_path: Path) -> None:
     own = ("ablate", table, "--output", "out", *imports(parts, "mixer"), "--seeds", 1)
-    done = launch(*own, "--rows", "stripes", cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok(*own, "--rows", "stripes")
     saved = yaml.safe_load((tmp_path / "out/stripes-seed0/config.yaml").read_text())
     assert saved["imports"] == [str(parts / "my_mixer.py")]
     assert saved["mixing"]["stripes"] == 4

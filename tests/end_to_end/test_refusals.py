@@ -29,13 +29,12 @@ from tests.end_to_end.processes import Launcher, refused, refused_saying, tree
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path) -> Path:
     """Where a test works: with a folder that is empty, and two lists."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "up.txt").write_text("aldenau/aldenau_000000_000019_leftImg8bit\n../x.png\n")
     (tmp_path / "absolute.txt").write_text("/etc/passwd\n")
     (tmp_path / "nul.txt").write_bytes(b"a\0b\n")
-    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 

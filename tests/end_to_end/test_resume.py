@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import time
@@ -56,8 +55,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
     assert process.wait().code == -signal.SIGKILL
     assert not (run / "summary.json").exists()
 
-    done = launch("train_ssl", "--resume", "out/run", cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", "--resume", "out/run")
     assert_same_run(reference[0], run)
 
 
@@ -80,8 +78,7 @@ def test_killed_while_a_checkpoint_is_written(
     (run / "checkpoints" / ".latest.json.0123abcd").write_text("{")
     (run / "checkpoints" / ".step-00000003.partial").mkdir()
 
-    done = launch("train_ssl", "--resume", run, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", "--resume", run)
     assert_same_run(reference[0], run)
 
 
@@ -89,13 +86,9 @@ def test_other_workers_after_the_kill(
     reference: tuple[Path, str], train: Train, launch: Launcher, tmp_path: Path
 ) -> None:
     run = tmp_path / "out" / "run"
-    process = train("--workers", 2)
-    process.until(lambda: (run / "checkpoints" / "step-00000002").is_dir())
-    process.kill(signal.SIGKILL)
-    assert process.wait().code == -signal.SIGKILL
+    train("--workers", 2).killed_after(run, 2)
     # At once: the workers of the dead process, which live on for seconds, do not hold the lock.
-    done = launch("train_ssl", "--resume", "out/run", "--workers", 0, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", "--resume", "out/run", "--workers", 0)
     assert_same_run(reference[0], run, settings=False)
 
 
@@ -117,8 +110,7 @@ def test_an_interrupted_run_saves_and_goes_on(
     assert f"stopped at step {step}, saved" in done.out
     assert "--resume out/run" in done.out
 
-    done = launch("train_ssl", "--resume", "out/run", cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("train_ssl", "--resume", "out/run")
     assert f"from step {step}" in done.out
     assert metrics(run) == metrics(reference[0])
     best = [json.loads((path / "summary.json").read_text())["best"] for path in (run, reference[0])]
@@ -136,39 +128,9 @@ def test_ctrl_c_reaches_the_whole_group_with_workers(
     done = process.wait()
     assert done.code == 130, done.text
     assert "stopped at step" in done.out
-    done = launch("train_ssl", "--resume", "out/run", "--workers", 1, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", "--resume", "out/run", "--workers", 1)
     assert metrics(run) == metrics(reference[0])
     assert_same_tensors(run / FINAL, reference[0] / FINAL)
-
-
-def test_a_worker_that_dies_is_an_error(train: Train, tmp_path: Path) -> None:
-    run = tmp_path / "out" / "run"
-    process = train("--workers", 1, "--iterations", 100_000)
-    process.until(lambda: (run / "checkpoints" / "step-00000002").is_dir())
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    if not children.is_file():
-        pytest.skip("this kernel does not list the children of a process")
-    os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
-    done = process.wait()
-    assert done.code == 1, done.text
-    # Besides this line torch may complain of the same while it takes its loader apart.
-    (line,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
-    assert "Try fewer --workers" in line
-    assert "mixseg" not in done.err.replace(line, "")
-
-
-def test_a_signal_that_others_pass_on_saves_all_the_same(train: Train, tmp_path: Path) -> None:
-    run = tmp_path / "out" / "run"
-    process = train("--iterations", 100_000, "--set", "checkpoints.every=1000000")
-    process.until(lambda: (run / "metrics.jsonl").is_file() and metrics(run)[2:])
-    for number in (signal.SIGUSR2, signal.SIGTERM):
-        process.kill(number, group=True)
-        time.sleep(0.002)
-    done = process.wait()
-    assert done.code == 143, done.text
-    (checkpoint,) = run.glob("checkpoints/step-*")
-    assert f"stopped at step {state(checkpoint)['step']}, saved" in done.out
 
 
 @pytest.fixture(scope="module")
@@ -178,8 +140,7 @@ def long_validations(
     """A run that validates on many images, and its arguments."""
     folder = tmp_path_factory.mktemp("long")
     arguments = ("--config", config, "--output", "out", "--name", "run", "--demo.val_images", 40)
-    done = launch("train_ssl", *arguments, cwd=folder)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", *arguments, cwd=folder)
     return folder / "out" / "run", arguments
 
 
@@ -202,7 +163,7 @@ def test_stopped_in_a_validation(
 ) -> None:
     whole, arguments = long_validations
     run = tmp_path / "out" / "run"
-    process = launch.start("train_ssl", *arguments, cwd=tmp_path)
+    process = launch.start("train_ssl", *arguments)
     process.until((run / "checkpoints" / f"step-{step:08}").is_dir)  # before its validation
     process.kill(number)
     done = process.wait()
@@ -211,8 +172,7 @@ def test_stopped_in_a_validation(
     assert state(max(run.glob("checkpoints/step-*")))["step"] == step
     assert not any("miou/student" in line for line in metrics(run) if line["step"] == step)
     assert not (run / "summary.json").exists()
-    done = launch("train_ssl", "--resume", "out/run", cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", "--resume", "out/run")
     assert_same_run(whole, run)
 
 
@@ -224,23 +184,12 @@ def test_a_second_process_is_refused(train: Train, launch: Launcher, tmp_path: P
     process = train("--iterations", 100_000, "--workers", 1)
     process.until(lambda: (run / "checkpoints" / "step-00000002").is_dir())
     refused(
-        launch("train_ssl", "--resume", "out/run", cwd=tmp_path),
+        launch("train_ssl", "--resume", "out/run"),
         "out/run: another process is training in this folder",
         code=1,
     )
     process.kill(signal.SIGTERM)
     assert process.wait().code == 143
-
-
-def test_an_existing_name_is_refused(
-    reference: tuple[Path, str], config: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run, _ = reference
-    monkeypatch.chdir(run.parents[1])
-    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
-    own = ("--config", config, "--output", "out", "--name", "run")
-    refused_saying("ssl", *own, words=["out/run", "--resume", "--name"], code=1)
-    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
 # Resume -----------------------------------------------------------------------------------------
@@ -250,10 +199,7 @@ def test_auto_starts_and_then_goes_on(
     reference: tuple[Path, str], train: Train, tmp_path: Path
 ) -> None:
     run = tmp_path / "out" / "run"
-    process = train("--resume", "auto")
-    process.until(lambda: (run / "checkpoints" / "step-00000002").is_dir())
-    process.kill(signal.SIGKILL)
-    process.wait()
+    train("--resume", "auto").killed_after(run, 2)
     done = train("--resume", "auto").wait()
     assert done.code == 0, done.text
     assert "from step" in done.out
@@ -270,17 +216,13 @@ def killed(launch: Launcher, config: Path, tmp_path_factory: pytest.TempPathFact
     """A run that was killed between its steps 6 and 8."""
     cwd = tmp_path_factory.mktemp("killed")
     flags = ("--config", config, "--output", "out", "--name", "run")
-    process = launch.start("train_ssl", *flags, cwd=cwd)
-    process.until(lambda: (cwd / "out/run/checkpoints/step-00000006").is_dir())
-    process.kill(signal.SIGKILL)
-    assert process.wait().code == -signal.SIGKILL
+    launch.start("train_ssl", *flags, cwd=cwd).killed_after(cwd / "out" / "run", 6)
     return cwd / "out" / "run"
 
 
 @pytest.fixture
-def stopped(killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def stopped(killed: Path, tmp_path: Path) -> Path:
     """The same in the folder of this test, where it works."""
-    monkeypatch.chdir(tmp_path)
     return Path(shutil.copytree(killed, tmp_path / "out" / "run"))
 
 
@@ -306,45 +248,35 @@ def test_changed_settings_are_shown_and_refused(
     refused_saying("ssl", "--resume", ".", words=["config.yaml"])
     assert tree(stopped) == before
 
-    done = launch("train_ssl", *resume, "--lr", "1e-3", "--allow-changes", cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", *resume, "--lr", "1e-3", "--allow-changes")
     # The rate follows the new schedule, and the run says from now on that it has it.
     assert metrics(stopped)[-2]["lr"] == pytest.approx(1e-3 * (1 / 8) ** 0.9)
     assert resolve_settings([stopped / "config.yaml"], {}).optimizer.lr == 1e-3
 
 
 def test_a_damaged_checkpoint_is_passed_over(
-    reference: tuple[Path, str], stopped: Path, launch: Launcher, tmp_path: Path
+    reference: tuple[Path, str], stopped: Path, launch: Launcher
 ) -> None:
     newest, older = sorted(stopped.glob("checkpoints/step-*"), reverse=True)[:2]
     step = state(older)["step"]
     flip_bit(newest / "student.safetensors")
-    done = launch("train_ssl", "--resume", "out/run", cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("train_ssl", "--resume", "out/run")
     assert "passed over" in done.out
     assert f"{newest.name}/student.safetensors: damaged" in done.out
     assert f"from step {step}" in done.out
     assert_same_run(reference[0], stopped)
 
 
-def test_no_intact_checkpoint(stopped: Path) -> None:
-    for path in stopped.glob("checkpoints/step-*"):
-        flip_bit(path / "optimizer.safetensors")
-    words = ["optimizer.safetensors: damaged"]
-    refused_saying("ssl", "--resume", "out/run", words=words, code=1)
-
-
 # Divergence -------------------------------------------------------------------------------------
 
 
 def test_a_diverged_run_stops_before_anything_moves(
-    reference: tuple[Path, str], stopped: Path, launch: Launcher, tmp_path: Path
+    reference: tuple[Path, str], stopped: Path, launch: Launcher
 ) -> None:
     done = launch(
         "train_ssl",
         *("--resume", "out/run", "--lr", "1e6", "--iterations", 20, "--allow-changes"),
         *("--set", "checkpoints.every=1"),
-        cwd=tmp_path,
     )
     newest = sorted(stopped.glob("checkpoints/step-*"))[-1]
     step = state(newest)["step"]
@@ -361,7 +293,7 @@ def test_a_diverged_run_stops_before_anything_moves(
     assert set(named) <= set(listed.splitlines())
     assert not (stopped / "summary.json").exists()
     # It can be evaluated, and gone on with.
-    assert launch("evaluate", "out/run", cwd=tmp_path).code == 0
+    launch.ok("evaluate", "out/run")
     settings = yaml.safe_load((stopped / "config.yaml").read_text())
     assert settings["optimizer"]["lr"] == 1e6
 
@@ -375,17 +307,12 @@ def test_initial_weights_may_be_gone(
     run += ("--model.batch_norm", "frozen")
     for name, steps in (("whole", 8), ("run", 4)):
         options = ("--iterations", steps, "--schedule.name", "constant")
-        done = launch("train_ssl", *run, "--name", name, *options, cwd=tmp_path)
-        assert done.code == 0, done.text
+        launch.ok("train_ssl", *run, "--name", name, *options)
     weights.unlink()
     longer = ("--resume", "out/run", "--iterations", 8, "--allow-changes")
     other = reference[0] / "checkpoints" / "step-00000006"
-    refused(
-        launch("train_ssl", *longer, "--weights", other, cwd=tmp_path),
-        "takes the place of initial weights",
-    )
-    done = launch("train_ssl", *longer, cwd=tmp_path)
-    assert done.code == 0, done.text
+    refused(launch("train_ssl", *longer, "--weights", other), "takes the place of initial weights")
+    launch.ok("train_ssl", *longer)
     assert_same_tensors(*(tmp_path / "out" / name / FINAL for name in ("whole", "run")))
     # Another run cannot start from them.
-    refused(launch("train_ssl", *run, "--name", "new", cwd=tmp_path), "start.safetensors", code=1)
+    refused(launch("train_ssl", *run, "--name", "new"), "start.safetensors", code=1)

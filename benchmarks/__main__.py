@@ -18,7 +18,7 @@ from mixseg.commands.parsing import (
     parse,
     size_type,
 )
-from mixseg.config import FlagType, Range
+from mixseg.config.values import FlagType, Range
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.files import check_unused, write_atomically
 from mixseg.terminal import new_console, say, show

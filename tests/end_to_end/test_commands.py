@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from mixseg.commands.settings_arguments import add_file_arguments, parse_with_settings
 
 from mixseg.cli import COMMANDS, run
 from mixseg.commands.inference import add_inference_arguments
 from mixseg.commands.parsing import new_parser, parse
-from mixseg.commands.settings_arguments import add_file_arguments, parse_with_settings
 from mixseg.config.flags import SHORT_FLAGS, typed_overrides
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.schema import schema

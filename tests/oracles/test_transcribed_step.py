@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-from mixseg.analysis.model_profile import random_batches, training_step
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.sections import Settings
 from mixseg.data.streams import Batch
@@ -19,6 +18,7 @@ from mixseg.ignore import IGNORE
 from mixseg.methods import StepRandom
 from mixseg.models import build_model
 from mixseg.training.build import Given, build_learner
+from mixseg.training.on_noise import random_batches, training_step
 from tests.models.build import SMALL
 from tests.oracles.transcribed_step import TranscribedStep
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +36,7 @@ class Case(NamedTuple):
     """A loss by its name, and what of its options differs from the defaults."""
 
     name: str
-    options: dict[str, Any] = {}
+    options: Mapping[str, Any] = MappingProxyType({})
 
     def built(self, shares: Tensor | None = None) -> SupervisedLoss:
         paths = {f"supervised_loss.{option}": value for option, value in self.options.items()}
@@ -285,7 +287,9 @@ class TestRelations:
         logits = torch.zeros(2, CLASSES, 3, 5)
         expected = with_gradient(segmentation_cross_entropy, logits, targets)
         for share in (0.01, 0.3):
-            found = with_gradient(lambda x, y: ohem_loss(x, y, 100.0, share), logits, targets)
+            found = with_gradient(
+                lambda x, y, share=share: ohem_loss(x, y, 100.0, share), logits, targets
+            )
             torch.testing.assert_close(found, expected)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from mixseg.commands.presets import configuration_file
 
-from mixseg.config.presets import configuration_file, grid_file
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.saved import dump_settings
 from mixseg.config.sections import Settings
@@ -67,20 +67,6 @@ def test_a_preset_goes_by_its_name(
     assert configuration_file(name) == Path(name)
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_goes_by_its_path(name: str) -> None:
-    assert configuration_file(name.removesuffix(".yaml")).samefile(CONFIGS / name)
-
-
-@pytest.mark.parametrize("name", ["ssl_table_5_1", "configs/ablations/ssl-table-5-1.yaml"])
-def test_a_grid_goes_by_its_name(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "ssl_table_5_1").mkdir()  # a folder is no grid
-    assert grid_file(name).samefile(CONFIGS / "ablations/ssl_table_5_1.yaml")
-
-
 def test_names_that_are_not_one_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"'ssl/folder_small'"):
@@ -118,26 +104,20 @@ def test_photographs_of_any_size_train_on_a_small_machine(tmp_path: Path) -> Non
     assert len((run / "val.txt").read_text().split()) == 1
 
 
-def test_there_are_presets() -> None:
-    assert "demo/ssl.yaml" in PRESETS
-
-
 @pytest.mark.parametrize("name", PRESETS)
 class TestEveryPreset:
-    def test_its_names_are_known(self, name: str) -> None:
-        check_settings(resolved(name))
-
-    def test_it_is_what_a_run_would_save(self, name: str, tmp_path: Path) -> None:
+    def test_it_is_known_and_saved_as_it_is(self, name: str, tmp_path: Path) -> None:
         settings = resolved(name)
+        check_settings(settings)
         (tmp_path / "config.yaml").write_text(dump_settings(settings))
         assert resolve_settings([tmp_path / "config.yaml"], {}) == settings
+        assert (CONFIGS / name).read_text().startswith("# ")
+        assert configuration_file(name.removesuffix(".yaml")).samefile(CONFIGS / name)
 
     def test_its_parts_can_be_built(self, name: str) -> None:
         settings = resolved(name)
-        with torch.device(
-            "meta"
-        ):  # what weights begin with takes seconds to draw, and says nothing
-            model, report = build_initial_model(settings.model, 4, settings.seed)
+        with torch.device("meta"):  # drawing the first weights takes seconds, and says nothing
+            model, report = build_initial_model(settings.model, settings.options, 4, settings.seed)
         assert report is None
         names = ("a", "b", "c", "d")
         given = Given(torch.full((4,), 1 / 4), torch.full((4,), 1 / 4))
@@ -150,12 +130,11 @@ class TestEveryPreset:
         groups = model.parameter_groups(
             optimizer.lr, optimizer.weight_decay, head_factor=optimizer.head_factor
         )
-        built = build_optimizer(groups, optimizer)
+        built = build_optimizer(optimizer.name, groups, optimizer.lr, settings.options)
         assert [group["lr"] for group in built.param_groups] == pytest.approx(
             [optimizer.lr, optimizer.lr * optimizer.head_factor]
         )
-        schedule = build_schedule(settings.schedule, settings.training.iterations)
+        schedule, _ = build_schedule(
+            settings.schedule.name, settings.options, settings.training.iterations
+        )
         assert 0 <= schedule(0) <= 1
-
-    def test_a_comment_says_what_it_is(self, name: str) -> None:
-        assert (CONFIGS / name).read_text().startswith("# ")

@@ -20,19 +20,8 @@ def test_seeds_fit_torch_and_depend_on_the_key_alone(key: list[int | str]) -> No
 
 
 def test_every_part_counts() -> None:
-    keys = [
-        (1,),
-        ("1",),
-        (1, 1),
-        (11,),
-        (1, "a"),
-        ("a", 1),
-        ("1", "1"),
-        (-1,),
-        (0,),
-        ("",),
-        ("", ""),
-    ]
+    keys: list[tuple[int | str, ...]] = [(1,), ("1",), (1, 1), (11,), (1, "a"), ("a", 1)]
+    keys += [("1", "1"), (-1,), (0,), ("",), ("", "")]
     assert len({derive_seed(*key) for key in keys}) == len(keys)
 
 
@@ -45,7 +34,7 @@ def test_the_same_in_another_process() -> None:
     assert int(output) == derive_seed(3, "crop", 5)
 
 
-def test_neighbouring_keys_are_independent() -> None:
+def test_neighboring_keys_are_independent() -> None:
     draws = torch.stack([torch.rand(500, generator=generator(0, step)) for step in range(20)])
     correlation = torch.corrcoef(draws) - torch.eye(20)
     assert correlation.abs().max() < 0.2  # 4.5 standard errors

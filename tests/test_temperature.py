@@ -16,23 +16,10 @@ def softmax(temperature: float) -> torch.Tensor:
 
 
 def test_against_the_formula() -> None:
-    for temperature in (0.25, 0.5, 1.0, 2.0, 7.0):
+    assert tempered(functional.softmax, 1.0) is functional.softmax
+    for temperature in (0.01, 0.5, 1.0, 2.0, 1e6):
         powers = np.exp(LOGITS[0].numpy() / temperature)
         np.testing.assert_allclose(softmax(temperature).numpy(), powers / powers.sum(), rtol=1e-12)
-
-
-def test_towards_zero_it_is_one_hot_and_towards_infinity_uniform() -> None:
-    assert torch.allclose(softmax(1e-3), torch.tensor([1.0, 0, 0, 0], dtype=torch.float64))
-    assert torch.allclose(softmax(1e6), torch.full((4,), 0.25, dtype=torch.float64), atol=1e-5)
-
-
-def test_lower_is_sharper() -> None:
-    entropies = [
-        float(-(softmax(temperature) * softmax(temperature).log()).sum())
-        for temperature in (0.3, 0.5, 1.0, 2.0, 4.0)
-    ]
-    assert entropies == sorted(entropies)
-    assert len(set(entropies)) == 5
 
 
 def test_fewer_bits_are_divided_in_float32() -> None:
@@ -40,10 +27,6 @@ def test_fewer_bits_are_divided_in_float32() -> None:
     found = tempered(functional.softmax, 0.5)(logits, dim=1)
     assert found.dtype == torch.float32
     assert torch.isfinite(found).all()
-
-
-def test_one_is_the_function_itself() -> None:
-    assert tempered(functional.softmax, 1.0) is functional.softmax
 
 
 def test_the_example_of_figure_2_13() -> None:
@@ -56,15 +39,9 @@ def test_the_example_of_figure_2_13() -> None:
 
     def errors(others: np.ndarray) -> np.ndarray:
         logits = np.concatenate([others[:1], [0.0], others[1:]])
-        return (
-            np.array(
-                [
-                    np.log(np.exp((logits - logits[1]) / temperature).sum())
-                    for temperature in temperatures
-                ]
-            )
-            - wanted
-        )
+        powers = [np.exp((logits - logits[1]) / one).sum() for one in temperatures]
+        result: np.ndarray = np.log(powers) - wanted
+        return result
 
     found = [
         least_squares(errors, np.array(start), bounds=(-60, 0)).x

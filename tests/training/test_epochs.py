@@ -19,15 +19,13 @@ def settings(**values: object) -> Settings:
 @pytest.mark.parametrize(
     ("images", "batch", "accumulate", "steps"),
     [
-        (1, 1, 1, 1),
         (1, 8, 4, 1),
         (16, 8, 2, 1),
         (17, 8, 2, 2),
-        (372, 2, 1, 186),
         (10582, 10, 1, 1059),
     ],
 )
-def test_an_epoch_shows_every_labelled_image(
+def test_an_epoch_shows_every_labeled_image(
     images: int, batch: int, accumulate: int, steps: int
 ) -> None:
     assert steps_per_epoch(images, batch, accumulate) == steps
@@ -44,7 +42,8 @@ def test_steps_follow_from_epochs(tmp_path: Path) -> None:
     found = epochs_in_steps(asked, 41)
     assert (found.training.iterations, found.training.epochs) == (110, 10)
     assert (found.schedule.warmup_steps, found.schedule.warmup_epochs) == (16, 1.5)
-    schedule = build_schedule(found.schedule, found.training.iterations)
+    warmup = found.schedule.warmup_steps
+    schedule, _ = build_schedule(found.schedule.name, found.options, 110, warmup)
     assert max(range(110), key=schedule) == 16
     # What is saved resolves to itself, and to the same steps again; other images give others.
     (tmp_path / "config.yaml").write_text(dump_settings(found))
@@ -65,7 +64,6 @@ def test_either_may_be_given_alone() -> None:
     [
         {"training__epochs": 3, "schedule__warmup_steps": 30},
         {"training__iterations": 20, "schedule__warmup_epochs": 2},
-        {"training__iterations": 20, "schedule__warmup_epochs": 1.99},
         {"training__iterations": 20, "schedule__warmup_epochs": 1e6},
     ],
 )

@@ -19,13 +19,13 @@ from mixseg.training.checks import check_settings
 from mixseg.training.saved_network import network_card
 
 NAMES = ("road", "sky", "car")
-# What no default has: colours that do not go with the backbone, and strides of the original.
+# What no default has: colors that do not go with the backbone, and strides of the original.
 SPEC = ModelSpec(
     architecture="deeplabv2",
     backbone="resnet18",
     num_classes=3,
     output_stride=16,
-    rates=(1, 2),
+    options={"model.rates": (1, 2)},
     align_corners=True,
     mean=(0.1, 0.2, 0.3),
     std=(0.5, 0.6, 0.7),

@@ -6,52 +6,45 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import OneCycleLR
 
-from mixseg.config.sections import ScheduleSettings
 from mixseg.errors import ConfigError
-from mixseg.training.schedules import SCHEDULES, build_schedule, momentum_cycle
+from mixseg.registry import SCHEDULES
+from mixseg.training.schedules import Schedule, build_schedule
 
 
-@pytest.mark.parametrize("name", sorted(SCHEDULES))
-class TestEverySchedule:
-    @pytest.mark.parametrize(
-        ("total", "warmup"), [(1, 0), (2, 0), (3, 2), (7, 0), (7, 5), (100, 0), (1001, 5)]
-    )
-    def test_factors_lie_in_the_unit_interval(self, name: str, total: int, warmup: int) -> None:
-        warmup = 0 if name == "one-cycle" else warmup  # it has its own, and refuses another
-        schedule = build_schedule(ScheduleSettings(name=name, warmup_steps=warmup), total)
-        factors = [schedule(step) for step in range(total)]
-        assert all(0 <= factor <= 1 for factor in factors)
-        assert max(factors) > 0, "something is learned"
+def built(name: str, total: int, warmup: int = 0, **options: object) -> Schedule:
+    paths = {f"schedule.{option}": value for option, value in options.items()}
+    return build_schedule(name, paths, total, warmup)[0]
 
-    def test_is_a_pure_function_of_the_step(self, name: str) -> None:
-        schedule = build_schedule(ScheduleSettings(name=name), 50)
-        forwards = [schedule(step) for step in range(50)]
-        backwards = [schedule(step) for step in reversed(range(50))]
-        assert forwards == backwards[::-1]
-        again = build_schedule(ScheduleSettings(name=name), 50)
-        assert [again(step) for step in range(50)] == forwards
+
+@pytest.mark.parametrize("name", list(SCHEDULES))
+@pytest.mark.parametrize(("total", "warmup"), [(1, 0), (2, 0), (7, 5), (100, 0), (1001, 5)])
+def test_factors_are_a_pure_function_into_the_unit_interval(
+    name: str, total: int, warmup: int
+) -> None:
+    warmup = 0 if name == "one-cycle" else warmup  # it has its own, and refuses another
+    schedule = built(name, total, warmup)
+    factors = [schedule(step) for step in range(total)]
+    assert all(0 <= factor <= 1 for factor in factors)
+    assert max(factors) > 0, "something is learned"
+    assert [schedule(step) for step in reversed(range(total))] == factors[::-1]
 
 
 def test_poly_is_equation_2_6() -> None:
-    schedule = build_schedule(ScheduleSettings(name="poly", power=0.9), 40_000)
+    schedule = built("poly", 40_000, power=0.9)
     assert schedule(0) == 1
     assert schedule(20_000) == pytest.approx(0.5**0.9)
     assert schedule(39_999) == pytest.approx((1 / 40_000) ** 0.9)
 
 
-def test_cosine() -> None:
-    schedule = build_schedule(ScheduleSettings(name="cosine"), 300)
+def test_cosine_falls_after_the_warm_up() -> None:
+    schedule = built("cosine", 300)
     assert [schedule(step) for step in (0, 100, 150, 200)] == pytest.approx([1, 0.75, 0.5, 0.25])
-
-
-def test_cosine_falls_after_the_warm_up_only() -> None:
-    schedule = build_schedule(ScheduleSettings(name="cosine", warmup_steps=100), 300)
-    assert schedule(100) == pytest.approx(1)
-    assert schedule(200) == pytest.approx(0.5)
+    schedule = built("cosine", 300, 100)
+    assert [schedule(step) for step in (100, 200)] == pytest.approx([1, 0.5])
 
 
 def test_warm_up_is_linear() -> None:
-    schedule = build_schedule(ScheduleSettings(name="constant", warmup_steps=4), 100)
+    schedule = built("constant", 100, 4)
     steps = [schedule(step + 1) - schedule(step) for step in range(4)]
     assert steps == pytest.approx([steps[0]] * 4)
     assert 0 < schedule(0) < schedule(3) < 1
@@ -61,7 +54,7 @@ def test_warm_up_is_linear() -> None:
 def test_one_cycle_is_that_of_torch() -> None:
     # torch counts its phases to the last step, not past it: a shift of one step at most.
     total = 2000
-    schedule = build_schedule(ScheduleSettings(name="one-cycle"), total)
+    schedule = built("one-cycle", total)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     reference = OneCycleLR(optimizer, max_lr=1.0, total_steps=total)
     for step in range(total):
@@ -74,19 +67,18 @@ def test_one_cycle_is_that_of_torch() -> None:
     assert schedule(total - 1) < 1e-4
 
 
-def test_errors() -> None:
+def test_refused() -> None:
     with pytest.raises(ConfigError, match=r"schedule\.name.*'cosine'"):
-        build_schedule(ScheduleSettings(name="cosin"), 10)
-    with pytest.raises(ConfigError, match="warmup_steps does nothing"):
-        build_schedule(ScheduleSettings(name="one-cycle", warmup_steps=2), 10)
-    with pytest.raises(ConfigError, match="warmup_epochs does nothing"):
-        build_schedule(ScheduleSettings(name="one-cycle", warmup_epochs=2), 10)
+        built("cosin", 10)
+    with pytest.raises(ConfigError, match=r"schedule\.warmup_steps"):
+        built("one-cycle", 10, 2)
+    with pytest.raises(ConfigError, match=r"schedule\.momentum"):
+        built("one-cycle", 10, momentum=(0.9, 0.8))
 
 
 def test_momentum_falls_while_the_rate_rises_as_in_torch() -> None:
-    settings = ScheduleSettings(name="one-cycle", momentum=(0.85, 0.95))
     total = 200
-    momentum = momentum_cycle(settings, total)
+    rate, momentum = build_schedule("one-cycle", {"schedule.momentum": (0.85, 0.95)}, total)
     assert momentum is not None
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1, momentum=0.9)
     reference = OneCycleLR(
@@ -97,10 +89,6 @@ def test_momentum_falls_while_the_rate_rises_as_in_torch() -> None:
         assert momentum(step) == pytest.approx(expected, abs=2e-3)
         optimizer.step()
         reference.step()
-    rate = build_schedule(settings, total)
     lowest = min(range(total), key=momentum)
     assert lowest == max(range(total), key=rate)
-
-
-def test_momentum_stays_unless_asked_for() -> None:
-    assert momentum_cycle(ScheduleSettings(name="one-cycle"), 10) is None
+    assert build_schedule("one-cycle", {}, total)[1] is None, "it stays unless asked for"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from pathlib import Path
 
@@ -10,24 +9,25 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mixseg.config.sections import ModelSettings, Settings, SourceSettings
+from mixseg.config.resolve import resolve_settings
 from mixseg.errors import ConfigError
 from mixseg.methods import StepRandom
 from mixseg.training.build import Given, build_learner
 from mixseg.training.update import Learner, running_statistics
-from tests.methods.test_methods import CLASSES, Stepped, batches, stepped
+from tests.methods.build import CLASSES, NEEDED, Stepped, batches, stepped
 
-NETWORK = ModelSettings(backbone="test_resnet", weights="none", batch_norm="train")
+NETWORK = {
+    "model.backbone": "test_resnet",
+    "model.weights": "none",
+    "model.batch_norm": "train",
+    "training.precision": "fp32",
+    "training.device": "cpu",
+}
 
 
-def learner_of(name: str, *, compiled: bool = False, **model: object) -> Learner:
-    settings = dataclasses.replace(
-        Settings(),
-        method=name,
-        model=dataclasses.replace(NETWORK, **model),  # type: ignore[arg-type]
-        source_domain=SourceSettings(dataset="gta5" if name == "domain_adaptation" else None),
-        training=dataclasses.replace(Settings().training, compile=compiled, precision="fp32"),
-    )
+def learner_of(name: str, *, compiled: bool = False, joint: bool = False) -> Learner:
+    changes = {"training.compile": compiled} | ({"model.joint_forward": True} if joint else {})
+    settings = resolve_settings([], {"method": name, **NEEDED.get(name, {}), **NETWORK, **changes})
     learner, _ = build_learner(settings, CLASSES, Given())
     learner.method.student.train()
     return learner
@@ -111,9 +111,9 @@ def test_compiled_networks_compute_the_same() -> None:
 class TestJointForward:
     @pytest.mark.parametrize("name", ["semi_supervised", "domain_adaptation"])
     def test_with_frozen_statistics_it_is_the_same_step(self, name: str) -> None:
-        one, other = learner_of(name), learner_of(name, joint_forward=True)
+        one, other = learner_of(name), learner_of(name, joint=True)
         for learner in (one, other):
-            # Each image is then normalised by itself.
+            # Each image is then normalized by itself.
             for layer in learner.method.student.modules():
                 if isinstance(layer, nn.BatchNorm2d):
                     layer.eval()
@@ -127,7 +127,7 @@ class TestJointForward:
             torch.testing.assert_close(own, expected, rtol=1e-3, atol=1e-5)
 
     def test_batch_norm_sees_both(self) -> None:
-        joint = learner_of("semi_supervised", joint_forward=True)
+        joint = learner_of("semi_supervised", joint=True)
         joint.gradients([batches()], 0)
         counts = {
             int(layer.num_batches_tracked)
@@ -135,17 +135,6 @@ class TestJointForward:
             if isinstance(layer, nn.BatchNorm2d)
         }
         assert counts == {1}
-
-    def test_images_of_two_sizes_are_refused(self) -> None:
-        given = batches()
-        unlabeled = given["unlabeled"]
-        given["unlabeled"] = unlabeled._replace(
-            images=unlabeled.images[..., :32],
-            labels=unlabeled.labels[..., :32],
-            valid=unlabeled.valid[..., :32],
-        )
-        with pytest.raises(ConfigError, match=r"differ in size \(32x40 and 32x32\)"):
-            learner_of("semi_supervised", joint_forward=True).gradients([given], 0)
 
 
 def test_an_accumulated_step_logs_the_mean_of_its_micro_batches() -> None:
@@ -181,4 +170,4 @@ def test_statistics_that_no_batch_has_moved_are_not_averaged() -> None:
     student = networks["student"]
     layers = [layer for layer in student.modules() if isinstance(layer, nn.BatchNorm2d)]
     found = [one for layer in student.modules() for one in running_statistics(layer)]
-    assert len(found) == 2 * len(layers), "what normalises the input is constant"
+    assert len(found) == 2 * len(layers), "what normalizes the input is constant"

@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,19 +96,20 @@ IMPOSTORS = [fifo, endless_device, folder, link_to_a_fifo]
 
 
 @pytest.mark.parametrize("impostor", IMPOSTORS, ids=lambda one: one.__name__)
-@pytest.mark.parametrize("name", READERS)
 def test_no_reader_takes_anything_but_a_regular_file(
-    name: str, impostor: Callable[[Path], None], tmp_path: Path
+    impostor: Callable[[Path], None], tmp_path: Path
 ) -> None:
-    path = tmp_path / name
-    impostor(path)
-    error = outcome(lambda: READERS[name](path))
-    assert isinstance(error, MixsegError | OSError)
-    assert str(path) in str(error)
+    for name, read in READERS.items():
+        path = tmp_path / f"of {name}" / name
+        path.parent.mkdir()
+        impostor(path)
+        error = outcome(partial(read, path))
+        assert isinstance(error, MixsegError | OSError), name
+        assert str(path) in str(error)
 
 
 @pytest.mark.parametrize("impostor", IMPOSTORS, ids=lambda one: one.__name__)
-@pytest.mark.parametrize("name", ["manifest.json", "state.json", "student.safetensors"])
+@pytest.mark.parametrize("name", ["state.json", "student.safetensors"])
 def test_nor_does_a_checkpoint(name: str, impostor: Callable[[Path], None], tmp_path: Path) -> None:
     path = tmp_path / "step-00000001"
     write_checkpoint(path, {"student": {"weight": torch.zeros(2)}}, {"step": 1})
@@ -132,7 +134,7 @@ class TestReading:
         assert read_bytes(tmp_path / "link") == b"a\r\nb\n"
         assert read_text(tmp_path / "link") == "a\nb\n"
 
-    @pytest.mark.parametrize("size", [0, 1, 70_000, 200_000])
+    @pytest.mark.parametrize("size", [0, 1, 200_000])
     def test_up_to_the_limit(self, size: int, tmp_path: Path) -> None:
         content = os.urandom(size)
         (tmp_path / "file").write_bytes(content)
@@ -171,9 +173,8 @@ class TestReading:
 
 
 class TestWriting:
-    @pytest.mark.parametrize("durable", [True, False])
     def test_links_under_guessed_names_are_not_followed(
-        self, tmp_path: Path, durable: bool, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         victim = tmp_path / "victim"
         victim.write_text("precious")
@@ -181,7 +182,7 @@ class TestWriting:
         monkeypatch.setattr("secrets.token_hex", lambda size: "0" * 2 * size)
         (tmp_path / f".new.{8 * '0'}").symlink_to("victim")
         with pytest.raises(FileExistsError):
-            write_atomically(tmp_path / "new", "content", durable=durable)
+            write_atomically(tmp_path / "new", "content")
         assert victim.read_text() == "precious"
 
     def test_pictures_follow_no_links(self, tmp_path: Path) -> None:
@@ -250,24 +251,11 @@ def test_files_are_opened_in_one_place() -> None:
     assert set(ELSEWHERE) == set(found), "an exception is no longer one"
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "open(name)",
-        "path.open()",
-        "path.open('rb')",
-        "path.read_text()",
-        "torch.load(path)",
-        "safetensors.torch.load_file(path)",
-        "Image.open(path)",
-        "os.open(path, os.O_RDONLY)",
-        "np.load(self.path)",
-    ],
-)
-def test_the_search_finds(line: str) -> None:
-    assert readings(line)
-
-
-@pytest.mark.parametrize("line", ["path.open('xb')", "read_text(path)", "Image.open(file)"])
-def test_the_search_passes_over(line: str) -> None:
-    assert not readings(line)
+def test_the_search_finds_what_reads_alone() -> None:
+    for line in (
+        *("open(name)", "path.open()", "path.open('rb')", "path.read_text()", "torch.load(path)"),
+        *("safetensors.torch.load_file(path)", "Image.open(path)", "os.open(path, os.O_RDONLY)"),
+    ):
+        assert readings(line), line
+    for line in ("path.open('xb')", "read_text(path)", "Image.open(file)"):
+        assert not readings(line), line

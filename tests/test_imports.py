@@ -39,9 +39,7 @@ LAYERS = (
 TOGETHER = ("config registry", "distillation regularizers training")
 """Those that know each other."""
 
-DRAWING = ("mixseg/charts.py", "mixseg/analysis/figures/")
-"""Where matplotlib, an extra, is imported at the top."""
-EXTRAS = ("torch.utils.tensorboard.", "tensorboard.", "onnx.", "onnxscript.")
+EXTRAS = ("torch.utils.tensorboard.", "tensorboard.", "onnx.", "onnxscript.", "matplotlib.")
 MODULES = {"pyyaml": "yaml", "pillow": "PIL"}
 """Distributions whose module has another name."""
 
@@ -87,9 +85,8 @@ def test_third_party_packages_are_declared_and_extras_imported_where_they_are_us
     wrong = []
     for file, tree in TREES.items():
         wrong += [(file, one) for one in imports(tree) if one.split(".")[0] not in declared]
-        late = EXTRAS if file.startswith(DRAWING) else (*EXTRAS, "matplotlib.")
         at_once = imports(tree, at_once=True)
-        wrong += [(file, one) for one in at_once if f"{one}.".startswith(late)]
+        wrong += [(file, one) for one in at_once if f"{one}.".startswith(EXTRAS)]
     assert not wrong
 
 

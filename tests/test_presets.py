@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from mixseg.commands.presets import configuration_file
 
+from mixseg.config.presets import configuration_file
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.saved import dump_settings
 from mixseg.config.sections import Settings

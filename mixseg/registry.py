@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar, c
 
 from mixseg.config.options import Setting, options_of, parameters_of
 from mixseg.errors import ConfigError, unknown_name
+from mixseg.files import read_text
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -211,7 +212,7 @@ def _registered(package: str) -> tuple[tuple[str, str, Entry], ...]:
     """Variable of a registry, name, and entry of every part in the modules of a package."""
     found = []
     for file in sorted(ROOT.joinpath(*package.split(".")[1:]).glob("*.py")):
-        text = file.read_text(encoding="utf-8")
+        text = read_text(file)
         if ".register(" not in text:
             continue
         module = f"{package}.{file.stem}"
@@ -232,7 +233,7 @@ def _registered(package: str) -> tuple[tuple[str, str, Entry], ...]:
 @functools.cache
 def _tree(module: str) -> ast.Module:
     file = ROOT.joinpath(*module.split(".")[1:]).with_suffix(".py")
-    return ast.parse(file.read_text(encoding="utf-8"))
+    return ast.parse(read_text(file))
 
 
 def _signature(node: ast.stmt, module: str) -> Callable[..., Any]:

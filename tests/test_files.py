@@ -209,7 +209,6 @@ ELSEWHERE = {
     "mixseg/analysis/doctor.py": "reads /proc and /sys",
     "mixseg/terminal.py": "opens /dev/null",
     "mixseg/training/loggers/jsonl.py": "opens the log that it writes",
-    "mixseg/analysis/data_check.py": "opens a data set, not a file",
 }
 """Files of the package that open something by other means, and why they may."""
 

@@ -48,17 +48,17 @@ class TestRoundTrip:
         assert int(checkpoint.tensors["student"]["count"]) == 7
         assert set(checkpoint.tensors) == {"student", "optimizer"}
 
-    @pytest.mark.parametrize(
-        "dtype", [torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.uint8]
-    )
-    def test_dtypes_and_layouts_survive(self, tmp_path: Path, dtype: torch.dtype) -> None:
-        value = torch.arange(48).view(2, 3, 2, 4).to(dtype).to(memory_format=torch.channels_last)
-        scalar = torch.tensor(3).to(dtype)
-        write_checkpoint(tmp_path / "a", {"x": {"value": value, "scalar": scalar}}, {})
+    def test_dtypes_and_layouts_survive(self, tmp_path: Path) -> None:
+        whole = torch.arange(48).view(2, 3, 2, 4)
+        given = {
+            str(dtype): whole.to(dtype).to(memory_format=torch.channels_last)
+            for dtype in (torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.uint8)
+        } | {"scalar": torch.tensor(3)}
+        write_checkpoint(tmp_path / "a", {"x": given}, {})
         loaded = read_checkpoint(tmp_path / "a").tensors["x"]
-        assert torch.equal(loaded["value"], value)
-        assert loaded["value"].dtype == dtype
-        assert loaded["scalar"].shape == ()
+        for name, value in given.items():
+            assert torch.equal(loaded[name], value)
+            assert (loaded[name].dtype, loaded[name].shape) == (value.dtype, value.shape)
 
     def test_nothing_saved_is_no_error(self, tmp_path: Path) -> None:
         assert CheckpointStore(tmp_path).latest() == (None, [])
@@ -66,22 +66,18 @@ class TestRoundTrip:
     def test_single_networks_can_be_read(self, tmp_path: Path) -> None:
         path = save(CheckpointStore(tmp_path), 1)
         assert set(read_checkpoint(path, only=("student",)).tensors) == {"student"}
-        with pytest.raises(CheckpointError, match=r"holds no 'teacher'; it has student, optimizer"):
+        with pytest.raises(CheckpointError, match="'teacher'"):
             read_checkpoint(path, only=("teacher",))
 
 
 class TestRetention:
-    def test_the_latest_are_kept(self, tmp_path: Path) -> None:
-        store = CheckpointStore(tmp_path, keep=2)
-        for step in (10, 20, 30, 40):
-            save(store, step)
-        assert steps(store) == [30, 40]
-
-    def test_multiples_are_kept_for_good(self, tmp_path: Path) -> None:
-        store = CheckpointStore(tmp_path, keep=1, keep_every=20)
-        for step in range(10, 80, 10):
-            save(store, step)
-        assert steps(store) == [20, 40, 60, 70]
+    def test_the_latest_and_multiples_are_kept(self, tmp_path: Path) -> None:
+        for every, kept in ((0, [60, 70]), (20, [20, 40, 60, 70])):
+            (tmp_path / str(every)).mkdir()
+            store = CheckpointStore(tmp_path / str(every), keep=2, keep_every=every)
+            for step in range(10, 80, 10):
+                save(store, step)
+            assert steps(store) == kept
 
     def test_other_folders_are_left_alone(self, tmp_path: Path) -> None:
         write_checkpoint(tmp_path / "best-student", {"student": {}}, {})
@@ -148,15 +144,13 @@ class TestDamage:
             path.write_bytes(changed)
             self.passed_over(store, name)
 
-    @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
-    def test_truncated(self, store: CheckpointStore, name: str, share: float) -> None:
+    def test_truncated_or_missing(self, store: CheckpointStore, name: str) -> None:
         path = store.folder / "step-00000002" / name
         content = path.read_bytes()
-        path.write_bytes(content[: int(share * len(content))])
-        self.passed_over(store, name)
-
-    def test_missing(self, store: CheckpointStore, name: str) -> None:
-        (store.folder / "step-00000002" / name).unlink()
+        for share in (0.0, 0.5, 0.99):
+            path.write_bytes(content[: int(share * len(content))])
+            self.passed_over(store, name)
+        path.unlink()
         self.passed_over(store, name)
 
     def test_all_damaged_is_an_error_that_names_them(
@@ -181,7 +175,7 @@ def test_every_flipped_bit_of_a_manifest_is_found(tmp_path: Path) -> None:
 
 
 class TestFailingDisk:
-    @pytest.mark.parametrize("fails_at", range(6))
+    @pytest.mark.parametrize("fails_at", [0, 2, 5])
     def test_an_error_while_writing_leaves_the_old_one(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
     ) -> None:

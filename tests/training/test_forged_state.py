@@ -28,22 +28,9 @@ SCORES = Scores(NAMES, (0.5, None, 0.25), 0.375, 0.5, 3, "native", "whole")
 RECORD = {"classes": ["one"], "label_ids": {"1": "one"}, "val": {"a": [1, 3]}}
 VALUES = st.sampled_from(
     [
-        None,
-        -1,
-        0,
-        1,
-        2**63,
-        10**30,
-        1e300,
-        "",
-        "x",
-        "\x1b[31m",
-        "\u00b2",
-        True,
-        [],
-        {},
-        [[]],
-        [None],
+        *(None, -1, 0, 1, 2**63, 10**30, 1e300, True),
+        *("", "x", "\x1b[31m", "\u00b2"),
+        *([], {}, [[]], [None]),
     ]
 )
 """In the place of what belongs there."""

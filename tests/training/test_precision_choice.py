@@ -72,14 +72,16 @@ def test_what_is_clearly_faster_is_taken(
 
 
 @pytest.mark.parametrize("name", ["fp32", "bf16"])
-@pytest.mark.parametrize("measure", [True, False])
-def test_what_is_kept_is_not_asked_again(
-    name: str, measure: bool, tmp_path: Path, said: Said
+def test_what_is_kept_is_not_asked_again_and_a_name_is_taken_at_its_word(
+    name: str, tmp_path: Path, said: Said
 ) -> None:
     file = tmp_path / "precision.json"
+    assert said(name, file) == (name, "")
+    assert not file.exists()
     file.write_text(json.dumps({"precision": name}))
-    assert said("auto", file, measure=measure) == (name, "")
-    assert json.loads(file.read_text()) == {"precision": name}
+    for measure in (True, False):
+        assert said("auto", file, measure=measure) == (name, "")
+        assert json.loads(file.read_text()) == {"precision": name}
 
 
 def test_a_run_without_a_record_goes_on_by_the_rule_of_its_time(tmp_path: Path, said: Said) -> None:
@@ -87,13 +89,6 @@ def test_a_run_without_a_record_goes_on_by_the_rule_of_its_time(tmp_path: Path, 
     name, text = said("auto", file, measure=False)
     assert (name, text) == (choose_precision("auto", CPU, small_model()).name, "")
     assert json.loads(file.read_text())["precision"] == name
-
-
-@pytest.mark.parametrize("name", ["fp32", "bf16"])
-def test_a_name_is_taken_at_its_word(name: str, tmp_path: Path, said: Said) -> None:
-    file = tmp_path / "precision.json"
-    assert said(name, file) == (name, "")
-    assert not file.exists()
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"precision": "fp8"}', '{"precision": 1}'])

@@ -31,7 +31,7 @@ SETTINGS = ModelSettings(backbone="test_resnet", output_stride=16)
 
 def initial(path: Path, num_classes: int = 5, **changes: object):  # type: ignore[no-untyped-def]
     settings = dataclasses.replace(SETTINGS, weights=str(path), **changes)  # type: ignore[arg-type]
-    return build_initial_model(settings, {}, num_classes, seed=99)
+    return build_initial_model(settings, {"model.rates": (1, 2)}, num_classes, seed=99)
 
 
 def dense(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -35,7 +35,7 @@ def demo(root: Path, launch: Launcher) -> None:
     assert f"--dataset cityscapes --data-root {root}" in done.out
 
 
-def camvid(root: Path) -> None:
+def camvid(root: Path, launch: Launcher) -> None:
     layouts.write_camvid(root, "train")
     layouts.write_camvid(root, "val", count=1)
     layouts.write_camvid(root, "test", count=2)
@@ -48,14 +48,14 @@ def bdd100k(root: Path, launch: Launcher) -> None:
     layouts.write_bdd100k(root, "test", count=2, labels=False)
 
 
-def voc(root: Path) -> None:
+def voc(root: Path, launch: Launcher) -> None:
     names = [*layouts.VOC_TRAIN, *layouts.SBD_EXTRA]
     layouts.write_voc(
         root / "VOC2012", augmented=True, augmented_list="".join(f"{name}\n" for name in names)
     )
 
 
-def folder(root: Path) -> None:
+def folder(root: Path, launch: Launcher) -> None:
     layouts.write_folder(root, "train")
     layouts.write_folder(root, "val", count=2)
 

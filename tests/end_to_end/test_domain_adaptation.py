@@ -186,7 +186,7 @@ def test_changed_files_do_not_change_a_resumed_run(
     own = (tmp_path / "a/run/class_map.yaml").read_text()
     (tmp_path / "a/run/class_map.yaml").write_text("road: sky\n")
     more = ("--iterations", 4, "--allow-changes")
-    done = launch.ok("train_uda", "--resume", "../a/run", *more / "elsewhere")
+    done = launch.ok("train_uda", "--resume", "../a/run", *more, cwd=tmp_path / "elsewhere")
     checkpoint = tmp_path / "a/run/checkpoints/step-00000004/method.safetensors"
     assert safetensors.torch.load_file(checkpoint)["wanted"][0] == pytest.approx(20 / 38, rel=1e-4)
     assert "class_map.yaml: was lost or changed" in done.out

@@ -97,18 +97,12 @@ def test_what_was_trained_is_used_without_a_word_of_its_parts(
     for tool, *arguments in (
         ("predict", run, "a.png", "--output", "pred"),
         ("compare", run),
+        ("export", run, "--size", "64x64", "--output", "net.pt2"),
         ("figures", "learning-curves", "predictions", "--run", run, "--images", 1),
     ):
         launch.ok(tool, *arguments)
-    assert (tmp_path / "pred").is_dir()
+    assert (tmp_path / "pred").is_dir() and (tmp_path / "net.pt2").is_file()
     assert (tmp_path / "figures" / "predictions.png").is_file()
-
-
-@pytest.mark.slow
-def test_an_export(trained: Callable[[Path], Path], launch: Launcher, tmp_path: Path) -> None:
-    run = trained(tmp_path)
-    launch.ok("export", run, "--size", "64x64", "--output", "net.pt2")
-    assert (tmp_path / "net.pt2").is_file()
 
 
 def test_somebody_elses_run_is_refused_until_its_import_is_named(

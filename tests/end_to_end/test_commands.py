@@ -12,11 +12,8 @@ from pathlib import Path
 import pytest
 
 from mixseg.cli import COMMANDS
-from mixseg.commands.inference import add_inference_arguments
-from mixseg.commands.parsing import add_file_arguments, new_parser, parse
-from mixseg.config.flags import SHORT_FLAGS, typed_overrides
+from mixseg.config.flags import SHORT_FLAGS
 from mixseg.config.schema import schema
-from mixseg.errors import ConfigError
 from tests.end_to_end.processes import REPOSITORY, Finished, Launcher, fresh, refused
 
 README = REPOSITORY / "README.md"
@@ -53,92 +50,6 @@ def test_help_lists_every_setting(
     assert {f"--{flag}" for flag in SHORT_FLAGS} <= words
     assert {"--config", "--set", "--resume", "--allow-changes"} <= words
     assert " at 0x" not in done.out  # types and defaults are named for people
-
-
-@pytest.mark.parametrize("command", ["evaluate", "predict", "export", "make-demo", "profile"])
-def test_help_of_the_others(command: str, mixseg: Path, launch: Launcher, tmp_path: Path) -> None:
-    done = launch(mixseg, command, "--help", cwd=tmp_path)
-    assert done.code == 0, done.text
-    assert f"usage: mixseg {command}" in done.out
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_is_there(name: str) -> None:
-    assert callable(COMMANDS[name].load())
-
-
-@pytest.mark.parametrize(
-    ("name", "given", "missing"),
-    [
-        ("predict", [], {"checkpoint", "paths", "--output"}),
-        ("predict", ["run", "photo.png"], {"--output"}),
-        ("export", ["run"], {"--output"}),
-        ("make-demo", [], {"--out"}),
-        ("evaluate", [], {"checkpoint"}),
-        ("ablate", [], {"grid"}),
-        ("compare", [], {"runs"}),
-    ],
-)
-def test_what_is_missing_is_named_as_it_is_typed(
-    name: str, given: list[str], missing: set[str]
-) -> None:
-    with pytest.raises(ConfigError) as error:
-        COMMANDS[name].load()(given)
-    assert set(re.split(r"[ ,]+", str(error.value).partition(": ")[2])) == missing
-
-
-def test_a_wrong_value_is_told_of_its_flag() -> None:
-    parser = new_parser("program", "A program.")
-    parser.add_argument("number", type=int)
-    parser.add_argument("--batch-size", dest="batch_size", type=int)
-    for arguments, start in ((["x"], "number: "), (["3", "--batch-size", "x"], "--batch-size: ")):
-        with pytest.raises(ConfigError, match=f"^{start}"):
-            parse(parser, arguments)
-
-
-OWN_FLAGS = [name for name, entry in COMMANDS.items() if entry.module != "training"]
-
-
-@pytest.mark.parametrize("name", OWN_FLAGS)
-def test_every_number_has_a_documented_range(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither a missing range nor a value beyond one gets past the flags of a command."""
-    command = COMMANDS[name].load()
-    with pytest.raises(SystemExit):
-        command(["--help"])
-    settings_flags = {f"--{path}" for path in schema()}
-    for entry in re.split(r"\n  (?=-)", capsys.readouterr().out)[1:]:
-        text = " ".join(entry.split("\n\n")[0].split())
-        flags = re.findall(r"--[\w.-]+", text.partition("(type:")[0])
-        kind = re.search(r"\(type: ([^()]*)", text)
-        if kind is None or settings_flags & {*flags}:
-            continue
-        flag = flags[0]
-        assert not re.search(r"\b(int|float)\b", kind[1]), (
-            f"{flag} has no range; give it type=FlagType({flag!r}, KIND, Range(LOW, HIGH))"
-        )
-        ends = re.search(r" from (\S+) to (?:below )?([^ ,]+)", kind[1])
-        if ends is None:
-            continue
-        below = f"{float(ends[1]) - 1:.0f}"
-        beyond = "9223372036854775808" if "^" in ends[2] else f"{float(ends[2]) * 2 + 1:.0f}"
-        for value in (below, beyond, "nan", "inf", "1e999", "0x10"):
-            with pytest.raises(ConfigError, match=f"{flag}: expected"):
-                command([f"{flag}={value}"])
-
-
-@pytest.mark.parametrize("text", ["0.5,2", "[0.5, 2]", "0.5, 2", "[0.5,2]", "0.5 2"])
-def test_lists_are_typed_alike_everywhere(text: str) -> None:
-    inference, training = new_parser("test", ""), new_parser("test", "")
-    add_inference_arguments(inference)
-    assert parse(inference, ["RUN", "--scales", text]).scales == (0.5, 2.0)
-    add_file_arguments(training)
-    parsed = parse(training, ["--data.scale", text], settings=True)
-    assert typed_overrides(parsed, [f"mixing.sigma={text}"]) == {
-        "data.scale": (0.5, 2.0),
-        "mixing.sigma": (0.5, 2.0),
-    }
-    with pytest.raises(ConfigError):  # the range holds for lists as well
-        typed_overrides(parsed, [f"schedule.momentum={text}"])
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
-from jsonargparse import ArgumentParser
 
 from mixseg.config.flags import add_settings_arguments, typed_overrides
 from mixseg.config.resolve import resolve_settings

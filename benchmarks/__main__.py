@@ -11,13 +11,7 @@ from benchmarks.parts import DEFAULT_PARTS, PARTS
 from benchmarks.report import conditions, describe
 from benchmarks.workload import workload
 from mixseg.cli import run
-from mixseg.commands.parsing import (
-    add_file_arguments,
-    any_settings,
-    new_parser,
-    parse,
-    size_type,
-)
+from mixseg.commands.parsing import Parser, any_settings, size_type
 from mixseg.config.values import FlagType, Range
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.files import check_unused, write_atomically
@@ -26,10 +20,11 @@ from mixseg.terminal import new_console, say, show
 
 def benchmark(arguments: Sequence[str]) -> int:
     """Measure mixseg's code beside the papers' arithmetic; see ``--help``."""
-    parser = new_parser(
+    parser = Parser(
         "python -m benchmarks",
         "Time and memory of mixseg's code beside a plain transcription of the papers' arithmetic, "
         "measured in turn in one process, on made-up data of the training size.",
+        settings=True,
     )
     parser.add_argument(
         "parts",
@@ -38,7 +33,6 @@ def benchmark(arguments: Sequence[str]) -> int:
         metavar="PART",
         help=f"{', '.join(PARTS)} [all but memory]",
     )
-    add_file_arguments(parser)
     parser.add_argument(
         "--rounds",
         type=FlagType("--rounds", int, Range(1, 100_000)),
@@ -53,7 +47,7 @@ def benchmark(arguments: Sequence[str]) -> int:
         help="loader: size of the image files [1024x2048]",
     )
     parser.add_argument("--json", type=str, metavar="FILE", help="write the numbers as JSON too")
-    parsed = parse(parser, arguments, settings=True)
+    parsed = parser.read(arguments)
     for name in parsed.parts:
         if name not in PARTS:
             raise ConfigError(unknown_name("part of the benchmark", name, PARTS))

@@ -70,5 +70,6 @@ def test_it_prints_nothing_by_itself(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging.getLogger("mixseg"), "handlers", [])  # those of commands
     mixseg.train("supervised", iterations=1, output="runs", settings=SMALL)
     assert capfd.readouterr() == ("", "")

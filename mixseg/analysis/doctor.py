@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import shutil
@@ -13,11 +14,19 @@ from typing import NamedTuple, final
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mixseg.analysis.costs import Needs
+from mixseg.analysis.costs import Needs, checkpoints_at_once, estimate_needs
+from mixseg.config.sections import Settings
 from mixseg.data.cache import default_cache
 from mixseg.data.loading import start_worker, usable_cores
+from mixseg.errors import ConfigError, DataError
+from mixseg.training.checks import check_settings
+from mixseg.training.data import check_data_settings, open_training_data
+from mixseg.training.on_noise import NoiseRun
 from mixseg.training.precision import choose_device, has_amx
 from mixseg.training.run_directory import PACKAGES, package_version
+from mixseg.training.streams import loader_workers
+
+LOG = logging.getLogger("mixseg")
 
 WORKER_PATIENCE = 60.0
 """Seconds after which a loader process that gives nothing counts as one that cannot start."""
@@ -35,6 +44,45 @@ class Finding(NamedTuple):
     name: str
     text: str
     wrong: bool = False
+
+
+def examine_run(settings: Settings, *, measured: bool) -> Iterator[Finding]:
+    """What the machine has, whether the data of a run can be opened, and what the run will need.
+
+    Args:
+        settings: Of the run.
+        measured: Whether to take training steps on noise, which tell memory and disk.
+    """
+    device, output = settings.training.device, Path(settings.output).expanduser()
+    yield from examine(device, output, loader_workers(settings.data.workers))
+    data, source = settings.data, settings.source_domain
+    # Built-in scenes can always be opened.
+    if data.dataset != "demo" or (data.root, source.root) != (None, None):
+        check_data_settings(settings)
+        try:
+            found = open_training_data(settings)
+        except DataError as error:
+            yield Finding("data", str(error), wrong=True)
+            return
+        yield Finding(
+            "data",
+            f"{len(found.split.labeled)} labeled, {len(found.unlabeled_indices)} unlabeled "
+            f"and {len(found.val)} validation images",
+        )
+    if not measured:
+        return
+    LOG.info("taking training steps on noise, this may take minutes")
+    check_settings(settings)
+    try:
+        run = NoiseRun.of(settings, None)
+    except ConfigError:  # only the data tell
+        run = NoiseRun.of(settings, open_training_data(settings))
+    kept = settings.checkpoints
+    count = checkpoints_at_once(
+        settings.training.iterations, kept.every, kept.keep, kept.keep_every
+    )
+    # A better network is written beside those that the kept checkpoints would go back to.
+    yield from compare_needs(estimate_needs(run), device, output, count, kept.keep + 1)
 
 
 def examine(device_name: str, output: Path, workers: int) -> Iterator[Finding]:

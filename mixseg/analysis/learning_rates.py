@@ -64,6 +64,15 @@ class RangeTest:
         fastest = min(self.rates[self.steepest], self.rates[self.lowest] / 10)
         return max(fastest, self.rates[0])
 
+    def describe(self) -> str:
+        """One line: the suggestion, and where it is on the curve."""
+        end = "ran away after it" if self.diverged else "never ran away; try --high"
+        return (
+            f"suggested learning rate: {self.suggestion:.1e} "
+            f"(steepest {self.rates[self.steepest]:.1e}, "
+            f"lowest loss at {self.rates[self.lowest]:.1e}; the loss {end})"
+        )
+
     def to_csv(self) -> str:
         """One line for each step."""
         lines = zip(self.rates, self.losses, self.smoothed, strict=True)

@@ -4,33 +4,21 @@ from __future__ import annotations
 
 from argparse import SUPPRESS
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixseg.ablation.cluster import SETTINGS, SlurmArray
-from mixseg.charts import WITHOUT_PLOTS, plots_installed
-from mixseg.commands.parsing import (
-    ArgumentParser,
-    Namespace,
-    add_set_argument,
-    adder,
-    listed,
-    new_parser,
-    parse,
-    without_effect,
-)
+from mixseg.commands.parsing import Namespace, Parser, listed
 from mixseg.config.flags import typed_overrides
 from mixseg.config.presets import configuration_file, grid_file
 from mixseg.config.values import FlagType, Range
-from mixseg.errors import ConfigError, MixsegError, unknown_name
+from mixseg.errors import ConfigError, unknown_name
 from mixseg.plugins import import_recorded
 from mixseg.strict_yaml import load_yaml
-from mixseg.terminal import new_console, say, show
+from mixseg.terminal import new_console
 
 if TYPE_CHECKING:
     from mixseg.ablation.grid import Grid
-    from mixseg.ablation.runs import Errors
 
 LAUNCHERS = {"local": "processes of this machine", "slurm": "an array job"}
 """Name -> how the runs of an ablation are started."""
@@ -46,71 +34,32 @@ def ablate(arguments: Sequence[str]) -> int:
     """``mixseg ablate``."""
     if any(argument.partition("=")[0] == "--config" for argument in arguments):
         raise ConfigError("--config: an ablation takes the preset of its rows by --base FILE")
-    parsed = parse(_parser(), arguments, settings=True)
+    parsed = _parser().read(arguments)
     file = grid_file(parsed.grid)
     base = None if parsed.base is None else configuration_file(parsed.base)
 
-    from mixseg.ablation.dry_run import describe
-    from mixseg.ablation.local import train_here
-    from mixseg.ablation.overrides import with_overrides
-    from mixseg.ablation.report import terminal_tables, write_report
-    from mixseg.ablation.results import collect
-    from mixseg.ablation.runs import check_common_flags, check_files, plan, unlike_data
+    from mixseg.ablation.launch import launch
 
-    console = new_console()
     grid = _grid(file, base, parsed.rows)
     common = _common_overrides(parsed, grid)
     folder = Path(str(common.pop("output", Path("runs") / file.stem))).expanduser()
-    cluster = _cluster(parsed, folder)
-    seeds = parsed.seeds or grid.seeds
-    jobs = plan(grid, folder, range(seeds), common, allow_changes=parsed.allow_changes)
-    grid = with_overrides(grid, common, seeds)
-    for line in without_effect(check_common_flags(jobs, common), "any row"):
-        say(console, line)
-    if not parsed.dry_run:
-        check_files(jobs)
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def say_line(line: str) -> None:
-        say(console, line)
-
-    errors: Errors = {}
-    try:
-        if cluster is not None:
-            cluster.submit(jobs, say_line, dry=parsed.dry_run)
-        if parsed.dry_run:
-            for job in jobs:
-                job.prepare()
-            for line in describe(grid, jobs, common):
-                say_line(line)
-            return 0
-        if cluster is None:
-            errors = train_here(jobs, parsed.jobs or 1, say_line)
-        elif not parsed.no_wait:
-            errors = cluster.wait(jobs, say_line)
-        elif not all(job.done for job in jobs):
-            say_line(cluster.advice)
-    except BlockingIOError as error:
-        raise MixsegError(f"{folder}: another call is submitting these runs") from error
-    except KeyboardInterrupt:
-        said = "stopped; the same command goes on with it" if cluster is None else cluster.advice
-        say_line(said)
-        return 130
-    results = collect(grid, jobs, errors)
-    # Here again: the data may have changed while the rows were trained.
-    grid = replace(grid, overrides=(*grid.overrides, *unlike_data(jobs)))
-    files = write_report(folder, grid, results)
-    for table in terminal_tables(grid, results):
-        show(console, table)
-    say_line(f"{folder}: {', '.join(files)}")
-    if not plots_installed():
-        say_line(WITHOUT_PLOTS)
-    return 1 if errors else 0
+    return launch(
+        grid,
+        folder,
+        common,
+        cluster=_cluster(parsed, folder),
+        seeds=parsed.seeds or grid.seeds,
+        at_once=parsed.jobs or 1,
+        wait=not parsed.no_wait,
+        dry_run=parsed.dry_run,
+        allow_changes=parsed.allow_changes,
+        console=new_console(),
+    )
 
 
-def _parser() -> ArgumentParser:
-    parser = new_parser("mixseg ablate", ABOUT)
-    add = adder(parser)
+def _parser() -> Parser:
+    parser = Parser("mixseg ablate", ABOUT, settings=True, config=False)
+    add = parser.add
     add("grid", "a file, or a shipped grid such as mixers")
     add("--seeds", "seeds 0 to N - 1 [the grid's]", int, Range(1, 10_000), metavar="N")
     jobs_help = "runs at a time: locally they share the cores [1], a cluster decides [all]"
@@ -133,7 +82,6 @@ def _parser() -> ArgumentParser:
         shown = "none" if default is None else str(default).lower()
         typed = FlagType(f"--slurm.{name}", kind, allowed)
         add(f"--slurm.{name}", f"{about} [{shown}]", typed, default=SUPPRESS)
-    add_set_argument(parser)
     return parser
 
 

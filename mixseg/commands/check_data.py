@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixseg.commands.parsing import (
-    add_file_arguments,
-    adder,
-    any_settings,
-    check_folder,
-    new_parser,
-    parse,
-)
+from mixseg.commands.parsing import Parser, any_settings, check_folder
 from mixseg.config.schema import to_flat
 from mixseg.config.values import Range
 from mixseg.files import write_atomically
@@ -21,18 +14,18 @@ from mixseg.terminal import new_console, say
 
 def check_data(arguments: Sequence[str]) -> int:
     """``mixseg check-data``."""
-    parser = new_parser(
+    parser = Parser(
         "mixseg check-data",
         "Read every image and label of a configuration's data with several processes and list what "
         "is damaged, missing or wrong. Takes the settings of a training command. The exit code is "
         "1 if there is any problem.",
+        settings=True,
     )
-    add_file_arguments(parser)
-    add = adder(parser)
+    add = parser.add
     add("--json", "write all problems as JSON too", metavar="FILE")
     show_help = "files of each kind that are named [10]"
     add("--show", show_help, int, Range(0, 1e9), default=10, metavar="N")
-    parsed = parse(parser, arguments, settings=True)
+    parsed = parser.read(arguments)
     check_folder("--json", parsed.json)
     settings = any_settings(parsed)
 

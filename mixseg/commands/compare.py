@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixseg.commands.parsing import adder, check_folder, file_of_format, new_parser, parse
+from mixseg.commands.parsing import Parser, check_folder, file_of_format
 from mixseg.errors import DataError
 from mixseg.files import write_atomically
 from mixseg.tables import FORMATS
@@ -14,16 +14,16 @@ from mixseg.terminal import new_console, say, show
 
 def compare(arguments: Sequence[str]) -> int:
     """``mixseg compare``."""
-    parser = new_parser(
+    parser = Parser(
         "mixseg compare",
         "One table of the settings in which runs differ and of what came out. Runs that have not "
         "ended are shown with their last validation.",
     )
-    add = adder(parser)
+    add = parser.add
     runs_help = "folders of runs, or folders that hold some, such as an ablation's"
     add("runs", runs_help, nargs="+", metavar="RUN")
     add("--output", f"write it as well: {', '.join(FORMATS)}", metavar="FILE")
-    parsed = parse(parser, arguments)
+    parsed = parser.read(arguments)
     output = file_of_format("--output", parsed.output, FORMATS)
     check_folder("--output", output)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mixseg.commands.parsing import adder, file_of_format, new_parser, parse
+from mixseg.commands.parsing import Parser, file_of_format
 from mixseg.config.presets import check_layout, configuration_file, settings_from
 from mixseg.files import check_unused, write_atomically
 from mixseg.tables import FORMATS
@@ -14,12 +14,12 @@ from mixseg.terminal import new_console, progress_bar, say, show
 
 def dataset_stats(arguments: Sequence[str]) -> int:
     """``mixseg dataset-stats``."""
-    parser = new_parser(
+    parser = Parser(
         "mixseg dataset-stats",
         "Pixels and images of each class, image sizes, share of void, and the files that cannot be "
         "read. Counts of labels are kept in the cache.",
     )
-    add = adder(parser)
+    add = parser.add
     many: dict[str, Any] = {"action": "extend", "nargs": "+", "default": []}
     add("--config", "that name a data set", **many, metavar="FILE")
     add("--dataset", "layout of the data [demo]")
@@ -27,7 +27,7 @@ def dataset_stats(arguments: Sequence[str]) -> int:
     add("--split", "name of the split", default="train")
     add("--overwrite", "replace the --output that exists", action="store_true")
     add("--output", f"write them too: {', '.join(FORMATS)}", metavar="FILE")
-    parsed = parse(parser, arguments)
+    parsed = parser.read(arguments)
     check_layout(
         root_given=parsed.root is not None,
         layout_known=parsed.dataset is not None or bool(parsed.config),

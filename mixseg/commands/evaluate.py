@@ -12,33 +12,22 @@ from mixseg.commands.inference import (
     inference_mode,
     input_size_of,
     load_saved,
-    new_folder,
-    placed,
 )
-from mixseg.commands.parsing import (
-    ArgumentParser,
-    Namespace,
-    adder,
-    check_folder,
-    new_parser,
-    parse,
-    size_type,
-)
+from mixseg.commands.parsing import Namespace, Parser, check_folder, size_type
 from mixseg.config.values import Range
-from mixseg.data.arrays import LabelArray, Size
-from mixseg.data.contract import ClassSet, SegmentationDataset
+from mixseg.data.arrays import Size
 from mixseg.errors import ConfigError
 from mixseg.evaluation.pictures import ENCODINGS
 from mixseg.files import write_atomically
 from mixseg.terminal import new_console, say, show
 
 if TYPE_CHECKING:
-    from mixseg.evaluation.evaluator import OnImage, Resolution
+    from mixseg.evaluation.evaluator import Resolution
 
 
 def evaluate(arguments: Sequence[str]) -> int:
     """``mixseg evaluate``."""
-    parsed = parse(_parser(), arguments)
+    parsed = _parser().read(arguments)
     check_folder("--json", parsed.json)
 
     from mixseg.distributed import joined
@@ -50,11 +39,11 @@ def evaluate(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> ArgumentParser:
+def _parser() -> Parser:
     about = "Per-class IoU, mIoU and pixel accuracy of a checkpoint."
-    parser = new_parser("mixseg evaluate", about)
+    parser = Parser("mixseg evaluate", about)
     add_inference_arguments(parser)
-    add = adder(parser)
+    add = parser.add
     add("--data-root", "[that of the run]", dest="root")
     add("--dataset", "layout of the data, which may have other classes [the run's]")
     map_help = "from the data's classes to the network's, or the other way [built in]"
@@ -91,9 +80,10 @@ def _parser() -> ArgumentParser:
 def _scored(parsed: Namespace, rank: int) -> dict[str, object]:
     """Print the scores; returns them as JSON."""
     from mixseg.evaluation.evaluator import evaluate as evaluate_network
-    from mixseg.evaluation.out_of_domain import common_classes
+    from mixseg.evaluation.prediction import new_folder, prediction_saver
     from mixseg.evaluation.protocols import mean_over, protocol, scores_table
-    from mixseg.training.data import check_dataset_name, open_judged, settings_on, unpaired_notes
+    from mixseg.training.compared import open_compared
+    from mixseg.training.data import check_dataset_name, unpaired_notes
     from mixseg.training.precision import choose_device
 
     console = new_console(quiet=rank > 0)
@@ -109,17 +99,16 @@ def _scored(parsed: Namespace, rank: int) -> dict[str, object]:
     resolution = _resolution(parsed.resolution, str(of_run), input_size)
 
     # The data, and the classes in which both are compared.
-    given = {} if parsed.unpaired is None else {"data.unpaired": parsed.unpaired}
-    settings = settings_on(dict(saved.settings) | given, parsed.dataset, parsed.root)
-    dataset, split = open_judged(settings, parsed.split, saved.run)
-    own_split = None if settings.data.val is not None else settings.data.val_split
-    if parsed.dataset is None and parsed.root is None and parsed.split in (None, own_split):
-        saved.check_data(dataset, allow_changes=parsed.allow_changes)
-    elif parsed.allow_changes:
-        raise ConfigError("--allow-changes does nothing: these are not the run's own data")
-    map_file = None if parsed.class_map is None else Path(parsed.class_map).expanduser()
-    common = common_classes(saved.classes, dataset, map_file)
-    dataset = common.labeled(dataset)
+    compared = open_compared(
+        saved,
+        dataset=parsed.dataset,
+        root=parsed.root,
+        split=parsed.split,
+        unpaired=parsed.unpaired,
+        class_map=parsed.class_map,
+        allow_changes=parsed.allow_changes,
+    )
+    dataset, common = compared.dataset, compared.classes
     shown = "own size" if input_size is None else f"{input_size[0]}x{input_size[1]}"
     size_from = "data.resize of the run" if parsed.resize is None else "--resize"
     for line in (
@@ -130,12 +119,13 @@ def _scored(parsed: Namespace, rank: int) -> dict[str, object]:
         say(console, line)
 
     folder = None if parsed.save is None else new_folder(Path(parsed.save), "--save-predictions")
+    encode = ENCODINGS[parsed.format.replace("train-ids", "ids")]
     scores = {}
     for name, network in saved.networks.items():
         on_image = None
         if folder is not None:
             inside = folder / name if len(saved.networks) > 1 else folder
-            on_image = _saver(inside, dataset, parsed.format, common.classes)
+            on_image = prediction_saver(inside, dataset, encode, common.classes)
         scores[name] = evaluate_network(
             network,
             dataset,
@@ -143,7 +133,7 @@ def _scored(parsed: Namespace, rank: int) -> dict[str, object]:
             resolution=resolution,
             mode=mode,
             device=device,
-            autocast=placed(network, device, parsed.precision, saved).autocast,
+            autocast=saved.place(name, device, parsed.precision).autocast,
             workers=parsed.workers,
             batch_size=parsed.batch_size,
             on_image=on_image,
@@ -154,14 +144,14 @@ def _scored(parsed: Namespace, rank: int) -> dict[str, object]:
     # Which classes are judged depends on the labels alone: any network's scores tell.
     one = next(iter(scores.values()))
     means = protocol(saved.settings.get("source_domain.dataset"), common.classes.names)
-    title = f"{saved.path.name}, step {saved.step}, {dataset.name} {split}"
+    title = f"{saved.path.name}, step {saved.step}, {dataset.name} {compared.split}"
     notes = common.caption(one)
     show(console, scores_table(scores, title, means, mean=common.mean_name(one), notes=notes))
     return {
         "checkpoint": str(saved.path),
         "step": saved.step,
         "dataset": str(dataset.root),
-        "split": split,
+        "split": compared.split,
         "input_size": input_size,
         "class_map": None if common.is_plain else common.to_json(),
         "judged": [name for name, value in one.by_class.items() if value is not None],
@@ -174,7 +164,7 @@ def _scored(parsed: Namespace, rank: int) -> dict[str, object]:
 
 
 def _resolution(asked_for: str | None, of_run: str, input_size: Size | None) -> Resolution:
-    """Where labels are compared: as asked for, else as in the run's own validation."""
+    """Where labels are compared: as ``--resolution`` says, else as in the run's validation."""
     named = asked_for or of_run
     if named == "input" and input_size is not None:
         return input_size
@@ -187,16 +177,3 @@ def _resolution(asked_for: str | None, of_run: str, input_size: Size | None) -> 
     except ConfigError as error:
         raise ConfigError(f"{error}, native or input") from error
     return size
-
-
-def _saver(folder: Path, dataset: SegmentationDataset, form: str, classes: ClassSet) -> OnImage:
-    """What writes each prediction under the id of its image."""
-    from mixseg.evaluation.prediction import write_picture
-
-    encode = ENCODINGS["ids" if form == "train-ids" else form]
-
-    def save(index: int, prediction: LabelArray) -> None:
-        path = folder / f"{dataset.samples[index].id}.png"
-        write_picture(path, encode(prediction, classes))
-
-    return save

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mixseg.commands.inference import EITHER, input_size_of, load_saved
-from mixseg.commands.parsing import adder, new_parser, parse, size_type
+from mixseg.commands.parsing import Parser, size_type
 from mixseg.errors import ConfigError
 from mixseg.evaluation.export import (
-    CHECKED_BATCHES,
     EXPORT_FORMATS,
     card_of,
     chosen_format,
+    comparison_note,
     export_network,
     largest_difference,
 )
@@ -29,8 +29,8 @@ ABOUT = (
 
 def export(arguments: Sequence[str]) -> int:
     """``mixseg export``."""
-    parser = new_parser("mixseg export", ABOUT)
-    add = adder(parser)
+    parser = Parser("mixseg export", ABOUT)
+    add = parser.add
     add("checkpoint", "a run's folder, or one of its checkpoints")
     output_help = "network.pt2, or network.onnx: the ending says the format"
     add("--output", output_help, required=True, metavar="FILE")
@@ -41,7 +41,7 @@ def export(arguments: Sequence[str]) -> int:
     needs = "onnx needs pip install 'mixseg[export]'"
     add("--format", f"{names}; {needs} [that of the file's ending]")
     add("--overwrite", "replace files that exist", action="store_true")
-    parsed = parse(parser, arguments)
+    parsed = parser.read(arguments)
 
     output = Path(parsed.output).expanduser()
     form = chosen_format(output, parsed.format)
@@ -65,18 +65,10 @@ def export(arguments: Sequence[str]) -> int:
     difference = largest_difference(network, content, size, form)
     write_atomically(output, content)
     write_atomically(card, about)
-    if difference is None:
-        runtime = EXPORT_FORMATS[form].runtime
-        compared = f"not compared with the network: {runtime} is not installed"
-    else:
-        compared = (
-            f"logits of the file and of the network differ by at most {difference:.2g} "
-            f"(random images, batches of {' and '.join(map(str, CHECKED_BATCHES))})"
-        )
     for line in (
         f"{saved.run_name}, step {saved.step}: {name}, {model_title(network.spec)}, "
         f"{len(saved.classes)} classes, images of {size[0]}x{size[1]}",
-        compared,
+        comparison_note(difference, form),
         f"written: {output} ({len(content) / 2**20:.1f} MiB), {card}",
     ):
         say(console, line)

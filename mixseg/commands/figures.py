@@ -9,7 +9,7 @@ from typing import Any
 from mixseg.analysis.figures import FIGURES
 from mixseg.analysis.figures.figure import OPENING
 from mixseg.charts import WITHOUT_PLOTS, plots_installed
-from mixseg.commands.parsing import ArgumentParser, Namespace, adder, listed, new_parser, parse
+from mixseg.commands.parsing import Namespace, Parser, listed
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.files import check_unused, write_atomically
 from mixseg.terminal import new_console, progress_bar, say
@@ -20,7 +20,7 @@ FLAGS = {name: flag for kind in FIGURES.values() for name, flag in kind.all_flag
 
 def figures(arguments: Sequence[str]) -> int:
     """``mixseg figures``."""
-    parsed = parse(_parser(), arguments)
+    parsed = _parser().read(arguments)
     console = new_console()
     if parsed.list or not parsed.names:
         for name, kind in FIGURES.items():
@@ -71,13 +71,13 @@ def figures(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> ArgumentParser:
-    parser = new_parser(
+def _parser() -> Parser:
+    parser = Parser(
         "mixseg figures",
         "Draw figures of data sets and runs: a PNG, an SVG where it is a chart, and the numbers as "
         "CSV beside it. Without a name, or with --list, the figures are listed.",
     )
-    add = adder(parser)
+    add = parser.add
     many: dict[str, Any] = {"action": "extend", "nargs": "+"}
     add("names", "figures to draw", nargs="*")
     add("--list", "list the figures", action="store_true")

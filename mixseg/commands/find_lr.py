@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mixseg.analysis.learning_rates import FEWEST, range_test
 from mixseg.charts import WITHOUT_PLOTS, plots_installed
-from mixseg.commands.parsing import add_file_arguments, adder, any_settings, new_parser, parse
+from mixseg.commands.parsing import Parser, any_settings
 from mixseg.config.options import fields_of
 from mixseg.config.sections import OptimizerSettings
 from mixseg.config.values import Range
@@ -17,18 +17,18 @@ from mixseg.terminal import new_console, progress_bar, say
 
 def find_lr(arguments: Sequence[str]) -> int:
     """``mixseg find-lr``."""
-    parser = new_parser(
+    parser = Parser(
         "mixseg find-lr",
         "Train for a few steps while the learning rate grows, draw the loss over the rate, and "
         "suggest one. Takes the settings of a training command.",
+        settings=True,
     )
-    add_file_arguments(parser)
-    add = adder(parser)
+    add = parser.add
     rates = next(one.allowed for one in fields_of(OptimizerSettings) if one.path == "lr")
     add("--low", "first rate of the backbone", float, rates, default=1e-6)
     add("--high", "last rate", float, rates, default=1.0)
     add("--steps", "training steps [100]", int, Range(FEWEST, 1e6), default=100)
-    parsed = parse(parser, arguments, settings=True)
+    parsed = parser.read(arguments)
     if not parsed.low < parsed.high:
         raise ConfigError(
             f"--low and --high must be rates, low < high; found {parsed.low}, {parsed.high}"
@@ -47,10 +47,8 @@ def find_lr(arguments: Sequence[str]) -> int:
     if plots_installed():
         write_atomically(folder / "learning_rate.png", test.chart())
         curve = f"curve: {folder / 'learning_rate.png'}"
-    end = "the loss ran away after it" if test.diverged else "the loss never ran away; try --high"
     for line in (
-        f"suggested learning rate: {test.suggestion:.1e} (steepest {test.rates[test.steepest]:.1e},"
-        f" lowest loss at {test.rates[test.lowest]:.1e}; {end})",
+        test.describe(),
         f"numbers: {folder / 'learning_rate.csv'}",
         curve,
         f"next: --optimizer.lr {test.suggestion:.1e}",

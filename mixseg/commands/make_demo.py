@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixseg.commands.parsing import adder, new_parser, parse
+from mixseg.commands.parsing import Parser
 from mixseg.config.options import fields_of
 from mixseg.config.sections import DemoSettings
 from mixseg.config.values import Size
@@ -16,11 +16,11 @@ from mixseg.terminal import new_console, progress_bar, say
 
 def make_demo(arguments: Sequence[str]) -> int:
     """``mixseg make-demo``."""
-    parser = new_parser(
+    parser = Parser(
         "mixseg make-demo", "Write built-in street scenes in the layout of a real data set."
     )
     allowed = {one.path: one.allowed for one in fields_of(DemoSettings)}
-    add = adder(parser)
+    add = parser.add
     add("--out", "folder for the files", required=True, metavar="DIR")
     add("--layout", ", ".join(LAYOUTS), default="cityscapes")
     look_help = "[render in the layouts of sources, gta5 and synthia; else camera]"
@@ -30,7 +30,7 @@ def make_demo(arguments: Sequence[str]) -> int:
     size_help = "height and width in pixels [128x256]"
     add("--size", size_help, Size, allowed["size"], default=(128, 256))
     add("--seed", "[0]", int, allowed["seed"], default=0)
-    parsed = parse(parser, arguments)
+    parsed = parser.read(arguments)
     # An unknown layout, and splits that a layout does not have, are refused by write_demo.
     is_source = parsed.layout in LAYOUTS and "val" not in LAYOUTS[parsed.layout].splits
     look: Look = parsed.look or ("render" if is_source else "camera")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, final
 
@@ -23,107 +23,95 @@ from mixseg.plugins import import_parts, import_recorded
 from mixseg.strict_yaml import load_yaml
 from mixseg.terminal import complain
 
-ArgumentParser = argparse.ArgumentParser
 Namespace = argparse.Namespace
 
 
-@final
-class _Parser(ArgumentParser):
-    """Raises where argparse would print and exit, and takes no abbreviated flags."""
+class _Raising(argparse.ArgumentParser):
+    """Raises where argparse would print and exit."""
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(_with_flags(message, self))
 
 
-def new_parser(program: str, description: str) -> ArgumentParser:
-    """A parser for a command; every command takes ``--import``."""
-    parser = _Parser(prog=program, description=description, allow_abbrev=False)
-    parser.add_argument(
-        "--import",
-        dest="import_names",
-        action="append",
-        default=[],
-        metavar="FILE|MODULE",
-        help="Python file or module with parts of your own; may be repeated. A run remembers it",
-    )
-    return parser
+@final
+class Parser(_Raising):
+    """The flags of a command; every command takes ``--import``."""
 
+    def __init__(
+        self, program: str, about: str, *, settings: bool = False, config: bool = True
+    ) -> None:
+        """Make a parser.
 
-def adder(parser: ArgumentParser) -> Callable[..., None]:
-    """A function that adds a flag, or a positional argument; values are text by default.
-
-    Its arguments are the name, what ``--help`` says, the type of the value, and the range of its
-    numbers; others are those of argparse.
-    """
+        Args:
+            program: As it is typed, such as ``mixseg ssl``.
+            about: What ``--help`` says first.
+            settings: Whether it has ``--set``, and a flag for each setting.
+            config: Whether it has ``--config`` then.
+        """
+        super().__init__(prog=program, description=about, allow_abbrev=False)
+        self.has_settings = settings
+        parts = "Python file or module with parts of your own; may be repeated. A run remembers it"
+        self.add(
+            "--import",
+            parts,
+            dest="import_names",
+            action="append",
+            default=[],
+            metavar="FILE|MODULE",
+        )
+        many: dict[str, Any] = {"action": "extend", "nargs": "+", "default": []}
+        if settings and config:
+            presets = (
+                "YAML file(s), or shipped presets such as folder-small, for photographs of your "
+                "own on a small machine"
+            )
+            self.add("--config", presets, **many, metavar="FILE")
+        if settings:
+            any_setting = "any setting, for example model.backbone=resnet50"
+            self.add("--set", any_setting, **many, dest="assignments", metavar="PATH=VALUE")
 
     def add(
-        name: str, about: str, kind: Any = str, allowed: Range | None = None, **how: Any
+        self, name: str, about: str, kind: Any = str, allowed: Range | None = None, **how: Any
     ) -> None:
-        if how.get("action") not in ("store_true", "store_false"):
+        """Add a flag, or a positional argument.
+
+        Args:
+            name: With dashes.
+            about: What ``--help`` says.
+            kind: Type of its value.
+            allowed: Range of its numbers.
+            how: Further arguments of argparse.
+        """
+        if how.get("action") != "store_true":
             how["type"] = kind if allowed is None else FlagType(name, kind, allowed)
-        parser.add_argument(name, help=about, **how)
+        self.add_argument(name, help=about, **how)
 
-    return add
+    def read(self, arguments: Sequence[str]) -> Namespace:
+        """Import what ``--import`` names, then parse; parts that are imported may have flags.
 
-
-def add_file_arguments(parser: ArgumentParser) -> None:
-    """``--config`` and ``--set``, which may be repeated."""
-    parser.add_argument(
-        "--config",
-        action="extend",
-        default=[],
-        nargs="+",
-        metavar="FILE",
-        help="YAML file(s), or shipped presets such as folder-small, for photographs of your own "
-        "on a small machine",
-    )
-    add_set_argument(parser)
-
-
-def add_set_argument(parser: ArgumentParser) -> None:
-    """``--set`` alone, for a command that takes its files in another way."""
-    parser.add_argument(
-        "--set",
-        dest="assignments",
-        action="extend",
-        default=[],
-        nargs="+",
-        metavar="PATH=VALUE",
-        help="any setting, for example model.backbone=resnet50",
-    )
-
-
-def parse(parser: ArgumentParser, arguments: Sequence[str], *, settings: bool = False) -> Namespace:
-    """Import what ``--import`` names, then parse.
-
-    Args:
-        parser: With the command's own flags.
-        arguments: What was typed.
-        settings: Whether there is a flag for each setting, too; parts that are imported have some.
-
-    Raises:
-        ConfigError: A flag is unknown or missing, or its value is of another type; the message
-            names the closest flag.
-    """
-    imported = _import_first(arguments)
-    if settings:
-        add_settings_arguments(parser)
-    parsed, rest = parser.parse_known_args(list(arguments))
-    if rest:
-        unknown = next((one for one in rest if one.startswith("--")), None)
-        if unknown is None:
-            raise ConfigError(f"unrecognized arguments: {' '.join(rest)}")
-        flags = [flag for action in parser._actions for flag in action.option_strings]
-        raise ConfigError(
-            unknown_name("flag", unknown.partition("=")[0], flags, "--help lists all")
-        )
-    parsed.import_names = imported
-    return parsed
+        Raises:
+            ConfigError: A flag is unknown or missing, or its value is of another type; the message
+                names the closest flag.
+        """
+        imported = _import_first(arguments)
+        if self.has_settings:
+            add_settings_arguments(self)
+        parsed, rest = self.parse_known_args(list(arguments))
+        if rest:
+            unknown = next((one for one in rest if one.startswith("--")), None)
+            if unknown is None:
+                raise ConfigError(f"unrecognized arguments: {' '.join(rest)}")
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            raise ConfigError(
+                unknown_name("flag", unknown.partition("=")[0], flags, "--help lists all")
+            )
+        parsed.import_names = imported
+        return parsed
 
 
 def _import_first(arguments: Sequence[str]) -> list[str]:
     """Import what ``--import``, files and a resumed run name; returns the former."""
-    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser = _Raising(add_help=False, allow_abbrev=False)
     parser.add_argument("--import", dest="import_names", action="append", default=[])
     for flag in ("--resume", "--base", "--config"):
         parser.add_argument(flag, dest="files", action="extend", nargs="+", default=[])
@@ -139,7 +127,7 @@ def _import_first(arguments: Sequence[str]) -> list[str]:
     return list(imported)
 
 
-def _with_flags(message: str, parser: ArgumentParser) -> str:
+def _with_flags(message: str, parser: argparse.ArgumentParser) -> str:
     """What argparse says, with flags as they are typed in place of names that programs use."""
     names: dict[str, Any] = {action.dest: action.option_strings for action in parser._actions}
     missing = re.fullmatch(r"the following arguments are required: (.*)", message)
@@ -161,9 +149,9 @@ def any_settings(parsed: Namespace) -> Settings:
     return settings
 
 
-def without_effect(flags: Sequence[str], where: str = "a supervised run") -> list[str]:
+def without_effect(flags: Sequence[str]) -> list[str]:
     """Notes on flags that a baseline takes, as the run it is compared with, and never reads."""
-    return [f"note: {flag} has no effect in {where}" for flag in flags]
+    return [f"note: {flag} has no effect in a supervised run" for flag in flags]
 
 
 def listed(given: str) -> list[str]:

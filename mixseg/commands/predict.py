@@ -11,24 +11,19 @@ from mixseg.commands.inference import (
     inference_mode,
     input_size_of,
     load_saved,
-    new_folder,
-    placed,
 )
-from mixseg.commands.parsing import ArgumentParser, Namespace, adder, listed, new_parser, parse
+from mixseg.commands.parsing import Namespace, Parser, listed
 from mixseg.config.values import Range
-from mixseg.data.arrays import ImageArray, LabelArray, Size
+from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.data.pairing import Folder
 from mixseg.errors import ConfigError
 from mixseg.evaluation.pictures import PICTURES, SHEET_ROWS, USUAL_PICTURES, distinct_titles
 from mixseg.terminal import new_console, progress_bar, say
 
-NOTICEABLE = 0.1
-"""Change of width over height from which on a squashed photograph is named."""
-
 
 def predict(arguments: Sequence[str]) -> int:
     """``mixseg predict``."""
-    parsed = parse(_parser(), arguments)
+    parsed = _parser().read(arguments)
     if parsed.rows is not None and not parsed.compare:
         raise ConfigError(f"--rows {parsed.rows} does nothing without --compare")
     formats = set(listed(parsed.formats))
@@ -43,11 +38,11 @@ def predict(arguments: Sequence[str]) -> int:
         return _predicted(parsed, sorted(formats), processes.rank)
 
 
-def _parser() -> ArgumentParser:
+def _parser() -> Parser:
     about = "Ids, colors and overlays for images and folders of any size."
-    parser = new_parser("mixseg predict", about)
+    parser = Parser("mixseg predict", about)
     add_inference_arguments(parser)
-    add = adder(parser)
+    add = parser.add
     add("paths", "images and folders", nargs="+")
     add("--output", "new or empty folder for files", required=True, metavar="DIR")
     add("--network", EITHER, choices=("student", "teacher", "average"))
@@ -75,7 +70,14 @@ def _predicted(parsed: Namespace, formats: Sequence[str], rank: int) -> int:
     import torch
 
     from mixseg.distributed import summed
-    from mixseg.evaluation.prediction import Predictor, SideBySide, collect_images, predict_files
+    from mixseg.evaluation.prediction import (
+        Predictor,
+        SideBySide,
+        collect_images,
+        new_folder,
+        predict_files,
+        squash_note,
+    )
     from mixseg.training.precision import choose_device
 
     console = new_console(quiet=rank > 0)
@@ -91,8 +93,8 @@ def _predicted(parsed: Namespace, formats: Sequence[str], rank: int) -> int:
     output = new_folder(Path(parsed.output), "--output")
     networks = []
     for saved, mode, size in zip(every, modes, input_sizes, strict=True):
-        (network,) = saved.networks.values()
-        autocast = placed(network, device, parsed.precision, saved).autocast
+        ((name, network),) = saved.networks.items()
+        autocast = saved.place(name, device, parsed.precision).autocast
         networks.append(Predictor(network, saved.classes, size, mode, device, autocast))
     titles = distinct_titles([(saved.run_name, saved.step) for saved in every])
     side_by_side = SideBySide(output, titles, networks, parsed.rows or SHEET_ROWS)
@@ -100,7 +102,7 @@ def _predicted(parsed: Namespace, formats: Sequence[str], rank: int) -> int:
     squashed_to = {size for size in input_sizes if size and parsed.resize is None}
 
     def on_image(name: str, image: ImageArray, labels: LabelArray) -> None:
-        if note := _squashed(name, image, squashed_to):
+        if note := squash_note(name, image, squashed_to):
             say(console, note)
             squashed_to.clear()
         if parsed.compare:
@@ -117,19 +119,3 @@ def _predicted(parsed: Namespace, formats: Sequence[str], rank: int) -> int:
     legend = "; below each overlay is the legend of its classes" if "overlay" in formats else ""
     say(console, f"{len(images) - skipped} of {len(images)} images predicted into {output}{legend}")
     return 1 if skipped else 0
-
-
-def _squashed(name: str, image: ImageArray, sizes: set[Size]) -> str:
-    """A note if ``data.resize`` changes the shape of a photograph."""
-    height, width = image.shape[:2]
-    for rows, columns in sizes:
-        ratio = columns * height / (rows * width)
-        change = max(ratio, 1 / ratio) - 1
-        if change > NOTICEABLE:
-            return (
-                f"note: {name} is {height}x{width} and reaches the network as {rows}x{columns} "
-                f"(data.resize of the run), which changes its shape by {100 * change:.0f} %; "
-                "--resize HEIGHTxWIDTH gives another size, --resize none keeps each image's "
-                "own. Further images are not named"
-            )
-    return ""

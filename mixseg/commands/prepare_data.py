@@ -6,14 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixseg.commands.parsing import (
-    add_file_arguments,
-    adder,
-    any_settings,
-    new_parser,
-    parse,
-    size_type,
-)
+from mixseg.commands.parsing import Parser, any_settings, size_type
 from mixseg.config.values import Range
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.terminal import new_console, progress_bar, say
@@ -33,9 +26,8 @@ PARTS = {"data": "--data-root", "source": "--source-root", "unlabeled": "--unlab
 
 def prepare_data(arguments: Sequence[str]) -> int:
     """``mixseg prepare-data``."""
-    parser = new_parser("mixseg prepare-data", ABOUT)
-    add_file_arguments(parser)
-    add = adder(parser)
+    parser = Parser("mixseg prepare-data", ABOUT, settings=True)
+    add = parser.add
     size_help = "of the copy [data.resize]"
     add("--size", size_help, size_type("--size"), metavar="HEIGHTxWIDTH")
     add("--part", f"{', '.join(PARTS)} [data]", default="data")
@@ -48,7 +40,7 @@ def prepare_data(arguments: Sequence[str]) -> int:
     add("--compression", compression_help, int, Range(0, 9), default=0, metavar="N")
     show_help = "bad files of a kind that are named [10]"
     add("--show", show_help, int, Range(0, 1e9), default=10, metavar="N")
-    parsed = parse(parser, arguments, settings=True)
+    parsed = parser.read(arguments)
     part = parsed.part
     if part not in PARTS:
         raise ConfigError(f"--part: {unknown_name('part', part, PARTS)}")
@@ -56,65 +48,25 @@ def prepare_data(arguments: Sequence[str]) -> int:
         raise ConfigError("--output DIR is missing: the folder of the copy")
     settings = any_settings(parsed)
 
-    from mixseg.analysis.data_check import report_lines
-    from mixseg.data.check import PartReport
+    from mixseg.analysis.data_copy import copy_of_part, lines_about
     from mixseg.data.loading import usable_cores
-    from mixseg.data.prepared_copy import check_output, plan_splits, plan_unlabeled, prepare
-    from mixseg.training.data import check_dataset_name, layout_with_options
+    from mixseg.data.prepared_copy import check_output, prepare
 
-    data, source = settings.data, settings.source_domain
+    copied = copy_of_part(settings, part, parsed.size, parsed.compression)
     output = Path(settings.output).expanduser()
-    section, key = (source, "source_domain") if part == "source" else (data, "data")
-    root = data.unlabeled if part == "unlabeled" else section.root
-    if part == "unlabeled" and root is None:
-        raise ConfigError("--part unlabeled needs --unlabeled DIR, or a list file")
-    if part == "source" and (source.dataset is None or root is None):
-        raise ConfigError("--part source needs --source NAME and --source-root DIR")
-    if part != "unlabeled":
-        check_dataset_name(str(section.dataset), f"{key}.dataset")
-    if root is None:
-        raise ConfigError(f"data.root: where is {data.dataset}? Give its folder with --data-root")
-    size = parsed.size or section.resize
-    if size is None:
-        raise ConfigError(
-            f"--size HEIGHTxWIDTH is missing: {key}.resize is not set, so training does not resize"
-        )
-    place = Path(root).expanduser()
-    if part == "unlabeled":
-        plan = plan_unlabeled(place, size=size, compression=parsed.compression)
-    else:
-        name, layout = layout_with_options(str(section.dataset), key, settings.options)
-        # A source has no validation split of its own, and its labeled images keep their size.
-        validated = part == "data" and data.val_split in layout.splits(place)
-        plan = plan_splits(
-            name,
-            place,
-            size=size,
-            training=source.split if part == "source" else data.train_split,
-            validation=data.val_split if validated else None,
-            keep_labeled=part == "source" or settings.validation.resolution == "native",
-            compression=parsed.compression,
-            interpolation=source.interpolation if part == "source" else "bilinear",
-            layout=layout,
-        )
-    earlier = check_output(plan, output)
+    earlier = check_output(copied.plan, output)
     console = new_console()
     with progress_bar(console, "preparing") as advance:
         outcome = prepare(
-            plan,
+            copied.plan,
             output,
             earlier,
             jobs=usable_cores() if parsed.jobs is None else parsed.jobs,
-            keep_bad=data.skip_bad,
+            keep_bad=settings.data.skip_bad,
             progress=advance,
         )
-    images = [one for one in plan.originals if one.read_image is not None]
-    labels = sum(len(one.labels) for one in images)
-    left_out = sum(len(one.targets) for one in plan.originals) - len(outcome.files)
-    report = PartReport(part, str(plan.base), len(images), labels, outcome.problems)
-    there = len(outcome.files) - outcome.written
-    counted = f"{outcome.written} files written, {there} were there, {left_out} left out"
-    for line in (*report_lines([report], parsed.show), *plan.notes, f"{output}: {counted}"):
+    left_out = sum(len(one.targets) for one in copied.plan.originals) - len(outcome.files)
+    for line in lines_about(copied, outcome, output, left_out, parsed.show):
         say(console, line)
     if left_out:
         say(
@@ -123,12 +75,14 @@ def prepare_data(arguments: Sequence[str]) -> int:
             "files right and give the command again, or copy them as they are with --skip-bad",
         )
         return 1
-    use = f"use it with {PARTS[part]} {shlex.quote(str(output / place.relative_to(plan.base)))}"
+    flag, key, size = PARTS[part], copied.section, copied.size
+    folder = output / copied.root.relative_to(copied.plan.base)
+    use = f"use it with {flag} {shlex.quote(str(folder))}"
     set_size = f"--set {key}.resize=[{size[0]},{size[1]}]"
-    if section.resize is None:  # images that keep their size have to be brought to it as well
+    if copied.resize is None:  # images that keep their size have to be brought to it as well
         use += f" {set_size}"
-    elif section.resize != size:
-        height, width = section.resize
+    elif copied.resize != size:
+        height, width = copied.resize
         say(
             console,
             f"{key}.resize is {height}x{width}, to which a loader still resizes; to train at the "

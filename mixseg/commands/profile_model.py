@@ -6,14 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixseg.commands.parsing import (
-    add_file_arguments,
-    adder,
-    any_settings,
-    check_folder,
-    new_parser,
-    parse,
-)
+from mixseg.commands.parsing import Parser, any_settings, check_folder
 from mixseg.config.values import Range
 from mixseg.data.layout import classes_of
 from mixseg.errors import ConfigError
@@ -23,18 +16,18 @@ from mixseg.terminal import new_console, show
 
 def profile_model(arguments: Sequence[str]) -> int:
     """``mixseg profile``."""
-    parser = new_parser(
+    parser = Parser(
         "mixseg profile",
         "Parameters and operations of a network, time and memory of its training step, on random "
         "images of the training size.",
+        settings=True,
     )
-    add_file_arguments(parser)
-    add = adder(parser)
+    add = parser.add
     images_help = "labeled images of an epoch; no data is needed then [those of the data]"
     add("--images", images_help, int, Range(1, 1e9), metavar="N")
     add("--steps", "training steps that are measured [5]", int, Range(1, 100_000), default=5)
     add("--json", "write the numbers as JSON too", metavar="FILE")
-    parsed = parse(parser, arguments, settings=True)
+    parsed = parser.read(arguments)
     check_folder("--json", parsed.json)
     settings = any_settings(parsed)
 

@@ -5,18 +5,11 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixseg.commands.parsing import (
-    ArgumentParser,
-    Namespace,
-    add_file_arguments,
-    adder,
-    new_parser,
-    parse,
-    without_effect,
-)
+from mixseg.commands.parsing import Namespace, Parser, without_effect
 from mixseg.config.effect import check_flags, command_of
 from mixseg.config.flags import typed_overrides
 from mixseg.config.presets import configuration_files, settings_from
@@ -49,28 +42,9 @@ DESCRIPTIONS = {
 """Method -> what ``--help`` of its command says."""
 
 
-def train_ssl(arguments: Sequence[str]) -> int:
-    """``mixseg ssl``."""
-    return _train(arguments, "mixseg ssl", "semi_supervised")
-
-
-def train_supervised(arguments: Sequence[str]) -> int:
-    """``mixseg supervised``."""
-    return _train(arguments, "mixseg supervised", "supervised")
-
-
-def train_uda(arguments: Sequence[str]) -> int:
-    """``mixseg uda``."""
-    return _train(arguments, "mixseg uda", "domain_adaptation")
-
-
-def distill(arguments: Sequence[str]) -> int:
-    """``mixseg distill``."""
-    return _train(arguments, "mixseg distill", "distillation")
-
-
-def _train(arguments: Sequence[str], program: str, method: str) -> int:
-    parsed = parse(_parser(program, method), arguments, settings=True)
+def train(arguments: Sequence[str], *, program: str, method: str) -> int:
+    """The command ``program``, which trains with ``method`` unless a flag names another."""
+    parsed = _parser(program, method).read(arguments)
     overrides = typed_overrides(parsed, parsed.assignments)
     if method == "domain_adaptation" and parsed.source_only:
         if "method" in overrides:
@@ -93,10 +67,15 @@ def _train(arguments: Sequence[str], program: str, method: str) -> int:
     return outcome.exit_code
 
 
-def _parser(program: str, method: str) -> ArgumentParser:
-    parser = new_parser(program, DESCRIPTIONS[method])
-    add = adder(parser)
-    add_file_arguments(parser)
+train_ssl = partial(train, program="mixseg ssl", method="semi_supervised")
+train_supervised = partial(train, program="mixseg supervised", method="supervised")
+train_uda = partial(train, program="mixseg uda", method="domain_adaptation")
+distill = partial(train, program="mixseg distill", method="distillation")
+
+
+def _parser(program: str, method: str) -> Parser:
+    parser = Parser(program, DESCRIPTIONS[method], settings=True)
+    add = parser.add
     resume = "go on with a run; auto takes the one of this --name, and starts it if there is none"
     add("--resume", resume, metavar="auto|RUN")
     changes = "with --resume: accept settings that differ from the run's"

@@ -47,7 +47,7 @@ def _file(name: str, kind: str, *, grids: bool) -> Path:
     if path.is_absolute() or (path.exists() and not path.is_dir()):
         return path  # whoever reads it says what is wrong with it
     shipped = {
-        file.relative_to(presets_folder()).with_suffix("").as_posix(): file
+        file.relative_to(presets_folder()).as_posix().removesuffix(".yaml"): file
         for file in sorted(presets_folder().glob("*/*.yaml"))
         if (file.parent.name == "ablations") == grids
     }

@@ -190,6 +190,17 @@ def largest_difference(
     return largest
 
 
+def comparison_note(difference: float | None, form: str) -> str:
+    """One line on the result of :func:`largest_difference`."""
+    if difference is None:
+        runtime = EXPORT_FORMATS[form].runtime
+        return f"not compared with the network: {runtime} is not installed"
+    return (
+        f"logits of the file and of the network differ by at most {difference:.2g} "
+        f"(random images, batches of {' and '.join(map(str, CHECKED_BATCHES))})"
+    )
+
+
 def _torch_program(program: ExportedProgram, about: str) -> bytes:
     import torch
 

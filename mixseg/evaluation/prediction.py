@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
 from mixseg.data.arrays import ImageArray, LabelArray, Size
-from mixseg.data.contract import ClassSet
+from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.images import PNG_COMPRESSION, write_png
 from mixseg.data.loading import usable_cores
 from mixseg.data.pairing import IMAGE_ENDINGS
 from mixseg.data.photographs import read_photograph
-from mixseg.distributed import world
+from mixseg.distributed import by_first, world
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.evaluation.inference import (
     Autocast,
@@ -36,6 +36,7 @@ from mixseg.evaluation.pictures import (
     SHEET_ROWS,
     USUAL_PICTURES,
     Column,
+    Encode,
     Row,
     comparison,
     reduced,
@@ -53,6 +54,9 @@ PANEL = 1024
 
 THUMBNAIL = 320
 """Most pixels of a side of a photograph in the sheet."""
+
+NOTICEABLE = 0.1
+"""Change of width over height from which on a squashed photograph is named."""
 
 MOST_THREADS = 8
 """More would take cores from what reads and predicts."""
@@ -214,6 +218,49 @@ def write_picture(path: Path, array: NDArray[np.uint8], compression: int = PNG_C
     except OSError as error:
         raise DataError(f"{path.parent}: cannot be made: {error.strerror}") from error
     write_png(path, array, compression=compression)
+
+
+def new_folder(path: Path, flag: str) -> Path:
+    """An empty folder, made by the first process; errors name ``flag``."""
+
+    def make() -> None:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ConfigError(f"{flag} {path}: exists and is not empty; nothing is overwritten")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{flag} {path}: cannot be made: {error.strerror}") from error
+
+    by_first(make)
+    return path
+
+
+def prediction_saver(
+    folder: Path, dataset: SegmentationDataset, encode: Encode, classes: ClassSet
+) -> Callable[[int, LabelArray], None]:
+    """A function that writes the prediction of a sample, by its index, under the sample's id."""
+
+    def save(index: int, prediction: LabelArray) -> None:
+        path = folder / f"{dataset.samples[index].id}.png"
+        write_picture(path, encode(prediction, classes))
+
+    return save
+
+
+def squash_note(name: str, image: ImageArray, sizes: Collection[Size]) -> str:
+    """A note if ``data.resize``, one of ``sizes``, changes the shape of a photograph."""
+    height, width = image.shape[:2]
+    for rows, columns in sizes:
+        ratio = columns * height / (rows * width)
+        change = max(ratio, 1 / ratio) - 1
+        if change > NOTICEABLE:
+            return (
+                f"note: {name} is {height}x{width} and reaches the network as {rows}x{columns} "
+                f"(data.resize of the run), which changes its shape by {100 * change:.0f} %; "
+                "--resize HEIGHTxWIDTH gives another size, --resize none keeps each image's "
+                "own. Further images are not named"
+            )
+    return ""
 
 
 # Which images ----------------------------------------------------------------------------------

@@ -8,13 +8,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
+import torch
 from torch import nn
 
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
+from mixseg.data.arrays import Size
 from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.record import check_digests, differences, read_record, record_of_validation
 from mixseg.errors import CheckpointError, ConfigError, MixsegError
@@ -32,6 +34,7 @@ from mixseg.training.checkpoint import (
     network_name,
     read_checkpoint,
 )
+from mixseg.training.precision import Precision, choose_precision, precision_to_apply
 
 LOG = logging.getLogger("mixseg")
 
@@ -86,6 +89,13 @@ class SavedNetworks:
         """Name of that folder."""
         return self.run.name
 
+    @property
+    def crop(self) -> Size | None:
+        """Height and width to which training cropped last; None if it did not."""
+        stages = self.settings.get("stages") or ()
+        crop = stages[-1]["crop"] if stages else self.settings.get("data.crop")
+        return (crop[0], crop[1]) if crop else None
+
     def describe(self) -> str:
         """One line: what was taken, and its scores in the run's last validation."""
         step, scores = self._validation()
@@ -128,6 +138,28 @@ class SavedNetworks:
         LOG.info(self.describe())
         if (better := self.better_one()) is not None:
             LOG.warning(f"note: {better[1]}. {choose} {better[0]} takes it")
+
+    def place(
+        self,
+        name: str,
+        device: torch.device,
+        precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
+    ) -> Precision:
+        """Move a network to a device, channels last.
+
+        Args:
+            name: Of the network.
+            device: Where it is to run.
+            precision: ``auto`` takes that of the run, where the hardware has it.
+
+        Returns:
+            The precision that it runs in there.
+        """
+        network = self.networks[name].to(device).to(memory_format=torch.channels_last)
+        if precision == "auto":
+            asked = self.settings["training.precision"]
+            return precision_to_apply(self.run, asked, device, network)
+        return choose_precision(precision, device, network)
 
     def check_data(self, dataset: SegmentationDataset, *, allow_changes: bool) -> None:
         """Refuse a validation split that has changed since the run, or log how it has.

@@ -6,7 +6,6 @@ import json
 import math
 import re
 import typing
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixseg.commands.parsing import ArgumentParser, add_set_argument, new_parser, parse
+from mixseg.commands.parsing import Parser
 from mixseg.config.effect import check_flags
-from mixseg.config.flags import SHORT_FLAGS, add_settings_arguments, typed_overrides
+from mixseg.config.flags import SHORT_FLAGS, typed_overrides
 from mixseg.config.options import Setting, fields_of
 from mixseg.config.renamed import RENAMED
 from mixseg.config.resolve import build_settings, resolve_settings
@@ -40,16 +39,8 @@ def resolved(tmp_path: Path, text: str) -> Settings:
     return resolve_settings([written(tmp_path, text)], {})
 
 
-@cache
-def flag_parser() -> ArgumentParser:
-    parser = new_parser("mixseg test", "")
-    add_set_argument(parser)
-    add_settings_arguments(parser)
-    return parser
-
-
 def flags(*arguments: str) -> dict[str, Any]:
-    parsed = parse(flag_parser(), arguments)
+    parsed = Parser("mixseg test", "", settings=True).read(arguments)
     return typed_overrides(parsed, parsed.assignments)
 
 

@@ -12,14 +12,12 @@ from pathlib import Path
 import pytest
 
 from mixseg.cli import COMMANDS
-from mixseg.commands.inference import add_inference_arguments
-from mixseg.commands.parsing import add_file_arguments, new_parser, parse
-from mixseg.config.flags import SHORT_FLAGS, typed_overrides
-from mixseg.config.resolve import resolve_settings
+from mixseg.config.flags import SHORT_FLAGS
 from mixseg.config.schema import schema
 from tests.end_to_end.processes import REPOSITORY, Finished, Launcher, fresh, refused
 
 README = REPOSITORY / "README.md"
+EXTENDING = REPOSITORY / "docs" / "extending.md"
 TRAIN = "pip install -e . && python tools/train_ssl.py --labeled 1/8"
 TEST = "pip install -e '.[test]' && pytest"
 
@@ -32,52 +30,31 @@ def mixseg(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_program(reference: tuple[Path, str], mixseg: Path, launch: Launcher) -> None:
-    done = launch.ok(mixseg, "--help")
+def test_help(mixseg: Path, launch: Launcher, tmp_path: Path) -> None:
+    done = launch(mixseg, "--help", cwd=tmp_path)
+    assert done.code == 0, done.text
     for name, entry in COMMANDS.items():
         assert re.search(rf"^  {name} +{re.escape(entry.help)}$", done.out, re.MULTILINE)
-    done = launch(mixseg, "--version")
+    done = launch(mixseg, "--version", cwd=tmp_path)
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", done.out)
-    refused(launch(mixseg, "evalute"), "'evaluate'")
-    refused(launch(mixseg, "benchmark", "ema"), "python -m benchmarks")
-    assert launch(mixseg).code == 2
-    # It is the tools.
-    outputs = [
-        launch(script, *arguments, reference[0])
-        for script, arguments in ((mixseg, ["evaluate"]), ("evaluate", []))
-    ]
-    assert outputs[0] == outputs[1]
-    assert outputs[0].code == 0
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert COMMANDS[name].run(["--help"]) == 0
-    text = capsys.readouterr().out
-    assert f"usage: mixseg {name}" in text
-    assert " at 0x" not in text  # types and defaults are named for people
-    words = set(re.findall(r"--[\w.-]+", text))
-    assert "--import" in words
-    if COMMANDS[name].module == "training":
-        assert {f"--{path}" for path in schema() if path != "imports"} <= words
-        assert {f"--{flag}" for flag in SHORT_FLAGS} <= words
-        assert {"--config", "--set", "--resume", "--allow-changes"} <= words
+@pytest.mark.parametrize("command", ["ssl", "supervised"])
+def test_help_lists_every_setting(
+    command: str, mixseg: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    done = launch(mixseg, command, "--help", cwd=tmp_path)
+    assert done.code == 0, done.text
+    words = set(re.findall(r"--[\w.-]+", done.out))
+    assert {f"--{path}" for path in schema() if path != "imports"} <= words
+    assert {f"--{flag}" for flag in SHORT_FLAGS} <= words
+    assert {"--config", "--set", "--resume", "--allow-changes"} <= words
+    assert " at 0x" not in done.out  # types and defaults are named for people
 
 
-@pytest.mark.parametrize("text", ["0.5,2", "[0.5, 2]", "0.5 2"])
-def test_lists_are_typed_alike_everywhere(text: str) -> None:
-    inference, training = new_parser("test", ""), new_parser("test", "")
-    add_inference_arguments(inference)
-    assert parse(inference, ["RUN", "--scales", text]).scales == (0.5, 2.0)
-    add_file_arguments(training)
-    parsed = parse(
-        training, ["--data.scale", text, "--mixer", "cowmix", "--data.crop", "64x64"], settings=True
-    )
-    settings = resolve_settings([], typed_overrides(parsed, [f"mixing.sigma={text}"]))
-    assert settings.data.scale == settings.options["mixing.sigma"] == (0.5, 2.0)
-
-
-@pytest.mark.parametrize("logits", [("--logits", "-1", "2"), ("--logits", "[-1, 2]")], ids=str)
+@pytest.mark.parametrize(
+    "logits", [("--logits", "-1", "2"), ("--logits=-1,2",), ("--logits", "[-1, 2]")], ids=str
+)
 def test_lists_of_figures(
     logits: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,6 +65,24 @@ def test_lists_of_figures(
     expected = math.exp(2) / (math.exp(2) + math.exp(-1))
     found = [float(one) for one in re.findall(r"\d+\.\d+", numbers)]
     assert any(math.isclose(one, expected, abs_tol=1e-4) for one in found), numbers
+
+
+def test_unknown_commands(mixseg: Path, launch: Launcher, tmp_path: Path) -> None:
+    refused(launch(mixseg, "evalute", cwd=tmp_path), "Did you mean 'evaluate'?")
+    refused(launch(mixseg, "benchmark", "ema", cwd=tmp_path), "python -m benchmarks")
+    refused(launch(mixseg, "distill-cifar10", cwd=tmp_path), "examples/distill_cifar10.py")
+    assert launch(mixseg, cwd=tmp_path).code == 2
+
+
+def test_the_commands_are_the_tools(
+    reference: tuple[Path, str], mixseg: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    outputs = [
+        launch(script, *arguments, reference[0], cwd=tmp_path)
+        for script, arguments in ((mixseg, ["evaluate"]), ("evaluate", []))
+    ]
+    assert outputs[0] == outputs[1]
+    assert outputs[0].code == 0
 
 
 # Documents --------------------------------------------------------------------------------------
@@ -110,6 +105,24 @@ def test_the_readmes_training_command(environment: dict[str, str], tmp_path: Pat
     for counted in ("30 labeled", "210 unlabeled", "60 validation"):
         assert f": {counted} images" in done.out
     assert "mIoU" in done.out
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not EXTENDING.exists(), reason="docs/extending.md is not there")
+def test_what_extending_shows_runs(
+    environment: dict[str, str], config: Path, tmp_path: Path
+) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", EXTENDING.read_text(), re.DOTALL | re.MULTILINE)
+    assert blocks
+    script = tmp_path / "extended.py"
+    script.write_text("\n\n".join(blocks))
+    done = fresh([script], tmp_path, environment)
+    assert done.code == 0, done.text
+    # As the document says, the new mixer trains.
+    command = [script, "--config", config, "--mixer", "stripes", "--iterations", 2]
+    done = fresh([*command, "--output", "out", "--name", "run"], tmp_path, environment)
+    assert done.code == 0, done.text
+    assert "mixer: stripes" in (tmp_path / "out" / "run" / "config.yaml").read_text()
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from mixseg.cli import COMMANDS
-from mixseg.commands.parsing import new_parser, parse
+from mixseg.commands.parsing import Parser
 from mixseg.config.schema import schema
 from mixseg.config.values import FlagType
 from mixseg.errors import ConfigError
@@ -284,12 +284,12 @@ def test_what_is_missing_is_named_as_it_is_typed(
 
 
 def test_a_wrong_value_is_told_of_its_flag() -> None:
-    parser = new_parser("program", "A program.")
-    parser.add_argument("number", type=int)
-    parser.add_argument("--batch-size", dest="batch_size", type=int)
+    parser = Parser("program", "A program.")
+    parser.add("number", "", int)
+    parser.add("--batch-size", "", int)
     for arguments, start in ((["x"], "number: "), (["3", "--batch-size", "x"], "--batch-size: ")):
         with pytest.raises(ConfigError, match=f"^{start}"):
-            parse(parser, arguments)
+            parser.read(arguments)
 
 
 OWN_FLAGS = [name for name, entry in COMMANDS.items() if entry.module != "training"]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
+from argparse import ArgumentParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -45,7 +44,7 @@ def test_the_stages_of_the_paper() -> None:
     assert stages[2].draws["labeled"] == 4700 * 64 + 9300 * 32
 
 
-def test_unlabeled_images_keep_their_proportion_and_parts_of_steps_count() -> None:
+def test_unlabelled_images_keep_their_proportion_and_parts_of_steps_count() -> None:
     stages = [
         {"epochs": 2, "crop": [64, 64], "batch": 4},
         {"epochs": 3, "crop": [96, 96], "batch": 2},
@@ -67,13 +66,13 @@ def test_without_stages_there_is_one() -> None:
     found = settings([], data__crop=[64, 96], training__iterations=70)
     (stage,) = plan_stages(found, 17)
     assert (stage.first, stage.last, stage.crop, stage.lr_factor) == (0, 70, (64, 96), 1)
-    schedule = build_schedule(found.schedule.name, found.options, 70)[0]
+    schedule = build_schedule(found.schedule, 70)
     assert staged(schedule, (stage,)) is schedule
 
 
 def test_rates_are_those_of_the_schedule_times_the_stage() -> None:
     found = epochs_in_steps(settings(), 2975)
-    schedule, _ = build_schedule(found.schedule.name, found.options, found.training.iterations)
+    schedule = build_schedule(found.schedule, found.training.iterations)
     both = staged(schedule, plan_stages(found, 2975))
     for step, factor in (
         (0, 1),
@@ -106,7 +105,7 @@ def test_stages_are_saved_and_read_back(tmp_path: Path) -> None:
         (
             [{"epochs": "many", "crop": [64, 64], "batch": 2}],
             {},
-            "stages: stage 1: epochs must be.*many",
+            "stages: stage 1: epochs must be a whole number, found .many",
         ),
         ([{"epochs": 0, "crop": [64, 64], "batch": 2}], {}, "stage 1: epochs must be"),
         ([{"epochs": 1, "crop": [16, 64], "batch": 2}], {}, "stage 1: crop.*16, 64"),
@@ -117,7 +116,7 @@ def test_refused(stages: object, changes: dict[str, object], problem: str) -> No
         settings(stages, **changes)
 
 
-def test_unlabeled_images_come_in_whole_numbers_where_they_come_at_all() -> None:
+def test_unlabelled_images_come_in_whole_numbers_where_they_come_at_all() -> None:
     stages = [{"epochs": 1, "crop": [64, 64], "batch": 3}]
     sizes = {"data__batch_labeled": 2, "data__batch_unlabeled": 3}
     with pytest.raises(ConfigError, match=r"stage 1: batch 3.*no whole number"):
@@ -134,19 +133,16 @@ def test_another_length_in_a_later_place_is_refused(tmp_path: Path) -> None:
     assert (found.stages, found.training.iterations) == ((), 10)
 
 
-def typed(*flags: str) -> dict[str, Any]:
-    parser = argparse.ArgumentParser()
-    add_settings_arguments(parser)
-    return typed_overrides(parser.parse_args(flags), [])
-
-
 def test_what_is_typed_beside_stages_is_refused_or_gives_way(tmp_path: Path) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    add_settings_arguments(parser)
     text = "[{epochs: 3, crop: [64, 64], batch: 2}]"
-    with pytest.raises(ConfigError, match=r"--stages.*--training\.iterations"):
-        typed("--stages", text, "--iterations", "9")
+    typed = parser.parse_args(["--stages", text, "--iterations", "9"])
+    with pytest.raises(ConfigError, match=r"--stages and --training\.iterations contradict"):
+        typed_overrides(typed, [])
     preset = tmp_path / "preset.yaml"
     preset.write_text("method: supervised\ntraining: {epochs: 300}\n")
-    found = resolve_settings([preset], typed("--stages", text))
+    found = resolve_settings([preset], typed_overrides(parser.parse_args(["--stages", text]), []))
     assert (found.training.epochs, len(found.stages)) == (None, 1)
 
 

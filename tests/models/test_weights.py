@@ -31,7 +31,7 @@ SETTINGS = ModelSettings(backbone="test_resnet", output_stride=16)
 
 def initial(path: Path, num_classes: int = 5, **changes: object):  # type: ignore[no-untyped-def]
     settings = dataclasses.replace(SETTINGS, weights=str(path), **changes)  # type: ignore[arg-type]
-    return build_initial_model(settings, {}, num_classes, seed=99)
+    return build_initial_model(settings, {"model.rates": (1, 2)}, num_classes, seed=99)
 
 
 def dense(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -112,9 +112,7 @@ class TestRoundTrip:
         assert report is not None
         assert not report.head
         assert "classifier starts afresh" in report.describe()
-        fresh, _ = build_initial_model(
-            dataclasses.replace(SETTINGS, weights="none"), {}, 7, seed=99
-        )
+        fresh, _ = initial(Path("none"), num_classes=7)
         for ours, theirs in zip(model.head.parameters(), fresh.head.parameters(), strict=True):
             assert torch.equal(ours, theirs)
         key = next(key for key in state if key.startswith("backbone."))

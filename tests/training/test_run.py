@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mixseg.config import Settings, resolve_settings
+from mixseg.config.resolve import resolve_settings
+from mixseg.config.sections import Settings
 from mixseg.terminal import new_console
 from mixseg.training.checkpoint import read_checkpoint, write_checkpoint
 from mixseg.training.resume import resume

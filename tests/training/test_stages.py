@@ -66,13 +66,13 @@ def test_without_stages_there_is_one() -> None:
     found = settings([], data__crop=[64, 96], training__iterations=70)
     (stage,) = plan_stages(found, 17)
     assert (stage.first, stage.last, stage.crop, stage.lr_factor) == (0, 70, (64, 96), 1)
-    schedule = build_schedule(found.schedule, 70)
+    schedule = build_schedule(found.schedule.name, found.options, 70)[0]
     assert staged(schedule, (stage,)) is schedule
 
 
 def test_rates_are_those_of_the_schedule_times_the_stage() -> None:
     found = epochs_in_steps(settings(), 2975)
-    schedule = build_schedule(found.schedule, found.training.iterations)
+    schedule = build_schedule(found.schedule.name, found.options, found.training.iterations)[0]
     both = staged(schedule, plan_stages(found, 2975))
     for step, factor in (
         (0, 1),
@@ -105,7 +105,7 @@ def test_stages_are_saved_and_read_back(tmp_path: Path) -> None:
         (
             [{"epochs": "many", "crop": [64, 64], "batch": 2}],
             {},
-            "stages: stage 1: epochs must be a whole number, found .many",
+            "stage 1: epochs must be a whole number",
         ),
         ([{"epochs": 0, "crop": [64, 64], "batch": 2}], {}, "stage 1: epochs must be"),
         ([{"epochs": 1, "crop": [16, 64], "batch": 2}], {}, "stage 1: crop.*16, 64"),

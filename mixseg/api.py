@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mixseg.config.effect import command_of
 from mixseg.config.flags import SHORT_FLAGS
 from mixseg.config.presets import configuration_files, settings_from
-from mixseg.config.sections import Settings
+from mixseg.config.schema import schema
 from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.from_python import MapStyle, from_python
 from mixseg.errors import ConfigError, unknown_name
@@ -323,7 +323,7 @@ def _dataset(
 def _path_of(name: str) -> str:
     """The setting of a keyword: a short flag, a setting without a section, or a path."""
     flag = name.replace("_", "-")
-    top = [one for one in vars(Settings()) if not hasattr(getattr(Settings(), one), "__dict__")]
+    top = [one for one in schema() if "." not in one]
     if flag in SHORT_FLAGS:
         return SHORT_FLAGS[flag]
     if name in top or "." in name:

@@ -21,7 +21,7 @@ import copy
 import functools
 import importlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -333,10 +333,21 @@ def _one(value: Any) -> tuple[str, ...]:
     return (value,)
 
 
-def _terms(value: str) -> tuple[str, ...]:
-    """The names in a sum such as ``cross-entropy + 0.5*dice``."""
-    terms = re.split(r"(?<!\d[eE])(?<!\d\.[eE])\+", value)
-    return tuple(dict.fromkeys(term.rpartition("*")[2].strip() for term in terms))
+def terms_of(text: str) -> list[tuple[str | None, str]]:
+    """Factor, as it is written and None where there is none, and name of each term in a sum.
+
+    Args:
+        text: Such as ``cross-entropy + 0.5*dice``.
+    """
+    terms = []
+    for term in re.split(r"(?<!\d[eE])(?<!\d\.[eE])\+", text):  # not at the plus of 1e+3
+        factor, times, name = term.rpartition("*")
+        terms.append((factor.strip() if times else None, name.strip()))
+    return terms
+
+
+def _names_in_sum(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for _, name in terms_of(text)))
 
 
 class Slot(NamedTuple):
@@ -360,6 +371,18 @@ class Slot(NamedTuple):
     names: Callable[[Any], tuple[str, ...]] = _one
     also: tuple[str, ...] = ()
 
+    def all_names(self) -> tuple[str, ...]:
+        """Names of all parts that can stand here."""
+        return (self.fixed,) if self.fixed else tuple(self.registry)
+
+    def options(self, name: str) -> tuple[Setting, ...]:
+        """The options that a part has here."""
+        return self.registry.options(name, self.section)
+
+    def having(self, path: str, names: Iterable[str]) -> list[str]:
+        """Those of the names whose part has the option of this path."""
+        return [name for name in names if any(one.path == path for one in self.options(name))]
+
     def chosen(self, values: Mapping[str, Any]) -> tuple[str, ...]:
         """Names of the parts that settings choose: setting path -> value."""
         if self.fixed:
@@ -381,7 +404,7 @@ class Slot(NamedTuple):
 
 SLOTS = SimpleNamespace(
     method=Slot(METHODS, "method"),
-    supervised_loss=Slot(LOSSES, "supervised_loss.name", names=_terms),
+    supervised_loss=Slot(LOSSES, "supervised_loss.name", names=_names_in_sum),
     labeled_mix=Slot(MIXERS, "mixing.labeled", "labeled_mix", also=("none",)),
     mixer=Slot(MIXERS, "mixing.mixer", "mixer"),
     weighting=Slot(WEIGHTINGS, "targets.weighting", "weighting"),

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mixseg.analysis.distillation import Judged, report_distillation
-from mixseg.config.effect import command_of
+from mixseg.config.effect import command_of, is_baseline, takes_part
 from mixseg.config.sections import Settings
 from mixseg.distillation.teachers import kept_teacher
 from mixseg.errors import MixsegError
@@ -39,7 +39,7 @@ def report(outcome: Outcome, path: Path, console: Console) -> None:
         write_atomically(path / "table.md", paper_table(columns, source))
     first = next(iter(columns.values()))
     show(console, scores_table(columns, means=protocol(source, first.classes)))
-    if method == "distillation":
+    if takes_part(method, "trained_teacher"):
         try:
             show(console, _beside_its_teacher(outcome, path))
         except MixsegError as error:  # the run is whole without it
@@ -51,7 +51,7 @@ def report(outcome: Outcome, path: Path, console: Console) -> None:
 def _say_how_to_go_on(outcome: Outcome, path: Path, console: Console) -> None:
     """For a run that was stopped: its scores are those of no ended training."""
     method = outcome.settings.method
-    on_source_alone = method == "supervised" and outcome.settings.source_domain.dataset is not None
+    on_source_alone = is_baseline(method) and outcome.settings.source_domain.dataset is not None
     command = "uda" if on_source_alone else command_of(method)
     say(
         console,
@@ -114,7 +114,7 @@ def _what_came_out(outcome: Outcome, path: Path) -> list[str]:
         f"run: {path}  ({speed if outcome.seconds_per_step else ''}{outcome.precision}, "
         f"peak memory {outcome.peak_memory / 2**30:.2f} GiB)",
     ]
-    if outcome.settings.method == "distillation":
+    if takes_part(outcome.settings.method, "trained_teacher"):
         lines.append(f"teacher and student side by side: {path / 'comparison.png'}")
     return lines
 
@@ -127,7 +127,7 @@ def _next_steps(outcome: Outcome, path: Path) -> list[str]:
         f"  {_tool('evaluate')} {shown} --flip",
         f"  {_tool('predict')} {shown} IMAGE_OR_FOLDER --output predictions",
     ]
-    if outcome.settings.method == "distillation":
+    if takes_part(outcome.settings.method, "trained_teacher"):
         return lines
     on_demo = outcome.settings.data.root is None
     further = _runs_on_demo(outcome.settings) if on_demo else _runs_alike(outcome.settings, path)
@@ -142,7 +142,7 @@ def _runs_on_demo(settings: Settings) -> list[str]:
             f"{_tool('ssl')} --labeled 1/8 --mixer {_another_mixer(settings)}",
             f"{_tool('ssl')} --dataset cityscapes --data-root DIR",
         ]
-    alone = "" if settings.method == "supervised" else " --source-only"
+    alone = "" if is_baseline(settings.method) else " --source-only"
     return [
         f"{_tool('uda')} --source {source}{alone}",
         f"{_tool('uda')} --source gta5 --source-root DIR --dataset cityscapes --data-root DIR",
@@ -155,7 +155,7 @@ def _runs_alike(settings: Settings, path: Path) -> list[str]:
     if path.parent != Path(settings.output).expanduser():  # it was moved, or is seen from elsewhere
         alike += f" --output {shlex.quote(str(path.parent))}"
     tool = _tool("ssl" if settings.source_domain.dataset is None else "uda")
-    if settings.method == "supervised":
+    if is_baseline(settings.method):
         none_left = not read_text(path / "unlabeled.txt").strip()
         more = " --unlabeled PHOTOS" if none_left else ""
         return [f"{tool} {alike} --name {shlex.quote(f'{path.name}-mixed')}{more}"]

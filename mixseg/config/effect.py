@@ -7,7 +7,7 @@ from typing import Any
 
 from mixseg.config.flags import flag_of
 from mixseg.config.options import Needs, NeedsPart, NeedsStream, Setting, TakesStream, parameters_of
-from mixseg.config.schema import schema, to_flat
+from mixseg.config.schema import schema, slot_of, to_flat
 from mixseg.config.sections import Settings
 from mixseg.errors import ConfigError
 from mixseg.registry import METHODS, SLOTS, Slot, all_slots
@@ -28,6 +28,11 @@ def command_of(method: str) -> str:
     """The command that trains with a method."""
     command: str = getattr(METHODS.signature(method), "command", "ssl")
     return command
+
+
+def is_baseline(method: str) -> bool:
+    """Whether other methods are compared with a method, on the data of their command."""
+    return bool(getattr(METHODS.signature(method), "baseline", False))
 
 
 def takes_part(method: str, parameter: str) -> bool:
@@ -54,7 +59,7 @@ def check_flags(flags: Iterable[str], settings: Settings) -> list[str]:
     """
     values = to_flat(settings)
     compared = [values]
-    if getattr(METHODS.signature(settings.method), "baseline", False):
+    if is_baseline(settings.method):
         compared += [values | {"method": name} for name in METHODS]
     without_effect = []
     for path in flags:
@@ -70,28 +75,17 @@ def check_flags(flags: Iterable[str], settings: Settings) -> list[str]:
 def idle(path: str, values: Mapping[str, Any]) -> str:
     """What a setting would need to have an effect; empty if it has one."""
     entries = schema()[path]
-    slots = [slot for slot in all_slots() if slot.setting == path]
-    if slots:
-        used = used_slots(values)
-        if any(slot in used for slot in slots):
-            return (
-                ""
-                if values.get(path) is not None or not entries[0].marks
-                else _marks(entries[0], values)
-            )
-        return f"a method that takes it: {', '.join(_methods_with(slots))}"
+    if slot := slot_of(path):
+        if slot not in used_slots(values):
+            return f"a method that takes it: {', '.join(_methods_with(slot))}"
+        return ""
     if not entries[0].owner:
         return _marks(entries[0], values)
-    chosen = {
-        (slot.registry.kind, name)
-        for slot in used_slots(values)
-        for name in slot.chosen(values)
-        if path in {one.path for one in slot.registry.options(name, slot.section)}
+    owners = {
+        name for slot in used_slots(values) for name in slot.having(path, slot.chosen(values))
     }
-    here = [one for one in entries if any(one.owner == name for _, name in chosen)]
-    if here:
-        return _marks(here[0], values)
-    return _how_to_choose(path, values)
+    here = next((one for one in entries if one.owner in owners), None)
+    return _marks(here, values) if here else _how_to_choose(path, values)
 
 
 def used_slots(values: Mapping[str, Any]) -> list[Slot]:
@@ -100,8 +94,8 @@ def used_slots(values: Mapping[str, Any]) -> list[Slot]:
     return [slot for slot in all_slots() if not slot.parameter or slot.parameter in asked]
 
 
-def _methods_with(slots: list[Slot]) -> list[str]:
-    return [name for name in METHODS if any(takes_part(name, slot.parameter) for slot in slots)]
+def _methods_with(slot: Slot) -> list[str]:
+    return [name for name in METHODS if takes_part(name, slot.parameter)]
 
 
 def _marks(setting: Setting, values: Mapping[str, Any]) -> str:
@@ -136,15 +130,11 @@ def _how_to_choose(path: str, values: Mapping[str, Any]) -> str:
     found: list[str] = []
     used = used_slots(values)
     for slot in all_slots():
-        names = [
-            name
-            for name in ((slot.fixed,) if slot.fixed else slot.registry)
-            if path in {one.path for one in slot.registry.options(name, slot.section)}
-        ]
+        names = slot.having(path, slot.all_names())
         if not names or (slot is SLOTS.labeled_mix and SLOTS.mixer in used and found):
             continue
         if slot in used:
             found.append(f"{flag_of(slot.setting)} {' or '.join(names)}")
         else:
-            found.append(f"a method that takes it: {', '.join(_methods_with([slot]))}")
+            found.append(f"a method that takes it: {', '.join(_methods_with(slot))}")
     return "; or ".join(dict.fromkeys(found))

@@ -87,7 +87,7 @@ def typed_overrides(parsed: argparse.Namespace, assignments: Sequence[str]) -> d
     for path in (*known, *RENAMED):
         if path in typed:
             name, value = translated(path, typed[path])
-            overrides[name] = FlagText(value)
+            overrides[name] = None if value == "null" else FlagText(value)
     for text in assignments:
         given, separator, value = text.partition("=")
         if not separator:
@@ -97,9 +97,14 @@ def typed_overrides(parsed: argparse.Namespace, assignments: Sequence[str]) -> d
             raise ConfigError(f"--set {text}: {path} is given twice")
         if path not in known or path == "imports":
             raise ConfigError(f"--set {text[:80]}: {unknown_setting(path)}")
-        if value[:1] in ("'", '"') and value:  # a text may be in quotes
-            value = parse_yaml(f"value: {value}", Path(f"--set {path}")).data["value"]
-        overrides[path] = FlagText(value) if value else None
+        if value in ("", "null"):
+            overrides[path] = None
+        elif value[:1] in ("'", '"'):  # a text may be in quotes
+            overrides[path] = FlagText(
+                parse_yaml(f"value: {value}", Path(f"--set {path}")).data["value"]
+            )
+        else:
+            overrides[path] = FlagText(value)
     for steps, epochs in IN_EPOCHS.items():
         if steps in overrides and overrides.get(epochs) is not None:
             raise ConfigError(f"--{epochs} and --{steps} contradict each other; give one of them")

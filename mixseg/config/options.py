@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from docstring_parser import parse as parse_docstring
+from docstring_parser import parse_from_object
 
 from mixseg.config.values import Range, is_option_type
 
@@ -176,7 +177,7 @@ def _docstrings(part: Callable[..., Any]) -> Iterator[str]:
 @functools.cache
 def fields_of(kind: Any, prefix: str = "") -> tuple[Setting, ...]:
     """The fields of a settings class, documented below each; a default of None if it has none."""
-    documents = _field_documents(kind)
+    documents = {one.args[1]: one.description or "" for one in parse_from_object(kind).params}
     hints = typing.get_type_hints(kind, include_extras=True)
     return tuple(
         Setting.annotated(
@@ -188,9 +189,3 @@ def fields_of(kind: Any, prefix: str = "") -> tuple[Setting, ...]:
         )
         for field in dataclasses.fields(kind)
     )
-
-
-def _field_documents(kind: Any) -> dict[str, str]:
-    from docstring_parser import parse_from_object
-
-    return {one.args[1]: one.description or "" for one in parse_from_object(kind).params}

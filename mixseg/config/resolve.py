@@ -11,7 +11,7 @@ from typing import Any
 
 from mixseg.config.options import Setting, fields_of
 from mixseg.config.renamed import translated
-from mixseg.config.schema import chosen_options, schema, to_flat, unknown_setting
+from mixseg.config.schema import chosen_options, schema, unknown_setting
 from mixseg.config.sections import Settings, StageSettings
 from mixseg.config.values import FlagText, value_of, wanted
 from mixseg.errors import ConfigError, unknown_name
@@ -194,8 +194,6 @@ def typed_value(setting: Setting, value: Any, origin: str) -> Any:
     """
     if setting.path == "stages":
         return _typed_stages(value, origin)
-    if isinstance(value, FlagText) and value == "null":
-        value = None
     if value is None and type(None) not in typing.get_args(setting.hint):
         raise ConfigError(f"{origin}: {setting.path} must be given a value. {setting.help}")
     try:
@@ -226,21 +224,3 @@ def _typed_stages(stages: Any, origin: str) -> tuple[dict[str, Any], ...]:
             raise ConfigError(f"{where}: {missing[0]} is missing. {known[missing[0]].help}")
         typed.append({key: typed_value(known[key], value, where) for key, value in stage.items()})
     return tuple(typed)
-
-
-def left_out(files: list[Path], settings: Settings) -> list[str]:
-    """Notes on options in files that no part of a run has, and that are not as they would be.
-
-    Args:
-        files: Of the run, without those that mixseg has written.
-        settings: Of the run.
-    """
-    values = to_flat(settings)
-    notes = []
-    for file in files:
-        for path, value, where in _flatten(load_yaml(file)):
-            entries = schema()[path]
-            if path not in values and all(value != one.default for one in entries):
-                owners = ", ".join(one.owner for one in entries)
-                notes.append(f"note: {where}: {path} has no effect; it belongs to {owners}")
-    return notes

@@ -25,8 +25,8 @@ def schema() -> Schema:
 def _schema(version: int) -> Schema:
     found: dict[str, list[Setting]] = {one.path: [one] for one in _of_every_run(Settings(), "")}
     for slot in all_slots():
-        for name in (slot.fixed,) if slot.fixed else slot.registry:
-            for option in slot.registry.options(name, slot.section):
+        for name in slot.all_names():
+            for option in slot.options(name):
                 if option not in found.setdefault(option.path, []):
                     found[option.path].append(option)
     sections = {path.partition(".")[0]: number for number, path in reversed([*enumerate(found)])}
@@ -53,7 +53,7 @@ def chosen_options(values: Mapping[str, Any]) -> dict[str, Setting]:
     found: dict[str, Setting] = {}
     for slot in all_slots():
         for name in slot.chosen(values):
-            for option in slot.registry.options(name, slot.section):
+            for option in slot.options(name):
                 found.setdefault(option.path, option)
     return found
 

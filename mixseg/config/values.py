@@ -76,7 +76,7 @@ NoSteps = Annotated[int, Range(0, 1e9)]
 
 @final
 class FlagText(str):
-    """A value as it was typed on the command line, where only ``null`` has a meaning in a text."""
+    """A value as it was typed on the command line, of which a text is made as it stands."""
 
 
 def is_option_type(hint: Any) -> bool:
@@ -104,7 +104,7 @@ def value_of(hint: Any, given: Any) -> Any:
     """
     kinds = _kinds(hint)
     if isinstance(given, FlagText):
-        given = None if given == "null" else str(given)
+        given = str(given)
         if str in kinds:
             return given
     if given == "none" and None in kinds and str not in kinds:
@@ -156,7 +156,7 @@ class FlagType:
             ConfigError: It is of another type or out of range.
         """
         try:
-            value = value_of(self.hint, FlagText(given))
+            value = value_of(self.hint, None if given == "null" else FlagText(given))
             if self.allowed is not None and not self.allowed.holds(value):
                 raise ValueError(f"not {self.allowed}")
         except ValueError as error:

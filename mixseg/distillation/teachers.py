@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from mixseg.config.effect import takes_part
 from mixseg.config.sections import Settings
 from mixseg.data.contract import ClassSet
 from mixseg.data.voc import VOC
@@ -40,7 +41,7 @@ def find_teacher(settings: Settings) -> SavedNetworks | None:
         CheckpointError: It is missing or damaged, or no network that can teach.
     """
     chosen = settings.distillation
-    if settings.method != "distillation" or chosen.teacher is None:
+    if not takes_part(settings.method, "trained_teacher") or chosen.teacher is None:
         return None
     path = Path(chosen.teacher).expanduser()
     if path.is_file():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from mixseg.config.options import parameters_of
 from mixseg.errors import ConfigError, unknown_name
-from mixseg.registry import LOSSES
+from mixseg.registry import LOSSES, terms_of
 
 SupervisedLoss = Callable[[Tensor, Tensor], Tensor]
 """(logits float (B, C, H, W), targets) -> float32 scalar, float64 for float64 logits.
@@ -36,10 +35,8 @@ def parse_loss_sum(text: str, choices: Collection[str]) -> dict[str, float]:
             that is not a finite number above 0.
     """
     factors: dict[str, float] = {}
-    for term in re.split(r"(?<!\d[eE])(?<!\d\.[eE])\+", text):  # not at the plus of 1e+3
-        before, times, after = term.rpartition("*")
-        name = after.strip()
-        where = f"supervised_loss.name {text!r}"
+    where = f"supervised_loss.name {text!r}"
+    for factor, name in terms_of(text):
         if not name:
             raise ConfigError(
                 f"{where}: a name is missing; expected one or a sum as in cross-entropy + 0.5*dice"
@@ -48,7 +45,7 @@ def parse_loss_sum(text: str, choices: Collection[str]) -> dict[str, float]:
             raise ConfigError(f"{where}: {unknown_name('loss', name, choices)}")
         if name in factors:
             raise ConfigError(f"{where}: {name} is there twice; give it once, with one factor")
-        factors[name] = _factor(before.strip(), where) if times else 1.0
+        factors[name] = 1.0 if factor is None else _factor(factor, where)
     return factors
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 
@@ -13,7 +13,7 @@ from mixseg.distributed import share_of
 from mixseg.errors import ConfigError
 from mixseg.losses import build_loss
 from mixseg.models import check_model_settings
-from mixseg.registry import METHODS, MIXERS, SLOTS
+from mixseg.registry import LOGGERS, METHODS, MIXERS, SLOTS
 from mixseg.training.build import build_regularizers
 from mixseg.training.data import check_data_settings, streams_of
 from mixseg.training.initial import check_network_of_run
@@ -29,8 +29,7 @@ def check_settings(settings: Settings, *, initial_weights: bool = True) -> None:
         settings: Of a run.
         initial_weights: False where a checkpoint takes their place: they may be gone.
     """
-    check_domains(settings)
-    check_stage_batches(settings)
+    _check_domains(settings)
     check_data_settings(settings)
     network = settings.model
     if not initial_weights:
@@ -38,10 +37,6 @@ def check_settings(settings: Settings, *, initial_weights: bool = True) -> None:
     check_model_settings(network, settings.options)
     check_network_of_run(network)
     _build_parts(settings)
-    if "tensorboard" in settings.training.loggers and find_spec("tensorboard") is None:
-        raise ConfigError(
-            "training.loggers: tensorboard is missing; pip install 'mixseg[tensorboard]'"
-        )
     device = choose_device(settings.training.device)
     if settings.training.sync_batch_norm and device.type == "cpu":
         raise ConfigError("training.sync_batch_norm needs GPUs: torch has it for them alone")
@@ -88,15 +83,13 @@ def _build_parts(settings: Settings) -> None:
         settings.training.iterations,
         settings.schedule.warmup_steps or int(bool(settings.schedule.warmup_epochs)),
     )
+    for name in settings.training.loggers:
+        LOGGERS.build(name, options, folder=Path())
     build_regularizers(settings, 2, Precision("fp32", torch.device("cpu")))
 
 
-def check_domains(settings: Settings) -> None:
-    """Refuse a source domain that a method does not take, and the lack of one that it needs.
-
-    Raises:
-        ConfigError: There is one too many, or one is missing.
-    """
+def _check_domains(settings: Settings) -> None:
+    """Refuse a source domain that a method does not take, and the lack of one that it needs."""
     wanted = METHODS[settings.method].source_domain  # type: ignore[attr-defined]
     if wanted == "needed" and not settings.two_domains:
         raise ConfigError(f"method {settings.method} needs source_domain.dataset: --source gta5")
@@ -105,21 +98,3 @@ def check_domains(settings: Settings) -> None:
             f"method {settings.method} has no source; use domain_adaptation (mixseg uda), or leave "
             "source_domain.dataset out"
         )
-
-
-def check_stage_batches(settings: Settings) -> None:
-    """Refuse stages whose unlabeled images would be no whole number, if the method takes any.
-
-    Raises:
-        ConfigError: The batch of a stage does not have a whole number of unlabeled images.
-    """
-    if "unlabeled" not in streams_of(settings):
-        return
-    data = settings.data
-    for number, stage in enumerate(settings.stages, start=1):
-        if stage.batch * data.batch_unlabeled % data.batch_labeled:
-            raise ConfigError(
-                f"stages: stage {number}: batch {stage.batch} labeled images go with "
-                f"{data.batch_unlabeled} unlabeled for {data.batch_labeled} labeled ones, which "
-                "is no whole number"
-            )

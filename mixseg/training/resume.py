@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mixseg.config.effect import takes_part
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.saved import changed_settings, dump_settings, with_absolute_paths
 from mixseg.config.sections import Settings
@@ -143,7 +144,7 @@ def _opened(
         run.check_class_map(data.class_map)
     settings = epochs_in_steps(settings, len(data.split.labeled))
     data = with_frequencies(settings, data, run.frequencies)
-    distilled = settings.method == "distillation"
+    distilled = takes_part(settings.method, "trained_teacher")
     teacher = kept_teacher(run.path, data.classes) if distilled else None
     if changes and run.locked:  # checkpoints take a copy of what is written here
         unpaired = (*data.labeled.unpaired, *data.val.unpaired)

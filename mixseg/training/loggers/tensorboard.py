@@ -6,10 +6,11 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, final
 
-from mixseg.errors import TrainingError
+from mixseg.errors import ConfigError, TrainingError
 from mixseg.files import not_written
 from mixseg.registry import LOGGERS
 from mixseg.training.loggers.logger import Logger
@@ -23,6 +24,10 @@ class TensorBoard(Logger):
     """A curve for each value."""
 
     def __init__(self, folder: Path) -> None:
+        if find_spec("tensorboard") is None:
+            raise ConfigError(
+                "training.loggers: tensorboard is missing; pip install 'mixseg[tensorboard]'"
+            )
         self.path = folder / "tensorboard"
 
     def begin(self, step: int, saved: Mapping[str, Any]) -> None:

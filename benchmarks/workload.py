@@ -17,7 +17,6 @@ from mixseg.ignore import IGNORE
 from mixseg.models import SegmentationModel, build_initial_model, check_model_settings
 from mixseg.randomness import generator
 from mixseg.registry import Registry
-from mixseg.training.data import check_dataset_name
 from mixseg.training.on_noise import NoiseRun
 from mixseg.training.precision import choose_device
 
@@ -102,7 +101,6 @@ def workload(settings: Settings, rounds: int, files: Size) -> Workload:
         raise ConfigError(
             f"--files: at least {SMALLEST_FILE} pixels on a side, found {files[0]}x{files[1]}"
         )
-    check_dataset_name(settings.data.dataset, "data.dataset")
     check_model_settings(dataclasses.replace(settings.model, weights="none"), settings.options)
     noise = NoiseRun.of(settings, None)
     return Workload(noise, choose_device(settings.training.device), rounds, files)

@@ -24,9 +24,9 @@ from mixseg.evaluation.prediction import Predictor
 from mixseg.evaluation.scores import Scores
 from mixseg.models import SegmentationModel
 from mixseg.plugins import import_parts
-from mixseg.registry import METHODS
+from mixseg.registry import METHODS, PYTHON
 from mixseg.training.data import open_judged, settings_on
-from mixseg.training.from_python import PYTHON, Objects
+from mixseg.training.from_python import Objects
 from mixseg.training.loop import OnProgress, Outcome
 from mixseg.training.precision import choose_device
 from mixseg.training.resume import resume as resume_run

@@ -402,6 +402,12 @@ class Slot(NamedTuple):
                 raise ConfigError(f"{where}: {unknown_name(self.registry.kind, name, known)}")
 
 
+PYTHON = "python"
+"""Layout of data, and architecture of a network, that were handed in as objects."""
+
+BUILT_IN = ("demo", PYTHON)
+"""Data sets without files."""
+
 SLOTS = SimpleNamespace(
     method=Slot(METHODS, "method"),
     supervised_loss=Slot(LOSSES, "supervised_loss.name", names=_names_in_sum),
@@ -417,8 +423,8 @@ SLOTS = SimpleNamespace(
     architecture=Slot(ARCHITECTURES, "model.architecture"),
     optimizer=Slot(OPTIMIZERS, "optimizer.name"),
     schedule=Slot(SCHEDULES, "schedule.name"),
-    dataset=Slot(LAYOUTS, "data.dataset", also=("demo", "python")),
-    source=Slot(LAYOUTS, "source_domain.dataset", section="source_domain", also=("demo", "python")),
+    dataset=Slot(LAYOUTS, "data.dataset", also=BUILT_IN),
+    source=Slot(LAYOUTS, "source_domain.dataset", section="source_domain", also=BUILT_IN),
     loggers=Slot(LOGGERS, "training.loggers", names=lambda value: tuple(value)),
 )
 """Where a run has parts; methods ask for those with a parameter by that name."""

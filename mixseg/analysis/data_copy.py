@@ -12,7 +12,7 @@ from mixseg.data.arrays import Size
 from mixseg.data.check import PartReport
 from mixseg.data.prepared_copy import Outcome, Plan, plan_splits, plan_unlabeled
 from mixseg.errors import ConfigError
-from mixseg.training.data import check_dataset_name, layout_with_options
+from mixseg.training.data import layout_with_options
 
 
 class Copied(NamedTuple):
@@ -55,8 +55,6 @@ def copy_of_part(settings: Settings, part: str, size: Size | None, compression: 
         raise ConfigError("--part unlabeled needs --unlabeled DIR, or a list file")
     if part == "source" and (source.dataset is None or root is None):
         raise ConfigError("--part source needs --source NAME and --source-root DIR")
-    if part != "unlabeled":
-        check_dataset_name(str(section.dataset), f"{key}.dataset")
     if root is None:
         raise ConfigError(f"data.root: where is {data.dataset}? Give its folder with --data-root")
     size = size or section.resize

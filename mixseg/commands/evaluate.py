@@ -19,6 +19,7 @@ from mixseg.data.arrays import Size
 from mixseg.errors import ConfigError
 from mixseg.evaluation.pictures import ENCODINGS
 from mixseg.files import write_atomically
+from mixseg.registry import SLOTS
 from mixseg.terminal import new_console, say, show
 
 if TYPE_CHECKING:
@@ -83,12 +84,12 @@ def _scored(parsed: Namespace, rank: int) -> dict[str, object]:
     from mixseg.evaluation.prediction import new_folder, prediction_saver
     from mixseg.evaluation.protocols import mean_over, protocol, scores_table
     from mixseg.training.compared import open_compared
-    from mixseg.training.data import check_dataset_name, unpaired_notes
+    from mixseg.training.data import unpaired_notes
     from mixseg.training.precision import choose_device
 
     console = new_console(quiet=rank > 0)
     if parsed.dataset is not None:
-        check_dataset_name(parsed.dataset, "--dataset")
+        SLOTS.dataset.check({"data.dataset": parsed.dataset}, "--dataset")
     device = choose_device(parsed.device)
 
     # The networks, and how images go through them.

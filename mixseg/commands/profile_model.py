@@ -32,12 +32,11 @@ def profile_model(arguments: Sequence[str]) -> int:
     settings = any_settings(parsed)
 
     from mixseg.analysis.costs import profile_of
-    from mixseg.training.data import check_data_settings, check_dataset_name, open_training_data
+    from mixseg.training.data import check_data_settings, open_training_data
     from mixseg.training.on_noise import NoiseRun
     from mixseg.training.stages import of_one_stage, steps_per_epoch
 
     settings = of_one_stage(settings, -1)
-    check_dataset_name(settings.data.dataset, "data.dataset")
     data, images = None, parsed.images
     known = classes_of(settings.data.dataset) is not None
     if images is None or not known:

@@ -29,8 +29,7 @@ from mixseg.models.weights import (
     load_weights,
     read_weight_file,
 )
-from mixseg.models.wrapped import FROM_PYTHON
-from mixseg.registry import ARCHITECTURES
+from mixseg.registry import ARCHITECTURES, PYTHON
 
 
 def check_model_settings(settings: ModelSettings, options: Mapping[str, Any]) -> None:
@@ -60,7 +59,7 @@ def build_model(spec: ModelSpec, *, pretrained: bool = False) -> SegmentationMod
 
 def _architecture(given: ModelSettings | ModelSpec, options: Mapping[str, Any]) -> Architecture:
     """The architecture that is named; a ConfigError if there is none or settings do not fit it."""
-    if given.architecture == FROM_PYTHON:
+    if given.architecture == PYTHON:
         raise ConfigError(
             f"the network ({given.backbone}) was handed in from Python: use mixseg.load(path, "
             "network=...) with it"

@@ -11,9 +11,7 @@ from mixseg.errors import ConfigError
 from mixseg.models.backbone import IMAGENET_MEAN, IMAGENET_STD
 from mixseg.models.model import ModelSpec, SegmentationModel
 from mixseg.models.upsampling import BilinearUpsampling
-
-FROM_PYTHON = "python"
-"""Architecture of a network that was handed in as an object."""
+from mixseg.registry import PYTHON
 
 
 def wrap(
@@ -32,7 +30,7 @@ def wrap(
         std: Deviation of the RGB input; by default that of ImageNet.
     """
     spec = ModelSpec(
-        architecture=FROM_PYTHON,
+        architecture=PYTHON,
         backbone=type(network).__name__,
         num_classes=num_classes,
         output_stride=1,

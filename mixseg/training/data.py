@@ -33,12 +33,12 @@ from mixseg.data.record import Record, record_of_training
 from mixseg.data.splits import Split, hold_out, split_labeled
 from mixseg.data.statistics import class_frequencies, frequencies_of, read_frequencies
 from mixseg.data.unlabeled import open_photographs
-from mixseg.errors import ConfigError, DataError, UnknownSplitError, unknown_name
+from mixseg.errors import ConfigError, DataError, UnknownSplitError
 from mixseg.losses import needs_class_shares
-from mixseg.registry import LAYOUTS
+from mixseg.registry import BUILT_IN, LAYOUTS, PYTHON
 from mixseg.scenes import LAYOUTS as SCENE_LAYOUTS
 from mixseg.scenes import Look, ensure_demo
-from mixseg.training.from_python import NO_OBJECTS, PYTHON, Objects
+from mixseg.training.from_python import NO_OBJECTS, Objects
 
 LOG = logging.getLogger("mixseg")
 
@@ -88,24 +88,15 @@ class TrainingData:
         return self.val.classes
 
 
-def check_dataset_name(name: str, given: str) -> None:
-    """Raise a ConfigError for a data set that is not there; ``given`` is where it was named."""
-    known = ("demo", PYTHON, *LAYOUTS)
-    if name not in known:
-        raise ConfigError(f"{given}: {unknown_name('dataset', name, known)}")
-
-
 def check_data_settings(settings: Settings) -> None:
     """Refuse what cannot be opened, before anything is read."""
     data, source = settings.data, settings.source_domain
-    check_dataset_name(data.dataset, "data.dataset")
-    if data.root is None and data.dataset not in ("demo", PYTHON):
+    if data.root is None and data.dataset not in BUILT_IN:
         raise ConfigError(
             f"data.root: where is {data.dataset}? Give its folder with --data-root DIR"
         )
     if source.dataset is not None:
-        check_dataset_name(source.dataset, "source_domain.dataset")
-        built_in = source.dataset in ("demo", PYTHON) or (
+        built_in = source.dataset in BUILT_IN or (
             data.dataset == "demo" and data.root is None and source.dataset in SCENE_LAYOUTS
         )
         if source.root is None and not built_in:

@@ -9,9 +9,6 @@ from typing import Any, final
 from mixseg.data.contract import SegmentationDataset
 from mixseg.errors import ConfigError
 
-PYTHON = "python"
-"""Layout of data that were handed in as objects."""
-
 
 @final
 @dataclass(frozen=True)

@@ -35,5 +35,5 @@ def test_compare(reference: tuple[Path, str], launch: Launcher, tmp_path: Path) 
     partly = launch("compare", run, tmp_path / "gone", cwd=tmp_path)
     assert partly.code == 1 and "left out" in partly.out and "gone is no folder" in partly.out
     refused(launch("compare", tmp_path / "gone", cwd=tmp_path), "give the folder of a run", code=1)
-    for name, message in (("table.txt", ".md, .csv, .json"), ("none/table.md", "no such folder")):
+    for name, message in (("table.txt", ".csv, .json, .md"), ("none/table.md", "no such folder")):
         refused(launch("compare", run, "--output", name, cwd=tmp_path), message)

@@ -98,7 +98,8 @@ def test_convolutions_are_the_library_s_own() -> None:
 def test_some_steps(changes: dict[str, Any]) -> None:
     settings = settings_of(**changes)
     learner, _ = build_learner(settings, CLASSES, Given())
-    batches = random_batches(settings, {"labeled": SIZE, "unlabeled": SIZE}, CLASSES)
+    counts = {"labeled": settings.data.batch_labeled, "unlabeled": settings.data.batch_unlabeled}
+    batches = random_batches(settings.seed, counts, dict.fromkeys(counts, SIZE), CLASSES)
     if settings.two_domains:
         batches["labeled"].labels[:, 20:60, 10:40] = IGNORE
         inside = dataclasses.replace(settings, method="semi_supervised")
@@ -106,7 +107,7 @@ def test_some_steps(changes: dict[str, Any]) -> None:
     else:
         plain = TranscribedStep(learner.method.student, settings)
     before = {key: value.clone() for key, value in plain.student.state_dict().items()}
-    own = training_step(learner, settings, batches)
+    own = training_step(learner, batches, settings.training.accumulate)
     transcribed = plain.advancing(batches, settings.seed, torch.device("cpu"))
     for step in range(STEPS):
         own(step)

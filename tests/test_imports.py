@@ -23,7 +23,6 @@ SHARED = {
     "config",
     "distributed",
     "errors",
-    "escaping",
     "files",
     "ignore",
     "interruption",

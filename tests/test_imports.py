@@ -26,7 +26,6 @@ SHARED = {
     "files",
     "ignore",
     "interruption",
-    "pickle_limits",
     "randomness",
     "rendezvous",
     "strict_yaml",

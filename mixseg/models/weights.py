@@ -18,8 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mixseg.errors import CheckpointError, named_first
-from mixseg.files import read_bytes
-from mixseg.pickle_limits import check_pickle
+from mixseg.files import check_pickle, read_bytes
 
 MAX_KEYS = 20_000
 MATCHED_SHARE = 0.9

@@ -69,29 +69,22 @@ def check_flags(flags: Iterable[str], settings: Settings) -> list[str]:
 
 def idle(path: str, values: Mapping[str, Any]) -> str:
     """What a setting would need to have an effect; empty if it has one."""
-    entries = schema()[path]
+    entries, used = schema()[path], used_slots(values)
     slots = [slot for slot in all_slots() if slot.setting == path]
-    if slots:
-        used = used_slots(values)
-        if any(slot in used for slot in slots):
-            return (
-                ""
-                if values.get(path) is not None or not entries[0].marks
-                else _marks(entries[0], values)
-            )
+    if slots and not any(slot in used for slot in slots):
         return f"a method that takes it: {', '.join(_methods_with(slots))}"
+    if slots:
+        return "" if values.get(path) is not None else _marks(entries[0], values)
     if not entries[0].owner:
         return _marks(entries[0], values)
-    chosen = {
-        (slot.registry.kind, name)
-        for slot in used_slots(values)
-        for name in slot.chosen(values)
-        if path in {one.path for one in slot.registry.options(name, slot.section)}
-    }
-    here = [one for one in entries if any(one.owner == name for _, name in chosen)]
-    if here:
-        return _marks(here[0], values)
-    return _how_to_choose(path, values)
+    chosen = {name for slot in used for name in slot.chosen(values) if _has(slot, name, path)}
+    here = [one for one in entries if one.owner in chosen]
+    return _marks(here[0], values) if here else _how_to_choose(path, values)
+
+
+def _has(slot: Slot, name: str, path: str) -> bool:
+    """Whether a part has an option."""
+    return any(one.path == path for one in slot.registry.options(name, slot.section))
 
 
 def used_slots(values: Mapping[str, Any]) -> list[Slot]:
@@ -136,11 +129,8 @@ def _how_to_choose(path: str, values: Mapping[str, Any]) -> str:
     found: list[str] = []
     used = used_slots(values)
     for slot in all_slots():
-        names = [
-            name
-            for name in ((slot.fixed,) if slot.fixed else slot.registry)
-            if path in {one.path for one in slot.registry.options(name, slot.section)}
-        ]
+        every = (slot.fixed,) if slot.fixed else slot.registry
+        names = [name for name in every if _has(slot, name, path)]
         if not names or (slot is SLOTS.labeled_mix and SLOTS.mixer in used and found):
             continue
         if slot in used:

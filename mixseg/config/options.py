@@ -176,7 +176,9 @@ def _docstrings(part: Callable[..., Any]) -> Iterator[str]:
 @functools.cache
 def fields_of(kind: Any, prefix: str = "") -> tuple[Setting, ...]:
     """The fields of a settings class, documented below each; a default of None if it has none."""
-    documents = _field_documents(kind)
+    from docstring_parser import parse_from_object
+
+    documents = {one.args[1]: one.description or "" for one in parse_from_object(kind).params}
     hints = typing.get_type_hints(kind, include_extras=True)
     return tuple(
         Setting.annotated(
@@ -188,9 +190,3 @@ def fields_of(kind: Any, prefix: str = "") -> tuple[Setting, ...]:
         )
         for field in dataclasses.fields(kind)
     )
-
-
-def _field_documents(kind: Any) -> dict[str, str]:
-    from docstring_parser import parse_from_object
-
-    return {one.args[1]: one.description or "" for one in parse_from_object(kind).params}

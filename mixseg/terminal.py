@@ -9,7 +9,6 @@ hold for whatever prints, libraries included.
 from __future__ import annotations
 
 import contextlib
-import csv
 import errno
 import html
 import io
@@ -20,7 +19,7 @@ import shlex
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, final
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -282,7 +281,7 @@ def _lines(text: str) -> str:
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
 
 
-# Names and tables, escaped ------------------------------------------------------------------------
+# Escaping -------------------------------------------------------------------------------------------
 
 
 def printable(text: str) -> str:
@@ -291,6 +290,11 @@ def printable(text: str) -> str:
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in text
     )
+
+
+def without_middle(text: str, kept: int) -> str:
+    """The first and last characters, ``kept`` in all."""
+    return f"{text[: (kept + 1) // 2]}...{text[len(text) - kept // 2 :]}"
 
 
 def shell_line(words: Iterable[str]) -> str:
@@ -325,22 +329,3 @@ def csv_cell(text: str) -> str:
 def chart_text(text: str) -> str:
     """For a chart: no dollar sign starts a formula, and no leading underscore hides an entry."""
     return printable(text).replace("$", r"\$").lstrip("_") or "-"
-
-
-def markdown_table(lines: Iterable[Sequence[str]], *, numbers: bool = False) -> str:
-    """A table whose first line is its heading.
-
-    Args:
-        lines: Cells, not yet escaped; as many in each line.
-        numbers: Whether all columns but the first are aligned to the right.
-    """
-    head, *rows = ([markdown_cell(cell) for cell in line] for line in lines)
-    rule = ["---", *(["---:" if numbers else "---"] * (len(head) - 1))]
-    return "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *rows))
-
-
-def csv_lines(lines: Iterable[Sequence[object]]) -> str:
-    """Lines of CSV; names in them have gone through :func:`csv_cell`."""
-    content = io.StringIO()
-    csv.writer(content, lineterminator="\n").writerows(lines)
-    return content.getvalue()

@@ -18,7 +18,6 @@ FILES = sorted(
     for path in (ROOT / folder).rglob("*.py")
 )
 SHARED = {
-    "argmax",
     "charts",
     "config",
     "distributed",
@@ -27,12 +26,8 @@ SHARED = {
     "ignore",
     "interruption",
     "randomness",
-    "rendezvous",
-    "strict_yaml",
     "tables",
-    "temperature",
     "terminal",
-    "torchrun",
 }
 MODULES = {"pyyaml": "yaml", "pillow": "PIL"}
 """Distributions whose module has another name."""

@@ -10,7 +10,7 @@ import torch
 
 from mixseg.config.checks import WITHOUT_FILE
 from mixseg.config.sections import ModelSettings
-from mixseg.errors import CheckpointError
+from mixseg.errors import CheckpointError, ConfigError
 from mixseg.models.architecture import Architecture
 from mixseg.models.backbone import NO_BACKBONE, backbone_statistics, check_backbone_name
 from mixseg.models.hub import one_attempt
@@ -24,6 +24,7 @@ from mixseg.models.weights import (
     load_weights,
     read_weight_file,
 )
+from mixseg.models.wrapped import FROM_PYTHON
 from mixseg.registry import ARCHITECTURES
 
 
@@ -53,6 +54,11 @@ def build_model(spec: ModelSpec, *, pretrained: bool = False) -> SegmentationMod
 
 
 def _architecture(given: ModelSettings | ModelSpec, options: Mapping[str, Any]) -> Architecture:
+    if given.architecture == FROM_PYTHON:
+        raise ConfigError(
+            f"the network ({given.backbone}) was handed in from Python: use mixseg.load(path, "
+            "network=...) with it"
+        )
     ARCHITECTURES.check(given.architecture, "model.architecture")
     architecture = ARCHITECTURES.build(given.architecture, options)
     architecture.check(given)

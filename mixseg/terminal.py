@@ -281,7 +281,7 @@ def _lines(text: str) -> str:
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
 
 
-# Escaping -------------------------------------------------------------------------------------------
+# Escaping -----------------------------------------------------------------------------------------
 
 
 def printable(text: str) -> str:

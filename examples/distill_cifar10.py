@@ -32,11 +32,11 @@ from torchvision.models import resnet18
 from mixseg.cli import run
 from mixseg.config.checks import check_run_name
 from mixseg.config.values import SEEDS, FlagType, Range
+from mixseg.config.yaml import load_yaml
 from mixseg.errors import ConfigError, DataError, TrainingError
 from mixseg.files import read_json, write_atomically
 from mixseg.losses import distillation_divergence
 from mixseg.randomness import generator
-from mixseg.strict_yaml import load_yaml
 from mixseg.terminal import new_console, say, show
 from mixseg.training.checkpoint import read_checkpoint, write_checkpoint
 from mixseg.training.precision import choose_device

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixseg.escaping import chart_text, printable, without_middle
 from mixseg.files import read_json_lines
+from mixseg.terminal import chart_text, printable, without_middle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

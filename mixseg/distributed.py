@@ -8,23 +8,28 @@ A process without others is a world of size 1, and every collective returns its 
 
 from __future__ import annotations
 
-import datetime
 import os
+import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.distributed import DistStoreError, TCPStore  # type: ignore[attr-defined] # is public
 
 from mixseg.errors import ConfigError, MixsegError
-from mixseg.rendezvous import store_of_this_start
-from mixseg.torchrun import started_by_torchrun
 
-TIMEOUT = datetime.timedelta(hours=1)
+TIMEOUT = timedelta(hours=1)
 """How long a collective waits for the other processes: one of them may be writing a file."""
 
+ATTEMPT = timedelta(seconds=10)
+"""How long one attempt to connect may take."""
+
+_PORT = "mixseg/port"
 
 T = TypeVar("T")
 
@@ -58,7 +63,7 @@ def joined() -> Iterator[World]:
     Raises:
         ConfigError: What ``torchrun`` passes on is incomplete.
     """
-    if not started_by_torchrun():
+    if not dist.is_torchelastic_launched():
         yield World(0, 1)
         return
     needed = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -77,6 +82,49 @@ def joined() -> Iterator[World]:
             dist.destroy_process_group()
         raise
     dist.destroy_process_group()
+
+
+def store_of_this_start(rank: int, size: int, timeout: timedelta) -> TCPStore | None:
+    """An empty store, the same for all processes that ``torchrun`` has started together.
+
+    ``torchrun`` serves one store for all its attempts. After a restart it still holds the addresses
+    of processes that were killed, and whoever reads them before they are replaced connects to
+    nobody; nor can all processes tell one attempt from another, since each machine counts its own
+    restarts. So the first process serves a new store, and the others find the one that is alive:
+    ``torchrun`` starts an attempt once all processes of the last one have ended.
+
+    Args:
+        rank: Number of this process.
+        size: Number of processes.
+        timeout: How long to wait for the others, here and in what the store is used for.
+
+    Returns:
+        The store; None where ``torchrun`` serves none and torch makes a new one in every attempt.
+
+    Raises:
+        torch.distributed.DistStoreError: The first process did not come.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    host = os.environ["MASTER_ADDR"]
+    known = TCPStore(host, int(os.environ["MASTER_PORT"]), is_master=False, timeout=timeout)
+    if rank == 0:
+        own = TCPStore(host, 0, size, is_master=True, wait_for_workers=False, timeout=timeout)
+        known.set(_PORT, str(own.port))
+        return own
+    deadline = time.monotonic() + timeout.total_seconds()
+    while time.monotonic() < deadline:
+        port = int(known.get(_PORT))
+        try:
+            # Refused at once where torch would try again for as long as it may.
+            socket.create_connection((host, port), ATTEMPT.total_seconds()).close()
+            found = TCPStore(host, port, size, is_master=False, timeout=ATTEMPT)
+        except (OSError, RuntimeError):  # torch's own among them
+            time.sleep(0.05)
+            continue
+        found.set_timeout(timeout)
+        return found
+    raise DistStoreError(f"the first of {size} processes did not come within {timeout}")
 
 
 def own_gpu() -> torch.device:

@@ -10,7 +10,7 @@ from typing import Protocol
 from rich.table import Table
 from rich.text import Text
 
-from mixseg.escaping import markdown_cell, printable
+from mixseg.terminal import markdown_cell, printable
 
 MISSING = "\N{EN DASH}"
 """Stands for a value that is not there."""
@@ -67,7 +67,7 @@ def markdown_table(lines: Iterable[Sequence[str]], *, numbers: bool = False) -> 
 
 
 def csv_lines(lines: Iterable[Sequence[object]]) -> str:
-    """Lines of CSV; names in them have gone through :func:`mixseg.escaping.csv_cell`."""
+    """Lines of CSV; names in them have gone through :func:`mixseg.terminal.csv_cell`."""
     content = io.StringIO()
     csv.writer(content, lineterminator="\n").writerows(lines)
     return content.getvalue()

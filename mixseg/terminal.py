@@ -1,17 +1,21 @@
-"""What people read: the one place from which text goes to standard output and standard error.
+"""Text for people: the one place that prints, and names escaped for whatever shows them.
 
-Class names, file names, keys of weight files and messages of libraries come from elsewhere, and
-must not act on a terminal. A terminal may be gone, its device full, its character set small: that
-is no reason to end a run. After :func:`guard` both hold for whatever prints, libraries included.
+Class names, file names, keys of weight files and messages of libraries come from elsewhere: in a
+terminal, a table, a spreadsheet or a chart they are shown and must not act. A terminal may be gone,
+its device full, its character set small: that is no reason to end a run. After :func:`guard` both
+hold for whatever prints, libraries included.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import html
 import io
 import logging
 import os
+import re
+import shlex
 import sys
 import time
 import warnings
@@ -30,8 +34,6 @@ from rich.progress import (
 )
 from rich.segment import Segment
 from rich.text import Text
-
-from mixseg.escaping import printable
 
 EXIT_NOT_PRINTED = 1
 EXIT_NO_READER = 128 + 13
@@ -277,3 +279,53 @@ def _lines(text: str) -> str:
     if text.isprintable():
         return text
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
+
+
+# Escaping -----------------------------------------------------------------------------------------
+
+
+def printable(text: str) -> str:
+    """For terminals and pictures: control, direction and other invisible characters as escapes."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def without_middle(text: str, kept: int) -> str:
+    """The first and last characters, ``kept`` in all."""
+    return f"{text[: (kept + 1) // 2]}...{text[len(text) - kept // 2 :]}"
+
+
+def shell_line(words: Iterable[str]) -> str:
+    """A command that people copy: bash reads it back to these words, and nothing in them acts."""
+
+    def quoted(word: str) -> str:
+        if word.isprintable():
+            return shlex.quote(word)
+        chars = (
+            re.sub(r"(['\\])", r"\\\1", char)
+            if char.isprintable()
+            else "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape"))
+            for char in word
+        )
+        return f"$'{''.join(chars)}'"
+
+    return " ".join(map(quoted, words))
+
+
+def markdown_cell(text: str) -> str:
+    """For a cell of a Markdown table: neither Markdown nor HTML in it has an effect."""
+    escaped = html.escape(printable(text), quote=False)
+    return re.sub(r"([\\`*_\[\]|])", r"\\\1", escaped)
+
+
+def csv_cell(text: str) -> str:
+    """For a cell of a CSV file: a spreadsheet does not take it for a formula."""
+    shown = printable(text)
+    return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) else shown
+
+
+def chart_text(text: str) -> str:
+    """For a chart: no dollar sign starts a formula, and no leading underscore hides an entry."""
+    return printable(text).replace("$", r"\$").lstrip("_") or "-"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.mathtext import MathTextParser
 
-from mixseg.escaping import chart_text, csv_cell, markdown_cell, printable
+from mixseg.terminal import chart_text, csv_cell, markdown_cell, printable
 
 
 @given(st.text(max_size=40))

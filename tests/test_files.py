@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from mixseg.config.yaml import load_yaml
 from mixseg.data.images import image_size, read_image, read_index_png, write_png
 from mixseg.data.lists import read_list
 from mixseg.data.permutation_pickle import read_permutation
@@ -24,7 +25,6 @@ from mixseg.data.voc import _read_sbd
 from mixseg.errors import MixsegError
 from mixseg.files import opened, read_bytes, read_json_lines, read_text, write_atomically
 from mixseg.models import read_weight_file
-from mixseg.strict_yaml import load_yaml
 from mixseg.training.checkpoint import read_checkpoint, write_checkpoint
 from mixseg.training.precision import read_precision
 from tests.end_to_end.processes import REPOSITORY

@@ -21,10 +21,10 @@ FILES = sorted(
 )
 LAYERS = (
     # What is shared.
-    "__version__ argmax errors escaping ignore pickle_limits randomness rendezvous temperature",
-    "files interruption tables terminal torchrun",
-    "charts distributed plugins strict_yaml",
-    "config registry",
+    "__version__ errors ignore randomness",
+    "files interruption tables terminal",
+    "charts distributed",
+    "config plugins registry",
     # Parts, which do not know each other.
     "augmentation data losses mixing models targets",
     "evaluation methods scenes",
@@ -36,7 +36,7 @@ LAYERS = (
 )
 """Modules and packages of mixseg from below upwards; each knows those below, and itself."""
 
-TOGETHER = ("config registry", "distillation regularizers training")
+TOGETHER = ("config plugins registry", "distillation regularizers training")
 """Those that know each other."""
 
 EXTRAS = ("torch.utils.tensorboard.", "tensorboard.", "onnx.", "onnxscript.", "matplotlib.")

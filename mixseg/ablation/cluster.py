@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from mixseg.config.values import Range
 from mixseg.errors import ConfigError, MixsegError
-from mixseg.escaping import shell_line
 from mixseg.files import FolderLock, read_text, write_atomically
 from mixseg.interruption import EXIT_TERMINATED
+from mixseg.terminal import shell_line
 
 if TYPE_CHECKING:
     from mixseg.ablation.runs import Errors, Job

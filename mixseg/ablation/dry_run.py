@@ -10,7 +10,7 @@ from mixseg.ablation.runs import Job
 from mixseg.config.saved import changed_values, with_absolute_paths
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
-from mixseg.escaping import shell_line
+from mixseg.terminal import shell_line
 
 
 def describe(grid: Grid, jobs: Sequence[Job], common: Mapping[str, Any]) -> Iterator[str]:

@@ -13,9 +13,9 @@ from mixseg.config.renamed import RENAMED
 from mixseg.config.resolve import LENGTHS, resolve_settings
 from mixseg.config.schema import schema
 from mixseg.config.sections import Settings
+from mixseg.config.yaml import LoadedYaml, load_yaml
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.plugins import import_recorded
-from mixseg.strict_yaml import LoadedYaml, load_yaml
 
 KEYS = ("title", "base", "network", "metrics", "seeds", "default", "rows")
 ROW_KEYS = ("set", "with_base", "longer", "against", "published", "cited")

@@ -15,10 +15,10 @@ from rich.text import Text
 from mixseg.ablation.grid import Grid
 from mixseg.ablation.results import Measured, RowResult, difference
 from mixseg.charts import plots_installed
-from mixseg.escaping import chart_text, csv_cell, markdown_cell, printable
 from mixseg.evaluation.protocols import SHORT_NAMES
 from mixseg.files import write_atomically
 from mixseg.tables import csv_lines, markdown_table
+from mixseg.terminal import chart_text, csv_cell, markdown_cell, printable
 
 MISSING = "\N{EN DASH}"
 CITED = "cited"

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.statistics import ImageStatistics, LabelStatistics
-from mixseg.escaping import csv_cell, markdown_cell
 from mixseg.tables import csv_lines, markdown_table, terminal_table
+from mixseg.terminal import csv_cell, markdown_cell
 
 COLUMNS = ("class", "pixels", "share, %", "images", "of images, %")
 """Headings of the table; shares are of the labeled pixels."""

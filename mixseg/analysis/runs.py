@@ -14,10 +14,10 @@ from rich.table import Table
 
 from mixseg.config.schema import to_flat
 from mixseg.errors import DataError, MixsegError
-from mixseg.escaping import csv_cell
 from mixseg.files import read_json, read_json_lines
 from mixseg.models import ModelSpec, build_model
 from mixseg.tables import MISSING, csv_lines, markdown_table, terminal_table
+from mixseg.terminal import csv_cell
 from mixseg.training.checkpoint import CheckpointStore, network_name, read_checkpoint
 from mixseg.training.precision import precision_in
 from mixseg.training.saved_network import settings_of_run

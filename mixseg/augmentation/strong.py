@@ -1,17 +1,18 @@
-"""Color jitter and Gaussian blur of a mixed batch (Tranheden & Olsson, 3.4); its targets stay.
+"""Color jitter and Gaussian blur of a batch of mixed images (Tranheden & Olsson, 3.4).
 
-The draws are made on the CPU, so that the device is never waited for.
+All numbers are drawn on the CPU, so that nothing waits for the device.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Annotated, Literal, final
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torchvision.transforms.v2 import functional as tv
 
 from mixseg.config.options import Needs
@@ -20,12 +21,9 @@ from mixseg.distributed import own_shard, world
 from mixseg.registry import AUGMENTATIONS
 
 BLUR_SIGMA = (0.15, 1.15)
-BAND = 2**17
-"""Pixels that a CPU works on at a time."""
 
 Change = Callable[[Tensor, Tensor], Tensor]
 """(images in [0, 1] (B, 3, H, W), shift of each (B, 1, 1, 1)) -> changed images in [0, 1]."""
-
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 """(this process's shard of a batch of images, float RGB in [0, 1], shape (B, 3, H, W); a generator
@@ -60,8 +58,8 @@ class StrongAugmentation:
 
         Args:
             color_jitter: Strength of brightness, contrast, saturation and hue changes; 0 is off,
-                the thesis' extra augmentations use 0.25, and so do the published Cityscapes
-                configurations.
+                the thesis' extra augmentations and the published Cityscapes configurations use
+                0.25.
             color_jitter_probability: Share of batches that are jittered; 0.8 in the published code.
             color_jitter_form: torchvision: brightness multiplies, contrast moves from the mean
                 gray, saturation from gray. kornia: as kornia 0.3.0 in the published code,
@@ -82,8 +80,7 @@ class StrongAugmentation:
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Augment this process's shard of a batch; see :data:`Augmentation`."""
-        # All numbers are drawn in any case: what one switch does to the sequence of draws must
-        # not change the meaning of another.
+        # All numbers are drawn in any case, so that one switch does not change what another draws.
         numbers = torch.rand(8, generator=generator)
         draws = numbers.tolist()
         each = numbers[1:5].unsqueeze(0)
@@ -187,12 +184,6 @@ def hue_shifted(images: Tensor, turns: float | Tensor) -> Tensor:
         turns: Share of the circle of hues, of either sign; or that of each image, shape (B, 1, 1).
     """
     result = torch.empty_like(images)
-    for rows in _bands(images):
-        _shift_hue(images[:, :, rows], turns, result[:, :, rows])
-    return result
-
-
-def _shift_hue(images: Tensor, turns: float | Tensor, result: Tensor) -> None:
     red, green, blue = images.unbind(dim=1)
     largest = images.amax(dim=1)
     span = largest - images.amin(dim=1)
@@ -215,6 +206,7 @@ def _shift_hue(images: Tensor, turns: float | Tensor, result: Tensor) -> None:
         away.sub_((away / 6).round_(), alpha=6).abs_()
         fall = away.neg_().add_(2).clamp_(0, 1)
         torch.addcmul(largest, span, fall, value=-1, out=channel)
+    return result
 
 
 def _one_at_zero_(values: Tensor) -> Tensor:
@@ -232,35 +224,20 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
     weights = [math.exp(-0.5 * (step / sigma) ** 2) for step in range(reach + 1)]
     total = weights[0] + 2 * sum(weights[1:])
     weights = [weight / total for weight in weights]
-    last = images.shape[2] - 1
-    result = torch.empty_like(images)
-    for rows in _bands(images):
-        around = torch.arange(rows.start - reach, rows.stop + reach, device=images.device)
-        reflected = last - (last - around.abs()).abs()
-        band = _filtered(images[:, :, reflected], -2, weights)
-        band = torch.nn.functional.pad(band, [reach, reach, 0, 0], mode="reflect")
-        result[:, :, rows] = _filtered(band, -1, weights)
-    return result
+    padded = functional.pad(images, [reach] * 4, mode="reflect")
+    return _filtered(_filtered(padded, -2, weights), -1, weights)
 
 
 def _filtered(images: Tensor, dim: int, weights: list[float]) -> Tensor:
-    """A symmetric filter along rows or columns, where all of it lies inside.
+    """A symmetric filter along rows or columns; ``weights[i]`` is that of the i-th neighbors.
 
-    ``weights[i]`` is that of the i-th neighbors.
+    The result is smaller by the reach of the filter on both sides.
     """
     reach = len(weights) - 1
     length = images.shape[dim] - 2 * reach
-    # Sums of shifted pictures: several times as fast on a CPU as a convolution of few channels.
+    # Sums of shifted images: several times as fast on a CPU as a convolution of few channels.
     result = images.narrow(dim, reach, length) * weights[0]
     for step, weight in enumerate(weights[1:], start=1):
         for start in (reach - step, reach + step):
             result.add_(images.narrow(dim, start, length), alpha=weight)
     return result
-
-
-def _bands(images: Tensor) -> Iterator[slice]:
-    """Rows to work on at a time: on CPUs so few that what is made on the way stays in the cache."""
-    batch, _, height, width = images.shape
-    rows = max(1, BAND // (batch * width)) if images.device.type == "cpu" else height
-    for top in range(0, height, rows):
-        yield slice(top, min(top + rows, height))

@@ -12,9 +12,9 @@ from mixseg.commands.parsing import Namespace, Parser, listed
 from mixseg.config.flags import typed_overrides
 from mixseg.config.presets import configuration_file, grid_file
 from mixseg.config.values import FlagType, Range
+from mixseg.config.yaml import load_yaml
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.plugins import import_recorded
-from mixseg.strict_yaml import load_yaml
 from mixseg.terminal import new_console
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from mixseg.config.flags import add_settings_arguments, typed_overrides
 from mixseg.config.presets import configuration_files, settings_from
 from mixseg.config.sections import Settings
 from mixseg.config.values import FlagType, Range, Size
+from mixseg.config.yaml import load_yaml
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.plugins import import_parts, import_recorded
-from mixseg.strict_yaml import load_yaml
 from mixseg.terminal import complain
 
 Namespace = argparse.Namespace

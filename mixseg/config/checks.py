@@ -41,10 +41,13 @@ def check_settings_of_run(settings: Settings) -> None:
     check_numbers(settings)
     _check_sizes(settings)
     _check_model(settings)
-    _check_domains(settings)
-    _check_optimization(settings)
     _check_length(settings)
-    _check_stages(settings)
+    if settings.source_domain.dataset is None and settings.source_domain.root is not None:
+        raise ConfigError(
+            "source_domain.root needs source_domain.dataset, to know how the folder is laid out"
+        )
+    if settings.training.precision == "fp16" and settings.training.device == "cpu":
+        raise ConfigError("training.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
     if settings.name is not None:
         check_run_name(settings.name)
 
@@ -56,26 +59,21 @@ def check_run_name(name: str) -> None:
 
 
 def _check_sizes(settings: Settings) -> None:
-    """Ranges of factors, and what sizes need."""
     data = settings.data
-    intervals = {
-        "data.scale": data.scale,
-        "source_domain.scale": settings.source_domain.scale,
-    }
-    for path, interval in intervals.items():
-        if interval is not None and interval[0] > interval[1]:
-            raise ConfigError(f"{path} must be two numbers, low <= high, found {interval}")
-    scales = {"data": data.scale, "source_domain": settings.source_domain.scale}
+    scales = {"data.scale": data.scale, "source_domain.scale": settings.source_domain.scale}
     step = data.scale_step
     for path, scale in scales.items():
-        if scale is not None and not settings.crops:
+        if scale is None:
+            continue
+        if scale[0] > scale[1]:
+            raise ConfigError(f"{path} must be two numbers, low <= high, found {scale}")
+        if not settings.crops:
             raise ConfigError(
-                f"{path}.scale needs data.crop: scaled images differ in size and cannot share a "
-                "batch"
+                f"{path} needs data.crop: scaled images differ in size and cannot share a batch"
             )
-        if scale is not None and step is not None and not 0 < step <= scale[1] - scale[0]:
+        if step is not None and not 0 < step <= scale[1] - scale[0]:
             raise ConfigError(
-                f"data.scale_step must be above 0 and at most the length of {path}.scale {scale}, "
+                f"data.scale_step must be above 0 and at most the length of {path} {scale}, "
                 f"found {step}"
             )
     if step is not None and not any(scales.values()):
@@ -85,7 +83,6 @@ def _check_sizes(settings: Settings) -> None:
 
 
 def _check_model(settings: Settings) -> None:
-    """The network, its weights, and its average."""
     model = settings.model
     if model.output_stride not in (8, 16, 32):
         raise ConfigError(f"model.output_stride must be 8, 16 or 32, found {model.output_stride}")
@@ -120,50 +117,26 @@ def _check_model(settings: Settings) -> None:
             raise ConfigError("model.weights_sha256 needs model.weights to name a local file")
 
 
-def _check_domains(settings: Settings) -> None:
-    """One domain or two."""
-    source_domain = settings.source_domain
-    if source_domain.dataset is None and source_domain.root is not None:
-        raise ConfigError(
-            "source_domain.root needs source_domain.dataset, to know how the folder is laid out"
-        )
-
-
-def _check_optimization(settings: Settings) -> None:
-    """Arithmetic and momentum."""
-    if settings.training.precision == "fp16" and settings.training.device == "cpu":
-        raise ConfigError("training.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
-
-
 def _check_length(settings: Settings) -> None:
-    """Warm-ups against the length of the run."""
+    """Warm-ups and stages have to fit the length of the run."""
     epochs, warmup_epochs = settings.training.epochs, settings.schedule.warmup_epochs
     if epochs is not None and warmup_epochs is not None and warmup_epochs >= epochs:
         raise ConfigError(
             f"schedule.warmup_epochs ({warmup_epochs}) must be below training.epochs ({epochs})"
         )
-    # Otherwise steps are compared once the labelled images are counted.
-    open_end = epochs is None and not settings.stages
-    warmups = {}
-    if open_end:
-        # A schedule of its own has a warm-up as well.
-        warmups = {
-            path.removesuffix(".warmup_steps"): steps
-            for path, steps in settings.options.items()
-            if path.endswith(".warmup_steps")
-        }
-    if open_end and warmup_epochs is None:
-        warmups["schedule"] = settings.schedule.warmup_steps
-    for path, steps in warmups.items():
-        if steps >= settings.training.iterations:
-            raise ConfigError(
-                f"{path}.warmup_steps ({steps}) must be below training.iterations "
-                f"({settings.training.iterations})"
-            )
-
-
-def _check_stages(settings: Settings) -> None:
-    """Refuse stages that cannot be, or that contradict the length of the run."""
+    # With epochs, steps are compared once the labeled images are counted.
+    if epochs is None and not settings.stages:
+        # Parts with a schedule of their own have a warm-up, too.
+        own = settings.options.items()
+        warmups = {path: steps for path, steps in own if path.endswith(".warmup_steps")}
+        if warmup_epochs is None:
+            warmups["schedule.warmup_steps"] = settings.schedule.warmup_steps
+        for path, steps in warmups.items():
+            if steps >= settings.training.iterations:
+                raise ConfigError(
+                    f"{path} ({steps}) must be below training.iterations "
+                    f"({settings.training.iterations})"
+                )
     stages = settings.stages
     for number, stage in enumerate(stages, start=1):
         check_numbers(stage, f"stages: stage {number}: ")

@@ -11,8 +11,8 @@ from mixseg.config.renamed import RENAMED, translated
 from mixseg.config.resolve import IN_EPOCHS
 from mixseg.config.schema import description, schema, unknown_setting
 from mixseg.config.values import FlagText, wanted
+from mixseg.config.yaml import parse_yaml
 from mixseg.errors import ConfigError
-from mixseg.strict_yaml import parse_yaml
 
 SHORT_FLAGS: dict[str, str] = {
     "labeled": "data.labeled",

@@ -9,10 +9,10 @@ from typing import Any
 
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.sections import Settings
+from mixseg.config.yaml import load_yaml
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.plugins import import_recorded
 from mixseg.registry import SLOTS
-from mixseg.strict_yaml import load_yaml
 
 
 def presets_folder() -> Path:

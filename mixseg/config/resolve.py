@@ -14,9 +14,9 @@ from mixseg.config.renamed import translated
 from mixseg.config.schema import chosen_options, schema, unknown_setting
 from mixseg.config.sections import Settings, StageSettings
 from mixseg.config.values import FlagText, value_of, wanted
+from mixseg.config.yaml import KeyPath, LoadedYaml, load_yaml, parse_yaml
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.registry import all_slots
-from mixseg.strict_yaml import KeyPath, LoadedYaml, load_yaml, parse_yaml
 
 LENGTHS = ("training.iterations", "training.epochs")
 """Settings that say how long a run is; its stages are another way to."""

@@ -11,7 +11,7 @@ from mixseg.config.checks import WITHOUT_FILE
 from mixseg.config.resolve import IN_EPOCHS, build_settings
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import ALIGNMENTS, Settings
-from mixseg.strict_yaml import dump_yaml
+from mixseg.config.yaml import dump_yaml
 
 PATHS = (
     "data.root",

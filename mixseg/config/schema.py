@@ -86,22 +86,15 @@ def description(path: str) -> str:
     entries = schema()[path]
     text = entries[0].help
     if entries[0].owner:
-        meanings = dict.fromkeys(one.help for one in entries)
-        text = " ".join(f"{_owners(path, meaning)}: {meaning}" for meaning in meanings)
+        owners: dict[str, list[str]] = {}
+        for one in entries:
+            owners.setdefault(one.help, []).append(one.owner)
+        text = " ".join(f"{', '.join(names)}: {meaning}" for meaning, names in owners.items())
     if slot := slot_of(path):
         text += f" Choices: {', '.join((*slot.also, *slot.registry))}."
     default = entries[0].default
     shown = "none" if default in (None, ()) else default
     return f"{text} [{shown}]"
-
-
-def owners_of(path: str) -> list[str]:
-    """Names of the parts that have an option; empty for a setting of every run."""
-    return [one.owner for one in schema()[path] if one.owner]
-
-
-def _owners(path: str, meaning: str) -> str:
-    return ", ".join(one.owner for one in schema()[path] if one.help == meaning)
 
 
 def unknown_setting(path: str) -> str:
@@ -118,7 +111,7 @@ def unknown_setting(path: str) -> str:
     near = list(dict.fromkeys(near))[:4]
 
     def named(one: str) -> str:
-        owners = owners_of(one) if one in schema() else []
+        owners = [setting.owner for setting in schema().get(one, ()) if setting.owner]
         return repr(one) + (f" (of {', '.join(owners)})" if owners else "")
 
     hint = f" Did you mean {named(near[0])}?" if near else ""

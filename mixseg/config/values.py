@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, final
 
+from mixseg.config.yaml import parse_yaml
 from mixseg.errors import ConfigError
-from mixseg.strict_yaml import parse_yaml
 
 Size = tuple[int, int]
 """Height and width in pixels."""

@@ -13,13 +13,13 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from mixseg.config.yaml import dump_yaml
 from mixseg.data.contract import UNKNOWN, ClassSet, SegmentationDataset
 from mixseg.data.layout import IGNORED, classes_of, layout_of
 from mixseg.data.names import composed, read_by_class
 from mixseg.errors import DataError, unknown_name
 from mixseg.ignore import IGNORE
 from mixseg.registry import LAYOUTS
-from mixseg.strict_yaml import dump_yaml
 
 
 @final

@@ -13,6 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, final
 
+from mixseg.config.yaml import KeyPath, LoadedYaml, load_yaml
 from mixseg.data.contract import ClassSet, distinct_colors, lookup_table
 from mixseg.data.layout import Files, Layout
 from mixseg.data.masks import IdColors, LabelReader, class_colors
@@ -21,7 +22,6 @@ from mixseg.data.pairing import IMAGE_ENDINGS, Folder, found_instead
 from mixseg.errors import DataError, UnknownSplitError, unknown_name
 from mixseg.ignore import IGNORE
 from mixseg.registry import LAYOUTS
-from mixseg.strict_yaml import KeyPath, LoadedYaml, load_yaml
 
 DESCRIPTION = "dataset.yaml"
 """Name of the description in the root."""

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, final
 
+from mixseg.config.yaml import load_yaml
 from mixseg.errors import DataError, unknown_name
-from mixseg.strict_yaml import load_yaml
 
 
 def composed(name: str) -> str:

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixseg.errors import DataError
-from mixseg.files import read_bytes
-from mixseg.pickle_limits import check_pickle
+from mixseg.files import check_pickle, read_bytes
 
 MAX_BYTES = 16_000_000
 """Largest file that is read; two million indices."""

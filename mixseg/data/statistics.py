@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
+from mixseg.config.yaml import dump_yaml
 from mixseg.data.arrays import LabelArray
 from mixseg.data.cache import default_cache
 from mixseg.data.check import size_in_header, spread
@@ -24,7 +25,6 @@ from mixseg.data.masks import LabelReader
 from mixseg.data.names import composed_keys, read_by_class
 from mixseg.errors import DataError, unknown_name
 from mixseg.files import opened, write_atomically
-from mixseg.strict_yaml import dump_yaml
 
 GRID = (32, 64)
 """Rows and columns of cells that every label is divided into, to count where classes lie."""

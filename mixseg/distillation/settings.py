@@ -10,10 +10,10 @@ import timm
 
 from mixseg.config.presets import configuration_file, presets_folder
 from mixseg.config.schema import schema
+from mixseg.config.yaml import load_yaml
 from mixseg.errors import CheckpointError, ConfigError, unknown_name
 from mixseg.models import WholeNetwork
 from mixseg.registry import ARCHITECTURES
-from mixseg.strict_yaml import load_yaml
 from mixseg.training.saved_network import load_settings
 
 OWN = tuple(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 import importlib.util
 import io
@@ -141,16 +140,11 @@ def export_network(network: SegmentationModel, size: Size, form: str, about: str
     """
     import torch
 
-    from mixseg.models.plain import use_plain_convolutions
-
-    plain = copy.deepcopy(network)
-    # The forms that are faster on this CPU are many more operations, some unknown to ONNX.
-    use_plain_convolutions(plain)
     # A batch of 1 would be taken for the only size there is.
     example = torch.zeros(2, 3, *size)
     with torch.no_grad():
         program = torch.export.export(
-            plain, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)
+            network, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)
         )
     program.example_inputs = None  # they would be saved: six floats for each pixel
     return EXPORT_FORMATS[form].encode(program, about)

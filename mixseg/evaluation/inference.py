@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mixseg.argmax import max_and_argmax
 from mixseg.config.values import Factors
 from mixseg.errors import ConfigError, DataError
+from mixseg.ignore import max_and_argmax
 
 Autocast = Callable[[], AbstractContextManager[object]]
 """Makes the context that each forward pass runs in, for example ``torch.autocast``."""

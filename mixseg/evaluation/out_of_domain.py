@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
 
+from mixseg.config.yaml import load_yaml
 from mixseg.data.class_maps import ClassMap, built_in_map, class_map
 from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.errors import DataError
 from mixseg.evaluation.scores import Scores
-from mixseg.strict_yaml import load_yaml
 
 BUILT_IN = "built in"
 """Stands for the file of a map that needs none."""

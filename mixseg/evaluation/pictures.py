@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.data.contract import ClassSet
-from mixseg.escaping import printable, without_middle
 from mixseg.ignore import IGNORE
+from mixseg.terminal import printable, without_middle
 
 MIN_FONT_SIZE = 12
 MAX_FONT_SIZE = 160

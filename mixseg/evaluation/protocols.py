@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 
 from mixseg.data.synthia import ABSENT as ABSENT_IN_SYNTHIA
-from mixseg.escaping import markdown_cell
 from mixseg.evaluation.scores import Scores
 from mixseg.tables import percent, terminal_table
+from mixseg.terminal import markdown_cell
 
 LEFT_OUT_OF_13 = ("wall", "fence", "pole")
 

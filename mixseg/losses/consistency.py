@@ -22,36 +22,30 @@ Collective: every process must call it.
 
 @CONSISTENCIES.register("cross-entropy")
 def cross_entropy() -> Consistency:
-    """Make the loss; see :func:`cross_entropy_consistency`."""
+    """Mean over all pixels of weight times cross-entropy."""
     return cross_entropy_consistency
 
 
 @CONSISTENCIES.register("squared-error")
 def squared_error() -> Consistency:
-    """Make the loss; see :func:`squared_error_consistency`.
+    """Mean over all pixels of weight times squared error of probabilities, summed over classes.
 
-    It is a sum over classes; that of the published code is a mean, with targets.kind soft: for 19
-    classes targets.unsupervised_weight 0.0526.
+    Equation 2.1. The published code has the mean over classes, with targets.kind soft: for 19
+    classes that is targets.unsupervised_weight 0.0526.
     """
     return squared_error_consistency
 
 
 def cross_entropy_consistency(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Mean over all pixels of weight times cross-entropy; see :data:`Consistency`.
-
-    Collective: every process must call it.
-    """
-    loss = functional.cross_entropy(
-        logits.float(), targets, ignore_index=_ignore_index(targets), reduction="none"
-    )
+    """The loss of :func:`cross_entropy`; see :data:`Consistency`."""
+    # torch refuses ignore_index together with distributions; the weights express theirs.
+    ignored = -100 if targets.is_floating_point() else IGNORE
+    loss = functional.cross_entropy(logits.float(), targets, ignore_index=ignored, reduction="none")
     return averaged((loss * weights).mean())
 
 
 def squared_error_consistency(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Mean over all pixels of weight times squared error of probabilities, summed over classes.
-
-    Equation 2.1; see :data:`Consistency`. Collective: every process must call it.
-    """
+    """The loss of :func:`squared_error`; see :data:`Consistency`."""
     probabilities = logits.float().softmax(dim=1)
     if targets.is_floating_point():
         squared = (probabilities - targets).square().sum(dim=1)
@@ -61,8 +55,3 @@ def squared_error_consistency(logits: Tensor, targets: Tensor, weights: Tensor) 
     chosen = probabilities.gather(1, targets.where(known, 0).unsqueeze(1)).squeeze(1)
     loss = probabilities.square().sum(dim=1) - 2 * chosen + 1
     return averaged((loss * weights * known).mean())
-
-
-def _ignore_index(targets: Tensor) -> int:
-    # torch refuses ignore_index together with distributions; theirs is expressed by the weights.
-    return -100 if targets.is_floating_point() else IGNORE

@@ -1,4 +1,4 @@
-"""Cross-entropy on labelled pixels, plain and balanced (Lourenço, equations 2 to 4)."""
+"""Cross-entropy on labeled pixels, plain and balanced (Lourenço, equations 2 to 4)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mixseg.registry import LOSSES
 
 @LOSSES.register("cross-entropy")
 def plain(label_smoothing: Annotated[float, Range(0, 1, below=True)] = 0.0) -> SupervisedLoss:
-    """Make the loss; see :func:`segmentation_cross_entropy`.
+    """Mean over the pixels that have a target (Lourenço, equation 2).
 
     Args:
         label_smoothing: Part of each target, below 1, that is spread evenly over all classes.
@@ -31,7 +31,11 @@ def balanced(
     label_smoothing: Annotated[float, Range(0, 1, below=True)] = 0.0,
     frequencies: Annotated[dict[str, float] | None, Range(0, 1e12)] = None,
 ) -> SupervisedLoss:
-    """Make the loss; see :func:`balanced_cross_entropy`.
+    """Cross-entropy in which every class has a weight (Lourenço, equation 3).
+
+    The sum is divided by the number of pixels, as in the equation. torch's own mean divides by the
+    sum of their weights, so that a batch of rare classes would count no more than others. Label
+    smoothing gives a class its part with the weight of that class.
 
     Args:
         class_shares: float, shape (C,), on the device of the logits: share of each class, not
@@ -50,20 +54,7 @@ def balanced(
 def segmentation_cross_entropy(
     logits: Tensor, targets: Tensor, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Cross-entropy, averaged over the pixels that have a target (Lourenço, equation 2).
-
-    A batch without any such pixel gives zero with a zero gradient, not NaN. Collective: every
-    process must call it.
-
-    Args:
-        logits: float, shape (B, C, H, W).
-        targets: int64 labels (B, H, W) with 255 = ignore, or float distributions (B, C, H, W) that
-            are all zero where a pixel is ignored.
-        label_smoothing: Part of each target, in [0, 1), that is spread evenly over all classes.
-
-    Returns:
-        float32 scalar; float64 for float64 logits.
-    """
+    """The loss of :func:`plain`; see :data:`mixseg.losses.supervised.SupervisedLoss`."""
     total = cross_entropy(logits, targets, "sum", label_smoothing=label_smoothing)
     return counted_mean(total, counted_pixels(targets).sum())
 
@@ -71,35 +62,13 @@ def segmentation_cross_entropy(
 def balanced_cross_entropy(
     logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Cross-entropy in which every class has a weight (Lourenço, equation 3).
-
-    The sum is divided by the number of counted pixels, as the equation has it. torch's own mean
-    divides by the sum of their weights instead, which takes away that a batch of rare classes
-    counts more than one of frequent classes. Collective: every process must call it.
-
-    Args:
-        logits: As for :func:`segmentation_cross_entropy`.
-        targets: As for :func:`segmentation_cross_entropy`.
-        weights: float, shape (C,), on the device of the logits; see :func:`class_weights`.
-        label_smoothing: As for :func:`segmentation_cross_entropy`; what is spread to a class has
-            the weight of that class.
-
-    Returns:
-        As :func:`segmentation_cross_entropy`.
-    """
+    """The loss of :func:`balanced`, with the weight of each class, float of shape (C,)."""
     total = cross_entropy(logits, targets, "sum", weights=weights, label_smoothing=label_smoothing)
     return counted_mean(total, counted_pixels(targets).sum())
 
 
 def class_weights(frequencies: Tensor) -> Tensor:
-    """w_c = 1 / ln(1.02 + f_c) (Lourenço, equation 4): from 1.4, a class that is everywhere, to 50.
-
-    Args:
-        frequencies: float in [0, 1], shape (C,): share of each class.
-
-    Returns:
-        Like the frequencies.
-    """
+    """w_c = 1 / ln(1.02 + f_c) of shares f_c in [0, 1] (Lourenço, equation 4): from 1.4 to 50."""
     return 1 / (1.02 + frequencies).log()
 
 
@@ -114,11 +83,11 @@ def cross_entropy(
     """Cross-entropy of each pixel, 0 where it is ignored, or their sum.
 
     Args:
-        logits: As for :func:`segmentation_cross_entropy`.
-        targets: As for :func:`segmentation_cross_entropy`.
-        reduction: sum, or none for what each pixel has.
-        weights: As for :func:`balanced_cross_entropy`; by default every class weighs 1.
-        label_smoothing: As for :func:`segmentation_cross_entropy`.
+        logits: float, shape (B, C, H, W).
+        targets: As in :data:`mixseg.losses.supervised.SupervisedLoss`.
+        reduction: sum, or none for the loss of each pixel.
+        weights: float, shape (C,): weight of each class; by default 1.
+        label_smoothing: Part of each target, in [0, 1), that is spread evenly over all classes.
 
     Returns:
         float32 (float64 for float64 logits), scalar or of shape (B, H, W).

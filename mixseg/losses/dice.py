@@ -16,7 +16,12 @@ from mixseg.registry import LOSSES
 
 @LOSSES.register("dice")
 def dice(dice: Literal["mean", "sum", "all"] = "mean") -> SupervisedLoss:
-    """Make the loss; see :func:`dice_loss`.
+    """1 minus the overlap of probabilities y and targets q, of each class in the whole batch.
+
+    The overlap of a class is 2 sum(y q) / (sum(y) + sum(q)) over the counted pixels, and 0 for a
+    class that no target has. No constant smooths the quotient, since a class that is there never
+    divides by 0. The loss is in [0, 1], but for ``sum``: in [1 - C, 1]. Where targets are
+    distributions, it is above 0 even for probabilities that equal them.
 
     Args:
         dice: 1 - the mean over the classes that a batch has, or 1 - the sum as it is printed, or
@@ -29,28 +34,7 @@ def dice(dice: Literal["mean", "sum", "all"] = "mean") -> SupervisedLoss:
 def dice_loss(
     logits: Tensor, targets: Tensor, over: Literal["mean", "sum", "all"] = "mean"
 ) -> Tensor:
-    """1 minus the overlap of probabilities y and targets q, of each class in the whole batch.
-
-    The overlap of a class is 2 sum(y q) / (sum(y) + sum(q)) over the counted pixels. A class that
-    no target has overlaps with nothing: its term of the sum is 0, so a sum over the classes that
-    are there is the sum over all, and the mean is over those that are there. No constant smooths
-    their quotient, since a class that is there never divides by 0.
-
-    Where targets are distributions, the loss is above 0 even for probabilities that equal them.
-    Collective: every process must call it.
-
-    Args:
-        logits: float, shape (B, C, H, W).
-        targets: int64 labels (B, H, W) with 255 = ignore, or float distributions (B, C, H, W) that
-            are all zero where a pixel is ignored.
-        over: mean: 1 - the mean over classes, in [0, 1]. sum: 1 - the sum over classes, as the
-            equation is printed, in [1 - C, 1] and thus negative for good predictions. all: 1 - the
-            mean over all C classes, with 1 added to both sides of each quotient, in [0, 1]; a class
-            that the batch does not have is to be given nothing.
-
-    Returns:
-        float32 scalar (float64 for float64 logits); 0 where no pixel counts.
-    """
+    """The loss of :func:`dice`; see :data:`mixseg.losses.supervised.SupervisedLoss`."""
     # Products are written out: under autocast a matrix product would leave float32.
     probabilities = at_least_float32(logits).softmax(dim=1)
     counted = counted_pixels(targets).unsqueeze(1)

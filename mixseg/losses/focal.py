@@ -17,7 +17,9 @@ from mixseg.registry import LOSSES
 
 @LOSSES.register("focal")
 def focal(gamma: Annotated[float, Range(0, 100)] = 2.0) -> SupervisedLoss:
-    """Make the loss; see :func:`focal_loss`.
+    """Cross-entropy in which each class has the factor (1 - y_c)^gamma, averaged over pixels.
+
+    In targets that are distributions, each class has its own factor.
 
     Args:
         gamma: Exponent of 1 - y_c; 0 is cross-entropy. (The paper's code has exp((1 - y_c)^gamma)
@@ -27,19 +29,7 @@ def focal(gamma: Annotated[float, Range(0, 100)] = 2.0) -> SupervisedLoss:
 
 
 def focal_loss(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
-    """Cross-entropy in which each class has the factor (1 - y_c)^gamma, averaged over pixels.
-
-    Collective: every process must call it.
-
-    Args:
-        logits: float, shape (B, C, H, W).
-        targets: int64 labels (B, H, W) with 255 = ignore, or float distributions (B, C, H, W) that
-            are all zero where a pixel is ignored; each class of a distribution has its own factor.
-        gamma: At least 0; 0 is cross-entropy.
-
-    Returns:
-        float32 scalar (float64 for float64 logits); 0 where no pixel counts.
-    """
+    """The loss of :func:`focal`; see :data:`mixseg.losses.supervised.SupervisedLoss`."""
     if targets.is_floating_point():
         log_probabilities = at_least_float32(logits).log_softmax(dim=1)
         terms = (

@@ -19,7 +19,14 @@ from mixseg.registry import LOSSES
 def ohem(
     ohem_threshold: Annotated[float, Range(0, 100)] = 0.36, ohem_share: Share = 0.0625
 ) -> SupervisedLoss:
-    """Make the loss; see :func:`ohem_loss`.
+    """Mean cross-entropy of the pixels above a threshold, but at least of the N_p hardest.
+
+    N_p = ceil(share * N) of the N counted pixels of the batch (each process takes the hardest of
+    its own shard). Pixels that are equally the last of the hardest share the places that are left,
+    so that neither the loss nor its gradient depends on the order of pixels.
+
+    The hardest are found among the ceil(share * pixels) largest losses, ignored pixels included:
+    that number is known without host-device synchronization. Near share 1 this is a full sort.
 
     Args:
         ohem_threshold: Cross-entropy in nats above which a pixel always counts (t); 0.36 is that of
@@ -31,27 +38,7 @@ def ohem(
 
 
 def ohem_loss(logits: Tensor, targets: Tensor, threshold: float, share: float) -> Tensor:
-    """Mean cross-entropy of the pixels above a threshold, but at least of the N_p hardest.
-
-    N_p = ceil(share * N) of the N pixels of the batch that count (of several processes, each takes
-    the hardest of its own shard). Where several pixels are equally the last of the hardest, they
-    share the places that are left, so that neither the loss nor its gradient depends on the order
-    of pixels. Collective: every process must call it.
-
-    The hardest are found without gradient among ceil(share * pixels) largest losses, ignored
-    pixels included: that number is known without host-device synchronisation. A small share
-    therefore costs little; near 1 it is a full sort.
-
-    Args:
-        logits: float, shape (B, C, H, W).
-        targets: int64 labels (B, H, W) with 255 = ignore, or float distributions (B, C, H, W) that
-            are all zero where a pixel is ignored.
-        threshold: Cross-entropy in nats above which a pixel always counts (t), at least 0.
-        share: Part of the counted pixels that counts at least (p), in [0, 1]; 1 is cross-entropy.
-
-    Returns:
-        float32 scalar (float64 for float64 logits); 0 where no pixel counts.
-    """
+    """The loss of :func:`ohem`; see :data:`mixseg.losses.supervised.SupervisedLoss`."""
     losses = cross_entropy(logits, targets, "none")
     weights = _weights(losses.detach(), counted_pixels(targets), threshold, share)
     return counted_mean((weights * losses).sum(), weights.sum())
@@ -65,7 +52,7 @@ def _weights(losses: Tensor, counted: Tensor, threshold: float, share: float) ->
         return (losses > threshold).to(losses.dtype)
     places = (counted.sum().double() * share).ceil().long()
     hardest = losses.flatten().topk(math.ceil(losses.numel() * share)).values
-    # take, because indexing by a scalar tensor would synchronise host and device.
+    # take, because indexing by a scalar tensor would synchronize host and device.
     boundary = hardest.take((places - 1).clamp(min=0)).clamp(max=threshold)
     above = losses > boundary
     level = (losses == boundary) & counted

@@ -17,7 +17,7 @@ SupervisedLoss = Callable[[Tensor, Tensor], Tensor]
 
 Targets are int64 labels of shape (B, H, W) with 255 = ignore, or float distributions of shape
 (B, C, H, W) that are all zero where a pixel is ignored. Ignored pixels are not counted by any mean;
-a batch without any other gives zero with a zero gradient. No host-device synchronisation.
+a batch without any other gives 0 with a zero gradient, not NaN. No host-device synchronization.
 Collective: every process must call it.
 """
 

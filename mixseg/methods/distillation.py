@@ -13,12 +13,12 @@ from mixseg.data.streams import Batch
 from mixseg.data.transforms import to_unit_range
 from mixseg.errors import ConfigError
 from mixseg.losses import distillation_divergence, located_mean, pairwise_difference
+from mixseg.losses.temperature import class_maps, tempered
 from mixseg.methods.labeled import LabeledMix, plain, supervised_term
 from mixseg.methods.method import Backward, Loss, Method, StepRandom, StreamOutput
 from mixseg.models import FixedTeacher, SegmentationModel
 from mixseg.registry import METHODS
 from mixseg.targets import Average
-from mixseg.temperature import class_maps, tempered
 
 
 @METHODS.register("distillation")

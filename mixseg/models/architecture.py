@@ -1,4 +1,4 @@
-"""The architecture contract: what a network is made of, and which settings it works with."""
+"""The architecture contract: how a network is built, and which settings it works with."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mixseg.models.upsampling import build_upsampling
 
 
 class Architecture(ABC):
-    """What :data:`mixseg.registry.ARCHITECTURES` holds: a head on a backbone or a whole network."""
+    """A part in :data:`mixseg.registry.ARCHITECTURES`: a head on a backbone, or a whole network."""
 
     @property
     @abstractmethod
@@ -30,16 +30,16 @@ class Architecture(ABC):
         """The network of a specification that passed :meth:`check`.
 
         Args:
-            spec: Of the network.
-            pretrained: Start from ImageNet weights where there are any.
+            spec: Specification.
+            pretrained: Whether the backbone starts from ImageNet weights.
 
         Raises:
-            ConfigError: A combination that cannot be built.
+            ConfigError: A combination cannot be built.
         """
 
     def check(self, given: ModelSettings | ModelSpec) -> None:
-        """Raise a ConfigError that names everything that the architecture cannot work with."""
-        # A specification knows less than the settings: not where weights came from.
+        """Raise a ConfigError that names every setting that the architecture cannot work with."""
+        # A specification has fewer fields than the settings, for example no weights.
         found = dataclasses.asdict(given)
         wrong = [
             f"model.{key} {' or '.join(str(choice) for choice in choices)}, found {found[key]}"
@@ -53,16 +53,16 @@ class Architecture(ABC):
 @final
 @dataclass(frozen=True)
 class HeadOnBackbone(Architecture):
-    """A head on feature maps of any timm backbone that has them; logits are enlarged.
+    """A head on feature maps of a timm backbone, and upsampling of its logits.
 
     Attributes:
         build_head: From the channels of each map and the specification to the head. The head is
             called with the list of maps, finest first, and returns logits (B, num_classes, h, w)
             of the size of the first map.
-        output_strides: Values of ``model.output_stride`` that it works at.
+        output_strides: Values of ``model.output_stride`` that it works with.
         skips: Strides of the maps that it takes besides the last one, finest first.
-        fully_connected: Whether a VGG backbone keeps its fully connected layers, as in
-            :class:`mixseg.models.vgg.FullyConvolutionalVGG`. Other backbones have none.
+        fully_connected: Whether a VGG backbone keeps its fully connected layers, see
+            :class:`mixseg.models.vgg.FullyConvolutionalVGG`.
     """
 
     build_head: Callable[[tuple[int, ...], ModelSpec], nn.Module]
@@ -96,16 +96,16 @@ class HeadOnBackbone(Architecture):
 @final
 @dataclass(frozen=True)
 class WholeNetwork(Architecture):
-    """A network with an encoder and a decoder of its own, which starts from random weights.
+    """A network with its own encoder and decoder, which starts from random weights.
 
-    Settings that could not act on it are refused, apart from ``model.align_corners``, whose default
-    is that of other architectures, and which stays unread.
+    Settings that have no effect on it are refused, except ``model.align_corners``, whose default is
+    that of other architectures.
 
     Attributes:
         build_parts: From the specification to the encoder, the decoder and the last layer. The
-            encoder is called with normalised images (B, 3, H, W) and returns a tuple, its coarsest
-            features (B, K, h, w) first; the decoder is called with that tuple, the last layer with
-            what the decoder returned and (H, W); it returns logits (B, num_classes, H, W).
+            encoder turns normalized images (B, 3, H, W) into a tuple, its coarsest features
+            (B, K, h, w) first, and the decoder turns that into its output; the last layer is called
+            with this output and (H, W) and returns logits (B, num_classes, H, W).
         output_stride: Input size over size of its coarsest map.
     """
 

@@ -11,7 +11,6 @@ from timm.models.resnet import BasicBlock, Bottleneck
 from torch import nn
 
 from mixseg.errors import ConfigError, unknown_name
-from mixseg.models.dilated_depthwise import use_dilated_depthwise
 from mixseg.models.vgg import FullyConvolutionalVGG
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -73,9 +72,11 @@ def build_backbone(
     except (TypeError, AssertionError, RuntimeError, AttributeError, ValueError) as error:
         if pretrained:  # a failed download can look like any of these; the caller tells it apart
             raise
+        # Some of timm's checks say nothing.
+        reason = next(filter(str.strip, str(error).splitlines()), "timm does not offer it")
         raise ConfigError(
             f"model.backbone {name!r} cannot give feature maps at output stride {output_stride} "
-            f"({_reason(error)}). Try {'' if output_stride == 32 else 'model.output_stride 32 or '}"
+            f"({reason}). Try {'' if output_stride == 32 else 'model.output_stride 32 or '}"
             "another backbone."
         ) from error
     if str(getattr(backbone, "output_fmt", None)).endswith("NHWC"):
@@ -91,25 +92,14 @@ def build_backbone(
             f"for {output_stride}"
         )
     if reductions != strides:
+        found, needed = (", ".join(map(str, some)) for some in (reductions, strides))
         raise ConfigError(
-            f"model.backbone {name!r} gives feature maps of strides {_listed(reductions)} where "
-            f"model.architecture needs {_listed(strides)}; take another backbone"
+            f"model.backbone {name!r} gives feature maps of strides {found} where "
+            f"model.architecture needs {needed}; take another backbone"
         )
     if stride_in_1x1:
         _move_strides(backbone)
-    use_dilated_depthwise(backbone)
     return backbone, tuple(int(channels) for channels in information.channels())
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what timm says; some of its checks say nothing."""
-    return next(
-        (line for line in str(error).splitlines() if line.strip()), "timm does not offer it"
-    )
-
-
-def _listed(strides: tuple[int, ...]) -> str:
-    return ", ".join(str(stride) for stride in strides)
 
 
 def check_backbone_name(name: str) -> None:
@@ -146,16 +136,14 @@ def _near(name: str, choices: list[str]) -> list[str]:
 
 
 def backbone_statistics(name: str) -> tuple[Triple, Triple]:
-    """Mean and deviation, RGB in [0, 1], that the backbone's own weights expect.
+    """Mean and std, RGB in [0, 1], that the backbone's own weights expect.
 
     Those of ImageNet where there is no backbone (Lourenço, III-B) or timm does not say.
     """
-    configuration = None if name == NO_BACKBONE else timm.get_pretrained_cfg(name)
+    configuration: Any = None if name == NO_BACKBONE else timm.get_pretrained_cfg(name)
     if configuration is None:
         return IMAGENET_MEAN, IMAGENET_STD
-    red, green, blue = configuration.mean
-    deviation_red, deviation_green, deviation_blue = configuration.std
-    return (red, green, blue), (deviation_red, deviation_green, deviation_blue)
+    return tuple(configuration.mean), tuple(configuration.std)
 
 
 def _move_strides(backbone: nn.Module) -> None:

@@ -22,7 +22,7 @@ def checkpoint_blocks(backbone: nn.Module, name: str) -> None:
 
     Args:
         backbone: Changed in place; its weights keep their names.
-        name: What it is called, for errors.
+        name: Its name, for errors.
 
     Raises:
         ConfigError: It has no blocks.
@@ -60,9 +60,9 @@ def _checkpointed(block: nn.Module, forward: Callable[..., Any], *inputs: Any) -
 
 @contextmanager
 def _statistics_kept(block: nn.Module) -> Iterator[None]:
-    """Batch norm has seen the batch already: its running statistics do not move once more.
+    """Keep the running statistics of batch norm, which has seen the batch already.
 
-    The counter is a throw-away one meanwhile; without any, ``SyncBatchNorm`` fails.
+    The counter is a copy meanwhile; without any, ``SyncBatchNorm`` fails.
     """
     layers = [layer for layer in block.modules() if isinstance(layer, _BatchNorm)]
     before = [(layer.momentum, layer.num_batches_tracked) for layer in layers]

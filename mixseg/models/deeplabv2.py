@@ -44,7 +44,7 @@ class AtrousPyramid(nn.Module):
     Weights start from N(0, 0.01), biases from 0.
 
     Attributes:
-        by_taps: Whether training on a CPU takes :func:`sum_by_taps`.
+        by_taps: Whether training on a CPU uses :func:`sum_by_taps`.
     """
 
     def __init__(self, channels: int, num_classes: int, rates: tuple[int, ...]) -> None:
@@ -79,8 +79,8 @@ def sum_by_taps(
     """Sum of atrous convolutions, with the taps of all their kernels as one pointwise convolution.
 
     With many channels in, few out and wide gaps, the gradients of atrous convolutions take several
-    times as long on a CPU as those of this product, whose answers are then moved to where the taps
-    reach, and summed in float32 or finer. In bf16 each tap is rounded, where a convolution rounds
+    times as long on a CPU as those of this product, whose results are then moved to where the taps
+    reach and summed in float32 or finer. In bf16 each tap is rounded, where a convolution rounds
     the sum of its nine.
 
     Args:
@@ -92,16 +92,16 @@ def sum_by_taps(
     Returns:
         (B, classes, h, w).
     """
-    # A tap brings what lies on its side to the middle, "fold" moves from the middle to the tap's
-    # side: hence the turned kernels.
+    # A tap moves what lies on its side to the middle, "fold" moves from the middle to the tap's
+    # side: hence the flipped kernels.
     kernels = [weight.flip(2, 3).permute(0, 2, 3, 1).flatten(0, 2) for weight in weights]
     taps = functional.conv2d(features, torch.cat(kernels)[:, :, None, None])
     exact = torch.promote_types(taps.dtype, torch.float32)
     size = (features.shape[2], features.shape[3])
     logits = [
         functional.fold(answers.flatten(2).to(exact), size, 3, dilation=rate, padding=rate)
-        # To each its own: as a sum of their stack the biases would share one gradient in memory,
-        # which a second backward pass would then add to twice.
+        # One by one: of a sum of their stack, the biases would share one gradient in memory, to
+        # which a second backward pass would add twice.
         + bias[:, None, None]
         for rate, bias, answers in zip(rates, biases, taps.chunk(len(rates), dim=1), strict=True)
     ]

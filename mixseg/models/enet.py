@@ -27,22 +27,20 @@ Middle = Callable[[int], list[nn.Module]]
 @ARCHITECTURES.register("enet")
 def enet() -> Architecture:
     """ENet: a whole network."""
-    return WholeNetwork(build_enet, output_stride=STRIDE)
 
+    def build(spec: ModelSpec) -> tuple[nn.Module, nn.Module, nn.Module]:
+        return Encoder(), Decoder(spec.num_classes), Crop()
 
-def build_enet(spec: ModelSpec) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """Encoder, decoder and cropping, for :class:`mixseg.models.architecture.WholeNetwork`."""
-    return Encoder(), Decoder(spec.num_classes), Crop()
+    return WholeNetwork(build, output_stride=STRIDE)
 
 
 class Encoded(NamedTuple):
-    """What the encoder gives to the decoder, for images (B, 3, H, W) padded to multiples of 8.
+    """Input of the decoder, for images (B, 3, H, W) padded to multiples of 8.
 
     Attributes:
         features: Float (B, 128, H/8, W/8).
         indices: Where the two max poolings, finer first, found their values: int64
-            (B, 16, H/4, W/4) and (B, 64, H/8, W/8), positions in the flattened map of twice the
-            height and width.
+            (B, 16, H/4, W/4) and (B, 64, H/8, W/8), see :func:`unpool`.
     """
 
     features: Tensor
@@ -53,8 +51,8 @@ class Encoded(NamedTuple):
 class Encoder(nn.Module):
     """The initial block and stages 1 to 3 of Table 1; activations are PReLU, one slope a channel.
 
-    Images are padded with zeros, the mean colour once they are normalised, at the bottom and on
-    the right, so that each pooling halves a size exactly and unpooling gives it back.
+    Images are padded at the bottom and on the right with zeros, the mean color of normalized
+    images, so that each pooling halves a size exactly and unpooling gives it back.
     """
 
     def __init__(self) -> None:
@@ -69,7 +67,7 @@ class Encoder(nn.Module):
         self.stage3 = _context_stage()
 
     def forward(self, images: Tensor) -> Encoded:
-        """Normalised images (B, 3, H, W) of any size to what the decoder takes."""
+        """Normalized images (B, 3, H, W) of any size to the input of the decoder."""
         below, right = (-size % STRIDE for size in images.shape[-2:])
         x = self.initial(functional.pad(images, (0, right, 0, below)))
         x, fine = self.downsampling1(x)
@@ -79,10 +77,7 @@ class Encoder(nn.Module):
 
 @final
 class Decoder(nn.Module):
-    """Stages 4 and 5 of Table 1 and the last transposed convolution.
-
-    Activations are ReLU, as in the authors' published decoder.
-    """
+    """Stages 4 and 5 of Table 1 and the last transposed convolution; activations are ReLU."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -102,10 +97,10 @@ class Decoder(nn.Module):
 
 @final
 class Crop(nn.Module):
-    """Leaves out what the encoder padded."""
+    """Cuts off the padding of the encoder."""
 
     def forward(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
-        """Logits (B, C, h, w) of at least the size to logits (B, C, *size)."""
+        """Logits (B, C, h, w), of that size or larger, to logits (B, C, *size)."""
         return logits[..., : size[0], : size[1]]
 
 
@@ -121,8 +116,8 @@ class InitialBlock(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, 3, 2h, 2w) to features (B, 16, h, w)."""
         both = torch.cat([self.convolution(images), functional.max_pool2d(images, 2)], dim=1)
-        finished: Tensor = self.finish(both)
-        return finished
+        features: Tensor = self.finish(both)
+        return features
 
 
 @final
@@ -168,21 +163,23 @@ class UpsamplingBottleneck(nn.Module):
         self.main = nn.Sequential(
             nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
         )
-        self.branch = _branch(inputs, outputs, _doubled, dropout, _relu)
+        self.branch = _branch(
+            inputs, outputs, lambda width: [_doubling(width, width)], dropout, _relu
+        )
         self.activation = nn.ReLU()
 
     def forward(self, x: Tensor, indices: Tensor) -> Tensor:
         """(B, inputs, h, w), and indices (B, outputs, h, w), to (B, outputs, 2h, 2w)."""
-        # The sum has the memory layout of its first term, and unpooling forgets channels-last.
+        # The sum has the memory layout of its first term; unpooling loses channels-last.
         total: Tensor = self.activation(self.branch(x) + unpool(self.main(x), indices))
         return total
 
 
 def unpool(values: Tensor, indices: Tensor) -> Tensor:
-    """Put values back where 2x2 max pooling of stride 2 took its own from; the rest is zero.
+    """Put values back where 2x2 max pooling of stride 2 found its maxima; the rest is zero.
 
-    ``torch.nn.functional.max_unpool2d`` does the same, but refuses to be deterministic and leaves
-    the precision of autocast. Windows do not overlap, so no two values meet.
+    ``torch.nn.functional.max_unpool2d`` does the same, but is not deterministic and ignores
+    autocast.
 
     Args:
         values: Float (B, C, h, w).
@@ -196,13 +193,11 @@ def unpool(values: Tensor, indices: Tensor) -> Tensor:
 
 def dilated(rate: int) -> Middle:
     """One 3x3 convolution; with rate 1 that of a regular bottleneck."""
-    return lambda width: [
-        nn.Conv2d(width, width, 3, padding=rate, dilation=rate, bias=False),
-    ]
+    return lambda width: [nn.Conv2d(width, width, 3, padding=rate, dilation=rate, bias=False)]
 
 
 def asymmetric(size: int) -> Middle:
-    """A column of weights and then a row, in place of a square of odd size."""
+    """A column of weights and then a row, instead of a square of odd size."""
     reach = size // 2
     return lambda width: [
         nn.Conv2d(width, width, (size, 1), padding=(reach, 0), bias=False),
@@ -210,25 +205,13 @@ def asymmetric(size: int) -> Middle:
     ]
 
 
-CONTEXT: tuple[Middle, ...] = (
-    dilated(1),
-    dilated(2),
-    asymmetric(5),
-    dilated(4),
-    dilated(1),
-    dilated(8),
-    asymmetric(5),
-    dilated(16),
-)
-"""Bottlenecks 2.1 to 2.8, and 3.1 to 3.8 (Table 1)."""
-
-
 def _context_stage() -> nn.Sequential:
-    return nn.Sequential(*(Bottleneck(128, middle, DROPOUT, nn.PReLU) for middle in CONTEXT))
-
-
-def _doubled(width: int) -> list[nn.Module]:
-    return [_doubling(width, width)]
+    """Bottlenecks 2.1 to 2.8, or 3.1 to 3.8 (Table 1)."""
+    first = dilated(1), dilated(2), asymmetric(5), dilated(4)
+    second = dilated(1), dilated(8), asymmetric(5), dilated(16)
+    return nn.Sequential(
+        *(Bottleneck(128, middle, DROPOUT, nn.PReLU) for middle in (*first, *second))
+    )
 
 
 def _doubling(inputs: int, outputs: int) -> nn.Module:
@@ -248,13 +231,11 @@ def _branch(
     activation: Activation,
     stride: int = 1,
 ) -> nn.Sequential:
-    """Projection, middle and expansion, each normalised; whole channels are dropped at the end."""
+    """Projection, middle and expansion, each normalized; whole channels are dropped at the end."""
     width = outputs // 4
     layers: list[nn.Module] = []
-    for convolution in (
-        nn.Conv2d(inputs, width, stride, stride=stride, bias=False),
-        *middle(width),
-    ):
+    projection = nn.Conv2d(inputs, width, stride, stride=stride, bias=False)
+    for convolution in (projection, *middle(width)):
         layers += [convolution, nn.BatchNorm2d(width), activation(width)]
     expansion = nn.Conv2d(width, outputs, 1, bias=False)
     return nn.Sequential(*layers, expansion, nn.BatchNorm2d(outputs), nn.Dropout2d(dropout))

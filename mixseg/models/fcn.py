@@ -1,7 +1,7 @@
 """Fully convolutional networks.
 
-FCN-32s, FCN-16s and FCN-8s: scores of one, two or three maps, added (Kim, 3.1.1 and 4.3.1). And the
-FCN of torchvision on a dilated ResNet, which is the teacher of Karlı.
+FCN-32s, FCN-16s and FCN-8s add the scores of one, two or three maps (Kim, 3.1.1 and 4.3.1).
+Torchvision's FCN on a dilated ResNet is the teacher of Karlı.
 """
 
 from __future__ import annotations

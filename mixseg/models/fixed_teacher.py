@@ -29,13 +29,13 @@ class FixedTeacher(nn.Module):
 
         Args:
             network: The teacher.
-            classes: What the teacher's channels stand for.
-            temperature: What its logits are divided by: that of its own training (T_g of Kim).
-            wanted: What the student's channels stand for. The teacher may have more classes: their
-                probabilities are shared out in proportion.
+            classes: Names of the teacher's classes, by channel.
+            wanted: Names of the student's classes. The teacher may have more: their probabilities
+                are shared out in proportion.
+            temperature: Divides its logits: that of its own training (T_g of Kim).
 
         Raises:
-            ConfigError: The teacher lacks one of them.
+            ConfigError: The teacher lacks a class.
         """
         super().__init__()
         unknown = [name for name in wanted if name not in classes]

@@ -16,9 +16,8 @@ PATIENCE = 10.0
 def one_attempt() -> Iterator[None]:
     """Within the block, weights come from the local cache alone if the hub does not answer.
 
-    The hub's client asks for each of several files six times, with pauses, before it gives up, and
-    so it does for files that it has already. A download that has begun is left alone, however
-    slow.
+    The hub's client would ask six times, with pauses, for each of several files, even those that it
+    has. A download that has begun is not cut off, however slow.
     """
     was_offline = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = was_offline or not _answers()
@@ -29,7 +28,7 @@ def one_attempt() -> Iterator[None]:
 
 
 def _answers() -> bool:
-    """Whether the hub gives any answer at all."""
+    """Whether the hub answers at all."""
     found: list[bool] = []
 
     def ask() -> None:
@@ -39,7 +38,7 @@ def _answers() -> bool:
         except Exception:  # of whichever HTTP library the client uses
             found.append(False)
 
-    # In a thread, because looking up a name heeds no timeout.
+    # In a thread, because no timeout holds for a name lookup.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(PATIENCE)

@@ -1,7 +1,7 @@
-"""Whether a network takes images of a size, asked before training with shapes alone.
+"""Whether a network takes images of a size, found before training from shapes alone.
 
-Some backbones are built without complaint and fail in their first forward pass: attention in
-windows wants multiples of them, and small images vanish before the last stage.
+Some backbones can be built and fail in their first forward pass: window attention needs multiples
+of the window, and small images vanish before the last stage.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ UNITS = (32, 64, 128, 224, 256)
 
 SUGGESTED = 3
 """Most sizes that a message names."""
-
-_REASON_LENGTH = 200
 
 
 def check_input_sizes(network: SegmentationModel, sizes: Iterable[tuple[int, int]]) -> None:
@@ -71,7 +69,7 @@ def _outline(network: nn.Module) -> nn.Module:
         for value in network.parameters()
     }
     tensors |= {id(value): value.to("meta") for value in network.buffers()}
-    # Copying takes from these what it would else copy, value by value.
+    # With this memo, copying takes the tensors above instead of copying values.
     return copy.deepcopy(network, tensors).eval()
 
 
@@ -81,14 +79,14 @@ def _problem(network: nn.Module, size: tuple[int, int]) -> str | None:
     with torch.no_grad():
         try:
             network(torch.zeros(1, 3, *size, device=device))
-        except Exception as error:  # of any library that a backbone is made with
+        except Exception as error:  # of any library that a backbone uses
             text = next(iter(str(error).splitlines()), "")
-            return f"{type(error).__name__}: {text}"[:_REASON_LENGTH]
+            return f"{type(error).__name__}: {text}"[:200]
     return None
 
 
 def _candidates(backbone: str, height: int, width: int) -> Iterator[tuple[int, int]]:
-    """Sizes near the one that does not work, and last the one that the backbone was made for."""
+    """Sizes near the one that does not work, then the one that the backbone was made for."""
     known = None if backbone == NO_BACKBONE else timm.get_pretrained_cfg(backbone)
     own = [] if known is None else [(known.input_size[1], known.input_size[2])]
     near = {

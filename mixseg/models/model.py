@@ -23,18 +23,18 @@ class ModelSpec:
     """All that is needed to build a network again; it is saved with its weights.
 
     Attributes:
-        architecture: Name in :data:`mixseg.models.ARCHITECTURES`.
+        architecture: Name in :data:`mixseg.registry.ARCHITECTURES`.
         backbone: Name of a timm model, or ``none``.
         num_classes: Channels of the logits.
         output_stride: Input size over feature size.
         align_corners: How bilinear interpolation aligns maps.
         mean: Mean of the input, RGB order, in [0, 1].
-        std: Deviation of the input, RGB order, in [0, 1].
+        std: Std of the input, RGB order, in [0, 1].
         channel_order: Order in which channels enter the backbone.
-        stride_in_1x1: ResNets of the original DeepLab: strides in the 1x1 convolutions, uniform
-            dilation in a stage, pooling that rounds sizes up.
+        stride_in_1x1: Whether a ResNet is that of the original DeepLab: strides in the 1x1
+            convolutions, uniform dilation in a stage, pooling that rounds sizes up.
         upsampling: How logits are enlarged, see :mod:`mixseg.models.upsampling`.
-        options: Setting path -> value, of the options of the architecture.
+        options: Setting path -> value, with the options of the architecture.
     """
 
     architecture: str
@@ -55,7 +55,7 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> ModelSpec:
-        """Inverse of :meth:`to_json`; a field that older files lack takes its default.
+        """Inverse of :meth:`to_json`; a field that an older file lacks takes its default.
 
         Raises:
             TypeError: A field without default is missing, or one is unknown, or of another type.
@@ -88,7 +88,7 @@ def _tuples(value: Any) -> Any:
 
 @final
 class Normalisation(nn.Module):
-    """(x - mean) / std per channel, in the channel order that the backbone was trained with."""
+    """(x - mean) / std per channel, in the channel order of the backbone."""
 
     mean: Tensor
     std: Tensor
@@ -106,14 +106,14 @@ class Normalisation(nn.Module):
         self.flip_channels = channel_order == "bgr"
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalise float RGB images in [0, 1], shape (B, 3, H, W)."""
-        normalised = (images - self.mean) / self.std
-        return normalised.flip(1) if self.flip_channels else normalised
+        """Normalize float RGB images in [0, 1], shape (B, 3, H, W)."""
+        normalized = (images - self.mean) / self.std
+        return normalized.flip(1) if self.flip_channels else normalized
 
 
 Features = list[Tensor] | tuple[Any, ...]
-"""Feature maps (B, K, h, w) of a backbone, finest first; or what the encoder of a whole network
-gives its decoder, features first."""
+"""Feature maps (B, K, h, w) of a backbone, finest first; or the tuple that the encoder of a whole
+network returns, its coarsest features first."""
 
 
 class ModelOutput(NamedTuple):
@@ -130,14 +130,12 @@ class ModelOutput(NamedTuple):
 
 @final
 class SegmentationModel(nn.Module):
-    """Normalisation, backbone, head, and upsampling to the input size.
+    """Normalization, backbone, head, and upsampling to the input size.
 
-    A timm backbone gives a list of feature maps, finest first; the head turns the list into logits
-    of the size of its finest map. Of a whole network the encoder is the backbone, the decoder the
-    head: what one returns the other takes.
-
-    Called with float RGB images in [0, 1] of shape (B, 3, H, W), it returns float logits of shape
-    (B, C, H, W). Any H and W of at least one pixel will do.
+    A timm backbone returns a list of feature maps, finest first, and the head turns it into logits
+    of the size of the finest map. In a whole network the backbone is the encoder, the head the
+    decoder. Called with float RGB images in [0, 1] of shape (B, 3, H, W), H and W at least 1, a
+    network returns float logits of shape (B, C, H, W).
     """
 
     def __init__(
@@ -166,18 +164,17 @@ class SegmentationModel(nn.Module):
         return logits
 
     def forward_with_features(self, images: Tensor) -> ModelOutput:
-        """Logits, and the coarsest of the features that the head made them of."""
+        """Logits, and the coarsest feature map that the head made them of."""
         features = self.encode(images)
         logits = self.decode(features, images.shape[-2:])
-        # What an encoder of a whole network gives has its features first.
         return ModelOutput(logits, features[-1] if isinstance(features, list) else features[0])
 
     def set_batch_norm(self, policy: Literal["train", "affine-frozen", "frozen"]) -> None:
-        """Decide what of the backbone's batch norm is trained.
+        """Train the batch norm of the backbone or not.
 
         Args:
-            policy: ``train``: everything. ``affine-frozen``: scale and shift stay as they are, as
-                in the published code. ``frozen``: the running statistics are used and stay too.
+            policy: ``train``: train all of it. ``affine-frozen``: keep scale and shift, as in the
+                published code. ``frozen``: keep the running statistics, too, and use them.
         """
         for layer in self._backbone_norms():
             for parameter in layer.parameters(recurse=False):

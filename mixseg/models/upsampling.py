@@ -12,13 +12,11 @@ from mixseg.models.model import ModelSpec
 
 
 def build_upsampling(spec: ModelSpec, factor: int) -> nn.Module:
-    """The way in which a network enlarges its logits.
-
-    Called with logits (B, C, h, w) and a size (H, W), it returns logits (B, C, H, W).
+    """A module from logits (B, C, h, w) and a size (H, W) to logits (B, C, H, W).
 
     Args:
-        spec: Says how, and for how many classes.
-        factor: Stride of what comes in over stride of what goes out; even.
+        spec: The kind of upsampling, and the number of classes.
+        factor: Stride of the input over stride of the output; even.
     """
     if spec.upsampling == "learned":
         return LearnedUpsampling(spec.num_classes, factor)
@@ -64,14 +62,14 @@ class LearnedUpsampling(nn.Module):
         """Logits (B, C, h, w) to logits (B, C, *size); cell (0, 0) covers the first s x s pixels.
 
         A map that covers more is cropped at the bottom and on the right; where it covers less,
-        because the backbone rounds sizes down, its border goes on.
+        because the backbone rounds sizes down, its border is repeated.
         """
         below, right = (
             max(0, -(-pixels // self.factor) - cells)
             for pixels, cells in zip(size, logits.shape[-2:], strict=True)
         )
         padded = functional.pad(logits, (1, 1 + right, 1, 1 + below), mode="replicate")
-        # Of a kernel, half a cell reaches beyond each side of its cell; the repeated cell goes too.
+        # A kernel reaches half a cell beyond its cell; the repeated cells are cut off, too.
         enlarged = functional.conv_transpose2d(
             padded, self.weight, stride=self.factor, padding=self.factor + self.factor // 2
         )

@@ -13,10 +13,9 @@ DROPOUT = 0.5
 class FullyConvolutionalVGG(nn.Module):
     """Pooled maps of a VGG network, then fc6 (7x7) and fc7 (1x1) on the last one (Kim, Figure 3-4).
 
-    timm keeps fc6 and fc7 as ``pre_logits.fc1`` and ``pre_logits.fc2``; weights keep these names.
-    Two things differ from timm's network, neither in its weights: fc6 is padded, so that it has an
-    output for each cell of pool5, and pooling rounds sizes up, so that an image of one pixel has
-    every map.
+    Weights keep timm's names, ``pre_logits.fc1`` and ``pre_logits.fc2``. Unlike timm's network, fc6
+    is padded, so that it has an output for each cell of pool5, and pooling rounds sizes up, so that
+    an image of one pixel has every map.
     """
 
     def __init__(self, network: Any, strides: tuple[int, ...]) -> None:
@@ -41,7 +40,7 @@ class FullyConvolutionalVGG(nn.Module):
         self.channels = (*(pooled[stride] for stride in self.skips), int(fc7.out_channels))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Normalised images (B, 3, H, W) to maps (B, channels, h, w), finest first."""
+        """Normalized images (B, 3, H, W) to maps (B, channels, h, w), finest first."""
         maps, stride, x = [], 1, images
         for layer in self.features:
             x = layer(x)

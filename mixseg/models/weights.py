@@ -1,4 +1,4 @@
-"""Weight files from elsewhere: read without running code, checked before anything is copied."""
+"""Weight files: read without running their code, checked before anything is copied."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mixseg.errors import CheckpointError, named_first
-from mixseg.files import read_bytes
-from mixseg.pickle_limits import check_pickle
+from mixseg.files import check_pickle, read_bytes
 
 MAX_KEYS = 20_000
 MATCHED_SHARE = 0.9
 
 MAX_BYTES = 2**33
-"""Largest file that is read; two billion weights of four bytes."""
+"""Largest file that is read: two billion weights of four bytes."""
 
 UNPACKED_SHARE = 4
 """Most that an archive may unpack to, as a multiple of its size: torch does not pack its files."""
@@ -41,22 +40,23 @@ DEEPLAB_STD = (1 / 255, 1 / 255, 1 / 255)
 WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 """In which a file may hold weights."""
 
+_COUNTER = "num_batches_tracked"
 _HEAD_KEY = re.compile(r"layer5\.conv2d_list\.(\d+)\.(weight|bias)")
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
-_PREFIXES = ("module.", "Scale.", "backbone.")
+_PREFIXES = re.compile(r"^(module\.|Scale\.|backbone\.)+")
 
 
 @final
 @dataclass(frozen=True)
 class WeightReport:
-    """What a weight file gave to a model.
+    """Which tensors of a weight file a model took.
 
     Attributes:
         source: The file.
         matched: Keys that were copied.
-        missing: Keys of the model that the file does not have.
-        unexpected: Keys of the file that the model does not have.
-        head: Whether the classifier was copied too.
+        missing: Keys of the model that are not in the file.
+        unexpected: Keys of the file that are not in the model.
+        head: Whether the classifier was copied, too.
     """
 
     source: str
@@ -83,15 +83,15 @@ def read_weight_file(source: str, sha256: str | None = None) -> dict[str, Tensor
     """The tensors of a local ``.safetensors``, ``.pth`` or ``.pt`` file.
 
     Wrappers (``state_dict``) and prefixes (``module.``) are removed. Nothing in the file is ever
-    executed, and there is no fallback that would.
+    executed.
 
     Args:
         source: Path of the file; addresses are refused.
         sha256: Expected hash, hexadecimal.
 
     Raises:
-        CheckpointError: The file is missing, damaged, unsafe, has another hash, or holds something
-            other than dense tensors.
+        CheckpointError: The file is missing, damaged, unsafe, has another hash, or holds more than
+            dense tensors.
     """
     path = check_weight_path(source)
     try:
@@ -110,8 +110,7 @@ def read_weight_file(source: str, sha256: str | None = None) -> dict[str, Tensor
         raise CheckpointError(f"{path}: holds no tensors")
     if len(content) > MAX_KEYS:
         raise CheckpointError(f"{path}: {len(content)} keys; {MAX_KEYS} is the limit")
-    tensors = {}
-    names: dict[str, str] = {}
+    tensors: dict[str, Tensor] = {}
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise CheckpointError(
@@ -119,13 +118,13 @@ def read_weight_file(source: str, sha256: str | None = None) -> dict[str, Tensor
             )
         if value.layout != torch.strided or value.is_quantized or value.is_meta:
             raise CheckpointError(f"{path}: key {key[:80]!r} is not a dense tensor")
-        name = _without_prefix(key)
-        if name in names:
+        name = _PREFIXES.sub("", key)
+        if name in tensors:
+            first = next(one for one in content if _PREFIXES.sub("", one) == name)
             raise CheckpointError(
-                f"{path}: keys {names[name][:80]!r} and {key[:80]!r} are the same tensor of a "
-                f"network, {name[:80]!r}: the file holds two. Leave one of them in it"
+                f"{path}: keys {first[:80]!r} and {key[:80]!r} are both {name[:80]!r} of a "
+                "network; keep one of them in the file"
             )
-        names[name] = key
         tensors[name] = value
     return tensors
 
@@ -168,12 +167,7 @@ def _parsed(path: Path, data: bytes) -> dict[Any, Any]:
 
 
 def _check_limits(path: Path, data: bytes) -> None:
-    """Refuse what would fill the memory or never end, before torch reads it.
-
-    Raises:
-        CheckpointError: The file unpacks to far more than it has bytes, its pickle would take too
-            much, or either is damaged.
-    """
+    """Refuse, before torch reads it, what would fill the memory or never end."""
     file = io.BytesIO(data)
     try:
         if not data.startswith(b"PK\x03\x04"):  # how torch tells its two formats apart
@@ -194,18 +188,8 @@ def _check_limits(path: Path, data: bytes) -> None:
         raise CheckpointError(
             f"{path}: unsafe: it would take too much to read ({error}). Nothing was loaded"
         ) from error
-    except Exception as error:  # as below
+    except Exception as error:  # as in _parsed
         raise CheckpointError(f"{path}: damaged: {type(error).__name__}: {error}") from error
-
-
-def _without_prefix(key: str) -> str:
-    changed = True
-    while changed:
-        changed = False
-        for prefix in _PREFIXES:
-            if key.startswith(prefix):
-                key, changed = key.removeprefix(prefix), True
-    return key
 
 
 def is_original_deeplab(tensors: Mapping[str, Tensor]) -> bool:
@@ -220,19 +204,18 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
         CheckpointError: A shape differs, or fewer than 90 % of the backbone's keys are there. The
             model is untouched then.
     """
-    own = model.state_dict()
-    # A counter that old files lack and nothing depends on.
-    own = {key: value for key, value in own.items() if not key.endswith("num_batches_tracked")}
+    # Old files lack the counters, and nothing depends on them.
+    own = {key: one for key, one in model.state_dict().items() if not key.endswith(_COUNTER)}
     incoming: dict[str, Tensor] = {}
     used = set()
     for key in own:
-        for candidate in _candidates(key):
-            if candidate in tensors and candidate not in used:
-                incoming[key] = tensors[candidate]
-                used.add(candidate)
+        for name in _names_in_files(key):
+            if name in tensors and name not in used:
+                incoming[key] = tensors[name]
+                used.add(name)
                 break
-    # Another number of classes is what transfer is for: such a classifier is left out whole.
-    # Upsampling starts as interpolation, so that a file may do without it.
+    # A classifier of another number of classes is left out whole. Learned upsampling starts as
+    # interpolation, so a file may lack it.
     head = {key for key in own if key.startswith(("head.", "upsampling."))}
     head_fits = all(
         incoming[key].shape == own[key].shape if key in incoming else "upsampling." in key
@@ -251,12 +234,11 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
     _check_values(incoming, own, source)
     backbone = [key for key in own if key.startswith("backbone.")]
     missing = tuple(key for key in own if key not in incoming and (head_fits or key not in head))
-    ignored = {key for key in tensors if key.endswith("num_batches_tracked")}
-    unexpected = tuple(sorted(set(tensors) - used - ignored))
+    unexpected = tuple(sorted(key for key in set(tensors) - used if not key.endswith(_COUNTER)))
     matched = sum(key in incoming for key in backbone)
     # A deeper network of the same family holds every key of a shallower one: keys left over in
     # modules that the model has (layer3.17) count against the file, others (fc) do not.
-    modules = {name.split(".")[0] for key in backbone for name in _candidates(key)[1:]}
+    modules = {name.split(".")[0] for key in backbone for name in _names_in_files(key)[1:]}
     foreign = sum(key.split(".")[0] in modules for key in unexpected)
     if matched < MATCHED_SHARE * max(len(backbone), matched + foreign):
         raise CheckpointError(
@@ -269,7 +251,7 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -
 
 
 def load_checked(network: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
-    """Copy all tensors of a checkpoint's file into a network.
+    """Copy all tensors of a checkpoint into a network.
 
     Raises:
         CheckpointError: A tensor is of another kind of number than the network's, or holds NaN or
@@ -284,16 +266,12 @@ def load_checked(network: nn.Module, tensors: Mapping[str, Tensor], source: Path
 def _check_values(
     incoming: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str | Path
 ) -> None:
-    """Refuse tensors that torch would copy into a network, and that are no weights.
+    """Refuse tensors of another kind of number than the network's, and NaN and infinity.
 
     Args:
         incoming: Tensors of a file, under the names of the network.
-        own: Tensors of the network; integers for its counters and indices.
+        own: Tensors of the network.
         source: The file, for messages.
-
-    Raises:
-        CheckpointError: A tensor is of another kind of number than the network's, or holds NaN or
-            infinity where the network's is finite.
     """
     broken: dict[str, int] = {}
     for key, value in incoming.items():
@@ -306,7 +284,7 @@ def _check_values(
                 f"{source}: key {key!r} holds {_name(value.dtype)}; expected "
                 f"{' or '.join(map(_name, kinds))}"
             )
-        # As it will be in the network, where a large float64 is infinite.
+        # As they will be in the network: a large float64 becomes infinite.
         count = int((~value.to(wanted.dtype).isfinite()).sum())
         if count and bool(wanted.isfinite().all()):
             broken[key] = count
@@ -323,7 +301,7 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _candidates(key: str) -> list[str]:
+def _names_in_files(key: str) -> list[str]:
     """Names under which a file may hold a tensor of the model."""
     name = key.removeprefix("backbone.")
     # timm flattens lists of stages when it extracts features: stages.0 becomes stages_0.

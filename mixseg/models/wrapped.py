@@ -1,4 +1,4 @@
-"""Any module that returns logits, as a network of mixseg."""
+"""Any module that returns logits, as a segmentation model."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def wrap(
     mean: tuple[float, float, float] | None = None,
     std: tuple[float, float, float] | None = None,
 ) -> SegmentationModel:
-    """A network of mixseg around a module.
+    """A segmentation model around a module.
 
     Args:
         network: Called with normalized RGB images (B, 3, H, W), it returns logits (B, C, h, w) of
             any size, a mapping with them under ``out``, or an object with ``logits``.
         num_classes: C.
-        mean: Of the RGB input in [0, 1]; by default that of ImageNet.
-        std: Deviation of the RGB input; by default that of ImageNet.
+        mean: Mean of the RGB input in [0, 1]; by default that of ImageNet.
+        std: Std of the RGB input; by default that of ImageNet.
     """
     spec = ModelSpec(
         architecture=PYTHON,

@@ -14,12 +14,12 @@ from mixseg.distributed import average_in_place
 from mixseg.errors import CheckpointError, ConfigError, TrainingError
 from mixseg.ignore import one_hot
 from mixseg.losses import ADVERSARIAL_LOSSES, located_mean
+from mixseg.losses.temperature import class_maps
 from mixseg.methods.method import StreamOutput
 from mixseg.models import Discriminator
 from mixseg.randomness import derive_seed
 from mixseg.registry import REGULARIZERS
 from mixseg.regularizers.regularizer import Regularizer
-from mixseg.temperature import class_maps
 from mixseg.training.optimizer_state import optimizer_state, restore_optimizer
 from mixseg.training.schedules import Schedule
 
@@ -34,7 +34,7 @@ class AdversarialTemperature(Regularizer):
 
     D sees the ground truth as one-hot maps and the student's softmax of logits / T_d, and learns
     to tell them apart. L_adv is what D thinks of the softmax of logits / T_g. L_seg has the same
-    T_g, which is the method's affair (:func:`mixseg.temperature.tempered`).
+    T_g, which is the method's affair (:func:`mixseg.losses.temperature.tempered`).
     """
 
     def __init__(

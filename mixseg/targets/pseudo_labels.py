@@ -8,9 +8,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from mixseg.argmax import max_and_argmax
 from mixseg.distributed import gathered
-from mixseg.ignore import IGNORE
+from mixseg.ignore import IGNORE, max_and_argmax
 
 
 class PseudoLabels(NamedTuple):

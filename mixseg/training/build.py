@@ -31,6 +31,7 @@ from mixseg.errors import ConfigError, DataError
 from mixseg.evaluation.evaluator import Resolution, evaluate
 from mixseg.evaluation.scores import Scores
 from mixseg.losses import Consistency, build_loss
+from mixseg.losses.temperature import tempered
 from mixseg.methods import Method
 from mixseg.methods.labeled import LabeledMix, MixedUp, Pasted, plain
 from mixseg.methods.method import Loss
@@ -51,7 +52,6 @@ from mixseg.randomness import derive_seed
 from mixseg.registry import LOGGERS, METHODS, REGULARIZERS, SLOTS, TEACHERS, Slot
 from mixseg.regularizers import Regularizer
 from mixseg.targets import MeanTeacher
-from mixseg.temperature import tempered
 from mixseg.training.data import TrainingData, streams_of, training_size
 from mixseg.training.from_python import NO_OBJECTS, Objects
 from mixseg.training.initial import network_of_run

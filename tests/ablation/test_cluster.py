@@ -19,7 +19,7 @@ from mixseg.ablation.grid import Grid, load_grid
 from mixseg.ablation.runs import Job, plan
 from mixseg.config.resolve import resolve_settings
 from mixseg.errors import ConfigError, MixsegError
-from mixseg.escaping import shell_line
+from mixseg.terminal import shell_line
 from tests.end_to_end.conftest import TINY
 from tests.end_to_end.processes import REPOSITORY
 

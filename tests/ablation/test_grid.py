@@ -16,8 +16,8 @@ from mixseg.ablation.runs import Job, plan
 from mixseg.config.saved import with_absolute_paths
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
+from mixseg.config.yaml import load_yaml
 from mixseg.errors import ConfigError
-from mixseg.strict_yaml import load_yaml
 from mixseg.training.checks import check_settings
 
 REFERENCES = Path(__file__).parents[2] / "docs" / "references.md"

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from mixseg.augmentation import strong as strong_augmentation
 from mixseg.augmentation.strong import (
     FORMS,
     StrongAugmentation,
@@ -152,14 +151,6 @@ def test_hue_is_that_of_colorsys(turns: float) -> None:
         hue, saturation, value = colorsys.rgb_to_hsv(*pixel.tolist())
         expected = colorsys.hsv_to_rgb((hue + turns) % 1, saturation, value)
         assert result.tolist() == pytest.approx(expected, abs=2e-6)
-
-
-@pytest.mark.parametrize("band", [1, 100, 1000])
-def test_bands_have_no_borders(band: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = images(shape=(2, 3, 41, 17))
-    whole = blurred(batch, 1.1), hue_shifted(batch, 0.2)
-    monkeypatch.setattr(strong_augmentation, "BAND", band)
-    torch.testing.assert_close((blurred(batch, 1.1), hue_shifted(batch, 0.2)), whole)
 
 
 @pytest.mark.parametrize("seed", range(4))

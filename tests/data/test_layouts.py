@@ -28,11 +28,11 @@ from mixseg.data.png16 import is_png16
 from mixseg.data.unlabeled import open_unlabeled
 from mixseg.data.voc import VOC
 from mixseg.errors import ConfigError, DataError
-from mixseg.escaping import printable
 from mixseg.ignore import IGNORE
 from mixseg.registry import LAYOUTS
 from mixseg.scenes import LAYOUTS as SCENES
 from mixseg.scenes import render_scene, write_demo
+from mixseg.terminal import printable
 from tests.data.layouts import (
     SBD_EXTRA,
     SIZE,

@@ -76,8 +76,6 @@ class AcrossDomains(TranscribedStep):
 def test_convolutions_are_the_library_s_own() -> None:
     model = build_model(dataclasses.replace(SMALL, backbone="tf_efficientnet_lite0")).eval()
     plain = TranscribedStep(model, settings_of()).student.eval()
-    kinds = {type(layer) for layer in model.modules()} - {type(layer) for layer in plain.modules()}
-    assert {kind.__name__ for kind in kinds} == {"DilatedDepthwise"}
     assert model.head.by_taps and not plain.head.by_taps
     assert list(plain.state_dict()) == list(model.state_dict())
     images = torch.rand(2, 3, *SIZE)

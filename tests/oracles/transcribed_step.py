@@ -21,7 +21,6 @@ from mixseg.errors import ConfigError
 from mixseg.methods import StepRandom
 from mixseg.mixing.cowmix import REFERENCE_AREA
 from mixseg.models import SegmentationModel
-from mixseg.models.plain import use_plain_convolutions
 from tests.oracles import transcription
 
 MASKED = ("classmix", "cutmix", "cowmix")
@@ -72,7 +71,7 @@ class TranscribedStep:
         """Copy the student twice; its weights are where training starts."""
         check_transcribed(settings)
         plain = copy.deepcopy(student).to(memory_format=torch.contiguous_format)
-        use_plain_convolutions(plain)
+        plain.head.by_taps = False  # convolutions are the library's
         self.student = plain.train()
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
         self.mixer, self.options = settings.mixing.mixer, settings.options

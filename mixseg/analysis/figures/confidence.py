@@ -27,8 +27,8 @@ def draw(given: Given, threshold: float | None = None) -> Drawn:
     import torch
     from torch.nn import functional
 
+    from mixseg.losses.temperature import tempered
     from mixseg.targets import confident_fraction, pseudo_labels
-    from mixseg.temperature import tempered
 
     run = given.runs[0]
     temperature = run.settings.options.get("adversarial.temperature_g", 1.0)

@@ -23,8 +23,8 @@ from mixseg.data.arrays import ImageArray
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.names import composed
 from mixseg.errors import ConfigError, DataError, unknown_name
-from mixseg.escaping import csv_cell
 from mixseg.tables import csv_lines
+from mixseg.terminal import csv_cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

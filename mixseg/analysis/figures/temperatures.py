@@ -71,7 +71,7 @@ def draw(
     from matplotlib import colormaps
     from torch.nn import functional
 
-    from mixseg.temperature import tempered
+    from mixseg.losses.temperature import tempered
 
     if given.runs and not logits:
         classes, about = given.runs[0].predict.classes, "logits, up to a constant"

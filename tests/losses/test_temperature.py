@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import least_squares
 from torch.nn import functional
 
-from mixseg.temperature import tempered
+from mixseg.losses.temperature import tempered
 
 LOGITS = torch.tensor([[2.0, -1.0, 1.5, 0.25]], dtype=torch.float64)
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from mixseg.config.saved import dump_settings
 from mixseg.config.sections import Settings
+from mixseg.config.yaml import dump_yaml, load_yaml, parse_yaml
 from mixseg.errors import ConfigError
-from mixseg.strict_yaml import dump_yaml, load_yaml, parse_yaml
 
 HERE = Path("file.yaml")
 VALID = dump_settings(Settings())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mixseg.argmax import max_and_argmax
+from mixseg.ignore import max_and_argmax
 
 
 @pytest.mark.parametrize("classes", [1, 2, 19, 256])

@@ -236,3 +236,12 @@ class FolderLock:
         """Let go of it."""
         while self._handles:
             os.close(self._handles.pop())
+
+
+def default_cache() -> Path:
+    """``$MIXSEG_CACHE``, else ``$XDG_CACHE_HOME/mixseg``, else ``~/.cache/mixseg``."""
+    if own := os.environ.get("MIXSEG_CACHE"):
+        return Path(own).expanduser()
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared).expanduser() / "mixseg"
+    return Path.home() / ".cache" / "mixseg"

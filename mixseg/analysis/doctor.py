@@ -14,8 +14,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mixseg.analysis.costs import Needs
-from mixseg.data.cache import default_cache
 from mixseg.data.loading import start_worker, usable_cores
+from mixseg.files import default_cache
 from mixseg.training.precision import choose_device, has_amx
 from mixseg.training.run_directory import PACKAGES, package_version
 

@@ -24,9 +24,9 @@ from mixseg.commands.parsing import (
     parse,
     size_type,
 )
-from mixseg.config.values import Range
-from mixseg.data.arrays import LabelArray, Size
+from mixseg.config.values import Range, Size
 from mixseg.data.contract import ClassSet, SegmentationDataset
+from mixseg.data.images import LabelArray
 from mixseg.errors import ConfigError
 from mixseg.evaluation.pictures import ENCODINGS
 from mixseg.files import write_atomically

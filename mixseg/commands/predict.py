@@ -15,8 +15,8 @@ from mixseg.commands.inference import (
     placed,
 )
 from mixseg.commands.parsing import ArgumentParser, Namespace, adder, listed, new_parser, parse
-from mixseg.config.values import Range
-from mixseg.data.arrays import ImageArray, LabelArray, Size
+from mixseg.config.values import Range, Size
+from mixseg.data.images import ImageArray, LabelArray
 from mixseg.data.pairing import Folder
 from mixseg.errors import ConfigError
 from mixseg.evaluation.pictures import PICTURES, SHEET_ROWS, USUAL_PICTURES, distinct_titles

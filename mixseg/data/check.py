@@ -13,13 +13,12 @@ from typing import Literal, NamedTuple, final
 
 import numpy as np
 
-from mixseg.data.arrays import ImageArray, LabelArray, Size
+from mixseg.config.values import Size
 from mixseg.data.contract import SegmentationDataset, unequal_sizes
-from mixseg.data.images import image_size
+from mixseg.data.images import UPRIGHT, ImageArray, LabelArray, image_size, orientation_in_header
 from mixseg.data.loading import in_processes
 from mixseg.data.masks import LabelReader
 from mixseg.data.pairing import IMAGE_ENDINGS
-from mixseg.data.photographs import UPRIGHT, orientation_in_header
 from mixseg.errors import ConfigError, DataError, named_first
 from mixseg.ignore import IGNORE
 

@@ -11,8 +11,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from mixseg.data.arrays import ImageArray, LabelArray, Size
-from mixseg.data.images import image_size
+from mixseg.config.values import Size
+from mixseg.data.images import ImageArray, LabelArray, image_size
 from mixseg.data.names import composed
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE

@@ -11,9 +11,9 @@ from typing import ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
-from mixseg.data.arrays import ImageArray, LabelArray, Size
+from mixseg.config.values import Size
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset
-from mixseg.data.images import image_size, read_image
+from mixseg.data.images import ImageArray, LabelArray, image_size, read_image
 from mixseg.data.pairing import Folder, Pairing, found_instead, pair_samples
 from mixseg.errors import DataError, unknown_name
 from mixseg.registry import LAYOUTS

@@ -22,14 +22,22 @@ from typing import NamedTuple, final
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mixseg.data.arrays import ImageArray, LabelArray, Size
+from mixseg.config.values import Size
 from mixseg.data.check import Problem, reading_problem
 from mixseg.data.contract import Sample, SegmentationDataset, unequal_sizes
-from mixseg.data.images import encode_jpeg, encode_png, read_image, read_palette_png, stores_ids
+from mixseg.data.images import (
+    ImageArray,
+    LabelArray,
+    encode_jpeg,
+    encode_png,
+    read_image,
+    read_palette_png,
+    read_photograph,
+    stores_ids,
+)
 from mixseg.data.layout import Layout, layout_of, open_dataset
 from mixseg.data.loading import POLL, loaded, start_worker
 from mixseg.data.pairing import IMAGE_ENDINGS, pair_present
-from mixseg.data.photographs import read_photograph
 from mixseg.data.transforms import Interpolation, resized_ids, resized_image
 from mixseg.data.unlabeled import ANY_CLASS, open_unlabeled
 from mixseg.errors import ConfigError, DataError

@@ -16,14 +16,13 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
-from mixseg.data.arrays import LabelArray
-from mixseg.data.cache import default_cache
 from mixseg.data.check import size_in_header, spread
 from mixseg.data.contract import ClassSet, SegmentationDataset, unequal_sizes
+from mixseg.data.images import LabelArray
 from mixseg.data.masks import LabelReader
 from mixseg.data.names import composed_keys, read_by_class
 from mixseg.errors import DataError, unknown_name
-from mixseg.files import opened, write_atomically
+from mixseg.files import default_cache, opened, write_atomically
 from mixseg.strict_yaml import dump_yaml
 
 GRID = (32, 64)
@@ -95,7 +94,7 @@ def label_statistics(
     Args:
         dataset: Samples without a label are passed over.
         indices: The samples.
-        cache: Folder of the cache; by default :func:`mixseg.data.cache.default_cache`.
+        cache: Folder of the cache; by default :func:`mixseg.files.default_cache`.
         on_count: Called after each label.
     """
     labeled = [index for index in indices if dataset.samples[index].label is not None]

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from mixseg.data.arrays import Size
+from mixseg.config.values import Size
 from mixseg.ignore import IGNORE
 
 Interpolation = Literal["bilinear", "bicubic"]

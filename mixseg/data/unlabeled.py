@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, train_id_lookup
-from mixseg.data.images import read_index_png
+from mixseg.data.images import photograph_size, read_index_png, read_photograph
 from mixseg.data.layout import Layout, open_dataset
 from mixseg.data.lists import read_list
 from mixseg.data.names import FilesByName
@@ -20,7 +20,6 @@ from mixseg.data.pairing import (
     unique_ids,
     without_ending,
 )
-from mixseg.data.photographs import photograph_size, read_photograph
 from mixseg.errors import DataError
 
 ANY_CLASS = ClassSet(("anything",), ((0, 0, 0),))

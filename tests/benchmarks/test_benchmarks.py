@@ -74,7 +74,7 @@ def test_memory(config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (["loader", "--files", "8x8"], "--files"),
         (["ema", "--json", "nowhere/speed.json"], "nowhere"),
         (["step", "--mixer", "none"], "mixing.mixer"),
-        (["ema", "--dataset", "folder", "--set", "data.root=x", "--crop", "64"], "folder"),
+        (["ema", "--dataset", "folder", "--set", "data.root=x", "--data.crop", "64x64"], "folder"),
     ],
 )
 def test_refused(

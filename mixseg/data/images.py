@@ -58,11 +58,9 @@ def read_image(path: Path, target: Size | None = None) -> ImageArray:
     Grayscale, palette and CMYK pictures are converted, an alpha channel is dropped. EXIF
     orientation is not applied: :func:`read_photograph` does.
 
-    Args:
-        path: The file.
-        target: Height and width that the image is brought to next. A JPEG is then decoded at 1/2,
-            1/4 or 1/8 of its size where at least twice the target is left: its decoder computes
-            one pixel for each block. A PNG has no such form.
+    Where ``target`` is the size that the image is brought to next, a JPEG is decoded at 1/2, 1/4 or
+    1/8 of its size if at least twice the target is left: its decoder computes one pixel for each
+    block. A PNG has no such form.
 
     Raises:
         DataError: The file is missing, damaged, neither PNG nor JPEG, larger than
@@ -90,9 +88,8 @@ def _rgb_pixels(image: Image.Image, path: Path, target: Size | None) -> ImageArr
     if image.mode == "P":
         # The palette's transparency is only understood on the way to RGBA.
         return np.array(image.convert("RGBA").convert("RGB"), dtype=np.uint8)
-    if image.mode == "RGB":  # Pillow would copy what needs no conversion
-        return np.array(image, dtype=np.uint8)
-    return np.array(image.convert("RGB"), dtype=np.uint8)
+    # Pillow would copy what needs no conversion.
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -233,13 +230,7 @@ def write_png(
     palette: Palette | None = None,
     compression: int = PNG_COMPRESSION,
 ) -> None:
-    """Write a PNG so that ``path`` never holds half a file, even if the process is killed.
-
-    Args:
-        path: Target; its folder must exist.
-        array: As in :func:`encode_png`.
-        palette: As there.
-        compression: As there.
+    """Write :func:`encode_png`'s file; ``path`` never holds half of it, even after a kill.
 
     Raises:
         DataError: The array is not such a picture, or the file cannot be written.
@@ -324,16 +315,7 @@ _ORIENTATION_TAG = 0x0112
 
 
 def read_photograph(path: Path, target: Size | None = None) -> ImageArray:
-    """An upright image: RGB, uint8, shape (height, width, 3).
-
-    Args:
-        path: The file.
-        target: Height and width that the upright image is resized to next, as in
-            :func:`read_image`.
-
-    Raises:
-        DataError: As there.
-    """
+    """An upright image, RGB, uint8, shape (height, width, 3); otherwise as :func:`read_image`."""
     with opened_image(path) as image:
         if image.format == "PNG":
             # May say how it is turned behind its pixels; a JPEG says so before them, and has to

@@ -50,11 +50,9 @@ class ListEntry(NamedTuple):
 
 
 def read_list(path: Path, rebase: tuple[str, ...] = ()) -> list[ListEntry]:
-    """The entries of a list file; empty lines are skipped.
+    """The entries of a UTF-8 list file; empty lines are skipped.
 
-    Args:
-        path: The list file, UTF-8.
-        rebase: Prefixes that are cut off, for lists whose paths start at a folder of their author.
+    Prefixes in ``rebase`` are cut off, for lists whose paths start at a folder of their author.
 
     Raises:
         DataError: The file is missing, too large or not text, or an entry is an absolute path,

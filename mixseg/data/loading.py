@@ -29,10 +29,8 @@ def loaded(loader: Iterable[T], work: str, fewer: str = "--workers") -> Iterator
     A worker that gives nothing is waited for as long as its process is there: a drive may be slow,
     and a machine that was suspended has lost minutes of which it knows nothing.
 
-    Args:
-        loader: With a timeout of :data:`POLL` if it has workers.
-        work: What it is doing, for the message.
-        fewer: The flag that says how many processes there are.
+    A loader with workers needs the timeout :data:`POLL`. Messages have ``work``, what it is doing,
+    and ``fewer``, the flag that says how many processes there are.
 
     Raises:
         TrainingError: A loader process died.

@@ -109,9 +109,7 @@ def read_manifest(folder: Path) -> Manifest | None:
             raise ValueError("its form is not 1")
         files: dict[str, CopiedFile] = {}
         for name, one in content.pop("files").items():
-            below = PurePosixPath(
-                name
-            )  # files that are no longer needed are removed by their names
+            below = PurePosixPath(name)  # by it a file is removed that is no longer needed
             if below.is_absolute() or ".." in below.parts or not below.name or str(below) != name:
                 raise ValueError(f"{name!r} is not a path below it")
             sizes = {key: one[key] and tuple(one[key]) for key in ("source_size", "size")}
@@ -160,15 +158,15 @@ def plan_splits(
     """List all splits of a data set; nothing is read yet.
 
     Args:
-        name: Layout.
-        root: Of the data set.
+        name: Name of the layout.
+        root: Folder of the data set.
         size: Height and width of the copy.
-        training: The training split.
-        validation: The validation split; None if it is of another data set.
+        training: Name of the training split.
+        validation: The same of the validation split; None if it is of another data set.
         keep_labeled: Whether labeled images that are validated or not trained on keep their size.
         compression: Of PNG images, 0 to 9.
         interpolation: How images are resized.
-        layout: The layout, made with options; by default the one of that name without any.
+        layout: Made with options; by default the one of that name without any.
 
     Raises:
         DataError: The training or the validation split cannot be opened, or every image would

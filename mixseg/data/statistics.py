@@ -91,11 +91,8 @@ def label_statistics(
     Label files count as the same as long as their paths, sizes and times of change are, and ids
     mean the same. Where a label could not be read nothing is remembered: it may be mended.
 
-    Args:
-        dataset: Samples without a label are passed over.
-        indices: The samples.
-        cache: Folder of the cache; by default :func:`mixseg.files.default_cache`.
-        on_count: Called after each label.
+    Samples without a label are passed over. The folder of the cache is by default that of
+    :func:`mixseg.files.default_cache`; ``on_count`` is called after each label.
     """
     labeled = [index for index in indices if dataset.samples[index].label is not None]
     file = _cache_file(dataset, labeled, default_cache() if cache is None else cache)
@@ -171,15 +168,8 @@ def class_frequencies(
 ) -> NDArray[np.float64]:
     """The share of each class among the labeled pixels of some samples.
 
-    Args:
-        dataset: A labeled data set.
-        indices: The samples.
-        limit: Most label files to count, at equal distances; None counts all.
-        cache: As in :func:`label_statistics`.
-        skip_bad: Leave out labels that cannot be read.
-
-    Returns:
-        float64, shape (C,), summing to 1.
+    With a ``limit`` so many label files are counted, at equal distances; with ``skip_bad`` labels
+    that cannot be read are left out. The shares, float64 of shape (C,), sum to 1.
 
     Raises:
         DataError: A label is missing or damaged, or no pixel is labeled.

@@ -101,8 +101,7 @@ def open_photographs(
         source: As in :func:`open_unlabeled`.
         labeled: Splits that the run takes labels from; the last one has the classes.
         validated: Splits whose images are left out too.
-        folders: Names, layouts and folders of the labeled data; labels of all of their splits are
-            known.
+        folders: Name, layout and folder of labeled data, the labels of whose splits are known.
 
     Raises:
         DataError: There is no image, or all are left out.

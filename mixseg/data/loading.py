@@ -75,7 +75,11 @@ class _Mapped(Generic[T]):
 
 
 def in_processes(
-    function: Callable[[int], T], items: Sequence[int], workers: int, work: str
+    function: Callable[[int], T],
+    items: Sequence[int],
+    workers: int,
+    work: str,
+    fewer: str = "--workers",
 ) -> Iterator[T]:
     """The function of each item in order, worked out by some processes; 0 works in this one.
 
@@ -92,7 +96,7 @@ def in_processes(
         timeout=POLL if workers else 0,
         worker_init_fn=start_worker,
     )
-    yield from loaded(loader, work)
+    yield from loaded(loader, work, fewer)
 
 
 @contextmanager

@@ -116,13 +116,9 @@ def label_statistics(
         if on_count is not None:
             on_count(done, len(labeled))
     read = len(labeled) - len(problems)
+    occupancy = occupancy[:count] / max(1, read)
     statistics = LabelStatistics(
-        labels=read,
-        pixels=pixels[:count],
-        images=images[:count],
-        void=int(pixels[count]),
-        occupancy=occupancy[:count] / max(1, read),
-        problems=problems,
+        read, pixels[:count], images[:count], int(pixels[count]), occupancy, problems
     )
     if file is not None and not problems:
         _remember(file, statistics)
@@ -281,30 +277,23 @@ def _read_labels(file: Path, classes: int) -> LabelStatistics | None:
     """Statistics from the cache; None where they are absent or damaged."""
     try:
         with opened(file) as content, np.load(content, allow_pickle=False) as kept:
-            statistics = LabelStatistics(
-                labels=int(kept["labels"]),
-                pixels=kept["pixels"].astype(np.int64, casting="safe"),
-                images=kept["images"].astype(np.int64, casting="safe"),
-                void=int(kept["void"]),
-                occupancy=kept["occupancy"].astype(np.float64, casting="safe"),
-                problems={},
+            pixels, images = (
+                kept[name].astype(np.int64, casting="safe") for name in ("pixels", "images")
             )
+            occupancy = kept["occupancy"].astype(np.float64, casting="safe")
+            labels, void = int(kept["labels"]), int(kept["void"])
     except _DAMAGED:
         return None
-    shapes = (statistics.pixels.shape, statistics.images.shape, statistics.occupancy.shape)
-    return statistics if shapes == ((classes,), (classes,), (classes, *GRID)) else None
+    shapes = (pixels.shape, images.shape, occupancy.shape)
+    if shapes != ((classes,), (classes,), (classes, *GRID)):
+        return None
+    return LabelStatistics(labels, pixels, images, void, occupancy, {})
 
 
 def _remember(file: Path, statistics: LabelStatistics) -> None:
     content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        labels=statistics.labels,
-        pixels=statistics.pixels,
-        images=statistics.images,
-        void=statistics.void,
-        occupancy=statistics.occupancy,
-    )
+    kept = {key: value for key, value in vars(statistics).items() if key != "problems"}
+    np.savez_compressed(content, **kept)
     with contextlib.suppress(OSError):  # a full or read-only cache costs time, not the run
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, content.getvalue())

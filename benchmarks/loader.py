@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmarks.measure import Action, compare
 from benchmarks.report import Report, report_of
 from benchmarks.workload import Workload, patches
-from mixseg.data.arrays import Size
+from mixseg.config.values import Size
 from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.images import encode_jpeg, write_png

@@ -12,7 +12,7 @@ from benchmarks.report import Report
 from benchmarks.workload import Workload
 from mixseg.analysis.costs import smaller
 from mixseg.config.sections import Settings
-from mixseg.data.arrays import Size
+from mixseg.config.values import Size
 from mixseg.training import precision
 from mixseg.training.on_noise import NoiseRun
 from mixseg.training.precision import PrecisionName

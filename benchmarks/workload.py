@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mixseg.config.sections import Settings
-from mixseg.data.arrays import Size
+from mixseg.config.values import Size
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
 from mixseg.models import SegmentationModel, build_initial_model, check_model_settings

@@ -357,3 +357,12 @@ def _taken(stack: list[_Value | None], to_mark: bool, count: int) -> list[_Value
         taken.append(_top(stack))
         stack.pop()
     return taken[::-1]
+
+
+def default_cache() -> Path:
+    """``$MIXSEG_CACHE``, else ``$XDG_CACHE_HOME/mixseg``, else ``~/.cache/mixseg``."""
+    if own := os.environ.get("MIXSEG_CACHE"):
+        return Path(own).expanduser()
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared).expanduser() / "mixseg"
+    return Path.home() / ".cache" / "mixseg"

@@ -15,11 +15,18 @@ import pytest
 import torch
 
 from mixseg.config.yaml import load_yaml
-from mixseg.data.images import image_size, read_image, read_index_png, write_png
-from mixseg.data.lists import read_list
-from mixseg.data.permutation_pickle import read_permutation
-from mixseg.data.photographs import orientation_in_header, photograph_size, read_photograph
-from mixseg.data.png16 import is_png16, read_first_channel
+from mixseg.data.images import (
+    image_size,
+    is_png16,
+    orientation_in_header,
+    photograph_size,
+    read_first_channel,
+    read_image,
+    read_index_png,
+    read_photograph,
+    write_png,
+)
+from mixseg.data.lists import read_list, read_permutation
 from mixseg.data.prepared_copy import MANIFEST, read_manifest
 from mixseg.data.voc import _read_sbd
 from mixseg.errors import MixsegError

@@ -19,9 +19,8 @@ from hypothesis import strategies as st
 
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.sections import Settings
-from mixseg.data.images import read_image, read_index_png, write_png
+from mixseg.data.images import read_first_channel, read_image, read_index_png, write_png
 from mixseg.data.lists import match_entries, read_list
-from mixseg.data.png16 import read_first_channel
 from mixseg.errors import CheckpointError, ConfigError, DataError
 from mixseg.training.checkpoint import read_checkpoint, write_checkpoint
 from tests.end_to_end.processes import REPOSITORY

@@ -22,8 +22,8 @@ FILES = sorted(
 LAYERS = (
     # What is shared.
     "__version__ errors ignore randomness",
-    "files interruption tables terminal",
-    "charts distributed",
+    "files interruption terminal",
+    "charts distributed tables",
     "config plugins registry",
     # Parts, which do not know each other.
     "augmentation data losses mixing models targets",

@@ -17,7 +17,7 @@ from rich.table import Table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mixseg.data.arrays import Size
+from mixseg.config.values import Size
 from mixseg.errors import ConfigError
 from mixseg.models import model_title
 from mixseg.tables import terminal_table

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mixseg.analysis.data_check import report_lines
 from mixseg.config.sections import Settings
-from mixseg.data.arrays import Size
+from mixseg.config.values import Size
 from mixseg.data.check import PartReport
 from mixseg.data.prepared_copy import Outcome, Plan, plan_splits, plan_unlabeled
 from mixseg.errors import ConfigError

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
 from mixseg.analysis.costs import part_costs, times_of
-from mixseg.data.arrays import Size
+from mixseg.config.values import Size
 from mixseg.data.check import spread
 from mixseg.data.contract import SegmentationDataset
 from mixseg.evaluation.pictures import Column, Row, comparison, reduced

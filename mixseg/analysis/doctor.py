@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from mixseg.analysis.costs import Needs, checkpoints_at_once, estimate_needs
 from mixseg.config.sections import Settings
-from mixseg.data.cache import default_cache
 from mixseg.data.loading import start_worker, usable_cores
 from mixseg.errors import ConfigError, DataError
+from mixseg.files import default_cache
 from mixseg.training.checks import check_settings
 from mixseg.training.data import check_data_settings, open_training_data
 from mixseg.training.on_noise import NoiseRun

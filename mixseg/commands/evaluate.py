@@ -14,8 +14,7 @@ from mixseg.commands.inference import (
     load_saved,
 )
 from mixseg.commands.parsing import Namespace, Parser, check_folder, size_type
-from mixseg.config.values import Range
-from mixseg.data.arrays import Size
+from mixseg.config.values import Range, Size
 from mixseg.errors import ConfigError
 from mixseg.evaluation.pictures import ENCODINGS
 from mixseg.files import write_atomically

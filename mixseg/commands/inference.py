@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixseg.commands.parsing import Namespace, Parser, size_type
-from mixseg.config.values import Factors
-from mixseg.data.arrays import Size
+from mixseg.config.values import Factors, Size
 from mixseg.errors import ConfigError
 
 if TYPE_CHECKING:

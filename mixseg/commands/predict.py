@@ -14,7 +14,7 @@ from mixseg.commands.inference import (
 )
 from mixseg.commands.parsing import Namespace, Parser, listed
 from mixseg.config.values import Range
-from mixseg.data.arrays import ImageArray, LabelArray
+from mixseg.data.images import ImageArray, LabelArray
 from mixseg.data.pairing import Folder
 from mixseg.errors import ConfigError
 from mixseg.evaluation.pictures import PICTURES, SHEET_ROWS, USUAL_PICTURES, distinct_titles

@@ -13,13 +13,12 @@ from typing import Literal, NamedTuple, final
 
 import numpy as np
 
-from mixseg.data.arrays import ImageArray, LabelArray, Size
+from mixseg.config.values import Size
 from mixseg.data.contract import SegmentationDataset, unequal_sizes
-from mixseg.data.images import image_size
+from mixseg.data.images import UPRIGHT, ImageArray, LabelArray, image_size, orientation_in_header
 from mixseg.data.loading import in_processes
 from mixseg.data.masks import LabelReader
 from mixseg.data.pairing import IMAGE_ENDINGS
-from mixseg.data.photographs import UPRIGHT, orientation_in_header
 from mixseg.errors import ConfigError, DataError, named_first
 from mixseg.ignore import IGNORE
 
@@ -164,14 +163,10 @@ class Inspector:
         labeled: bool,
         advance: Callable[[int, int], None] = lambda done, total: None,
     ) -> PartReport:
-        """Read a part.
+        """Read a part whose files ``opened`` lists; ``setting`` names it in messages.
 
-        Args:
-            name: What it is called.
-            setting: Where it is named, for what cannot be opened.
-            opened: Lists its files.
-            labeled: Whether its images have to have labels, and these are read.
-            advance: Called after each file with the number of files read and of all.
+        With ``labeled`` its images have to have labels, and these are read. ``advance`` is called
+        after each file with the number of files read and of all.
 
         Raises:
             TrainingError: A process that reads died.
@@ -186,11 +181,8 @@ class Inspector:
         fresh = [
             index
             for index, sample in enumerate(dataset.samples)
-            if (
-                (sample.image, sample.label) not in self._pairs
-                if labeled
-                else sample.image not in self._images
-            )
+            if sample.image not in self._images
+            or (labeled and (sample.image, sample.label) not in self._pairs)
         ]
         read = functools.partial(inspect_sample, dataset, labeled=labeled)
         inspected = in_processes(read, fresh, self._workers, f"reading {dataset.root}")
@@ -240,14 +232,9 @@ def check_samples(
 ) -> dict[Path, bytes]:
     """Read a spread of samples; a wrong label folder or class table shows in the first few.
 
-    Args:
-        dataset: The data set.
-        indices: Samples that training will use; those without a label are read as images.
-        limit: How many samples to read at most.
-        skip_bad: Pass over samples that cannot be read, unless none can.
-
-    Returns:
-        The raw ids of the labels that were read.
+    ``indices`` are the samples that training will use; those without a label are read as images.
+    With ``skip_bad`` samples that cannot be read are passed over, unless none can. Gives the raw
+    ids of the labels that were read.
 
     Raises:
         DataError: A file is damaged, image and label differ in size, a label holds an unknown id,
@@ -291,12 +278,9 @@ def ids_in_labels(
 ) -> tuple[frozenset[int], int]:
     """The raw ids of a spread of labels, and how many labels that takes.
 
-    Args:
-        dataset: The data set.
-        indices: Of its samples; those without a label are passed over, and those that cannot be
-            read, which is said where they are used.
-        limit: Most labels that are looked at; none after all classes were seen.
-        known: Raw ids of labels that were read already.
+    No further label is looked at once all classes were seen. Samples without a label are passed
+    over, and those that cannot be read, which is said where they are used. ``known`` has the raw
+    ids of labels that were read already.
     """
     labels = [one for index in indices if (one := dataset.samples[index].label) is not None]
     found: set[int] = set()

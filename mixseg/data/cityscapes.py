@@ -12,8 +12,8 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from mixseg.data.arrays import LabelArray
 from mixseg.data.contract import ClassSet, lookup_table, train_id_lookup
+from mixseg.data.images import LabelArray
 from mixseg.data.layout import IGNORED, ClassMaps, Files, Layout
 from mixseg.data.masks import Color, LabelReader, class_colors
 from mixseg.data.pairing import Folder, found_instead

@@ -40,8 +40,7 @@ class ClassMap:
     def describe(self, absent: tuple[str, ...] = ()) -> list[str]:
         """Lines to print: what is joined, what is dropped, which target classes have no source.
 
-        Args:
-            absent: Source classes that do not occur.
+        ``absent`` are source classes that do not occur.
         """
         missing = self.without_source(absent)
         return [*self.changes(), *([f"never labeled: {', '.join(missing)}"] if missing else [])]
@@ -104,10 +103,7 @@ class ClassMap:
 def class_map(source: ClassSet, target: ClassSet, file: Path | None = None) -> ClassMap:
     """The map of a file, or the built-in one between two sets.
 
-    Args:
-        source: Classes that are turned into others.
-        target: Classes that they become.
-        file: YAML with one line ``SOURCE CLASS: TARGET CLASS`` (or ``ignore``) for each class.
+    The file is YAML with a line ``SOURCE CLASS: TARGET CLASS`` (or ``ignore``) for each class.
 
     Raises:
         DataError: A class is unknown or missing in the file, or no map is built in.

@@ -11,8 +11,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from mixseg.data.arrays import ImageArray, LabelArray, Size
-from mixseg.data.images import image_size
+from mixseg.config.values import Size
+from mixseg.data.images import ImageArray, LabelArray, image_size
 from mixseg.data.names import composed
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
@@ -132,10 +132,7 @@ class SegmentationDataset:
     def image(self, index: int, target: Size | None = None) -> ImageArray:
         """The RGB image of a sample, uint8, shape (height, width, 3).
 
-        Args:
-            index: Which sample.
-            target: Height and width that the image is resized to next; it may be reduced, but to
-                no less.
+        ``target`` is the size that it is resized to next: it may be reduced, but to no less.
         """
         image = self.read_raw_image(self.samples[index].image, target)
         # A reader may return what Pillow shares with numpy, which torch warns of: it is read-only.

@@ -8,8 +8,9 @@ from typing import Any, Protocol, final
 
 import numpy as np
 
-from mixseg.data.arrays import ImageArray, LabelArray, Size
+from mixseg.config.values import Size
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, train_id_lookup
+from mixseg.data.images import ImageArray, LabelArray
 from mixseg.errors import DataError
 
 

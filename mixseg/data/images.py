@@ -15,11 +15,17 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
-from mixseg.data.arrays import ImageArray, LabelArray, Size
+from mixseg.config.values import Size
 from mixseg.errors import DataError
 from mixseg.files import opened, write_atomically
+
+ImageArray = NDArray[np.uint8]
+"""RGB image, shape (height, width, 3)."""
+
+LabelArray = NDArray[np.uint8]
+"""Label map, shape (height, width)."""
 
 MAX_PIXELS = 100_000_000
 """Largest image that is read, width times height; 50 times a Cityscapes frame."""
@@ -50,13 +56,11 @@ def read_image(path: Path, target: Size | None = None) -> ImageArray:
     """An image file as RGB, uint8, shape (height, width, 3).
 
     Grayscale, palette and CMYK pictures are converted, an alpha channel is dropped. EXIF
-    orientation is not applied: :func:`mixseg.data.photographs.read_photograph` does.
+    orientation is not applied: :func:`read_photograph` does.
 
-    Args:
-        path: The file.
-        target: Height and width that the image is brought to next. A JPEG is then decoded at 1/2,
-            1/4 or 1/8 of its size where at least twice the target is left: its decoder computes
-            one pixel for each block. A PNG has no such form.
+    Where ``target`` is the size that the image is brought to next, a JPEG is decoded at 1/2, 1/4 or
+    1/8 of its size if at least twice the target is left: its decoder computes one pixel for each
+    block. A PNG has no such form.
 
     Raises:
         DataError: The file is missing, damaged, neither PNG nor JPEG, larger than
@@ -65,10 +69,10 @@ def read_image(path: Path, target: Size | None = None) -> ImageArray:
     # Label maps are drawn on the stored pixels and carry no EXIF: turning the image by its
     # orientation tag would leave the label behind.
     with opened_image(path) as image:
-        return rgb_pixels(image, path, target)
+        return _rgb_pixels(image, path, target)
 
 
-def rgb_pixels(image: Image.Image, path: Path, target: Size | None) -> ImageArray:
+def _rgb_pixels(image: Image.Image, path: Path, target: Size | None) -> ImageArray:
     """The pixels of an opened PNG or JPEG; arguments and errors as in :func:`read_image`."""
     if image.mode not in _IMAGE_MODES:
         # Pillow would clip 16-bit values at 255 instead of scaling them.
@@ -84,9 +88,8 @@ def rgb_pixels(image: Image.Image, path: Path, target: Size | None) -> ImageArra
     if image.mode == "P":
         # The palette's transparency is only understood on the way to RGBA.
         return np.array(image.convert("RGBA").convert("RGB"), dtype=np.uint8)
-    if image.mode == "RGB":  # Pillow would copy what needs no conversion
-        return np.array(image, dtype=np.uint8)
-    return np.array(image.convert("RGB"), dtype=np.uint8)
+    # Pillow would copy what needs no conversion.
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -227,13 +230,7 @@ def write_png(
     palette: Palette | None = None,
     compression: int = PNG_COMPRESSION,
 ) -> None:
-    """Write a PNG so that ``path`` never holds half a file, even if the process is killed.
-
-    Args:
-        path: Target; its folder must exist.
-        array: As in :func:`encode_png`.
-        palette: As there.
-        compression: As there.
+    """Write :func:`encode_png`'s file; ``path`` never holds half of it, even after a kill.
 
     Raises:
         DataError: The array is not such a picture, or the file cannot be written.
@@ -292,3 +289,111 @@ def _describe_mode(image: Image.Image, stored: str) -> str:
     if image.mode in ("RGB", "RGBA"):
         return f"a color picture (mode {image.mode})"
     return f"mode {image.mode}"
+
+
+# Photographs, turned upright by their EXIF orientation ------------------------------------------
+# For images that no label file belongs to: labels are drawn on the stored pixels.
+
+UPRIGHT = 1
+"""The EXIF orientation of pixels that are stored as they are seen."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what turns the stored pixels upright (Pillow turns counter-clockwise)."""
+
+_SIDEWAYS = (5, 6, 7, 8)
+"""Orientations whose upright picture is as high as the stored one is wide."""
+
+_ORIENTATION_TAG = 0x0112
+
+
+def read_photograph(path: Path, target: Size | None = None) -> ImageArray:
+    """An upright image, RGB, uint8, shape (height, width, 3); otherwise as :func:`read_image`."""
+    with opened_image(path) as image:
+        if image.format == "PNG":
+            # May say how it is turned behind its pixels; a JPEG says so before them, and has to
+            # be asked before it is decoded at a size.
+            image.load()
+        orientation = _orientation(image)
+        if target is not None and orientation in _SIDEWAYS:
+            target = (target[1], target[0])
+        pixels = _rgb_pixels(image, path, target)
+    turn = _TURNS.get(orientation)
+    return pixels if turn is None else np.array(Image.fromarray(pixels).transpose(turn))
+
+
+def photograph_size(path: Path) -> Size:
+    """Height and width of the upright image by the file's header; no pixel is decoded.
+
+    Raises:
+        DataError: The file is missing, or neither a PNG nor a JPEG.
+    """
+    with opened_image(path) as image:
+        stored = (image.height, image.width)
+        return stored[::-1] if _orientation(image) in _SIDEWAYS else stored
+
+
+def orientation_in_header(path: Path) -> int:
+    """The EXIF orientation, 1 to 8; upright where the header has none or it is damaged.
+
+    Raises:
+        DataError: The file is missing, or neither a PNG nor a JPEG.
+    """
+    with opened_image(path) as image:
+        return _orientation(image)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        # A PNG's own getexif would decode all pixels to see whether there is any behind them.
+        value = Image.Image.getexif(image).get(_ORIENTATION_TAG)
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):
+        return UPRIGHT
+    return value if isinstance(value, int) and value in _TURNS else UPRIGHT
+
+
+# 16-bit color PNGs, which hold the label maps of SYNTHIA ----------------------------------------
+# Pillow gives 8 bits of each channel, those that a raw mode names, and torchvision's decoder ends
+# the process on a damaged file. So Pillow reads such a file twice: for high bytes and for low ones.
+
+
+def is_png16(path: Path) -> bool:
+    """Whether a PNG says that it has 16 bits per channel.
+
+    Raises:
+        DataError: The file is missing, or no PNG.
+    """
+    with opened_image(path, ("PNG",)) as image:
+        return stored_mode(image).endswith(";16B")
+
+
+def read_first_channel(path: Path) -> NDArray[np.uint16]:
+    """The red channel of a 16-bit RGB or RGBA PNG, shape (height, width).
+
+    Raises:
+        DataError: The file is missing, damaged, larger than
+            :data:`MAX_PIXELS`, or not such a PNG.
+    """
+    with opened_image(path, ("PNG",)) as image:
+        image.verify()  # the checksums, at which nobody looks when pixels are read
+    high, low = (_first_bytes(path, order) for order in "BL")
+    values: NDArray[np.uint16] = (256 * high.astype(np.uint16) + low).astype(np.uint16)
+    return values
+
+
+def _first_bytes(path: Path, order: str) -> NDArray[np.uint8]:
+    """The high byte of each value, or with the order of little-endian files the low one."""
+    with opened_image(path, ("PNG",)) as image:
+        mode = stored_mode(image)
+        if mode not in ("RGB;16B", "RGBA;16B"):
+            raise DataError(f"{path}: pixels of mode {mode}; expected 16 bits per channel, in RGB")
+        assert isinstance(image, ImageFile.ImageFile)
+        image.tile = [(*image.tile[0][:3], mode[:-1] + order)]  # type: ignore[list-item]
+        return np.asarray(image)[:, :, 0]

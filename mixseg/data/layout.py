@@ -11,9 +11,9 @@ from typing import ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
-from mixseg.data.arrays import ImageArray, LabelArray, Size
+from mixseg.config.values import Size
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset
-from mixseg.data.images import image_size, read_image
+from mixseg.data.images import ImageArray, LabelArray, image_size, read_image
 from mixseg.data.pairing import Folder, Pairing, found_instead, pair_samples
 from mixseg.errors import DataError, unknown_name
 from mixseg.registry import LAYOUTS
@@ -109,9 +109,8 @@ def open_dataset(
         name: Name of the layout.
         root: Folder of the data set.
         split: Name of the split, as the layout calls it.
-        pair: Finds the label of each image; :func:`mixseg.data.pairing.pair_present` lets images
-            be without.
-        layout: The layout, made with options; by default the one of that name without any.
+        pair: Finds the label of each image; see :mod:`mixseg.data.pairing`.
+        layout: Made with options; by default the one of that name without any.
 
     Raises:
         DataError: The name or the split is unknown, the root does not exist, or the files are not
@@ -154,10 +153,9 @@ def open_dataset(
 
 
 def classes_of(name: str) -> ClassSet | None:
-    """The classes of a data set where they are known before any file is read.
+    """The classes of a layout where they are known before any file is read.
 
-    Args:
-        name: Name of a layout, or ``demo``, whose scenes have the classes of Cityscapes.
+    The scenes of ``demo`` have those of Cityscapes.
     """
     name = "cityscapes" if name == "demo" else name
     return layout_of(name).classes if name in LAYOUTS else None

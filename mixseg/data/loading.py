@@ -29,10 +29,8 @@ def loaded(loader: Iterable[T], work: str, fewer: str = "--workers") -> Iterator
     A worker that gives nothing is waited for as long as its process is there: a drive may be slow,
     and a machine that was suspended has lost minutes of which it knows nothing.
 
-    Args:
-        loader: With a timeout of :data:`POLL` if it has workers.
-        work: What it is doing, for the message.
-        fewer: The flag that says how many processes there are.
+    A loader with workers needs the timeout :data:`POLL`. Messages have ``work``, what it is doing,
+    and ``fewer``, the flag that says how many processes there are.
 
     Raises:
         TrainingError: A loader process died.
@@ -77,7 +75,11 @@ class _Mapped(Generic[T]):
 
 
 def in_processes(
-    function: Callable[[int], T], items: Sequence[int], workers: int, work: str
+    function: Callable[[int], T],
+    items: Sequence[int],
+    workers: int,
+    work: str,
+    fewer: str = "--workers",
 ) -> Iterator[T]:
     """The function of each item in order, worked out by some processes; 0 works in this one.
 
@@ -94,7 +96,7 @@ def in_processes(
         timeout=POLL if workers else 0,
         worker_init_fn=start_worker,
     )
-    yield from loaded(loader, work)
+    yield from loaded(loader, work, fewer)
 
 
 @contextmanager

@@ -10,9 +10,10 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.data.contract import UNKNOWN, ClassSet
 from mixseg.data.images import (
+    ImageArray,
+    LabelArray,
     Palette,
     opaque_channels,
     opened_image,

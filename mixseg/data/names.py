@@ -40,11 +40,8 @@ def read_by_class(
 ) -> dict[str, Any]:
     """Class -> value, from a YAML file with a line ``CLASS: VALUE`` for each class.
 
-    Args:
-        file: The file.
-        names: All classes.
-        kind: What messages call a class.
-        problem: Says what is wrong with a value; empty if nothing is.
+    ``names`` are all classes, ``kind`` is what messages call one; ``problem`` says what is wrong
+    with a value, or nothing.
 
     Raises:
         DataError: A class is unknown, or a value is wrong; the message has the line.

@@ -36,14 +36,11 @@ class Folder:
         self._listed: list[Path] | None = None
 
     def by_id(self, *endings: str) -> dict[str, Path]:
-        """Id -> file, for all files that end so, in upper or lower case.
+        """Id -> file, for all files that end so, in upper or lower case; endings are lower case.
 
         An id is the relative path without its ending, in Unicode's composed form, whatever form the
         file system keeps; where several files would then have the same id, theirs keep their
         endings.
-
-        Args:
-            endings: In lower case.
 
         Raises:
             DataError: Two names differ in their form of Unicode only, or a folder cannot be listed.
@@ -128,10 +125,7 @@ def pair_samples(
 ) -> tuple[Sample, ...]:
     """Samples sorted by id, each image with the label of the same id.
 
-    Args:
-        images: Id -> image file.
-        labels: Id -> label file; further ids are left out.
-        expected: Where the labels should lie, for the message.
+    Labels of further ids are left out; ``expected`` says where the labels should lie.
 
     Raises:
         DataError: Images have no label; the message counts them and names the first. Or a label

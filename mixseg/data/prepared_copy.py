@@ -7,6 +7,7 @@ loader itself would make them. What is validated keeps its size, since labels ar
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -20,16 +21,23 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, final
 
 import torch
-from torch.utils.data import DataLoader, Dataset
 
-from mixseg.data.arrays import ImageArray, LabelArray, Size
+from mixseg.config.values import Size
 from mixseg.data.check import Problem, reading_problem
 from mixseg.data.contract import Sample, SegmentationDataset, unequal_sizes
-from mixseg.data.images import encode_jpeg, encode_png, read_image, read_palette_png, stores_ids
+from mixseg.data.images import (
+    ImageArray,
+    LabelArray,
+    encode_jpeg,
+    encode_png,
+    read_image,
+    read_palette_png,
+    read_photograph,
+    stores_ids,
+)
 from mixseg.data.layout import Layout, layout_of, open_dataset
-from mixseg.data.loading import POLL, loaded, start_worker
+from mixseg.data.loading import in_processes
 from mixseg.data.pairing import IMAGE_ENDINGS, pair_present
-from mixseg.data.photographs import read_photograph
 from mixseg.data.transforms import Interpolation, resized_ids, resized_image
 from mixseg.data.unlabeled import ANY_CLASS, open_unlabeled
 from mixseg.errors import ConfigError, DataError
@@ -101,9 +109,7 @@ def read_manifest(folder: Path) -> Manifest | None:
             raise ValueError("its form is not 1")
         files: dict[str, CopiedFile] = {}
         for name, one in content.pop("files").items():
-            below = PurePosixPath(
-                name
-            )  # files that are no longer needed are removed by their names
+            below = PurePosixPath(name)  # by it a file is removed that is no longer needed
             if below.is_absolute() or ".." in below.parts or not below.name or str(below) != name:
                 raise ValueError(f"{name!r} is not a path below it")
             sizes = {key: one[key] and tuple(one[key]) for key in ("source_size", "size")}
@@ -152,15 +158,15 @@ def plan_splits(
     """List all splits of a data set; nothing is read yet.
 
     Args:
-        name: Layout.
-        root: Of the data set.
+        name: Name of the layout.
+        root: Folder of the data set.
         size: Height and width of the copy.
-        training: The training split.
-        validation: The validation split; None if it is of another data set.
+        training: Name of the training split.
+        validation: The same of the validation split; None if it is of another data set.
         keep_labeled: Whether labeled images that are validated or not trained on keep their size.
         compression: Of PNG images, 0 to 9.
         interpolation: How images are resized.
-        layout: The layout, made with options; by default the one of that name without any.
+        layout: Made with options; by default the one of that name without any.
 
     Raises:
         DataError: The training or the validation split cannot be opened, or every image would
@@ -327,12 +333,13 @@ def prepare(
     there, files = dict(earlier.files), dict[str, CopiedFile]()
     problems: list[Problem] = []
     written = 0
-    loader = DataLoader(
-        _Copier(plan, output, earlier, keep_bad),
-        batch_size=None,
-        num_workers=jobs if jobs > 1 else 0,
-        timeout=POLL if jobs > 1 else 0,
-        worker_init_fn=start_worker,
+    copied = functools.partial(_copied, plan, output, earlier, keep_bad)
+    outcomes = in_processes(
+        copied,
+        range(len(plan.originals)),
+        jobs if jobs > 1 else 0,
+        f"preparing {plan.base}",
+        fewer="--jobs",
     )
     with closing(lock):
         Manifest(plan.origin, there).save(output)
@@ -342,7 +349,6 @@ def prepare(
             if _unfinished(path) in expected:
                 path.unlink(missing_ok=True)
         try:
-            outcomes = loaded(loader, f"preparing {plan.base}", fewer="--jobs")
             for done, outcome in enumerate(outcomes, start=1):
                 if isinstance(outcome, DataError):
                     raise outcome
@@ -370,60 +376,51 @@ _Content = tuple[bytes, Size | None, Size | None]
 """What a file of the copy will hold, and the sizes before and after."""
 
 
-@final
-class _Copier(Dataset[Outcome | DataError]):
-    """Position -> what became of that original, which is copied on the way.
+def _copied(
+    plan: Plan, output: Path, earlier: Manifest, keep_bad: bool, position: int
+) -> Outcome | DataError:
+    """Copy an original.
 
     An error is returned and not raised: raised in a worker, it would arrive with the worker's
     traceback as its message.
     """
-
-    def __init__(self, plan: Plan, output: Path, earlier: Manifest, keep_bad: bool) -> None:
-        self.plan, self.output, self.earlier, self.keep_bad = plan, output, earlier, keep_bad
-
-    def __len__(self) -> int:
-        return len(self.plan.originals)
-
-    def __getitem__(self, position: int) -> Outcome | DataError:
-        original = self.plan.originals[position]
-        stamps = {name: _stamp(path) for name, path in original.targets.items()}
-        there = {name: self.earlier.files.get(name) for name in stamps}
-        kept = {
-            name: file
-            for name, file in there.items()
-            if file is not None
-            and file.stamp == stamps[name]
-            and not file.problem
-            and file.size == (original.size or file.source_size)
-            and file.is_intact(self.output / name)
-        }
-        if len(kept) == len(there):
-            return Outcome(kept)
-        try:
-            contents, problems = _contents(original, self.plan.origin)
-            if problems:
-                contents = {}
-                with suppress(DataError):  # nothing where the system does not give one of the files
-                    contents = _as_they_are(original) if self.keep_bad else {}
-            text = " ".join(problem.message for problem in problems)
-            files: dict[str, CopiedFile] = {}
-            for name, (content, before, after) in contents.items():
-                stamp, source = stamps[name], original.targets[name]
-                if stamp is None:  # it was not there before it was read
-                    continue
-                target = self.output / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(target, content)
-                source_name = Path(os.path.relpath(source, self.plan.base)).as_posix()
-                digest = hashlib.sha256(content).hexdigest()
-                files[name] = CopiedFile(
-                    source_name, stamp, before, after, len(content), digest, text
-                )
-            return Outcome(files, tuple(problems), len(files))
-        except DataError as error:
-            return error
-        except OSError as error:
-            return DataError(f"{error.filename or self.output}: {error.strerror or error}")
+    original = plan.originals[position]
+    stamps = {name: _stamp(path) for name, path in original.targets.items()}
+    there = {name: earlier.files.get(name) for name in stamps}
+    kept = {
+        name: file
+        for name, file in there.items()
+        if file is not None
+        and file.stamp == stamps[name]
+        and not file.problem
+        and file.size == (original.size or file.source_size)
+        and file.is_intact(output / name)
+    }
+    if len(kept) == len(there):
+        return Outcome(kept)
+    try:
+        contents, problems = _contents(original, plan.origin)
+        if problems:
+            contents = {}
+            with suppress(DataError):  # nothing where the system does not give one of the files
+                contents = _as_they_are(original) if keep_bad else {}
+        text = " ".join(problem.message for problem in problems)
+        files: dict[str, CopiedFile] = {}
+        for name, (content, before, after) in contents.items():
+            stamp, source = stamps[name], original.targets[name]
+            if stamp is None:  # it was not there before it was read
+                continue
+            target = output / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(target, content)
+            source_name = Path(os.path.relpath(source, plan.base)).as_posix()
+            digest = hashlib.sha256(content).hexdigest()
+            files[name] = CopiedFile(source_name, stamp, before, after, len(content), digest, text)
+        return Outcome(files, tuple(problems), len(files))
+    except DataError as error:
+        return error
+    except OSError as error:
+        return DataError(f"{error.filename or output}: {error.strerror or error}")
 
 
 def _stamp(path: Path) -> dict[str, int] | None:

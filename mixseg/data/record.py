@@ -109,12 +109,9 @@ def digests(record: Record) -> Record:
 def differences(kept: Mapping[str, Any], now: Record, full: Record | None = None) -> list[str]:
     """What has changed in the data, one line to print for each change.
 
-    Args:
-        kept: What :func:`digests` gave for the record of the run. Parts that it lacks, as that of
-            an older version, are not compared.
-        now: The record of the data as it is.
-        full: The whole record of the run, if its file is there: its lists are used only if they
-            have the digest that is kept.
+    ``kept`` is what :func:`digests` gave for the record of the run; parts that it lacks, as that of
+    an older version, are not compared. ``now`` is the record of the data as it is, ``full`` the
+    whole record of the run: its lists are used only if they have the digest that is kept.
     """
     lines = []
     if "classes" in kept and kept["classes"] != now["classes"]:

@@ -15,8 +15,7 @@ from typing import final
 import numpy as np
 
 from mixseg.data.contract import SegmentationDataset
-from mixseg.data.lists import match_entries, read_list
-from mixseg.data.permutation_pickle import read_permutation
+from mixseg.data.lists import match_entries, read_list, read_permutation
 from mixseg.errors import DataError
 from mixseg.files import write_atomically
 

@@ -17,14 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixseg.config.yaml import dump_yaml
-from mixseg.data.arrays import LabelArray
-from mixseg.data.cache import default_cache
 from mixseg.data.check import size_in_header, spread
 from mixseg.data.contract import ClassSet, SegmentationDataset, unequal_sizes
+from mixseg.data.images import LabelArray
 from mixseg.data.masks import LabelReader
 from mixseg.data.names import composed_keys, read_by_class
 from mixseg.errors import DataError, unknown_name
-from mixseg.files import opened, write_atomically
+from mixseg.files import default_cache, opened, write_atomically
 
 GRID = (32, 64)
 """Rows and columns of cells that every label is divided into, to count where classes lie."""
@@ -92,11 +91,8 @@ def label_statistics(
     Label files count as the same as long as their paths, sizes and times of change are, and ids
     mean the same. Where a label could not be read nothing is remembered: it may be mended.
 
-    Args:
-        dataset: Samples without a label are passed over.
-        indices: The samples.
-        cache: Folder of the cache; by default :func:`mixseg.data.cache.default_cache`.
-        on_count: Called after each label.
+    Samples without a label are passed over. The folder of the cache is by default that of
+    :func:`mixseg.files.default_cache`; ``on_count`` is called after each label.
     """
     labeled = [index for index in indices if dataset.samples[index].label is not None]
     file = _cache_file(dataset, labeled, default_cache() if cache is None else cache)
@@ -120,13 +116,9 @@ def label_statistics(
         if on_count is not None:
             on_count(done, len(labeled))
     read = len(labeled) - len(problems)
+    occupancy = occupancy[:count] / max(1, read)
     statistics = LabelStatistics(
-        labels=read,
-        pixels=pixels[:count],
-        images=images[:count],
-        void=int(pixels[count]),
-        occupancy=occupancy[:count] / max(1, read),
-        problems=problems,
+        read, pixels[:count], images[:count], int(pixels[count]), occupancy, problems
     )
     if file is not None and not problems:
         _remember(file, statistics)
@@ -172,15 +164,8 @@ def class_frequencies(
 ) -> NDArray[np.float64]:
     """The share of each class among the labeled pixels of some samples.
 
-    Args:
-        dataset: A labeled data set.
-        indices: The samples.
-        limit: Most label files to count, at equal distances; None counts all.
-        cache: As in :func:`label_statistics`.
-        skip_bad: Leave out labels that cannot be read.
-
-    Returns:
-        float64, shape (C,), summing to 1.
+    With a ``limit`` so many label files are counted, at equal distances; with ``skip_bad`` labels
+    that cannot be read are left out. The shares, float64 of shape (C,), sum to 1.
 
     Raises:
         DataError: A label is missing or damaged, or no pixel is labeled.
@@ -292,30 +277,23 @@ def _read_labels(file: Path, classes: int) -> LabelStatistics | None:
     """Statistics from the cache; None where they are absent or damaged."""
     try:
         with opened(file) as content, np.load(content, allow_pickle=False) as kept:
-            statistics = LabelStatistics(
-                labels=int(kept["labels"]),
-                pixels=kept["pixels"].astype(np.int64, casting="safe"),
-                images=kept["images"].astype(np.int64, casting="safe"),
-                void=int(kept["void"]),
-                occupancy=kept["occupancy"].astype(np.float64, casting="safe"),
-                problems={},
+            pixels, images = (
+                kept[name].astype(np.int64, casting="safe") for name in ("pixels", "images")
             )
+            occupancy = kept["occupancy"].astype(np.float64, casting="safe")
+            labels, void = int(kept["labels"]), int(kept["void"])
     except _DAMAGED:
         return None
-    shapes = (statistics.pixels.shape, statistics.images.shape, statistics.occupancy.shape)
-    return statistics if shapes == ((classes,), (classes,), (classes, *GRID)) else None
+    shapes = (pixels.shape, images.shape, occupancy.shape)
+    if shapes != ((classes,), (classes,), (classes, *GRID)):
+        return None
+    return LabelStatistics(labels, pixels, images, void, occupancy, {})
 
 
 def _remember(file: Path, statistics: LabelStatistics) -> None:
     content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        labels=statistics.labels,
-        pixels=statistics.pixels,
-        images=statistics.images,
-        void=statistics.void,
-        occupancy=statistics.occupancy,
-    )
+    kept = {key: value for key, value in vars(statistics).items() if key != "problems"}
+    np.savez_compressed(content, **kept)
     with contextlib.suppress(OSError):  # a full or read-only cache costs time, not the run
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, content.getvalue())

@@ -97,15 +97,9 @@ class StreamDataset(Dataset[Item]):
     ) -> None:
         """Describe a stream.
 
-        Args:
-            dataset: Where its samples come from.
-            indices: Which of them.
-            transform: Augmentation.
-            seed: Of the run.
-            stream: Its name; streams of other names are drawn independently.
-            labeled: Whether labels are read.
-            bad_share: Share of the samples that may be unreadable; each of them is replaced by the
-                next one of its epoch's order. At 0 the first one is an error.
+        Streams of other names are drawn independently. A share ``bad_share`` of the samples may be
+        unreadable: each of them is replaced by the next one of its epoch's order. At 0 the first
+        one is an error.
         """
         self.dataset = dataset
         self.indices = indices
@@ -225,8 +219,8 @@ def stream_batches(
     Args:
         dataset: The stream.
         batch_size: Images in a batch, of which this process loads its part.
-        first: Number of the first batch, above 0 when a run is resumed.
-        last: Number of the batch after the last.
+        first: Above 0 when a run is resumed.
+        last: Not loaded any more.
         workers: Loader processes; 0 loads in this one.
         drawn: Images of the stream that came before batch 0.
         pinned: Put batches where a GPU can fetch them while the host goes on.

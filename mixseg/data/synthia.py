@@ -10,13 +10,12 @@ import dataclasses
 from pathlib import Path
 from typing import ClassVar, final
 
-from mixseg.data.arrays import LabelArray
 from mixseg.data.cityscapes import CITYSCAPES, RAW_TO_TRAIN, read_raw_ids
 from mixseg.data.contract import ClassSet, lookup_table
+from mixseg.data.images import LabelArray, is_png16, read_first_channel
 from mixseg.data.layout import Files, Layout
 from mixseg.data.masks import LabelReader, class_colors
 from mixseg.data.pairing import Folder, found_instead
-from mixseg.data.png16 import is_png16, read_first_channel
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
 from mixseg.registry import LAYOUTS

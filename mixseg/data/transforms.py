@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from mixseg.data.arrays import Size
+from mixseg.config.values import Size
 from mixseg.ignore import IGNORE
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -152,10 +152,8 @@ def resized_ids(ids: Tensor, size: Size) -> Tensor:
 def rotated(example: Example, angle: float, fill: tuple[int, int, int]) -> Example:
     """Turn an example about its middle; its size stays, and corners that leave it are lost.
 
-    Args:
-        example: What is turned: the image bilinear, label and mask nearest.
-        angle: In degrees, counter-clockwise.
-        fill: RGB of what lies outside of the image; its label is 255, and it is not valid.
+    The angle is in degrees, counter-clockwise; the image is turned bilinear, label and mask
+    nearest. What lies outside of the image has the RGB color ``fill``, label 255, and is not valid.
     """
     # Edges are repeated once, so that pixels on the border are not blended with black.
     image = tv.pad(example.image, [1, 1, 1, 1], padding_mode="edge")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, train_id_lookup
-from mixseg.data.images import read_index_png
+from mixseg.data.images import photograph_size, read_index_png, read_photograph
 from mixseg.data.layout import Layout, open_dataset
 from mixseg.data.lists import read_list
 from mixseg.data.names import FilesByName
@@ -20,7 +20,6 @@ from mixseg.data.pairing import (
     unique_ids,
     without_ending,
 )
-from mixseg.data.photographs import photograph_size, read_photograph
 from mixseg.errors import DataError
 
 ANY_CLASS = ClassSet(("anything",), ((0, 0, 0),))
@@ -102,8 +101,7 @@ def open_photographs(
         source: As in :func:`open_unlabeled`.
         labeled: Splits that the run takes labels from; the last one has the classes.
         validated: Splits whose images are left out too.
-        folders: Names, layouts and folders of the labeled data; labels of all of their splits are
-            known.
+        folders: Name, layout and folder of labeled data, the labels of whose splits are known.
 
     Raises:
         DataError: There is no image, or all are left out.

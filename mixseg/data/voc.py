@@ -15,9 +15,8 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from mixseg.data.arrays import LabelArray
 from mixseg.data.contract import ClassSet, train_id_lookup
-from mixseg.data.images import MAX_PIXELS
+from mixseg.data.images import MAX_PIXELS, LabelArray
 from mixseg.data.layout import Files, Layout
 from mixseg.data.lists import read_list
 from mixseg.data.masks import LabelReader, class_colors

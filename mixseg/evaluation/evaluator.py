@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
-from mixseg.data.arrays import Size
+from mixseg.config.values import Size
 from mixseg.data.class_maps import ClassMap
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.loading import POLL, loaded, start_worker, while_loading

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from mixseg.data.arrays import Size
+from mixseg.config.values import Size
 from mixseg.data.contract import ClassSet
 from mixseg.errors import CheckpointError, ConfigError, unknown_name
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.data.contract import ClassSet
+from mixseg.data.images import ImageArray, LabelArray
 from mixseg.ignore import IGNORE
 from mixseg.terminal import printable, without_middle
 

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
-from mixseg.data.arrays import ImageArray, LabelArray, Size
+from mixseg.config.values import Size
 from mixseg.data.contract import ClassSet, SegmentationDataset
-from mixseg.data.images import PNG_COMPRESSION, write_png
+from mixseg.data.images import PNG_COMPRESSION, ImageArray, LabelArray, read_photograph, write_png
 from mixseg.data.loading import usable_cores
 from mixseg.data.pairing import IMAGE_ENDINGS
-from mixseg.data.photographs import read_photograph
 from mixseg.distributed import by_first, world
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.evaluation.inference import (

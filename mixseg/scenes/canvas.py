@@ -14,7 +14,7 @@ from typing import final
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mixseg.data.arrays import ImageArray, LabelArray
+from mixseg.data.images import ImageArray, LabelArray
 from mixseg.scenes.dice import Dice
 from mixseg.scenes.labels import SKY
 from mixseg.scenes.looks import Style, paint_sky

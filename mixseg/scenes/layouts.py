@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.data.camvid import CAMVID
 from mixseg.data.cityscapes import (
     CITYSCAPES,
@@ -23,7 +22,7 @@ from mixseg.data.cityscapes import (
     RAW_TO_TRAIN,
 )
 from mixseg.data.contract import ClassSet
-from mixseg.data.images import pack_png
+from mixseg.data.images import ImageArray, LabelArray, pack_png
 from mixseg.data.layout import IGNORED
 from mixseg.data.synthia import ABSENT, LABEL_IDS
 from mixseg.data.voc import VOC

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from mixseg.data.arrays import ImageArray, LabelArray
+from mixseg.data.images import ImageArray, LabelArray
 from mixseg.errors import DataError
 from mixseg.scenes import labels as ids
 from mixseg.scenes.canvas import SUPERSAMPLING, Canvas

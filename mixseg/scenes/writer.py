@@ -11,9 +11,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
-from mixseg.data.cache import default_cache
 from mixseg.errors import DataError, unknown_name
-from mixseg.files import FolderLock
+from mixseg.files import FolderLock, default_cache
 from mixseg.scenes.layouts import LAYOUTS
 from mixseg.scenes.looks import Look
 from mixseg.scenes.scene import render_scene

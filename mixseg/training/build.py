@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from mixseg.config.options import parameters_of
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import DataSettings, ModelSettings, Settings
-from mixseg.data.arrays import Size
+from mixseg.config.values import Size
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.record import digests
 from mixseg.distributed import world

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from mixseg.config.sections import Settings
-from mixseg.data.arrays import Size
+from mixseg.config.values import Size
 from mixseg.data.contract import ClassSet
 from mixseg.data.layout import classes_of
 from mixseg.data.streams import Batch

@@ -16,7 +16,7 @@ from torch import nn
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
-from mixseg.data.arrays import Size
+from mixseg.config.values import Size
 from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.record import check_digests, differences, read_record, record_of_validation
 from mixseg.errors import CheckpointError, ConfigError, MixsegError

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from mixseg.config.sections import DataSettings, Settings, SourceSettings
-from mixseg.data.arrays import Size
+from mixseg.config.values import Size
 from mixseg.data.check import first_size, median_side
 from mixseg.data.loading import default_workers
 from mixseg.data.streams import Batch, StreamDataset, stream_batches

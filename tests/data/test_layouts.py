@@ -21,10 +21,9 @@ from mixseg.data.check import check_samples
 from mixseg.data.cityscapes import CITYSCAPES, RAW_TO_TRAIN, VOID_COLORS
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet, SegmentationDataset, train_id_lookup
-from mixseg.data.images import read_index_png
+from mixseg.data.images import is_png16, read_index_png
 from mixseg.data.layout import Files, Layout, classes_of, layout_of, open_dataset
 from mixseg.data.pairing import Folder, pair_labeled
-from mixseg.data.png16 import is_png16
 from mixseg.data.unlabeled import open_unlabeled
 from mixseg.data.voc import VOC
 from mixseg.errors import ConfigError, DataError

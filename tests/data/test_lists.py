@@ -119,6 +119,6 @@ def test_unreadable_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="is not UTF-8 text"):
         read_list(path)
-    monkeypatch.setattr(lists, "MAX_BYTES", 2)
+    monkeypatch.setattr(lists, "MAX_LIST", 2)
     with pytest.raises(DataError, match="3 bytes; at most 2"):
         read_list(path)

@@ -14,9 +14,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mixseg.data.arrays import LabelArray
 from mixseg.data.check import inspect_sample
 from mixseg.data.contract import SegmentationDataset
+from mixseg.data.images import LabelArray
 from mixseg.data.layout import open_dataset
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE

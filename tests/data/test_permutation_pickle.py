@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixseg.data import permutation_pickle
-from mixseg.data.permutation_pickle import read_permutation
+from mixseg.data import lists
+from mixseg.data.lists import read_permutation
 from mixseg.errors import DataError
 from tests.bombs import PICKLE_BOMBS
 
@@ -120,6 +120,6 @@ def test_size_limit_and_missing_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(DataError, match="cannot be read"):
         read_permutation(tmp_path / "p.pkl", 40)
     path = dumped(tmp_path / "p.pkl", ORDER)
-    monkeypatch.setattr(permutation_pickle, "MAX_BYTES", 100)
+    monkeypatch.setattr(lists, "MAX_PICKLE", 100)
     with pytest.raises(DataError, match=r"p\.pkl"):
         read_permutation(path, 40)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixseg.data.png16 import is_png16, read_first_channel
+from mixseg.data.images import is_png16, read_first_channel
 from mixseg.errors import DataError
 from tests.data.png_encoder import encode, png_file
 

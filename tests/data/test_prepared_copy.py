@@ -19,8 +19,8 @@ from PIL import Image
 
 from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.data.contract import SegmentationDataset
+from mixseg.data.images import is_png16
 from mixseg.data.layout import open_dataset
-from mixseg.data.png16 import is_png16
 from mixseg.data.prepared_copy import (
     MANIFEST,
     Outcome,

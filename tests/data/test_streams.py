@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mixseg.data.arrays import ImageArray, Size
+from mixseg.config.values import Size
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, train_id_lookup
-from mixseg.data.images import read_image, read_index_png, write_png
+from mixseg.data.images import ImageArray, read_image, read_index_png, write_png
 from mixseg.data.streams import Batch, Drawn, StreamDataset, stream_batches
 from mixseg.data.transforms import PairedTransform
 from mixseg.errors import DataError

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mixseg.data.images import orientation_in_header, photograph_size, read_photograph
 from mixseg.data.layout import layout_of, open_dataset
-from mixseg.data.photographs import orientation_in_header, photograph_size, read_photograph
 from mixseg.data.prepared_copy import check_output, plan_unlabeled, prepare
 from mixseg.data.unlabeled import open_photographs, open_unlabeled, without_known
 from mixseg.data.voc import VOC

@@ -17,7 +17,6 @@ from mixseg.config.schema import schema
 from tests.end_to_end.processes import REPOSITORY, Finished, Launcher, fresh, refused
 
 README = REPOSITORY / "README.md"
-EXTENDING = REPOSITORY / "docs" / "extending.md"
 TRAIN = "pip install -e . && python tools/train_ssl.py --labeled 1/8"
 TEST = "pip install -e '.[test]' && pytest"
 
@@ -105,24 +104,6 @@ def test_the_readmes_training_command(environment: dict[str, str], tmp_path: Pat
     for counted in ("30 labeled", "210 unlabeled", "60 validation"):
         assert f": {counted} images" in done.out
     assert "mIoU" in done.out
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not EXTENDING.exists(), reason="docs/extending.md is not there")
-def test_what_extending_shows_runs(
-    environment: dict[str, str], config: Path, tmp_path: Path
-) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```", EXTENDING.read_text(), re.DOTALL | re.MULTILINE)
-    assert blocks
-    script = tmp_path / "extended.py"
-    script.write_text("\n\n".join(blocks))
-    done = fresh([script], tmp_path, environment)
-    assert done.code == 0, done.text
-    # As the document says, the new mixer trains.
-    command = [script, "--config", config, "--mixer", "stripes", "--iterations", 2]
-    done = fresh([*command, "--output", "out", "--name", "run"], tmp_path, environment)
-    assert done.code == 0, done.text
-    assert "mixer: stripes" in (tmp_path / "out" / "run" / "config.yaml").read_text()
 
 
 @pytest.mark.slow

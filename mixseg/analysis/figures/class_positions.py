@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mixseg.analysis.figures.figure import Drawn, Given, figure
-from mixseg.data.arrays import ImageArray
-from mixseg.data.images import image_size
+from mixseg.data.images import ImageArray, image_size
 from mixseg.data.statistics import GRID, label_statistics
 from mixseg.errors import DataError
 from mixseg.evaluation.pictures import Grid, Panel, sheet

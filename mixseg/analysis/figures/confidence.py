@@ -6,7 +6,7 @@ import numpy as np
 
 from mixseg.analysis.figures.figure import IMAGES, Drawn, Flag, Given, figure
 from mixseg.config.values import Range
-from mixseg.data.arrays import ImageArray, LabelArray
+from mixseg.data.images import ImageArray, LabelArray
 from mixseg.evaluation.pictures import Grid, Panel, gray, legend, overlay, scaled, sheet
 
 PANEL = 320

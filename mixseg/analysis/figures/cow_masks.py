@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mixseg.analysis.figures.figure import Drawn, Flag, Given, figure, repeated
 from mixseg.analysis.figures.mixing import rgb, two_examples
 from mixseg.config.values import Range
-from mixseg.data.arrays import ImageArray
+from mixseg.data.images import ImageArray
 from mixseg.evaluation.pictures import Grid, Panel, gray, scaled, sheet
 
 PANEL = 256

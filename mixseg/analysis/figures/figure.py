@@ -19,8 +19,8 @@ from PIL import Image
 from mixseg.charts import png_of, svg_of
 from mixseg.config.sections import Settings
 from mixseg.config.values import SEEDS, FlagType, Range
-from mixseg.data.arrays import ImageArray
 from mixseg.data.contract import SegmentationDataset
+from mixseg.data.images import ImageArray
 from mixseg.data.names import composed
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.tables import csv_lines

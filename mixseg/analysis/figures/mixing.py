@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixseg.analysis.figures.figure import Drawn, Flag, Given, figure
-from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.data.class_maps import built_in_map
 from mixseg.data.contract import SegmentationDataset
+from mixseg.data.images import ImageArray, LabelArray
 from mixseg.errors import ConfigError
 from mixseg.evaluation.pictures import Grid, Panel, colorize, gray, legend, scaled, sheet
 from mixseg.ignore import IGNORE

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from mixseg.analysis.figures.figure import IMAGES, MANY, Drawn, Given, figure
-from mixseg.data.arrays import LabelArray
 from mixseg.data.contract import ClassSet
+from mixseg.data.images import LabelArray
 from mixseg.evaluation.pictures import Column, Row, comparison, reduced
 from mixseg.ignore import IGNORE
 

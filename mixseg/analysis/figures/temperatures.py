@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from mixseg.analysis.figures.figure import Drawn, Flag, Given, figure, repeated
 from mixseg.charts import chart_name, class_colors, grouped_bars, names_below, new_chart
 from mixseg.config.values import Range
-from mixseg.data.arrays import ImageArray
 from mixseg.data.contract import ClassSet
+from mixseg.data.images import ImageArray
 from mixseg.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from benchmarks.measure import Stopwatch, compare, matmul_peak, operations
 from benchmarks.report import Report, report_of
 from benchmarks.workload import Workload
 from mixseg.analysis.costs import WARMUP
+from mixseg.analysis.noise import random_batches, training_step
 from mixseg.methods import SemiSupervised
-from mixseg.training.on_noise import random_batches, training_step
 from mixseg.training.precision import precision_of_run
 from tests.oracles.transcribed_step import TranscribedStep, check_transcribed
 

@@ -18,7 +18,7 @@ from mixseg.ignore import IGNORE
 from mixseg.mixing import check_labeled_mixer
 from mixseg.models import SegmentationModel, build_initial_model, check_model_settings
 from mixseg.randomness import generator
-from mixseg.training.data import check_dataset_name, training_size
+from mixseg.training.data import RunData, check_dataset_name
 from mixseg.training.precision import choose_device
 from mixseg.training.stages import of_one_stage
 
@@ -96,7 +96,7 @@ def workload(settings: Settings, rounds: int, files: Size) -> Workload:
         )
     return Workload(
         settings,
-        training_size(settings, "labeled", None),
+        RunData(settings).size("labeled", None),
         len(CLASSES[settings.data.dataset]),
         choose_device(settings.training.device),
         rounds,

@@ -15,7 +15,7 @@ from mixseg.charts import new_chart, png_of
 from mixseg.data.streams import Batch
 from mixseg.errors import TrainingError
 from mixseg.tables import csv_lines
-from mixseg.training.update import Learner
+from mixseg.training.loop import Learner
 
 SMOOTHING = 0.9
 """Share of the past in the running mean of the loss."""

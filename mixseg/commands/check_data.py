@@ -14,8 +14,7 @@ from mixseg.config.schema import to_flat
 from mixseg.config.values import FlagType, Range
 from mixseg.files import write_atomically
 from mixseg.terminal import new_console, say
-from mixseg.training.data import check_data_settings
-from mixseg.training.data_parts import parts_of
+from mixseg.training.data import RunData
 from mixseg.training.streams import loader_workers
 
 
@@ -41,8 +40,10 @@ def check_data(arguments: Sequence[str]) -> int:
     console = new_console()
     check_folder("--json", parsed.json)
     settings = any_settings(parsed)
-    check_data_settings(settings)
-    reports = inspect_data(parts_of(settings), console, loader_workers(settings.data.workers))
+    RunData(settings).check()
+    reports = inspect_data(
+        RunData(settings).parts(), console, loader_workers(settings.data.workers)
+    )
     for line in report_lines(reports, parsed.show):
         say(console, line)
     if parsed.json is not None:

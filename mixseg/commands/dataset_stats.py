@@ -14,7 +14,7 @@ from mixseg.config.resolve import resolve_settings
 from mixseg.data.statistics import image_statistics, label_statistics
 from mixseg.files import check_unused, write_atomically
 from mixseg.terminal import new_console, progress_bar, say, show
-from mixseg.training.data import check_data_settings, open_split
+from mixseg.training.data import RunData
 
 
 @prints_its_result
@@ -45,8 +45,8 @@ def dataset_stats(arguments: Sequence[str]) -> int:
     given = {"data.dataset": parsed.dataset, "data.root": parsed.root}
     overrides = {key: value for key, value in given.items() if value is not None}
     settings = resolve_settings([configuration_file(name) for name in parsed.config], overrides)
-    check_data_settings(settings)
-    dataset = open_split(settings, parsed.split)
+    RunData(settings).check()
+    dataset = RunData(settings).split(parsed.split)
     every = range(len(dataset))
     with progress_bar(console, "labels") as advance:
         labels = label_statistics(dataset, every, on_count=advance)

@@ -5,11 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import timm
+
 from mixseg.commands.parsing import Namespace
 from mixseg.commands.presets import configuration_file, presets_folder
-from mixseg.distillation.settings import data_of_teacher, student_of_name
-from mixseg.errors import CheckpointError, ConfigError
+from mixseg.config.schema import schema
+from mixseg.errors import CheckpointError, ConfigError, unknown_name
+from mixseg.models import WholeNetwork
+from mixseg.registry import ARCHITECTURES
 from mixseg.strict_yaml import load_yaml
+from mixseg.training.saved_network import load_settings
+
+OWN = tuple(
+    f"data.{name}"
+    for name in (
+        *("workers", "batch_labeled", "batch_unlabeled"),
+        *("crop", "padding", "scale", "scale_step", "rotate", "flip"),
+    )
+)
+"""Settings of the data in which a student need not follow its teacher."""
 
 
 def distillation_files(
@@ -52,3 +66,51 @@ def distillation_files(
         )
     demo = data["data.dataset"] == "demo"
     return given or [presets / ("demo.yaml" if demo else "compress.yaml")], data | student
+
+
+def data_of_teacher(teacher: Path) -> dict[str, Any]:
+    """Setting path -> value: the data that a run was trained with, and their labeled part.
+
+    Where all images are labeled, no unlabeled ones are asked for.
+    """
+    saved = load_settings(teacher)
+    known = schema()
+    sections = ("data.", "demo.", "source_domain.")
+    taken = {
+        key: value
+        for key, value in saved.items()
+        if key in known and key.startswith(sections) and key not in OWN
+    }
+    if taken.get("data.split_seed") is None:
+        taken["data.split_seed"] = saved["seed"]
+    nothing_left = taken["data.labeled"] == "full" and taken.get("data.unlabeled") is None
+    if nothing_left and taken.get("source_domain.dataset") is None:
+        taken["distillation.unlabeled"] = 0.0
+    return taken
+
+
+def student_of_name(name: str) -> dict[str, Any]:
+    """Setting path -> value for a whole network such as ``enet``, or a DeepLabv2 head on a timm
+    model.
+
+    Raises:
+        ConfigError: The name is neither.
+    """
+    whole = {
+        key: architecture
+        for key in ARCHITECTURES
+        if isinstance(architecture := ARCHITECTURES.build(key, {}), WholeNetwork)
+    }
+    if name in whole:
+        needs = {f"model.{key}": choices[0] for key, choices in whole[name].needs.items()}
+        return {"model.architecture": name} | needs
+    if name in ARCHITECTURES:
+        raise ConfigError(
+            f"--student {name}: is a head that goes on a backbone; name the backbone, and say "
+            f"--model.architecture {name}. Whole networks are: {', '.join(whole)}"
+        )
+    base = name.split(".", 1)[0]
+    if not timm.is_model(base):
+        choices = [*whole, *timm.list_models()]
+        raise ConfigError(f"--student: {unknown_name('student', name, choices, 'See --help')}")
+    return {"model.architecture": "deeplabv2", "model.backbone": name}

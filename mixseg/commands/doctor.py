@@ -7,14 +7,14 @@ from pathlib import Path
 
 from mixseg.analysis.costs import checkpoints_at_once, estimate_needs
 from mixseg.analysis.doctor import Finding, compare_needs, examine
+from mixseg.analysis.noise import NoiseRun
 from mixseg.commands.contract import EXIT_ERROR, prints_its_result
 from mixseg.commands.parsing import new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
 from mixseg.errors import ConfigError, DataError
 from mixseg.terminal import new_console, say
 from mixseg.training.checks import check_settings
-from mixseg.training.data import check_data_settings, open_training_data
-from mixseg.training.on_noise import NoiseRun
+from mixseg.training.data import RunData, open_training_data
 from mixseg.training.streams import loader_workers
 
 
@@ -39,7 +39,7 @@ def doctor(arguments: Sequence[str]) -> int:
         data, source = settings.data, settings.source_domain
         # Built-in scenes can always be opened.
         if data.dataset != "demo" or (data.root, source.root) != (None, None):
-            check_data_settings(settings)
+            RunData(settings).check()
             try:
                 found = open_training_data(settings)
             except DataError as error:

@@ -39,7 +39,7 @@ from mixseg.evaluation.prediction import ENCODINGS, write_picture
 from mixseg.evaluation.protocols import mean_over, protocol, scores_table
 from mixseg.files import write_atomically
 from mixseg.terminal import say, show
-from mixseg.training.data import check_dataset_name, open_judged, settings_on, unpaired_notes
+from mixseg.training.data import RunData, check_dataset_name, settings_on, unpaired_notes
 from mixseg.training.precision import choose_device
 from mixseg.training.saved_network import SavedNetworks
 
@@ -66,7 +66,7 @@ def evaluate_checkpoint(arguments: Sequence[str]) -> int:
     # The data, and the classes in which both are compared.
     given = {} if parsed.unpaired is None else {"data.unpaired": parsed.unpaired}
     settings = settings_on(dict(saved.settings) | given, parsed.dataset, parsed.root)
-    dataset, split = open_judged(settings, parsed.split, saved.run)
+    dataset, split = RunData(settings).judged(parsed.split, saved.run)
     own_split = None if settings.data.val is not None else settings.data.val_split
     if parsed.dataset is None and parsed.root is None and parsed.split in (None, own_split):
         _check_data(saved, dataset, console, allow_changes=parsed.allow_changes)

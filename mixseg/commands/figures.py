@@ -21,7 +21,7 @@ from mixseg.commands.parsing import ArgumentParser, Namespace, listed, new_parse
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.files import check_unused, write_atomically
 from mixseg.terminal import new_console, progress_bar, say
-from mixseg.training.data import open_judged, settings_on
+from mixseg.training.data import RunData, settings_on
 
 FLAGS = {name: flag for kind in FIGURES.values() for name, flag in kind.all_flags.items()}
 """Name -> flag of single figures."""
@@ -141,7 +141,7 @@ def _opened(
         runs, saved = open_networks(paths, parsed.network, parsed.device)
         other = (next(iter(parsed.dataset), None), next(iter(parsed.roots), None))
         settings = settings_on(saved.settings, *other)
-        dataset, _ = open_judged(settings, parsed.split, saved.run)
+        dataset, _ = RunData(settings).judged(parsed.split, saved.run)
         datasets = [ShownDataset(settings.data.dataset, dataset)]
     elif kind.datasets and kind.reads != "network":
         names, split = parsed.dataset or ["demo"], parsed.split or "train"

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from mixseg.analysis.costs import ModelProfile, part_costs, step_cost
+from mixseg.analysis.noise import NoiseRun
 from mixseg.commands.contract import prints_its_result
 from mixseg.commands.parsing import check_folder, new_parser
 from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
@@ -18,8 +19,7 @@ from mixseg.errors import ConfigError
 from mixseg.files import write_atomically
 from mixseg.models import model_title
 from mixseg.terminal import new_console, show
-from mixseg.training.data import check_data_settings, check_dataset_name, open_training_data
-from mixseg.training.on_noise import NoiseRun
+from mixseg.training.data import RunData, check_dataset_name, open_training_data
 from mixseg.training.stages import of_one_stage, steps_per_epoch
 
 
@@ -54,7 +54,7 @@ def profile_model(arguments: Sequence[str]) -> int:
     known = classes_of(settings.data.dataset) is not None
     if images is None or not known:
         try:
-            check_data_settings(settings)
+            RunData(settings).check()
         except ConfigError as error:
             if not known:
                 raise

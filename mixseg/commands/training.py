@@ -138,8 +138,7 @@ def _trained(
     on_progress: OnProgress,
 ) -> tuple[Outcome, Path]:
     """Start or go on with the run that was asked for."""
-    from mixseg.training.resume import resume
-    from mixseg.training.run import start
+    from mixseg.training.run import resume, start
 
     if parsed.resume not in (None, "auto"):
         return _gone_on(parsed, overrides, method, on_progress)
@@ -188,8 +187,8 @@ def _gone_on(
         on_progress: Told of each logged step.
         begun: The run that ``--resume auto`` has found; by default the one of ``--resume RUN``.
     """
-    from mixseg.distillation.settings import student_of_name
-    from mixseg.training.resume import resume
+    from mixseg.commands.distillation_files import student_of_name
+    from mixseg.training.run import resume
     from mixseg.training.saved_network import settings_of_run
 
     if begun is None:

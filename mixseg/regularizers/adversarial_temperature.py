@@ -20,7 +20,7 @@ from mixseg.randomness import derive_seed
 from mixseg.registry import REGULARIZERS
 from mixseg.regularizers.regularizer import Regularizer
 from mixseg.temperature import class_maps
-from mixseg.training.optimizer_state import optimizer_state, restore_optimizer
+from mixseg.training.optimizers import optimizer_state, restore_optimizer
 from mixseg.training.schedules import Schedule
 
 SAME = "same"

@@ -15,7 +15,7 @@ from mixseg.losses import build_loss
 from mixseg.models import check_model_settings
 from mixseg.registry import METHODS, MIXERS, SLOTS
 from mixseg.training.build import build_regularizers
-from mixseg.training.data import check_data_settings, streams_of
+from mixseg.training.data import RunData
 from mixseg.training.initial import check_network_of_run
 from mixseg.training.precision import Precision, choose_device
 from mixseg.training.schedules import build_schedule
@@ -23,15 +23,25 @@ from mixseg.training.stages import of_one_stage
 
 
 def check_settings(settings: Settings, *, initial_weights: bool = True) -> None:
-    """Refuse unknown names of components before any data is read.
+    """Refuse what cannot be built.
 
-    Args:
-        settings: Of a run.
-        initial_weights: False where a checkpoint takes their place: they may be gone.
+    ``initial_weights`` is False where a checkpoint takes their place: they may be gone.
+
+    Raises:
+        ConfigError: Names the setting.
     """
-    check_domains(settings)
-    check_stage_batches(settings)
-    check_data_settings(settings)
+    opener = RunData(settings)
+    _check_domains(settings.method, two_domains=settings.two_domains)
+    data = settings.data
+    for number, stage in enumerate(settings.stages, start=1):
+        whole = stage.batch * data.batch_unlabeled % data.batch_labeled == 0
+        if "unlabeled" in opener.streams and not whole:
+            raise ConfigError(
+                f"stages: stage {number}: batch {stage.batch} labeled images go with "
+                f"{data.batch_unlabeled} unlabeled for {data.batch_labeled} labeled ones, which "
+                "is no whole number"
+            )
+    opener.check()
     network = settings.model
     if not initial_weights:
         network = dataclasses.replace(network, weights="none", weights_sha256=None)
@@ -45,22 +55,9 @@ def check_settings(settings: Settings, *, initial_weights: bool = True) -> None:
     device = choose_device(settings.training.device)
     if settings.training.sync_batch_norm and device.type == "cpu":
         raise ConfigError("training.sync_batch_norm needs GPUs: torch has it for them alone")
-    _check_batches(settings)
-
-
-def _check_batches(settings: Settings) -> None:
-    """Refuse batches of a stage that are no whole number, in all or in each process."""
-    streams = streams_of(settings)
-    for number, stage in enumerate(settings.stages if "unlabeled" in streams else (), start=1):
-        labeled, unlabeled = settings.data.batch_labeled, settings.data.batch_unlabeled
-        if stage.batch * unlabeled % labeled:
-            raise ConfigError(
-                f"stages: stage {number}: batch {stage.batch} labeled images go with {unlabeled} "
-                f"unlabeled for {labeled} labeled ones, which is no whole number"
-            )
     for number in range(max(1, len(settings.stages))):
         data = of_one_stage(settings, number).data
-        for name in streams:
+        for name in opener.streams:
             try:
                 share_of(data.batch_labeled if name == "labeled" else data.batch_unlabeled)
             except ConfigError as error:
@@ -91,35 +88,12 @@ def _build_parts(settings: Settings) -> None:
     build_regularizers(settings, 2, Precision("fp32", torch.device("cpu")))
 
 
-def check_domains(settings: Settings) -> None:
-    """Refuse a source domain that a method does not take, and the lack of one that it needs.
-
-    Raises:
-        ConfigError: There is one too many, or one is missing.
-    """
-    wanted = METHODS[settings.method].source_domain  # type: ignore[attr-defined]
-    if wanted == "needed" and not settings.two_domains:
-        raise ConfigError(f"method {settings.method} needs source_domain.dataset: --source gta5")
-    if wanted == "refused" and settings.two_domains:
+def _check_domains(method: str, *, two_domains: bool) -> None:
+    wanted = METHODS[method].source_domain  # type: ignore[attr-defined]
+    if wanted == "needed" and not two_domains:
+        raise ConfigError(f"method {method} needs source_domain.dataset: --source gta5")
+    if wanted == "refused" and two_domains:
         raise ConfigError(
-            f"method {settings.method} has no source; use domain_adaptation (mixseg uda), or leave "
+            f"method {method} has no source; use domain_adaptation (mixseg uda), or leave "
             "source_domain.dataset out"
         )
-
-
-def check_stage_batches(settings: Settings) -> None:
-    """Refuse stages whose unlabeled images would be no whole number, if the method takes any.
-
-    Raises:
-        ConfigError: The batch of a stage does not have a whole number of unlabeled images.
-    """
-    if "unlabeled" not in streams_of(settings):
-        return
-    data = settings.data
-    for number, stage in enumerate(settings.stages, start=1):
-        if stage.batch * data.batch_unlabeled % data.batch_labeled:
-            raise ConfigError(
-                f"stages: stage {number}: batch {stage.batch} labeled images go with "
-                f"{data.batch_unlabeled} unlabeled for {data.batch_labeled} labeled ones, which "
-                "is no whole number"
-            )

@@ -15,13 +15,11 @@ NETWORKS = ("student", "teacher", "average")
 
 
 def network_of_run(settings: ModelSettings) -> SavedNetworks | None:
-    """The network that ``model.weights`` names, if it is one of mixseg's.
+    """The network that ``model.weights`` names, if it is one of mixseg's; None for other files and
+    words.
 
     A folder is a run or one of its checkpoints, of which the teacher or average is taken where
     there is one; a file that lies in a checkpoint is the network of its name.
-
-    Returns:
-        One network; None for other files, ``imagenet`` and ``none``.
 
     Raises:
         CheckpointError: There is no checkpoint, or it is damaged.

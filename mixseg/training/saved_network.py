@@ -43,11 +43,7 @@ def network_card(spec: ModelSpec, classes: ClassSet, settings: Mapping[str, Any]
     """What a checkpoint records about its networks, as JSON; settings are flat."""
     return {
         "model": spec.to_json(),
-        "classes": {
-            "names": classes.names,
-            "palette": classes.palette,
-            "label_ids": classes.label_ids,
-        },
+        "classes": {name: getattr(classes, name) for name in ("names", "palette", "label_ids")},
         "settings": dict(settings),
     }
 
@@ -63,8 +59,8 @@ class SavedNetworks:
         networks: Name (``student``, and ``teacher`` or ``average``) -> network.
         classes: Their classes.
         settings: Flat settings of the run, for example ``data.root``.
-        problems: Why newer checkpoints of the run were passed over; empty as a rule.
-        data: The data of the run: digests of a :data:`mixseg.data.record.Record`.
+        problems: Why newer checkpoints of the run were passed over.
+        data: Digests of the run's :data:`mixseg.data.record.Record`.
     """
 
     path: Path
@@ -97,11 +93,9 @@ class SavedNetworks:
         return f"{self.run_name}, step {self.step}: {', '.join(shown)}{where}"
 
     def better_one(self) -> tuple[str, str] | None:
-        """A network of the run that was clearly better than the one that was taken.
+        """Name of the run's other network, and a sentence, if it was clearly better than this one.
 
-        Returns:
-            Its name, and a sentence; None where there is none in the checkpoint, where all networks
-            were taken, or where the run's log does not tell.
+        None where it is not in the checkpoint, or the run's log does not tell.
         """
         step, scores = self._validation()
         if len(self.networks) != 1 or not scores.keys() >= self.networks.keys():
@@ -118,10 +112,8 @@ class SavedNetworks:
         )
 
     def report(self, choose: str) -> None:
-        """Log what was taken, whether the other network was better, and what was passed over.
-
-        Args:
-            choose: The flag that chooses a network.
+        """Log what was taken and passed over, and whether the network that the flag ``choose``
+        would take was better.
         """
         for problem in self.problems:
             LOG.warning(f"passed over: {problem}")
@@ -130,7 +122,6 @@ class SavedNetworks:
             LOG.warning(f"note: {better[1]}. {choose} {better[0]} takes it")
 
     def _validation(self) -> tuple[int, dict[str, float]]:
-        """Step and scores in percent of the run's last validation until this checkpoint."""
         try:
             lines = read_json_lines(self.run / "metrics.jsonl")
         except OSError:  # a checkpoint may have been copied without the log
@@ -149,13 +140,13 @@ class SavedNetworks:
 
 
 def load_networks(path: Path, which: str, module: nn.Module | None = None) -> SavedNetworks:
-    """Load networks from a run, or from one of its checkpoints.
+    """Load networks from a run's latest intact checkpoint, or from a checkpoint's folder.
 
     Args:
-        path: A run's folder (its latest intact checkpoint is taken) or a checkpoint's folder.
-        which: ``student``, ``teacher``, ``average``, ``both`` or ``either``; ``both`` takes what
-            there is, ``either`` the teacher or average, or the student where there is none.
-            ``teacher`` is understood for an average, which earlier versions called so.
+        path: The folder.
+        which: ``student``, ``teacher``, ``average``, ``both`` (what there is), or ``either`` (the
+            teacher or average, or the student where there is none). ``teacher`` is understood for
+            an average, which earlier versions called so.
         module: The module that the run was given from Python.
 
     Raises:
@@ -190,17 +181,15 @@ def load_networks(path: Path, which: str, module: nn.Module | None = None) -> Sa
 
 
 def load_settings(path: Path) -> Mapping[str, Any]:
-    """Flat settings of a run, or of one of its checkpoints; no network is read.
-
-    Raises:
-        CheckpointError: There is no checkpoint, or it is damaged.
+    """Flat settings of a run, or of one of its checkpoints; a CheckpointError as by
+    :func:`load_networks`.
     """
     with _readable(_open(path, None)[0]) as state:
         return _settings(state)
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Metadata of the latest checkpoint of a run: settings, model, classes, data; no tensors.
+    """Metadata of the latest checkpoint of a run: settings, model, classes, data, records.
 
     Raises:
         CheckpointError: There is no checkpoint, it is damaged, or no checkpoint of a run.
@@ -213,11 +202,7 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def settings_of_run(path: Path) -> Settings:
-    """The settings of a run: those of its latest checkpoint, else of its ``config.yaml``.
-
-    Raises:
-        ConfigError: There is neither, or the file is damaged.
-    """
+    """The settings of a run: those of its latest checkpoint, else of its ``config.yaml``."""
     try:
         return resolve_settings([], load_settings(path))
     except CheckpointError:
@@ -225,36 +210,27 @@ def settings_of_run(path: Path) -> Settings:
 
 
 def newest_checkpoint(path: Path) -> Path:
-    """The folder of the checkpoint that :func:`load_networks` takes for a run or checkpoint.
-
-    Raises:
-        CheckpointError: There is no checkpoint, or it is damaged.
-    """
+    """The folder of the checkpoint that :func:`load_networks` takes for a run or checkpoint."""
     return _open(path, None)[0].path
-
-
-UNREADABLE = (
-    *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError),
-    MixsegError,
-)
-"""Errors from metadata that somebody else has written, or another version."""
 
 
 @contextmanager
 def _readable(checkpoint: Checkpoint) -> Iterator[dict[str, Any]]:
-    """Gives the metadata; a CheckpointError names the checkpoint if they cannot be read."""
     try:
         yield checkpoint.state
     except CheckpointError:
         raise
-    except UNREADABLE as error:
+    except (
+        *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError),
+        MixsegError,
+    ) as error:  # metadata that somebody else has written, or another version
         raise CheckpointError(
             f"{checkpoint.path}: is not a checkpoint of mixseg that this version can read: {error}"
         ) from error
 
 
 def _recorded_data(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of the data; older checkpoints have the classes alone."""
+    # Older checkpoints have the classes alone.
     data: dict[str, Any] = state.get("data", {"classes": list(state["classes"]["names"])})
     check_digests(data)
     return data
@@ -268,7 +244,6 @@ def _settings(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _open(path: Path, which: str | None) -> tuple[Checkpoint, list[str]]:
-    """The latest intact checkpoint, and the reasons why newer ones were passed over."""
     if not path.is_dir():
         raise CheckpointError(
             f"{path}: is not a folder. Give a run (runs/NAME) or one of its checkpoints "
@@ -286,8 +261,7 @@ def _open(path: Path, which: str | None) -> tuple[Checkpoint, list[str]]:
     raise CheckpointError(f"{path}: no checkpoint can be read: {reason}")
 
 
-def _read(path: Path, which: str | None) -> Checkpoint:
-    """A checkpoint with the networks that ``which`` names; with None its state alone."""
+def _read(path: Path, which: str | None) -> Checkpoint:  # with None its state alone
     if which is None:
         return read_checkpoint(path, only=())
     there = listed_tensors(path)

@@ -18,10 +18,8 @@ LOG = logging.getLogger("mixseg")
 
 @final
 class SkippedSamples:
-    """Names and records each of them once, and ends a run that has too many.
-
-    Attributes:
-        known: Those found so far, by stream and id; the same in every process.
+    """Names and records each of them once, and ends a run that has too many; the same in every
+    process.
     """
 
     def __init__(
@@ -35,10 +33,7 @@ class SkippedSamples:
             share: Of the samples of a stream, in [0, 1], that may be skipped.
             writes: Whether this process is the one that writes.
         """
-        self.path = path
-        self.samples = samples
-        self.share = share
-        self.writes = writes
+        self.path, self.samples, self.share, self.writes = path, samples, share, writes
         try:
             earlier = [Skipped(**json.loads(line)) for line in read_text(path).splitlines()]
         except (OSError, ValueError, TypeError, RecursionError):
@@ -46,10 +41,8 @@ class SkippedSamples:
         self.known = {(one.stream, one.id): one for one in earlier}
 
     def note(self, batches: Iterable[Batch]) -> None:
-        """Take in what the batches of a step have skipped, in all processes.
-
-        Raises:
-            DataError: More samples of a stream are bad than may be.
+        """Take in what the batches of a step have skipped; a DataError where it is more than may
+        be.
         """
         own = [list(one) for batch in batches for one in batch.skipped]
         found = [Skipped(*one) for text in texts(json.dumps(own)) for one in json.loads(text)]

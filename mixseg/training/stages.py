@@ -34,12 +34,7 @@ class Stage:
 
 
 def plan_stages(settings: Settings, images: int) -> tuple[Stage, ...]:
-    """The stages of a run in order; one for all of it where the settings name none.
-
-    Args:
-        settings: Of the run, its length in steps.
-        images: Number of labeled images.
-    """
+    """The stages of a run in order, by the number of its labeled images; at least one."""
     steps = _stage_steps(settings, images) or [settings.training.iterations]
     draws = {"labeled": 0, "unlabeled": 0}
     planned: list[Stage] = []
@@ -92,11 +87,9 @@ def _stage_steps(settings: Settings, images: int) -> list[int]:
 
 
 def epochs_in_steps(settings: Settings, images: int) -> Settings:
-    """The settings with the numbers of steps that follow from epochs; others stay as they are.
+    """The settings with the numbers of steps that follow from epochs of some labeled images.
 
-    Args:
-        settings: Of a run; warm-up is counted in epochs of the first stage.
-        images: Number of labeled images.
+    Warm-up is counted in epochs of the first stage.
 
     Raises:
         ConfigError: The warm-up is not shorter than the run.

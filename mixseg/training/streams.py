@@ -13,8 +13,8 @@ from mixseg.data.streams import Batch, StreamDataset, stream_batches
 from mixseg.data.transforms import PairedTransform
 from mixseg.methods import Method
 from mixseg.training.data import TrainingData
-from mixseg.training.loop import Stream
 from mixseg.training.stages import Stage
+from mixseg.training.state import Stream
 
 LARGEST_RATIO = 1.5
 """How much larger images of one stream may be than those of another before people are told."""
@@ -31,14 +31,7 @@ def build_streams(
     stages: Sequence[Stage],
     method: Method,
 ) -> dict[str, Stream]:
-    """The streams that a method takes; batches are numbered through all stages.
-
-    Args:
-        settings: Of the run.
-        data: Of the run.
-        stages: Of the run, in order.
-        method: Its student says what color lies outside of images.
-    """
+    """The streams that a method takes; batches are numbered through all stages."""
     pinned = next(method.student.parameters()).device.type == "cuda"
     red, green, blue = (round(255 * value) for value in method.student.spec.mean)
     labeled = settings.source_domain if settings.two_domains else settings.data
@@ -135,7 +128,7 @@ def scale_notes(
 ) -> list[str]:
     """A line if unlabeled images are much larger or smaller than labeled ones, before crops.
 
-    Crops then show things at other scales. Sizes that settings give are meant so.
+    Sizes that settings give are meant so.
     """
     if data.unlabeled is data.labeled or (resize_labeled and resize_unlabeled):
         return []

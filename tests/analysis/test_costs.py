@@ -21,6 +21,7 @@ from mixseg.analysis.costs import (
     smaller,
     step_cost,
 )
+from mixseg.analysis.noise import NoiseRun
 from mixseg.commands.profile_model import profile_of
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.schema import to_flat
@@ -30,8 +31,7 @@ from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.errors import ConfigError
 from mixseg.registry import METHODS
 from mixseg.training.checkpoint import write_checkpoint
-from mixseg.training.data import training_size
-from mixseg.training.on_noise import NoiseRun
+from mixseg.training.data import RunData
 from mixseg.training.saved_network import network_card
 from tests.models.build import small_model
 
@@ -169,7 +169,7 @@ def test_sizes_without_data() -> None:
     def size(stream: str = "labeled", **values: object) -> tuple[int, int]:
         changed = {path.replace("__", "."): value for path, value in values.items()}
         settings: Settings = resolve_settings([], changed)
-        return training_size(settings, stream, None)
+        return RunData(settings).size(stream, None)
 
     assert size(data__crop=(64, 65), data__resize=(70, 71)) == (64, 65)
     assert size(data__resize=(70, 71)) == (70, 71)

@@ -251,7 +251,7 @@ def test_a_damaged_image_ends_all_processes(launch: Launcher, tmp_path: Path) ->
         "from pathlib import Path\n"
         "from mixseg.cli import run\n"
         "from mixseg.commands.training import train_ssl\n"
-        "from mixseg.training.update import Learner\n"
+        "from mixseg.training.loop import Learner\n"
         "move = Learner.move\n"
         "def spoiling(self, step):\n"
         "    move(self, step)\n"
@@ -280,7 +280,7 @@ def test_a_process_that_is_killed_leaves_nobody_waiting(
 SPOILT = """
 import os, runpy, sys
 import torch
-from mixseg.training.update import Learner
+from mixseg.training.loop import Learner
 
 tool, rank = sys.argv.pop(1), sys.argv.pop(1)
 move = Learner.move

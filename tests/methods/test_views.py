@@ -11,8 +11,8 @@ from mixseg.config import MixingSettings
 from mixseg.data.streams import Batch
 from mixseg.methods import Backward, SemiSupervised, StepRandom, StreamOutput
 from mixseg.targets import MeanTeacher, PseudoLabels
+from mixseg.training.loop import Learner
 from mixseg.training.precision import Precision
-from mixseg.training.update import Learner
 from tests.methods.test_methods import CLASSES, batch, build
 
 

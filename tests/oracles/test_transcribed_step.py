@@ -12,12 +12,12 @@ import torch
 from mixseg.engine.method import MethodInputs, StepRandom
 from mixseg.training.learner import build_learner
 
+from mixseg.analysis.noise import random_batches, training_step
 from mixseg.config import Settings, SourceSettings, resolve_settings
 from mixseg.data.streams import Batch
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
 from mixseg.models import build_model
-from mixseg.training.on_noise import random_batches, training_step
 from tests.models.build import SMALL
 from tests.oracles.transcribed_step import TranscribedStep
 

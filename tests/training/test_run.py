@@ -12,8 +12,7 @@ import pytest
 from mixseg.config import Settings, resolve_settings
 from mixseg.terminal import new_console
 from mixseg.training.checkpoint import read_checkpoint, write_checkpoint
-from mixseg.training.resume import resume
-from mixseg.training.run import start
+from mixseg.training.run import resume, start
 
 TINY = {
     "method": "supervised",

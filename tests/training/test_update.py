@@ -14,7 +14,7 @@ from mixseg.config.sections import ModelSettings, Settings, SourceSettings
 from mixseg.errors import ConfigError
 from mixseg.methods import StepRandom
 from mixseg.training.build import Given, build_learner
-from mixseg.training.update import Learner, running_statistics
+from mixseg.training.loop import Learner, running_statistics
 from tests.methods.test_methods import CLASSES, Stepped, batches, stepped
 
 NETWORK = ModelSettings(backbone="test_resnet", weights="none", batch_norm="train")

@@ -16,7 +16,7 @@ from mixseg.evaluation.pictures import distinct_titles
 from mixseg.evaluation.prediction import Predictor
 from mixseg.files import read_json_lines
 from mixseg.registry import LAYOUTS
-from mixseg.training.data import open_split
+from mixseg.training.data import RunData
 from mixseg.training.precision import choose_device, choose_precision
 from mixseg.training.saved_network import SavedNetworks, load_networks, settings_of_run
 
@@ -63,7 +63,7 @@ def open_datasets(
         else:
             given = {"data.dataset": name, "data.root": next(folders)}
         title = f"{name} {number}" if shared[name] > 1 else name
-        opened.append(ShownDataset(title, open_split(resolve_settings([], given), split)))
+        opened.append(ShownDataset(title, RunData(resolve_settings([], given)).split(split)))
     return opened
 
 

@@ -52,7 +52,6 @@ from mixseg.regularizers import Regularizer
 from mixseg.temperature import tempered
 from mixseg.training.data import RunData, TrainingData
 from mixseg.training.from_python import NO_OBJECTS, Objects
-from mixseg.training.initial import network_of_run
 from mixseg.training.loop import Learner
 from mixseg.training.optimizers import build_optimizer
 from mixseg.training.precision import (
@@ -63,11 +62,10 @@ from mixseg.training.precision import (
     precision_of_run,
 )
 from mixseg.training.run_directory import RunDirectory
-from mixseg.training.saved_network import network_card
+from mixseg.training.saved_network import SavedNetworks, network_card, network_of_run
 from mixseg.training.schedules import Schedule, build_schedule
-from mixseg.training.skipped import SkippedSamples
 from mixseg.training.stages import of_one_stage, plan_stages, staged
-from mixseg.training.state import Run
+from mixseg.training.state import Run, SkippedSamples
 from mixseg.training.streams import build_streams, loader_workers
 
 LOG = logging.getLogger("mixseg")
@@ -80,11 +78,9 @@ class Given(NamedTuple):
     """What parts of a method depend on besides the settings.
 
     Attributes:
-        distribution: Class distribution that pseudo-labels are aligned to, float32, shape (C,);
-            None aligns nothing.
-        frequencies: Share of each class among the labeled pixels, float32, shape (C,); None where
-            no loss weighs classes by it.
-        teacher: A trained network to learn from; None where nothing is distilled.
+        distribution: Class distribution that pseudo-labels are aligned to, float32, shape (C,).
+        frequencies: Share of each class among the labeled pixels, float32, shape (C,), for a loss.
+        teacher: A trained network to learn from.
         objects: Name of a part, as methods ask for it, or ``network`` -> an object that takes the
             place of what the settings name.
     """
@@ -104,9 +100,6 @@ def build_method(
     """The method that the settings name, with the parts that its parameters ask for.
 
     The student is on its device; regularizers may change what losses divide logits by.
-
-    Raises:
-        ConfigError: There is no such method, or it asks for a part that a run does not have.
     """
     device = next(student.parameters()).device
     num_classes, options, objects = student.spec.num_classes, settings.options, given.objects
@@ -242,8 +235,7 @@ def build_learner(
         What is trained, and what its weight file gave, if there was one.
 
     Raises:
-        ConfigError: An unknown name, a combination that cannot be built, or images of a size that
-            a network does not take.
+        ConfigError: An unknown name, or what cannot be built or does not take images of a size.
         CheckpointError: Weights cannot be had, are unsafe, or do not fit.
     """
     training, optimizer, network = settings.training, settings.optimizer, settings.model
@@ -260,7 +252,16 @@ def build_learner(
             model = build_model(spec)
         model.set_batch_norm(network.batch_norm)
     else:
-        model, report = _initial(settings, num_classes, classes, download=download)
+        if network.weights == "imagenet" and not download:
+            network = dataclasses.replace(network, weights="none")
+        initial = partial(
+            build_initial_model, network, settings.options, num_classes, settings.seed
+        )
+        earlier = network_of_run(network)
+        if earlier is None:
+            model, report = initial()
+        else:
+            model, report = _continued(earlier, initial, classes, network.weights)
     sizes = tuple(sizes)
     check_input_sizes(model, sizes)
     if given.teacher is not None:
@@ -295,24 +296,19 @@ def build_learner(
     return learner, report
 
 
-def _initial(
-    settings: Settings, num_classes: int, classes: Sequence[str] | None, *, download: bool
+def _continued(
+    earlier: SavedNetworks,
+    initial: Callable[..., tuple[SegmentationModel, WeightReport | None]],
+    classes: Sequence[str] | None,
+    weights: str,
 ) -> tuple[SegmentationModel, WeightReport | None]:
-    network = settings.model
-    if network.weights == "imagenet" and not download:
-        network = dataclasses.replace(network, weights="none")
-    earlier = network_of_run(network)
-    initial = partial(build_initial_model, network, settings.options, num_classes, settings.seed)
-    if earlier is None:
-        return initial()
     (trained,) = earlier.networks.values()
     same = classes is None or tuple(classes) == earlier.classes.names
     model, report = initial(trained, keep_classifier=same)
     if report is not None:
         better = earlier.better_one()
         note = f" (note: {better[1]})" if better is not None else ""
-        source = f"{network.weights}: {earlier.describe()}{note}"
-        report = dataclasses.replace(report, source=source)
+        report = dataclasses.replace(report, source=f"{weights}: {earlier.describe()}{note}")
     return model, report
 
 
@@ -344,14 +340,8 @@ def learner_of_run(
 ) -> Learner:
     """What is trained in a run; a message says what its weight file gave.
 
-    Args:
-        settings: Of the run.
-        data: Of the run.
-        teacher: Trained network to learn from, if there is one.
-        recorded: See :func:`precision_of_run`.
-        spec: Network of a run that goes on. It has chosen its precision, and needs no initial
-            weights.
-        objects: See :class:`Given`.
+    ``recorded`` is as for :func:`precision_of_run`. ``spec`` is the network of a run that goes on,
+    which has chosen its precision and needs no initial weights.
     """
     # Nothing here draws from the global generator, which torch starts with a seed of its own in
     # every process; but the dropout of a backbone does, in each process of a run its own.

@@ -92,7 +92,7 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: Path, only: tuple[str, ...] | None = None) -> Checkpoint:
-    """Read and verify a checkpoint folder; of its tensor files only some stems if they are given.
+    """Read and verify a checkpoint folder, with all tensor files or those of some stems only.
 
     Raises:
         CheckpointError: A file is missing, truncated or altered; the message names it.
@@ -173,11 +173,7 @@ class CheckpointStore:
     def save(
         self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
     ) -> Path:
-        """Write the checkpoint of a step, make it the latest, then remove what is too old.
-
-        Raises:
-            CheckpointError: The disk is full or not writable. Earlier checkpoints are intact.
-        """
+        """Write the checkpoint of a step, make it the latest, then remove what is too old."""
         path = self.folder / f"step-{step:08d}"
         write_checkpoint(path, tensors, state)
         try:
@@ -235,7 +231,7 @@ class CheckpointStore:
         return {int(match[1]): path for path, match in found.items() if match}
 
     def latest(self) -> tuple[Checkpoint | None, list[str]]:
-        """The latest checkpoint that is intact, and the reasons why newer ones were passed over.
+        """The latest intact checkpoint, and the reasons why newer ones were passed over.
 
         Raises:
             CheckpointError: There are checkpoints, but none is intact.
@@ -264,11 +260,7 @@ class BestNetworks:
         self.folder = folder
 
     def write(self, name: str, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Save the weights of a network that is better than the one before; ``state`` has ``step``.
-
-        Raises:
-            CheckpointError: The disk is full or not writable.
-        """
+        """Save the weights of a network that is better than before; ``state`` has ``step``."""
         current = self.folder / f"best-{name}"
         step = _step_of(current)
         try:

@@ -16,8 +16,8 @@ from mixseg.models import check_model_settings
 from mixseg.registry import METHODS, MIXERS, SLOTS
 from mixseg.training.build import build_regularizers
 from mixseg.training.data import RunData
-from mixseg.training.initial import check_network_of_run
 from mixseg.training.precision import Precision, choose_device
+from mixseg.training.saved_network import check_network_of_run
 from mixseg.training.schedules import build_schedule
 from mixseg.training.stages import of_one_stage
 
@@ -47,7 +47,22 @@ def check_settings(settings: Settings, *, initial_weights: bool = True) -> None:
         network = dataclasses.replace(network, weights="none", weights_sha256=None)
     check_model_settings(network, settings.options)
     check_network_of_run(network)
-    _build_parts(settings)
+    # What can be made without data and network is made, for its own checks.
+    options, schedule = settings.options, settings.schedule
+    build_loss(settings.supervised_loss.name, options, torch.full((2,), 0.5))
+    for slot, name in (
+        (SLOTS.mixer, settings.mixing.mixer),
+        (SLOTS.weighting, settings.targets.weighting),
+        (SLOTS.consistency, settings.targets.consistency),
+        (SLOTS.augment, settings.augmentation.name),
+    ):
+        if takes_part(settings.method, slot.parameter):
+            slot.registry.build(name, options, num_classes=2, device=torch.device("cpu"))
+    if settings.mixing.labeled != "none":
+        MIXERS.build(settings.mixing.labeled, options, num_classes=2)
+    warmup = schedule.warmup_steps or int(bool(schedule.warmup_epochs))
+    build_schedule(schedule.name, options, settings.training.iterations, warmup)
+    build_regularizers(settings, 2, Precision("fp32", torch.device("cpu")))
     if "tensorboard" in settings.training.loggers and find_spec("tensorboard") is None:
         raise ConfigError(
             "training.loggers: tensorboard is missing; pip install 'mixseg[tensorboard]'"
@@ -62,30 +77,6 @@ def check_settings(settings: Settings, *, initial_weights: bool = True) -> None:
                 share_of(data.batch_labeled if name == "labeled" else data.batch_unlabeled)
             except ConfigError as error:
                 raise ConfigError(f"data.batch_{name}: {error}") from error
-
-
-def _build_parts(settings: Settings) -> None:
-    """Make what can be made without data and network, for its own checks."""
-    options = settings.options
-    shares = torch.full((2,), 0.5)
-    build_loss(settings.supervised_loss.name, options, shares)
-    for slot, name in (
-        (SLOTS.mixer, settings.mixing.mixer),
-        (SLOTS.weighting, settings.targets.weighting),
-        (SLOTS.consistency, settings.targets.consistency),
-        (SLOTS.augment, settings.augmentation.name),
-    ):
-        if takes_part(settings.method, slot.parameter):
-            slot.registry.build(name, options, num_classes=2, device=torch.device("cpu"))
-    if settings.mixing.labeled != "none":
-        MIXERS.build(settings.mixing.labeled, options, num_classes=2)
-    build_schedule(
-        settings.schedule.name,
-        options,
-        settings.training.iterations,
-        settings.schedule.warmup_steps or int(bool(settings.schedule.warmup_epochs)),
-    )
-    build_regularizers(settings, 2, Precision("fp32", torch.device("cpu")))
 
 
 def _check_domains(method: str, *, two_domains: bool) -> None:

@@ -55,15 +55,12 @@ class TrainingData:
     Attributes:
         labeled: Training split, or the source domain with its labels turned into the target's.
         split: Which of its images are labeled.
-        unlabeled: Where unlabeled images come from.
-        unlabeled_indices: Which of them are used.
+        unlabeled: Where unlabeled images come from; ``unlabeled_indices`` are those that are used.
         val: Validation split, or what is held out of the training split in its place.
         notes: What people should know of it, one line each.
         class_map: The classes of the source and where they go, YAML; empty for one domain.
-        distribution: Share of each class that pseudo-labels are aligned to, float64, shape (C,);
-            None for no alignment.
-        frequencies: Share of each class among the labeled pixels, float64, shape (C,); None where
-            no loss asks for it.
+        distribution: Share of each class that pseudo-labels are aligned to, float64, shape (C,).
+        frequencies: Share of each class among the labeled pixels, float64, shape (C,), for a loss.
     """
 
     labeled: SegmentationDataset
@@ -91,11 +88,8 @@ class TrainingData:
 class Part(NamedTuple):
     """A part of a run's data that can be opened and read by itself.
 
-    Attributes:
-        name: ``training``, ``source``, ``target``, ``unlabeled`` or ``validation``.
-        setting: Where it is named, for what cannot be opened.
-        dataset: Lists its files.
-        labeled: Whether its images have to have labels.
+    ``name`` is training, source, target, unlabeled or validation; ``setting`` is where it is named;
+    ``labeled`` is whether its images have to have labels.
     """
 
     name: str
@@ -114,11 +108,7 @@ def check_dataset_name(name: str, given: str) -> None:
 def settings_on(
     flat: Mapping[str, Any], dataset: str | None = None, root: str | None = None
 ) -> Settings:
-    """The settings of a run (path -> value) on its own data, or on others where they are named.
-
-    Raises:
-        ConfigError: It is not said where the data are.
-    """
+    """The settings of a run (path -> value) on its own data, or on others where they are named."""
     given = {"data.dataset": dataset, "data.root": root}
     overrides = {key: value for key, value in given.items() if value is not None}
     own = dict(flat)
@@ -200,11 +190,9 @@ class RunData:
     # One part ---------------------------------------------------------------------------------
 
     def split(self, name: str, pair: Pairing | None = None) -> SegmentationDataset:
-        """A split of the data; the demo's scenes are drawn on first use.
+        """A split of the data; ``pair`` gives its samples, by default as ``data.unpaired`` says.
 
-        Args:
-            name: Of the split.
-            pair: Gives the samples; by default as ``data.unpaired`` says.
+        The demo's scenes are drawn on first use.
         """
         if self.data.dataset == PYTHON:
             raise ConfigError(
@@ -256,9 +244,7 @@ class RunData:
     ) -> SegmentationDataset:
         """The validation split, or what ``data.val`` holds out of the training split.
 
-        Args:
-            pair: Gives the samples of the validation split, as for :meth:`split`.
-            train: The training split where it is open already.
+        ``pair`` is as for :meth:`split`; ``train`` is the training split where it is open already.
 
         Raises:
             DataError: It cannot be opened; where there is none, the message says what to do.
@@ -284,10 +270,8 @@ class RunData:
     def judged(self, split: str | None, run: Path) -> tuple[SegmentationDataset, str]:
         """The images that a trained network is judged by, and what they are called.
 
-        Args:
-            split: Name of a split; by default the images that the run was validated on.
-            run: Its folder, whose record of images that were held out counts where there is one:
-                the data may have more images by now, and another draw would be of others.
+        By default they are those that its run was validated on. The run's record of images that
+        were held out counts where there is one: the data may have more images by now.
         """
         data = self.data
         if split is not None or data.val is None:
@@ -304,10 +288,8 @@ class RunData:
     ) -> tuple[SegmentationDataset, tuple[str, ...]]:
         """The images of ``data.unlabeled``, and notes on files that were left out.
 
-        Args:
-            labeled: Splits that the run takes labels from.
-            val: What it validates on, whose images are left out too, unless they are what is
-                trained on; None where that cannot be opened.
+        Left out are those of the splits that the run takes labels from, and of ``val``, unless that
+        is what is trained on; it is None where it cannot be opened.
 
         Raises:
             DataError: There is no image, or all are left out.
@@ -327,9 +309,8 @@ class RunData:
     def parts(self) -> Iterator[Part]:
         """All parts, to be read one by one.
 
-        Of one domain all labels of the training split are read, whichever of them a run takes; of
-        a target only the images, since its labels are not used (but for ``targets.alignment:
-        target``).
+        Of one domain all labels of the training split are read, whichever of them a run takes; of a
+        target only the images, but for ``targets.alignment: target``.
         """
         data, settings = self.data, self.settings
         # By default an image without a label is a problem, and each of them is named.
@@ -377,11 +358,7 @@ class RunData:
     # All parts --------------------------------------------------------------------------------
 
     def training(self) -> TrainingData:
-        """Open and check everything.
-
-        Raises:
-            DataError: Something is missing or not as it should be.
-        """
+        """Open and check everything; a DataError says what is missing or not as it should be."""
         settings, skip_bad = self.settings, self.data.skip_bad
         data = self._two_domains() if settings.two_domains else self._one_domain()
         if "unlabeled" in self.streams and not data.unlabeled_indices:
@@ -428,7 +405,6 @@ class RunData:
         return dataclasses.replace(data, distribution=self._distribution(data))
 
     def _one_domain(self) -> TrainingData:
-        """Labeled and unlabeled images of one training split."""
         data, objects = self.data, self.objects
         train = objects.train or self.split(data.train_split)
         val = objects.val or self.validation(train=train)
@@ -445,9 +421,8 @@ class RunData:
         return TrainingData(train, split, unlabeled, indices, val, tuple(notes))
 
     def _two_domains(self) -> TrainingData:
-        """Labeled images of the source, unlabeled ones of the target.
-
-        Labels of the target are read by validation, and where ``targets.alignment`` is ``target``.
+        """Labeled images of the source, unlabeled ones of the target; its labels are for
+        validation.
         """
         data, objects = self.data, self.objects
         source = objects.source or self.source()
@@ -501,7 +476,6 @@ class RunData:
         return None if file is None else Path(file).expanduser()
 
     def _held_out_notes(self, train: SegmentationDataset, val: SegmentationDataset) -> list[str]:
-        """What ``data.val`` holds out, and whether a validation split is passed over for it."""
         data = self.data
         if data.val is None or self.objects.val is not None:
             return []
@@ -538,11 +512,7 @@ class RunData:
     def with_frequencies(self, data: TrainingData, recorded: Path | None = None) -> TrainingData:
         """The data with the share of each class among its labels, where a loss asks for it.
 
-        Shares that the settings give come first, then those that an earlier process of the run has
-        recorded in a file.
-
-        Raises:
-            DataError: A class is unknown or missing, or all shares are 0.
+        Shares that the settings give come first, then those of a file that the run has recorded.
         """
         if not needs_class_shares(self.settings.supervised_loss.name):
             return data
@@ -574,7 +544,6 @@ def unpaired_notes(*datasets: SegmentationDataset) -> list[str]:
 
 
 def _unseen_classes(data: TrainingData, read_already: Mapping[Path, bytes]) -> Iterator[str]:
-    """Notes on classes that no labeled image, or no validation image, shows."""
     parts = [(data.labeled, data.split.labeled), (data.val, tuple(range(len(data.val))))]
     for dataset, indices in parts:
         ids, read = ids_in_labels(dataset, indices, known=read_already)
@@ -584,7 +553,6 @@ def _unseen_classes(data: TrainingData, read_already: Mapping[Path, bytes]) -> I
 
 
 def _opened(part: Callable[[], SegmentationDataset]) -> SegmentationDataset | None:
-    """The data set; None if it cannot be opened."""
     with contextlib.suppress(DataError, ConfigError):
         return part()
     return None

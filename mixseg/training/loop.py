@@ -58,7 +58,6 @@ class Outcome:
     settings: Settings
 
     def __repr__(self) -> str:
-        """One line: where the run ended and the mean IoU of its networks."""
         scores = ", ".join(f"{name} mIoU {one.miou:.4f}" for name, one in self.scores.items())
         return f"<Outcome: step {self.step}, {scores or f'exit code {self.exit_code}'}>"
 
@@ -66,11 +65,9 @@ class Outcome:
 def train(run: Run, on_progress: OnProgress | None = None, *, save_first: bool = False) -> Outcome:
     """Train from the current step to the last.
 
-    Args:
-        run: Its networks, files and position are updated.
-        on_progress: Told of each logged step.
-        save_first: Write the checkpoint that the run goes on from again, with its present settings
-            and data: they differ from those that it holds.
+    Networks, files and position of the run are updated. ``save_first`` writes the checkpoint that
+    the run goes on from again, with its present settings and data, which differ from those it
+    holds.
 
     Raises:
         TrainingError: A loss or gradient is not finite. No network was updated in that step.
@@ -92,7 +89,7 @@ def train(run: Run, on_progress: OnProgress | None = None, *, save_first: bool =
             if first and run.is_due(first) and position.validated != first:
                 scores = run.validate()
             elif first == total:
-                return outcome_of(run, run.score(), 0, times)
+                return _outcome(run, run.score(), 0, times)
             batches = {
                 name: stream(first * accumulate, total * accumulate)
                 for name, stream in run.streams.items()
@@ -121,11 +118,11 @@ def train(run: Run, on_progress: OnProgress | None = None, *, save_first: bool =
                 if run.is_due(done):
                     scores = run.validate()
             run.save()  # with the best scores
-            return outcome_of(run, scores, 0, times)
+            return _outcome(run, scores, 0, times)
         except InterruptionError:
             if position.step > run.saved:
                 run.save()
-            return outcome_of(run, {}, largest(interruption.exit_code), times)
+            return _outcome(run, {}, largest(interruption.exit_code), times)
         finally:
             for logger in run.loggers:
                 logger.close()
@@ -175,8 +172,7 @@ def _note(record: Mapping[str, float]) -> str:
     return f"loss {total:.3f}{confident}"
 
 
-def outcome_of(run: Run, scores: dict[str, Scores], code: int, times: list[float]) -> Outcome:
-    """How a run ended."""
+def _outcome(run: Run, scores: dict[str, Scores], code: int, times: list[float]) -> Outcome:
     precision = run.learner.precision
     return Outcome(
         scores,
@@ -194,13 +190,10 @@ def outcome_of(run: Run, scores: dict[str, Scores], code: int, times: list[float
 
 
 class Gradients(NamedTuple):
-    """Losses and gradient norm of a step, before anything is updated.
+    """Losses and gradient norm of a step, before anything is updated: means over the micro-batches.
 
-    Attributes:
-        losses: Name -> scalar, the mean over the micro-batches.
-        logs: Name -> further values of the step, the mean over the micro-batches.
-        loss: Sum of the losses, a scalar.
-        norm: Norm of the unscaled gradients before they were clipped, a scalar.
+    ``losses`` and ``logs`` are by name, ``loss`` is the sum of the losses, and ``norm`` that of the
+    unscaled gradients before they were clipped.
     """
 
     losses: dict[str, Tensor]
@@ -214,13 +207,8 @@ class Gradients(NamedTuple):
 class Learner:
     """All that a training step updates.
 
-    Attributes:
-        method: Takes the step; its student is on the device.
-        optimizer: Of the student; its groups know their ``peak_lr``.
-        precision: Device, autocast and scaler.
-        regularizers: What is added to the losses of the method, in this order.
-        seed: Of the run.
-        clip_norm: Largest norm of the gradient; None does not clip.
+    The method's student is on the device; the optimizer's groups know their ``peak_lr``;
+    regularizers add to the losses of the method, in this order; ``clip_norm`` None does not clip.
     """
 
     method: Method
@@ -244,12 +232,7 @@ class Learner:
                 group["momentum"] = momentum
 
     def gradients(self, micro_batches: Sequence[Mapping[str, Batch]], step: int) -> Gradients:
-        """Gradients of the mean loss over the micro-batches of a step.
-
-        Args:
-            micro_batches: Stream -> batch on any device; several where gradients accumulate.
-            step: Number of the step, from 0.
-        """
+        """Gradients of the mean loss over the micro-batches (stream -> batch) of a step, from 0."""
         device, losses, logs = self.precision.device, [], []
         for number, batches in enumerate(micro_batches):
             batch = {name: one.to(device) for name, one in batches.items()}
@@ -276,8 +259,7 @@ class Learner:
     def is_finite(self, gradients: Gradients) -> bool:
         """Whether the step may be taken; synchronizes host and device.
 
-        Gradients of fp16 may overflow: the scaler then skips the step by itself and lowers its
-        scale.
+        Gradients of fp16 may overflow: the scaler then skips the step and lowers its scale.
         """
         scaler = self.precision.scaler
         overflowing = self.precision.name == "fp16" and scaler.get_scale() >= 1
@@ -300,20 +282,15 @@ class Learner:
 
 @final
 class BackwardPass:
-    """The :class:`mixseg.methods.Backward` of one micro-batch.
+    """The :class:`mixseg.methods.Backward` of one micro-batch; it scales all losses by a factor.
 
-    Regularizers read all outputs of a step: with one, the graphs are kept until :meth:`finish`,
-    and one backward pass of the sum of all losses follows.
-
-    Attributes:
-        losses: Name -> scalar without gradient, of all losses so far.
-        logs: What regularizers log.
+    Regularizers read all outputs of a step: with one, the graphs are kept until :meth:`finish`, and
+    one backward pass of the sum of all losses follows.
     """
 
     def __init__(
         self, precision: Precision, regularizers: Sequence[Regularizer], factor: float
     ) -> None:
-        """Scale all losses by a factor."""
         self.precision = precision
         self.regularizers = regularizers
         self.factor = factor
@@ -355,7 +332,6 @@ class BackwardPass:
 
 
 def _mean(micro_batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The mean of each value over the micro-batches of a step."""
     first, *others = micro_batches
     if not others:
         return dict(first)
@@ -363,9 +339,9 @@ def _mean(micro_batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def running_statistics(layer: nn.Module) -> tuple[Tensor, ...]:
-    """The floating-point buffers of a layer that differ between processes after a step.
+    """The floating-point buffers of a layer that a forward pass has updated from this process's
+    shard.
 
-    These are the running statistics that a forward pass has updated from this process's shard.
     Left out are buffers that are equal in all processes: those of layers in evaluation mode, of
     SyncBatchNorm, of layers with momentum 0 (the teacher's), and the constants of Normalisation.
     Averaging equal values over three processes would change their last bits.

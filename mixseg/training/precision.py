@@ -150,7 +150,7 @@ def has_bf16() -> bool:
 
 
 def is_depthwise(model: nn.Module) -> bool:
-    """Whether most 3x3 and larger convolutions are depthwise; those are slower in bf16 on CPUs."""
+    """Whether most larger than 1x1 convolutions are depthwise: slower in bf16 on CPUs."""
     spatial = [
         layer
         for layer in model.modules()
@@ -161,11 +161,7 @@ def is_depthwise(model: nn.Module) -> bool:
 
 
 def precision_in(run: Path, asked: str) -> PrecisionName | None:
-    """The precision that a run has for its ``training.precision``; None where nothing tells.
-
-    Raises:
-        CheckpointError: Its record is damaged.
-    """
+    """The precision that a run has for its ``training.precision``; None where nothing tells."""
     if asked != "auto":
         return named_precision(asked)
     record = run / RECORD
@@ -176,9 +172,6 @@ def precision_to_apply(run: Path, asked: str, device: torch.device, model: nn.Mo
     """What a network of a run is applied in, so that its scores are those of the run.
 
     Where the device lacks that arithmetic, as :func:`choose_precision` decides.
-
-    Raises:
-        CheckpointError: The run's record is damaged.
     """
     name = precision_in(run, asked)
     on_gpu = device.type == "cuda"
@@ -198,7 +191,7 @@ def read_precision(path: Path) -> PrecisionName:
 
 
 def named_precision(text: str) -> PrecisionName:
-    """Raise a ValueError for a name that is no precision."""
+    """The precision of a name; a ValueError for any other text."""
     for name in PRECISIONS:
         if name == text:
             return name

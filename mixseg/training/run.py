@@ -88,7 +88,7 @@ def start(
     def begun() -> RunDirectory:
         folder = RunDirectory.create(path)
         try:
-            _record(folder, settings, data, saved_teacher)
+            _record(folder, data, saved_teacher, dump_settings(settings))
             folder.publish()
         except BaseException:
             folder.remove()
@@ -130,12 +130,11 @@ def unused_name(folder: Path, name: str) -> str:
 
 
 def _record(
-    run: RunDirectory, settings: Settings, data: TrainingData, teacher: SavedNetworks | None
+    run: RunDirectory, data: TrainingData, teacher: SavedNetworks | None, config: str
 ) -> None:
     write_split(run.path, data.labeled, data.split, (*data.labeled.unpaired, *data.val.unpaired))
-    write_atomically(run.unlabeled, id_lines(data.unlabeled, data.unlabeled_indices))
-    if settings.data.val is not None:
-        write_atomically(run.held_out, id_lines(data.val, range(len(data.val))))
+    for path, content in _lists(run, data).items():
+        write_atomically(path, content)
     if data.distribution is not None:
         shares = dump_frequencies(data.distribution, data.classes)
         write_atomically(run.alignment, shares)
@@ -143,10 +142,9 @@ def _record(
         write_atomically(run.frequencies, dump_frequencies(data.frequencies, data.classes))
     if data.class_map:
         write_atomically(run.class_map, data.class_map)
-    write_atomically(run.data_record, json.dumps(data.record, indent=0))
     if teacher is not None:
         keep_teacher(run.path, teacher)
-    write_atomically(run.config, dump_settings(settings))
+    write_atomically(run.config, config)
 
 
 # A run that goes on -------------------------------------------------------------------------------
@@ -199,7 +197,9 @@ def _opened(
     if kept is not None:
         objects.check_as_before(list(map(str, kept.get("objects", []))), str(path))
     spec = None if kept is None else ModelSpec.from_json(kept["model"])
-    saved, settings = _settings_then_and_now(run, kept, overrides)
+    settings = with_absolute_paths(resolve_settings([run.config], overrides))
+    own = ([run.config], {}) if kept is None else ([], kept["settings"])
+    saved = with_absolute_paths(resolve_settings(*own))
     # What a run computes does not depend on how many processes read its images.
     changes = changed_settings(saved, settings, {"data.workers", "output", "name", "imports"})
     if spec is not None and any(line.startswith(FREE) for line in changes):
@@ -247,8 +247,9 @@ def _opened(
         run.check_class_map(data.class_map)
     settings = epochs_in_steps(settings, len(data.split.labeled))
     data = run_data.with_frequencies(data, run.frequencies)
-    distilled = settings.method == "distillation"
-    teacher = kept_teacher(run.path, data.classes) if distilled else None
+    teacher = None
+    if settings.method == "distillation":
+        teacher = kept_teacher(run.path, data.classes)
     if changes and run.locked:  # checkpoints take a copy of what is written here
         unpaired = (*data.labeled.unpaired, *data.val.unpaired)
         write_split(run.path, data.labeled, data.split, unpaired)
@@ -329,19 +330,7 @@ def _restore_files(run: RunDirectory, kept: Mapping[str, Any]) -> None:
         write_atomically(run.config, dump_settings(resolve_settings([], kept["settings"])))
         changed.append(run.config)
     for path in changed:
-        text = f"{path}: was lost or changed; written anew from the latest checkpoint"
-        LOG.warning(text)
-
-
-def _settings_then_and_now(
-    run: RunDirectory, kept: Mapping[str, Any] | None, overrides: dict[str, Any]
-) -> tuple[Settings, Settings]:
-    asked = resolve_settings([run.config], overrides)
-    if kept is None:
-        saved = resolve_settings([run.config], {})
-    else:
-        saved = resolve_settings([], kept["settings"])
-    return with_absolute_paths(saved), with_absolute_paths(asked)
+        LOG.warning(f"{path}: was lost or changed; written anew from the latest checkpoint")
 
 
 def _data_changes(
@@ -367,7 +356,7 @@ def _data_changes(
     return found
 
 
-def _write_lists(run: RunDirectory, data: TrainingData, changes: Sequence[str]) -> None:
+def _lists(run: RunDirectory, data: TrainingData) -> dict[Path, str]:
     contents = {
         run.labeled: id_lines(data.labeled, data.split.labeled),
         run.unlabeled: id_lines(data.unlabeled, data.unlabeled_indices),
@@ -375,7 +364,11 @@ def _write_lists(run: RunDirectory, data: TrainingData, changes: Sequence[str]) 
     }
     if data.split.held_out:
         contents[run.held_out] = id_lines(data.val, range(len(data.val)))
-    for path, content in contents.items():
+    return contents
+
+
+def _write_lists(run: RunDirectory, data: TrainingData, changes: Sequence[str]) -> None:
+    for path, content in _lists(run, data).items():
         if path.is_file() and read_bytes(path) == content.encode():
             continue
         write_atomically(path, content)

@@ -41,18 +41,16 @@ class RunDirectory:
     """Files of a run.
 
     Attributes:
-        path: The folder.
         locked: Whether this is the process that writes.
         config: The resolved settings; themselves a valid ``--config``.
-        checkpoints: Folder of the checkpoints.
         summary: Scores of a finished run.
         labeled: Ids of the labeled images; so ``unlabeled``, and ``held_out`` of those that
             ``data.val`` keeps for validation, if it does.
         data_record: The data that the run depends on; see :mod:`mixseg.data.record`.
         skipped: Images that could not be read, one JSON object per line; with ``data.skip_bad``.
         class_map: Where each class of a source domain went.
-        alignment: Share of each class that pseudo-labels are aligned to.
-        frequencies: Share of each class among the labeled pixels, where a loss weighs by it.
+        alignment: Share of each class that pseudo-labels are aligned to; so ``frequencies`` of
+            those among the labeled pixels, where a loss weighs by them.
         precision: What ``training.precision: auto`` has chosen.
     """
 
@@ -203,10 +201,7 @@ class RunDirectory:
     def check_split(self, digest: str, lists: str, held_out: str = "") -> None:
         """Raise a MixsegError where other images are labeled than when the run was started.
 
-        Args:
-            digest: Of the split that the data gives now.
-            lists: The flag that gives the run's own images, for the message.
-            held_out: The flag that gives what it holds out, and a blank; empty if it does not.
+        ``lists`` and ``held_out`` are the flags that give the run its own images, for the message.
         """
         record = self.path / "split.json"
         try:

@@ -12,12 +12,14 @@ from typing import Any, final
 
 from torch import nn
 
+from mixseg.config.checks import WITHOUT_FILE
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.schema import to_flat
-from mixseg.config.sections import Settings
+from mixseg.config.sections import ModelSettings, Settings
 from mixseg.data.contract import ClassSet
 from mixseg.data.record import check_digests
-from mixseg.errors import CheckpointError, MixsegError
+from mixseg.distributed import by_first, of_first
+from mixseg.errors import CheckpointError, ConfigError, MixsegError
 from mixseg.files import read_json_lines
 from mixseg.models import ModelSpec, SegmentationModel, build_model, load_checked
 from mixseg.models.wrapped import wrap
@@ -34,6 +36,8 @@ from mixseg.training.checkpoint import (
 )
 
 LOG = logging.getLogger("mixseg")
+
+NETWORKS = ("student", "teacher", "average")
 
 CLEARLY_BETTER = 2.0
 """Points of mIoU above which a message says that a run's other network is better."""
@@ -58,7 +62,7 @@ class SavedNetworks:
         step: Steps that they were trained for.
         networks: Name (``student``, and ``teacher`` or ``average``) -> network.
         classes: Their classes.
-        settings: Flat settings of the run, for example ``data.root``.
+        settings: Flat settings of the run.
         problems: Why newer checkpoints of the run were passed over.
         data: Digests of the run's :data:`mixseg.data.record.Record`.
     """
@@ -181,19 +185,13 @@ def load_networks(path: Path, which: str, module: nn.Module | None = None) -> Sa
 
 
 def load_settings(path: Path) -> Mapping[str, Any]:
-    """Flat settings of a run, or of one of its checkpoints; a CheckpointError as by
-    :func:`load_networks`.
-    """
+    """Flat settings of a run, or of one of its checkpoints."""
     with _readable(_open(path, None)[0]) as state:
         return _settings(state)
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Metadata of the latest checkpoint of a run: settings, model, classes, data, records.
-
-    Raises:
-        CheckpointError: There is no checkpoint, it is damaged, or no checkpoint of a run.
-    """
+    """Metadata of the latest checkpoint of a run: settings, model, classes, data, records."""
     with _readable(_open(path, None)[0]) as state:
         ModelSpec.from_json(state["model"])
         records = dict(state.get("records", {}))
@@ -274,3 +272,53 @@ def _read(path: Path, which: str | None) -> Checkpoint:  # with None its state a
     elif which == "either":
         wanted = ("student",)
     return read_checkpoint(path, only=wanted)
+
+
+# Initial weights ----------------------------------------------------------------------------------
+
+
+def network_of_run(settings: ModelSettings) -> SavedNetworks | None:
+    """The network that ``model.weights`` names, if it is one of mixseg's; None for anything else.
+
+    A folder is a run or one of its checkpoints, of which the teacher or average is taken where
+    there is one; a file that lies in a checkpoint is the network of its name.
+    """
+    found = _named(settings)
+    if found is None:
+        return None
+    path, which = found
+    # Of a run that is still going on, all processes take the same checkpoint.
+    same = of_first(by_first(lambda: str(newest_checkpoint(path))) or "")
+    return load_networks(Path(same), which)
+
+
+def check_network_of_run(settings: ModelSettings) -> None:
+    """Raise the errors of :func:`network_of_run` without reading a network."""
+    found = _named(settings)
+    if found is None:
+        return
+    path, which = found
+    there = listed_tensors(newest_checkpoint(path))
+    if which != "either" and (which not in NETWORKS or which not in there):
+        raise CheckpointError(
+            f"model.weights: {settings.weights}: is no network of its checkpoint; give one of "
+            f"{', '.join(name for name in NETWORKS if name in there)}, or the folder"
+        )
+
+
+def _named(settings: ModelSettings) -> tuple[Path, str] | None:
+    if settings.weights in WITHOUT_FILE:
+        return None
+    path = Path(settings.weights).expanduser()
+    if path.is_dir():
+        found = path, "either"
+    elif path.suffix == ".safetensors" and (path.parent / MANIFEST).is_file():
+        found = path.parent, path.stem
+    else:
+        return None
+    if settings.weights_sha256 is not None:
+        raise ConfigError(
+            f"model.weights_sha256: {path} is of a checkpoint, which lists the hashes of its files "
+            "and is checked against them; leave it out, or say --model.weights_sha256 null"
+        )
+    return found

@@ -97,10 +97,7 @@ def build_schedule(
 ) -> tuple[Schedule, Schedule | None]:
     """The schedule of a name with linear warm-up in front of it, and that of the momentum.
 
-    ``section`` is where it is asked for, for messages.
-
-    Raises:
-        ConfigError: There is none of that name, or it takes no warm-up.
+    A ConfigError names the ``section`` that asks for an unknown one, or for warm-up of one without.
     """
     SCHEDULES.check(name, f"{section}.name" if section == "schedule" else f"{section}.schedule")
     if warmup and "warmup" not in parameters_of(SCHEDULES.signature(name)):

@@ -6,10 +6,11 @@ import json
 import logging
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 import torch
@@ -17,10 +18,11 @@ from torch import Tensor
 
 from mixseg.config.sections import Settings
 from mixseg.data.record import check_digests
-from mixseg.data.streams import Batch
+from mixseg.data.streams import Batch, Skipped
 from mixseg.distributed import by_first, gathered, texts, together, world
 from mixseg.errors import CheckpointError, DataError, TrainingError
 from mixseg.evaluation.scores import Scores
+from mixseg.files import read_text, write_atomically
 from mixseg.models import SegmentationModel, load_checked
 from mixseg.training.checkpoint import AVERAGE, TEACHER, BestNetworks, Checkpoint, CheckpointStore
 from mixseg.training.loggers import Logger
@@ -28,7 +30,6 @@ from mixseg.training.optimizers import optimizer_state, restore_optimizer
 from mixseg.training.precision import any_sizes
 from mixseg.training.run_directory import RunDirectory
 from mixseg.training.schedules import Schedule
-from mixseg.training.skipped import SkippedSamples
 from mixseg.training.stages import Stage
 
 if TYPE_CHECKING:
@@ -65,18 +66,16 @@ class Run:
         learner: What is trained.
         streams: Name -> batches, for every stream of the method.
         stages: In order.
-        schedule: Factor of the learning rate.
-        momentum: Momentum of each step; None leaves it as it is.
+        schedule: Factor of the learning rate; ``momentum`` of each step, or None to leave it.
         evaluate: Scores of a network on the validation images.
         folder: Where files go.
         settings: Lengths and intervals; all of them are kept as a record.
         card: Metadata of a checkpoint: model, classes, preprocessing.
         loggers: Of the process that writes; the others have none.
         skipped: Takes in samples that could not be read; None where they end the run.
-        position: How far the run is.
-        saved: Step of the last checkpoint.
-        void: Label files without a labeled pixel since the last logged step.
-        named: Those that a message has named.
+        position: How far the run is; ``saved`` is the step of the last checkpoint.
+        void: Label files without a labeled pixel since the last logged step; ``named`` those that a
+            message has named.
     """
 
     learner: Learner
@@ -369,3 +368,53 @@ def _best_scores(checkpoint: Checkpoint) -> dict[str, tuple[int, Scores]]:
             f"{checkpoint.path}: its best scores are of an earlier version of mixseg; it can be "
             "evaluated, not resumed"
         ) from error
+
+
+@final
+class SkippedSamples:
+    """Images that a run could not read: named and recorded once; too many end the run."""
+
+    def __init__(
+        self, path: Path, samples: Mapping[str, int], share: float, *, writes: bool
+    ) -> None:
+        """Read what an earlier process of the run has found.
+
+        Args:
+            path: One JSON object per line; made when there is something to write.
+            samples: Name of a stream -> number of its samples.
+            share: Of the samples of a stream, in [0, 1], that may be skipped.
+            writes: Whether this process is the one that writes.
+        """
+        self.path, self.samples, self.share, self.writes = path, samples, share, writes
+        try:
+            earlier = [Skipped(**json.loads(line)) for line in read_text(path).splitlines()]
+        except (OSError, ValueError, TypeError, RecursionError):
+            earlier = []  # there is none yet, or a damaged record, which is found again
+        self.known = {(one.stream, one.id): one for one in earlier}
+
+    def note(self, batches: Iterable[Batch]) -> None:
+        """Take in what the batches of a step have skipped; a DataError where it is more than may
+        be.
+        """
+        own = [list(one) for batch in batches for one in batch.skipped]
+        found = [Skipped(*one) for text in texts(json.dumps(own)) for one in json.loads(text)]
+        fresh = {(one.stream, one.id): one for one in found} | self.known
+        if len(fresh) == len(self.known):
+            return
+        for key, one in fresh.items():
+            if key not in self.known:
+                LOG.warning(f"skipped ({one.stream}): {one.reason}")
+        self.known = fresh
+        if self.writes:
+            lines = [json.dumps(one._asdict()) + "\n" for _, one in sorted(fresh.items())]
+            write_atomically(self.path, "".join(lines))
+        for stream, count in self.samples.items():
+            bad = [one for one in fresh.values() if one.stream == stream]
+            if len(bad) > int(self.share * count):
+                error = DataError(
+                    f"{len(bad)} of {count} images of the {stream} stream cannot be read, more "
+                    f"than data.skip_bad_share {self.share:g} allows; they are listed in "
+                    f"{self.path}, and mixseg check-data finds all. The last one: {bad[-1].reason}"
+                )
+                error.everywhere = True  # the samples were gathered from all processes
+                raise error

@@ -36,74 +36,51 @@ def build_streams(
     red, green, blue = (round(255 * value) for value in method.student.spec.mean)
     labeled = settings.source_domain if settings.two_domains else settings.data
     interpolation = settings.source_domain.interpolation if settings.two_domains else "bilinear"
-    images: dict[str, DataSettings | SourceSettings] = {
-        "labeled": labeled,
-        "unlabeled": settings.data,
-    }
+    images = {"labeled": labeled, "unlabeled": settings.data}
     sources = {
         "labeled": (data.labeled, data.split.labeled),
         "unlabeled": (data.unlabeled, data.unlabeled_indices),
     }
 
-    def stream_of(name: str, stage: Stage) -> StreamDataset:
+    def batches(name: str, first: int, last: int) -> Iterator[Batch]:
+        """Batches number ``first`` to ``last`` - 1; a loader for each stage, at its turn."""
         dataset, indices = sources[name]
-        transform = PairedTransform(
-            resize=images[name].resize,
-            scale=images[name].scale,
-            scale_step=settings.data.scale_step,
-            interpolation=interpolation if name == "labeled" else "bilinear",
-            rotate=settings.data.rotate,
-            crop=stage.crop,
-            padding=settings.data.padding,
-            flip=settings.data.flip,
-            fill=(red, green, blue),
-        )
-        return StreamDataset(
-            dataset,
-            indices,
-            transform,
-            seed=settings.seed,
-            stream=name,
-            labeled=name == "labeled",
-            bad_share=settings.data.skip_bad_share if settings.data.skip_bad else 0.0,
-        )
-
-    return {
-        name: partial(
-            _staged_batches,
-            [(stage, stream_of(name, stage)) for stage in stages],
-            name,
-            settings.training.accumulate,
-            loader_workers(settings.data.workers),
-            pinned,
-        )
-        for name in method.streams
-    }
-
-
-def _staged_batches(
-    stages: list[tuple[Stage, StreamDataset]],
-    name: str,
-    accumulate: int,
-    workers: int,
-    pinned: bool,
-    first: int,
-    last: int,
-) -> Iterator[Batch]:
-    """Batches number ``first`` to ``last`` - 1; a loader for each stage, when its turn comes."""
-    for stage, dataset in stages:
-        before = stage.first * accumulate
-        begin, end = max(first, before), min(last, stage.last * accumulate)
-        if begin < end:
-            yield from stream_batches(
+        for stage in stages:
+            before = stage.first * settings.training.accumulate
+            end = min(last, stage.last * settings.training.accumulate)
+            if max(first, before) >= end:
+                continue
+            transform = PairedTransform(
+                resize=images[name].resize,
+                scale=images[name].scale,
+                scale_step=settings.data.scale_step,
+                interpolation=interpolation if name == "labeled" else "bilinear",
+                rotate=settings.data.rotate,
+                crop=stage.crop,
+                padding=settings.data.padding,
+                flip=settings.data.flip,
+                fill=(red, green, blue),
+            )
+            stream = StreamDataset(
                 dataset,
+                indices,
+                transform,
+                seed=settings.seed,
+                stream=name,
+                labeled=name == "labeled",
+                bad_share=settings.data.skip_bad_share if settings.data.skip_bad else 0.0,
+            )
+            yield from stream_batches(
+                stream,
                 stage.batches[name],
-                begin - before,
+                max(first, before) - before,
                 end - before,
-                workers,
+                loader_workers(settings.data.workers),
                 drawn=stage.draws[name],
                 pinned=pinned,
             )
+
+    return {name: partial(batches, name) for name in method.streams}
 
 
 def crop_notes(

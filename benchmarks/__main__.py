@@ -11,16 +11,19 @@ from benchmarks.parts import DEFAULT_PARTS, PARTS
 from benchmarks.report import conditions, describe
 from benchmarks.workload import workload
 from mixseg.cli import run
-from mixseg.commands.contract import prints_its_result
-from mixseg.commands.parsing import new_parser, size_type
-from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
-from mixseg.config import FlagType, Range
+from mixseg.commands.parsing import (
+    add_file_arguments,
+    any_settings,
+    new_parser,
+    parse,
+    size_type,
+)
+from mixseg.config.values import FlagType, Range
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.files import check_unused, write_atomically
 from mixseg.terminal import new_console, say, show
 
 
-@prints_its_result
 def benchmark(arguments: Sequence[str]) -> int:
     """Measure mixseg's code beside the papers' arithmetic; see ``--help``."""
     parser = new_parser(
@@ -50,7 +53,7 @@ def benchmark(arguments: Sequence[str]) -> int:
         help="loader: size of the image files [1024x2048]",
     )
     parser.add_argument("--json", type=str, metavar="FILE", help="write the numbers as JSON too")
-    parsed = parse_with_settings(parser, arguments)
+    parsed = parse(parser, arguments, settings=True)
     for name in parsed.parts:
         if name not in PARTS:
             raise ConfigError(unknown_name("part of the benchmark", name, PARTS))
@@ -71,4 +74,4 @@ def benchmark(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(benchmark))
+    sys.exit(run(benchmark, prints=True))

@@ -15,10 +15,10 @@ from benchmarks.measure import Action, compare
 from benchmarks.report import Report, report_of
 from benchmarks.workload import Workload, patches
 from mixseg.data.arrays import Size
-from mixseg.data.bdd100k import open_bdd100k
-from mixseg.data.cityscapes import CITYSCAPES, open_cityscapes
+from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.images import encode_jpeg, write_png
+from mixseg.data.layout import open_dataset
 from mixseg.data.prepared_copy import check_output, plan_splits, prepare
 from mixseg.data.streams import StreamDataset
 from mixseg.data.transforms import PairedTransform
@@ -56,14 +56,15 @@ def loader(work: Workload, console: Console) -> Report:
 
 def _measure(work: Workload, pngs: Path, copies: Path, jpegs: Path) -> Report:
     write_street(pngs, work.files, work.settings.seed)
-    streets = open_cityscapes(pngs, "train")
+    streets = open_dataset("cityscapes", pngs, "train")
     write_jpegs(jpegs, streets)
     plan = plan_splits(
         "cityscapes", pngs, size=work.size, training="train", validation=None, keep_labeled=True
     )
     output = check_output(plan, copies)
     prepare(plan, copies, output, jobs=1, keep_bad=False, progress=lambda done, total: None)
-    copied, windscreens = open_cityscapes(copies, "train"), open_bdd100k(jpegs, "train")
+    copied = open_dataset("cityscapes", copies, "train")
+    windscreens = open_dataset("bdd100k", jpegs, "train")
     train_ids = {raw_id: train for train, raw_id in enumerate(CITYSCAPES.label_ids)}
     in_files = {index: index for index in range(len(CITYSCAPES))}  # BDD100K has train ids
     path = _label_file(streets.samples[0].label)

@@ -5,23 +5,23 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from mixseg.data.registry import CLASSES
-from mixseg.engine import precision
-from mixseg.engine.precision import PrecisionName
-from mixseg.preflight.memory import measure_elsewhere, smaller
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.report import Report
 from benchmarks.workload import Workload
-from mixseg.config import Settings
+from mixseg.analysis.costs import smaller
+from mixseg.analysis.noise import NoiseRun
+from mixseg.config.sections import Settings
 from mixseg.data.arrays import Size
-from mixseg.methods import METHODS
+from mixseg.training import precision
+from mixseg.training.precision import PrecisionName
 
 SHARES = (0.25, 0.5, 1.0)
 """Areas that are measured, as shares of the area of the settings."""
 
 AS_SET = "as set"
+JOINT_FORWARD = "model.joint_forward"
 
 
 def _precisions(settings: Settings) -> list[PrecisionName]:
@@ -43,8 +43,8 @@ def levers(settings: Settings) -> dict[str, Settings]:
                 changes[name] = {"training": dataclasses.replace(training, precision=name)}
     checkpointing = dataclasses.replace(model, activation_checkpointing=True)
     changes["activation checkpointing"] = {"model": checkpointing}
-    if METHODS[settings.method].mixes_unlabeled:
-        changes["joint forward"] = {"model": dataclasses.replace(model, joint_forward=True)}
+    if JOINT_FORWARD in settings.options:
+        changes["joint forward"] = {"options": {**settings.options, JOINT_FORWARD: True}}
     return {
         name: dataclasses.replace(settings, **change)  # type: ignore[arg-type]
         for name, change in changes.items()
@@ -58,17 +58,15 @@ def memory(work: Workload, console: Console) -> Report:
         ConfigError: The network is not made of blocks.
         TrainingError: A step failed, as when there is too little memory.
     """
-    streams = METHODS[work.settings.method].streams_of(work.settings)
-    whole = dict.fromkeys(streams, work.size)
+    whole = work.noise.sizes
     area = math.prod(work.size)
-    classes = CLASSES[work.settings.data.dataset]
     peaks: dict[str, dict[Size, int]] = {}
     for name, changed in levers(work.settings).items():
         peaks[name] = {}
         for share in SHARES:
             sizes = smaller(whole, round(share * area))
-            peak = measure_elsewhere(changed, sizes, classes).peak
-            peaks[name][sizes[streams[0]]] = peak
+            probe = NoiseRun(changed, work.noise.classes, sizes).measure_elsewhere()
+            peaks[name][sizes["labeled"]] = probe.peak
     content = {
         name: {f"{height}x{width}": peak for (height, width), peak in found.items()}
         for name, found in peaks.items()

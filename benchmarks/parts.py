@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable, Mapping
 
 import torch
-from mixseg.data.strong_augmentation import BLUR_SIGMA, blurred, jittered
-from mixseg.engine.precision import choose_precision
-from mixseg.engine.teacher import MeanTeacher
 from rich.console import Console
 from torch import Tensor
 
@@ -19,10 +15,14 @@ from benchmarks.memory import memory
 from benchmarks.report import Report, report_of
 from benchmarks.step import step
 from benchmarks.workload import Workload
+from mixseg.augmentation.strong import BLUR_SIGMA, blurred, jittered
 from mixseg.evaluation.inference import predict_labels
 from mixseg.evaluation.scores import ConfusionMatrix
-from mixseg.mixing import build_mixer, with_partner
+from mixseg.mixing import with_partner
 from mixseg.models import SegmentationModel
+from mixseg.registry import MIXERS, TEACHERS
+from mixseg.targets import MeanTeacher
+from mixseg.training.precision import choose_precision
 from tests.oracles import transcription
 from tests.oracles.transcribed_step import MASKED, drawn_masks
 
@@ -44,11 +44,11 @@ def mixers(work: Workload) -> Pairs:
     mask = labels % 2 == 0
 
     def masks(name: str) -> tuple[Action, Action]:
-        settings = dataclasses.replace(work.settings.mixing, mixer=name)
-        mixer = build_mixer(settings, work.num_classes)
+        options = work.options(MIXERS, name)
+        mixer = MIXERS.build(name, options, num_classes=work.num_classes)
         return (
             lambda: mixer.mask(labels, random),
-            lambda: drawn_masks(settings, labels, random, work.num_classes),
+            lambda: drawn_masks(name, options, labels, random, work.num_classes),
         )
 
     return {f"{name} masks": masks(name) for name in MASKED} | {
@@ -66,8 +66,8 @@ def augment(work: Workload) -> Pairs:
     """
     images, labels = work.images(work.batch), work.labels(work.batch)
     random = work.random("masks")
-    settings = dataclasses.replace(work.settings.mixing, mixer="classmix")
-    mixer = build_mixer(settings, work.num_classes)
+    options = work.options(MIXERS, "classmix")
+    mixer = MIXERS.build("classmix", options, num_classes=work.num_classes)
     draws, order, sigma = [0.2, 0.7, 0.4, 0.9], 0.3, sum(BLUR_SIGMA) / 2
 
     def plain_jitter(batch: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ def augment(work: Workload) -> Pairs:
         blurred(jittered(mixed, STRENGTH, draws, order), sigma)
 
     def plain() -> None:
-        masks = drawn_masks(settings, labels, random, work.num_classes)
+        masks = drawn_masks("classmix", options, labels, random, work.num_classes)
         transcription.blurred(plain_jitter(transcription.mixed(masks, images)), sigma)
 
     return {
@@ -95,7 +95,7 @@ def augment(work: Workload) -> Pairs:
 def ema(work: Workload) -> Pairs:
     """One update of the teacher, late in a run, against a loop over parameters."""
     student = work.model()
-    decay, late = work.settings.teacher.decay, 10_000
+    decay, late = work.options(TEACHERS, "mean")["teacher.decay"], 10_000
     teacher, plain = MeanTeacher(student, decay), copy.deepcopy(student)
     return {
         "average of parameters and buffers": (

@@ -7,9 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from mixseg.engine.learner import Learner
-from mixseg.engine.method import MethodInputs
-from mixseg.training.learner import build_learner
 from rich.console import Console
 from rich.table import Table
 
@@ -17,9 +14,9 @@ from benchmarks.measure import Stopwatch, compare, matmul_peak, operations
 from benchmarks.report import Report, report_of
 from benchmarks.workload import Workload
 from mixseg.analysis.costs import WARMUP
-from mixseg.analysis.noise import random_batches, training_step
+from mixseg.analysis.noise import random_batches
 from mixseg.methods import SemiSupervised
-from mixseg.training.precision import precision_of_run
+from mixseg.training.loop import Learner
 from tests.oracles.transcribed_step import TranscribedStep, check_transcribed
 
 LABELED, MIXED = "student forward, labeled", "student forward, mixed"
@@ -32,6 +29,7 @@ PARTS_OF_STEP = (
 )
 """The parts in the order of the table."""
 
+
 Advance = Callable[[int], object]
 """Takes the step of a number."""
 
@@ -39,22 +37,14 @@ Advance = Callable[[int], object]
 def step(work: Workload, console: Console) -> Report:
     """A semi-supervised step on random images, its parts, and how much of the machine it uses.
 
-    The console is told the precision.
-
     Raises:
         ConfigError: There is no transcription of what the settings ask for.
     """
     settings = work.settings
     check_transcribed(settings)
-    choose = precision_of_run(settings, work.size, console)
-    learner, _ = build_learner(
-        settings, work.num_classes, MethodInputs(), download=False, choose=choose
-    )
-    sizes = dict.fromkeys(learner.method.streams, work.size)
-    counts = {"labeled": settings.data.batch_labeled, "unlabeled": settings.data.batch_unlabeled}
-    batches = random_batches(settings.seed, counts, sizes, work.num_classes)
+    learner, own = work.noise.learner(choose=True)
+    batches = random_batches(settings.seed, work.noise.counts, work.noise.sizes, work.num_classes)
     plain = TranscribedStep(learner.method.student, settings)
-    own = training_step(learner, batches, settings.training.accumulate)
     there = {name: batch.to(work.device) for name, batch in batches.items()}
     transcribed = plain.advancing(there, settings.seed, work.device)
 
@@ -127,7 +117,7 @@ def _watch_learner(learner: Learner, watch: Stopwatch) -> None:
     assert isinstance(method, SemiSupervised)  # check_transcribed let no other through
     _watch_networks(method.student, method.teacher.network, watch)
     watch.watch(method, "pseudo_label", LABELS)
-    watch.watch(method.labeled_loss, "loss", LOSS)
+    watch.watch(method, "supervised_loss", LOSS)
     watch.watch(method, "consistency", LOSS)
     watch.watch(method, "mix", MASKS)
     watch.watch(method, "augment", AUGMENT)

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
-from mixseg.data.registry import CLASSES
 from torch import Tensor
 from torch.nn import functional
 
+from mixseg.analysis.noise import NoiseRun
 from mixseg.config.sections import Settings
 from mixseg.data.arrays import Size
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
-from mixseg.mixing import check_labeled_mixer
 from mixseg.models import SegmentationModel, build_initial_model, check_model_settings
 from mixseg.randomness import generator
-from mixseg.training.data import RunData, check_dataset_name
+from mixseg.registry import Registry
+from mixseg.training.data import check_dataset_name
 from mixseg.training.precision import choose_device
-from mixseg.training.stages import of_one_stage
 
 SMALLEST_FILE = 16
 """Smallest side of an image file in pixels: it has 16 patches of classes along each side."""
@@ -32,20 +31,31 @@ class Workload:
     """Sizes and settings of a benchmark.
 
     Attributes:
-        settings: The settings of a run; of its stages the last one.
-        size: Height and width of the images.
-        num_classes: C.
+        noise: The last stage of the run that the settings describe.
         device: Where everything is measured.
         rounds: Number of measured pairs.
         files: Height and width of the image files that are written to be read.
     """
 
-    settings: Settings
-    size: Size
-    num_classes: int
+    noise: NoiseRun
     device: torch.device
     rounds: int
     files: Size
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the run."""
+        return self.noise.settings
+
+    @property
+    def size(self) -> Size:
+        """Height and width of the labeled images, which those of all parts have."""
+        return self.noise.sizes["labeled"]
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.noise.classes)
 
     @property
     def batch(self) -> int:
@@ -71,37 +81,31 @@ class Workload:
     def model(self) -> SegmentationModel:
         """The network with random weights: weights do not change its cost."""
         network = dataclasses.replace(self.settings.model, weights="none")
-        model, _ = build_initial_model(network, self.num_classes, self.settings.seed)
+        model, _ = build_initial_model(
+            network, self.settings.options, self.num_classes, self.settings.seed
+        )
         return model.to(self.device)
+
+    def options(self, registry: Registry[Any], name: str) -> dict[str, Any]:
+        """Setting path -> value, of the options of a part; defaults where the run has none."""
+        given = self.settings.options
+        return {one.path: given.get(one.path, one.default) for one in registry.options(name)}
 
 
 def workload(settings: Settings, rounds: int, files: Size) -> Workload:
-    """The workload of settings.
+    """The workload that settings describe.
 
     Raises:
         ConfigError: A name is unknown, or only data could tell classes or size.
     """
-    settings = of_one_stage(settings, -1)
     if min(files) < SMALLEST_FILE:
         raise ConfigError(
             f"--files: at least {SMALLEST_FILE} pixels on a side, found {files[0]}x{files[1]}"
         )
     check_dataset_name(settings.data.dataset, "data.dataset")
-    check_model_settings(dataclasses.replace(settings.model, weights="none"))
-    check_labeled_mixer(settings.mixing)
-    if settings.data.dataset not in CLASSES:
-        raise ConfigError(
-            f"data.dataset {settings.data.dataset}: only its files tell its classes, and the "
-            f"benchmark reads none; take one of {', '.join(CLASSES)}"
-        )
-    return Workload(
-        settings,
-        RunData(settings).size("labeled", None),
-        len(CLASSES[settings.data.dataset]),
-        choose_device(settings.training.device),
-        rounds,
-        files,
-    )
+    check_model_settings(dataclasses.replace(settings.model, weights="none"), settings.options)
+    noise = NoiseRun.of(settings, None)
+    return Workload(noise, choose_device(settings.training.device), rounds, files)
 
 
 def patches(count: int, size: Size, num_classes: int, random: torch.Generator) -> Tensor:

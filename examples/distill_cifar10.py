@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mixseg.config.ranges import SEEDS, check_run_name
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -31,8 +30,8 @@ from torchvision.datasets import CIFAR10
 from torchvision.models import resnet18
 
 from mixseg.cli import run
-from mixseg.commands.contract import prints_its_result
-from mixseg.config import FlagType, Range
+from mixseg.config.checks import check_run_name
+from mixseg.config.values import SEEDS, FlagType, Range
 from mixseg.errors import ConfigError, DataError, TrainingError
 from mixseg.files import read_json, write_atomically
 from mixseg.losses import distillation_divergence
@@ -281,7 +280,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-@prints_its_result
 def distill_cifar10(arguments: Sequence[str]) -> int:
     """Train the three networks and print their accuracy."""
     options = parse(arguments)
@@ -297,4 +295,4 @@ def distill_cifar10(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(distill_cifar10))
+    sys.exit(run(distill_cifar10, prints=True))

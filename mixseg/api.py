@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mixseg.commands.settings_arguments import configuration_files, settings_from
 from mixseg.config.effect import command_of
 from mixseg.config.flags import SHORT_FLAGS
+from mixseg.config.presets import configuration_files, settings_from
 from mixseg.config.sections import Settings
 from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.from_python import MapStyle, from_python
@@ -170,13 +169,12 @@ def train(
     values |= dict(settings or {})
     method = next((name for name in METHODS if command_of(name) == method), method)
     METHODS.check(method, "method")
-    names = [config] if isinstance(config, str | Path) else list(config or ())
-    parsed = SimpleNamespace(config=[str(name) for name in names])
+    names = list(map(str, [config] if isinstance(config, str | Path) else config or ()))
     kind = "uda" if "source_domain.dataset" in values else "ssl"
     if objects.train is not None and not names:
         files: list[Path] = []
     else:
-        files = configuration_files(parsed, values, kind)  # type: ignore[arg-type]
+        files = configuration_files(names, values, kind)
     resolved = settings_from(files, {"method": method} | values, imports)
     outcome, path = start(resolved, on_progress, objects)
     return Run(path, outcome, objects)

@@ -5,68 +5,83 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
 from mixseg import __version__
-from mixseg.commands.contract import (
-    EXIT_ERROR,
-    EXIT_USAGE,
-    PRINTS_ITS_RESULT,
-    SEVERAL_PROCESSES,
-    Command,
-)
 from mixseg.errors import ConfigError, MixsegError, unknown_name
 from mixseg.terminal import complain, exit_code, guard, new_console, say
-from mixseg.torchrun import started_by_torchrun
+
+EXIT_USAGE = 2
+"""Exit code for what makes no sense; commands return 1 for what is not as it should be."""
+
+Function = Callable[[Sequence[str]], int]
+"""From the arguments after a command's name to an exit code.
+
+Errors for people leave it as :class:`mixseg.errors.MixsegError`.
+"""
 
 
 @final
 @dataclass(frozen=True)
-class Entry:
-    """Where a command is, and what ``--help`` says about it.
+class Command:
+    """A command, which is imported when it is typed.
 
-    Only the command that was typed is imported: torch alone takes seconds.
+    Attributes:
+        module: In ``mixseg.commands``.
+        help: A line for ``mixseg --help``.
+        function: In the module; by default the one of its name.
+        prints: Whether its result is what it prints, so that it has failed if that does not arrive;
+            the result of the others is in files.
+        several: Whether it divides its work among the processes of torchrun.
     """
 
     module: str
-    function: str
     help: str
+    function: str = ""
+    prints: bool = False
+    several: bool = False
 
-    def load(self) -> Command:
-        """Import the command."""
-        command: Command = getattr(
-            importlib.import_module(f"mixseg.commands.{self.module}"), self.function
-        )
-        return command
+    def load(self) -> Function:
+        """Import its function."""
+        module = importlib.import_module(f"mixseg.commands.{self.module}")
+        function: Function = getattr(module, self.function or self.module)
+        return function
+
+    def run(self, arguments: Sequence[str]) -> int:
+        """Run it; see :func:`run`."""
+        return run(self.load(), arguments, prints=self.prints, several=self.several)
 
 
-GROUPS: dict[str, dict[str, Entry]] = {
+GROUPS: dict[str, dict[str, Command]] = {
     "train": {
-        "ssl": Entry("training", "train_ssl", "few labelled and many unlabelled images"),
-        "uda": Entry("training", "train_uda", "labelled renderings and unlabelled photographs"),
-        "supervised": Entry("training", "train_supervised", "labelled images alone"),
-        "distill": Entry("training", "distill", "a small network from a trained one"),
+        name: Command("training", help, function, several=True)
+        for name, function, help in (
+            ("ssl", "train_ssl", "few labeled and many unlabeled images"),
+            ("uda", "train_uda", "labeled renderings and unlabeled photographs"),
+            ("supervised", "train_supervised", "labeled images alone"),
+            ("distill", "distill", "a small network from a trained one"),
+        )
     },
     "use what was trained": {
-        "evaluate": Entry("evaluate", "evaluate_checkpoint", "scores on a split"),
-        "predict": Entry("predict", "predict", "label maps and pictures of image files"),
-        "export": Entry("export", "export", "a network as a file for programs without mixseg"),
+        "evaluate": Command("evaluate", "scores on a split", prints=True, several=True),
+        "predict": Command("predict", "label maps and pictures of image files", several=True),
+        "export": Command("export", "a network as a file for programs without mixseg"),
     },
     "look before training": {
-        "doctor": Entry("doctor", "doctor", "this machine, and what a run will need of it"),
-        "check-data": Entry("check_data", "check_data", "damaged, missing and wrong files"),
-        "dataset-stats": Entry("dataset_stats", "dataset_stats", "classes and sizes of a data set"),
-        "prepare-data": Entry("prepare_data", "prepare_data", "a smaller copy that loads faster"),
-        "make-demo": Entry("make_demo", "make_demo", "built-in scenes as files"),
-        "find-lr": Entry("find_lr", "find_lr", "a learning rate: loss against a growing rate"),
-        "profile": Entry("profile_model", "profile_model", "what a network and its step cost"),
+        "doctor": Command("doctor", "this machine, and what a run will need of it", prints=True),
+        "check-data": Command("check_data", "damaged, missing and wrong files", prints=True),
+        "dataset-stats": Command("dataset_stats", "classes and sizes of a data set", prints=True),
+        "prepare-data": Command("prepare_data", "a smaller copy that loads faster"),
+        "make-demo": Command("make_demo", "built-in scenes as files"),
+        "find-lr": Command("find_lr", "a learning rate: loss against a growing rate", prints=True),
+        "profile": Command("profile_model", "what a network and its step cost", prints=True),
     },
     "compare": {
-        "ablate": Entry("ablate", "ablate", "the rows of a table, each with several seeds"),
-        "compare": Entry("compare", "compare", "settings and results of several runs"),
-        "figures": Entry("figures", "figures", "the papers' figures, of data sets and runs"),
+        "ablate": Command("ablate", "the rows of a table, each with several seeds"),
+        "compare": Command("compare", "settings and results of several runs", prints=True),
+        "figures": Command("figures", "the papers' figures, of data sets and runs"),
     },
 }
 """Commands by what they are for. Add an entry to add a command."""
@@ -81,57 +96,64 @@ MOVED = {
 """Former command -> what does the same now, in the folder of the source code."""
 
 
-def run(command: Command, arguments: Sequence[str] | None = None) -> int:
-    """Run a command; errors that are meant for people are printed without a traceback."""
+def run(
+    command: Function,
+    arguments: Sequence[str] | None = None,
+    *,
+    prints: bool = False,
+    several: bool = False,
+) -> int:
+    """Run a command; errors that are meant for people are printed without a traceback.
+
+    Args:
+        command: Its function.
+        arguments: What was typed after its name; by default after the name of the program.
+        prints: As for :class:`Command`.
+        several: As for :class:`Command`.
+    """
     guard()
-    printed = command in PRINTS_ITS_RESULT
     try:
-        code = _run(command, arguments)
-    except SystemExit as stop:  # argparse has printed the help
-        printed = True
-        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    return exit_code(code, printed=printed)
-
-
-def _run(command: Command, arguments: Sequence[str] | None) -> int:
-    try:
-        if started_by_torchrun() and command not in SEVERAL_PROCESSES:
+        # As torch.distributed.is_torchelastic_launched(), without importing torch.
+        if "TORCHELASTIC_RUN_ID" in os.environ and not several:
             raise ConfigError("this command runs in one process: start it without torchrun")
-        return command(sys.argv[1:] if arguments is None else arguments)
+        code = command(sys.argv[1:] if arguments is None else arguments)
+    except SystemExit as stop:  # argparse has printed the help
+        prints = True
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except MixsegError as error:
-        code = EXIT_USAGE if isinstance(error, ConfigError) else EXIT_ERROR
+        code = EXIT_USAGE if isinstance(error, ConfigError) else 1
         # The processes have parted by now, but torchrun has told each its number.
         rank = os.environ.get("RANK", "0")
         if rank == "0" or not error.everywhere:
             where = "" if rank == "0" else f"process {rank}: "
             complain(f"error: {where}{error}")
-        return code
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         complain(f"error: {where}{error.strerror or error}")
-        return EXIT_ERROR
+        code = 1
     except KeyboardInterrupt:
-        return 130
+        code = 130
+    return exit_code(code, printed=prints)
 
 
-def main() -> int:
-    """``mixseg COMMAND ...``."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``mixseg COMMAND ...``; by default with the arguments of this process."""
     guard()
-    arguments = sys.argv[1:]
-    if arguments[:1] == ["--version"]:
+    name, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or [""]
+    if name == "--version":
         return _printed(__version__)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        return _printed(*_help(), code=0 if arguments else EXIT_USAGE)
-    if arguments[0] in MOVED:
+    if name in ("", "-h", "--help"):
+        return _printed(*_help(), code=0 if name else EXIT_USAGE)
+    if name in COMMANDS:
+        return COMMANDS[name].run(rest)
+    if name in MOVED:
         complain(
-            f"error: {arguments[0]} is not part of the package any more; in a clone of the source "
-            f"code, {MOVED[arguments[0]]} does the same"
+            f"error: {name} is not part of the package any more; in a clone of the source code, "
+            f"{MOVED[name]} does the same"
         )
-        return EXIT_USAGE
-    if arguments[0] not in COMMANDS:
-        complain(f"error: {unknown_name('command', arguments[0], COMMANDS)}")
-        return EXIT_USAGE
-    return run(COMMANDS[arguments[0]].load(), arguments[1:])
+    else:
+        complain(f"error: {unknown_name('command', name, COMMANDS)}")
+    return EXIT_USAGE
 
 
 def _printed(*lines: str, code: int = 0) -> int:

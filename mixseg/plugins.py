@@ -41,25 +41,38 @@ def import_parts(names: Iterable[str]) -> tuple[str, ...]:
     return found
 
 
-def import_recorded(names: Iterable[str], where: str) -> None:
+class UntrustedError(ConfigError):
+    """A run or preset asks for an import that this user has never named."""
+
+
+def import_recorded(names: object, where: str) -> tuple[str, ...]:
     """Import what a run or a preset asks for, if this user has imported it before.
 
+    A file of the same name that is imported already stands for one that lies elsewhere: on another
+    machine, or before it was moved.
+
     Args:
-        names: Files with absolute paths, and modules.
+        names: Its ``imports``: a list of files with absolute paths, and modules.
         where: That asks for it, for the message.
 
+    Returns:
+        The names; none if ``names`` is no list, which is refused elsewhere.
+
     Raises:
-        ConfigError: The user has not, or it cannot be imported.
+        UntrustedError: The user has not.
+        ConfigError: It cannot be imported.
     """
-    for name in names:
-        if _module_name(name) in sys.modules:
+    listed = tuple(map(str, names)) if isinstance(names, list | tuple) else ()
+    for name in listed:
+        if _module_name(name) in sys.modules or _has_namesake(name):
             continue
         if _absolute(name) not in _trusted():
-            raise ConfigError(
+            raise UntrustedError(
                 f"{where} uses parts from {name}. Importing it runs its code: if you trust it, say "
                 f"--import {name}"
             )
         _import(name)
+    return listed
 
 
 def _import(name: str) -> None:
@@ -102,6 +115,11 @@ def _module_name(name: str) -> str:
         if path.suffix == ".py"
         else name
     )
+
+
+def _has_namesake(name: str) -> bool:
+    beginning = _module_name(name)[:-8]
+    return name.endswith(".py") and any(one.startswith(beginning) for one in sys.modules)
 
 
 def _record() -> Path:

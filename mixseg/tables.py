@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 from rich.table import Table
 from rich.text import Text
@@ -70,3 +71,24 @@ def csv_lines(lines: Iterable[Sequence[object]]) -> str:
     content = io.StringIO()
     csv.writer(content, lineterminator="\n").writerows(lines)
     return content.getvalue()
+
+
+class Exported(Protocol):
+    """What can be written as a table."""
+
+    def to_csv(self) -> str:
+        """For spreadsheets."""
+
+    def to_json(self) -> str:
+        """For programs."""
+
+    def to_markdown(self) -> str:
+        """For documents."""
+
+
+FORMATS: dict[str, Callable[[Exported], str]] = {
+    ".csv": lambda table: table.to_csv(),
+    ".json": lambda table: table.to_json(),
+    ".md": lambda table: table.to_markdown(),
+}
+"""Ending of a file -> its content. Add an entry to add a format."""

@@ -41,9 +41,12 @@ def start(how: str, *before: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("name", sorted(CODES))
-def test_the_first_signal_lets_the_step_end(name: str) -> None:
-    process = start("patient")
-    process.send_signal(getattr(signal, name))
+def test_signals_from_several_senders_are_one_and_let_the_step_end(name: str) -> None:
+    process = start("slow")
+    assert process.stdout is not None
+    for _ in range(3):
+        process.send_signal(getattr(signal, name))
+        time.sleep(0.02)  # so that they do not become one on the way
     output, _ = process.communicate(timeout=300)
     assert output == "asked\nsaved\n"
     assert process.returncode == CODES[name]
@@ -59,18 +62,6 @@ def test_somebody_who_asks_again_ends_the_process_at_once() -> None:
     output, _ = process.communicate(timeout=300)
     assert output == ""
     assert process.returncode == 130
-
-
-@pytest.mark.parametrize("name", sorted(CODES))
-def test_the_same_signal_from_several_senders_is_one(name: str) -> None:
-    process = start("slow")
-    assert process.stdout is not None
-    for _ in range(3):
-        process.send_signal(getattr(signal, name))
-        time.sleep(0.02)  # so that they do not become one on the way
-    output, _ = process.communicate(timeout=300)
-    assert output == "asked\nsaved\n"
-    assert process.returncode == CODES[name]
 
 
 def test_signals_of_other_kinds_add_nothing() -> None:

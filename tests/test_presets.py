@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mixseg.commands.presets import configuration_file
+from mixseg.config.presets import configuration_file, grid_file
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.saved import dump_settings
 from mixseg.config.sections import Settings
@@ -70,6 +70,15 @@ def test_a_preset_goes_by_its_name(
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_goes_by_its_path(name: str) -> None:
     assert configuration_file(name.removesuffix(".yaml")).samefile(CONFIGS / name)
+
+
+@pytest.mark.parametrize("name", ["ssl_table_5_1", "configs/ablations/ssl-table-5-1.yaml"])
+def test_a_grid_goes_by_its_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ssl_table_5_1").mkdir()  # a folder is no grid
+    assert grid_file(name).samefile(CONFIGS / "ablations/ssl_table_5_1.yaml")
 
 
 def test_names_that_are_not_one_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,42 +27,20 @@ def parse(text: str) -> dict[str, object]:
     return parse_yaml(text, HERE).data
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("1e-4", 1e-4),
-        ("1E5", 1e5),
-        ("-2e3", -2000.0),
-        ("+.5e1", 5.0),
-        ("3.e2", 300.0),
-        ("2.5e-4", 2.5e-4),
-        ("0.1", 0.1),
-        ("10", 10),
-        ("true", True),
-        ("null", None),
-        ("1e", "1e"),
-        ("e5", "e5"),
-        ("1/8", "1/8"),
-        ("1e-4x", "1e-4x"),
-        ("'1e-4'", "1e-4"),
-        ("07.5", 7.5),
-        ("-0", 0),
-        ("-.inf", -math.inf),
-        ("yes", "yes"),
-        ("on", "on"),
-        ("[no, y, N, Off]", ["no", "y", "N", "Off"]),
-        ("=", "="),
-        ("'<<'", "<<"),
-        ("'010'", "010"),
-        ("0:30", "0:30"),
-        ("1:99", "1:99"),
-        ("0x", "0x"),
-    ],
-)
-def test_numbers_as_people_write_them(text: str, value: object) -> None:
+NUMBERS = {
+    "1e-4": 1e-4, "1E5": 1e5, "-2e3": -2000.0, "+.5e1": 5.0, "3.e2": 300.0, "0.1": 0.1, "10": 10,
+    "true": True, "null": None, "1e": "1e", "e5": "e5", "1/8": "1/8", "1e-4x": "1e-4x",
+    "'1e-4'": "1e-4", "07.5": 7.5, "-0": 0, "-.inf": -math.inf, "yes": "yes",
+    "[no, y, N, Off]": ["no", "y", "N", "Off"], "=": "=", "'<<'": "<<", "'010'": "010",
+    "0:30": "0:30", "1:99": "1:99", "0x": "0x",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NUMBERS)
+def test_numbers_as_people_write_them(text: str) -> None:
     found = parse(f"a: {text}")["a"]
-    assert found == value
-    assert type(found) is type(value)
+    assert found == NUMBERS[text]
+    assert type(found) is type(NUMBERS[text])
 
 
 @settings(max_examples=100, deadline=None)
@@ -109,7 +87,7 @@ def test_refused_with_its_line(text: str, line: int, message: str) -> None:
         parse(text)
 
 
-@pytest.mark.parametrize("text", ["- 1\n- 2\n", "text", "5", "[a]", "a: \x00"])
+@pytest.mark.parametrize("text", ["- 1\n- 2\n", "text", "5", "a: \x00"])
 def test_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"file\.yaml"):
         parse(text)
@@ -123,37 +101,22 @@ def test_an_alias_bomb_costs_nothing() -> None:
 
 
 def test_empty_is_empty() -> None:
-    assert parse("") == {}
-    assert parse("# nothing\n") == {}
+    assert parse("") == parse("# nothing\n") == {}
 
 
-class TestFiles:
-    def test_too_large(self, tmp_path: Path) -> None:
-        path = tmp_path / "a.yaml"
-        path.write_text("a: " + "x" * 1_000_000)
-        with pytest.raises(ConfigError, match=r"a\.yaml: .*1000003 bytes"):
+def test_files(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    for content, problem in ((b"a: " + b"x" * 1_000_000, "1000003"), (b"a: \xff\xfe", "UTF-8")):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=rf"a\.yaml: .*{problem}"):
             load_yaml(path)
-
-    def test_not_text(self, tmp_path: Path) -> None:
-        path = tmp_path / "a.yaml"
-        path.write_bytes(b"a: \xff\xfe")
-        with pytest.raises(ConfigError, match="not UTF-8"):
-            load_yaml(path)
-
-    def test_not_there(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match=r"a\.yaml: cannot be read"):
-            load_yaml(tmp_path / "a.yaml")
+    for missing in (tmp_path / "b.yaml", tmp_path):
         with pytest.raises(ConfigError, match="cannot be read"):
-            load_yaml(tmp_path)
-
-    def test_lines_are_known(self, tmp_path: Path) -> None:
-        path = tmp_path / "a.yaml"
-        path.write_text("a:\n  b: 1\n  c: [1,\n    2]\nd: 2\n")
-        loaded = load_yaml(path)
-        assert loaded.line(("a", "b")) == 2
-        assert loaded.line(("a", "c", 1)) == 4
-        assert loaded.line(("a", "unknown")) == 1
-        assert loaded.line(("d",)) == 5
+            load_yaml(missing)
+    path.write_text("a:\n  b: 1\n  c: [1,\n    2]\nd: 2\n")
+    loaded = load_yaml(path)
+    for key, line in ((("a", "b"), 2), (("a", "c", 1), 4), (("a", "unknown"), 1), (("d",), 5)):
+        assert loaded.line(key) == line
 
 
 PIECES = [*"ab01:-?,[]{}#&*!|>'\"%@`\n \t.~=<+eE_/\\\x00", "!!", "<<", "é", ": ", "\n- "]
@@ -169,7 +132,7 @@ def parses_or_refuses(text: str) -> None:
         assert isinstance(loaded.data, dict)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(YAML_LIKE)
 @example("a: =")
 @example("=: 1")
@@ -206,7 +169,7 @@ def test_agrees_with_pyyaml_on_plain_files() -> None:
 NUMBER_LIKE = st.text(alphabet="0123456789+-_.:eExob~<=infaTZ ", min_size=1, max_size=10)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(NUMBER_LIKE)
 @example("010")
 @example("1:8")
@@ -244,7 +207,7 @@ SCALARS = st.one_of(
 KEYS = st.one_of(st.text(st.characters(codec="utf-8"), max_size=9), NUMBER_LIKE, WORDS)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.dictionaries(
         KEYS,

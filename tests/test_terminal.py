@@ -20,7 +20,7 @@ from rich.text import Text
 
 from mixseg.data.images import image_size
 from mixseg.terminal import complain, guard, new_console, say, show
-from tests.data.test_images import header_only_png
+from tests.data.png_encoder import png_file
 
 ROOT = Path(__file__).parent.parent
 HOSTILE = "a\x1b[2Jb\x1b]0;owned\x07\r\u202e\x9b31m[red]x[/red]:smile:\udcff"
@@ -54,7 +54,7 @@ def test_nothing_prints_around_the_one_module() -> None:
     }
     assert found.pop("mixseg/terminal.py")
     # A process that no person reads: its one line of JSON is for the process that started it.
-    assert len(found.pop("mixseg/training/on_noise.py")) == 1
+    assert len(found.pop("mixseg/preflight/memory.py")) == 1
     assert {file: calls for file, calls in found.items() if calls} == {}
 
 
@@ -107,7 +107,7 @@ def test_a_hostile_name_is_shown_in_full(
 
 def test_what_pillow_thinks_of_a_file_is_not_said(tmp_path: Path) -> None:
     large = tmp_path / "large.png"
-    large.write_bytes(header_only_png(9500, 9500))  # Pillow warns, mixseg reads it
+    large.write_bytes(png_file(9500, 9500, 8, 2, bytes(100)))  # Pillow warns, mixseg reads it
     with warnings.catch_warnings(record=True) as caught:
         warnings.resetwarnings()
         guard()
@@ -152,52 +152,46 @@ def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize(
-    ("printed", "code", "expected"), [("printed", 0, 141), ("files", 0, 0), ("printed", 2, 2)]
-)
-def test_the_reader_goes_away(printed: str, code: int, expected: int) -> None:
-    reading, writing = os.pipe()
-    process = start(printed, code, stdout=writing)
-    os.close(writing)
-    os.close(reading)
-    _, err = process.communicate(timeout=300)
-    assert (process.returncode, err) == (expected, "on standard error: ü\n")
+def test_the_reader_goes_away() -> None:
+    processes = []
+    for printed, code, expected in (("printed", 0, 141), ("files", 0, 0), ("printed", 2, 2)):
+        reading, writing = os.pipe()
+        processes.append((start(printed, code, stdout=writing), expected))
+        os.close(writing)
+        os.close(reading)
+    for process, expected in processes:
+        _, err = process.communicate(timeout=300)
+        assert (process.returncode, err) == (expected, "on standard error: ü\n")
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
-@pytest.mark.parametrize(
-    ("printed", "code", "expected", "kind"),
-    [("printed", 0, 1, "error"), ("files", 0, 0, "note"), ("files", 143, 143, "note")],
-)
-def test_the_device_is_full(printed: str, code: int, expected: int, kind: str) -> None:
+def test_the_device_is_full_or_closed() -> None:
+    cases = (("printed", 0, 1, "error"), ("files", 0, 0, "note"), ("files", 143, 143, "note"))
     with FULL.open("w") as full:
-        _, err = (process := start(printed, code, stdout=full)).communicate(timeout=300)
-    first, line = err.splitlines()
-    assert process.returncode == expected
-    assert first == "on standard error: ü"
-    assert line.startswith(f"{kind}: standard output: ")
-
-
-@pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
-def test_both_are_full_or_closed() -> None:
-    with FULL.open("w") as full:
-        process = start("files", 0, stdout=full, stderr=full)
-        process.communicate(timeout=300)
-    assert process.returncode == 0
+        processes = [(start(*case[:2], stdout=full), *case[2:]) for case in cases]
+        both = start("files", 0, stdout=full, stderr=full)
     closed = start("printed", 0, preexec_fn=lambda: os.closerange(1, 3))
-    closed.communicate(timeout=300)
-    assert closed.returncode == 0
+    for process, expected, kind in processes:
+        _, err = process.communicate(timeout=300)
+        first, line = err.splitlines()
+        assert process.returncode == expected
+        assert first == "on standard error: ü"
+        assert line.startswith(f"{kind}: standard output: ")
+    for process in (both, closed):
+        process.communicate(timeout=300)
+        assert process.returncode == 0
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:strict"])
-def test_characters_that_a_terminal_does_not_have(encoding: str) -> None:
-    environment = dict(os.environ) | {"PYTHONIOENCODING": encoding, "COLUMNS": "80"}
-    process = start("printed", 0, stdout=subprocess.PIPE, env=environment)
-    assert process.stdin is not None and process.stdout is not None
-    process.stdin.close()
-    out = process.stdout.buffer.read().decode("latin-1")
-    assert process.wait(60) == 0
-    assert r"\u9053" in out and out.endswith("\\u2013 end\n")
+def test_characters_that_a_terminal_does_not_have() -> None:
+    environment = dict(os.environ) | {"COLUMNS": "80"}
+    for encoding in ("ascii:strict", "latin-1"):
+        own = environment | {"PYTHONIOENCODING": encoding}
+        process = start("printed", 0, stdout=subprocess.PIPE, env=own)
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.close()
+        out = process.stdout.buffer.read().decode("latin-1")
+        assert process.wait(60) == 0
+        assert r"\u9053" in out and out.endswith("\\u2013 end\n")
 
 
 def test_a_terminal_gets_the_colors_of_a_console_and_no_others() -> None:
@@ -205,8 +199,7 @@ def test_a_terminal_gets_the_colors_of_a_console_and_no_others() -> None:
     code = textwrap.dedent(
         f"""
         import sys, warnings
-        from mixseg.terminal import progress_bar
-        from mixseg.terminal import complain, guard, new_console, say
+        from mixseg.terminal import complain, guard, new_console, progress_bar, say
         guard()
         with progress_bar(new_console(), "work") as advance:
             advance(1, 2)

@@ -2,8 +2,7 @@
 
 import sys
 
-from mixseg.cli import run
-from mixseg.commands.ablate import ablate
+from mixseg.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run(ablate))
+    sys.exit(main(["ablate", *sys.argv[1:]]))

@@ -2,8 +2,7 @@
 
 import sys
 
-from mixseg.cli import run
-from mixseg.commands.check_data import check_data
+from mixseg.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run(check_data))
+    sys.exit(main(["check-data", *sys.argv[1:]]))

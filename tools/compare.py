@@ -2,8 +2,7 @@
 
 import sys
 
-from mixseg.cli import run
-from mixseg.commands.compare import compare
+from mixseg.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run(compare))
+    sys.exit(main(["compare", *sys.argv[1:]]))

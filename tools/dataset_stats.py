@@ -2,8 +2,7 @@
 
 import sys
 
-from mixseg.cli import run
-from mixseg.commands.dataset_stats import dataset_stats
+from mixseg.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run(dataset_stats))
+    sys.exit(main(["dataset-stats", *sys.argv[1:]]))

@@ -2,8 +2,7 @@
 
 import sys
 
-from mixseg.cli import run
-from mixseg.commands.training import distill
+from mixseg.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run(distill))
+    sys.exit(main(["distill", *sys.argv[1:]]))

@@ -2,8 +2,7 @@
 
 import sys
 
-from mixseg.cli import run
-from mixseg.commands.doctor import doctor
+from mixseg.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run(doctor))
+    sys.exit(main(["doctor", *sys.argv[1:]]))

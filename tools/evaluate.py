@@ -2,8 +2,7 @@
 
 import sys
 
-from mixseg.cli import run
-from mixseg.commands.evaluate import evaluate_checkpoint
+from mixseg.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run(evaluate_checkpoint))
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

@@ -2,8 +2,7 @@
 
 import sys
 
-from mixseg.cli import run
-from mixseg.commands.export import export
+from mixseg.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run(export))
+    sys.exit(main(["export", *sys.argv[1:]]))

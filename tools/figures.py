@@ -2,8 +2,7 @@
 
 import sys
 
-from mixseg.cli import run
-from mixseg.commands.figures import figures
+from mixseg.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run(figures))
+    sys.exit(main(["figures", *sys.argv[1:]]))

@@ -2,8 +2,7 @@
 
 import sys
 
-from mixseg.cli import run
-from mixseg.commands.find_lr import find_lr
+from mixseg.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run(find_lr))
+    sys.exit(main(["find-lr", *sys.argv[1:]]))

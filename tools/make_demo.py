@@ -2,8 +2,7 @@
 
 import sys
 
-from mixseg.cli import run
-from mixseg.commands.make_demo import make_demo
+from mixseg.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run(make_demo))
+    sys.exit(main(["make-demo", *sys.argv[1:]]))

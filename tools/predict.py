@@ -2,8 +2,7 @@
 
 import sys
 
-from mixseg.cli import run
-from mixseg.commands.predict import predict
+from mixseg.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run(predict))
+    sys.exit(main(["predict", *sys.argv[1:]]))

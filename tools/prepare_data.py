@@ -2,8 +2,7 @@
 
 import sys
 
-from mixseg.cli import run
-from mixseg.commands.prepare_data import prepare_data
+from mixseg.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run(prepare_data))
+    sys.exit(main(["prepare-data", *sys.argv[1:]]))

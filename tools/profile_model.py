@@ -2,8 +2,7 @@
 
 import sys
 
-from mixseg.cli import run
-from mixseg.commands.profile_model import profile_model
+from mixseg.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run(profile_model))
+    sys.exit(main(["profile", *sys.argv[1:]]))

@@ -2,8 +2,7 @@
 
 import sys
 
-from mixseg.cli import run
-from mixseg.commands.training import train_ssl
+from mixseg.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run(train_ssl))
+    sys.exit(main(["ssl", *sys.argv[1:]]))

@@ -1,9 +1,8 @@
-"""Supervised training on the labelled part."""
+"""Supervised training on the labeled part."""
 
 import sys
 
-from mixseg.cli import run
-from mixseg.commands.training import train_supervised
+from mixseg.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run(train_supervised))
+    sys.exit(main(["supervised", *sys.argv[1:]]))

@@ -1,9 +1,8 @@
-"""Domain adaptation from labelled renderings to unlabelled photographs."""
+"""Domain adaptation from labeled renderings to unlabeled photographs."""
 
 import sys
 
-from mixseg.cli import run
-from mixseg.commands.training import train_uda
+from mixseg.cli import main
 
 if __name__ == "__main__":
-    sys.exit(run(train_uda))
+    sys.exit(main(["uda", *sys.argv[1:]]))

@@ -14,14 +14,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mixseg.ablation.runs import ERROR_LENGTH, Errors, Job, refuse_changes
 from mixseg.config.values import Range
 from mixseg.errors import ConfigError, MixsegError
 from mixseg.escaping import shell_line
 from mixseg.files import FolderLock, read_text, write_atomically
 from mixseg.interruption import EXIT_TERMINATED
+
+if TYPE_CHECKING:
+    from mixseg.ablation.runs import Errors, Job
 
 SCRIPT = """#!/bin/bash
 {options}
@@ -75,6 +77,8 @@ class SlurmArray:
 
     def submit(self, jobs: Sequence[Job], say: Callable[[str], None], *, dry: bool) -> None:
         """Submit what is not finished, or only write the script; one array at a time is queued."""
+        from mixseg.ablation.runs import refuse_changes
+
         with closing(FolderLock(self.output)):  # two calls at once must not submit the same runs
             queued = self._queued()
             missing = [job for job in jobs if not job.done]
@@ -93,7 +97,8 @@ class SlurmArray:
 
     def wait(self, jobs: Sequence[Job], say: Callable[[str], None]) -> Errors:
         """Wait until all runs have ended; returns why runs failed."""
-        waiting, errors, pause = [job for job in jobs if not job.done], Errors(), 1.0
+        errors: Errors = {}
+        waiting, pause = [job for job in jobs if not job.done], 1.0
         while waiting:
             time.sleep(pause)
             pause = min(30.0, 1.1 * pause)  # short runs are noticed soon, long ones ask seldom
@@ -152,6 +157,8 @@ class SlurmArray:
 
 def _why(job: Job) -> str:
     """Why a run has left the queue: the last error of SLURM in its log, else the last line."""
+    from mixseg.ablation.runs import ERROR_LENGTH
+
     lines = read_text(job.log, errors="replace").rpartition(MARK)[2].splitlines()[1:]
     moved = ("DUE TO JOB REQUEUE", "DUE TO PREEMPTION")
     own, ended = ["left the queue without a word; was it cancelled?"], []

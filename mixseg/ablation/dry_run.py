@@ -7,7 +7,9 @@ from typing import Any
 
 from mixseg.ablation.grid import Grid, Row, row_settings
 from mixseg.ablation.runs import Job
-from mixseg.config.saved import changed_settings, with_absolute_paths
+from mixseg.config.saved import changed_values, with_absolute_paths
+from mixseg.config.schema import to_flat
+from mixseg.config.sections import Settings
 from mixseg.escaping import shell_line
 
 
@@ -17,6 +19,13 @@ def describe(grid: Grid, jobs: Sequence[Job], common: Mapping[str, Any]) -> Iter
     A row that is compared with another one also has its changes of that one. ``common`` are the
     settings of every row.
     """
+
+    def changes(before: Settings, after: Settings, row: Row) -> list[str]:
+        old, new = to_flat(before), to_flat(after)
+        # Options of a part that is not in the base.
+        own = [f"{key}: {new[key]}" for key in row.changes if key in new and key not in old]
+        return [*changed_values(old, new, ()), *own]
+
     base = with_absolute_paths(row_settings(grid, Row("", {}), common))
     settings = {job.row: job.settings for job in jobs}
     yield f"base {grid.base}"
@@ -29,10 +38,9 @@ def describe(grid: Grid, jobs: Sequence[Job], common: Mapping[str, Any]) -> Iter
             yield f"  cited: {values}; not trained"
             continue
         own = settings[row.name]
-        changes = changed_settings(base, own, ())
-        yield from (f"  {change}" for change in changes or ["as the base"])
+        yield from (f"  {change}" for change in changes(base, own, row) or ["as the base"])
         if row.against in settings and settings[row.against] != base:
-            for change in changed_settings(settings[row.against], own, ()):
+            for change in changes(settings[row.against], own, row):
                 yield f"  against {row.against}: {change}"
         for job in jobs:
             if job.row == row.name:

@@ -14,6 +14,7 @@ from mixseg.config.resolve import LENGTHS, resolve_settings
 from mixseg.config.schema import schema
 from mixseg.config.sections import Settings
 from mixseg.errors import ConfigError, unknown_name
+from mixseg.plugins import import_recorded
 from mixseg.strict_yaml import LoadedYaml, load_yaml
 
 KEYS = ("title", "base", "network", "metrics", "seeds", "default", "rows")
@@ -131,6 +132,7 @@ class _Reader:
                 "the grid; --base FILE takes another one",
                 "base",
             )
+        import_recorded(load_yaml(self.base).data.get("imports"), str(self.base))
         self.names = [str(name) for name in self.data["rows"]]
         self.default = None if self.data.get("default") is None else str(self.data["default"])
         self.metrics = self._metrics()

@@ -30,7 +30,7 @@ Errors = dict[tuple[str, int], str]
 ERROR_LENGTH = 300
 """Longest error in characters that a table shows."""
 
-OWN = ("name", "output", "seed", "data.workers")
+OWN = ("name", "output", "seed", "data.workers", "imports")
 """Settings in which the runs of a row may differ."""
 
 VALIDATION = ("data.dataset", "data.root", "data.val", "data.split_seed", "demo.")

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mixseg.analysis.noise import NoiseRun, wait_for
 from mixseg.data.arrays import Size
 from mixseg.errors import ConfigError
+from mixseg.models import model_title
 from mixseg.tables import terminal_table
 from mixseg.training.precision import peak_memory
 
@@ -185,6 +186,40 @@ class ModelProfile:
 
 
 # Memory ----------------------------------------------------------------------------------------
+
+
+def profile_of(run: NoiseRun, images: int, per_epoch: int, steps: int) -> ModelProfile:
+    """Costs of a run; of one with a regularizer also those of the method alone."""
+    settings = run.settings
+    trained = {settings.method: False}
+    if settings.regularizer != "none":
+        trained[f"{settings.method}, {settings.regularizer}"] = True
+    costs = []
+    for name, regularized in trained.items():
+        learner, advance = run.learner(regularized=regularized, choose=True)
+        device = learner.precision.device
+        costs.append(step_cost(name, advance, device, steps=steps, per_epoch=per_epoch))
+    parts = part_costs(learner.method.student, (1, 3, *run.sizes["labeled"]))
+    for regularizer in learner.regularizers:
+        for name, network in regularizer.networks.items():
+            total = part_costs(network, (1, len(run.classes), *run.sizes["labeled"]))[-1]
+            parts += (total._replace(name=name),)
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return ModelProfile(
+        parts,
+        tuple(costs),
+        {
+            "model": model_title(settings.model),
+            "classes": len(run.classes),
+            "sizes": dict(run.sizes),
+            "batches": run.counts,
+            "accumulate": settings.training.accumulate,
+            "labeled_images": images,
+            "device": gpu or f"{device}, {torch.get_num_threads()} threads",
+            "precision": learner.precision.name,
+            "measured_steps": steps,
+        },
+    )
 
 
 @final

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -128,11 +127,3 @@ class DatasetStatistics:
             "corrupt": self.problems,
         }
         return json.dumps(content, indent=1) + "\n"
-
-
-FORMATS: dict[str, Callable[[DatasetStatistics], str]] = {
-    ".csv": DatasetStatistics.to_csv,
-    ".json": DatasetStatistics.to_json,
-    ".md": DatasetStatistics.to_markdown,
-}
-"""Ending of a file -> its content. Add an entry to add a format."""

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 
 from mixseg.charts import new_chart, png_of
-from mixseg.data.streams import Batch
 from mixseg.errors import TrainingError
 from mixseg.tables import csv_lines
-from mixseg.training.loop import Learner
+
+if TYPE_CHECKING:
+    from mixseg.data.streams import Batch
+    from mixseg.training.loop import Learner
 
 SMOOTHING = 0.9
 """Share of the past in the running mean of the loss."""

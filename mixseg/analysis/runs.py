@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -84,6 +84,10 @@ class RunRecord:
         """Such as ``finished`` or ``unfinished, step 40 of 2000``."""
         total = self.settings["training.iterations"]
         return "finished" if self.finished else f"unfinished, step {self.step} of {total}"
+
+    def setting(self, key: str, missing: str = "") -> str:
+        """A setting as one writes it; ``missing`` for an option of a part that the run has not."""
+        return setting_text(self.settings[key]) if key in self.settings else missing
 
 
 def runs_of(path: Path) -> list[Path]:
@@ -200,19 +204,18 @@ class Comparison:
 
     @classmethod
     def of(cls, runs: Sequence[RunRecord]) -> Comparison:
-        """Find the settings in which runs differ."""
+        """Find the settings in which runs differ; an option that one alone has is none of them."""
         names = [run.path.absolute().name for run in runs]
         # Names that several runs share do not tell them apart, and folders differ.
         titles = [
             name if names.count(name) == 1 else str(run.path)
             for name, run in zip(names, runs, strict=True)
         ]
-        first = runs[0].settings
-        differing = [
-            key
-            for key in first
-            if key not in OF_NO_INTEREST and any(run.settings[key] != first[key] for run in runs)
-        ]
+        differing = []
+        for key in dict.fromkeys(key for run in runs for key in run.settings):
+            values = [run.settings[key] for run in runs if key in run.settings]
+            if key not in OF_NO_INTEREST and any(value != values[0] for value in values):
+                differing.append(key)
         return cls(tuple(runs), tuple(titles), tuple(differing))
 
     @property
@@ -222,7 +225,7 @@ class Comparison:
 
     def facts(self, run: RunRecord) -> dict[str, str]:
         """A run's part of the table: what it is called there -> its text."""
-        cells = {key: setting_text(run.settings[key]) for key in self.differing}
+        cells = {key: run.setting(key, MISSING) for key in self.differing}
         cells["state"] = run.progress
         nothing = Validated(0, None)
         for name in self.networks:
@@ -262,7 +265,7 @@ class Comparison:
             {
                 "run": str(run.path),
                 "finished": run.finished,
-                "settings": {key: run.settings[key] for key in self.differing},
+                "settings": {key: run.settings.get(key) for key in self.differing},
                 "step": run.step,
                 "steps": run.settings["training.iterations"],
                 "last": {name: one.to_json() for name, one in run.last.items()},
@@ -285,7 +288,7 @@ class Comparison:
             lines.append(
                 [
                     csv_cell(str(run.path)),
-                    *(csv_cell(setting_text(run.settings[key])) for key in self.differing),
+                    *(csv_cell(run.setting(key)) for key in self.differing),
                     *(
                         getattr(getattr(run, which).get(name), what, None)
                         for name in self.networks
@@ -307,11 +310,3 @@ def setting_text(value: Any) -> str:
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key}: {setting_text(one)}' for key, one in value.items())}}}"
     return str(value)
-
-
-FORMATS: dict[str, Callable[[Comparison], str]] = {
-    ".md": Comparison.to_markdown,
-    ".csv": Comparison.to_csv,
-    ".json": Comparison.to_json,
-}
-"""Ending of a file -> its content. Add an entry to add a format."""

@@ -6,40 +6,61 @@ from argparse import SUPPRESS
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mixseg.ablation.cluster import SETTINGS, SlurmArray
-from mixseg.ablation.dry_run import describe
-from mixseg.ablation.grid import Grid, choose_rows, load_grid
-from mixseg.ablation.local import train_here
-from mixseg.ablation.overrides import with_overrides
-from mixseg.ablation.report import terminal_tables, write_report
-from mixseg.ablation.results import collect
-from mixseg.ablation.runs import Errors, check_common_flags, check_files, plan, unlike_data
 from mixseg.charts import WITHOUT_PLOTS, plots_installed
-from mixseg.commands.contract import EXIT_ERROR
-from mixseg.commands.parsing import ArgumentParser, Namespace, listed, new_parser, parse
-from mixseg.commands.presets import configuration_file, presets_folder
-from mixseg.commands.settings_arguments import add_set_argument, without_effect
-from mixseg.config.flags import add_settings_arguments, typed_overrides
+from mixseg.commands.parsing import (
+    ArgumentParser,
+    Namespace,
+    add_set_argument,
+    adder,
+    listed,
+    new_parser,
+    parse,
+    without_effect,
+)
+from mixseg.config.flags import typed_overrides
+from mixseg.config.presets import configuration_file, grid_file
 from mixseg.config.values import FlagType, Range
 from mixseg.errors import ConfigError, MixsegError, unknown_name
+from mixseg.plugins import import_recorded
+from mixseg.strict_yaml import load_yaml
 from mixseg.terminal import new_console, say, show
+
+if TYPE_CHECKING:
+    from mixseg.ablation.grid import Grid
+    from mixseg.ablation.runs import Errors
 
 LAUNCHERS = {"local": "processes of this machine", "slurm": "an array job"}
 """Name -> how the runs of an ablation are started."""
 
+ABOUT = (
+    "Train every row of a grid with several seeds, one process each, and print the table. Finished "
+    "runs are kept: the same command goes on where it stopped. Setting flags, such as --data-root, "
+    "hold for all rows."
+)
+
 
 def ablate(arguments: Sequence[str]) -> int:
-    """Train the rows of a table with several seeds; see ``--help``."""
+    """``mixseg ablate``."""
     if any(argument.partition("=")[0] == "--config" for argument in arguments):
         raise ConfigError("--config: an ablation takes the preset of its rows by --base FILE")
-    parsed = parse(_ablation_parser(), arguments)
+    parsed = parse(_parser(), arguments, settings=True)
+    file = grid_file(parsed.grid)
+    base = None if parsed.base is None else configuration_file(parsed.base)
+
+    from mixseg.ablation.dry_run import describe
+    from mixseg.ablation.local import train_here
+    from mixseg.ablation.overrides import with_overrides
+    from mixseg.ablation.report import terminal_tables, write_report
+    from mixseg.ablation.results import collect
+    from mixseg.ablation.runs import check_common_flags, check_files, plan, unlike_data
+
     console = new_console()
-    grid = _grid(parsed)
-    common = _common_overrides(parsed)
-    stem = Path(parsed.grid).stem
-    folder = Path(str(common.pop("output", Path("runs") / stem))).expanduser()
+    grid = _grid(file, base, parsed.rows)
+    common = _common_overrides(parsed, grid)
+    folder = Path(str(common.pop("output", Path("runs") / file.stem))).expanduser()
     cluster = _cluster(parsed, folder)
     seeds = parsed.seeds or grid.seeds
     jobs = plan(grid, folder, range(seeds), common, allow_changes=parsed.allow_changes)
@@ -84,101 +105,61 @@ def ablate(arguments: Sequence[str]) -> int:
     say_line(f"{folder}: {', '.join(files)}")
     if not plots_installed():
         say_line(WITHOUT_PLOTS)
-    return EXIT_ERROR if errors else 0
+    return 1 if errors else 0
 
 
-def _ablation_parser() -> ArgumentParser:
-    parser = new_parser(
-        "mixseg ablate",
-        "Train every row of a grid with several seeds, one process each, and print the table. "
-        "Finished runs are kept: the same command goes on where it stopped. Setting flags, such as "
-        "--data-root, hold for all rows.",
+def _parser() -> ArgumentParser:
+    parser = new_parser("mixseg ablate", ABOUT)
+    add = adder(parser)
+    add("grid", "a file, or a shipped grid such as mixers")
+    add("--seeds", "seeds 0 to N - 1 [the grid's]", int, Range(1, 10_000), metavar="N")
+    jobs_help = "runs at a time: locally they share the cores [1], a cluster decides [all]"
+    add("--jobs", jobs_help, int, Range(1, 10_000), metavar="N")
+    add("--base", "preset in place of the grid's", metavar="FILE")
+    rows_help = "some of the rows, and those that they are compared with"
+    add("--rows", rows_help, action="extend", nargs="+", metavar="NAME")
+    changes_help = "go on although the data have changed since an earlier call; the table says so"
+    add("--allow-changes", changes_help, action="store_true")
+    dry_help = (
+        "print how each row differs, write the file of each run and print its command; train "
+        "nothing"
     )
-    parser.add_argument("grid", type=str, help="a file of configs/ablations")
-    parser.add_argument(
-        "--seeds",
-        type=FlagType("--seeds", int, Range(1, 10_000)),
-        metavar="N",
-        help="seeds 0 to N - 1 [the grid's]",
-    )
-    parser.add_argument(
-        "--jobs",
-        type=FlagType("--jobs", int, Range(1, 10_000)),
-        metavar="N",
-        help="runs at a time: locally they share the cores [1], a cluster decides [all]",
-    )
-    parser.add_argument("--base", type=str, metavar="FILE", help="preset in place of the grid's")
-    parser.add_argument(
-        "--rows",
-        type=str,
-        action="extend",
-        nargs="+",
-        metavar="NAME",
-        help="some of the rows, and those that they are compared with",
-    )
-    parser.add_argument(
-        "--allow-changes",
-        dest="allow_changes",
-        action="store_true",
-        help="go on although the data have changed since an earlier call; the table says so",
-    )
-    parser.add_argument(
-        "--dry-run",
-        dest="dry_run",
-        action="store_true",
-        help="print how each row differs, write the file of each run and print its command; train "
-        "nothing",
-    )
-    _add_launcher_arguments(parser)
+    add("--dry-run", dry_help, action="store_true")
+    launchers = "; ".join(f"{name}: {what}" for name, what in LAUNCHERS.items())
+    add("--launcher", launchers, default="local")
+    wait_help = "with --launcher slurm: submit and return; the same command without it collects"
+    add("--no-wait", wait_help, action="store_true")
+    for name, (kind, allowed, default, about) in SETTINGS.items():
+        shown = "none" if default is None else str(default).lower()
+        typed = FlagType(f"--slurm.{name}", kind, allowed)
+        add(f"--slurm.{name}", f"{about} [{shown}]", typed, default=SUPPRESS)
     add_set_argument(parser)
-    add_settings_arguments(parser)
     return parser
 
 
-def _grid(parsed: Namespace) -> Grid:
-    """The rows that were asked for."""
-    if not Path(parsed.grid).is_file():
-        folder = presets_folder() / "ablations"
-        there = ", ".join(sorted(one.name for one in folder.glob("*.yaml")))
-        raise ConfigError(f"{parsed.grid}: there is no such grid; those of {folder} are {there}")
-    grid = load_grid(
-        Path(parsed.grid), None if parsed.base is None else configuration_file(parsed.base)
-    )
-    if parsed.rows is None:
+def _grid(file: Path, base: Path | None, given: Sequence[str] | None) -> Grid:
+    """The rows that were asked for, by default all."""
+    from mixseg.ablation.grid import choose_rows, load_grid
+
+    grid = load_grid(file, base)
+    if given is None:
         return grid
     names = {row.name for row in grid.rows}  # one may have a comma
-    rows = [one for row in parsed.rows for one in ([row] if row in names else listed(row))]
-    return choose_rows(grid, rows)
+    return choose_rows(
+        grid, [one for row in given for one in ([row] if row in names else listed(row))]
+    )
 
 
-def _common_overrides(parsed: Namespace) -> dict[str, Any]:
+def _common_overrides(parsed: Namespace, grid: Grid) -> dict[str, Any]:
     """Settings of all rows, by flags; what tells the runs apart is refused."""
     common = typed_overrides(parsed, parsed.assignments)
     for key in ("seed", "name"):
         if key in common:
             raise ConfigError(f"--{key}: an ablation gives each run its own; see --seeds")
+    own = import_recorded(load_yaml(grid.base).data.get("imports"), str(grid.base))
+    if imports := (*own, *parsed.import_names):
+        common["imports"] = tuple(dict.fromkeys(imports))
     return common
-
-
-def _add_launcher_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--launcher",
-        type=str,
-        default="local",
-        help="; ".join(f"{name}: {what}" for name, what in LAUNCHERS.items()),
-    )
-    parser.add_argument(
-        "--no-wait",
-        dest="no_wait",
-        action="store_true",
-        help="with --launcher slurm: submit and return; the same command without it collects",
-    )
-    for name, (kind, allowed, default, about) in SETTINGS.items():
-        flag = f"--slurm.{name}"
-        shown = "none" if default is None else str(default).lower()
-        parser.add_argument(
-            flag, type=FlagType(flag, kind, allowed), default=SUPPRESS, help=f"{about} [{shown}]"
-        )
 
 
 def _cluster(parsed: Namespace, folder: Path) -> SlurmArray | None:

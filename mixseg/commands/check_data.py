@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixseg.analysis.data_check import inspect_data, report_lines
-from mixseg.analysis.data_check import to_json as data_report
-from mixseg.commands.contract import EXIT_ERROR, prints_its_result
-from mixseg.commands.parsing import check_folder, new_parser
-from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
+from mixseg.commands.parsing import (
+    add_file_arguments,
+    adder,
+    any_settings,
+    check_folder,
+    new_parser,
+    parse,
+)
 from mixseg.config.schema import to_flat
-from mixseg.config.values import FlagType, Range
+from mixseg.config.values import Range
 from mixseg.files import write_atomically
 from mixseg.terminal import new_console, say
-from mixseg.training.data import RunData
-from mixseg.training.streams import loader_workers
 
 
-@prints_its_result
 def check_data(arguments: Sequence[str]) -> int:
-    """Read every file of a configuration's data; see ``--help``."""
+    """``mixseg check-data``."""
     parser = new_parser(
         "mixseg check-data",
         "Read every image and label of a configuration's data with several processes and list what "
@@ -28,18 +28,19 @@ def check_data(arguments: Sequence[str]) -> int:
         "1 if there is any problem.",
     )
     add_file_arguments(parser)
-    parser.add_argument("--json", type=str, metavar="FILE", help="write all problems as JSON too")
-    parser.add_argument(
-        "--show",
-        type=FlagType("--show", int, Range(0, 1e9)),
-        default=10,
-        metavar="N",
-        help="files of each kind that are named [10]",
-    )
-    parsed = parse_with_settings(parser, arguments)
-    console = new_console()
+    add = adder(parser)
+    add("--json", "write all problems as JSON too", metavar="FILE")
+    show_help = "files of each kind that are named [10]"
+    add("--show", show_help, int, Range(0, 1e9), default=10, metavar="N")
+    parsed = parse(parser, arguments, settings=True)
     check_folder("--json", parsed.json)
     settings = any_settings(parsed)
+
+    from mixseg.analysis.data_check import inspect_data, report_lines, to_json
+    from mixseg.training.data import RunData
+    from mixseg.training.streams import loader_workers
+
+    console = new_console()
     RunData(settings).check()
     reports = inspect_data(
         RunData(settings).parts(), console, loader_workers(settings.data.workers)
@@ -47,10 +48,10 @@ def check_data(arguments: Sequence[str]) -> int:
     for line in report_lines(reports, parsed.show):
         say(console, line)
     if parsed.json is not None:
-        domains = {
+        data = {
             key: value
             for key, value in to_flat(settings).items()
             if key.startswith(("data.", "source_domain."))
         }
-        write_atomically(Path(parsed.json), data_report(reports, domains))
-    return EXIT_ERROR if any(report.problems for report in reports) else 0
+        write_atomically(Path(parsed.json), to_json(reports, data))
+    return 1 if any(report.problems for report in reports) else 0

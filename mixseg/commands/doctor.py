@@ -4,34 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mixseg.analysis.costs import checkpoints_at_once, estimate_needs
-from mixseg.analysis.doctor import Finding, compare_needs, examine
-from mixseg.analysis.noise import NoiseRun
-from mixseg.commands.contract import EXIT_ERROR, prints_its_result
-from mixseg.commands.parsing import new_parser
-from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
+from mixseg.commands.parsing import add_file_arguments, any_settings, new_parser, parse
 from mixseg.errors import ConfigError, DataError
 from mixseg.terminal import new_console, say
-from mixseg.training.checks import check_settings
-from mixseg.training.data import RunData, open_training_data
-from mixseg.training.streams import loader_workers
+
+if TYPE_CHECKING:
+    from mixseg.analysis.doctor import Finding
+
+ABOUT = (
+    "Versions, devices, precision, memory, disk and loader processes of this machine, and whether "
+    "the data that the settings name can be opened; with --config also the memory and the disk "
+    "that the configured run will need, from real steps on noise. Takes the settings of a training "
+    "command. The exit code is 1 if a run would fail."
+)
 
 
-@prints_its_result
 def doctor(arguments: Sequence[str]) -> int:
-    """Look at the machine and at what a run will need; see ``--help``."""
-    parser = new_parser(
-        "mixseg doctor",
-        "Versions, devices, precision, memory, disk and loader processes of this machine, and "
-        "whether the data that the settings name can be opened; with --config also the memory and "
-        "the disk that the configured run will need, from real steps on noise. Takes the settings "
-        "of a training command. The exit code is 1 if a run would fail.",
-    )
+    """``mixseg doctor``."""
+    parser = new_parser("mixseg doctor", ABOUT)
     add_file_arguments(parser)
-    parsed = parse_with_settings(parser, arguments)
-    console = new_console()
+    parsed = parse(parser, arguments, settings=True)
     settings = any_settings(parsed)
+
+    from mixseg.analysis.costs import checkpoints_at_once, estimate_needs
+    from mixseg.analysis.doctor import Finding, compare_needs, examine
+    from mixseg.analysis.noise import NoiseRun
+    from mixseg.training.checks import check_settings
+    from mixseg.training.data import RunData, open_training_data
+    from mixseg.training.streams import loader_workers
+
+    console = new_console()
     device, output = settings.training.device, Path(settings.output).expanduser()
 
     def findings() -> Iterator[Finding]:
@@ -69,4 +73,4 @@ def doctor(arguments: Sequence[str]) -> int:
     for finding in findings():
         wrong |= finding.wrong
         say(console, f"{finding.name + ':':16} {finding.text}", "red" if finding.wrong else None)
-    return EXIT_ERROR if wrong else 0
+    return 1 if wrong else 0

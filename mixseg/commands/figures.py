@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mixseg.analysis.figures import FIGURES
-from mixseg.analysis.figures.figure import (
-    OPENING,
-    FigureKind,
-    Given,
-    ShownDataset,
-    ShownRun,
-    chosen,
-)
-from mixseg.analysis.figures.opening import open_datasets, open_logs, open_networks
+from mixseg.analysis.figures.figure import OPENING
 from mixseg.charts import WITHOUT_PLOTS, plots_installed
-from mixseg.commands.parsing import ArgumentParser, Namespace, listed, new_parser, parse
+from mixseg.commands.parsing import ArgumentParser, Namespace, adder, listed, new_parser, parse
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.files import check_unused, write_atomically
 from mixseg.terminal import new_console, progress_bar, say
-from mixseg.training.data import RunData, settings_on
 
 FLAGS = {name: flag for kind in FIGURES.values() for name, flag in kind.all_flags.items()}
 """Name -> flag of single figures."""
 
 
 def figures(arguments: Sequence[str]) -> int:
-    """Draw figures; see ``--help``."""
+    """``mixseg figures``."""
     parsed = parse(_parser(), arguments)
-    if not plots_installed():
-        raise ConfigError(WITHOUT_PLOTS)
     console = new_console()
     if parsed.list or not parsed.names:
         for name, kind in FIGURES.items():
@@ -46,6 +35,8 @@ def figures(arguments: Sequence[str]) -> int:
     typed = {name: value for name, value in typed.items() if value is not None}
     _check_flags(names, parsed, typed)
     values = {name: FLAGS[name].value(value) for name, value in typed.items()}
+    if not plots_installed():
+        raise ConfigError(WITHOUT_PLOTS)
 
     folder = Path(parsed.output).expanduser()
     try:
@@ -55,13 +46,25 @@ def figures(arguments: Sequence[str]) -> int:
     endings = {name: ["png", "csv", *["svg"] * FIGURES[name].is_chart] for name in names}
     files = [folder / f"{name}.{ending}" for name in names for ending in endings[name]]
     check_unused(files, overwrite=parsed.overwrite)
+
+    from mixseg.analysis.figures.opening import open_given
+
     for name in names:
         kind = FIGURES[name]
         own = {FLAGS[flag].argument: values[flag] for flag in kind.all_flags if flag in values}
-        own = {argument: value for argument, value in own.items() if argument not in OPENING}
+        opening = {argument: own.pop(argument) for argument in OPENING if argument in own}
         with progress_bar(console, name) as advance:
-            drawn = kind.draw(_opened(kind, parsed, values, advance), **own)
-            contents = drawn.files()
+            given = open_given(
+                kind,
+                runs=[Path(path).expanduser() for path in parsed.runs],
+                names=parsed.dataset,
+                roots=parsed.roots,
+                split=parsed.split,
+                device=parsed.device,
+                advance=advance,
+                **opening,
+            )
+            contents = kind.draw(given, **own).files()
         for ending in endings[name]:
             write_atomically(folder / f"{name}.{ending}", contents[ending])
             say(console, str(folder / f"{name}.{ending}"))
@@ -74,22 +77,22 @@ def _parser() -> ArgumentParser:
         "Draw figures of data sets and runs: a PNG, an SVG where it is a chart, and the numbers as "
         "CSV beside it. Without a name, or with --list, the figures are listed.",
     )
-    add = parser.add_argument
-    add("names", nargs="*", help="figures to draw")
-    add("--list", action="store_true", help="list the figures")
+    add = adder(parser)
     many: dict[str, Any] = {"action": "extend", "nargs": "+"}
-    add("--dataset", **many, default=[], metavar="NAME", help="[demo, or the data of the run]")
-    add("--data-root", **many, default=[], dest="roots", metavar="DIR", help="one per data set")
-    add("--split", type=str, help="[train; the validation split of a run]")
-    add("--run", **many, default=[], dest="runs", metavar="RUN", help="runs, or checkpoints")
-    add("--output", type=str, default="figures", metavar="DIR", help="is made if it is not there")
-    add("--overwrite", action="store_true", help="replace files that exist")
-    add("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N")
+    add("names", "figures to draw", nargs="*")
+    add("--list", "list the figures", action="store_true")
+    add("--dataset", "[demo, or the data of the run]", **many, default=[], metavar="NAME")
+    add("--data-root", "one per data set", **many, default=[], dest="roots", metavar="DIR")
+    add("--split", "[train; the validation split of a run]")
+    add("--run", "runs, or checkpoints", **many, default=[], dest="runs", metavar="RUN")
+    add("--output", "is made if it is not there", default="figures", metavar="DIR")
+    add("--overwrite", "replace files that exist", action="store_true")
+    add("--device", "auto, cpu, cuda or cuda:N", default="auto")
     for name, flag in FLAGS.items():
         takers = _takers(name)
         about = [*(takers if len(takers) == 1 else ()), *filter(None, [flag.help])]
         further = {"metavar": flag.metavar, "choices": flag.choices} | (many if flag.many else {})
-        add(f"--{name}", type=flag.type, help=": ".join(about), **further)
+        add(f"--{name}", ": ".join(about), flag.type, **further)
     return parser
 
 
@@ -123,31 +126,3 @@ def _check_flags(names: Sequence[str], parsed: Namespace, typed: Mapping[str, An
         raise ConfigError("--data-root needs --dataset NAME, to know how the folder is laid out")
     if "logits" in typed and parsed.runs and list(names) == ["temperatures"]:
         raise ConfigError("--logits and --run both say what the logits are; give one of them")
-
-
-def _opened(
-    kind: FigureKind,
-    parsed: Namespace,
-    values: Mapping[str, Any],
-    advance: Callable[[int, int], None],
-) -> Given:
-    """The data and runs that a figure needs, and no others."""
-    runs: Sequence[ShownRun] = ()
-    datasets: Sequence[ShownDataset] = ()
-    paths = [Path(path).expanduser() for path in parsed.runs]
-    if kind.reads == "log":
-        runs = open_logs(paths)
-    elif kind.reads == "network" and paths:
-        runs, saved = open_networks(paths, parsed.network, parsed.device)
-        other = (next(iter(parsed.dataset), None), next(iter(parsed.roots), None))
-        settings = settings_on(saved.settings, *other)
-        dataset, _ = RunData(settings).judged(parsed.split, saved.run)
-        datasets = [ShownDataset(settings.data.dataset, dataset)]
-    elif kind.datasets and kind.reads != "network":
-        names, split = parsed.dataset or ["demo"], parsed.split or "train"
-        datasets = open_datasets(names, parsed.roots, split)
-    seed, shown = values.get("seed", 0), []
-    if kind.images and datasets:
-        count = values.get("images", kind.images) if "images" in kind.all_flags else kind.images
-        shown = chosen(datasets[0].dataset, count, seed, values.get("ids", ()))
-    return Given(datasets, runs, shown, seed, advance)

@@ -1,42 +1,35 @@
-"""``mixseg make-demo``: built-in scenes in the layout of a real data set."""
+"""Built-in scenes in the layout of a real data set."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from mixseg.commands.parsing import new_parser, parse
+from mixseg.commands.parsing import adder, new_parser, parse
 from mixseg.config.options import fields_of
 from mixseg.config.sections import DemoSettings
-from mixseg.config.values import FlagType, Size
+from mixseg.config.values import Size
 from mixseg.scenes import LAYOUTS, Look, write_demo
 from mixseg.terminal import new_console, progress_bar, say
 
 
 def make_demo(arguments: Sequence[str]) -> int:
-    """Write demo scenes; see ``--help``."""
+    """``mixseg make-demo``."""
     parser = new_parser(
         "mixseg make-demo", "Write built-in street scenes in the layout of a real data set."
     )
-    limits = {one.path: one.allowed for one in fields_of(DemoSettings)}
-
-    def add(flag: str, kind: Any, setting: str, default: object, text: str | None = None) -> None:
-        limited = FlagType(flag, kind, limits[setting])
-        parser.add_argument(flag, type=limited, default=default, help=text)
-
-    parser.add_argument("--out", type=str, required=True, metavar="DIR")
-    parser.add_argument("--layout", type=str, default="cityscapes", help=", ".join(LAYOUTS))
-    parser.add_argument(
-        "--look",
-        choices=("render", "camera"),
-        help="[render in the layouts of sources, gta5 and synthia; else camera]",
-    )
-    add("--images", int, "train_images", 240, "training scenes [240]")
-    add("--val-images", int, "val_images", None, "[a quarter of --images]")
-    add("--size", Size, "size", (128, 256), "height and width in pixels [128x256]")
-    add("--seed", int, "seed", 0)
+    allowed = {one.path: one.allowed for one in fields_of(DemoSettings)}
+    add = adder(parser)
+    add("--out", "folder for the files", required=True, metavar="DIR")
+    add("--layout", ", ".join(LAYOUTS), default="cityscapes")
+    look_help = "[render in the layouts of sources, gta5 and synthia; else camera]"
+    add("--look", look_help, choices=("render", "camera"))
+    add("--images", "training scenes [240]", int, allowed["train_images"], default=240)
+    add("--val-images", "[a quarter of --images]", int, allowed["val_images"])
+    size_help = "height and width in pixels [128x256]"
+    add("--size", size_help, Size, allowed["size"], default=(128, 256))
+    add("--seed", "[0]", int, allowed["seed"], default=0)
     parsed = parse(parser, arguments)
     # An unknown layout, and splits that a layout does not have, are refused by write_demo.
     is_source = parsed.layout in LAYOUTS and "val" not in LAYOUTS[parsed.layout].splits
@@ -60,7 +53,7 @@ def make_demo(arguments: Sequence[str]) -> int:
     shown = shlex.quote(str(path))
     use = f"train it with --dataset {parsed.layout} --data-root {shown}"
     if is_source:
-        use = f"train with it by tools/train_uda.py --source {parsed.layout} --source-root {shown}"
+        use = f"train with it by mixseg uda --source {parsed.layout} --source-root {shown}"
         if parsed.size != DemoSettings().size:
             use += " --set data.crop=[HEIGHT,WIDTH], or scenes of the target in the same --size"
     say(console, f"{path}: {use}")

@@ -1,17 +1,27 @@
-"""From what was typed to values; what cannot be read is an error for people."""
+"""Parsers of the commands: flags, settings, and messages for what cannot be read.
+
+What was typed is understood before torch is imported, which takes seconds: nothing that a command
+needs for its flags imports torch.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, final
 
+from mixseg.config.effect import check_flags
+from mixseg.config.flags import add_settings_arguments, typed_overrides
+from mixseg.config.presets import configuration_files, settings_from
+from mixseg.config.sections import Settings
 from mixseg.config.values import FlagType, Range, Size
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.plugins import import_parts, import_recorded
 from mixseg.strict_yaml import load_yaml
+from mixseg.terminal import complain
 
 ArgumentParser = argparse.ArgumentParser
 Namespace = argparse.Namespace
@@ -39,21 +49,8 @@ def new_parser(program: str, description: str) -> ArgumentParser:
     return parser
 
 
-def import_first(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Import what ``--import`` names and what a resumed run remembers: options are flags too."""
-    parser = _Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--import", dest="import_names", action="append", default=[])
-    parser.add_argument("--resume")
-    given = parser.parse_known_args(list(arguments))[0]
-    import_parts(given.import_names)
-    config = Path(given.resume or "") / "config.yaml"
-    if given.resume and config.is_file():
-        import_recorded(load_yaml(config).data.get("imports") or (), given.resume)
-    return tuple(given.import_names)
-
-
 def adder(parser: ArgumentParser) -> Callable[..., None]:
-    """A function that gives a parser a flag, or a word without one, whose value is text by default.
+    """A function that adds a flag, or a positional argument; values are text by default.
 
     Its arguments are the name, what ``--help`` says, the type of the value, and the range of its
     numbers; others are those of argparse.
@@ -62,18 +59,55 @@ def adder(parser: ArgumentParser) -> Callable[..., None]:
     def add(
         name: str, about: str, kind: Any = str, allowed: Range | None = None, **how: Any
     ) -> None:
-        typed = kind if allowed is None else FlagType(name, kind, allowed)
-        parser.add_argument(name, help=about, type=typed, **how)
+        if how.get("action") not in ("store_true", "store_false"):
+            how["type"] = kind if allowed is None else FlagType(name, kind, allowed)
+        parser.add_argument(name, help=about, **how)
 
     return add
 
 
-def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
-    """Parse, and name the closest flag for an unknown one.
+def add_file_arguments(parser: ArgumentParser) -> None:
+    """``--config`` and ``--set``, which may be repeated."""
+    parser.add_argument(
+        "--config",
+        action="extend",
+        default=[],
+        nargs="+",
+        metavar="FILE",
+        help="YAML file(s), or shipped presets such as folder-small, for photographs of your own "
+        "on a small machine",
+    )
+    add_set_argument(parser)
+
+
+def add_set_argument(parser: ArgumentParser) -> None:
+    """``--set`` alone, for a command that takes its files in another way."""
+    parser.add_argument(
+        "--set",
+        dest="assignments",
+        action="extend",
+        default=[],
+        nargs="+",
+        metavar="PATH=VALUE",
+        help="any setting, for example model.backbone=resnet50",
+    )
+
+
+def parse(parser: ArgumentParser, arguments: Sequence[str], *, settings: bool = False) -> Namespace:
+    """Import what ``--import`` names, then parse.
+
+    Args:
+        parser: With the command's own flags.
+        arguments: What was typed.
+        settings: Whether there is a flag for each setting, too; parts that are imported have some.
 
     Raises:
-        ConfigError: A flag is unknown or missing, or its value is of another type.
+        ConfigError: A flag is unknown or missing, or its value is of another type; the message
+            names the closest flag.
     """
+    imported = _import_first(arguments)
+    if settings:
+        add_settings_arguments(parser)
     parsed, rest = parser.parse_known_args(list(arguments))
     if rest:
         unknown = next((one for one in rest if one.startswith("--")), None)
@@ -83,7 +117,26 @@ def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
         raise ConfigError(
             unknown_name("flag", unknown.partition("=")[0], flags, "--help lists all")
         )
+    parsed.import_names = imported
     return parsed
+
+
+def _import_first(arguments: Sequence[str]) -> list[str]:
+    """Import what ``--import``, files and a resumed run name; returns the former."""
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--import", dest="import_names", action="append", default=[])
+    for flag in ("--resume", "--base", "--config"):
+        parser.add_argument(flag, dest="files", action="extend", nargs="+", default=[])
+    given = parser.parse_known_args(list(arguments))[0]
+    imported = import_parts(given.import_names)
+    for name in given.files:
+        path = Path(name).expanduser()
+        path = path / "config.yaml" if path.is_dir() else path
+        content = {}
+        with contextlib.suppress(ConfigError):  # said where it is used; a run can do without
+            content = load_yaml(path).data
+        import_recorded(content.get("imports"), name)
+    return list(imported)
 
 
 def _with_flags(message: str, parser: ArgumentParser) -> str:
@@ -93,7 +146,24 @@ def _with_flags(message: str, parser: ArgumentParser) -> str:
     if missing is not None:
         asked = [(names.get(name) or [name])[0] for name in missing[1].split(", ")]
         return f"missing arguments: {', '.join(asked)}"
-    return re.sub(r"^argument (--[^:/]+)[^:]*: ", r"\1: ", message)
+    return re.sub(r"^argument ([^:/]+)[^:]*: ", r"\1: ", message)
+
+
+def any_settings(parsed: Namespace) -> Settings:
+    """The settings of a command that takes those of any training command."""
+    overrides = typed_overrides(parsed, parsed.assignments)
+    kind = "uda" if "source_domain.dataset" in overrides else "ssl"
+    files = configuration_files(parsed.config, overrides, kind)
+    settings = settings_from(files, overrides, parsed.import_names)
+    # Not on standard output, which may be what the command was asked for.
+    for line in without_effect(check_flags(overrides, settings)):
+        complain(line)
+    return settings
+
+
+def without_effect(flags: Sequence[str], where: str = "a supervised run") -> list[str]:
+    """Notes on flags that a baseline takes, as the run it is compared with, and never reads."""
+    return [f"note: {flag} has no effect in {where}" for flag in flags]
 
 
 def listed(given: str) -> list[str]:
@@ -101,27 +171,13 @@ def listed(given: str) -> list[str]:
     return [name.strip() for name in given.strip().removeprefix("[").removesuffix("]").split(",")]
 
 
-def height_and_width(flag: str, text: str) -> tuple[int, int]:
-    """Pixels from a text such as 512x1024.
-
-    Raises:
-        ConfigError: It is something else, or out of range; the message names ``flag``.
-    """
-    size: tuple[int, int] = size_type(flag)(text)
-    return size
-
-
 def size_type(flag: str) -> FlagType:
-    """The type of a flag that takes the height and width of images."""
+    """The type of a flag that takes the height and width of images, such as 512x1024."""
     return FlagType(flag, Size, Range(1, 16_384))
 
 
 def check_folder(flag: str, file: str | Path | None) -> None:
-    """Refuse a file whose folder is not there, before a command works for hours.
-
-    Raises:
-        ConfigError: The folder is missing, or the file is a folder; the message names ``flag``.
-    """
+    """Refuse a file whose folder is missing, before a command works for hours."""
     if file is not None and Path(file).is_dir():
         raise ConfigError(f"{flag} {file}: is a folder; give the name of a file")
     if file is not None and not Path(file).absolute().parent.is_dir():
@@ -129,11 +185,7 @@ def check_folder(flag: str, file: str | Path | None) -> None:
 
 
 def file_of_format(flag: str, file: str | None, endings: Iterable[str]) -> Path | None:
-    """The file that a flag names, if it was given, whose ending says its format.
-
-    Raises:
-        ConfigError: The ending is another one.
-    """
+    """The file that a flag names, if it was given; its ending has to be one of ``endings``."""
     if file is None:
         return None
     if Path(file).suffix not in endings:

@@ -1,4 +1,4 @@
-"""``mixseg prepare-data``: a copy of a data set at training size."""
+"""A copy of a data set at training size."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixseg.analysis.data_check import report_lines
-from mixseg.commands.contract import EXIT_ERROR
-from mixseg.commands.parsing import new_parser, size_type
-from mixseg.commands.settings_arguments import add_file_arguments, any_settings, parse_with_settings
-from mixseg.config.values import FlagType, Range
-from mixseg.data.check import PartReport
-from mixseg.data.layout import layout_of
-from mixseg.data.loading import usable_cores
-from mixseg.data.prepared_copy import check_output, plan_splits, plan_unlabeled, prepare
+from mixseg.commands.parsing import (
+    add_file_arguments,
+    adder,
+    any_settings,
+    new_parser,
+    parse,
+    size_type,
+)
+from mixseg.config.values import Range
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.terminal import new_console, progress_bar, say
-from mixseg.training.data import check_dataset_name
 
 ABOUT = (
     "Write to --output DIR a copy of a data set whose training images and labels have the size "
@@ -33,35 +32,36 @@ PARTS = {"data": "--data-root", "source": "--source-root", "unlabeled": "--unlab
 
 
 def prepare_data(arguments: Sequence[str]) -> int:
-    """Write a copy at training size; see ``--help``."""
+    """``mixseg prepare-data``."""
     parser = new_parser("mixseg prepare-data", ABOUT)
     add_file_arguments(parser)
-
-    def add(flag: str, low: float, high: float, default: int | None, text: str) -> None:
-        kind = FlagType(flag, int, Range(low, high))
-        parser.add_argument(flag, type=kind, default=default, metavar="N", help=text)
-
-    parser.add_argument(
-        "--size", type=size_type("--size"), metavar="HEIGHTxWIDTH", help="of the copy [data.resize]"
-    )
-    parser.add_argument("--part", type=str, default="data", help=f"{', '.join(PARTS)} [data]")
-    add("--jobs", 1, 1024, None, "processes that work [the number of cores]")
-    add(
-        "--compression",
-        0,
-        9,
-        0,
+    add = adder(parser)
+    size_help = "of the copy [data.resize]"
+    add("--size", size_help, size_type("--size"), metavar="HEIGHTxWIDTH")
+    add("--part", f"{', '.join(PARTS)} [data]", default="data")
+    jobs_help = "processes that work [the number of cores]"
+    add("--jobs", jobs_help, int, Range(1, 1024), metavar="N")
+    compression_help = (
         "of PNG images: 0 is fastest to read and takes 3 bytes per pixel, 1 a third of it, 9 the "
-        "least [0]",
+        "least [0]"
     )
-    add("--show", 0, 1e9, 10, "bad files of a kind that are named [10]")
-    parsed = parse_with_settings(parser, arguments)
+    add("--compression", compression_help, int, Range(0, 9), default=0, metavar="N")
+    show_help = "bad files of a kind that are named [10]"
+    add("--show", show_help, int, Range(0, 1e9), default=10, metavar="N")
+    parsed = parse(parser, arguments, settings=True)
     part = parsed.part
     if part not in PARTS:
         raise ConfigError(f"--part: {unknown_name('part', part, PARTS)}")
     if "output" not in parsed:  # a setting, whose value in files is the folder of runs
         raise ConfigError("--output DIR is missing: the folder of the copy")
     settings = any_settings(parsed)
+
+    from mixseg.analysis.data_check import report_lines
+    from mixseg.data.check import PartReport
+    from mixseg.data.loading import usable_cores
+    from mixseg.data.prepared_copy import check_output, plan_splits, plan_unlabeled, prepare
+    from mixseg.training.data import check_dataset_name, layout_with_options
+
     data, source = settings.data, settings.source_domain
     output = Path(settings.output).expanduser()
     section, key = (source, "source_domain") if part == "source" else (data, "data")
@@ -80,12 +80,12 @@ def prepare_data(arguments: Sequence[str]) -> int:
             f"--size HEIGHTxWIDTH is missing: {key}.resize is not set, so training does not resize"
         )
     place = Path(root).expanduser()
-    name = "cityscapes" if section.dataset == "demo" else str(section.dataset)
     if part == "unlabeled":
         plan = plan_unlabeled(place, size=size, compression=parsed.compression)
     else:
+        name, layout = layout_with_options(str(section.dataset), key, settings.options)
         # A source has no validation split of its own, and its labeled images keep their size.
-        validated = part == "data" and data.val_split in layout_of(name).splits(place)
+        validated = part == "data" and data.val_split in layout.splits(place)
         plan = plan_splits(
             name,
             place,
@@ -95,6 +95,7 @@ def prepare_data(arguments: Sequence[str]) -> int:
             keep_labeled=part == "source" or settings.validation.resolution == "native",
             compression=parsed.compression,
             interpolation=source.interpolation if part == "source" else "bilinear",
+            layout=layout,
         )
     earlier = check_output(plan, output)
     console = new_console()
@@ -121,7 +122,7 @@ def prepare_data(arguments: Sequence[str]) -> int:
             "the copy is not whole, and splits of it would not be those of the original: put the "
             "files right and give the command again, or copy them as they are with --skip-bad",
         )
-        return EXIT_ERROR
+        return 1
     use = f"use it with {PARTS[part]} {shlex.quote(str(output / place.relative_to(plan.base)))}"
     set_size = f"--set {key}.resize=[{size[0]},{size[1]}]"
     if section.resize is None:  # images that keep their size have to be brought to it as well

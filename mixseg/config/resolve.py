@@ -97,7 +97,7 @@ def _resolved(
         _take(own, str(file), given, values, origins)
     typed = {}
     for key, value in overrides.items():
-        path, value = translated(key, value)
+        path, value = translated(key, value, say=isinstance(value, FlagText))
         if path not in schema():
             raise ConfigError(unknown_setting(path))
         typed[path] = (value, f"--{key}")
@@ -172,7 +172,8 @@ def _flatten(loaded: LoadedYaml) -> Iterator[tuple[str, Any, str]]:
     for key_path, value in pending:
         key = ".".join(str(part) for part in key_path)
         where = f"{loaded.path}, line {loaded.line(key_path)}"
-        path, value = translated(key, value)
+        # What mixseg has written itself, a run's config.yaml, is understood without a word.
+        path, value = translated(key, value, say=loaded.path.name != "config.yaml")
         if path in known:
             # A number is taken for a text as it is written: the name 1e5 is not 100000.0.
             is_text = known[path][0].hint in (str, str | None) and type(value) in (int, float)

@@ -8,10 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar, final
-
-import torch
-from torch.utils.data import DataLoader, Dataset
+from typing import Any, Generic, TypeVar, final
 
 from mixseg.errors import TrainingError
 from mixseg.interruption import STOPPING, stop_if_asked
@@ -67,7 +64,7 @@ def loaded(loader: Iterable[T], work: str, fewer: str = "--workers") -> Iterator
 
 
 @final
-class _Mapped(Dataset[T]):
+class _Mapped(Generic[T]):
     def __init__(self, function: Callable[[int], T], items: Sequence[int]) -> None:
         self.function = function
         self.items = items
@@ -87,8 +84,11 @@ def in_processes(
     Raises:
         TrainingError: A process died; ``work`` says what it was doing.
     """
-    loader = DataLoader(
-        _Mapped(function, items),
+    from torch.utils.data import DataLoader
+
+    mapped: Any = _Mapped(function, items)
+    loader: Iterable[T] = DataLoader(
+        mapped,
         batch_size=None,
         num_workers=workers,
         timeout=POLL if workers else 0,
@@ -118,6 +118,8 @@ def _failed(work: str, error: Exception, fewer: str = "--workers") -> TrainingEr
 
 def start_worker(worker: int) -> None:
     """Prepare a loader process: one thread, and deaf to signals that are meant for the run."""
+    import torch
+
     torch.set_num_threads(1)
     guard()
     # Ctrl-C, timeout(1) and schedulers signal the whole process group, but what to do about it is

@@ -26,7 +26,7 @@ from mixseg.data.arrays import ImageArray, LabelArray, Size
 from mixseg.data.check import Problem, reading_problem
 from mixseg.data.contract import Sample, SegmentationDataset, unequal_sizes
 from mixseg.data.images import encode_jpeg, encode_png, read_image, read_palette_png, stores_ids
-from mixseg.data.layout import layout_of, open_dataset
+from mixseg.data.layout import Layout, layout_of, open_dataset
 from mixseg.data.loading import POLL, loaded, start_worker
 from mixseg.data.pairing import IMAGE_ENDINGS, pair_present
 from mixseg.data.photographs import read_photograph
@@ -147,6 +147,7 @@ def plan_splits(
     keep_labeled: bool,
     compression: int = 0,
     interpolation: Interpolation = "bilinear",
+    layout: Layout | None = None,
 ) -> Plan:
     """List all splits of a data set; nothing is read yet.
 
@@ -159,23 +160,25 @@ def plan_splits(
         keep_labeled: Whether labeled images that are validated or not trained on keep their size.
         compression: Of PNG images, 0 to 9.
         interpolation: How images are resized.
+        layout: The layout, made with options; by default the one of that name without any.
 
     Raises:
         DataError: The training or the validation split cannot be opened, or every image would
             keep its size.
     """
+    layout = layout or layout_of(name)
     opened: dict[str, SegmentationDataset] = {}
     notes: list[str] = []
     wanted = [training] if validation is None else [training, validation]
-    for split in dict.fromkeys((*wanted, *layout_of(name).splits(root))):
+    for split in dict.fromkeys((*wanted, *layout.splits(root))):
         try:
-            opened[split] = open_dataset(name, root, split, pair_present)
+            opened[split] = open_dataset(name, root, split, pair_present, layout)
         except DataError as error:
             if split in wanted:
                 raise
             notes.append(f"split {split!r} is left out: {error}")
     base = root if root.is_dir() else root.parent
-    further = [one for one in layout_of(name).further_images if (base / one).is_dir()]
+    further = [one for one in layout.further_images if (base / one).is_dir()]
     opened |= {one: open_unlabeled(base / one, opened[training].classes) for one in further}
     splits: dict[Path, set[str]] = defaultdict(set)
     labels: dict[Path, dict[Path, SegmentationDataset]] = defaultdict(dict)
@@ -212,7 +215,7 @@ def plan_splits(
             "at the size of their files (validation.resolution: native)"
         )
     origin = Origin(name, str(root.resolve()), size, compression, interpolation)
-    lists = _lists(root, base, layout_of(name).lists)
+    lists = _lists(root, base, layout.lists)
     return Plan(origin, base, (*originals, *lists), tuple(notes))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mixseg.data.contract import ClassSet, Sample, SegmentationDataset, train_id_lookup
 from mixseg.data.images import read_index_png
-from mixseg.data.layout import layout_of, open_dataset
+from mixseg.data.layout import Layout, open_dataset
 from mixseg.data.lists import read_list
 from mixseg.data.names import FilesByName
 from mixseg.data.pairing import (
@@ -92,7 +92,7 @@ def open_photographs(
     source: Path,
     labeled: Sequence[SegmentationDataset],
     validated: Sequence[SegmentationDataset],
-    folders: Iterable[tuple[str, Path]],
+    folders: Iterable[tuple[str, Layout, Path]],
 ) -> tuple[SegmentationDataset, tuple[str, ...]]:
     """The unlabeled images of a run, and notes on files that were left out.
 
@@ -102,14 +102,15 @@ def open_photographs(
         source: As in :func:`open_unlabeled`.
         labeled: Splits that the run takes labels from; the last one has the classes.
         validated: Splits whose images are left out too.
-        folders: Layouts and folders of the labeled data; labels of all of their splits are known.
+        folders: Names, layouts and folders of the labeled data; labels of all of their splits are
+            known.
 
     Raises:
         DataError: There is no image, or all are left out.
     """
     photographs = open_unlabeled(source, labeled[-1].classes if labeled else ANY_CLASS)
     notes = (f"note: {photographs.passed_over}",) if photographs.passed_over else ()
-    known = [*labeled, *(split for name, root in folders for split in _splits_there(name, root))]
+    known = [*labeled, *(split for folder in folders for split in _splits_there(*folder))]
     photographs, left_out = without_known(photographs, known, validated)
     if not left_out:
         return photographs, notes
@@ -125,10 +126,10 @@ def open_photographs(
     )
 
 
-def _splits_there(name: str, root: Path) -> Iterator[SegmentationDataset]:
-    for split in layout_of(name).splits(root):
+def _splits_there(name: str, layout: Layout, root: Path) -> Iterator[SegmentationDataset]:
+    for split in layout.splits(root):
         try:
-            yield open_dataset(name, root, split, pair_present)
+            yield open_dataset(name, root, split, pair_present, layout)
         except DataError:
             continue  # need not be there, as no run has asked for it
 

@@ -6,21 +6,24 @@ import copy
 import importlib
 import importlib.util
 import io
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.export import Dim, ExportedProgram
 
 from mixseg.data.arrays import Size
+from mixseg.data.contract import ClassSet
 from mixseg.errors import CheckpointError, ConfigError, unknown_name
-from mixseg.models import SegmentationModel
-from mixseg.models.plain import use_plain_convolutions
+
+if TYPE_CHECKING:  # torch takes seconds to import: names of formats and files are checked before
+    from torch import Tensor
+    from torch.export import ExportedProgram
+
+    from mixseg.models import SegmentationModel
 
 INPUT, OUTPUT, BATCH = "images", "logits", "batch"
 """Names of what a program takes and gives, and of the dimension of any size, in formats that have
@@ -32,7 +35,7 @@ CHECKED_BATCHES = (1, 2)
 TOLERANCE = 1e-3
 """Largest difference of two logits, as a part of the largest logit (at least 1)."""
 
-Run = Callable[[Tensor], Tensor]
+Run = Callable[["Tensor"], "Tensor"]
 """From images (B, 3, H, W) to logits (B, C, H, W); float32 on the CPU."""
 
 
@@ -86,6 +89,44 @@ def chosen_format(file: Path, asked_for: str | None) -> str:
     return found
 
 
+def card_of(
+    network: SegmentationModel, classes: ClassSet, size: Size, form: str, origin: Mapping[str, Any]
+) -> str:
+    """What somebody has to know who has only the file, as JSON.
+
+    Args:
+        network: That is exported.
+        classes: Its classes.
+        size: Height and width of its images.
+        form: Name in :data:`EXPORT_FORMATS`.
+        origin: Where it is from: its run, step and name.
+    """
+    from mixseg.models import model_title
+
+    content = {
+        "format": form,
+        **origin,
+        "model": model_title(network.spec),
+        "input": {
+            "name": INPUT,
+            "layout": "BCHW",
+            "dtype": "float32",
+            "channels": "RGB",
+            "range": [0.0, 1.0],
+            "batch": "any",
+            "size": list(size),
+            "normalisation": "inside",
+        },
+        "output": {"name": OUTPUT, "layout": "BCHW", "dtype": "float32", "values": "logits"},
+        "classes": {
+            "names": list(classes.names),
+            "palette": [list(color) for color in classes.palette],
+            "label_ids": list(classes.label_ids),
+        },
+    }
+    return json.dumps(content, indent=1)
+
+
 def export_network(network: SegmentationModel, size: Size, form: str, about: str) -> bytes:
     """A network as the content of a file.
 
@@ -98,13 +139,19 @@ def export_network(network: SegmentationModel, size: Size, form: str, about: str
         form: Name in :data:`EXPORT_FORMATS`.
         about: JSON that is kept in the file.
     """
+    import torch
+
+    from mixseg.models.plain import use_plain_convolutions
+
     plain = copy.deepcopy(network)
     # The forms that are faster on this CPU are many more operations, some unknown to ONNX.
     use_plain_convolutions(plain)
     # A batch of 1 would be taken for the only size there is.
     example = torch.zeros(2, 3, *size)
     with torch.no_grad():
-        program = torch.export.export(plain, (example,), dynamic_shapes=({0: Dim.DYNAMIC},))
+        program = torch.export.export(
+            plain, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)
+        )
     program.example_inputs = None  # they would be saved: six floats for each pixel
     return EXPORT_FORMATS[form].encode(program, about)
 
@@ -123,6 +170,8 @@ def largest_difference(
     run = EXPORT_FORMATS[form].load(content)
     if run is None:
         return None
+    import torch
+
     random = torch.Generator().manual_seed(0)
     largest = 0.0
     for batch in CHECKED_BATCHES:
@@ -142,17 +191,23 @@ def largest_difference(
 
 
 def _torch_program(program: ExportedProgram, about: str) -> bytes:
+    import torch
+
     file = io.BytesIO()
     torch.export.save(program, file, extra_files={"mixseg.json": about})
     return file.getvalue()
 
 
 def _load_torch_program(content: bytes) -> Run:
+    import torch
+
     run: Run = torch.export.load(io.BytesIO(content)).module()
     return run
 
 
 def _onnx(program: ExportedProgram, about: str) -> bytes:
+    import torch
+
     made = torch.onnx.export(
         program,
         input_names=[INPUT],
@@ -184,6 +239,8 @@ def _name_batch(graph: Any) -> None:
 def _load_onnx(content: bytes) -> Run | None:
     if importlib.util.find_spec("onnxruntime") is None:
         return None
+    import torch
+
     runtime = importlib.import_module("onnxruntime")
     session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mixseg.argmax import max_and_argmax
+from mixseg.config.values import Factors
 from mixseg.errors import ConfigError, DataError
 
 Autocast = Callable[[], AbstractContextManager[object]]
@@ -23,9 +24,6 @@ Autocast = Callable[[], AbstractContextManager[object]]
 
 PADDING_COLOR = (0.485, 0.456, 0.406)
 """Fills a window that is larger than the image: the ImageNet mean, zero once normalized."""
-
-LARGEST_SCALE = 16
-"""More enlarges nothing that a network could see."""
 
 BAND_ELEMENTS = 2**28
 """Most scores held at full output size at once: 1 GiB in float32."""
@@ -62,8 +60,8 @@ class InferenceMode:
         if not self.scales:
             raise ConfigError("at least one scale is needed, found none")
         for scale in self.scales:
-            if not 0 < scale <= LARGEST_SCALE:
-                raise ConfigError(f"scales must lie in (0, {LARGEST_SCALE}], found {scale}")
+            if not 0 < scale <= Factors.high:
+                raise ConfigError(f"scales must lie in (0, {Factors.high}], found {scale}")
 
     @property
     def is_single_pass(self) -> bool:

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.data.contract import ClassSet
 from mixseg.escaping import printable, without_middle
+from mixseg.ignore import IGNORE
 
 MIN_FONT_SIZE = 12
 MAX_FONT_SIZE = 160
@@ -306,3 +307,46 @@ def distinct_titles(runs: Sequence[tuple[str, int]]) -> list[str]:
         title if shared[title] == 1 else f"{titles[: index + 1].count(title)}: {title}"
         for index, title in enumerate(titles)
     ]
+
+
+def to_label_ids(labels: LabelArray, classes: ClassSet) -> LabelArray:
+    """Train ids, uint8 of any shape, as the ids of the data set's own files.
+
+    Ignored pixels become 0, the unlabeled id, unless 0 is a class.
+    """
+    if not classes.label_ids:
+        return labels
+    nothing = IGNORE if 0 in classes.label_ids else 0
+    table = np.full(256, nothing, dtype=np.uint8)
+    table[: len(classes)] = classes.label_ids
+    return table[labels]
+
+
+Encode = Callable[[LabelArray, ClassSet], NDArray[np.uint8]]
+Draw = Callable[[ImageArray, LabelArray, ClassSet], NDArray[np.uint8]]
+ENCODINGS: dict[str, Encode] = {
+    "ids": lambda labels, classes: labels,
+    "colour": lambda labels, classes: colorize(labels, classes.palette),
+    "label-ids": lambda labels, classes: to_label_ids(labels, classes),
+}
+"""What a prediction alone can be written as: train ids, colors, or the ids of the data set's own
+files, which benchmark servers take."""
+
+
+def _without_image(encode: Encode) -> Draw:
+    return lambda image, labels, classes: encode(labels, classes)
+
+
+PICTURES: dict[str, Draw] = {
+    **{name: _without_image(encode) for name, encode in ENCODINGS.items()},
+    "overlay": lambda image, labels, classes: with_legend(
+        overlay(image, labels, classes), labels, classes
+    ),
+}
+"""What can be written for each image; the name is also that of the folder."""
+
+USUAL_PICTURES = ("ids", "colour", "overlay")
+"""What is written unless said otherwise."""
+
+SHEET_ROWS = 12
+"""Photographs in the sheet of several networks, unless said otherwise."""

@@ -32,51 +32,21 @@ from mixseg.evaluation.inference import (
     predict_probabilities,
 )
 from mixseg.evaluation.pictures import (
+    PICTURES,
+    SHEET_ROWS,
+    USUAL_PICTURES,
     Column,
     Row,
-    colorize,
     comparison,
-    overlay,
     reduced,
-    with_legend,
 )
-from mixseg.ignore import IGNORE
 
-Encode = Callable[[LabelArray, ClassSet], NDArray[np.uint8]]
-Draw = Callable[[ImageArray, LabelArray, ClassSet], NDArray[np.uint8]]
 OnPhotograph = Callable[[str, ImageArray, LabelArray], None]
 """Called with the name of a photograph, its pixels and its prediction."""
-
-ENCODINGS: dict[str, Encode] = {
-    "ids": lambda labels, classes: labels,
-    "colour": lambda labels, classes: colorize(labels, classes.palette),
-    "label-ids": lambda labels, classes: to_label_ids(labels, classes),
-}
-"""What a prediction alone can be written as: train ids, colors, or the ids of the data set's own
-files, which benchmark servers take."""
-
-
-def _without_image(encode: Encode) -> Draw:
-    return lambda image, labels, classes: encode(labels, classes)
-
-
-PICTURES: dict[str, Draw] = {
-    **{name: _without_image(encode) for name, encode in ENCODINGS.items()},
-    "overlay": lambda image, labels, classes: with_legend(
-        overlay(image, labels, classes), labels, classes
-    ),
-}
-"""What :func:`predict_files` can write for each image; the name is also that of the folder."""
 
 COMPRESSION = {"overlay": 2}
 """Compression where it is not :data:`mixseg.data.images.PNG_COMPRESSION`: the overlay of a
 photograph gets a seventh larger and takes a fifth of the time; label maps would double."""
-
-USUAL_PICTURES = ("ids", "colour", "overlay")
-"""What it writes when nobody asks for less or more."""
-
-SHEET_ROWS = 12
-"""Photographs in the sheet of several networks, unless said otherwise."""
 
 PANEL = 1024
 """Most pixels of a side of a photograph in its own picture of several networks."""
@@ -231,19 +201,6 @@ def _is_out_of_memory(error: Exception) -> bool:
     """Whether an allocation failed; on a CPU torch says so by a plain RuntimeError."""
     known = (MemoryError, torch.OutOfMemoryError)
     return isinstance(error, known) or "allocate memory" in str(error)
-
-
-def to_label_ids(labels: LabelArray, classes: ClassSet) -> LabelArray:
-    """Train ids, uint8 of any shape, as the ids of the data set's own files.
-
-    Ignored pixels become 0, the unlabeled id, unless 0 is a class.
-    """
-    if not classes.label_ids:
-        return labels
-    nothing = IGNORE if 0 in classes.label_ids else 0
-    table = np.full(256, nothing, dtype=np.uint8)
-    table[: len(classes)] = classes.label_ids
-    return table[labels]
 
 
 def write_picture(path: Path, array: NDArray[np.uint8], compression: int = PNG_COMPRESSION) -> None:

@@ -28,7 +28,7 @@ from mixseg.data.check import (
 )
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet, SegmentationDataset
-from mixseg.data.layout import open_dataset
+from mixseg.data.layout import Layout, open_dataset
 from mixseg.data.pairing import Pairing, pair_labeled, pair_present, pair_samples
 from mixseg.data.record import Record, record_of_training
 from mixseg.data.splits import Split, hold_out, split_labeled
@@ -201,23 +201,23 @@ class RunData:
             )
         if self.data.dataset == "demo" and self.data.root is None:
             return self._scenes(self.settings.demo.look, "cityscapes", name)
-        return self._in_folder(self.data.dataset, self.data.root, name, pair)
+        return self._in_folder("data", self.data.dataset, self.data.root, name, pair)
 
     def source(self, pair: Pairing | None = None) -> SegmentationDataset:
         """The source domain with its own classes; ``pair`` as for :meth:`split`."""
-        assert self.domain.dataset is not None
-        if self.domain.root is not None:
-            return self._in_folder(self.domain.dataset, self.domain.root, self.domain.split, pair)
+        domain, name = self.domain, self.domain.dataset
+        assert name is not None
+        if domain.root is not None:
+            return self._in_folder("source_domain", name, domain.root, domain.split, pair)
         look: Look = "render" if self.settings.demo.look == "camera" else "camera"
-        layout = "cityscapes" if self.domain.dataset == "demo" else self.domain.dataset
-        return self._scenes(look, layout, self.domain.split)
+        return self._scenes(look, "cityscapes" if name == "demo" else name, domain.split)
 
     def _in_folder(
-        self, dataset: str, root: str | None, split: str, pair: Pairing | None
+        self, section: str, dataset: str, root: str | None, split: str, pair: Pairing | None
     ) -> SegmentationDataset:
-        layout = "cityscapes" if dataset == "demo" else dataset
+        name, layout = layout_with_options(dataset, section, self.settings.options)
         own = pair_labeled if self.settings.skips_unpaired else pair_samples
-        return open_dataset(layout, Path(root or "").expanduser(), split, pair or own)
+        return open_dataset(name, Path(root or "").expanduser(), split, pair or own, layout)
 
     def _scenes(self, look: Look, layout: str, split: str) -> SegmentationDataset:
         demo = self.settings.demo
@@ -299,8 +299,11 @@ class RunData:
         vals = () if val is None else (val,)
         own_val = data.val is not None or data.val_split != data.train_split
         folders = [
-            ("cityscapes" if name == "demo" else name, Path(root).expanduser())
-            for name, root in ((data.dataset, data.root), (self.domain.dataset, self.domain.root))
+            (*layout_with_options(name, section, self.settings.options), Path(root).expanduser())
+            for section, name, root in (
+                ("data", data.dataset, data.root),
+                ("source_domain", self.domain.dataset, self.domain.root),
+            )
             if name is not None and root is not None
         ]
         unlabeled = Path(data.unlabeled).expanduser()
@@ -531,6 +534,14 @@ class RunData:
 def open_training_data(settings: Settings, objects: Objects = NO_OBJECTS) -> TrainingData:
     """Open and check the data of a run; see :meth:`RunData.training`."""
     return RunData(settings, objects).training()
+
+
+def layout_with_options(
+    dataset: str, section: str, options: Mapping[str, Any]
+) -> tuple[str, Layout]:
+    """Name and layout of a data set, with the options that a section of the settings gives it."""
+    name = "cityscapes" if dataset == "demo" else dataset
+    return name, LAYOUTS.build(name, options, section)
 
 
 def unpaired_notes(*datasets: SegmentationDataset) -> list[str]:

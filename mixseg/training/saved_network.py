@@ -16,14 +16,14 @@ from mixseg.config.checks import WITHOUT_FILE
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import ModelSettings, Settings
-from mixseg.data.contract import ClassSet
-from mixseg.data.record import check_digests
+from mixseg.data.contract import ClassSet, SegmentationDataset
+from mixseg.data.record import check_digests, differences, read_record, record_of_validation
 from mixseg.distributed import by_first, of_first
 from mixseg.errors import CheckpointError, ConfigError, MixsegError
 from mixseg.files import read_json_lines
 from mixseg.models import ModelSpec, SegmentationModel, build_model, load_checked
 from mixseg.models.wrapped import wrap
-from mixseg.plugins import import_recorded
+from mixseg.plugins import UntrustedError, import_recorded
 from mixseg.training.checkpoint import (
     AVERAGE,
     MANIFEST,
@@ -125,6 +125,21 @@ class SavedNetworks:
         if (better := self.better_one()) is not None:
             LOG.warning(f"note: {better[1]}. {choose} {better[0]} takes it")
 
+    def check_data(self, dataset: SegmentationDataset, *, allow_changes: bool) -> None:
+        """Refuse a validation split that has changed since the run, or log how it has.
+
+        Raises:
+            ConfigError: It has, and that is not allowed.
+        """
+        found = differences(self.data, record_of_validation(dataset), read_record(self.run))
+        if found and not allow_changes:
+            raise ConfigError(
+                f"{dataset.root}: these are not the data that {self.path} was trained on "
+                f"({'; '.join(found)}). Bring them back, or score on what is there: --allow-changes"
+            )
+        for line in found:
+            LOG.warning(f"changed since the run: {line}")
+
     def _validation(self) -> tuple[int, dict[str, float]]:
         try:
             lines = read_json_lines(self.run / "metrics.jsonl")
@@ -215,8 +230,10 @@ def newest_checkpoint(path: Path) -> Path:
 @contextmanager
 def _readable(checkpoint: Checkpoint) -> Iterator[dict[str, Any]]:
     try:
+        settings = checkpoint.state.get("settings") or {}
+        import_recorded(settings.get("imports"), str(checkpoint.path))
         yield checkpoint.state
-    except CheckpointError:
+    except (CheckpointError, UntrustedError):
         raise
     except (
         *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError),
@@ -237,7 +254,6 @@ def _recorded_data(state: Mapping[str, Any]) -> dict[str, Any]:
 def _settings(state: Mapping[str, Any]) -> dict[str, Any]:
     """Flat settings, as this version knows them; empty for a teacher that mixseg did not train."""
     settings = state["settings"]
-    import_recorded(settings.get("imports", ()), "the checkpoint")
     return to_flat(resolve_settings([], settings)) if settings else {}
 
 

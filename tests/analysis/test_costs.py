@@ -18,11 +18,11 @@ from mixseg.analysis.costs import (
     checkpoints_at_once,
     extrapolated,
     part_costs,
+    profile_of,
     smaller,
     step_cost,
 )
 from mixseg.analysis.noise import NoiseRun
-from mixseg.commands.profile_model import profile_of
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
@@ -31,7 +31,7 @@ from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.errors import ConfigError
 from mixseg.registry import METHODS
 from mixseg.training.checkpoint import write_checkpoint
-from mixseg.training.data import RunData
+from mixseg.training.data import RunData, streams_of
 from mixseg.training.saved_network import network_card
 from tests.models.build import small_model
 
@@ -119,7 +119,7 @@ def test_every_method_is_measured(method: str, tmp_path: Path) -> None:
     content = json.loads(json.dumps(profile.to_json()))
     assert content["training"][0]["seconds_per_epoch"] == pytest.approx(6 * step.seconds)
     assert content["networks"][-1]["parameters"] == profile.parts[-1].parameters
-    assert set(content["batches"]) == set(METHODS[method].streams)
+    assert set(content["batches"]) == set(streams_of(resolve_settings([], values)))
     # The tables have all rows in a narrow terminal.
     console = Console(width=80)
     with console.capture() as captured:

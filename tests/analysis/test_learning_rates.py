@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from mixseg.analysis.learning_rates import RangeTest, range_test
+from mixseg.analysis.noise import random_batches
 from mixseg.config.resolve import resolve_settings
 from mixseg.data.streams import Batch
 from mixseg.errors import TrainingError
 from mixseg.training.build import Given, build_learner
-from tests.methods.test_methods import batch
 
 TINY = {
     "method": "supervised",
@@ -27,12 +27,16 @@ TINY = {
 }
 
 
+def noise() -> dict[str, Batch]:
+    return random_batches(0, {"labeled": 2}, {"labeled": (32, 40)}, 5)
+
+
 def probed(low: float, high: float, steps: int) -> RangeTest:
     learner, _ = build_learner(resolve_settings([], TINY), 5, Given())
 
     def batches() -> Iterator[list[Mapping[str, Batch]]]:
         while True:
-            yield [{"labeled": batch(0, padded=False)}]
+            yield [noise()]
 
     return range_test(learner, batches(), low, high, steps)
 
@@ -63,7 +67,7 @@ def test_a_loss_that_never_falls_is_no_suggestion() -> None:
     learner, _ = build_learner(resolve_settings([], TINY), 5, Given())
     for group in learner.optimizer.param_groups:
         group["maximize"] = True  # uphill
-    batches = iter([[{"labeled": batch(0, padded=False)}]] * 12)
+    batches = iter([[noise()]] * 12)
     with pytest.raises(TrainingError, match="never fell"):
         range_test(learner, batches, 1e-3, 1e-2, 12)
 
@@ -73,7 +77,7 @@ def test_a_loss_below_zero_does_not_count_as_running_away() -> None:
         [], TINY | {"supervised_loss.name": "dice", "supervised_loss.dice": "sum"}
     )
     learner, _ = build_learner(settings, 5, Given())
-    batches = iter([[{"labeled": batch(0, padded=False)}]] * 20)
+    batches = iter([[noise()]] * 20)
     found = range_test(learner, batches, 1e-4, 1e-2, 20)
     assert min(found.losses) < 0
     assert len(found.rates) == 20

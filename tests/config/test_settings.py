@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixseg.commands.parsing import ArgumentParser, new_parser, parse
-from mixseg.commands.settings_arguments import add_set_argument
+from mixseg.commands.parsing import ArgumentParser, add_set_argument, new_parser, parse
 from mixseg.config.effect import check_flags
 from mixseg.config.flags import SHORT_FLAGS, add_settings_arguments, typed_overrides
 from mixseg.config.options import Setting, fields_of

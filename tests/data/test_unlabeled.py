@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mixseg.data.layout import open_dataset
+from mixseg.data.layout import layout_of, open_dataset
 from mixseg.data.photographs import orientation_in_header, photograph_size, read_photograph
 from mixseg.data.prepared_copy import check_output, plan_unlabeled, prepare
 from mixseg.data.unlabeled import open_photographs, open_unlabeled, without_known
@@ -75,9 +75,8 @@ class TestKnownFiles:
         write_image(tmp_path / "leftImg8bit/train_extra/bonn/a.png")
         train, val = (open_dataset("cityscapes", tmp_path, split) for split in ("train", "val"))
         # Labels of the validation split are known by the folder of the data.
-        kept, (note,) = open_photographs(
-            tmp_path, (train,), (val,), [("cityscapes", tmp_path), ("gta5", tmp_path)]
-        )
+        folders = [(name, layout_of(name), tmp_path) for name in ("cityscapes", "gta5")]
+        kept, (note,) = open_photographs(tmp_path, (train,), (val,), folders)
         assert "8 label files and 2 validation images" in note
         names = {sample.id for sample in kept.samples} - {
             f"leftImg8bit/train/{sample.id}" for sample in train.samples

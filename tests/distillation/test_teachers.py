@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from mixseg.training.distilled_settings import student_of_name
 from torch import nn
 from torchvision.models.segmentation import fcn_resnet50
 
-from mixseg.commands.distillation_files import student_of_name
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.sections import Settings
 from mixseg.data.contract import ClassSet

@@ -32,14 +32,21 @@ TINY: dict[str, dict[str, object]] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests work in a folder of their own."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Environment of the commands: this checkout, one thread, a cache of the session."""
+    """Environment of the commands: this checkout, one thread, folders of the session."""
     paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
     return dict(os.environ) | {
         "PYTHONPATH": os.pathsep.join(paths),
         "OMP_NUM_THREADS": "1",
         "MIXSEG_CACHE": str(tmp_path_factory.mktemp("demo-cache")),
+        "XDG_CONFIG_HOME": str(tmp_path_factory.mktemp("home")),
         "COLUMNS": "200",
     }
 
@@ -91,14 +98,12 @@ def frozen(
 
 
 @pytest.fixture
-def train(launch: Launcher, config: Path, tmp_path: Path) -> Callable[..., object]:
+def train(launch: Launcher, config: Path) -> Callable[..., object]:
     """Starts the run of the reference in this test's folder, with further arguments."""
 
     def start(*arguments: object) -> object:
         return launch.start(
-            "train_ssl",
-            *("--config", config, "--output", "out", "--name", "run", *arguments),
-            cwd=tmp_path,
+            "train_ssl", *("--config", config, "--output", "out", "--name", "run", *arguments)
         )
 
     return start

@@ -7,8 +7,10 @@ answers are JSON lines on stdin and stdout.
 
 import atexit
 import gc
+import importlib
 import json
 import os
+import pkgutil
 import runpy
 import sys
 import traceback
@@ -17,13 +19,14 @@ import traceback
 import matplotlib.figure
 import scipy.io  # noqa: F401
 import torch.utils.data  # noqa: F401
-from mixseg.config.UNKNOWN import settings_leaves
 
-from mixseg.cli import COMMANDS
+import mixseg
+from mixseg.config.schema import schema
 from tests import hardware
 
-for entry in COMMANDS.values():
-    entry.load()
+for module in pkgutil.walk_packages(mixseg.__path__, "mixseg."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
 
 
 def next_command() -> list[str]:
@@ -76,7 +79,7 @@ def run(command: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    settings_leaves()  # reads the settings' documentation once
+    schema()  # reads the settings' documentation once
     # Loads the fonts of the charts that runs end with.
     matplotlib.figure.Figure().add_subplot(title="$1$").figure.savefig(os.devnull, format="png")
     gc.freeze()

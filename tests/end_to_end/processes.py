@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import safetensors.torch
 import torch
 
 from mixseg.cli import COMMANDS
+from mixseg.errors import ConfigError, MixsegError
 
 REPOSITORY = Path(__file__).parents[2]
 TOOLS = REPOSITORY / "tools"
@@ -76,6 +78,12 @@ class Running:
         """Send a signal to the process, or to its workers as well."""
         (os.killpg if group else os.kill)(self.pid, number)
 
+    def killed_after(self, run: Path, step: int) -> None:
+        """Kill it once its run has a checkpoint of a step."""
+        self.until((run / "checkpoints" / f"step-{step:08d}").is_dir)
+        self.kill(signal.SIGKILL)
+        assert self.wait().code == -signal.SIGKILL
+
     def stop_all(self) -> None:
         """End it and its workers, whatever state they are in."""
         if self.poll() is None:
@@ -110,15 +118,17 @@ class Launcher:
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
-    def start(self, tool: str | Path, *arguments: object, cwd: Path, **extra: str) -> Running:
-        """Start ``tools/TOOL.py`` (or a script) in a folder; ``extra`` adds to the environment."""
+    def start(
+        self, tool: str | Path, *arguments: object, cwd: Path | None = None, **extra: str
+    ) -> Running:
+        """Start ``tools/TOOL.py`` or a script, here or in a folder, with more environment."""
         script = tool if isinstance(tool, Path) else TOOLS / f"{tool}.py"
         number = len(self.started)
         out, err = self.folder / f"{number}.out", self.folder / f"{number}.err"
         pid = self.ask(
             {
                 "command": [str(script), *map(str, arguments)],
-                "cwd": str(cwd),
+                "cwd": str(cwd or Path.cwd()),
                 "environment": self.environment | extra,
                 "stdout": str(out),
                 "stderr": str(err),
@@ -127,9 +137,15 @@ class Launcher:
         self.started.append(Running(self, pid, out, err))
         return self.started[-1]
 
-    def __call__(self, tool: str | Path, *arguments: object, cwd: Path, **extra: str) -> Finished:
-        """Run a tool to its end."""
-        return self.start(tool, *arguments, cwd=cwd, **extra).wait()
+    def __call__(self, tool: str | Path, *arguments: object, **more: Any) -> Finished:
+        """Run a tool to its end; arguments as in :meth:`start`."""
+        return self.start(tool, *arguments, **more).wait()
+
+    def ok(self, tool: str | Path, *arguments: object, **more: Any) -> Finished:
+        """Run a tool to its end, which has to be a good one."""
+        done = self(tool, *arguments, **more)
+        assert done.code == 0, done.text
+        return done
 
     def close(self) -> None:
         for process in self.started:
@@ -231,6 +247,17 @@ def refused_here(command: str, *arguments: object, error: type[Exception], match
         COMMANDS[command].load()([str(one) for one in arguments])
 
 
+def refused_saying(
+    command: str, *arguments: object, words: Sequence[str] = (), code: int = 2
+) -> None:
+    """The same, by the exit code that it would have, and words of its message."""
+    with pytest.raises(MixsegError) as caught:
+        COMMANDS[command].load()([str(one) for one in arguments])
+    assert code == (2 if isinstance(caught.value, ConfigError) else 1), caught.value
+    for word in words:
+        assert word in str(caught.value), f"{word!r} is missing in: {caught.value}"
+
+
 def flip_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -252,25 +279,30 @@ def free_port() -> int:
 
 
 def start_group(
-    launch: Launcher, tool: str | Path, *arguments: object, cwd: Path, size: int = 2, **extra: str
+    launch: Launcher, tool: str | Path, *arguments: object, cwd: Path | None = None, **extra: str
 ) -> list[Running]:
-    """What ``torchrun`` starts, without its agent, which takes seconds to import."""
+    """Two processes as ``torchrun`` starts them, without its agent, whose import takes seconds."""
     shared = {
-        "WORLD_SIZE": str(size),
-        "LOCAL_WORLD_SIZE": str(size),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(free_port()),
         "TORCHELASTIC_RUN_ID": "test",
     } | extra
     return [
-        launch.start(tool, *arguments, cwd=cwd, RANK=str(rank), LOCAL_RANK=str(rank), **shared)
-        for rank in range(size)
+        launch.start(tool, *arguments, cwd=cwd, RANK=rank, LOCAL_RANK=rank, **shared)
+        for rank in ("0", "1")
     ]
 
 
 def run_group(
-    launch: Launcher, tool: str | Path, *arguments: object, cwd: Path, size: int = 2, **extra: str
+    launch: Launcher, tool: str | Path, *arguments: object, **more: Any
 ) -> list[Finished]:
     """The same, waited for."""
-    group = start_group(launch, tool, *arguments, cwd=cwd, size=size, **extra)
-    return [one.wait() for one in group]
+    return [one.wait() for one in start_group(launch, tool, *arguments, **more)]
+
+
+def group_ok(launch: Launcher, tool: str | Path, *arguments: object, **more: Any) -> None:
+    """The same, with a good end of both."""
+    for process in run_group(launch, tool, *arguments, **more):
+        assert process.code == 0, process.text

@@ -10,13 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from mixseg.config.UNKNOWN import settings_leaves
 
 from mixseg.cli import COMMANDS
 from mixseg.commands.inference import add_inference_arguments
-from mixseg.commands.parsing import new_parser, parse
-from mixseg.commands.settings_arguments import add_file_arguments, parse_with_settings
+from mixseg.commands.parsing import add_file_arguments, new_parser, parse
 from mixseg.config.flags import SHORT_FLAGS, typed_overrides
+from mixseg.config.schema import schema
 from mixseg.errors import ConfigError
 from tests.end_to_end.processes import REPOSITORY, Finished, Launcher, fresh, refused
 
@@ -50,7 +49,7 @@ def test_help_lists_every_setting(
     done = launch(mixseg, command, "--help", cwd=tmp_path)
     assert done.code == 0, done.text
     words = set(re.findall(r"--[\w.-]+", done.out))
-    assert {f"--{leaf.path}" for leaf in settings_leaves()} <= words
+    assert {f"--{path}" for path in schema()} <= words
     assert {f"--{flag}" for flag in SHORT_FLAGS} <= words
     assert {"--config", "--set", "--resume", "--allow-changes"} <= words
     assert " at 0x" not in done.out  # types and defaults are named for people
@@ -106,7 +105,7 @@ def test_every_number_has_a_documented_range(name: str, capsys: pytest.CaptureFi
     command = COMMANDS[name].load()
     with pytest.raises(SystemExit):
         command(["--help"])
-    settings_flags = {f"--{leaf.path}" for leaf in settings_leaves()}
+    settings_flags = {f"--{path}" for path in schema()}
     for entry in re.split(r"\n  (?=-)", capsys.readouterr().out)[1:]:
         text = " ".join(entry.split("\n\n")[0].split())
         flags = re.findall(r"--[\w.-]+", text.partition("(type:")[0])
@@ -133,7 +132,7 @@ def test_lists_are_typed_alike_everywhere(text: str) -> None:
     add_inference_arguments(inference)
     assert parse(inference, ["RUN", "--scales", text]).scales == (0.5, 2.0)
     add_file_arguments(training)
-    parsed = parse_with_settings(training, ["--data.scale", text])
+    parsed = parse(training, ["--data.scale", text], settings=True)
     assert typed_overrides(parsed, [f"mixing.sigma={text}"]) == {
         "data.scale": (0.5, 2.0),
         "mixing.sigma": (0.5, 2.0),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
@@ -12,25 +11,23 @@ import torch
 import yaml
 from PIL import Image
 
-from tests.end_to_end.processes import Launcher, assert_same_run, flip_bit, refused
+from tests.end_to_end.processes import Launcher, assert_same_run, flip_bit, refused_saying
 
 SHORT = (
-    *("--iterations", 8, "--validation.every", 4, "--checkpoints.every", 2, "--workers", 0),
-    *("--precision", "fp32", "--log_every", 1),
+    *("--iterations", 4, "--validation.every", 0, "--checkpoints.every", 2, "--workers", 0),
+    *("--precision", "fp32", "--training.log_every", 1),
 )
 
 
 def arguments(teacher: Path, name: str, *more: object) -> tuple[object, ...]:
-    short = [str(one).replace("--log_every", "--training.log_every") for one in SHORT]
-    return ("--teacher", teacher, "--output", "out", "--name", name, *short, *more)
+    return ("--teacher", teacher, "--output", "out", "--name", name, *SHORT, *more)
 
 
 def test_a_run_becomes_a_smaller_network(
     launch: Launcher, reference: tuple[Path, str], tmp_path: Path
 ) -> None:
     teacher, _ = reference
-    done = launch("distill", *arguments(teacher, "small"), cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("distill", *arguments(teacher, "small"))
     run = tmp_path / "out" / "small"
     # The data and their labeled part are those of the teacher.
     for name in ("labeled.txt", "unlabeled.txt"):
@@ -46,25 +43,26 @@ def test_a_run_becomes_a_smaller_network(
     assert small["flops"] < large["flops"]
     assert small["milliseconds"] > 0
     # The teacher is judged as its own evaluation judges it.
-    judged = launch("evaluate", teacher, "--network", "teacher", "--json", "t.json", cwd=tmp_path)
-    assert judged.code == 0, judged.text
+    launch.ok("evaluate", teacher, "--network", "teacher", "--json", "t.json")
     alone = json.loads((tmp_path / "t.json").read_text())["scores"]["teacher"]["miou"]
     assert large["miou"] == pytest.approx(alone, abs=1e-4)
     with Image.open(run / "comparison.png") as picture:
         assert picture.width > 5 * 120
-    assert launch("evaluate", run, cwd=tmp_path).code == 0
+    launch.ok("evaluate", run)
 
 
 def test_a_whole_network_learns_on_labels_alone(
     launch: Launcher, reference: tuple[Path, str], tmp_path: Path
 ) -> None:
     more = ("--student", "enet", "--distillation.unlabeled", 0, "--distillation.pairwise", 0.5)
-    done = launch("distill", *arguments(reference[0], "run", *more), cwd=tmp_path)
-    assert done.code == 0, done.text
+    more += ("--regularizer", "adversarial-temperature", "--distillation.holistic", "true")
+    given = arguments(reference[0], "run", *more, "--iterations", 1)
+    done = launch.ok("distill", *given)
     assert "model enet, " in done.out
     assert "unlabeled images" not in done.out
-    lines = (tmp_path / "out" / "run" / "metrics.jsonl").read_text().splitlines()
-    assert "pairwise" in lines[0] and "distillation" in lines[0]
+    line = (tmp_path / "out" / "run" / "metrics.jsonl").read_text().splitlines()[0]
+    for name in ("pairwise", "loss/adversarial", "discriminator", "loss/distillation"):
+        assert name in line
 
 
 def test_a_killed_run_goes_on_without_the_run_that_it_learns_from(
@@ -72,21 +70,16 @@ def test_a_killed_run_goes_on_without_the_run_that_it_learns_from(
 ) -> None:
     teacher = tmp_path / "teacher"
     shutil.copytree(reference[0], teacher)
-    whole = launch("distill", *arguments(teacher, "whole"), cwd=tmp_path)
-    assert whole.code == 0, whole.text
-    process = launch.start("distill", *arguments(teacher, "cut"), cwd=tmp_path)
+    launch.ok("distill", *arguments(teacher, "whole"))
     cut = tmp_path / "out" / "cut"
-    process.until(lambda: (cut / "checkpoints" / "step-00000004").is_dir())
-    process.kill(signal.SIGKILL)
-    process.wait()
+    launch.start("distill", *arguments(teacher, "cut")).killed_after(cut, 2)
     shutil.rmtree(teacher)
 
-    other = launch("distill", "--resume", "out/cut", "--teacher", reference[0], cwd=tmp_path)
-    refused(other, "does not fit such a change: distillation.teacher: ")
-    again = launch("distill", "--resume", "out/cut", "--student", "enet", cwd=tmp_path)
-    refused(again, "leave --student out")
-    done = launch("distill", *arguments(teacher, "cut"), "--resume", "auto", cwd=tmp_path)
-    assert done.code == 0, done.text
+    other = ("--resume", "out/cut", "--teacher", reference[0])
+    refused_saying("distill", *other, words=["distillation.teacher: "])
+    again = ("--resume", "out/cut", "--student", "enet")
+    refused_saying("distill", *again, words=["leave --student out"])
+    done = launch.ok("distill", *arguments(teacher, "cut"), "--resume", "auto")
     assert "average" in done.out
     assert_same_run(tmp_path / "out" / "whole", cut, settings=False)
     one, two = (
@@ -101,14 +94,11 @@ def test_a_file_may_name_the_teacher_as_ablations_do(
 ) -> None:
     content = {"method": "distillation", "distillation": {"teacher": str(reference[0])}}
     (tmp_path / "teacher.yaml").write_text(yaml.safe_dump(content))
-    for data in ((config,), ()):  # with a section for the data, and without one
-        name = f"run{len(data)}"
-        command = ("distill", "--config", *data, "teacher.yaml", "--output", "out", "--name", name)
-        network = ("--student", "test_efficientnet", "--weights", "none", "--iterations", 2)
-        more = (*network, "--model.batch_norm", "train", "--workers", 0, "--resume", "auto")
-        for _ in range(2):
-            done = launch(*command, *more, cwd=tmp_path)
-            assert done.code == 0, done.text
+    command = ("distill", "--config", config, "teacher.yaml", "--output", "out", "--name", "run")
+    network = ("--student", "test_efficientnet", "--weights", "none", "--iterations", 2)
+    more = (*network, "--model.batch_norm", "train", "--workers", 0, "--resume", "auto")
+    for _ in range(2):
+        launch.ok(*command, *more)
 
 
 def test_a_damaged_checkpoint_of_the_teacher_is_passed_over_aloud(
@@ -122,12 +112,10 @@ def test_a_damaged_checkpoint_of_the_teacher_is_passed_over_aloud(
         "distillation: {unlabeled: 0}\ntraining: {iterations: 2}\n"
     )
     network = ("--student", "test_efficientnet", "--weights", "none", "--model.batch_norm", "train")
-    done = launch(
+    done = launch.ok(
         *("distill", "--teacher", teacher, "--config", "short.yaml", "--output", "out"),
         *("--name", "run", "--workers", 0, *network),
-        cwd=tmp_path,
     )
-    assert done.code == 0, done.text
     assert "passed over: " in done.out and "step-00000008" in done.out
     assert f"teacher {teacher}: deeplabv2-test_resnet, " in done.out
     # A file that says nothing of the data leaves them to the teacher.
@@ -139,14 +127,11 @@ def test_teacher_and_student_are_judged_at_the_same_size(
     launch: Launcher, reference: tuple[Path, str], tmp_path: Path
 ) -> None:
     at_input = ("--validation.resolution", "input", "--data.resize", "[32, 64]")
-    done = launch("distill", *arguments(reference[0], "run", *at_input), cwd=tmp_path)
-    assert done.code == 0, done.text
-    judged = launch(
+    launch.ok("distill", *arguments(reference[0], "run", *at_input, "--iterations", 1))
+    launch.ok(
         *("evaluate", reference[0], "--network", "teacher", "--json", "t.json"),
         *("--resize", "32x64", "--resolution", "32x64"),
-        cwd=tmp_path,
     )
-    assert judged.code == 0, judged.text
     alone = json.loads((tmp_path / "t.json").read_text())["scores"]["teacher"]["miou"]
     report = json.loads((tmp_path / "out" / "run" / "distillation.json").read_text())
     assert report["networks"][0]["miou"] == pytest.approx(alone, abs=1e-4)
@@ -155,66 +140,40 @@ def test_teacher_and_student_are_judged_at_the_same_size(
 def test_the_teacher_may_be_one_of_two_domains_and_the_run_have_stages(
     launch: Launcher, config: Path, tmp_path: Path
 ) -> None:
-    adapted = launch(
+    launch.ok(
         *("train_uda", "--config", config, "--source", "gta5", "--output", "out"),
         *("--name", "adapted", "--iterations", 2, "--data.crop", "[48, 64]"),
-        cwd=tmp_path,
     )
-    assert adapted.code == 0, adapted.text
     teacher = tmp_path / "out" / "adapted"
-    refused(
-        launch("distill", *arguments(teacher, "part", "--labeled", "1/2"), cwd=tmp_path),
-        "source_domain.labeled=1/8",
-    )
+    part = arguments(teacher, "part", "--labeled", "1/2")
+    refused_saying("distill", *part, words=["source_domain.labeled=1/8"])
     stages = "[{epochs: 1, crop: [32, 64], batch: 4}, {epochs: 1, crop: [48, 64], batch: 2}]"
-    done = launch(
+    done = launch.ok(
         *("distill", "--teacher", teacher, "--output", "out", "--name", "small"),
         *("--stages", stages, "--workers", 0, "--validation.every", 0),
-        cwd=tmp_path,
     )
-    assert done.code == 0, done.text
     assert "12 labeled images" in done.out and "12 unlabeled images" in done.out
     assert "stage 2: steps 3 to 9, crops of 48x64, 2 labeled images" in done.out
 
 
-def test_the_discriminator_compares_with_the_teacher(
-    launch: Launcher, reference: tuple[Path, str], tmp_path: Path
-) -> None:
-    more = ("--regularizer", "adversarial-temperature", "--distillation.holistic", "true")
-    done = launch(
-        "distill", *arguments(reference[0], "run", *more, "--iterations", 2), cwd=tmp_path
-    )
-    assert done.code == 0, done.text
-    lines = (tmp_path / "out" / "run" / "metrics.jsonl").read_text().splitlines()
-    assert {"loss/adversarial", "discriminator", "loss/distillation"} <= set(json.loads(lines[0]))
+REFUSED: dict[str, tuple[int, str]] = {
+    "": (2, "--teacher"),
+    "--teacher nothing": (1, "nothing"),
+    "--teacher empty": (1, "empty"),
+    "--teacher weights.pth": (1, "fcn_resnet101"),
+    "--teacher RUN --student fcn8s": (2, "backbone"),
+    "--teacher RUN --student resnet1000": (2, "'resnet1000'"),
+    "--teacher RUN --dataset camvid": (2, "demo"),
+    "--teacher RUN --distillation.alpha 2": (2, "distillation.alpha"),
+    "--teacher RUN --labeled full": (1, "unlabeled"),
+}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        ((), 2, "--teacher is missing"),
-        (("--teacher", "nothing"), 1, "there is no such run, checkpoint or weight file"),
-        (("--teacher", "empty"), 1, "it has no checkpoints"),
-        (("--teacher", "RUN", "--student", "fcn8s"), 2, "is a head that goes on a backbone"),
-        (("--teacher", "RUN", "--student", "resnet1000"), 2, "unknown student 'resnet1000'"),
-        (("--teacher", "weights.pth"), 1, "holds neither fcn_resnet101 nor fcn_resnet50"),
-        (("--teacher", "RUN", "--dataset", "camvid"), 2, "the teacher was trained on demo"),
-        (("--teacher", "RUN", "--distillation.alpha", "2"), 2, "--distillation.alpha: expected"),
-        (("--teacher", "RUN", "--labeled", "full"), 1, "leaves no unlabeled image"),
-    ],
-)
-def test_refused(
-    arguments: tuple[str, ...],
-    code: int,
-    message: str,
-    launch: Launcher,
-    reference: tuple[Path, str],
-    tmp_path: Path,
-) -> None:
+@pytest.mark.parametrize("arguments", REFUSED)
+def test_refused(arguments: str, reference: tuple[Path, str], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "weights.pth")
-    given = [str(reference[0]) if one == "RUN" else one for one in arguments]
-    done = launch("distill", *given, "--output", "out", cwd=tmp_path)
-    refused(done, message, code=code)
-    assert "drawing" not in done.out
+    code, word = REFUSED[arguments]
+    given = arguments.replace("RUN", str(reference[0])).split()
+    refused_saying("distill", *given, "--output", "out", words=[word], code=code)
     assert not (tmp_path / "out").exists()

@@ -20,11 +20,7 @@ from tests.end_to_end.conftest import TINY
 
 ACTS = "x\x1b[2J\x9b31m\u202e[red]"
 SHOWN = r"x\x1b[2J\x9b31m\u202e[red]"
-DESCRIPTION = {
-    "names": [f"road {ACTS}", f"car {ACTS}"],
-    "id_map": {0: 0, 7: 1},
-    "ignore": [255],
-}
+DESCRIPTION = {"names": [f"road {ACTS}", f"car {ACTS}"], "id_map": {0: 0, 7: 1}, "ignore": [255]}
 
 
 def write_data(root: Path) -> None:
@@ -111,72 +107,40 @@ def photographs(folder: Path) -> str:
     return str(folder / f"data {ACTS}" / "images" / "val")
 
 
-WORK: dict[str, tuple[str, Callable[[Path, Path], list[str]]]] = {
-    "weights": ("ssl", lambda there, new: weights(there)),
-    "scores": ("evaluate", lambda there, new: [trained(there)]),
-    "predictions": (
-        "predict",
-        lambda there, new: [trained(there), photographs(there), "--output", str(new / ACTS)],
-    ),
-    "an export": (
-        "export",
-        lambda there, new: [
-            trained(there),
-            "--size",
-            "64x64",
-            "--output",
-            str(new / f"{ACTS}.pt2"),
-        ],
-    ),
-    "data": ("check-data", lambda there, new: settings(there)),
-    "statistics": (
-        "dataset-stats",
-        lambda there, new: ["--dataset", "folder", "--data-root", str(there / f"data {ACTS}")],
-    ),
-    "a copy": (
-        "prepare-data",
-        lambda there, new: [
-            *settings(there),
-            *("--set", "data.resize=[32,32]", "--output", str(new / ACTS)),
-        ],
-    ),
-    "scenes": (
-        "make-demo",
-        lambda there, new: [
-            *("--out", str(new / ACTS), "--size", "64x128", "--images", "1", "--val-images", "1")
-        ],
-    ),
-    "a table": ("ablate", lambda there, new: grid(there)),
-    "runs": ("compare", lambda there, new: [trained(there), str(damaged(there))]),
-    "a figure": (
-        "figures",
-        lambda there, new: [
-            *(
-                "class-frequencies",
-                "--dataset",
-                "folder",
-                "--data-root",
-                str(there / f"data {ACTS}"),
-            ),
-            *("--output", str(new / ACTS)),
-        ],
-    ),
+def data_flags(folder: Path) -> list[str]:
+    return ["--dataset", "folder", "--data-root", str(folder / f"data {ACTS}")]
+
+
+def to(folder: Path, ending: str = "") -> list[str]:
+    return ["--output", str(folder / f"{ACTS}{ending}")]
+
+
+SCENES = ["--size", "64x128", "--images", "1", "--val-images", "1"]
+WORK: dict[str, Callable[[Path, Path], list[str]]] = {
+    "ssl": lambda there, new: weights(there),
+    "evaluate": lambda there, new: [trained(there)],
+    "predict": lambda there, new: [trained(there), photographs(there), *to(new)],
+    "export": lambda there, new: [trained(there), "--size", "64x64", *to(new, ".pt2")],
+    "check-data": lambda there, new: settings(there),
+    "dataset-stats": lambda there, new: data_flags(there),
+    "prepare-data": lambda there, new: [*settings(there), "--size", "32x32", *to(new)],
+    "make-demo": lambda there, new: ["--out", str(new / ACTS), *SCENES],
+    "ablate": lambda there, new: grid(there),
+    "compare": lambda there, new: [trained(there), str(damaged(there))],
+    "figures": lambda there, new: ["class-frequencies", *data_flags(there), *to(new)],
 }
-
-
-LONG = ("an export",)
+"""Command -> arguments, from the folder with the names and a new one."""
 
 
 @pytest.mark.parametrize(
-    "what",
-    [pytest.param(what, marks=pytest.mark.slow) if what in LONG else what for what in WORK],
+    "command",
+    [pytest.param(one, marks=pytest.mark.slow) if one == "export" else one for one in WORK],
 )
 def test_what_a_command_shows(
-    what: str, there: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: str, there: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command, arguments = WORK[what]
     capsys.readouterr()
-    code = run(COMMANDS[command].load(), arguments(there, tmp_path))
+    code = run(COMMANDS[command].load(), WORK[command](there, tmp_path))
     text = said(capsys)
     assert code in (0, 1), text
     assert SHOWN in text.replace("\n", "").replace(" ", ""), text
@@ -188,16 +152,11 @@ REFUSED: dict[str, tuple[str, Callable[[Path], list[str]]]] = {
     "a number": ("ssl", lambda there: ["--iterations", ACTS]),
     "a setting": ("ssl", lambda there: ["--set", f"{ACTS}=1"]),
     "a file": ("ssl", lambda there: ["--config", f"{ACTS}.yaml"]),
+    "an import": ("ssl", lambda there: ["--import", f"{ACTS}.py"]),
     "a run": ("evaluate", lambda there: [str(there / ACTS)]),
     "a manifest": ("evaluate", lambda there: [str(damaged(there))]),
     "a figure": ("figures", lambda there: [ACTS]),
-    "a split": (
-        "dataset-stats",
-        lambda there: [
-            *("--dataset", "folder", "--data-root", str(there / f"data {ACTS}")),
-            *("--split", ACTS),
-        ],
-    ),
+    "a split": ("dataset-stats", lambda there: [*data_flags(there), "--split", ACTS]),
 }
 
 

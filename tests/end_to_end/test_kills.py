@@ -49,8 +49,7 @@ def whole(
 ) -> Path:
     """A run of the method that nothing disturbed, without loader processes."""
     folder = tmp_path_factory.mktemp("whole")
-    done = launch(METHODS[method][0], *arguments(method, config, 0), cwd=folder)
-    assert done.code == 0, done.text
+    launch.ok(METHODS[method][0], *arguments(method, config, 0), cwd=folder)
     return folder / "out" / "run"
 
 
@@ -86,7 +85,7 @@ def test_killed_again_and_again(
     chance.shuffle(workers)
     steps = sorted(chance.choices(range(1, STEPS - FREE), k=KILLS))
     tool, training = METHODS[method][0], 1
-    process = launch.start(tool, *arguments(method, config, workers[0]), cwd=tmp_path)
+    process = launch.start(tool, *arguments(method, config, workers[0]))
     for number, following in enumerate([*workers[1:], 0]):
         process.until((run / "config.yaml").is_file)
         if number % 3:
@@ -97,7 +96,7 @@ def test_killed_again_and_again(
         assert not (run / "summary.json").exists()
         record = run / "environment.json"
         training = 1 + (record.read_text().count('"started"') if record.is_file() else 0)
-        process = launch.start(tool, "--resume", "out/run", "--workers", following, cwd=tmp_path)
+        process = launch.start(tool, "--resume", "out/run", "--workers", following)
     done = process.wait()
     assert done.code == 0, done.text
     assert_same_run(whole, run, settings=False)

@@ -8,9 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.end_to_end.conftest import TINY
 from tests.end_to_end.processes import TOOLS, Finished, Launcher, Running, metrics, start_group
 
 IMPATIENT = """
@@ -59,17 +57,11 @@ def error_line(done: Finished) -> str:
     return line
 
 
-def one_error(done: Finished, *fragments: str) -> None:
-    line = error_line(done)
-    for fragment in (*fragments, "Try fewer --workers"):
-        assert fragment in line, done.text
-
-
 def test_one_that_dies_ends_all_processes_of_a_run(
     config: Path, launch: Launcher, tmp_path: Path
 ) -> None:
     flags = ("--config", config, "--output", "out", "--name", "run", "--iterations", 100_000)
-    processes = start_group(launch, "train_ssl", *flags, "--workers", 1, cwd=tmp_path)
+    processes = start_group(launch, "train_ssl", *flags, "--workers", 1)
     processes[0].until((tmp_path / "out" / "run" / "checkpoints" / "step-00000002").is_dir)
     os.kill(loaders(processes[1])[0], signal.SIGKILL)
     first, second = (process.wait(60) for process in processes)
@@ -85,23 +77,12 @@ def test_one_that_dies_ends_all_processes_of_a_run(
         assert "error: " not in second.err, second.text
 
 
-@pytest.fixture
-def files(launch: Launcher, tmp_path: Path) -> Path:
-    """Settings of an endless run on scenes in files."""
-    flags = ("--out", "data", "--images", 12, "--val-images", 3, "--size", "64x128")
-    assert launch("make_demo", *flags, cwd=tmp_path).code == 0
-    data = {**TINY["data"], "dataset": "cityscapes", "root": "data", "workers": 1}
-    path = tmp_path / "files.yaml"
-    path.write_text(yaml.safe_dump(TINY | {"data": data}))
-    return path
-
-
 def test_one_that_is_silent_is_waited_for(
     config: Path, impatient: Path, launch: Launcher, tmp_path: Path
 ) -> None:
     flags = ("--config", config, "--output", "out", "--name", "run", "--iterations", 100_000)
     seldom = ("--workers", 1, "--set", "checkpoints.every=100000", "validation.every=0")
-    process = launch.start(impatient, TOOLS / "train_ssl.py", *flags, *seldom, cwd=tmp_path)
+    process = launch.start(impatient, TOOLS / "train_ssl.py", *flags, *seldom)
     run = tmp_path / "out" / "run"
     process.until(lambda: (run / "metrics.jsonl").is_file() and metrics(run)[1:])
     silent = tmp_path / "silent"
@@ -122,7 +103,7 @@ def test_a_job_that_was_frozen_goes_on(
     config: Path, impatient: Path, launch: Launcher, tmp_path: Path
 ) -> None:
     flags = ("--config", config, "--output", "out", "--name", "run", "--iterations", 20)
-    process = launch.start(impatient, TOOLS / "train_ssl.py", *flags, "--workers", 1, cwd=tmp_path)
+    process = launch.start(impatient, TOOLS / "train_ssl.py", *flags, "--workers", 1)
     process.until((tmp_path / "out" / "run" / "checkpoints" / "step-00000002").is_dir)
     process.kill(signal.SIGSTOP, group=True)
     time.sleep(1.5)  # longer than a loader's timeout, and than what is waited for without a word
@@ -133,14 +114,13 @@ def test_a_job_that_was_frozen_goes_on(
 
 
 @pytest.fixture
-def evaluation(files: Path, impatient: Path, launch: Launcher, tmp_path: Path) -> Running:
+def evaluation(
+    reference: tuple[Path, str], impatient: Path, launch: Launcher, tmp_path: Path
+) -> Running:
     """An evaluation whose loader process waits for a drive that does not answer."""
-    flags = ("--config", files, "--output", "out", "--name", "run", "--iterations", 1)
-    done = launch("train_ssl", *flags, "--workers", 0, cwd=tmp_path)
-    assert done.code == 0, done.text
     (tmp_path / "silent").touch()
-    tool = TOOLS / "evaluate.py"
-    process = launch.start(impatient, tool, "out/run", "--workers", 1, cwd=tmp_path)
+    command = (impatient, TOOLS / "evaluate.py", reference[0], "--workers", 1)
+    process = launch.start(*command)
     process.until(lambda: loaders(process))
     return process
 
@@ -155,4 +135,6 @@ def test_one_that_is_silent_in_an_evaluation(evaluation: Running, tmp_path: Path
 
 def test_one_that_dies_in_an_evaluation(evaluation: Running) -> None:
     os.kill(loaders(evaluation)[0], signal.SIGKILL)
-    one_error(evaluation.wait(), "reading images of", "DataLoader worker")
+    line = error_line(evaluation.wait())
+    for fragment in ("reading images of", "DataLoader worker", "Try fewer --workers"):
+        assert fragment in line

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from tests.end_to_end.processes import (
     assert_same_run,
     metrics,
     refused,
+    refused_saying,
     run_group,
 )
 
@@ -37,8 +37,7 @@ def folder(tmp_path: Path) -> Path:
 def city(launch: Launcher, tmp_path: Path) -> Path:
     """Labelled images in the layout of Cityscapes, all of them good."""
     size = ("--images", 12, "--val-images", 3, "--size", "64x128")
-    done = launch("make_demo", "--out", "data", *size, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("make_demo", "--out", "data", *size)
     return tmp_path / "data"
 
 
@@ -58,8 +57,7 @@ def test_what_is_drawn_does_not_depend_on_workers_and_kills(
     folder: Path, config: Path, launch: Launcher, tmp_path: Path
 ) -> None:
     runs = [tmp_path / "out" / name for name in ("plain", "workers", "killed")]
-    plain = launch("train_ssl", *arguments(config, folder, "plain"), cwd=tmp_path)
-    assert plain.code == 0, plain.text
+    plain = launch.ok("train_ssl", *arguments(config, folder, "plain"))
     assert [(one["stream"], one["id"]) for one in skipped(runs[0])] == [
         ("unlabeled", "07"),
         ("unlabeled", "20"),
@@ -69,14 +67,9 @@ def test_what_is_drawn_does_not_depend_on_workers_and_kills(
     assert "\x1b" not in (runs[0] / "skipped.jsonl").read_text()
     assert metrics(runs[0])[-1]["step"] == STEPS
 
-    done = launch("train_ssl", *arguments(config, folder, "workers", "--workers", 2), cwd=tmp_path)
-    assert done.code == 0, done.text
-    process = launch.start("train_ssl", *arguments(config, folder, "killed"), cwd=tmp_path)
-    process.until(lambda: (runs[2] / "checkpoints" / "step-00000010").is_dir())
-    process.kill(signal.SIGKILL)
-    process.wait()
-    done = launch("train_ssl", "--resume", "out/killed", "--workers", 2, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", *arguments(config, folder, "workers", "--workers", 2))
+    launch.start("train_ssl", *arguments(config, folder, "killed")).killed_after(runs[2], 10)
+    launch.ok("train_ssl", "--resume", "out/killed", "--workers", 2)
     for run in runs[1:]:
         assert skipped(run) == skipped(runs[0])
         summary = run / "summary.json"
@@ -89,21 +82,30 @@ def test_what_is_drawn_does_not_depend_on_workers_and_kills(
 def test_several_processes_know_of_the_same(
     folder: Path, config: Path, launch: Launcher, tmp_path: Path
 ) -> None:
-    alone = launch("train_ssl", *arguments(config, folder, "alone"), cwd=tmp_path)
-    assert alone.code == 0, alone.text
-    done = run_group(launch, "train_ssl", *arguments(config, folder, "two"), cwd=tmp_path)
+    launch.ok("train_ssl", *arguments(config, folder, "alone"))
+    done = run_group(launch, "train_ssl", *arguments(config, folder, "two"))
     assert [one.code for one in done] == [0, 0], done
     assert skipped(tmp_path / "out" / "two") == skipped(tmp_path / "out" / "alone")
     # One more than may be ends both, whichever of them has read it.
     (folder / "30.png").write_bytes(b"")
-    done = run_group(launch, "train_ssl", *arguments(config, folder, "three"), cwd=tmp_path)
+    done = run_group(launch, "train_ssl", *arguments(config, folder, "three"))
     assert [one.code for one in done] == [1, 1], done
     assert "3 of 40 images of the unlabeled stream cannot be read" in done[0].err
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_first_ends_a_run_that_does_not_skip(
+    workers: int, folder: Path, config: Path, launch: Launcher
+) -> None:
+    (folder / "20.png").unlink()
+    given = [one for one in arguments(config, folder, "run") if one != "--skip-bad"]
+    done = launch("train_ssl", *given, "--workers", workers)
+    refused(done, str(folder / "07.png"), code=1)
+
+
 def test_too_many_end_the_run(folder: Path, config: Path, launch: Launcher, tmp_path: Path) -> None:
     (folder / "30.png").write_bytes(b"")
-    done = launch("train_ssl", *arguments(config, folder, "run"), cwd=tmp_path)
+    done = launch("train_ssl", *arguments(config, folder, "run"))
     refused(
         done,
         "3 of 40 images of the unlabeled stream cannot be read",
@@ -115,8 +117,7 @@ def test_too_many_end_the_run(folder: Path, config: Path, launch: Launcher, tmp_
     assert len(skipped(tmp_path / "out" / "run")) == 3
     # More may be allowed, and the run goes on from where it was saved.
     more = ("--set", "data.skip_bad_share=0.1", "--allow-changes")
-    done = launch("train_ssl", "--resume", "out/run", *more, cwd=tmp_path)
-    assert done.code == 0, done.text
+    launch.ok("train_ssl", "--resume", "out/run", *more)
 
 
 def test_damaged_labels_and_validation_images(
@@ -127,16 +128,13 @@ def test_damaged_labels_and_validation_images(
     common = ("--config", config, "--output", "out", "--data-root", "data", "--labeled", "full")
     flags = (*common, "--dataset", "cityscapes", "--iterations", 8)
     lenient = ("--skip-bad", "--set", "data.skip_bad_share=0.1")
-    done = launch("train_supervised", *flags, "--name", "strict", cwd=tmp_path)
-    refused(done, str(label.name), code=1)
-    done = launch("train_supervised", *flags, "--name", "lenient", *lenient, cwd=tmp_path)
-    assert done.code == 0, done.text
+    refused_saying("supervised", *flags, "--name", "strict", words=[label.name], code=1)
+    launch.ok("train_supervised", *flags, "--name", "lenient", *lenient)
     (one,) = skipped(tmp_path / "out" / "lenient")
     assert one["stream"] == "labeled"
     assert str(label.name) in one["reason"]
     # Scores of a part of the validation split would be those of another split.
     image = next((city / "leftImg8bit" / "val").rglob("*.png"))
     image.write_bytes(b"")
-    done = launch("train_supervised", *flags, "--name", "val", *lenient, cwd=tmp_path)
-    refused(done, image.name, code=1)
+    refused_saying("supervised", *flags, *lenient, "--name", "val", words=[image.name], code=1)
     assert not (tmp_path / "out/val").exists()

@@ -24,7 +24,8 @@ SIZE = (35, 66)
 
 def network(architecture: str, backbone: str, stride: int) -> SegmentationModel:
     statistics = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
-    spec = ModelSpec(architecture, backbone, 5, stride, (1, 2), False, *statistics, "bgr")
+    options = {"model.rates": (1, 2)} if architecture == "deeplabv2" else {}
+    spec = ModelSpec(architecture, backbone, 5, stride, False, *statistics, "bgr", options=options)
     torch.manual_seed(0)
     return build_model(spec).eval()
 

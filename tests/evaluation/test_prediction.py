@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from mixseg.data.contract import ClassSet
 from mixseg.errors import ConfigError, DataError
 from mixseg.evaluation.inference import InferenceMode
+from mixseg.evaluation.pictures import ENCODINGS
 from mixseg.evaluation.prediction import (
-    ENCODINGS,
     WAITING_PIXELS,
     Failure,
     Predictor,

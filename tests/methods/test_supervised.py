@@ -1,25 +1,29 @@
+"""The supervised step, and labeled images that are mixed with each other, as in every method."""
+
 from __future__ import annotations
 
+import numpy as np
+import pytest
 import torch
 from torch.nn import functional
 
 from mixseg.ignore import IGNORE
-from tests.methods.test_methods import batches, build, stepped, take, weights
+from mixseg.mixing import Mixup
+from mixseg.registry import LOSSES, MIXERS
+from mixseg.training.build import Given
+from tests.methods.build import CLASSES, batches, build, random_of, stepped, take, weights
+
+PASTED = [name for name in MIXERS if name != "none" and MIXERS[name] is not Mixup]
 
 
-def test_loss_is_the_cross_entropy_of_the_labelled_pixels() -> None:
-    method = build("supervised")
-    given = batches()["labeled"]
-    result = stepped(method, {"labeled": given}, 0)
-    logits = method.student(given.images / 255)
-    terms = [
-        functional.cross_entropy(logits[b, :, y, x], given.labels[b, y, x].long())
-        for b, y, x in (given.labels != IGNORE).nonzero().tolist()
-    ]
-    torch.testing.assert_close(
-        result.losses["supervised"], torch.stack(terms).mean(), rtol=1e-5, atol=1e-5
+def test_loss_is_the_cross_entropy_of_the_labeled_pixels() -> None:
+    method, given = build("supervised"), batches()["labeled"]
+    result = stepped(method)
+    expected = functional.cross_entropy(
+        method.student(given.images / 255), given.labels.long(), ignore_index=IGNORE
     )
-    assert set(result.losses) == {"supervised"}
+    assert result.losses.keys() == {"supervised"}
+    torch.testing.assert_close(result.losses["supervised"], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_average_follows_the_student() -> None:
@@ -33,3 +37,45 @@ def test_the_average_follows_the_student() -> None:
     key = next(key for key, _ in method.student.named_parameters())
     assert not torch.equal(moved[f"average.{key}"], moved[f"student.{key}"])
     assert not torch.equal(moved[f"average.{key}"], found[f"average.{key}"])
+
+
+@pytest.mark.parametrize("mixer", PASTED)
+def test_image_and_label_of_a_pixel_come_from_one_image(mixer: str) -> None:
+    given = batches(size=3)["labeled"]
+    labels = given.labels.long()
+    mask = MIXERS.build(mixer, {}, num_classes=CLASSES).mask(labels, random_of(0).device)
+    kept = mask & given.valid
+    assert not kept.all(), "something is pasted"
+    mixed = build("supervised", {"mixing.labeled": mixer}).labeled_mix(given, random_of(0))
+    for b in range(3):
+        partner = (b + 1) % 3
+        expected = labels[b].where(kept[b], labels[partner])
+        assert torch.equal(mixed.targets[b], expected)
+        image = given.images[b].where(kept[b], given.images[partner])
+        torch.testing.assert_close(mixed.images[b], image / 255)
+    assert torch.equal(mixed.counted, mixed.targets != IGNORE)
+
+
+def test_mixup_targets_are_weighted_means_of_labels() -> None:
+    given = batches(size=3)["labeled"]
+    shares = Mixup(0.7).shares(3, random_of(0).host).flatten().tolist()
+    method = build("supervised", {"mixing.labeled": "mixup", "mixing.alpha": 0.7})
+    mixed = method.labeled_mix(given, random_of(0))
+    for b, y, x in np.ndindex(3, 8, 40):
+        labels = [int(given.labels[one, y, x]) for one in (b, (b + 1) % 3)]
+        expected = torch.zeros(CLASSES)
+        if IGNORE not in labels:
+            expected[labels[0]] += shares[b]
+            expected[labels[1]] += 1 - shares[b]
+        assert bool(mixed.counted[b, y, x]) == (IGNORE not in labels)
+        torch.testing.assert_close(mixed.targets[b, :, y, x], expected)
+
+
+@pytest.mark.parametrize("mixer", ["none", "mixup", "classmix"])
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_every_loss_takes_every_kind_of_target(mixer: str, loss: str) -> None:
+    shares = Given(frequencies=torch.full((CLASSES,), 1 / CLASSES))
+    method = build("supervised", {"supervised_loss.name": loss, "mixing.labeled": mixer}, shares)
+    found = stepped(method).total
+    found.backward()
+    assert torch.isfinite(found)

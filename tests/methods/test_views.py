@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from mixseg.config import MixingSettings
 from mixseg.data.streams import Batch
 from mixseg.methods import Backward, SemiSupervised, StepRandom, StreamOutput
-from mixseg.targets import MeanTeacher, PseudoLabels
+from mixseg.targets import MeanTeacher, PseudoLabels, Weighting
 from mixseg.training.loop import Learner
 from mixseg.training.precision import Precision
-from tests.methods.test_methods import CLASSES, batch, build
+from tests.methods.build import CLASSES, batch, build
 
 
 class TwoViews(SemiSupervised):
@@ -44,7 +43,7 @@ class TwoViews(SemiSupervised):
         return logs
 
 
-class OfClasses:
+class OfClasses(Weighting):
     """A weighting that sees classes and probabilities, and keeps the share of each class."""
 
     needs_probabilities = True
@@ -62,8 +61,7 @@ class OfClasses:
 
 
 def two_views() -> TwoViews:
-    plain = build("semi_supervised", mixing=MixingSettings(mixer="cutmix"))
-    assert isinstance(plain, SemiSupervised)
+    plain = build(changes={"mixing.mixer": "cutmix"})
     method = TwoViews(
         plain.student,
         supervised_loss=plain.supervised_loss,
@@ -84,11 +82,7 @@ def test_it_trains() -> None:
         group["peak_lr"] = group["lr"]
     precision = Precision("fp32", torch.device("cpu"))
     learner = Learner(method, optimizer, precision, (), seed=0, clip_norm=None)
-    given = {
-        "labeled": batch(0),
-        "web": batch(1),
-        "unlabeled": batch(2, labeled=False),
-    }
+    given = {"labeled": batch(0), "web": batch(1), "unlabeled": batch(2, labeled=False)}
     masks: list[Tensor] = []
     inner = method.mixer.mask
 
@@ -105,8 +99,4 @@ def test_it_trains() -> None:
     assert {"confident-weak", "weight-dark", "pseudo-labels-weak"} <= found.logs.keys()
     assert len(masks) == 2 and not torch.equal(*masks)
     learner.move(0)
-
-
-def test_its_weighting_has_state_in_the_checkpoint() -> None:
-    method = two_views()
-    assert method.state["seen"] is method.weighting.state["seen"]
+    assert method.state["seen"].any(), "its weighting has state in the checkpoint"

@@ -23,22 +23,18 @@ def masks(
 
 
 def boundary_share(mask: NDArray[np.bool_]) -> float:
-    """Share of neighbouring pixels on one row that differ."""
+    """Share of neighboring pixels on one row that differ."""
     return float((mask[..., 1:] != mask[..., :-1]).mean())
 
 
-@pytest.mark.parametrize("proportion", [0.25, 0.5, 0.75])
+@pytest.mark.parametrize("proportion", [0.25, 0.5])
 def test_covers_the_proportion_on_average(proportion: float) -> None:
-    covered = masks(150, proportion).mean(axis=(1, 2))
-    assert covered.mean() == pytest.approx(proportion, abs=0.02)
+    found = masks(150, proportion)
+    assert found.mean() == pytest.approx(proportion, abs=0.02)
+    assert (found[0] != found[1]).mean() > 0.2, "each image draws its own"
 
 
-def test_images_of_a_batch_differ() -> None:
-    first, second = masks(2)
-    assert (first != second).mean() > 0.2
-
-
-@pytest.mark.parametrize("sigma", [8.0, 16.0, 32.0])
+@pytest.mark.parametrize("sigma", [8.0, 32.0])
 def test_patches_are_those_of_a_gaussian_filter(sigma: float) -> None:
     # An independent field: white noise through scipy's filter, cut at its median. "nearest" and
     # a cut-out margin keep the border out of it.
@@ -50,8 +46,8 @@ def test_patches_are_those_of_a_gaussian_filter(sigma: float) -> None:
     expected = fields < np.median(fields, axis=(1, 2), keepdims=True)
     found = masks(48, sigma=(sigma, sigma))
     assert boundary_share(found) == pytest.approx(boundary_share(expected), rel=0.1)
-    transposed = found.transpose(0, 2, 1), expected.transpose(0, 2, 1)
-    assert boundary_share(transposed[0]) == pytest.approx(boundary_share(transposed[1]), rel=0.12)
+    across = boundary_share(found.swapaxes(1, 2)), boundary_share(expected.swapaxes(1, 2))
+    assert across[0] == pytest.approx(across[1], rel=0.12)
     # Rice's formula: a Gaussian field of this smoothness crosses its mean 1 / (pi sqrt(2) sigma)
     # times per pixel.
     assert boundary_share(found) == pytest.approx(1 / (np.pi * np.sqrt(2) * width), rel=0.1)
@@ -59,47 +55,36 @@ def test_patches_are_those_of_a_gaussian_filter(sigma: float) -> None:
 
 def test_sigma_lies_in_its_range() -> None:
     shares = [boundary_share(mask) for mask in masks(60, sigma=(8.0, 32.0))]
-    fine, coarse = (
-        boundary_share(masks(20, sigma=(8, 8))),
-        boundary_share(masks(20, sigma=(32, 32))),
-    )
+    fine, coarse = (boundary_share(masks(20, sigma=(one, one))) for one in (8.0, 32.0))
     assert coarse < np.mean(shares) < fine
     assert np.std(shares) > 0.15 * np.mean(shares), "each image draws its own sigma"
 
 
 def test_opposite_borders_do_not_know_each_other() -> None:
     found = masks(200, sigma=(32.0, 32.0), seed=3).astype(float) - 0.5
-    # Neighbouring lines agree, lines on opposite borders agree half of the time. Lines hold about
+    # Neighboring lines agree, lines on opposite borders agree half of the time. Lines hold about
     # WIDTH / (4 sigma) independent patches; 200 images make the error below 0.03.
-    for first, neighbour, opposite in (
+    for first, neighbor, opposite in (
         (found[:, 0], found[:, 1], found[:, -1]),
         (found[:, :, 0], found[:, :, 1], found[:, :, -1]),
     ):
-        assert 4 * (first * neighbour).mean() > 0.8
+        assert 4 * (first * neighbor).mean() > 0.8
         assert abs(4 * (first * opposite).mean()) < 0.12
 
 
-def test_patches_scale_with_the_image() -> None:
-    # sigma is stated for 512x1024: half the side, half the patch in pixels.
-    mixer = CowMix(0.5, (16.0, 16.0))
-    small, large = (
-        mixer.mask(torch.zeros(24, *size, dtype=torch.uint8), torch.Generator().manual_seed(0))
-        for size in ((64, 128), (128, 256))
-    )
-    ratio = boundary_share(small.numpy()) / boundary_share(large.numpy())
-    assert ratio == pytest.approx(2, rel=0.15)
+@pytest.mark.parametrize("size", [(64, 128), (200, 90)])
+@pytest.mark.parametrize("scaled", [True, False])
+def test_sigma_is_that_of_512x1024_unless_it_is_in_pixels(
+    size: tuple[int, int], scaled: bool
+) -> None:
+    sigma = 8 / (size[0] * size[1] / (512 * 1024)) ** 0.5 if scaled else 8.0
+    mixer = CowMix(0.5, (sigma, sigma), sigma_scaled=scaled)
+    labels = torch.zeros(60, *size, dtype=torch.uint8)
+    found = mixer.mask(labels, torch.Generator().manual_seed(0)).numpy()
+    assert boundary_share(found) == pytest.approx(1 / (np.pi * np.sqrt(2) * 8), rel=0.15)
 
 
-def test_unscaled_patches_have_sigma_in_pixels() -> None:
-    mixer = CowMix(0.5, (8.0, 8.0), scaled=False)
-    for size in ((64, 128), (128, 256), (200, 90)):
-        labels = torch.zeros(60, *size, dtype=torch.uint8)
-        found = mixer.mask(labels, torch.Generator().manual_seed(0)).numpy()
-        # Rice's formula, as above.
-        assert boundary_share(found) == pytest.approx(1 / (np.pi * np.sqrt(2) * 8), rel=0.15)
-
-
-@pytest.mark.parametrize(("low", "sigma", "high"), [(8, 8, 32), (8, 20, 32), (2, 2, 8), (1, 1, 3)])
+@pytest.mark.parametrize(("low", "sigma", "high"), [(8, 8, 32), (8, 20, 32), (1, 1, 3)])
 def test_the_field_varies_as_scipys_does(low: float, sigma: float, high: float) -> None:
     """Both are linear in white noise, so that their covariances are known without any sample."""
     length = 150

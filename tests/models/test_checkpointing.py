@@ -22,7 +22,7 @@ def network(backbone: str) -> SegmentationModel:
         weights="none",
         batch_norm="train",
     )
-    return build_initial_model(settings, 5, seed=0)[0].train()
+    return build_initial_model(settings, {}, 5, seed=0)[0].train()
 
 
 def step(model: SegmentationModel) -> int:

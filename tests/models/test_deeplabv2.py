@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from mixseg.models import SegmentationModel, build_model
 from mixseg.models.deeplabv2 import AtrousPyramid
-from tests.models.build import MEAN, SMALL, STD
+from tests.models.build import SMALL
 
 BLOCKS = {"layer1": 3, "layer2": 4, "layer3": 23, "layer4": 3}
 WIDTHS = {"layer1": 64, "layer2": 128, "layer3": 256, "layer4": 512}
@@ -21,17 +21,8 @@ WIDTHS = {"layer1": 64, "layer2": 128, "layer3": 256, "layer4": 512}
 def thesis_model() -> SegmentationModel:
     """The network without storage: shapes and geometry need no weights."""
     with torch.device("meta"):
-        return build_model(
-            dataclasses.replace(
-                SMALL,
-                backbone="resnet101",
-                num_classes=19,
-                output_stride=8,
-                rates=(6, 12, 18, 24),
-                mean=MEAN,
-                std=STD,
-            )
-        )
+        spec = dataclasses.replace(SMALL, backbone="resnet101", num_classes=19, options={})
+        return build_model(dataclasses.replace(spec, output_stride=8))
 
 
 def convolution(before: int, after: int, size: int) -> int:
@@ -113,8 +104,8 @@ def test_head_is_the_sum_of_atrous_convolutions() -> None:
         torch.testing.assert_close(head([features]), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [(9, 11), (1, 1), (2, 30)])
-@pytest.mark.parametrize("rates", [(6, 12, 18, 24), (1, 2), (3,)])
+@pytest.mark.parametrize("size", [(9, 11), (1, 1)])
+@pytest.mark.parametrize("rates", [(6, 12, 18, 24), (3,)])
 def test_head_has_the_gradients_of_atrous_convolutions(
     size: tuple[int, int], rates: tuple[int, ...]
 ) -> None:

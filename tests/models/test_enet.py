@@ -117,19 +117,17 @@ class TestTable:
         assert logits.shape == (1, 19, 512, 512)
 
     def test_kernels_and_dilations(self, paper: SegmentationModel) -> None:
-        three, plain = (3, 3), (1, 1)
-        column_and_row = [((5, 1), plain), ((1, 5), plain)]
+        plain = (1, 1)
+
+        def dilated(rate: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+            return [((3, 3), (rate, rate))]
+
+        split = [((5, 1), plain), ((1, 5), plain)]
         section = [
-            [(three, plain)],
-            [(three, (2, 2))],
-            column_and_row,
-            [(three, (4, 4))],
-            [(three, plain)],
-            [(three, (8, 8))],
-            column_and_row,
-            [(three, (16, 16))],
+            *(dilated(1), dilated(2), split, dilated(4)),
+            *(dilated(1), dilated(8), split, dilated(16)),
         ]
-        expected = {"stage1": [[(three, plain)]] * 4, "stage2": section, "stage3": section}
+        expected = {"stage1": [dilated(1)] * 4, "stage2": section, "stage3": section}
         for stage, bottlenecks in expected.items():
             blocks = list(paper.backbone.get_submodule(stage).children())
             assert len(blocks) == len(bottlenecks)
@@ -220,9 +218,9 @@ class TestBlocks:
 
 
 class TestAnySize:
-    @pytest.mark.parametrize("size", [(1, 1), (7, 8), (33, 50), (64, 41)])
+    @pytest.mark.parametrize("size", [(1, 1), (33, 50)])
     @torch.inference_mode()
-    def test_is_the_image_padded_with_the_mean_colour(self, size: tuple[int, int]) -> None:
+    def test_is_the_image_padded_with_the_mean_color(self, size: tuple[int, int]) -> None:
         height, width = size
         model = enet().eval()
         images = torch.rand(2, 3, height, width)
@@ -275,51 +273,21 @@ class TestArithmetic:
 
 class TestSettings:
     def test_everything_that_must_change_is_said_at_once(self) -> None:
+        wrong = ModelSettings(architecture="enet", output_stride=16, upsampling="learned")
         with pytest.raises(ConfigError) as error:
-            check_model_settings(
-                ModelSettings(architecture="enet", output_stride=16, upsampling="learnt")
-            )
-        for text in (
-            "model.architecture enet needs",
-            "model.backbone none, found resnet101",
-            "model.weights none, found imagenet",
-            "model.batch_norm train, found affine-frozen",
-            "model.output_stride 8, found 16",
-            "model.upsampling bilinear, found learnt",
-        ):
-            assert text in str(error.value)
-
-    @pytest.mark.parametrize(
-        ("key", "value"),
-        [
-            ("backbone", "resnet18"),
-            ("weights", "imagenet"),
-            ("weights", "file.safetensors"),
-            ("batch_norm", "frozen"),
-            ("output_stride", 32),
-            ("upsampling", "learnt"),
-        ],
-    )
-    def test_only_what_must_change_is_said(self, key: str, value: object) -> None:
-        settings = dataclasses.replace(SETTINGS, **{key: value})  # type: ignore[arg-type]
-        with pytest.raises(ConfigError, match=rf"needs model\.{key} \w+, found {value}$"):
-            build_initial_model(settings, 5, seed=0)
-
-    def test_there_are_no_imagenet_weights(self) -> None:
-        with pytest.raises(ConfigError, match="enet has no ImageNet weights"):
+            check_model_settings(wrong, {})
+        for key in ("backbone", "weights", "batch_norm", "output_stride", "upsampling"):
+            assert f"model.{key} " in str(error.value)
+        check_model_settings(SETTINGS, {})
+        for weights in ("imagenet", "file.safetensors"):
+            with pytest.raises(ConfigError, match=r"model\.weights none"):
+                check_model_settings(dataclasses.replace(SETTINGS, weights=weights), {})
+        with pytest.raises(ConfigError, match="ImageNet"):
             build_model(SPEC, pretrained=True)
 
-    def test_rates_and_corners_change_nothing(self) -> None:
-        plain, _ = build_initial_model(SETTINGS, 5, seed=0)
-        changed = dataclasses.replace(SETTINGS, rates=(1,), align_corners=False)
-        other, _ = build_initial_model(changed, 5, seed=0)
-        images = torch.rand(1, 3, 20, 20)
-        assert torch.equal(plain.eval()(images), other.eval()(images))
-
-    def test_normalisation_is_that_of_imagenet_unless_given(self) -> None:
-        model, report = build_initial_model(SETTINGS, 5, seed=0)
-        assert report is None
-        assert (model.spec.mean, model.spec.std) == (MEAN, STD)
-        given = dataclasses.replace(SETTINGS, mean=(0.1, 0.2, 0.3))
-        other, _ = build_initial_model(given, 5, seed=0)
-        assert (other.spec.mean, other.spec.std) == ((0.1, 0.2, 0.3), STD)
+    def test_normalization_is_that_of_imagenet_unless_given(self) -> None:
+        for mean in (None, (0.1, 0.2, 0.3)):
+            settings = dataclasses.replace(SETTINGS, mean=mean, align_corners=False)
+            model, report = build_initial_model(settings, {}, 5, seed=0)
+            assert report is None
+            assert (model.spec.mean, model.spec.std) == (mean or MEAN, STD)

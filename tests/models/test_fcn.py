@@ -57,10 +57,10 @@ class TestParameters:
         found = self.count(backbone="vgg16", num_classes=classes)
         assert found == expected
         assert found == pytest.approx(table, rel=0.01)
-        # Learnt upsampling: kernels of 4, 4 and 16 pixels between all classes.
-        learnt = self.count(backbone="vgg16", num_classes=classes, upsampling="learnt")
-        assert learnt - found == classes**2 * (4**2 + 4**2 + 16**2)
-        assert learnt == pytest.approx(table, rel=0.01)
+        # Learned upsampling: kernels of 4, 4 and 16 pixels between all classes.
+        learned = self.count(backbone="vgg16", num_classes=classes, upsampling="learned")
+        assert learned - found == classes**2 * (4**2 + 4**2 + 16**2)
+        assert learned == pytest.approx(table, rel=0.01)
 
     @pytest.mark.parametrize("classes", [19, 21])
     def test_a_classifier_on_resnet50(self, classes: int) -> None:
@@ -126,7 +126,7 @@ class TestScores:
         head = self.head(maps=1)
         torch.testing.assert_close(head([last]), self.score(head, 0, last))
 
-    def test_learnt_steps_double_and_crop(self) -> None:
+    def test_learned_steps_double_and_crop(self) -> None:
         """At the start they interpolate by exactly two, whatever the size of the skip."""
 
         def doubled(logits: Tensor) -> Tensor:
@@ -135,13 +135,13 @@ class TestScores:
             )
 
         pool3, pool4, last = self.maps()
-        head = self.head("learnt")
+        head = self.head("learned")
         at_16 = doubled(self.score(head, 0, last))[..., :5, :3]
         at_16 = at_16 + self.score(head, 1, 0.01 * pool4)
         at_8 = doubled(at_16)[..., :9, :6] + self.score(head, 2, 0.0001 * pool3)
         torch.testing.assert_close(head([pool3, pool4, last]), at_8)
 
-    @pytest.mark.parametrize("upsampling", ["bilinear", "learnt"])
+    @pytest.mark.parametrize("upsampling", ["bilinear", "learned"])
     def test_the_first_step_moves_scores_and_the_next_everything(self, upsampling: str) -> None:
         torch.manual_seed(0)
         model = build_model(dataclasses.replace(FCN, upsampling=upsampling)).train()  # type: ignore[arg-type]
@@ -201,7 +201,7 @@ class TestFullyConvolutionalVGG:
             torch.testing.assert_close(found, pooled[stride])
 
     @torch.inference_mode()
-    @pytest.mark.parametrize("size", [(1, 1), (33, 17), (65, 31)])
+    @pytest.mark.parametrize("size", [(1, 1), (33, 17)])
     def test_sizes_are_rounded_up(self, size: tuple[int, int]) -> None:
         _, ours = self.both()
         for found, stride in zip(ours(torch.rand(1, 3, *size)), (8, 16, 32), strict=True):
@@ -246,7 +246,7 @@ class TestWeights:
         path = tmp_path / "vgg_tiny.safetensors"
         safetensors.torch.save_file(content, path)
         settings = dataclasses.replace(SETTINGS, architecture=architecture, weights=str(path))
-        model, report = build_initial_model(settings, 5, seed=0)
+        model, report = build_initial_model(settings, {}, 5, seed=0)
         assert report is not None
         assert (report.head, report.missing) == (False, ())
         assert report.unexpected == ("head.fc.bias", "head.fc.weight")
@@ -256,7 +256,7 @@ class TestWeights:
         # And the whole network, out of a file of its own.
         moved(model)
         safetensors.torch.save_file(model.state_dict(), path)
-        again, report = build_initial_model(settings, 5, seed=1)
+        again, report = build_initial_model(settings, {}, 5, seed=1)
         assert report is not None
         assert report.head
         images = torch.rand(1, 3, 40, 40)
@@ -272,23 +272,16 @@ class TestWeights:
         assert read_weight_file(str(path)).keys() == convolutions.keys()
         settings = dataclasses.replace(SETTINGS, weights=str(path))
         with pytest.raises(CheckpointError, match=r"90 % are needed.*pre_logits\.fc1"):
-            build_initial_model(settings, 5, seed=0)
+            build_initial_model(settings, {}, 5, seed=0)
 
 
-class TestRefused:
-    @pytest.mark.parametrize("architecture", sorted(SKIPS))
-    @pytest.mark.parametrize("stride", [8, 16])
-    def test_other_output_strides(self, architecture: str, stride: int) -> None:
-        settings = dataclasses.replace(SETTINGS, architecture=architecture, output_stride=stride)
-        message = f"model.architecture {architecture} needs model.output_stride 32, found {stride}"
-        with pytest.raises(ConfigError, match=message):
-            check_model_settings(settings)
-
-    @pytest.mark.parametrize("backbone", ["test_vit", "test_mambaout"])
-    def test_backbones_without_the_maps(self, backbone: str) -> None:
-        with pytest.raises(ConfigError, match=f"model.backbone '{backbone}'"):
+def test_refused() -> None:
+    for architecture in SKIPS:
+        settings = dataclasses.replace(SETTINGS, architecture=architecture, output_stride=16)
+        with pytest.raises(ConfigError, match=rf"{architecture} .*model\.output_stride 32"):
+            check_model_settings(settings, {})
+    for backbone in ("test_vit", "test_mambaout"):
+        with pytest.raises(ConfigError, match=rf"model\.backbone.*{backbone}"):
             build_model(dataclasses.replace(FCN, backbone=backbone))
-
-    def test_weights_of_the_original_deeplab(self) -> None:
-        with pytest.raises(ConfigError, match="bottleneck"):
-            build_model(dataclasses.replace(FCN, stride_in_1x1=True))
+    with pytest.raises(ConfigError, match="bottleneck"):  # weights of the original DeepLab
+        build_model(dataclasses.replace(FCN, stride_in_1x1=True))

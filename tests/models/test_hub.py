@@ -35,7 +35,7 @@ def lookups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
 def test_weights_without_a_network(lookups: list[object]) -> None:
     settings = ModelSettings(backbone="test_resnet", output_stride=16, weights="imagenet")
     with pytest.raises(CheckpointError, match=r"test_resnet.*--weights"):
-        build_initial_model(settings, 3, seed=0)
+        build_initial_model(settings, {}, 3, seed=0)
     assert len(lookups) <= 1
     assert not constants.HF_HUB_OFFLINE
 

@@ -1,4 +1,4 @@
-"""Learnt upsampling starts as bilinear interpolation and is cropped to size."""
+"""Learned upsampling starts as bilinear interpolation and is cropped to size."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mixseg.models import ModelSpec, build_initial_model, build_model, load_weig
 from mixseg.models.upsampling import LearnedUpsampling
 from tests.models.build import SMALL
 
-LEARNT = dataclasses.replace(SMALL, upsampling="learnt")
+LEARNED = dataclasses.replace(SMALL, upsampling="learned")
 
 
 def interpolated(values: Tensor, factor: int) -> Tensor:
-    """A row of n cells at n * factor pixels by the definition: lines between centres of cells."""
+    """A row of n cells at n * factor pixels by the definition: lines between centers of cells."""
     pixels = []
     for pixel in range(len(values) * factor):
         position = min(max((pixel + 0.5) / factor - 0.5, 0), len(values) - 1)
@@ -74,22 +74,22 @@ def test_even_factors_only() -> None:
 
 @pytest.mark.parametrize("stride", [8, 16, 32])
 def test_a_network_starts_as_the_one_with_bilinear_upsampling(stride: int) -> None:
-    learnt = build_model(dataclasses.replace(LEARNT, output_stride=stride)).eval()
+    learned = build_model(dataclasses.replace(LEARNED, output_stride=stride)).eval()
     plain = build_model(
         dataclasses.replace(SMALL, output_stride=stride, align_corners=False)
     ).eval()
     plain.load_state_dict(
-        {key: value for key, value in learnt.state_dict().items() if key != "upsampling.weight"}
+        {key: value for key, value in learned.state_dict().items() if key != "upsampling.weight"}
     )
     images = torch.rand(1, 3, 64, 96)
     with torch.inference_mode():
-        torch.testing.assert_close(learnt(images), plain(images))
+        torch.testing.assert_close(learned(images), plain(images))
 
 
 def test_the_setting_reaches_the_network() -> None:
-    settings = ModelSettings(backbone="test_resnet", weights="none", upsampling="learnt")
-    model, _ = build_initial_model(settings, 5, seed=0)
-    assert model.spec.upsampling == "learnt"
+    settings = ModelSettings(backbone="test_resnet", weights="none", upsampling="learned")
+    model, _ = build_initial_model(settings, {}, 5, seed=0)
+    assert model.spec.upsampling == "learned"
     assert model.state_dict()["upsampling.weight"].shape == (5, 5, 16, 16)
 
 
@@ -107,7 +107,7 @@ class TestWeightFiles:
     def test_a_file_without(self) -> None:
         torch.manual_seed(0)
         content = build_model(SMALL).state_dict()
-        model = build_model(LEARNT)
+        model = build_model(LEARNED)
         report = load_weights(model, content, "file")
         assert report.head
         assert report.missing == ("upsampling.weight",)
@@ -118,9 +118,9 @@ class TestWeightFiles:
     @pytest.mark.parametrize(("classes", "copied"), [(5, True), (7, False)])
     def test_a_file_with(self, classes: int, copied: bool) -> None:
         torch.manual_seed(0)
-        content = build_model(dataclasses.replace(LEARNT, num_classes=classes)).state_dict()
+        content = build_model(dataclasses.replace(LEARNED, num_classes=classes)).state_dict()
         torch.nn.init.normal_(content["upsampling.weight"])
-        model = build_model(LEARNT)
+        model = build_model(LEARNED)
         before = {key: value.clone() for key, value in model.state_dict().items()}
         report = load_weights(model, content, "file")
         assert (report.head, report.missing) == (copied, ())

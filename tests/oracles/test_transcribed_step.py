@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from mixseg.engine.method import MethodInputs, StepRandom
-from mixseg.training.learner import build_learner
 
 from mixseg.analysis.noise import random_batches, training_step
-from mixseg.config import Settings, SourceSettings, resolve_settings
+from mixseg.config.resolve import resolve_settings
+from mixseg.config.sections import Settings
 from mixseg.data.streams import Batch
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
+from mixseg.methods import StepRandom
 from mixseg.models import build_model
+from mixseg.training.build import Given, build_learner
 from tests.models.build import SMALL
 from tests.oracles.transcribed_step import TranscribedStep
 
@@ -56,7 +57,7 @@ class AcrossDomains(TranscribedStep):
         loss = self.supervised(self.student_logits(source), truth)
         with torch.no_grad():
             labels, confidence = self.pseudo_labels(self.teacher_logits(target))
-        share = float((confidence > self.settings.targets.threshold).double().mean())
+        share = float((confidence > self.options["targets.threshold"]).double().mean())
         images, answers, weights = [], [], []
         for index, mask in enumerate(self.masks(truth, random)):
             images.append(source[index].where(mask, target[index]))
@@ -91,28 +92,21 @@ def test_convolutions_are_the_library_s_own() -> None:
         {"preset": "ssl/cityscapes_published.yaml"},
         {"preset": "ssl/voc_published.yaml", "data__batch_labeled": 2, "data__batch_unlabeled": 3},
         {"preset": "uda/gta5_cityscapes_published.yaml"},
-        {
-            "augmentation__colour_jitter": 0.25,
-            "augmentation__colour_jitter_probability": 1.0,
-        },
+        {"augmentation__color_jitter": 0.25, "augmentation__color_jitter_probability": 1.0},
     ],
 )
 def test_some_steps(changes: dict[str, Any]) -> None:
     settings = settings_of(**changes)
-    learner, _ = build_learner(settings, CLASSES, MethodInputs())
-    counts = {"labeled": settings.data.batch_labeled, "unlabeled": settings.data.batch_unlabeled}
-    sizes = {"labeled": SIZE, "unlabeled": SIZE}
-    batches = random_batches(settings.seed, counts, sizes, CLASSES)
+    learner, _ = build_learner(settings, CLASSES, Given())
+    batches = random_batches(settings, {"labeled": SIZE, "unlabeled": SIZE}, CLASSES)
     if settings.two_domains:
         batches["labeled"].labels[:, 20:60, 10:40] = IGNORE
-        inside = dataclasses.replace(
-            settings, method="semi_supervised", source_domain=SourceSettings()
-        )
+        inside = dataclasses.replace(settings, method="semi_supervised")
         plain: TranscribedStep = AcrossDomains(learner.method.student, inside)
     else:
         plain = TranscribedStep(learner.method.student, settings)
     before = {key: value.clone() for key, value in plain.student.state_dict().items()}
-    own = training_step(learner, batches, settings.training.accumulate)
+    own = training_step(learner, settings, batches)
     transcribed = plain.advancing(batches, settings.seed, torch.device("cpu"))
     for step in range(STEPS):
         own(step)
@@ -122,12 +116,12 @@ def test_some_steps(changes: dict[str, Any]) -> None:
         (learner.method.student, plain.student),
         (learner.method.networks["teacher"], plain.teacher),
     ):
-        found_values = dict(found.named_parameters())
+        parameters = dict(found.named_parameters())
         for name, parameter in expected.named_parameters():
-            torch.testing.assert_close(found_values[name], parameter, rtol=1e-3, atol=5e-5)
+            torch.testing.assert_close(parameters[name], parameter, rtol=1e-3, atol=5e-5)
             moved = max(moved, float((parameter - before[name]).detach().abs().max()))
     assert moved > 1e-3
-    if settings.teacher.buffers == "own":
+    if settings.options["teacher.buffers"] == "own":
         buffers = dict(plain.teacher.named_buffers())
         for name, buffer in learner.method.networks["teacher"].named_buffers():
             torch.testing.assert_close(buffers[name], buffer, rtol=1e-3, atol=1e-4)
@@ -135,11 +129,7 @@ def test_some_steps(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [
-        ("method", "supervised"),
-        ("mixing__mixer", "none"),
-        ("training__accumulate", 2),
-    ],
+    [("method", "supervised"), ("mixing__mixer", "none"), ("training__accumulate", 2)],
 )
 def test_what_has_no_transcription_is_refused(name: str, value: object) -> None:
     model = build_model(dataclasses.replace(SMALL, num_classes=CLASSES))

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from mixseg.data.strong_augmentation import StrongAugmentation, blurred, jittered
-from mixseg.engine.teacher import MeanTeacher
 from torch import Tensor
 
-from mixseg.config import AugmentationSettings, MixingSettings, TargetSettings
+from mixseg.augmentation.strong import blurred, jittered
 from mixseg.data.cityscapes import CITYSCAPES, RAW_TO_TRAIN
 from mixseg.evaluation.scores import ConfusionMatrix
 from mixseg.ignore import IGNORE
 from mixseg.losses import segmentation_cross_entropy
 from mixseg.losses.consistency import cross_entropy_consistency
-from mixseg.mixing import build_mixer, with_partner
-from mixseg.targets import pseudo_labels
-from mixseg.targets.weighting import threshold_proportional
+from mixseg.mixing import with_partner
+from mixseg.registry import AUGMENTATIONS, MIXERS
+from mixseg.targets import MeanTeacher, ThresholdProportional, pseudo_labels
 from tests.models.build import small_model
 from tests.oracles import transcription
 from tests.oracles.transcribed_step import augmented, drawn_masks
@@ -46,31 +46,37 @@ def some_logits(seed: int, count: int = 2) -> Tensor:
     return 5 * torch.randn(count, CLASSES, *SIZE, generator=random(seed))
 
 
+def options_of(registry: Any, name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a part: their defaults, and what differs."""
+    section = registry.section
+    defaults = {one.path: one.default for one in registry.options(name)}
+    return defaults | {f"{section}.{key}": value for key, value in changes.items()}
+
+
 @pytest.mark.parametrize(
-    "settings",
+    ("mixer", "changes"),
     [
-        MixingSettings(mixer="classmix"),
-        MixingSettings(mixer="classmix", rounding="floor", proportion=0.7),
-        MixingSettings(mixer="classmix", ignore_is_class=True, proportion=0.25),
-        MixingSettings(mixer="cutmix", proportion=0.7),
+        ("classmix", {}),
+        ("classmix", {"rounding": "floor", "proportion": 0.7}),
+        ("classmix", {"ignore_is_class": True, "proportion": 0.25}),
+        ("cutmix", {"proportion": 0.7}),
     ],
 )
-def test_masks_of_the_same_draws(settings: MixingSettings) -> None:
+def test_masks_of_the_same_draws(mixer: str, changes: dict[str, Any]) -> None:
+    options = options_of(MIXERS, mixer, changes)
     for seed in range(20):
         labels = some_labels(seed)
-        own = build_mixer(settings, CLASSES).mask(labels, random(seed))
-        assert torch.equal(drawn_masks(settings, labels, random(seed), CLASSES), own)
+        own = MIXERS.build(mixer, options, num_classes=CLASSES).mask(labels, random(seed))
+        assert torch.equal(drawn_masks(mixer, options, labels, random(seed), CLASSES), own)
         assert 0 < own.float().mean() < 1
-        if settings.mixer == "classmix" and not settings.ignore_is_class:
-            assert not own[labels == IGNORE].any()
 
 
 @pytest.mark.parametrize(("sigma", "scaled"), [(16.0, True), (4.0, False)])
 def test_cowmix_has_the_cover_and_the_border_of_scipys_field(sigma: float, scaled: bool) -> None:
-    settings = MixingSettings(mixer="cowmix", sigma=(sigma, sigma), sigma_scaled=scaled)
+    options = options_of(MIXERS, "cowmix", {"sigma": (sigma, sigma), "sigma_scaled": scaled})
     labels = torch.zeros(150, 128, 256, dtype=torch.int64)
-    own = build_mixer(settings, CLASSES).mask(labels, random(0))
-    plain = drawn_masks(settings, labels, random(1), CLASSES)
+    own = MIXERS.build("cowmix", options).mask(labels, random(0))
+    plain = drawn_masks("cowmix", options, labels, random(1), CLASSES)
     inner = (slice(None), slice(16, -16), slice(16, -16))  # SciPy mirrors the field at the border
     for axis in (1, 2):
         borders = [
@@ -109,19 +115,13 @@ def test_blur_with_the_taps_that_count(sigma: float) -> None:
 @pytest.mark.parametrize("form", ["torchvision", "kornia"])
 @pytest.mark.parametrize("per", ["batch", "image"])
 def test_augmentation_of_the_same_draws(per: str, form: str) -> None:
-    settings = AugmentationSettings(
-        colour_jitter=0.25,
-        blur=True,
-        per=per,  # type: ignore[arg-type]
-        colour_jitter_form=form,  # type: ignore[arg-type]
-    )
+    changes = {"color_jitter": 0.25, "blur": True, "per": per, "color_jitter_form": form}
+    options = options_of(AUGMENTATIONS, "strong", changes)
     changed = 0
     for seed in range(8):
         images = torch.rand(2, 3, 96, 112, generator=random(seed))
-        own = StrongAugmentation(settings)(images, random(seed))
-        torch.testing.assert_close(
-            augmented(settings, images, random(seed)), own, rtol=0, atol=3e-4
-        )
+        own = AUGMENTATIONS.build("strong", options)(images, random(seed))
+        torch.testing.assert_close(augmented(options, images, random(seed)), own, rtol=0, atol=3e-4)
         changed += not torch.equal(own, images)
     assert 0 < changed < 8
 
@@ -149,7 +149,7 @@ def test_pseudo_labels_and_weights() -> None:
     labels, confidence = transcription.pseudo_labels(logits)
     assert torch.equal(labels, own.labels)
     torch.testing.assert_close(confidence, own.confidence, rtol=0, atol=1e-6)
-    weights = threshold_proportional(TargetSettings(threshold=0.7))(confidence, valid, 0)
+    weights = ThresholdProportional(0.7)(own, valid, 0)
     torch.testing.assert_close(transcription.proportional_weights(confidence, 0.7), weights)
 
 

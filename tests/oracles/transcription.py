@@ -130,7 +130,7 @@ def jittered(
         strength: How far a change goes at most.
         draws: Four numbers in [0, 1), for the changes as they are listed above.
         order: Of the changes, by their places in this list.
-        form: torchvision or kornia; see :class:`mixseg.config.AugmentationSettings`.
+        form: torchvision or kornia; see :class:`mixseg.augmentation.StrongAugmentation`.
     """
     shifts = [strength * (2 * draw - 1) for draw in draws]
     for change in order:

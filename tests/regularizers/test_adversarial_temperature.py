@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from mixseg.config.UNKNOWN import AdversarialSettings
 from torch import Tensor
 
-from mixseg.config.sections import ScheduleSettings, Settings
+from mixseg.config.resolve import resolve_settings
 from mixseg.errors import CheckpointError, ConfigError, TrainingError
-from mixseg.ignore import IGNORE
-from mixseg.methods import METHODS, StreamOutput
-from mixseg.regularizers import AdversarialTemperature, build_regularizers, check_regularizer
+from mixseg.ignore import IGNORE, one_hot
+from mixseg.methods import StreamOutput
+from mixseg.registry import METHODS
+from mixseg.regularizers.adversarial_temperature import AdversarialTemperature
+from mixseg.training.build import build_regularizers
 from mixseg.training.precision import Precision
-from tests.methods.test_methods import CLASSES, Stepped, batches, build, stepped
+from tests.methods.build import CLASSES, batches, build, stepped
 
-ON = "adversarial-temperature"
-CPU = torch.device("cpu")
+ON = {"regularizer": "adversarial-temperature"}
 
 
 def regularizer(seed: int = 0, **changes: Any) -> AdversarialTemperature:
-    settings = Settings(
-        seed=seed,
-        regularizer=ON,
-        adversarial=AdversarialSettings(**({"lr": 1e-3} | changes)),
-        schedule=ScheduleSettings("constant"),
-    )
-    (built,) = build_regularizers(settings, CLASSES, Precision("fp32", CPU))
+    options = {f"adversarial.{key}": value for key, value in ({"lr": 1e-3} | changes).items()}
+    run = {"seed": seed, "schedule.name": "constant", "training.iterations": 20}
+    settings = resolve_settings([], ON | run | options)
+    (built,) = build_regularizers(settings, CLASSES, Precision("fp32", torch.device("cpu")))
     assert isinstance(built, AdversarialTemperature)
     return built
 
@@ -44,45 +40,23 @@ def output(seed: int = 0, labeled: bool = True, size: tuple[int, int] = (32, 48)
     return StreamOutput(logits.requires_grad_(), labels != IGNORE, labels if labeled else None)
 
 
-def result(**outputs: StreamOutput) -> Stepped:
-    """A method's step that had these outputs."""
-    found = Stepped()
-    total = torch.stack([one.logits.square().mean() for one in outputs.values()]).sum()
-    found({"supervised": total}, outputs)
-    return found
-
-
-def regularized(built: AdversarialTemperature, found: Stepped, step: int) -> Stepped:
-    """The step with what the regularizer adds to it."""
-    losses, logs = built(found.outputs, step)
-    done = Stepped()
-    done({**found.losses, **losses}, found.outputs)
-    done.logs = {**found.logs, **logs}
-    return done
-
-
 def weights(built: AdversarialTemperature) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in built.discriminator.state_dict().items()}
 
 
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
 def maps(one: StreamOutput, temperature: float) -> Tensor:
-    """Written pixel by pixel: softmax of logits / T where there is a label, else zero."""
-    logits = one.logits.detach().double().numpy()
-    found = np.zeros(logits.shape)
-    for b, y, x in np.ndindex(*one.counted.shape):
-        if one.counted[b, y, x]:
-            powers = np.exp(logits[b, :, y, x] / temperature)
-            found[b, :, y, x] = powers / powers.sum()
-    return torch.from_numpy(found)
+    """Softmax of logits / T where there is a label, else zero, in float64."""
+    powers = (one.logits.detach().double() / temperature).exp()
+    return powers / powers.sum(1, keepdim=True) * one.counted.unsqueeze(1)
 
 
 def truth(one: StreamOutput) -> Tensor:
     assert one.labels is not None
-    found = np.zeros(one.logits.shape)
-    for b, y, x in np.ndindex(*one.counted.shape):
-        if one.labels[b, y, x] != IGNORE:
-            found[b, one.labels[b, y, x], y, x] = 1
-    return torch.from_numpy(found)
+    return one_hot(one.labels, CLASSES).double()
 
 
 @pytest.mark.parametrize("loss", ["lsgan", "dcgan"])
@@ -97,7 +71,8 @@ def test_a_step_is_algorithm_1(loss: str, unlabeled: bool) -> None:
     adam = torch.optim.Adam(twin.parameters(), lr=1e-3, betas=(0.5, 0.999))
 
     def judged(one: Tensor, counted: Tensor) -> Tensor:
-        return twin(one)[counted].double()
+        found: Tensor = twin(one)[counted].double()
+        return found
 
     def fool(one: Tensor) -> Tensor:
         return (one - 1).square().mean() / 2 if loss == "lsgan" else -one.log().mean()
@@ -112,61 +87,42 @@ def test_a_step_is_algorithm_1(loss: str, unlabeled: bool) -> None:
     expected.backward()
     adam.step()
 
-    done = regularized(built, result(**given), 4)
-    assert float(done.logs["discriminator"]) == pytest.approx(float(expected.detach()), rel=1e-5)
+    losses, logs = built(given, 4)
+    assert float(logs["discriminator"]) == pytest.approx(float(expected.detach()), rel=1e-5)
+    moved = dict(twin.named_parameters())
     for name, tensor in built.discriminator.named_parameters():
-        moved = dict(twin.named_parameters())[name].detach().float()
         # Adam's first step is the rate times the sign of the gradient; in float32 the sign of a
         # gradient of almost nothing is chance.
-        other = (tensor.detach() - moved).abs() > 2e-5
+        other = (tensor.detach() - moved[name].detach().float()).abs() > 2e-5
         assert other.float().mean() < 0.01, name
     with torch.no_grad():
         judgement = [fool(judged(maps(one, 0.5), one.counted)) for one in fakes]
-    adversarial = float(done.losses["adversarial"].detach())
+    assert losses.keys() == {"adversarial"}
+    adversarial = float(losses["adversarial"].detach())
     assert adversarial == pytest.approx(0.3 * float(sum(judgement)) / len(fakes), rel=1e-3)
-    assert set(done.losses) == {"supervised", "adversarial"}
 
 
 def test_neither_learns_from_the_others_loss() -> None:
-    built = regularizer()
-    one = output()
-    plain = torch.autograd.grad(result(labeled=one).losses["supervised"], one.logits)[0]
+    built, one = regularizer(), output()
     before = weights(built)
-
-    done = regularized(built, result(labeled=one), 0)
+    losses, _ = built({"labeled": one}, 0)
     after = weights(built)
-    assert any(not torch.equal(before[name], after[name]) for name in before)  # D has learnt
+    assert not same(before, after)  # D has learned
     assert one.logits.grad is None  # and sent nothing to G
-    torch.stack(list(done.losses.values())).sum().backward()
-    assert one.logits.grad is not None
-    assert not torch.allclose(one.logits.grad, plain)  # G hears what D thinks
-    for parameter in built.discriminator.parameters():  # and sends nothing back
-        assert parameter.grad is None
-        assert parameter.requires_grad
-    assert all(torch.equal(after[name], tensor) for name, tensor in weights(built).items())
+    losses["adversarial"].backward()
+    assert one.logits.grad is not None and one.logits.grad.any()  # G hears what D thinks
     ignored = ~one.counted.unsqueeze(1).expand_as(one.logits)
-    adversarial = one.logits.grad - plain
-    assert adversarial[ignored].abs().max() <= 1e-9
+    assert not one.logits.grad[ignored].any()
+    for parameter in built.discriminator.parameters():  # and sends nothing back
+        assert parameter.grad is None and parameter.requires_grad
+    assert same(after, weights(built))
 
 
-def test_alpha_0_changes_nothing_about_the_student() -> None:
-    def trained(alpha: float | None) -> dict[str, Tensor]:
-        method = build("semi_supervised")
-        built = None if alpha is None else regularizer(alpha=alpha)
-        optimizer = torch.optim.SGD(method.student.parameters(), lr=0.01)
-        for step in range(3):
-            found = stepped(method, batches(step), step)
-            if built is not None:
-                found = regularized(built, found, step)
-            optimizer.zero_grad()
-            torch.stack(list(found.losses.values())).sum().backward()
-            optimizer.step()
-            method.after_update(step)
-        return {name: tensor.clone() for name, tensor in method.student.state_dict().items()}
-
-    without, zero, some = trained(None), trained(0.0), trained(5.0)
-    assert all(torch.equal(without[name], zero[name]) for name in without)
-    assert any(not torch.equal(without[name], some[name]) for name in without)
+def test_alpha_0_adds_nothing_to_the_gradient() -> None:
+    one = output()
+    losses, _ = regularizer(alpha=0.0)({"labeled": one}, 0)
+    losses["adversarial"].backward()
+    assert one.logits.grad is not None and not one.logits.grad.any()
 
 
 def test_the_discriminator_tells_noise_from_labels() -> None:
@@ -181,94 +137,64 @@ def test_the_discriminator_tells_noise_from_labels() -> None:
 
     built = regularizer(alpha=0.1)
     losses = [
-        float(regularized(built, result(labeled=areas(step)), step).logs["discriminator"])
-        for step in range(40)
+        float(built({"labeled": areas(step)}, step)[1]["discriminator"]) for step in range(40)
     ]
     assert losses[-1] < 0.5 * losses[0]
     one = areas(99)
-    judged = built.judge(truth(one).float())[one.counted].mean()
-    other = built.judge(maps(one, 1.0).float())[one.counted].mean()
-    assert judged > other + 0.3
+    real, fake = (built.judge(each.float())[one.counted] for each in (truth(one), maps(one, 1.0)))
+    assert real.mean() > fake.mean() + 0.3
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", list(METHODS))
 def test_every_method_gives_what_it_needs(name: str) -> None:
     method = build(name)
-    given = {stream: batches()[stream] for stream in method.streams}
-    found = stepped(method, given, 0)
-    assert set(found.outputs) == set(method.streams)
-    labels = given["labeled"].labels
-    assert torch.equal(found.outputs["labeled"].counted, labels != IGNORE)
-    for one in found.outputs.values():
-        assert one.logits.requires_grad
-        assert one.counted.shape == one.logits[:, 0].shape
-    done = regularized(regularizer(unlabeled=True), found, 0)
-    torch.stack(list(done.losses.values())).sum().backward()
-    assert all(torch.isfinite(loss) for loss in done.losses.values())
+    outputs = stepped(method).outputs
+    assert outputs.keys() == set(method.streams)
+    assert torch.equal(outputs["labeled"].counted, batches()["labeled"].labels != IGNORE)
+    losses, _ = regularizer(unlabeled=True)(outputs, 0)
+    losses["adversarial"].backward()
+    assert torch.isfinite(losses["adversarial"])
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", list(METHODS))
 def test_t_g_is_the_temperature_of_the_methods_own_losses(name: str) -> None:
     """Training with T_g is training a network whose logits are divided by T_g."""
-    hot = AdversarialSettings(temperature_g=0.5)
-    method = build(name, regularizer=ON, adversarial=hot)
-    plain = build(name)
+    plain, hot = build(name), build(name, ON | {"adversarial.temperature_g": 0.5})
     for network in plain.networks.values():
         with torch.no_grad():
             for parameter in network.head.parameters():
                 parameter.mul_(2)
-    given = {stream: batches()[stream] for stream in method.streams}
-    found, expected = (stepped(one, given, 0) for one in (method, plain))
-    assert set(found.losses) == set(expected.losses)
-    for loss, value in expected.losses.items():
-        assert float(found.losses[loss].detach()) == pytest.approx(float(value.detach()), rel=1e-5)
-    # The temperature is off with the regularizer.
-    off = stepped(build(name, adversarial=hot), given, 0)
-    assert float(off.losses["supervised"].detach()) != pytest.approx(
-        float(found.losses["supervised"].detach())
-    )
+    found, expected = stepped(hot), stepped(plain)
+    assert found.losses.keys() == expected.losses.keys()
+    for loss in expected.losses:
+        assert found.value(loss) == pytest.approx(expected.value(loss), rel=1e-5)
 
 
-def test_logits_that_overflow_where_nothing_counts_do_no_harm() -> None:
-    built = regularizer(loss="dcgan")
-    one = output()
-    logits = one.logits.detach().clone()
-    logits[~one.counted.unsqueeze(1).expand_as(logits)] = float("inf")
-    done = regularized(built, result(labeled=one._replace(logits=logits.requires_grad_())), 0)
-    assert torch.isfinite(done.losses["adversarial"])
-    assert all(torch.isfinite(tensor).all() for tensor in weights(built).values())
-
-
-def test_logits_that_are_not_finite_are_seen() -> None:
-    one = output()
-    spoilt = one._replace(logits=torch.full_like(one.logits, float("nan")).requires_grad_())
-    done = regularized(regularizer(), result(labeled=spoilt), 0)
-    assert not torch.isfinite(done.losses["adversarial"])  # the trainer stops at it
+def test_what_is_not_finite_is_seen_where_it_counts_alone() -> None:
+    built, one = regularizer(loss="dcgan"), output()
+    for bad, where, finite in (
+        (float("inf"), ~one.counted, True),
+        (float("nan"), torch.ones_like(one.counted), False),
+    ):
+        logits = one.logits.detach().masked_fill(where.unsqueeze(1), bad).requires_grad_()
+        losses, _ = built({"labeled": one._replace(logits=logits)}, 0)
+        assert bool(torch.isfinite(losses["adversarial"])) == finite  # the loop stops at it
+        assert finite == all(torch.isfinite(tensor).all() for tensor in weights(built).values())
 
 
 def test_half_precision_maps_are_judged_in_float32() -> None:
-    built = regularizer()
+    one = output()
     with torch.autocast("cpu", torch.bfloat16):
-        one = output()
-        done = regularized(
-            built, result(labeled=one._replace(logits=one.logits.to(torch.bfloat16))), 0
-        )
-    assert done.losses["adversarial"].dtype == torch.float32
-    assert done.logs["discriminator"].dtype == torch.float32
+        half = one._replace(logits=one.logits.to(torch.bfloat16))
+        losses, logs = regularizer()({"labeled": half}, 0)
+    assert losses["adversarial"].dtype == logs["discriminator"].dtype == torch.float32
 
 
 def test_the_rate_follows_its_schedule() -> None:
-    settings = Settings(
-        regularizer=ON,
-        adversarial=AdversarialSettings(lr=0.01, schedule="cosine", warmup_steps=4),
-        schedule=ScheduleSettings("constant"),
-        training=dataclasses.replace(Settings().training, iterations=20),
-    )
-    (built,) = build_regularizers(settings, CLASSES, Precision("fp32", CPU))
-    assert isinstance(built, AdversarialTemperature)
+    built = regularizer(lr=0.01, schedule="cosine", warmup_steps=4)
     rates = []
     for step in range(20):
-        regularized(built, result(labeled=output()), step)
+        built({"labeled": output()}, step)
         rates.append(built.optimizer.param_groups[0]["lr"])
     assert rates[:4] == pytest.approx([0.002, 0.004, 0.006, 0.008])
     expected = [0.005 * (1 + np.cos(np.pi * max(0, step - 4) / 16)) for step in range(4, 20)]
@@ -277,23 +203,17 @@ def test_the_rate_follows_its_schedule() -> None:
 
 def test_state_goes_round() -> None:
     one, other = regularizer(), regularizer(seed=1)
-    assert any(
-        not torch.equal(tensor, weights(other)[name]) for name, tensor in weights(one).items()
-    )
-    regularized(one, result(labeled=output()), 0)
+    assert not same(weights(one), weights(other))
+    one({"labeled": output()}, 0)
     values, tensors = one.state()
     other.restore(values, {name: tensor.clone() for name, tensor in tensors.items()})
     for step in (1, 2):
         for built in (one, other):
-            regularized(built, result(labeled=output(step)), step)
-    assert all(torch.equal(tensor, weights(other)[name]) for name, tensor in weights(one).items())
-
-
-def test_a_state_for_other_classes_is_refused() -> None:
-    values, tensors = regularizer().state()
+            built({"labeled": output(step)}, step)
+    assert same(weights(one), weights(other))
     tensors["discriminator/convolutions.0.weight"] = torch.zeros(64, CLASSES + 1, 4, 4)
     with pytest.raises(CheckpointError, match="discriminator"):
-        regularizer().restore(values, tensors)
+        other.restore(values, tensors)
 
 
 def test_the_same_seed_gives_the_same_discriminator_and_touches_no_other() -> None:
@@ -302,7 +222,7 @@ def test_the_same_seed_gives_the_same_discriminator_and_touches_no_other() -> No
     torch.manual_seed(7)
     one, other = regularizer(), regularizer()
     assert torch.equal(torch.rand(3), expected)
-    assert all(torch.equal(tensor, weights(other)[name]) for name, tensor in weights(one).items())
+    assert same(weights(one), weights(other))
 
 
 def test_one_tiny_image_is_refused() -> None:
@@ -310,36 +230,24 @@ def test_one_tiny_image_is_refused() -> None:
     assert one.labels is not None
     tiny = StreamOutput(one.logits[:1], one.counted[:1], one.labels[:1])
     with pytest.raises(TrainingError, match="16x16"):
-        regularized(regularizer(), result(labeled=tiny), 0)
-
-
-def test_names_are_checked() -> None:
-    with pytest.raises(ConfigError, match=r"regularizer.*adversarial-temprature.*temperature"):
-        check_regularizer(Settings(regularizer="adversarial-temprature"))
-    with pytest.raises(ConfigError, match=r"adversarial\.loss"):
-        check_regularizer(Settings(regularizer=ON, adversarial=AdversarialSettings(loss="wgan")))
-    for schedule, warmup, message in (
-        ("linear", 0, r"adversarial\.schedule.*constant.*same"),
-        ("same", 5, r"adversarial\.warmup_steps"),
-        ("one-cycle", 5, r"adversarial\.warmup_steps"),
-    ):
-        own = AdversarialSettings(schedule=schedule, warmup_steps=warmup)
-        with pytest.raises(ConfigError, match=message):
-            check_regularizer(Settings(regularizer=ON, adversarial=own))
-    assert build_regularizers(Settings(), CLASSES, Precision("fp32", CPU)) == ()
+        regularizer()({"labeled": tiny}, 0)
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
+    ("option", "value"),
     [
+        ("loss", "wgan"),
+        ("schedule", "linear"),
+        ("warmup_steps", 5),  # with the student's schedule
         ("temperature_g", 0.0),
         ("temperature_d", -1.0),
         ("lr", 0.0),
         ("alpha", -0.1),
         ("betas", (0.5, 1.0)),
-        ("warmup_steps", -1),
     ],
 )
-def test_ranges_are_checked(field: str, value: object) -> None:
-    with pytest.raises(ConfigError, match=rf"adversarial\.{field}"):
-        Settings(adversarial=AdversarialSettings(**{field: value}))  # type: ignore[arg-type]
+def test_refused(option: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=rf"adversarial\.{option}"):
+        regularizer(**{option: value})
+    with pytest.raises(ConfigError, match="'adversarial-temperature'"):
+        resolve_settings([], {"regularizer": "adversarial-temprature"})

@@ -6,6 +6,7 @@ import pkgutil
 from mixseg.analysis.figures.figure import FIGURES
 
 for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+    if _module.name != "opening":  # which is not needed before one is drawn, and imports torch
+        importlib.import_module(f"{__name__}.{_module.name}")
 
 __all__ = ["FIGURES"]

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch.nn import functional
 
 from mixseg.analysis.figures.figure import IMAGES, Drawn, Flag, Given, figure
 from mixseg.config.values import Range
 from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.evaluation.pictures import Grid, Panel, gray, legend, overlay, scaled, sheet
-from mixseg.targets import confident_fraction, pseudo_labels
-from mixseg.temperature import tempered
 
 PANEL = 320
 """Most pixels of a side of each picture."""
@@ -28,6 +24,12 @@ PANEL = 320
 )
 def draw(given: Given, threshold: float | None = None) -> Drawn:
     """A row for each image."""
+    import torch
+    from torch.nn import functional
+
+    from mixseg.targets import confident_fraction, pseudo_labels
+    from mixseg.temperature import tempered
+
     run = given.runs[0]
     temperature = run.settings.options.get("adversarial.temperature_g", 1.0)
     if threshold is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from mixseg.analysis.figures.figure import MANY, Drawn, Given, figure
 from mixseg.charts import chart_name, new_chart, running_mean, series
 from mixseg.errors import DataError
-from mixseg.targets import SigmoidRamp
 
 
 @figure(
@@ -21,6 +20,8 @@ def draw(given: Given) -> Drawn:
     Raises:
         DataError: A run logged no share.
     """
+    from mixseg.targets import SigmoidRamp
+
     chart = new_chart(10, 4.6)
     axes = chart.subplots()
     rows: list[tuple[object, ...]] = []

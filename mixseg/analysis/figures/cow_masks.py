@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mixseg.analysis.figures.figure import Drawn, Flag, Given, figure, repeated
@@ -14,9 +13,6 @@ from mixseg.analysis.figures.mixing import rgb, two_examples
 from mixseg.config.values import Range
 from mixseg.data.arrays import ImageArray
 from mixseg.evaluation.pictures import Grid, Panel, gray, scaled, sheet
-from mixseg.mixing import CowMix, paste
-from mixseg.mixing.cowmix import REFERENCE_AREA
-from mixseg.randomness import generator
 
 PANEL = 256
 """Most pixels of a side of each picture."""
@@ -34,6 +30,11 @@ SIGMAS = Flag("sigmas", tuple[float, ...], SIGMA, Range(0.1, 10_000), many=True,
 )
 def draw(given: Given, sigmas: Sequence[float] = (4.0, 8.0, 16.0, 32.0, 64.0)) -> Drawn:
     """A row of masks and one of mixed images, a column for each sigma."""
+    import torch
+
+    from mixseg.mixing import paste
+    from mixseg.mixing.cowmix import REFERENCE_AREA
+
     first, second = two_examples(given)
     height, width = first.label.shape
     scale = math.sqrt(height * width / REFERENCE_AREA)
@@ -61,6 +62,11 @@ def cow_mask(size: tuple[int, int], sigma: float, seed: int) -> NDArray[np.bool_
 
     Masks of one seed differ by their sigma alone.
     """
+    import torch
+
+    from mixseg.mixing import CowMix
+    from mixseg.randomness import generator
+
     labels = torch.zeros(1, *size, dtype=torch.int64)
     mask = CowMix(sigma=(sigma, sigma)).mask(labels, generator(seed, "cow-masks"))
     kept: NDArray[np.bool_] = mask[0].numpy()

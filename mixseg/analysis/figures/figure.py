@@ -1,7 +1,8 @@
 """What a figure is, what it is drawn from, and what it becomes.
 
 A figure is one file in this folder, with a function that :func:`figure` registers. The function
-takes the opened data and runs, and a keyword argument for each flag of its own.
+takes the opened data and runs, and a keyword argument for each flag of its own. It imports torch
+itself, which takes seconds: names and flags of all figures are known before.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, final
 
 import numpy as np
-import torch
 from PIL import Image
 
 from mixseg.charts import png_of, svg_of
@@ -24,12 +24,12 @@ from mixseg.data.contract import SegmentationDataset
 from mixseg.data.names import composed
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.escaping import csv_cell
-from mixseg.evaluation.prediction import Predictor
-from mixseg.randomness import generator
 from mixseg.tables import csv_lines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from mixseg.evaluation.prediction import Predictor
 
 
 class ShownDataset(NamedTuple):
@@ -104,6 +104,10 @@ def chosen(
         ConfigError: There is no sample of a name.
         DataError: There are fewer samples than the figure needs.
     """
+    import torch
+
+    from mixseg.randomness import generator
+
     places = {sample.id: index for index, sample in enumerate(dataset.samples)}
     names = [composed(name) for name in ids]
     for name in names:

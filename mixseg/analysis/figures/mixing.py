@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mixseg.analysis.figures.figure import Drawn, Flag, Given, figure
-from mixseg.analysis.figures.opening import open_datasets
 from mixseg.data.arrays import ImageArray, LabelArray
 from mixseg.data.class_maps import built_in_map
 from mixseg.data.contract import SegmentationDataset
-from mixseg.data.transforms import Example, resized
 from mixseg.errors import ConfigError
 from mixseg.evaluation.pictures import Grid, Panel, colorize, gray, legend, scaled, sheet
 from mixseg.ignore import IGNORE
-from mixseg.mixing import paste
-from mixseg.randomness import generator
 from mixseg.registry import MIXERS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mixseg.data.transforms import Example
+    from mixseg.mixing import Mixer
 
 LOG = logging.getLogger("mixseg")
 
 PANEL = 256
 """Most pixels of a side of each picture: five columns are as wide as a page."""
+
+FIRST = ("classmix", "cutmix", "cowmix")
+"""Mixers of the first rows, as the paper shows them."""
 
 DOMAINS = "source over target"
 """Name of the row that pastes one data set on another."""
@@ -99,17 +102,24 @@ def draw(given: Given, source: str | None = None, source_root: str | None = None
 
 def mixtures(given: Given, source: SegmentationDataset | None = None) -> Iterator[Mixture]:
     """What each mixer makes of two images, and ClassMix of one of the source and the second."""
+    import torch
+
+    from mixseg.mixing import paste
+    from mixseg.randomness import generator
+
     own, partner = two_examples(given)
 
+    def built(mixer: str) -> Mixer:
+        return MIXERS.build(mixer, {}, num_classes=len(given.dataset.classes))
+
     def mixture(name: str, mixer: str, own: Example) -> Mixture:
-        build = MIXERS.build(mixer, {}, num_classes=len(given.dataset.classes))
-        mask = build.mask(own.label[None].long(), generator(given.seed, "mixing", name))
+        mask = built(mixer).mask(own.label[None].long(), generator(given.seed, "mixing", name))
         image = paste(mask, own.image[None], partner.image[None])[0]
         label = paste(mask, own.label[None], partner.label[None])[0]
         return Mixture(name, own, partner, mask[0].numpy(), rgb(image), label.numpy())
 
-    for name in MIXERS:
-        if name != "none":
+    for name in dict.fromkeys((*FIRST, *MIXERS)):
+        if name != "none" and hasattr(built(name), "mask"):
             yield mixture(name, name, own)
     if source is not None:
         order = torch.randperm(len(source), generator=generator(given.seed, "source image"))
@@ -134,6 +144,8 @@ def _source(given: Given, name: str | None, root: str | None) -> SegmentationDat
     Raises:
         ConfigError: No map leads from the source that was named.
     """
+    from mixseg.analysis.figures.opening import open_datasets
+
     flags = ("--source", "--source-root")
     roots = [] if root is None else [root]
     ((_, source),) = open_datasets([name or "demo-render"], roots, "train", flags)
@@ -150,6 +162,10 @@ def _source(given: Given, name: str | None, root: str | None) -> SegmentationDat
 
 
 def _example(dataset: SegmentationDataset, index: int) -> Example:
+    import torch
+
+    from mixseg.data.transforms import Example
+
     image, label = dataset.pair(index)
     pixels, ids = torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(label)
     return Example(pixels, ids, torch.ones_like(ids, dtype=torch.bool))
@@ -157,6 +173,8 @@ def _example(dataset: SegmentationDataset, index: int) -> Example:
 
 def _of_size(one: Example, other: Example) -> Example:
     """An example of the size of another: scaled to cover it, what hangs over is cut off evenly."""
+    from mixseg.data.transforms import Example, resized
+
     (height, width), (own_height, own_width) = other.label.shape, one.label.shape
     factor = max(height / own_height, width / own_width)
     size = (max(height, round(factor * own_height)), max(width, round(factor * own_width)))

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
-from mixseg.analysis.figures.figure import ShownDataset, ShownRun
+from mixseg.analysis.figures.figure import FigureKind, Given, ShownDataset, ShownRun, chosen
 from mixseg.config.resolve import resolve_settings
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.evaluation.pictures import distinct_titles
 from mixseg.evaluation.prediction import Predictor
 from mixseg.files import read_json_lines
 from mixseg.registry import LAYOUTS
-from mixseg.training.data import RunData
+from mixseg.training.data import RunData, settings_on
 from mixseg.training.precision import choose_device, choose_precision
 from mixseg.training.saved_network import SavedNetworks, load_networks, settings_of_run
 
@@ -122,3 +122,49 @@ def open_networks(
         settings = resolve_settings([], one.settings)
         runs.append(ShownRun(title, path, settings, predictor=predictor))
     return runs, saved[0]
+
+
+def open_given(
+    kind: FigureKind,
+    *,
+    runs: Sequence[Path],
+    names: Sequence[str],
+    roots: Sequence[str],
+    split: str | None,
+    device: str,
+    advance: Callable[[int, int], None],
+    network: str | None = None,
+    images: int | None = None,
+    ids: Sequence[str] = (),
+    seed: int = 0,
+) -> Given:
+    """The data and runs that a figure needs, and no others.
+
+    Args:
+        kind: The figure.
+        runs: Folders of runs, or of checkpoints.
+        names: Data sets; by default built-in scenes, or the data of the run.
+        roots: Their folders.
+        split: Name of the split; by default ``train``, or the validation split of the run.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        advance: Called with the number of parts done and of all.
+        network: See :func:`open_networks`.
+        images: How many images are shown; by default as many as the figure says.
+        ids: Names of the images that are shown; by default the seed chooses.
+        seed: All randomness of the figure comes from it.
+    """
+    opened: Sequence[ShownRun] = ()
+    datasets: Sequence[ShownDataset] = ()
+    if kind.reads == "log":
+        opened = open_logs(runs)
+    elif kind.reads == "network" and runs:
+        opened, saved = open_networks(runs, network, device)
+        settings = settings_on(saved.settings, next(iter(names), None), next(iter(roots), None))
+        dataset, _ = RunData(settings).judged(split, saved.run)
+        datasets = [ShownDataset(settings.data.dataset, dataset)]
+    elif kind.datasets and kind.reads != "network":
+        datasets = open_datasets(names or ["demo"], roots, split or "train")
+    shown: Sequence[int] = ()
+    if kind.images and datasets:
+        shown = chosen(datasets[0].dataset, images or kind.images, seed, ids)
+    return Given(datasets, opened, shown, seed, advance)

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 
 from mixseg.analysis.figures.figure import IMAGES, MANY, Drawn, Given, figure
 from mixseg.data.arrays import LabelArray
 from mixseg.data.contract import ClassSet
 from mixseg.evaluation.pictures import Column, Row, comparison, reduced
-from mixseg.evaluation.prediction import THUMBNAIL
-from mixseg.evaluation.scores import ConfusionMatrix
 from mixseg.ignore import IGNORE
 
 
@@ -27,6 +24,8 @@ from mixseg.ignore import IGNORE
 )
 def draw(given: Given) -> Drawn:
     """A row for each image, a column for each run."""
+    from mixseg.evaluation.prediction import THUMBNAIL
+
     dataset = given.dataset
     labeled = all(dataset.samples[index].label is not None for index in given.shown)
     columns = [Column(run.title, run.predict.classes) for run in given.runs]
@@ -49,6 +48,10 @@ def _counts(
     labels: LabelArray, classes: ClassSet, truth: LabelArray | None
 ) -> Iterator[tuple[str, int, object]]:
     """Class, its pixels in a label map, and its IoU where there is a truth of the same classes."""
+    import torch
+
+    from mixseg.evaluation.scores import ConfusionMatrix
+
     iou: list[float] = []
     if truth is not None:
         matrix = ConfusionMatrix(len(classes))

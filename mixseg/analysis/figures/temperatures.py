@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import torch
-from torch import Tensor
-from torch.nn import functional
+from typing import TYPE_CHECKING
 
 from mixseg.analysis.figures.figure import Drawn, Flag, Given, figure, repeated
 from mixseg.charts import chart_name, class_colors, grouped_bars, names_below, new_chart
@@ -14,7 +11,9 @@ from mixseg.config.values import Range
 from mixseg.data.arrays import ImageArray
 from mixseg.data.contract import ClassSet
 from mixseg.errors import ConfigError
-from mixseg.temperature import tempered
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EXAMPLE = (0.0, 8.0, 7.3, 7.3, 0.0, 0.0)
 """Six classes whose cross-entropies under T = 1, 0.5 and 2 are those of Figure 2-13 to two digits:
@@ -68,7 +67,11 @@ def draw(
     pixel: Pixel | None = None,
 ) -> Drawn:
     """Logits on the left, probabilities on the right; first of all the pixel, if it is a run's."""
+    import torch
     from matplotlib import colormaps
+    from torch.nn import functional
+
+    from mixseg.temperature import tempered
 
     if given.runs and not logits:
         classes, about = given.runs[0].predict.classes, "logits, up to a constant"

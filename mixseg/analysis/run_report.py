@@ -1,4 +1,4 @@
-"""What a training command says when its run has ended."""
+"""What is said when a training run has ended: scores, files, and commands to try next."""
 
 from __future__ import annotations
 

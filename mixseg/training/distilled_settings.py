@@ -1,14 +1,14 @@
-"""What a distilled run takes from its teacher where its user says nothing."""
+"""Settings of a distilled run that follow from its teacher and the name of its student."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import timm
 
-from mixseg.commands.parsing import Namespace
-from mixseg.commands.presets import configuration_file, presets_folder
+from mixseg.config.presets import configuration_file, presets_folder
 from mixseg.config.schema import schema
 from mixseg.errors import CheckpointError, ConfigError, unknown_name
 from mixseg.models import WholeNetwork
@@ -26,25 +26,30 @@ OWN = tuple(
 """Settings of the data in which a student need not follow its teacher."""
 
 
-def distillation_files(
-    parsed: Namespace, overrides: dict[str, Any]
+def files_and_settings(
+    config: Sequence[str], student: str | None, given: Mapping[str, Any]
 ) -> tuple[list[Path], dict[str, Any]]:
-    """The configuration files, and settings that follow from teacher and student.
+    """The configuration files of a new run, and settings that follow from teacher and student.
 
     Where no file says anything of the data, they are those of the teacher's run.
+
+    Args:
+        config: Files and presets that were named.
+        student: See :func:`student_of_name`.
+        given: Setting path -> value, of the flags.
     """
-    student = {} if parsed.student is None else student_of_name(parsed.student)
-    if student and "model.backbone" in overrides:
+    network = {} if student is None else student_of_name(student)
+    if network and "model.backbone" in given:
         raise ConfigError("--student and --backbone both name the student; give one of them")
-    given = [configuration_file(name) for name in parsed.config]
-    contents = [load_yaml(file).data for file in given]
+    files = [configuration_file(name) for name in config]
+    contents = [load_yaml(file).data for file in files]
     if any({"data", "demo", "source_domain"} & set(content) for content in contents):
-        return given, student  # they say what the data are
+        return files, network
     said = {
         f"distillation.{key}": value
         for content in contents
         for key, value in dict(content.get("distillation") or {}).items()
-    } | overrides
+    } | dict(given)
     teacher = said.get("distillation.teacher")
     if teacher is None:
         raise ConfigError("--teacher is missing: a run to learn from, such as runs/NAME")
@@ -55,23 +60,29 @@ def distillation_files(
             f"--teacher {teacher}: there is no such run, checkpoint or weight file"
         )
     if path.is_file():  # of torchvision, which knows the classes of VOC
-        return given or [presets / "voc_fcn.yaml"], student
+        return files or [presets / "voc_fcn.yaml"], network
     data = data_of_teacher(path)
     if {"data.labeled", "data.unlabeled", "distillation.unlabeled"} & set(said):
         data.pop("distillation.unlabeled", None)  # what all labels imply is not asked for
-    if "data.dataset" in overrides and overrides["data.dataset"] != data["data.dataset"]:
+    if "data.dataset" in given and given["data.dataset"] != data["data.dataset"]:
         raise ConfigError(
-            f"--dataset {overrides['data.dataset']}: the teacher was trained on "
+            f"--dataset {given['data.dataset']}: the teacher was trained on "
             f"{data['data.dataset']}; for other data give --config FILE"
         )
     demo = data["data.dataset"] == "demo"
-    return given or [presets / ("demo.yaml" if demo else "compress.yaml")], data | student
+    return files or [presets / ("demo.yaml" if demo else "compress.yaml")], data | network
 
 
 def data_of_teacher(teacher: Path) -> dict[str, Any]:
     """Setting path -> value: the data that a run was trained with, and their labeled part.
 
     Where all images are labeled, no unlabeled ones are asked for.
+
+    Args:
+        teacher: A run or one of its checkpoints.
+
+    Raises:
+        CheckpointError: It cannot be read.
     """
     saved = load_settings(teacher)
     known = schema()
@@ -79,7 +90,7 @@ def data_of_teacher(teacher: Path) -> dict[str, Any]:
     taken = {
         key: value
         for key, value in saved.items()
-        if key in known and key.startswith(sections) and key not in OWN
+        if (key in known and key.startswith(sections) and key not in OWN) or key == "imports"
     }
     if taken.get("data.split_seed") is None:
         taken["data.split_seed"] = saved["seed"]
@@ -90,11 +101,13 @@ def data_of_teacher(teacher: Path) -> dict[str, Any]:
 
 
 def student_of_name(name: str) -> dict[str, Any]:
-    """Setting path -> value for a whole network such as ``enet``, or a DeepLabv2 head on a timm
-    model.
+    """Setting path -> value for a student in a word: an architecture of its own, or a backbone.
+
+    Args:
+        name: A whole network such as ``enet``, or a timm model for a DeepLabv2 head on it.
 
     Raises:
-        ConfigError: The name is neither.
+        ConfigError: It is neither.
     """
     whole = {
         key: architecture

@@ -1,0 +1,100 @@
+"""What was typed is understood without torch, whose import takes seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from mixseg.cli import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+
+REQUIRED = {
+    "evaluate": ["run"],
+    "predict": ["run", "photo.png", "--output=there"],
+    "export": ["run", "--output=there.pt2"],
+    "make-demo": ["--out=there"],
+    "ablate": ["mixers"],
+    "compare": ["run"],
+}
+"""Arguments without which a command says that they are missing."""
+
+PROGRAM = """
+import json, sys
+for name in ("torch", "torchvision", "timm", "matplotlib"):
+    sys.modules[name] = None  # which makes an import fail
+from mixseg.cli import main
+for arguments in json.loads(sys.argv[1]):
+    print("-- code", main(arguments), flush=True)
+"""
+
+
+def codes_and_errors(tmp_path: Path, *commands: list[str]) -> tuple[list[int], list[str], str]:
+    """Exit codes, lines on standard error, and standard output of commands in one process."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(commands)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(tmp_path / "own.cfg")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    codes = [int(code) for code in re.findall(r"^-- code (\d+)$", done.stdout, re.MULTILINE)]
+    return codes, done.stderr.splitlines(), done.stdout
+
+
+def test_a_mistyped_flag_of_every_command(tmp_path: Path) -> None:
+    commands = [[name, *REQUIRED.get(name, []), "--imporrt", "x"] for name in COMMANDS]
+    codes, errors, _ = codes_and_errors(tmp_path, *commands)
+    assert codes == [2] * len(COMMANDS)
+    assert len(errors) == len(COMMANDS)
+    assert all("Did you mean '--import'?" in line for line in errors), errors
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_help_of_every_command(tmp_path: Path) -> None:
+    codes, errors, out = codes_and_errors(tmp_path, *([name, "--help"] for name in COMMANDS))
+    assert codes == [0] * len(COMMANDS) and not errors
+    for name in COMMANDS:
+        assert f"usage: mixseg {name}" in out
+    assert out.count("--import FILE|MODULE") >= len(COMMANDS)
+    assert " at 0x" not in out  # types and defaults are named for people
+
+
+WRONG = {
+    "ssl --mixer classmx": "classmix",
+    "uda --set training.iteration=3": "training.iterations",
+    "doctor --config folder-smal": "ssl/folder_small",
+    "ablate ssl-table-5-2": "ablations/ssl_table_5_1",
+    "figures temperature": "temperatures",
+    "figures mixing --logits 1,2": "--logits",
+    "export run --output network.pth": "--output",
+    "compare run --output table.xls": "--output",
+    "predict run a.png --output x --formats idss": "--formats",
+    "dataset-stats --data-root x": "--dataset",
+}
+"""Command with a wrong value -> what its message names."""
+
+
+def test_wrong_values(tmp_path: Path) -> None:
+    codes, errors, _ = codes_and_errors(tmp_path, *map(str.split, WRONG))
+    assert codes == [2] * len(WRONG)
+    assert len(errors) == len(WRONG)
+    for line, named in zip(errors, WRONG.values(), strict=True):
+        assert named in line
+
+
+def test_every_command_imports_parts(tmp_path: Path) -> None:
+    commands = []
+    for name in COMMANDS:
+        (tmp_path / f"{name}.py").write_text(f"open({name!r}, 'w').close()")
+        commands.append([name, *REQUIRED.get(name, []), "--nonsense", "--import", f"{name}.py"])
+    codes, _, _ = codes_and_errors(tmp_path, *commands)
+    assert codes == [2] * len(COMMANDS)
+    assert {path.name for path in tmp_path.iterdir() if not path.suffix} == set(COMMANDS)

@@ -339,12 +339,11 @@ def _mean(micro_batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def running_statistics(layer: nn.Module) -> tuple[Tensor, ...]:
-    """The floating-point buffers of a layer that a forward pass has updated from this process's
-    shard.
+    """The floating-point buffers of a layer that differ between processes after a step.
 
-    Left out are buffers that are equal in all processes: those of layers in evaluation mode, of
-    SyncBatchNorm, of layers with momentum 0 (the teacher's), and the constants of Normalisation.
-    Averaging equal values over three processes would change their last bits.
+    A forward pass has updated them from this process's shard. Left out are those of layers in
+    evaluation mode, of SyncBatchNorm, of layers with momentum 0 (the teacher's), and the constants
+    of Normalisation: averaging equal values over three processes would change their last bits.
     """
     same = isinstance(layer, nn.SyncBatchNorm | Normalisation)
     if same or not layer.training or getattr(layer, "momentum", None) == 0:

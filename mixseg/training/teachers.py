@@ -73,8 +73,7 @@ def kept_teacher(run: Path, classes: ClassSet) -> FixedTeacher:
 
 
 def read_torchvision_fcn(path: Path) -> SegmentationModel:
-    """torchvision's ``fcn_resnet101`` or ``fcn_resnet50``, with the classes of VOC, from a local
-    file.
+    """torchvision's ``fcn_resnet101`` or ``fcn_resnet50`` for VOC, from a local file of weights.
 
     The auxiliary classifier is left out, as it is when torchvision's own network answers.
 

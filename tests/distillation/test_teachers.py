@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mixseg.training.distilled_settings import student_of_name
 from torch import nn
 from torchvision.models.segmentation import fcn_resnet50
 
@@ -17,6 +16,7 @@ from mixseg.data.contract import ClassSet
 from mixseg.data.voc import VOC
 from mixseg.errors import CheckpointError, ConfigError
 from mixseg.models import FixedTeacher, check_model_settings
+from mixseg.training.distilled_settings import student_of_name
 from mixseg.training.saved_network import SavedNetworks
 from mixseg.training.teachers import (
     find_teacher,
@@ -99,7 +99,8 @@ def distilling(teacher: object) -> Settings:
 
 
 def found(teacher: Path) -> SavedNetworks:
-    saved = find_teacher(distilling(teacher))
+    settings = distilling(teacher)
+    saved = find_teacher(settings.method, settings.distillation)
     assert saved is not None
     return saved
 
@@ -182,7 +183,7 @@ def test_a_student_in_a_word() -> None:
     for preset in ("demo", "compress", "voc_fcn"):  # whatever network the preset has
         given = student_of_name("mobilenetv3_small_100") | {"distillation.teacher": "/run"}
         settings = resolve_settings([ROOT / "configs" / "distill" / f"{preset}.yaml"], given)
-        check_model_settings(settings.model)
+        check_model_settings(settings.model, settings.options)
         assert settings.model.architecture == "deeplabv2"
     with pytest.raises(ConfigError, match="is a head that goes on a backbone"):
         student_of_name("fcn8s")

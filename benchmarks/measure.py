@@ -15,7 +15,7 @@ from typing import Any, final
 import torch
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-from mixseg.training.on_noise import wait_for
+from mixseg.analysis.noise import wait_for
 
 Action = Callable[[], object]
 

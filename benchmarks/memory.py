@@ -11,10 +11,10 @@ from rich.table import Table
 from benchmarks.report import Report
 from benchmarks.workload import Workload
 from mixseg.analysis.costs import smaller
+from mixseg.analysis.noise import NoiseRun
 from mixseg.config.sections import Settings
 from mixseg.config.values import Size
 from mixseg.training import precision
-from mixseg.training.on_noise import NoiseRun
 from mixseg.training.precision import PrecisionName
 
 SHARES = (0.25, 0.5, 1.0)

@@ -14,9 +14,9 @@ from benchmarks.measure import Stopwatch, compare, matmul_peak, operations
 from benchmarks.report import Report, report_of
 from benchmarks.workload import Workload
 from mixseg.analysis.costs import WARMUP
+from mixseg.analysis.noise import random_batches
 from mixseg.methods import SemiSupervised
-from mixseg.training.on_noise import random_batches
-from mixseg.training.update import Learner
+from mixseg.training.loop import Learner
 from tests.oracles.transcribed_step import TranscribedStep, check_transcribed
 
 LABELED, MIXED = "student forward, labeled", "student forward, mixed"

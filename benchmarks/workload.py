@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mixseg.analysis.noise import NoiseRun
 from mixseg.config.sections import Settings
 from mixseg.config.values import Size
 from mixseg.errors import ConfigError
@@ -17,7 +18,6 @@ from mixseg.ignore import IGNORE
 from mixseg.models import SegmentationModel, build_initial_model, check_model_settings
 from mixseg.randomness import generator
 from mixseg.registry import Registry
-from mixseg.training.on_noise import NoiseRun
 from mixseg.training.precision import choose_device
 
 SMALLEST_FILE = 16

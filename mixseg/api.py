@@ -25,11 +25,11 @@ from mixseg.evaluation.scores import Scores
 from mixseg.models import SegmentationModel
 from mixseg.plugins import import_parts
 from mixseg.registry import METHODS, PYTHON
-from mixseg.training.data import open_judged, settings_on
+from mixseg.training.data import RunData, settings_on
 from mixseg.training.from_python import Objects
 from mixseg.training.loop import OnProgress, Outcome
 from mixseg.training.precision import choose_device
-from mixseg.training.resume import resume as resume_run
+from mixseg.training.run import resume as resume_run
 from mixseg.training.run import start
 from mixseg.training.saved_network import load_networks
 
@@ -271,7 +271,7 @@ def evaluate(
     if val is None:
         root = None if data_root is None else str(data_root)
         settings = settings_on(saved.settings, dataset, root)
-        val, _ = open_judged(settings, split, saved.run)
+        val, _ = RunData(settings).judged(split, saved.run)
     elif not isinstance(val, SegmentationDataset):
         val = from_python(val, saved.classes)
     found = choose_device(device)

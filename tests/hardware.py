@@ -14,8 +14,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
-from mixseg.training import precision, precision_choice
-from mixseg.training.precision_choice import FEWEST_ROUNDS
+from mixseg.training import precision
+from mixseg.training.precision import FEWEST_ROUNDS
 
 VARIABLE = "MIXSEG_TEST_AUTO"
 CHOICES = ("fp32", "bf16", "measured")
@@ -33,8 +33,7 @@ def asked_for() -> str:
 
 def with_bf16(there: bool, replace: Replace = setattr) -> None:
     """The processor has bf16 instructions and tiles, or has none."""
-    for module in (precision, precision_choice):
-        replace(module, "has_bf16", lambda: there)
+    replace(precision, "has_bf16", lambda: there)
     replace(precision, "has_amx", lambda: there)
 
 
@@ -43,7 +42,7 @@ def auto_becomes(name: str, replace: Replace = setattr) -> None:
     if name != "measured":
         with_bf16(name == "bf16", replace)
     if name == "bf16":
-        replace(precision_choice, "step_times", _bf16_takes_half)
+        replace(precision, "step_times", _bf16_takes_half)
 
 
 def _bf16_takes_half(

@@ -28,7 +28,7 @@ LAYERS = (
     # Parts, which do not know each other.
     "augmentation data losses mixing models targets",
     "evaluation methods scenes",
-    "distillation regularizers training",
+    "regularizers training",
     "ablation analysis api",
     "commands",
     "cli",
@@ -36,7 +36,7 @@ LAYERS = (
 )
 """Modules and packages of mixseg from below upwards; each knows those below, and itself."""
 
-TOGETHER = ("config plugins registry", "distillation regularizers training")
+TOGETHER = ("config plugins registry", "regularizers training")
 """Those that know each other."""
 
 EXTRAS = ("torch.utils.tensorboard.", "tensorboard.", "onnx.", "onnxscript.", "matplotlib.")

@@ -17,11 +17,11 @@ from rich.table import Table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mixseg.analysis.noise import NoiseRun, wait_for
 from mixseg.config.values import Size
 from mixseg.errors import ConfigError
 from mixseg.models import model_title
 from mixseg.tables import terminal_table
-from mixseg.training.on_noise import NoiseRun, wait_for
 from mixseg.training.precision import peak_memory
 
 WARMUP = 2

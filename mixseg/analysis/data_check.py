@@ -11,7 +11,7 @@ from rich.console import Console
 
 from mixseg.data.check import KINDS, Inspector, Kind, PartReport
 from mixseg.terminal import progress_bar
-from mixseg.training.data_parts import Part
+from mixseg.training.data import Part
 
 
 def inspect_data(parts: Iterable[Part], console: Console, workers: int) -> list[PartReport]:

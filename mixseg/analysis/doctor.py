@@ -15,13 +15,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mixseg.analysis.costs import Needs, checkpoints_at_once, estimate_needs
+from mixseg.analysis.noise import NoiseRun
 from mixseg.config.sections import Settings
 from mixseg.data.loading import start_worker, usable_cores
 from mixseg.errors import ConfigError, DataError
 from mixseg.files import default_cache
 from mixseg.training.checks import check_settings
-from mixseg.training.data import check_data_settings, open_training_data
-from mixseg.training.on_noise import NoiseRun
+from mixseg.training.data import RunData, open_training_data
 from mixseg.training.precision import choose_device, has_amx
 from mixseg.training.run_directory import PACKAGES, package_version
 from mixseg.training.streams import loader_workers
@@ -58,7 +58,7 @@ def examine_run(settings: Settings, *, measured: bool) -> Iterator[Finding]:
     data, source = settings.data, settings.source_domain
     # Built-in scenes can always be opened.
     if data.dataset != "demo" or (data.root, source.root) != (None, None):
-        check_data_settings(settings)
+        RunData(settings).check()
         try:
             found = open_training_data(settings)
         except DataError as error:

@@ -17,7 +17,7 @@ from mixseg.tables import csv_lines
 
 if TYPE_CHECKING:
     from mixseg.data.streams import Batch
-    from mixseg.training.update import Learner
+    from mixseg.training.loop import Learner
 
 SMOOTHING = 0.9
 """Share of the past in the running mean of the loss."""

@@ -13,7 +13,6 @@ from rich.table import Table
 from mixseg.analysis.distillation import Judged, report_distillation
 from mixseg.config.effect import command_of, is_baseline, takes_part
 from mixseg.config.sections import Settings
-from mixseg.distillation.teachers import kept_teacher
 from mixseg.errors import MixsegError
 from mixseg.evaluation.protocols import paper_table, protocol, scores_table
 from mixseg.evaluation.scores import Scores
@@ -21,11 +20,11 @@ from mixseg.files import read_text, write_atomically
 from mixseg.models import build_initial_model, model_title
 from mixseg.terminal import say, show
 from mixseg.training.build import evaluate_on
-from mixseg.training.data import open_validation
+from mixseg.training.data import RunData
 from mixseg.training.loop import Outcome
 from mixseg.training.precision import choose_device, precision_to_apply
 from mixseg.training.saved_network import load_networks
-from mixseg.training.streams import loader_workers
+from mixseg.training.teachers import kept_teacher
 
 
 def report(outcome: Outcome, path: Path, console: Console) -> None:
@@ -63,7 +62,7 @@ def _say_how_to_go_on(outcome: Outcome, path: Path, console: Console) -> None:
 def _beside_its_teacher(outcome: Outcome, path: Path) -> Table:
     """The table of a distilled network and its teacher; its files are written into the run."""
     settings = outcome.settings
-    val = open_validation(settings)
+    val = RunData(settings).validation()
     teacher = kept_teacher(path, val.classes)
     saved = load_networks(path, "both").networks
     before, _ = build_initial_model(
@@ -73,15 +72,7 @@ def _beside_its_teacher(outcome: Outcome, path: Path) -> Table:
     for network in (teacher, before, *saved.values()):
         network.to(device).to(memory_format=torch.channels_last).eval()
     precision = precision_to_apply(path, settings.training.precision, device, saved["student"])
-    taught = evaluate_on(
-        teacher,
-        val,
-        settings.data,
-        settings.validation.resolution,
-        settings.validation.batch_size,
-        precision,
-        loader_workers(settings.data.workers),
-    )
+    taught = evaluate_on(teacher, val, settings.data, settings.validation, precision)
     # The average costs what the student costs, so that one line is enough.
     best = max(outcome.scores, key=lambda name: outcome.scores[name].miou or 0.0)
     scores = outcome.scores[best]

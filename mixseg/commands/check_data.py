@@ -30,13 +30,14 @@ def check_data(arguments: Sequence[str]) -> int:
     settings = any_settings(parsed)
 
     from mixseg.analysis.data_check import inspect_data, report_lines, to_json
-    from mixseg.training.data import check_data_settings
-    from mixseg.training.data_parts import parts_of
+    from mixseg.training.data import RunData
     from mixseg.training.streams import loader_workers
 
     console = new_console()
-    check_data_settings(settings)
-    reports = inspect_data(parts_of(settings), console, loader_workers(settings.data.workers))
+    RunData(settings).check()
+    reports = inspect_data(
+        RunData(settings).parts(), console, loader_workers(settings.data.workers)
+    )
     for line in report_lines(reports, parsed.show):
         say(console, line)
     if parsed.json is not None:

@@ -42,11 +42,11 @@ def dataset_stats(arguments: Sequence[str]) -> int:
 
     from mixseg.analysis.dataset_statistics import DatasetStatistics
     from mixseg.data.statistics import image_statistics, label_statistics
-    from mixseg.training.data import check_data_settings, open_split
+    from mixseg.training.data import RunData
 
     console = new_console()
-    check_data_settings(settings)
-    dataset = open_split(settings, parsed.split)
+    RunData(settings).check()
+    dataset = RunData(settings).split(parsed.split)
     every = range(len(dataset))
     with progress_bar(console, "labels") as advance:
         labels = label_statistics(dataset, every, on_count=advance)

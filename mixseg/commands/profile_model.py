@@ -32,8 +32,8 @@ def profile_model(arguments: Sequence[str]) -> int:
     settings = any_settings(parsed)
 
     from mixseg.analysis.costs import profile_of
-    from mixseg.training.data import check_data_settings, open_training_data
-    from mixseg.training.on_noise import NoiseRun
+    from mixseg.analysis.noise import NoiseRun
+    from mixseg.training.data import RunData, open_training_data
     from mixseg.training.stages import of_one_stage, steps_per_epoch
 
     settings = of_one_stage(settings, -1)
@@ -41,7 +41,7 @@ def profile_model(arguments: Sequence[str]) -> int:
     known = classes_of(settings.data.dataset) is not None
     if images is None or not known:
         try:
-            check_data_settings(settings)
+            RunData(settings).check()
         except ConfigError as error:
             if not known:
                 raise

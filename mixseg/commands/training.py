@@ -93,7 +93,7 @@ def _settings(parsed: Namespace, overrides: dict[str, Any], program: str, method
     # Presets say semi_supervised; the command's own method comes before them, but after a flag.
     implied: dict[str, Any] = {"method": method}
     if method == "distillation":
-        from mixseg.distillation.settings import files_and_settings
+        from mixseg.training.distilled_settings import files_and_settings
 
         files, of_teacher = files_and_settings(parsed.config, parsed.student, overrides)
         implied |= of_teacher
@@ -118,8 +118,7 @@ def _trained(
     on_progress: OnProgress,
 ) -> tuple[Outcome, Path]:
     """Start or resume the run; ``settings`` are those of a new one, as far as they are known."""
-    from mixseg.training.resume import resume
-    from mixseg.training.run import start
+    from mixseg.training.run import resume, start
 
     def go_on(path: Path, asked_for: dict[str, Any]) -> tuple[Outcome, Path]:
         changes = parsed.allow_changes
@@ -133,7 +132,7 @@ def _trained(
     begun = Path(str(overrides.get("output", "runs"))).expanduser() / str(overrides.get("name"))
     if method == "distillation" and parsed.resume == "auto" and _is_there(begun / "config.yaml"):
         # The run has all that it took from its teacher, whatever became of that.
-        from mixseg.distillation.settings import student_of_name
+        from mixseg.training.distilled_settings import student_of_name
 
         student = {} if parsed.student is None else student_of_name(parsed.student)
         return go_on(begun, student | overrides)

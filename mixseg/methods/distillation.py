@@ -27,6 +27,25 @@ class Distillation(Method):
     """L = alpha T^2 KL(teacher || student) + (1 - alpha) L_l, and what is added to it by option.
 
     A moving average of the student is kept as in supervised training.
+
+    Args:
+        student: On its device already, like the trained teacher.
+        loss_temperature: What a regularizer has the student's logits divided by (T_g of Kim).
+        map_temperature: What the discriminator of a regularizer divides logits by.
+        alpha: Share of the distillation loss in the sum with the supervised loss. The code that the
+            report builds on averages the divergence over C classes: the same proportion as a share
+            of alpha / (alpha + C (1 - alpha)) here.
+        temperature: Temperature of the softmax of both networks in the distillation loss (T).
+        ignored: Distill on pixels without a label too.
+        unlabeled: Weight of the distillation loss on unlabeled images, times alpha; 0 leaves them
+            out.
+        pairwise: Weight of the difference between the similarities of places in the features of
+            both.
+        holistic: With the adversarial temperature regularizer: its discriminator tells the
+            student's maps from the teacher's rather than from the ground truth (Liu et al., 3.3).
+
+    Raises:
+        ConfigError: ``holistic`` without a discriminator.
     """
 
     streams: tuple[str, ...] = ("labeled",)
@@ -50,32 +69,6 @@ class Distillation(Method):
         pairwise: Weight = 0.0,
         holistic: bool = False,
     ) -> None:
-        """Compose the method.
-
-        Args:
-            student: On its device already.
-            trained_teacher: The trained network, on the same device.
-            supervised_loss: L_l.
-            average: Of the student.
-            labeled_mix: How labeled images are mixed with each other.
-            loss_temperature: What a regularizer has the student's logits divided by (T_g of Kim).
-            map_temperature: What the discriminator of a regularizer divides logits by.
-            alpha: Share of the distillation loss in the sum with the supervised loss. The code that
-                the report builds on averages the divergence over C classes: the same proportion as
-                a share of alpha / (alpha + C (1 - alpha)) here.
-            temperature: Temperature of the softmax of both networks in the distillation loss (T).
-            ignored: Distill on pixels without a label too.
-            unlabeled: Weight of the distillation loss on unlabeled images, times alpha; 0 leaves
-                them out.
-            pairwise: Weight of the difference between the similarities of places in the features of
-                both.
-            holistic: With the adversarial temperature regularizer: its discriminator tells the
-                student's maps from the teacher's rather than from the ground truth (Liu et al.,
-                3.3).
-
-        Raises:
-            ConfigError: ``holistic`` without a discriminator.
-        """
         if holistic and map_temperature is None:
             raise ConfigError(
                 "distillation.holistic needs the discriminator of --regularizer "

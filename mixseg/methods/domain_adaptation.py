@@ -30,7 +30,13 @@ from mixseg.targets import PseudoLabels
 @METHODS.register("domain_adaptation")
 @final
 class DomainAdaptation(SemiSupervised):
-    """InterMix: parts of source images are pasted on target images."""
+    """InterMix: parts of source images are pasted on target images.
+
+    Args:
+        student: See :class:`SemiSupervised`, as for the other parts.
+        domains: Source classes onto target images (InterMix), or target images among themselves
+            (IntraMix).
+    """
 
     streams = ("labeled", "unlabeled")
     command = "uda"
@@ -43,13 +49,6 @@ class DomainAdaptation(SemiSupervised):
         domains: Annotated[Literal["inter", "intra"], At("mixing.domains")] = "inter",
         **parts: Any,
     ) -> None:
-        """Compose the method.
-
-        Args:
-            student: See :class:`SemiSupervised`, as for the other parts.
-            domains: Source classes onto target images (InterMix), or target images among themselves
-                (IntraMix).
-        """
         super().__init__(student, **parts)
         self.domains = domains
         if domains == "inter" and isinstance(self.mixer, Identity):
@@ -90,7 +89,7 @@ class DomainAdaptation(SemiSupervised):
 
 
 def _repeated(batch: Batch, count: int) -> Batch:
-    """As many elements as there are images to paste on; they are taken in turn."""
+    """As many elements as there are images to paste on, in turn."""
     if len(batch.images) == count:
         return batch
     turn = torch.arange(count, device=batch.images.device) % len(batch.images)

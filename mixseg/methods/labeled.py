@@ -50,7 +50,7 @@ class Pasted:
         self.mixer = mixer
 
     def __call__(self, labeled: Batch, rng: StepRandom) -> LabeledImages:
-        """Mix the whole batch; see :data:`LabeledMix`."""
+        """See :data:`LabeledMix`."""
         images, labels, _, valid = plain(whole_batch(labeled), rng)
         # Padding is never pasted.
         mask = self.mixer.mask(labels, rng.device) & valid
@@ -67,7 +67,7 @@ class MixedUp:
         self.num_classes = num_classes
 
     def __call__(self, labeled: Batch, rng: StepRandom) -> LabeledImages:
-        """Mix the whole batch; see :data:`LabeledMix`."""
+        """See :data:`LabeledMix`."""
         images, labels, known, valid = plain(whole_batch(labeled), rng)
         share = self.mixup.shares(len(images), rng.host)
         counted = known & known.roll(-1, dims=0)

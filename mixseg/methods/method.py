@@ -71,8 +71,8 @@ class Backward(Protocol):
 
         Args:
             losses: Name in the logs -> scalar with gradient. No name comes twice in a step.
-            outputs: Name of a stream or view -> the student's output on it, for regularizers.
-                Some call of the step passes ``labeled``.
+            outputs: Name of a stream or view -> the student's output on it, for regularizers. Some
+                call of the step passes ``labeled``.
         """
 
 

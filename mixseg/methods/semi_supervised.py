@@ -48,7 +48,25 @@ class MixedImages(NamedTuple):
 
 @METHODS.register("semi_supervised")
 class SemiSupervised(Method):
-    """L = L_l + lambda_u L_u (3.1): the student agrees with the teacher on mixed images."""
+    """L = L_l + lambda_u L_u (3.1): the student agrees with the teacher on mixed images.
+
+    Args:
+        student: On its device already.
+        supervised_loss: L_l.
+        teacher: f', the moving average that labels.
+        mixer: Gives the masks.
+        weighting: w_m: how much each mixed pixel counts.
+        consistency: (logits, targets, weights) -> L_u.
+        augment: Strong augmentation of mixed images, with a generator on the CPU.
+        labeled_mix: How labeled images are mixed with each other.
+        targets: Pseudo-labels (2.11), or the teacher's whole distributions.
+        unsupervised_weight: Factor of the whole consistency loss (lambda_u0).
+        threshold: Confidence above which a pixel counts as confident (tau); the log tells how many
+            do, whatever the weighting.
+        joint_forward: One forward pass of the student for labeled and mixed images together; faster
+            with small batches, but batch norm then normalizes over both, and both have to fit into
+            memory at once.
+    """
 
     streams = ("labeled", "unlabeled")
     command = "ssl"
@@ -69,25 +87,6 @@ class SemiSupervised(Method):
         threshold: Annotated[Share, At("targets.threshold")] = 0.968,
         joint_forward: Annotated[bool, At("model.joint_forward")] = False,
     ) -> None:
-        """Compose the method.
-
-        Args:
-            student: On its device already.
-            supervised_loss: L_l.
-            teacher: f', the moving average that labels.
-            mixer: Gives the masks.
-            weighting: w_m: how much each mixed pixel counts.
-            consistency: (logits, targets, weights) -> L_u.
-            augment: Strong augmentation of mixed images, with a generator on the CPU.
-            labeled_mix: How labeled images are mixed with each other.
-            targets: Pseudo-labels (2.11), or the teacher's whole distributions.
-            unsupervised_weight: Factor of the whole consistency loss (lambda_u0).
-            threshold: Confidence above which a pixel counts as confident (tau); the log tells how
-                many do, whatever the weighting.
-            joint_forward: One forward pass of the student for labeled and mixed images together;
-                faster with small batches, but batch norm then normalizes over both, and both have
-                to fit into memory at once.
-        """
         self.student = student
         self.supervised_loss = supervised_loss
         self.teacher = teacher
@@ -113,8 +112,9 @@ class SemiSupervised(Method):
         if not self.joint_forward:
             backward(*supervised_term(self.supervised_loss, self.student(labeled.images), labeled))
 
-        # y_u = argmax f'(x_u), with the teacher f'; x_m, y_m, w_m: mixed along the same masks
+        # y_u = argmax f'(x_u) and its confidence, with the teacher f'
         pseudo = self.pseudo_label(batch["unlabeled"])
+        # x_m, y_m, w_m: images, pseudo-labels and weights, mixed along the same masks
         mixed, logs = self.mix(batch, pseudo, rng)
         images = self.augment(mixed.images, rng.host)
 
@@ -141,16 +141,8 @@ class SemiSupervised(Method):
     ) -> tuple[MixedImages, dict[str, Tensor]]:
         """Mix each unlabeled image with the next; masks come from pseudo-labels (Algorithm 1).
 
-        Each of several processes mixes the whole batch, since partners may lie in another shard,
-        and goes on with its own shard.
-
-        Args:
-            batch: This process's shard of each stream.
-            pseudo: Pseudo-labels of the whole batch.
-            rng: All randomness of the step.
-
-        Returns:
-            This process's shard, and what is logged of the whole batch.
+        Each of several processes mixes the whole batch, since partners may lie in another shard; it
+        goes on with its own shard, and logs of the whole batch.
         """
         unlabeled = whole_batch(batch["unlabeled"])
         # Padding is never pasted: where the kept image has none of its own, its partner stays.
@@ -172,11 +164,7 @@ class SemiSupervised(Method):
         return {"confident": confident.mean(), "weight": weights.mean(), "pseudo-labels": shares}
 
     def both(self, labeled: Tensor, mixed: Tensor) -> tuple[Tensor, Tensor]:
-        """The student's logits of labeled and mixed images (B, 3, H, W), in one forward pass.
-
-        Raises:
-            ConfigError: They differ in size.
-        """
+        """The student's logits of labeled and mixed images (B, 3, H, W), in one forward pass."""
         if labeled.shape[1:] != mixed.shape[1:]:
             sizes = " and ".join("x".join(map(str, one.shape[-2:])) for one in (labeled, mixed))
             raise ConfigError(

@@ -18,11 +18,7 @@ from mixseg.targets import Average
 @METHODS.register("supervised")
 @final
 class Supervised(Method):
-    """L = L_l.
-
-    A moving average of the student is kept, so that both networks can be compared with those of
-    semi-supervised training.
-    """
+    """L = L_l. A moving average of the student is kept, as a semi-supervised run has one."""
 
     streams = ("labeled",)
     command = "supervised"

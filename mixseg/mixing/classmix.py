@@ -15,7 +15,15 @@ from mixseg.registry import MIXERS
 @MIXERS.register("classmix")
 @final
 class ClassMix(Mixer):
-    """Keeps the pixels of ceil(p n) classes, drawn from the n classes present in the label."""
+    """Keeps the pixels of ceil(p n) classes, drawn from the n classes present in the label.
+
+    Args:
+        proportion: Share of the classes of an image that is kept.
+        rounding: Rounding of proportion times classes; Algorithm 1 rounds up, the published
+            semi-supervised code down.
+        ignore_is_class: Count 255 among the classes of a label, so that unlabeled regions are
+            pasted too, without a label; true in the published adaptation code.
+    """
 
     def __init__(
         self,
@@ -25,16 +33,6 @@ class ClassMix(Mixer):
         *,
         ignore_is_class: bool = False,
     ) -> None:
-        """Choose how many classes are kept.
-
-        Args:
-            num_classes: Number of classes C; labels are 0 to C - 1, and 255.
-            proportion: Share of the classes of an image that is kept.
-            rounding: Rounding of proportion times classes; Algorithm 1 rounds up, the published
-                semi-supervised code down.
-            ignore_is_class: Count 255 among the classes of a label, so that unlabeled regions are
-                pasted too, without a label; true in the published adaptation code.
-        """
         self.num_classes = num_classes
         self.proportion = proportion
         self.ignore_is_class = ignore_is_class

@@ -16,7 +16,6 @@ from mixseg.registry import MIXERS
 REFERENCE_AREA = 512 * 1024
 """Image size in pixels for which sigma is given."""
 
-
 FAR = 6.0
 """Deviations from its center at which a Gaussian kernel is below 2e-8 of its height."""
 
@@ -26,8 +25,11 @@ FAR = 6.0
 class CowMix(Mixer):
     """Keeps the pixels where a Gaussian-smoothed noise field lies below its p-quantile.
 
-    Sigma is drawn per image, log-uniform in the given range of pixels at 512x1024, and scaled
-    with the square root of the image's area unless ``sigma_scaled`` is false.
+    Args:
+        proportion: Share of the pixels of an image that is kept on average.
+        sigma: Log-uniform range of the smoothing in pixels of a 512x1024 image.
+        sigma_scaled: Scale sigma with the square root of the image's area; false takes it in pixels
+            of any image, as in the published code.
     """
 
     def __init__(
@@ -37,17 +39,6 @@ class CowMix(Mixer):
         *,
         sigma_scaled: bool = True,
     ) -> None:
-        """Choose how large the patches are.
-
-        Args:
-            proportion: Share of the pixels of an image that is kept on average.
-            sigma: Log-uniform range of the smoothing in pixels of a 512x1024 image.
-            sigma_scaled: Scale sigma with the square root of the image's area; false takes it in
-                pixels of any image, as in the published code.
-
-        Raises:
-            ConfigError: The first end of the range is above the second.
-        """
         if sigma[0] > sigma[1]:
             raise ConfigError(f"mixing.sigma must be two numbers, low <= high, found {sigma}")
         self.sigma = sigma
@@ -79,24 +70,22 @@ class CowMix(Mixer):
 def bumps(length: int, sigma: Tensor, low: float, high: float) -> Tensor:
     """Gaussian kernels around the points of a grid, along one axis of an image.
 
-    Noise smoothed with a Gaussian is a sum of such kernels with random heights. They need not
-    stand on every pixel: on a grid as fine as sigma the variance of the sum differs by a
-    ten-thousandth, 2 exp(-pi^2), between a point and the middle of two. Sums of few cost little.
+    Noise smoothed with a Gaussian is a sum of such kernels with random heights. They need not stand
+    on every pixel: on a grid as fine as sigma the variance of the sum differs by a ten-thousandth,
+    2 exp(-pi^2), between a point and the middle of two. The grid goes on for four of the largest
+    sigma on both sides, so that the field is the same everywhere.
 
     Args:
         length: Pixels along the axis.
-        sigma: Pixels, shape (B, 1, 1).
-        low: Least possible sigma.
-        high: Largest possible sigma. The grid goes on for four of it on both sides, so that the
-            field is the same everywhere.
+        sigma: Pixels, shape (B, 1, 1), between ``low`` and ``high``.
 
     Returns:
         float32, shape (B, length, points).
     """
     spacing, reach = max(1.0, low), 4 * high
     points = math.ceil((length - 1 + 2 * reach) / spacing) + 1
-    centres = torch.arange(points, device=sigma.device) * spacing - reach
+    centers = torch.arange(points, device=sigma.device) * spacing - reach
     pixels = torch.arange(float(length), device=sigma.device)
-    distance = (pixels.unsqueeze(1) - centres) / sigma
+    distance = (pixels.unsqueeze(1) - centers) / sigma
     # Far away it is nothing; numbers just above nothing are many times as slow.
     return torch.exp(-0.5 * distance.clamp(-FAR, FAR).square())

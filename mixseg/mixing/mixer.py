@@ -30,15 +30,9 @@ class Mixer(ABC):
     def mix(
         self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Mix images and labels of a batch with the same masks.
+        """Mixed images (B, C, H, W), mixed labels (B, H, W), and the masks.
 
-        Args:
-            images: float, shape (B, C, H, W).
-            labels: int64, shape (B, H, W).
-            generator: On their device; by default one that is seeded anew.
-
-        Returns:
-            Mixed images, mixed labels, and the masks.
+        Without a generator one is seeded anew.
         """
         if generator is None:
             generator = torch.Generator(labels.device)
@@ -48,13 +42,10 @@ class Mixer(ABC):
 
 
 def paste(mask: Tensor, own: Tensor, partner: Tensor) -> Tensor:
-    """``own`` where the mask is true, ``partner`` elsewhere (2.10).
+    """``own`` where the mask (B, H, W) is true, ``partner`` elsewhere (2.10).
 
-    Args:
-        mask: bool, shape (B, H, W).
-        own: Images or distributions (B, C, H, W), or labels or weights (B, H, W), of any dtype;
-            numbers with a fraction have to be finite.
-        partner: Same shape and dtype as ``own``.
+    Both are images or distributions (B, C, H, W), or labels or weights (B, H, W), of one dtype;
+    numbers with a fraction have to be finite.
     """
     chosen = mask if own.dim() == mask.dim() else mask.unsqueeze(1)
     if own.is_floating_point():

@@ -20,11 +20,8 @@ from mixseg.models import Discriminator
 from mixseg.randomness import derive_seed
 from mixseg.registry import REGULARIZERS
 from mixseg.regularizers.regularizer import Regularizer
-from mixseg.training.optimizer_state import optimizer_state, restore_optimizer
+from mixseg.training.optimizers import optimizer_state, restore_optimizer
 from mixseg.training.schedules import Schedule
-
-SAME = "same"
-"""The schedule of the discriminator is that of the student."""
 
 
 @REGULARIZERS.register("adversarial-temperature", section="adversarial")
@@ -56,32 +53,7 @@ class AdversarialTemperature(Regularizer):
         warmup_steps: NoSteps = 0,
         unlabeled: Annotated[bool, NeedsStream("unlabeled")] = False,
     ) -> None:
-        """Make the discriminator and its optimizer.
-
-        Args:
-            num_classes: Channels of the maps.
-            device: Of the student.
-            seed: Of the run; the discriminator draws its weights from a generator of its own, so
-                that nothing else of a run changes.
-            schedules: From the name of a schedule (or ``same``) and steps of warm-up to a schedule.
-            bf16: Convolutions of the discriminator in bfloat16. Half precision would need a
-                scaler of its own; in such runs the discriminator stays in float32.
-            channels_last: Memory layout of the discriminator.
-            alpha: Weight of what the discriminator thinks of the student's maps; 0.1 for FCN-8s on
-                Cityscapes. The segmentation loss beside it is a mean over pixels, although the
-                paper's equation 1 sums.
-            temperature_g: Temperature of the softmax in the segmentation and adversarial losses
-                (T_g).
-            temperature_d: Temperature of the softmax maps that the discriminator learns from (T_d).
-            loss: Adversarial loss (Table 3-1).
-            lr: Learning rate of the discriminator: 1e-7 for FCN-8s, 5e-8 for ResNet-50.
-            betas: Averaging factors of its Adam optimizer.
-            schedule: Schedule of its learning rate: same (as the student's, without the factors of
-                stages), or one by name.
-            warmup_steps: Steps of linear warm-up of a schedule of its own.
-            unlabeled: Take the student's maps of mixed unlabeled images for fakes too.
-        """
-        if warmup_steps and schedule == SAME:
+        if warmup_steps and schedule == "same":
             raise ConfigError(
                 "adversarial.warmup_steps does nothing with adversarial.schedule same; give poly, "
                 "cosine or constant"
@@ -151,7 +123,7 @@ class AdversarialTemperature(Regularizer):
         return judged
 
     def update(self, loss: Tensor, step: int) -> None:
-        """Move D down its loss."""
+        """Take a step of D's optimizer."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * self.schedule(step)
         loss.backward()  # type: ignore[no-untyped-call]

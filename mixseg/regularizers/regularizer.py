@@ -31,17 +31,15 @@ class Regularizer(ABC):
     def __call__(
         self, outputs: Mapping[str, StreamOutput], step: int
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Update its own networks, then give losses for the student.
+        """Update its own networks, then give losses for the student, and further values for the
+        logs.
 
-        Its own networks are updated before the student is, and must not send gradients into it; the
-        losses that it adds must not send gradients into its own networks.
+        Its own networks must not send gradients into the student, nor the losses into its own
+        networks.
 
         Args:
             outputs: Name of a stream or view -> the student's output on it, with its graph.
             step: Number of the step, from 0.
-
-        Returns:
-            Name -> loss to add to those of the method, and name -> further values for the logs.
         """
 
     @abstractmethod
@@ -50,8 +48,4 @@ class Regularizer(ABC):
 
     @abstractmethod
     def restore(self, values: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Inverse of :meth:`state`.
-
-        Raises:
-            CheckpointError: It does not fit.
-        """
+        """Inverse of :meth:`state`; a CheckpointError if it does not fit."""

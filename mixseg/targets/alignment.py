@@ -18,12 +18,17 @@ from mixseg.registry import TEACHERS
 class DistributionAlignment:
     """q~ ~ q p / p~: classes that the teacher has predicted too rarely get more probability.
 
-    p~ is a running average of the teacher's predictions. It starts at p, so that the first ones
-    stay as they are.
+    p~ is a running average of the teacher's predictions, which starts at p.
+
+    Args:
+        distribution: p, float, shape (C,), not negative, normalized here. A class of share zero
+            would never be predicted, and one that is never predicted would divide by zero: none
+            goes below a millionth.
+        alignment_decay: Averaging factor of the teacher's predictions.
 
     Attributes:
-        distribution: p, float32, shape (C,), positive, sums to 1; part of a run's state, so that
-            a file that changed meanwhile does not change a resumed run.
+        distribution: p, float32; part of a run's state, so that a file that changed meanwhile does
+            not change a resumed run.
         running: p~, the same form; part of a run's state.
     """
 
@@ -34,14 +39,6 @@ class DistributionAlignment:
             Share, Needs("targets.alignment", help="--targets.alignment uniform")
         ] = 0.99,
     ) -> None:
-        """Align to a distribution.
-
-        Args:
-            distribution: float, shape (C,), not negative; it is normalised. A class of share
-                zero would never be predicted, and one that is never predicted would divide by zero:
-                none goes below a millionth.
-            alignment_decay: Averaging factor of the teacher's predictions.
-        """
         shares = distribution.to(torch.float32).clamp(min=0)
         shares = (shares / shares.sum()).clamp(min=1e-6)
         self.distribution = shares / shares.sum()
@@ -49,14 +46,9 @@ class DistributionAlignment:
         self.decay = alignment_decay
 
     def __call__(self, probabilities: Tensor, valid: Tensor) -> Tensor:
-        """Update the running average, then scale and normalise the probabilities.
+        """Update the running average, then scale and normalize probabilities (B, C, H, W).
 
-        Args:
-            probabilities: float32, shape (B, C, H, W), summing to 1 over C.
-            valid: bool, shape (B, H, W): false where the crop padded the image.
-
-        Returns:
-            float32, shape (B, C, H, W), summing to 1 over C.
+        ``valid`` is bool, shape (B, H, W): false where the crop padded the image.
         """
         count = summed(valid.sum())
         # A plain sum: matrix products would leave float32 under autocast.

@@ -18,8 +18,7 @@ class PseudoLabels(NamedTuple):
     Attributes:
         labels: int64, shape (B, H, W): the most probable class, 255 outside the image.
         confidence: float32, shape (B, H, W): its probability, 0 outside the image.
-        probabilities: float32, shape (B, C, H, W): the whole distribution; None where it is
-            not needed, see :func:`most_probable`.
+        probabilities: float32, shape (B, C, H, W): the whole distribution; None where not needed.
     """
 
     labels: Tensor
@@ -56,12 +55,7 @@ def pseudo_labels(probabilities: Tensor, valid: Tensor) -> PseudoLabels:
 
 
 def most_probable(logits: Tensor, valid: Tensor) -> PseudoLabels:
-    """As :func:`pseudo_labels` of the softmax of logits, which is never in memory as a whole.
-
-    Args:
-        logits: float, shape (B, C, H, W).
-        valid: bool, shape (B, H, W): false where the crop padded the image.
-    """
+    """As :func:`pseudo_labels` of the softmax of logits, which is never in memory as a whole."""
     batch, channels, _, width = logits.shape
     at_once = CACHED if logits.device.type == "cpu" else AT_ONCE
     rows = max(1, at_once // (batch * channels * width))
@@ -88,13 +82,9 @@ def within(valid: Tensor, labels: Tensor, confidence: Tensor) -> PseudoLabels:
 
 
 def confident_fraction(confidence: Tensor, valid: Tensor, threshold: float, per: str) -> Tensor:
-    """The share of valid pixels whose confidence lies above the threshold.
+    """The share of valid pixels (B, H, W) whose confidence (B, H, W) lies above the threshold.
 
-    Args:
-        confidence: float, shape (B, H, W).
-        valid: bool, shape (B, H, W).
-        threshold: In [0, 1].
-        per: ``batch`` for one share, shape (1, 1, 1); ``image`` for one each, shape (B, 1, 1).
+    ``per`` is ``batch`` for one share, shape (1, 1, 1), or ``image`` for one each, shape (B, 1, 1).
     """
     axes = (0, 1, 2) if per == "batch" else (1, 2)
     confident = ((confidence > threshold) & valid).sum(axes, keepdim=True)
@@ -103,13 +93,8 @@ def confident_fraction(confidence: Tensor, valid: Tensor, threshold: float, per:
 
 
 def class_shares(labels: Tensor, num_classes: int) -> Tensor:
-    """The share of each class among the labelled pixels: float32, shape (C,); 0 without any.
-
-    Args:
-        labels: int64, any shape, 255 = none.
-        num_classes: C.
-    """
-    # scatter_add_ has a fixed output size; bincount would synchronise to find the largest id.
+    """The share of each class among labels (255 = none): float32, shape (C,); 0 without any."""
+    # scatter_add_ has a fixed output size; bincount would synchronize to find the largest id.
     counts = torch.zeros(256, device=labels.device)
     flat = labels.flatten()
     counts.scatter_add_(0, flat, torch.ones(flat.shape, device=labels.device))

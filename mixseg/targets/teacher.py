@@ -28,6 +28,12 @@ class Average(Generic[Network]):
     theta'_k = a_k theta'_{k-1} + (1 - a_k) theta_k with a_k = min(1 - 1 / (k + 1), a) (2.16), so
     that the first step copies the student. Batch-norm statistics are averaged as well, integer
     buffers copied.
+
+    Args:
+        student: The network to copy and follow.
+        decay: Upper limit of the averaging factor (alpha).
+        buffers: ``average``: batch-norm statistics follow the student's. ``own``: in train mode the
+            average keeps running statistics of its own, as in the published code.
     """
 
     def __init__(
@@ -36,14 +42,6 @@ class Average(Generic[Network]):
         decay: Share = 0.99,
         buffers: Annotated[Literal["average", "own"], ByRun()] = "average",
     ) -> None:
-        """Copy the student.
-
-        Args:
-            student: The network to follow.
-            decay: Upper limit of the averaging factor (alpha).
-            buffers: ``average``: batch-norm statistics follow the student's. ``own``: in train
-                mode the average keeps running statistics of its own, as in the published code.
-        """
         self.network = copy.deepcopy(student).requires_grad_(False)
         self.network.train()
         self.decay = decay
@@ -76,6 +74,15 @@ class Average(Generic[Network]):
 class MeanTeacher(Average[Network]):
     """An average that labels images for the student.
 
+    Args:
+        decay: Upper limit of the averaging factor (alpha).
+        mode: Batch norm of the teacher while it labels: train normalizes with the statistics of its
+            batch, as the published code does, eval with the averaged ones.
+        buffers: Batch-norm statistics: averaged like the weights, or the teacher's own running ones
+            as in the published code.
+        temperature: Logits are divided by it before the softmax.
+        align: Brings pseudo-labels closer to a class distribution.
+
     Attributes:
         state: Name -> tensor that a resumed run needs: the distributions of the alignment.
     """
@@ -91,18 +98,6 @@ class MeanTeacher(Average[Network]):
         temperature: Annotated[float, ByRun()] = 1.0,
         align: DistributionAlignment | None = None,
     ) -> None:
-        """Copy the student.
-
-        Args:
-            student: See :class:`Average`.
-            decay: Upper limit of the averaging factor (alpha).
-            mode: Batch norm of the teacher while it labels: train normalizes with the statistics of
-                its batch, as the published code does, eval with the averaged ones.
-            buffers: Batch-norm statistics: averaged like the weights, or the teacher's own running
-                ones as in the published code.
-            temperature: Logits are divided by it before the softmax.
-            align: Brings pseudo-labels closer to a class distribution.
-        """
         if mode == "eval" and buffers == "own":
             raise ConfigError(
                 "teacher.buffers own needs teacher.mode train: in eval mode nothing would update "
@@ -117,12 +112,9 @@ class MeanTeacher(Average[Network]):
 
     @torch.no_grad()
     def label(self, images: Tensor, valid: Tensor, *, probabilities: bool = False) -> PseudoLabels:
-        """Pseudo-labels of images, without gradient.
+        """Pseudo-labels of RGB images in [0, 1], (B, 3, H, W), with whole distributions if wanted.
 
-        Args:
-            images: float RGB in [0, 1], shape (B, 3, H, W).
-            valid: bool, shape (B, H, W): false where padding shows.
-            probabilities: Whether the whole distributions are wanted.
+        ``valid`` is bool, shape (B, H, W): false where padding shows.
         """
         logits: Tensor = self.network(images)
         if self.temperature != 1:

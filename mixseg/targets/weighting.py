@@ -43,17 +43,16 @@ class Weighting(ABC):
 @WEIGHTINGS.register("threshold-proportional")
 @final
 class ThresholdProportional(Weighting):
-    """Every pixel weighs as much as the share of confident pixels (2.15)."""
+    """Every pixel weighs as much as the share of confident pixels (2.15).
+
+    Args:
+        threshold: Confidence above which a pixel counts as confident (tau).
+        per: One confident share for the batch, or one for each image. It is counted on mixed
+            images; with mixing.domains inter on target images before anything is pasted. In both
+            cases padding does not count.
+    """
 
     def __init__(self, threshold: Share = 0.968, per: Literal["batch", "image"] = "batch") -> None:
-        """Choose what is counted.
-
-        Args:
-            threshold: Confidence above which a pixel counts as confident (tau).
-            per: One confident share for the batch, or one for each image. It is counted on mixed
-                images; with mixing.domains inter on target images before anything is pasted. In
-                both cases padding does not count.
-        """
         self.threshold = threshold
         self.per = per
 

@@ -22,20 +22,19 @@ from torch import Tensor, nn
 
 from mixseg.config.options import parameters_of
 from mixseg.config.schema import to_flat
-from mixseg.config.sections import DataSettings, ModelSettings, Settings
+from mixseg.config.sections import DataSettings, Settings, ValidationSettings
 from mixseg.config.values import Size
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.record import digests
 from mixseg.distributed import world
 from mixseg.errors import ConfigError, DataError
-from mixseg.evaluation.evaluator import Resolution, evaluate
+from mixseg.evaluation.evaluator import evaluate
 from mixseg.evaluation.scores import Scores
-from mixseg.losses import Consistency, build_loss
+from mixseg.losses import build_loss
 from mixseg.losses.temperature import tempered
 from mixseg.methods import Method
 from mixseg.methods.labeled import LabeledMix, MixedUp, Pasted, plain
-from mixseg.methods.method import Loss
-from mixseg.mixing import Mixer, Mixup
+from mixseg.mixing import Mixup
 from mixseg.models import (
     FixedTeacher,
     ModelSpec,
@@ -51,21 +50,23 @@ from mixseg.models.wrapped import wrap
 from mixseg.randomness import derive_seed
 from mixseg.registry import LOGGERS, METHODS, REGULARIZERS, SLOTS, TEACHERS, Slot
 from mixseg.regularizers import Regularizer
-from mixseg.targets import MeanTeacher
-from mixseg.training.data import TrainingData, streams_of, training_size
+from mixseg.training.data import RunData, TrainingData
 from mixseg.training.from_python import NO_OBJECTS, Objects
-from mixseg.training.initial import network_of_run
-from mixseg.training.loop import Run
+from mixseg.training.loop import Learner
 from mixseg.training.optimizers import build_optimizer
-from mixseg.training.precision import Precision, choose_device, choose_precision
-from mixseg.training.precision_choice import Choose, precision_of_run
+from mixseg.training.precision import (
+    Choose,
+    Precision,
+    choose_device,
+    choose_precision,
+    precision_of_run,
+)
 from mixseg.training.run_directory import RunDirectory
-from mixseg.training.saved_network import network_card
+from mixseg.training.saved_network import SavedNetworks, network_card, network_of_run
 from mixseg.training.schedules import Schedule, build_schedule
-from mixseg.training.skipped import SkippedSamples
 from mixseg.training.stages import of_one_stage, plan_stages, staged
+from mixseg.training.state import Run, SkippedSamples
 from mixseg.training.streams import build_streams, loader_workers
-from mixseg.training.update import Learner
 
 LOG = logging.getLogger("mixseg")
 
@@ -77,11 +78,9 @@ class Given(NamedTuple):
     """What parts of a method depend on besides the settings.
 
     Attributes:
-        distribution: Class distribution that pseudo-labels are aligned to, float32, shape (C,);
-            None aligns nothing.
-        frequencies: Share of each class among the labeled pixels, float32, shape (C,); None where
-            no loss weighs classes by it.
-        teacher: A trained network to learn from; None where nothing is distilled.
+        distribution: Class distribution that pseudo-labels are aligned to, float32, shape (C,).
+        frequencies: Share of each class among the labeled pixels, float32, shape (C,), for a loss.
+        teacher: A trained network to learn from.
         objects: Name of a part, as methods ask for it, or ``network`` -> an object that takes the
             place of what the settings name.
     """
@@ -100,60 +99,48 @@ def build_method(
 ) -> Method:
     """The method that the settings name, with the parts that its parameters ask for.
 
-    Args:
-        student: On its device already.
-        settings: Of the run.
-        given: On any device.
-        regularizers: Of the run; they may change what losses divide logits by.
-
-    Raises:
-        ConfigError: There is no such method, or it asks for a part that a run does not have.
+    The student is on its device; regularizers may change what losses divide logits by.
     """
     device = next(student.parameters()).device
     num_classes, options, objects = student.spec.num_classes, settings.options, given.objects
     temperature = math.prod(one.temperature for one in regularizers)
 
-    def chosen(slot: Slot, name: str, **more: Any) -> Any:
-        return slot.registry.build(
-            name, options, slot.section, num_classes=num_classes, device=device, **more
+    def on_device(shares: Tensor | None) -> Tensor | None:
+        return None if shares is None else shares.to(device)
+
+    def chosen(slot: Slot, name: str) -> Any:
+        return objects.get(slot.parameter) or slot.registry.build(
+            name, options, slot.section, num_classes=num_classes, device=device
         )
 
-    def supervised_loss() -> Loss:
-        shares = None if given.frequencies is None else given.frequencies.to(device)
-        loss = objects.get("supervised_loss")
-        loss = loss or build_loss(settings.supervised_loss.name, options, shares)
+    def supervised_loss() -> Any:
+        loss = objects.get("supervised_loss") or build_loss(
+            settings.supervised_loss.name, options, on_device(given.frequencies)
+        )
         return tempered(loss, temperature)
 
     def labeled_mix() -> LabeledMix:
-        mixer = objects.get("labeled_mix")
-        if mixer is None and settings.mixing.labeled == "none":
+        if "labeled_mix" not in objects and settings.mixing.labeled == "none":
             return plain
-        mixer = mixer or chosen(SLOTS.labeled_mix, settings.mixing.labeled)
+        mixer = chosen(SLOTS.labeled_mix, settings.mixing.labeled)
         return MixedUp(mixer, num_classes) if isinstance(mixer, Mixup) else Pasted(mixer)
 
-    def mixer() -> Mixer:
-        found: Any = objects.get("mixer") or chosen(SLOTS.mixer, settings.mixing.mixer)
+    def mixer() -> Any:
+        found = chosen(SLOTS.mixer, settings.mixing.mixer)
         if isinstance(found, Mixup):
             raise ConfigError(
                 "mixing.mixer mixup: it has no mask and needs labels; for labeled images say "
                 "mixing.labeled mixup"
             )
-        made: Mixer = found
-        return made
+        return found
 
-    def teacher() -> MeanTeacher[SegmentationModel]:
-        align = None
-        if given.distribution is not None:
-            align = TEACHERS.build("alignment", options, distribution=given.distribution.to(device))
-        made: MeanTeacher[SegmentationModel] = TEACHERS.build(
+    def teacher() -> Any:
+        align, wanted = None, on_device(given.distribution)
+        if wanted is not None:
+            align = TEACHERS.build("alignment", options, distribution=wanted)
+        return TEACHERS.build(
             "mean", options, student=student, temperature=temperature, align=align
         )
-        return made
-
-    def consistency() -> Consistency:
-        loss = objects.get("consistency")
-        loss = loss or chosen(SLOTS.consistency, settings.targets.consistency)
-        return tempered(loss, temperature)
 
     def trained_teacher() -> FixedTeacher:
         if given.teacher is None:
@@ -163,6 +150,7 @@ def build_method(
             )
         return given.teacher
 
+    maps = [one.map_temperature for one in regularizers if one.map_temperature]
     parts: dict[str, Callable[[], Any]] = {
         "student": lambda: student,
         "supervised_loss": supervised_loss,
@@ -170,18 +158,14 @@ def build_method(
         "mixer": mixer,
         "teacher": teacher,
         "average": lambda: TEACHERS.build("average", options, student=student),
-        "weighting": lambda: (
-            objects.get("weighting") or chosen(SLOTS.weighting, settings.targets.weighting)
+        "weighting": lambda: chosen(SLOTS.weighting, settings.targets.weighting),
+        "consistency": lambda: tempered(
+            chosen(SLOTS.consistency, settings.targets.consistency), temperature
         ),
-        "consistency": consistency,
-        "augment": lambda: (
-            objects.get("augment") or chosen(SLOTS.augment, settings.augmentation.name)
-        ),
+        "augment": lambda: chosen(SLOTS.augment, settings.augmentation.name),
         "trained_teacher": trained_teacher,
         "loss_temperature": lambda: temperature,
-        "map_temperature": lambda: next(
-            (one.map_temperature for one in regularizers if one.map_temperature), None
-        ),
+        "map_temperature": lambda: next(iter(maps), None),
     }
     asked = parameters_of(METHODS[settings.method])
     return METHODS.build(
@@ -195,21 +179,17 @@ def build_regularizers(
     """The regularizer that the settings name, or none at all."""
     if settings.regularizer == "none":
         return ()
-
     section = REGULARIZERS.options(settings.regularizer)[0].path.partition(".")[0]
+    own, total = settings.schedule, settings.training.iterations
 
     def schedules(name: str, warmup: int) -> Schedule:
         """The student's schedule for ``same``, else one of its own with the same options."""
-        own = settings.schedule
-        same = name == "same"
-        schedule, _ = build_schedule(
-            own.name if same else name,
-            settings.options,
-            settings.training.iterations,
-            own.warmup_steps if same else warmup,
-            "schedule" if same else section,
+        chosen = (
+            (own.name, settings.options, total, own.warmup_steps)
+            if name == "same"
+            else (name, settings.options, total, warmup, section)
         )
-        return schedule
+        return build_schedule(*chosen)[0]
 
     regularizer = REGULARIZERS.build(
         settings.regularizer,
@@ -255,88 +235,80 @@ def build_learner(
         What is trained, and what its weight file gave, if there was one.
 
     Raises:
-        ConfigError: An unknown name, a combination that cannot be built, or images of a size that
-            a network does not take.
+        ConfigError: An unknown name, or what cannot be built or does not take images of a size.
         CheckpointError: Weights cannot be had, are unsafe, or do not fit.
     """
-    device = choose_device(settings.training.device)
+    training, optimizer, network = settings.training, settings.optimizer, settings.model
+    device = choose_device(training.device)
     if device.type == "cuda":
         # All batches have one size, so that looking for the fastest algorithms pays.
         torch.backends.cudnn.benchmark = settings.crops or settings.data.resize is not None
-    network = settings.model
-    if network.weights == "imagenet" and not download:
-        network = dataclasses.replace(network, weights="none")
-    model, report = _initial(network, settings, num_classes, classes, spec, given.objects)
+    report = None
+    if "network" in given.objects:
+        model = wrap(given.objects["network"], num_classes, network.mean, network.std)
+        model.set_batch_norm(network.batch_norm)
+    elif spec is not None:
+        with torch.random.fork_rng(devices=()):  # on the CPU; its random weights are replaced
+            model = build_model(spec)
+        model.set_batch_norm(network.batch_norm)
+    else:
+        if network.weights == "imagenet" and not download:
+            network = dataclasses.replace(network, weights="none")
+        initial = partial(
+            build_initial_model, network, settings.options, num_classes, settings.seed
+        )
+        earlier = network_of_run(network)
+        if earlier is None:
+            model, report = initial()
+        else:
+            model, report = _continued(earlier, initial, classes, network.weights)
     sizes = tuple(sizes)
     check_input_sizes(model, sizes)
     if given.teacher is not None:
         check_input_sizes(given.teacher.network, sizes)
     if network.activation_checkpointing:
         checkpoint_blocks(model.backbone, model_title(network))
-    if settings.training.sync_batch_norm and world().size > 1:
+    if training.sync_batch_norm and world().size > 1:
         model = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     for each in (model, given.teacher):
         if each is not None:
             each.to(device)
-            if settings.training.channels_last:
+            if training.channels_last:
                 each.to(memory_format=torch.channels_last)
     if choose is None:
-        precision = choose_precision(settings.training.precision, device, model)
+        precision = choose_precision(training.precision, device, model)
     else:
         precision = choose(model, device)
-    chosen = settings.optimizer
     model.freeze(network.freeze)
     groups = model.parameter_groups(
-        chosen.lr,
-        chosen.weight_decay,
-        head_factor=chosen.head_factor,
-        no_decay_norms=chosen.no_decay_norms,
-        layer_decay=chosen.layer_decay,
+        optimizer.lr,
+        optimizer.weight_decay,
+        head_factor=optimizer.head_factor,
+        no_decay_norms=optimizer.no_decay_norms,
+        layer_decay=optimizer.layer_decay,
     )
     regularizers = build_regularizers(settings, num_classes, precision)
     method = build_method(model, settings, given, regularizers)
-    if settings.training.compile:
+    if training.compile:
         compile_networks(method.networks.values())
-    learner = Learner(
-        method,
-        build_optimizer(chosen.name, groups, chosen.lr, settings.options),
-        precision,
-        regularizers,
-        settings.seed,
-        chosen.clip_norm,
-    )
+    built = build_optimizer(optimizer.name, groups, optimizer.lr, settings.options)
+    learner = Learner(method, built, precision, regularizers, settings.seed, optimizer.clip_norm)
     return learner, report
 
 
-def _initial(
-    network: ModelSettings,
-    settings: Settings,
-    num_classes: int,
+def _continued(
+    earlier: SavedNetworks,
+    initial: Callable[..., tuple[SegmentationModel, WeightReport | None]],
     classes: Sequence[str] | None,
-    spec: ModelSpec | None,
-    objects: Mapping[str, Any],
+    weights: str,
 ) -> tuple[SegmentationModel, WeightReport | None]:
-    if "network" in objects:
-        model = wrap(objects["network"], num_classes, network.mean, network.std)
-        model.set_batch_norm(network.batch_norm)
-        return model, None
-    if spec is not None:
-        with torch.random.fork_rng(devices=()):  # on the CPU; its random weights are replaced
-            model = build_model(spec)
-        model.set_batch_norm(network.batch_norm)
-        return model, None
-    earlier = network_of_run(network)
-    initial = partial(build_initial_model, network, settings.options, num_classes, settings.seed)
-    if earlier is None:
-        return initial()
     (trained,) = earlier.networks.values()
     same = classes is None or tuple(classes) == earlier.classes.names
     model, report = initial(trained, keep_classifier=same)
     if report is not None:
         better = earlier.better_one()
         note = f" (note: {better[1]})" if better is not None else ""
-        source = f"{network.weights}: {earlier.describe()}{note}"
-        report = dataclasses.replace(report, source=source)
+        report = dataclasses.replace(report, source=f"{weights}: {earlier.describe()}{note}")
     return model, report
 
 
@@ -368,33 +340,36 @@ def learner_of_run(
 ) -> Learner:
     """What is trained in a run; a message says what its weight file gave.
 
-    Args:
-        settings: Of the run.
-        data: Of the run.
-        teacher: Trained network to learn from, if there is one.
-        recorded: See :func:`precision_of_run`.
-        spec: Network of a run that goes on. It has chosen its precision, and needs no initial
-            weights.
+    ``recorded`` is as for :func:`precision_of_run`. ``spec`` is the network of a run that goes on,
+    which has chosen its precision and needs no initial weights.
     """
     # Nothing here draws from the global generator, which torch starts with a seed of its own in
     # every process; but the dropout of a backbone does, in each process of a run its own.
     rank = world().rank
     torch.manual_seed(derive_seed(settings.seed, "process", rank) if rank else settings.seed)
-    last = of_one_stage(settings, -1)
+    stages = [of_one_stage(settings, number) for number in range(max(1, len(settings.stages)))]
+    sizes: list[Size] = []
+    for stage in stages if spec is None else ():
+        for name in RunData(stage).streams:
+            with suppress(DataError):  # of a file that training skips or refuses
+                sizes.append(RunData(stage).size(name, data))
+    if spec is None:
+        with suppress(DataError):
+            sizes.append(settings.data.resize or data.val.size(0))
     learner, report = build_learner(
         settings,
         len(data.classes),
         Given(_float(data.distribution), _float(data.frequencies), teacher, objects),
         choose=precision_of_run(
-            last.training.precision,
-            last.data.batch_labeled,
-            training_size(last, "labeled", data),
+            settings.training.precision,
+            stages[-1].data.batch_labeled,
+            RunData(stages[-1]).size("labeled", data),
             recorded,
             measure=spec is None,
         ),
         classes=data.classes.names,
         spec=spec,
-        sizes=_sizes(settings, data) if spec is None else (),
+        sizes=sizes,
     )
     if report is not None:
         LOG.info(report.describe())
@@ -403,22 +378,6 @@ def learner_of_run(
 
 def _float(shares: NDArray[np.float64] | None) -> Tensor | None:
     return None if shares is None else torch.from_numpy(shares).float()
-
-
-def _sizes(settings: Settings, data: TrainingData) -> list[Size]:
-    """Sizes of the images of a run, of the first where each has its own.
-
-    A file that cannot be read has none; the training skips or refuses it.
-    """
-    found = []
-    for number in range(max(1, len(settings.stages))):
-        stage = of_one_stage(settings, number)
-        for name in streams_of(settings):
-            with suppress(DataError):
-                found.append(training_size(stage, name, data))
-    with suppress(DataError):
-        found.append(settings.data.resize or data.val.size(0))
-    return found
 
 
 # A run --------------------------------------------------------------------------------------------
@@ -438,38 +397,33 @@ def build_run(
         settings, data, teacher, folder.precision, spec=spec, objects=objects.parts
     )
     stages = plan_stages(settings, len(data.split.labeled))
-    total, workers = settings.training.iterations, loader_workers(settings.data.workers)
+    own = settings.schedule
     schedule, momentum = build_schedule(
-        settings.schedule.name, settings.options, total, settings.schedule.warmup_steps
+        own.name, settings.options, settings.training.iterations, own.warmup_steps
     )
     skipped = None
     if settings.data.skip_bad:
         samples = {"labeled": len(data.split.labeled), "unlabeled": len(data.unlabeled_indices)}
         share = settings.data.skip_bad_share
         skipped = SkippedSamples(folder.skipped, samples, share, writes=folder.locked)
+    card = network_card(learner.method.student.spec, data.classes, to_flat(settings))
     return Run(
         learner=learner,
         streams=build_streams(settings, data, stages, learner.method),
         stages=stages,
         schedule=staged(schedule, stages),
         momentum=momentum,
-        validate=partial(
+        evaluate=partial(
             evaluate_on,
             val=data.val,
             data=settings.data,
-            resolution=settings.validation.resolution,
-            batch_size=settings.validation.batch_size,
+            validation=settings.validation,
             precision=learner.precision,
-            workers=workers,
         ),
         folder=folder,
         settings=settings,
-        card=network_card(learner.method.student.spec, data.classes, to_flat(settings))
-        | {
-            "data": digests(data.record),
-            "records": folder.records(),
-            "objects": objects.names,
-        },
+        card=card
+        | {"data": digests(data.record), "records": folder.records(), "objects": objects.names},
         loggers=[
             LOGGERS.build(name, settings.options, folder=folder.path)
             for name in dict.fromkeys(("jsonl", *settings.training.loggers))
@@ -483,22 +437,18 @@ def evaluate_on(
     network: nn.Module,
     val: SegmentationDataset,
     data: DataSettings,
-    resolution: str,
-    batch_size: int,
+    validation: ValidationSettings,
     precision: Precision,
-    workers: int,
 ) -> Scores:
     """Scores of a network on the validation images of a run."""
-    size: Resolution = "native"
-    if resolution == "input" and data.resize is not None:
-        size = data.resize
+    resolution = data.resize if validation.resolution == "input" else None
     return evaluate(
         network,
         val,
         input_size=data.resize,
-        resolution=size,
+        resolution=resolution or "native",
         device=precision.device,
         autocast=precision.autocast,
-        workers=workers,
-        batch_size=batch_size,
+        workers=loader_workers(data.workers),
+        batch_size=validation.batch_size,
     )

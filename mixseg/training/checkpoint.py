@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from mixseg.errors import CheckpointError
-from mixseg.files import flush_folder, not_written, read_bytes, write_atomically
+from mixseg.files import flush_folder, not_written, read_bytes, read_json, write_atomically
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -39,12 +39,8 @@ POINTER = "latest.json"
 @final
 @dataclass(frozen=True)
 class Checkpoint:
-    """A verified checkpoint folder.
-
-    Attributes:
-        path: The folder.
-        state: Content of ``state.json``.
-        tensors: File stem (``student``, ``teacher``, ``optimizer``...) -> its tensors.
+    """A verified checkpoint: its folder, the content of ``state.json``, and file stem (``student``,
+    ``teacher``, ``optimizer``...) -> tensors.
     """
 
     path: Path
@@ -60,12 +56,7 @@ def network_name(saved: str, method: object) -> str:
 def write_checkpoint(
     path: Path, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
 ) -> None:
-    """Write a checkpoint folder; an existing one of the same name is replaced.
-
-    Args:
-        path: Folder of the checkpoint; its parent exists.
-        tensors: File stem -> tensors, on any device.
-        state: Anything JSON can hold.
+    """Write tensors (file stem -> name -> tensor) and a JSON state into a checkpoint folder.
 
     Raises:
         CheckpointError: The disk is full or not writable. What was there before is intact.
@@ -101,11 +92,7 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: Path, only: tuple[str, ...] | None = None) -> Checkpoint:
-    """Read and verify a checkpoint folder.
-
-    Args:
-        path: The folder.
-        only: Stems of the tensor files to read; all by default.
+    """Read and verify a checkpoint folder, with all tensor files or those of some stems only.
 
     Raises:
         CheckpointError: A file is missing, truncated or altered; the message names it.
@@ -127,16 +114,11 @@ def read_checkpoint(path: Path, only: tuple[str, ...] | None = None) -> Checkpoi
 
 
 def listed_tensors(path: Path) -> tuple[str, ...]:
-    """Stems of the tensor files of a checkpoint, by its manifest.
-
-    Raises:
-        CheckpointError: The manifest is missing or damaged.
-    """
+    """Stems of the tensor files of a checkpoint, by its manifest."""
     return _stems(_hashes(path))
 
 
 def _hashes(path: Path) -> dict[str, str]:
-    """Name of each file of a checkpoint -> its SHA-256."""
     manifest = _parsed(path / MANIFEST, _bytes(path / MANIFEST))
     hashes = manifest.get("sha256")
     if manifest.get("format") != FORMAT or not isinstance(hashes, dict):
@@ -185,19 +167,13 @@ class CheckpointStore:
     """The checkpoints of a run: which one is the latest, and which may go."""
 
     def __init__(self, folder: Path, keep: int = 2, keep_every: int = 0) -> None:
-        """Use ``folder``; see :class:`mixseg.config.CheckpointSettings` for the limits."""
-        self.folder = folder
-        self.keep = keep
-        self.keep_every = keep_every
+        """See :class:`mixseg.config.sections.CheckpointSettings` for the limits."""
+        self.folder, self.keep, self.keep_every = folder, keep, keep_every
 
     def save(
         self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
     ) -> Path:
-        """Write the checkpoint of a step, make it the latest, then remove what is too old.
-
-        Raises:
-            CheckpointError: The disk is full or not writable. Earlier checkpoints are intact.
-        """
+        """Write the checkpoint of a step, make it the latest, then remove what is too old."""
         path = self.folder / f"step-{step:08d}"
         write_checkpoint(path, tensors, state)
         try:
@@ -255,7 +231,7 @@ class CheckpointStore:
         return {int(match[1]): path for path, match in found.items() if match}
 
     def latest(self) -> tuple[Checkpoint | None, list[str]]:
-        """The latest checkpoint that is intact, and the reasons why newer ones were passed over.
+        """The latest intact checkpoint, and the reasons why newer ones were passed over.
 
         Raises:
             CheckpointError: There are checkpoints, but none is intact.
@@ -269,3 +245,93 @@ class CheckpointStore:
         if problems:
             raise CheckpointError("no checkpoint is intact: " + "; ".join(problems))
         return None, []
+
+
+@final
+class BestNetworks:
+    """The networks of the best validations, which go back with the run when it is resumed.
+
+    ``best-NAME`` in the folder of the checkpoints, and those before it: ``best-NAME.step-N``. A
+    better network takes the name, and the one before stays as long as a checkpoint is kept from
+    which the run would go on without the better one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, name: str, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Save the weights of a network that is better than before; ``state`` has ``step``."""
+        current = self.folder / f"best-{name}"
+        step = _step_of(current)
+        try:
+            if step is not None and step != state["step"]:
+                earlier = self._earlier(name, step)
+                shutil.rmtree(earlier, ignore_errors=True)
+                current.rename(earlier)
+        except OSError as error:
+            raise CheckpointError(not_written(current, error)) from error
+        write_checkpoint(current, {name: tensors}, state)
+
+    def restore(self, steps: Mapping[str, int]) -> list[str]:
+        """Make those of a checkpoint (network -> step) the current ones; later ones are removed.
+
+        Those of an average that an earlier version called teacher get its name.
+
+        Returns:
+            Names of networks that somebody has removed or that are damaged.
+        """
+        lost = []
+        try:
+            for path in list(self.folder.glob("best-*")) if AVERAGE in steps else ():
+                if _name(path) == TEACHER:
+                    path.rename(path.with_name(path.name.replace(TEACHER, AVERAGE, 1)))
+            names = {_name(path) for path in self.folder.glob("best-*") if path.is_dir()}
+            for name in sorted(names | set(steps)):
+                current, step = self.folder / f"best-{name}", steps.get(name)
+                if _step_of(current) != step or step is None:
+                    shutil.rmtree(current, ignore_errors=True)
+                    if step is not None and self._earlier(name, step).is_dir():
+                        self._earlier(name, step).rename(current)
+                for path in self.folder.glob(f"best-{name}.step-*"):
+                    if step is None or _number(path) >= step:
+                        shutil.rmtree(path, ignore_errors=True)
+                if step is not None and _step_of(current) != step:
+                    lost.append(name)
+            flush_folder(self.folder)
+        except OSError as error:
+            raise CheckpointError(not_written(self.folder, error)) from error
+        return lost
+
+    def prune(self, checkpoints: list[Path]) -> None:
+        """Remove those that none of these checkpoints would go back to."""
+        needed = set()
+        for path in checkpoints:
+            try:
+                best = read_json(path / "state.json")["best"]
+                needed |= {(name, step) for name, (step, _) in best.items()}
+                needed |= {(AVERAGE, step) for name, (step, _) in best.items() if name == TEACHER}
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                continue  # one that is damaged is not gone on with
+        for path in self.folder.glob("best-*.step-*"):
+            if (_name(path), _number(path)) not in needed:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _earlier(self, name: str, step: int) -> Path:
+        return self.folder / f"best-{name}.step-{step:08d}"
+
+
+def _name(path: Path) -> str:
+    return re.sub(r"\.step-[0-9]+$", "", path.name).removeprefix("best-")
+
+
+def _number(path: Path) -> int:
+    found = re.search(r"\.step-([0-9]{1,18})$", path.name)
+    return -1 if found is None else int(found[1])
+
+
+def _step_of(path: Path) -> int | None:
+    try:
+        step = read_checkpoint(path, only=()).state.get("step")
+    except CheckpointError:
+        return None
+    return step if isinstance(step, int) else None

@@ -15,22 +15,23 @@ from mixseg.losses import build_loss
 from mixseg.models import check_model_settings
 from mixseg.registry import LOGGERS, METHODS, MIXERS, SLOTS
 from mixseg.training.build import build_regularizers
-from mixseg.training.data import check_data_settings, streams_of
-from mixseg.training.initial import check_network_of_run
+from mixseg.training.data import RunData
 from mixseg.training.precision import Precision, choose_device
+from mixseg.training.saved_network import check_network_of_run
 from mixseg.training.schedules import build_schedule
 from mixseg.training.stages import of_one_stage
 
 
 def check_settings(settings: Settings, *, initial_weights: bool = True) -> None:
-    """Refuse unknown names of components before any data is read.
+    """Refuse what cannot be built.
 
-    Args:
-        settings: Of a run.
-        initial_weights: False where a checkpoint takes their place: they may be gone.
+    ``initial_weights`` is False where a checkpoint takes their place: they may be gone.
+
+    Raises:
+        ConfigError: Names the setting.
     """
-    _check_domains(settings)
-    check_data_settings(settings)
+    _check_domains(settings.method, two_domains=settings.two_domains)
+    RunData(settings).check()
     network = settings.model
     if not initial_weights:
         network = dataclasses.replace(network, weights="none", weights_sha256=None)
@@ -45,7 +46,7 @@ def check_settings(settings: Settings, *, initial_weights: bool = True) -> None:
 
 def _check_batches(settings: Settings) -> None:
     """Refuse batches of a stage that are no whole number, in all or in each process."""
-    streams = streams_of(settings)
+    streams = RunData(settings).streams
     for number, stage in enumerate(settings.stages if "unlabeled" in streams else (), start=1):
         labeled, unlabeled = settings.data.batch_labeled, settings.data.batch_unlabeled
         if stage.batch * unlabeled % labeled:
@@ -64,9 +65,8 @@ def _check_batches(settings: Settings) -> None:
 
 def _build_parts(settings: Settings) -> None:
     """Make what can be made without data and network, for its own checks."""
-    options = settings.options
-    shares = torch.full((2,), 0.5)
-    build_loss(settings.supervised_loss.name, options, shares)
+    options, schedule = settings.options, settings.schedule
+    build_loss(settings.supervised_loss.name, options, torch.full((2,), 0.5))
     for slot, name in (
         (SLOTS.mixer, settings.mixing.mixer),
         (SLOTS.weighting, settings.targets.weighting),
@@ -77,24 +77,20 @@ def _build_parts(settings: Settings) -> None:
             slot.registry.build(name, options, num_classes=2, device=torch.device("cpu"))
     if settings.mixing.labeled != "none":
         MIXERS.build(settings.mixing.labeled, options, num_classes=2)
-    build_schedule(
-        settings.schedule.name,
-        options,
-        settings.training.iterations,
-        settings.schedule.warmup_steps or int(bool(settings.schedule.warmup_epochs)),
-    )
+    warmup = schedule.warmup_steps or int(bool(schedule.warmup_epochs))
+    build_schedule(schedule.name, options, settings.training.iterations, warmup)
     for name in settings.training.loggers:
         LOGGERS.build(name, options, folder=Path())
     build_regularizers(settings, 2, Precision("fp32", torch.device("cpu")))
 
 
-def _check_domains(settings: Settings) -> None:
+def _check_domains(method: str, *, two_domains: bool) -> None:
     """Refuse a source domain that a method does not take, and the lack of one that it needs."""
-    wanted = METHODS[settings.method].source_domain  # type: ignore[attr-defined]
-    if wanted == "needed" and not settings.two_domains:
-        raise ConfigError(f"method {settings.method} needs source_domain.dataset: --source gta5")
-    if wanted == "refused" and settings.two_domains:
+    wanted = METHODS[method].source_domain  # type: ignore[attr-defined]
+    if wanted == "needed" and not two_domains:
+        raise ConfigError(f"method {method} needs source_domain.dataset: --source gta5")
+    if wanted == "refused" and two_domains:
         raise ConfigError(
-            f"method {settings.method} has no source; use domain_adaptation (mixseg uda), or leave "
+            f"method {method} has no source; use domain_adaptation (mixseg uda), or leave "
             "source_domain.dataset out"
         )

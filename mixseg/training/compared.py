@@ -8,7 +8,7 @@ from typing import NamedTuple
 from mixseg.data.contract import SegmentationDataset
 from mixseg.errors import ConfigError
 from mixseg.evaluation.out_of_domain import CommonClasses, common_classes
-from mixseg.training.data import open_judged, settings_on
+from mixseg.training.data import RunData, settings_on
 from mixseg.training.saved_network import SavedNetworks
 
 
@@ -47,7 +47,7 @@ def open_compared(
     """
     given = {} if unpaired is None else {"data.unpaired": unpaired}
     settings = settings_on(dict(saved.settings) | given, dataset, root)
-    opened, name = open_judged(settings, split, saved.run)
+    opened, name = RunData(settings).judged(split, saved.run)
     own_split = None if settings.data.val is not None else settings.data.val_split
     if dataset is None and root is None and split in (None, own_split):
         saved.check_data(opened, allow_changes=allow_changes)

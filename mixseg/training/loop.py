@@ -1,94 +1,35 @@
-"""The training loop, for every method: one function that is read from top to bottom."""
+"""The training loop and its step, for every method: read :func:`train` from top to bottom."""
 
 from __future__ import annotations
 
-import json
 import logging
-import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median_high
-from typing import Any, final
+from types import MappingProxyType
+from typing import NamedTuple, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from mixseg.config.sections import Settings
 from mixseg.data.streams import Batch
-from mixseg.distributed import by_first, largest, texts, together, world
-from mixseg.errors import DataError, InterruptionError, TrainingError
+from mixseg.distributed import average_in_place, largest, texts, world
+from mixseg.errors import InterruptionError, TrainingError
 from mixseg.evaluation.scores import Scores
 from mixseg.interruption import Interruption
-from mixseg.models import SegmentationModel
-from mixseg.training.best_networks import BestNetworks
-from mixseg.training.checkpoint import CheckpointStore
-from mixseg.training.loggers import Logger
-from mixseg.training.precision import PrecisionName, any_sizes, peak_memory
-from mixseg.training.run_directory import RunDirectory
-from mixseg.training.schedules import Schedule
-from mixseg.training.skipped import SkippedSamples
-from mixseg.training.stages import Stage
-from mixseg.training.state import Position, random_states, saved_state
-from mixseg.training.update import Gradients, Learner
+from mixseg.methods import Method, StepRandom, StreamOutput
+from mixseg.models import Normalisation
+from mixseg.regularizers.regularizer import Regularizer
+from mixseg.training.precision import Precision, PrecisionName, peak_memory
+from mixseg.training.state import Run
 
 LOG = logging.getLogger("mixseg")
 
-MOST_VOID = 10
-"""Label files without a labeled pixel that a run names; further ones are not mentioned."""
-
-Stream = Callable[[int, int], Iterator[Batch]]
-"""(number of the first batch, number after the last) -> batches on the CPU."""
-
 OnProgress = Callable[[int, int, str], None]
 """Called with the steps done, all steps, and a short note; first before the first step."""
-
-
-@final
-@dataclass
-class Run:
-    """The parts of a run.
-
-    Attributes:
-        learner: What is trained.
-        streams: Name -> batches, for every stream of the method.
-        stages: Of the run, in order.
-        schedule: Factor of the learning rate.
-        momentum: Momentum of each step; None leaves it as it is.
-        validate: Scores of a network.
-        folder: Where files go.
-        settings: Lengths and intervals; all of them are kept as a record.
-        card: Metadata of a checkpoint: model, classes, preprocessing.
-        loggers: Of the process that writes; the others have none.
-        skipped: Takes in samples that could not be read; None where they end the run.
-        position: How far the run is.
-        saved: Step of the last checkpoint.
-        void: Label files without a labeled pixel since the last logged step.
-        named: Those that a message has named.
-    """
-
-    learner: Learner
-    streams: Mapping[str, Stream]
-    stages: Sequence[Stage]
-    schedule: Schedule
-    momentum: Schedule | None
-    validate: Callable[[SegmentationModel], Scores]
-    folder: RunDirectory
-    settings: Settings
-    card: Mapping[str, Any]
-    loggers: Sequence[Logger]
-    skipped: SkippedSamples | None
-    position: Position = field(default_factory=Position)
-    saved: int = 0
-    void: set[str] = field(default_factory=set)
-    named: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        kept = self.settings.checkpoints
-        self.store = CheckpointStore(self.folder.checkpoints, kept.keep, kept.keep_every)
-        self.best = BestNetworks(self.folder.checkpoints)
 
 
 @final
@@ -117,7 +58,6 @@ class Outcome:
     settings: Settings
 
     def __repr__(self) -> str:
-        """One line: where the run ended and the mean IoU of its networks."""
         scores = ", ".join(f"{name} mIoU {one.miou:.4f}" for name, one in self.scores.items())
         return f"<Outcome: step {self.step}, {scores or f'exit code {self.exit_code}'}>"
 
@@ -125,11 +65,9 @@ class Outcome:
 def train(run: Run, on_progress: OnProgress | None = None, *, save_first: bool = False) -> Outcome:
     """Train from the current step to the last.
 
-    Args:
-        run: Its networks, files and position are updated.
-        on_progress: Told of each logged step.
-        save_first: Write the checkpoint that the run goes on from again, with its present settings
-            and data: they differ from those that it holds.
+    Networks, files and position of the run are updated. ``save_first`` writes the checkpoint that
+    the run goes on from again, with its present settings and data, which differ from those it
+    holds.
 
     Raises:
         TrainingError: A loss or gradient is not finite. No network was updated in that step.
@@ -146,12 +84,12 @@ def train(run: Run, on_progress: OnProgress | None = None, *, save_first: bool =
     with Interruption() as interruption:
         try:
             if save_first and first:
-                save(run)
+                run.save()
             tell(first, total, "")
-            if first and is_due(run, first) and position.validated != first:
-                scores = validate(run)
+            if first and run.is_due(first) and position.validated != first:
+                scores = run.validate()
             elif first == total:
-                return outcome_of(run, score(run), 0, times)
+                return _outcome(run, run.score(), 0, times)
             batches = {
                 name: stream(first * accumulate, total * accumulate)
                 for name, stream in run.streams.items()
@@ -159,10 +97,10 @@ def train(run: Run, on_progress: OnProgress | None = None, *, save_first: bool =
             learner.method.student.train()
             for step in range(first, total):
                 started = time.perf_counter()
-                set_rate(run, step)
-                micro_batches = fetch(run, batches, accumulate)
+                run.set_rate(step)
+                micro_batches = run.fetch(batches, accumulate)
                 gradients = learner.gradients(micro_batches, step)
-                stop_unless_finite(run, gradients, step, micro_batches)
+                stop_unless_finite(learner, gradients, step, micro_batches)
                 learner.move(step)
                 done = position.step = step + 1
                 times.append(time.perf_counter() - started)
@@ -170,66 +108,36 @@ def train(run: Run, on_progress: OnProgress | None = None, *, save_first: bool =
                     LOG.info(f"torch.compile: the first step took {times[-1]:.0f} s")
                 if done % training.log_every == 0 or done == total:
                     record = record_of(run, gradients, step)
-                    log(run, record | {"seconds": round(times[-1], 4)})
+                    run.log(record | {"seconds": round(times[-1], 4)})
                     tell(done, total, _note(record))
-                    name_void(run)
+                    run.name_void()
                 # Before the validation: whatever ends it loses no step, and a run that goes on from
                 # here does it again.
                 if done % run.settings.checkpoints.every == 0 or done == total:
-                    save(run)
-                if is_due(run, done):
-                    scores = validate(run)
-            save(run)  # with the best scores
-            return outcome_of(run, scores, 0, times)
+                    run.save()
+                if run.is_due(done):
+                    scores = run.validate()
+            run.save()  # with the best scores
+            return _outcome(run, scores, 0, times)
         except InterruptionError:
             if position.step > run.saved:
-                save(run)
-            return outcome_of(run, {}, largest(interruption.exit_code), times)
+                run.save()
+            return _outcome(run, {}, largest(interruption.exit_code), times)
         finally:
             for logger in run.loggers:
                 logger.close()
 
 
-def set_rate(run: Run, step: int) -> None:
-    """Give the optimizer the learning rate of a step, and its momentum where that changes."""
-    run.learner.set_rate(run.schedule(step))
-    if run.momentum is not None:
-        run.learner.set_momentum(run.momentum(step))
-
-
-def fetch(
-    run: Run, batches: Mapping[str, Iterator[Batch]], accumulate: int
-) -> list[dict[str, Batch]]:
-    """The micro-batches of a step; the run is saved before a bad file ends it.
-
-    Raises:
-        InterruptionError: A signal has asked the run to stop; it does so here, after a step, or in
-            a validation.
-    """
-
-    def take() -> list[dict[str, Batch]]:
-        return [{name: next(one) for name, one in batches.items()} for _ in range(accumulate)]
-
-    with saved_on_error(run):
-        micro_batches = together(take)
-        if run.skipped is not None:
-            run.skipped.note(all_batches(micro_batches))
-        if run.stages[0].crop is None:
-            _check_alike(micro_batches)
-    run.void |= {label for batch in all_batches(micro_batches) for label in batch.void}
-    return micro_batches
-
-
 def stop_unless_finite(
-    run: Run, gradients: Gradients, step: int, micro_batches: Sequence[Mapping[str, Batch]]
+    learner: Learner, gradients: Gradients, step: int, micro_batches: Sequence[Mapping[str, Batch]]
 ) -> None:
     """Raise a TrainingError where a loss or gradient is not finite."""
     # Synchronizes with the GPU once per step: a step that must not count has to be known before
     # optimizer and teacher are updated. (The scaler of fp16 synchronizes as well.)
-    if run.learner.is_finite(gradients):
+    if learner.is_finite(gradients):
         return
     values = {name: float(value) for name, value in gradients.losses.items()}
-    own = ", ".join(name for batch in all_batches(micro_batches) for name in batch.ids)
+    own = ", ".join(name for batch in micro_batches for one in batch.values() for name in one.ids)
     stopped = TrainingError(
         f"step {step + 1}: loss or gradient is not finite (losses {values}, gradient norm "
         f"{float(gradients.norm)}). Images of the step: {', '.join(texts(own))}. The network was "
@@ -258,123 +166,13 @@ def record_of(run: Run, gradients: Gradients, step: int) -> dict[str, float]:
     return record
 
 
-def log(run: Run, values: Mapping[str, float | None]) -> None:
-    """Write values after the current step; all processes call this.
-
-    Raises:
-        TrainingError: The disk is full.
-    """
-
-    def write() -> None:
-        for logger in run.loggers:
-            logger.log(run.position.step, values)
-
-    by_first(write)
+def _note(record: Mapping[str, float]) -> str:
+    total = sum(value for name, value in record.items() if name.startswith("loss/"))
+    confident = f" confident {record['confident']:.0%}" if "confident" in record else ""
+    return f"loss {total:.3f}{confident}"
 
 
-def name_void(run: Run) -> None:
-    """Say once which label files hold nothing but ignored pixels, the first of them by name."""
-    known = run.named
-    found = {label for one in texts(json.dumps(sorted(run.void))) for label in json.loads(one)}
-    run.void.clear()
-    for label in sorted(found - known):
-        known.add(label)
-        if len(known) <= MOST_VOID:
-            rest = "; more are not named here" if len(known) == MOST_VOID else ""
-            LOG.info(
-                f"note: {label} holds nothing but ignored pixels and teaches nothing; "
-                f"mixseg check-data finds all such labels{rest}"
-            )
-
-
-def is_due(run: Run, done: int) -> bool:
-    """Whether a validation follows a number of steps."""
-    every = run.settings.validation.every
-    return done == run.settings.training.iterations or bool(every and done % every == 0)
-
-
-def validate(run: Run) -> dict[str, Scores]:
-    """Scores after the current step, logged; the run is saved before a bad file ends it."""
-    with saved_on_error(run):
-        scores = score(run)
-    position = run.position
-    position.validated = position.step
-    # How many classes the mean is over is written where it is not all of them.
-    fewer = {n: one.counted for n, one in scores.items() if one.counted < len(one.classes)}
-    log(
-        run,
-        {f"miou/{name}": one.miou for name, one in scores.items()}
-        | {f"miou_classes/{name}": count for name, count in fewer.items()},
-    )
-    shown = ", ".join(
-        f"{name} mIoU {100 * one.miou:.2f} (best {100 * position.best[name][1].miou:.2f}"
-        + (f"; {coverage})" if (coverage := one.coverage(named=False)) else ")")
-        for name, one in scores.items()
-    )
-    LOG.info(f"step {position.step}: {shown}")
-    return scores
-
-
-def score(run: Run) -> dict[str, Scores]:
-    """Scores of all networks; one that is better than before is written."""
-    # Whole images come in other sizes than crops: what is compiled would be compiled again, and
-    # the fastest algorithms be looked for anew.
-    networks, best = run.learner.method.networks, run.position.best
-    with torch.compiler.set_stance("force_eager"), any_sizes():
-        scores = {name: run.validate(network) for name, network in networks.items()}
-    for name, one in scores.items():
-        if name not in best or one.miou > best[name][1].miou:
-            best[name] = (run.position.step, one)
-            by_first(partial(_write_best, run, name, one))
-    return scores
-
-
-def _write_best(run: Run, name: str, scores: Scores) -> None:
-    state = {"step": run.position.step, "scores": {name: scores.to_json()}}
-    tensors = run.learner.method.networks[name].state_dict()
-    run.best.write(name, tensors, dict(run.card) | state)
-    run.best.prune(run.store.kept())
-
-
-def save(run: Run) -> None:
-    """Write a checkpoint of the current step; all processes call this."""
-    random = random_states(run.learner.precision.device)
-    # All end if the disk is full: the others would wait for the process that writes.
-    by_first(partial(_write_checkpoint, run, random))
-    run.saved = run.position.step
-
-
-def _write_checkpoint(run: Run, random: dict[str, Tensor]) -> None:
-    run.position.logged = {
-        key: value for logger in run.loggers for key, value in logger.saved().items()
-    }
-    tensors, state = saved_state(run.learner, run.position, random)
-    run.store.save(run.position.step, tensors, dict(run.card) | state)
-    run.best.prune(run.store.kept())
-
-
-@contextmanager
-def saved_on_error(run: Run) -> Iterator[None]:
-    """Save the run before an error of its data ends it, and say how to go on."""
-    try:
-        yield
-    except (DataError, TrainingError) as error:
-        done = run.position.step
-        # One process cannot save alone.
-        if not done or not (error.everywhere or world().size == 1):
-            raise
-        if done > run.saved:
-            save(run)
-        saved = type(error)(
-            f"{str(error).rstrip('.')}. The run is saved at step {done}; once that is mended, go "
-            f"on with --resume {shlex.quote(str(run.folder.path))}"
-        )
-        saved.everywhere = error.everywhere
-        raise saved from error
-
-
-def outcome_of(run: Run, scores: dict[str, Scores], code: int, times: list[float]) -> Outcome:
-    """How a run ended."""
+def _outcome(run: Run, scores: dict[str, Scores], code: int, times: list[float]) -> Outcome:
     precision = run.learner.precision
     return Outcome(
         scores,
@@ -388,25 +186,167 @@ def outcome_of(run: Run, scores: dict[str, Scores], code: int, times: list[float
     )
 
 
-def all_batches(micro_batches: Sequence[Mapping[str, Batch]]) -> list[Batch]:
-    """The batches of a step, of all its streams and micro-batches."""
-    return [batch for batches in micro_batches for batch in batches.values()]
+# One step ----------------------------------------------------------------------------------------
 
 
-def _check_alike(micro_batches: Sequence[Mapping[str, Batch]]) -> None:
-    """Refuse images whose sizes differ between processes, which mix them with each other."""
-    batches = all_batches(micro_batches)
-    found = texts(" and ".join("x".join(map(str, one.images.shape[-2:])) for one in batches))
-    if len(set(found)) > 1:
-        error = DataError(
-            f"images differ in size between processes ({'; '.join(found)}): set data.crop or "
-            f"data.resize. Images of the first: {texts(', '.join(batches[0].ids))[0]}"
-        )
-        error.everywhere = True
-        raise error
+class Gradients(NamedTuple):
+    """Losses and gradient norm of a step, before anything is updated: means over the micro-batches.
+
+    ``losses`` and ``logs`` are by name, ``loss`` is the sum of the losses, and ``norm`` that of the
+    unscaled gradients before they were clipped.
+    """
+
+    losses: dict[str, Tensor]
+    logs: dict[str, Tensor]
+    loss: Tensor
+    norm: Tensor
 
 
-def _note(record: Mapping[str, float]) -> str:
-    total = sum(value for name, value in record.items() if name.startswith("loss/"))
-    confident = f" confident {record['confident']:.0%}" if "confident" in record else ""
-    return f"loss {total:.3f}{confident}"
+@final
+@dataclass(frozen=True)
+class Learner:
+    """All that a training step updates.
+
+    The method's student is on the device; the optimizer's groups know their ``peak_lr``;
+    regularizers add to the losses of the method, in this order; ``clip_norm`` None does not clip.
+    """
+
+    method: Method
+    optimizer: Optimizer
+    precision: Precision
+    regularizers: tuple[Regularizer, ...]
+    seed: int
+    clip_norm: float | None
+
+    def set_rate(self, factor: float) -> None:
+        """Every group's learning rate as a multiple of its peak."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * factor
+
+    def set_momentum(self, momentum: float) -> None:
+        """Every group's momentum, or beta_1."""
+        for group in self.optimizer.param_groups:
+            if "betas" in group:
+                group["betas"] = (momentum, group["betas"][1])
+            else:
+                group["momentum"] = momentum
+
+    def gradients(self, micro_batches: Sequence[Mapping[str, Batch]], step: int) -> Gradients:
+        """Gradients of the mean loss over the micro-batches (stream -> batch) of a step, from 0."""
+        device, losses, logs = self.precision.device, [], []
+        for number, batches in enumerate(micro_batches):
+            batch = {name: one.to(device) for name, one in batches.items()}
+            rng = StepRandom.of(self.seed, step, number, device)
+            backward = BackwardPass(self.precision, self.regularizers, 1 / len(micro_batches))
+            with self.precision.autocast():
+                logged = self.method.step(batch, rng, backward)
+                backward.finish(step)
+            losses.append(backward.losses)
+            logs.append({**logged, **backward.logs})
+        mean = _mean(losses)
+        return Gradients(mean, _mean(logs), torch.stack(list(mean.values())).sum(), self._norm())
+
+    def _norm(self) -> Tensor:
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        average_in_place(gradients)
+        self.precision.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+        if self.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm, foreach=True)
+        return norm
+
+    def is_finite(self, gradients: Gradients) -> bool:
+        """Whether the step may be taken; synchronizes host and device.
+
+        Gradients of fp16 may overflow: the scaler then skips the step and lowers its scale.
+        """
+        scaler = self.precision.scaler
+        overflowing = self.precision.name == "fp16" and scaler.get_scale() >= 1
+        watched = gradients.loss if overflowing else gradients.loss + gradients.norm
+        return bool(torch.isfinite(watched))
+
+    def move(self, step: int) -> None:
+        """Update the student by the optimizer, then what follows it, such as the teacher."""
+        self.precision.scaler.step(self.optimizer)
+        self.precision.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if world().size > 1:
+            # Before the teacher follows: batch norm has seen this process's shard alone.
+            networks: list[nn.Module] = list(self.method.networks.values())
+            networks += [one for each in self.regularizers for one in each.networks.values()]
+            layers = [layer for network in networks for layer in network.modules()]
+            average_in_place([buffer for layer in layers for buffer in running_statistics(layer)])
+        self.method.after_update(step)
+
+
+@final
+class BackwardPass:
+    """The :class:`mixseg.methods.Backward` of one micro-batch; it scales all losses by a factor.
+
+    Regularizers read all outputs of a step: with one, the graphs are kept until :meth:`finish`, and
+    one backward pass of the sum of all losses follows.
+    """
+
+    def __init__(
+        self, precision: Precision, regularizers: Sequence[Regularizer], factor: float
+    ) -> None:
+        self.precision = precision
+        self.regularizers = regularizers
+        self.factor = factor
+        self.losses: dict[str, Tensor] = {}
+        self.logs: dict[str, Tensor] = {}
+        self._waiting: dict[str, Tensor] = {}
+        self._outputs: dict[str, StreamOutput] = {}
+
+    def __call__(
+        self,
+        losses: Mapping[str, Tensor],
+        outputs: Mapping[str, StreamOutput] = MappingProxyType({}),
+    ) -> None:
+        """See :class:`mixseg.methods.Backward`."""
+        if self.regularizers:
+            self._waiting |= losses
+            self._outputs |= outputs
+        else:
+            self._run(losses)
+
+    def finish(self, step: int) -> None:
+        """Let regularizers add their losses, and run what has waited for them."""
+        if not self.regularizers:
+            return
+        for regularizer in self.regularizers:
+            losses, logs = regularizer(self._outputs, step)
+            self._waiting |= losses
+            self.logs |= logs
+        self._run(self._waiting)
+        self._waiting, self._outputs = {}, {}
+
+    def _run(self, losses: Mapping[str, Tensor]) -> None:
+        # The method's step is inside autocast, which a backward pass must not be. Copies of the
+        # weights that autocast keeps belong to the graph that is freed.
+        with torch.autocast(self.precision.device.type, enabled=False):
+            self.precision.backward(torch.stack(list(losses.values())).sum() * self.factor)
+        torch.clear_autocast_cache()
+        self.losses |= {name: loss.detach() for name, loss in losses.items()}
+
+
+def _mean(micro_batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    first, *others = micro_batches
+    if not others:
+        return dict(first)
+    return {name: torch.stack([one[name] for one in micro_batches]).mean(dim=0) for name in first}
+
+
+def running_statistics(layer: nn.Module) -> tuple[Tensor, ...]:
+    """The floating-point buffers of a layer that differ between processes after a step.
+
+    A forward pass has updated them from this process's shard. Left out are those of layers in
+    evaluation mode, of SyncBatchNorm, of layers with momentum 0 (the teacher's), and the constants
+    of Normalisation: averaging equal values over three processes would change their last bits.
+    """
+    same = isinstance(layer, nn.SyncBatchNorm | Normalisation)
+    if same or not layer.training or getattr(layer, "momentum", None) == 0:
+        return ()
+    own = layer.buffers(recurse=False)
+    return tuple(buffer for buffer in own if buffer.is_floating_point())

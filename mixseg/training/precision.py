@@ -1,21 +1,36 @@
-"""Device and arithmetic of a run."""
+"""Device and arithmetic of a run; where its settings leave it open, what is faster here."""
 
 from __future__ import annotations
 
+import copy
+import json
+import logging
 import platform
 import resource
+import statistics
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from mixseg.distributed import own_gpu, world
+from mixseg.distributed import by_first, of_first, own_gpu, share_of, world
 from mixseg.errors import CheckpointError, ConfigError
-from mixseg.files import read_json
+from mixseg.files import read_json, write_atomically
+
+LOG = logging.getLogger("mixseg")
+
+PrecisionName = Literal["fp32", "bf16", "fp16"]
+
+PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16", "fp16")
+
+RECORD = "precision.json"
+"""File of a run that tells what ``auto`` has chosen; on a CPU with the times that decided."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -50,11 +65,6 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-PrecisionName = Literal["fp32", "bf16", "fp16"]
-
-PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "bf16", "fp16")
-
-
 @final
 class Precision:
     """Autocast and, for fp16, the gradient scaler.
@@ -86,8 +96,7 @@ def choose_precision(
 ) -> Precision:
     """``auto`` takes bf16 where the hardware multiplies it fast, fp16 on older GPUs, else fp32.
 
-    Nothing is measured: for tools that apply a network. A run on a CPU measures; see
-    :func:`mixseg.training.precision_choice.precision_of_run`.
+    Nothing is measured, unlike in :func:`precision_of_run`: for tools that apply a network.
     """
     if name != "auto":
         return Precision(name, device)
@@ -108,8 +117,7 @@ def any_sizes() -> Iterator[None]:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes in use so far: of the GPU's memory, torch's reserve included, or of this process
-    on a CPU."""
+    """Most bytes in use so far: of the GPU's memory with torch's reserve, or of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
     # getrusage counts what the process that started this one had in use before.
@@ -135,17 +143,14 @@ def has_amx() -> bool:
 
 
 def has_bf16() -> bool:
-    """Whether it may pay to measure this CPU in bf16.
-
-    Without instructions for it bf16 is emulated, many times slower. Torch can ask x86 for them;
-    other CPUs have to be measured.
-    """
+    """Whether it may pay to measure this CPU in bf16, which is slow where it is emulated."""
+    # Torch can ask x86 for the instructions; other CPUs have to be measured.
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     return not x86 or has_amx() or bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def is_depthwise(model: nn.Module) -> bool:
-    """Whether most 3x3 and larger convolutions are depthwise; those are slower in bf16 on CPUs."""
+    """Whether most larger than 1x1 convolutions are depthwise: slower in bf16 on CPUs."""
     spatial = [
         layer
         for layer in model.modules()
@@ -155,21 +160,8 @@ def is_depthwise(model: nn.Module) -> bool:
     return 2 * len(depthwise) > len(spatial)
 
 
-RECORD = "precision.json"
-"""File of a run that tells what ``auto`` has chosen; on a CPU with the times that decided."""
-
-
 def precision_in(run: Path, asked: str) -> PrecisionName | None:
-    """What a run is trained and validated in; None where ``auto`` has not been decided or the
-    folder does not tell.
-
-    Args:
-        run: Its folder.
-        asked: Its ``training.precision``.
-
-    Raises:
-        CheckpointError: Its record is damaged.
-    """
+    """The precision that a run has for its ``training.precision``; None where nothing tells."""
     if asked != "auto":
         return named_precision(asked)
     record = run / RECORD
@@ -180,15 +172,6 @@ def precision_to_apply(run: Path, asked: str, device: torch.device, model: nn.Mo
     """What a network of a run is applied in, so that its scores are those of the run.
 
     Where the device lacks that arithmetic, as :func:`choose_precision` decides.
-
-    Args:
-        run: See :func:`precision_in`.
-        asked: See :func:`precision_in`.
-        device: On which the network is.
-        model: The network.
-
-    Raises:
-        CheckpointError: See :func:`precision_in`.
     """
     name = precision_in(run, asked)
     on_gpu = device.type == "cuda"
@@ -197,11 +180,7 @@ def precision_to_apply(run: Path, asked: str, device: torch.device, model: nn.Mo
 
 
 def read_precision(path: Path) -> PrecisionName:
-    """The choice that a run has recorded.
-
-    Raises:
-        CheckpointError: The file is damaged.
-    """
+    """The choice that a run has recorded; a CheckpointError if the file is damaged."""
     try:
         return named_precision(read_json(path)["precision"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -212,8 +191,185 @@ def read_precision(path: Path) -> PrecisionName:
 
 
 def named_precision(text: str) -> PrecisionName:
-    """Raise a ValueError for a name that is no precision."""
+    """The precision of a name; a ValueError for any other text."""
     for name in PRECISIONS:
         if name == text:
             return name
     raise ValueError(f"{text!r} is no precision")
+
+
+# What is faster here ------------------------------------------------------------------------------
+
+Choose = Callable[[nn.Module, torch.device], Precision]
+"""(network on its device, device) -> what it is trained in."""
+
+Timings = Mapping[PrecisionName, Sequence[float]]
+"""Precision -> seconds of each round; empty where the hardware decides."""
+
+BUDGET = 3.0
+"""Seconds after which no further round of measurements begins, once there are enough."""
+
+LONGEST = 10.0
+"""Seconds after which no round begins at all, as on a machine that is busy."""
+
+FEWEST_ROUNDS, MOST_ROUNDS = 3, 9
+"""Rounds after the one that warms up."""
+
+PARTS = (1, 2, 4, 8)
+"""What the sides of images may be divided by, so that slow steps are measured in the budget."""
+
+SMALLEST_SIDE = 64
+"""Pixels below which no side is made smaller."""
+
+LEAST_GAIN = 0.1
+"""Part of a step's time in fp32 that another precision has to save."""
+
+
+def precision_of_run(
+    asked: str,
+    batch: int,
+    size: tuple[int, int],
+    recorded: Path | None = None,
+    *,
+    measure: bool = True,
+) -> Choose:
+    """How the precision of a run is chosen: by the first of several processes, and for good.
+
+    With ``auto`` on a CPU, bf16 where the network is clearly faster in it on labeled batches of
+    random images, else fp32; on a GPU as in :func:`choose_precision`.
+
+    Args:
+        asked: ``training.precision``.
+        batch: Labeled images in a batch of all processes.
+        size: Height and width of labeled images.
+        recorded: File of the run that tells the choice, or gets it if it is not there.
+        measure: False chooses by the hardware where nothing is recorded, as earlier versions did.
+    """
+    shape = (share_of(batch), 3, *size)
+
+    def decide(model: nn.Module, device: torch.device) -> PrecisionName:
+        if recorded is not None and recorded.is_file():
+            return read_precision(recorded)
+        seconds: Timings = {}
+        if not measure or device.type == "cuda":
+            name = choose_precision("auto", device, model).name
+        else:
+            name, seconds = _measured(model, shape)
+        if recorded is not None:
+            write_atomically(recorded, json.dumps({"precision": name, "seconds": dict(seconds)}))
+        return name
+
+    def choose(model: nn.Module, device: torch.device) -> Precision:
+        if asked != "auto":
+            return Precision(named_precision(asked), device)
+        name = named_precision(of_first(by_first(lambda: decide(model, device)) or ""))
+        on_gpu = device.type == "cuda"
+        instead = "fp16" if on_gpu else "fp32"
+        if (name == "bf16" and on_gpu and not has_bf16_gpu()) or (name == "fp16" and not on_gpu):
+            raise ConfigError(
+                f"the run is in {name}, which this machine's {device.type} does not have; go on in "
+                f"another precision: --precision {instead} --allow-changes"
+            )
+        return Precision(name, device)
+
+    return choose
+
+
+def _measured(model: nn.Module, shape: tuple[int, ...]) -> tuple[PrecisionName, Timings]:
+    if not has_bf16():
+        LOG.info("precision fp32: this CPU has no bf16 arithmetic")
+        return "fp32", {}
+    seconds = step_times(model, shape, ("fp32", "bf16"))
+    name = clearly_faster(seconds)
+    why = "bf16 is not clearly faster here" if name == "fp32" else "clearly faster here"
+    found = ", ".join(
+        f"{one} {1000 * statistics.median(values):.0f} ms "
+        f"({1000 * min(values):.0f} to {1000 * max(values):.0f})"
+        for one, values in seconds.items()
+        if values
+    )
+    times = found or "too slow to be timed"
+    LOG.info(f"precision {name}: {why}; forward and backward pass: {times}")
+    return name, seconds
+
+
+def clearly_faster(
+    seconds: Mapping[PrecisionName, Sequence[float]], than: PrecisionName = "fp32"
+) -> PrecisionName:
+    """The precision that timings speak for; ``than`` unless the gain is clear.
+
+    Clear is a median that is over :data:`LEAST_GAIN` shorter, where the middle halves of the
+    timings do not overlap: other processes lengthen a few timings, and rarely all of one precision.
+    Fewer than :data:`FEWEST_ROUNDS` timings leave it in doubt.
+    """
+    if any(len(found) < FEWEST_ROUNDS for found in seconds.values()):
+        return than
+    quartiles = {
+        name: statistics.quantiles(found, method="inclusive") for name, found in seconds.items()
+    }
+    first, median, _ = quartiles[than]
+    clear = [
+        name
+        for name, (_, middle, third) in quartiles.items()
+        if middle < (1 - LEAST_GAIN) * median and third < first
+    ]
+    return min(clear, key=lambda name: quartiles[name][1], default=than)
+
+
+def step_times(
+    model: nn.Module, shape: Sequence[int], names: Sequence[PrecisionName]
+) -> dict[PrecisionName, list[float]]:
+    """Seconds of a forward and a backward pass on a CPU, of each precision in turn.
+
+    The rest of a step is the same in all of them, or forward passes again. Where the whole images,
+    of shape (B, 3, H, W), would take longer than the budget, smaller ones are measured, unless the
+    network refuses them. The network, its statistics and the global random state stay as they are.
+    """
+    trial = copy.deepcopy(model).train()
+    found: dict[PrecisionName, list[float]] = {name: [] for name in names}
+    end = time.perf_counter() + LONGEST
+    with torch.random.fork_rng(devices=[]):  # for dropout
+        images = _affordable(trial, shape, names)
+        enough = time.perf_counter() + BUDGET
+        for number in range(MOST_ROUNDS):
+            if time.perf_counter() > (enough if number >= FEWEST_ROUNDS else end):
+                break
+            for name in names:
+                found[name].append(_seconds(trial, images, name))
+    return found
+
+
+# The largest images whose rounds stay in the budget; the network is warm for them.
+def _affordable(model: nn.Module, shape: Sequence[int], names: Sequence[PrecisionName]) -> Tensor:
+    whole, *others = (_images(shape, part) for part in PARTS)
+    probe = others[-1]
+    try:
+        for _ in range(2):  # the first one includes what is done once
+            seconds = sum(_seconds(model, probe, name) for name in names)
+    except (RuntimeError, ValueError, AssertionError):  # as of a network for one size
+        chosen = whole
+    else:
+        longest = BUDGET / (FEWEST_ROUNDS + 1) / seconds * probe.numel()
+        chosen = next((one for one in (whole, *others) if one.numel() <= longest), probe)
+    for name in names:
+        _seconds(model, chosen, name)
+    return chosen
+
+
+def _images(shape: Sequence[int], part: int) -> Tensor:
+    sides = shape[2:]
+    if part > 1:  # backbones want multiples of 32
+        sides = [min(side, max(SMALLEST_SIDE, side // part // 32 * 32)) for side in sides]
+    return torch.rand(*shape[:2], *sides, generator=torch.Generator().manual_seed(0))
+
+
+def _seconds(model: nn.Module, images: Tensor, name: PrecisionName) -> float:
+    precision = Precision(name, images.device)
+    labels = torch.zeros(images.shape[0], *images.shape[2:], dtype=torch.int64)
+    started = time.perf_counter()
+    with precision.autocast():
+        logits: Tensor = model(images)
+        loss = functional.cross_entropy(logits.float(), labels)
+    precision.backward(loss)
+    model.zero_grad(set_to_none=True)
+    return time.perf_counter() - started

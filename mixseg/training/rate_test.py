@@ -8,15 +8,15 @@ from pathlib import Path
 
 from mixseg.config.sections import ScheduleSettings, Settings
 from mixseg.data.streams import Batch
-from mixseg.distillation.teachers import find_teacher, fixed_teacher
 from mixseg.errors import ConfigError
 from mixseg.training.build import learner_of_run
 from mixseg.training.checks import check_settings
-from mixseg.training.data import open_training_data, with_frequencies
-from mixseg.training.names import run_name, unused_name
+from mixseg.training.data import RunData
+from mixseg.training.loop import Learner
+from mixseg.training.run import run_name, unused_name
 from mixseg.training.stages import of_one_stage, plan_stages
 from mixseg.training.streams import build_streams
-from mixseg.training.update import Learner
+from mixseg.training.teachers import find_teacher, fixed_teacher
 
 
 def prepare_range_test(
@@ -24,11 +24,8 @@ def prepare_range_test(
 ) -> tuple[Learner, Iterator[list[dict[str, Batch]]], Path]:
     """What learns, its batches, and the folder for the result, which is not there yet.
 
-    Args:
-        settings: Of a run; its length and schedule do not count, and of its stages only the first
-            one does.
-        steps: Number of steps of the test.
-        on_step: Called with the number of steps begun and of all.
+    The length and the schedule of a run do not count, and of its stages only the first does;
+    ``on_step`` is called with the number of steps begun and of all.
     """
     output = Path(settings.output).expanduser()
     name = settings.name or unused_name(output, f"find-lr-{run_name(settings)}")
@@ -44,10 +41,10 @@ def prepare_range_test(
             for path, value in settings.options.items()
         },
     )
-    found = find_teacher(settings)
+    found = find_teacher(settings.method, settings.distillation)
     check_settings(settings)
-    data = open_training_data(settings)
-    data = with_frequencies(settings, data)
+    run_data = RunData(settings)
+    data = run_data.with_frequencies(run_data.training())
     teacher = None if found is None else fixed_teacher(found, data.classes)
     learner = learner_of_run(settings, data, teacher)
     stages = plan_stages(settings, len(data.split.labeled))

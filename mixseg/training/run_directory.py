@@ -41,28 +41,21 @@ class RunDirectory:
     """Files of a run.
 
     Attributes:
-        path: The folder.
         locked: Whether this is the process that writes.
         config: The resolved settings; themselves a valid ``--config``.
-        checkpoints: Folder of the checkpoints.
         summary: Scores of a finished run.
-        labeled: Ids of the labeled images.
-        unlabeled: Ids of the unlabeled images.
-        held_out: Ids of the images that ``data.val`` keeps for validation, if it does.
+        labeled: Ids of the labeled images; so ``unlabeled``, and ``held_out`` of those that
+            ``data.val`` keeps for validation, if it does.
         data_record: The data that the run depends on; see :mod:`mixseg.data.record`.
         skipped: Images that could not be read, one JSON object per line; with ``data.skip_bad``.
         class_map: Where each class of a source domain went.
-        alignment: Share of each class that pseudo-labels are aligned to.
-        frequencies: Share of each class among the labeled pixels, where a loss weighs by it.
+        alignment: Share of each class that pseudo-labels are aligned to; so ``frequencies`` of
+            those among the labeled pixels, where a loss weighs by them.
         precision: What ``training.precision: auto`` has chosen.
     """
 
     def __init__(self, path: Path, *, lock: bool = True) -> None:
-        """Open an existing folder and lock it against other processes.
-
-        Args:
-            path: The folder.
-            lock: False in all processes of a run but the first, the one that writes.
+        """Open an existing folder and, in the process that writes, lock it against other processes.
 
         Raises:
             MixsegError: There is no such folder, or another process uses it.
@@ -151,11 +144,7 @@ class RunDirectory:
         return found
 
     def restore_records(self, kept: Mapping[str, Any]) -> list[str]:
-        """Write those anew that are not as a checkpoint has them; returns their names.
-
-        Args:
-            kept: What :meth:`records` gave; names of other files are passed over.
-        """
+        """Write those anew that are not as a checkpoint has them; gives their names."""
         own = self.records()
         changed = [name for name in RECORDS if isinstance(kept.get(name), str)]
         changed = [name for name in changed if kept[name] != own.get(name)]
@@ -167,8 +156,7 @@ class RunDirectory:
     def write_environment(self, changes: Sequence[str] = ()) -> None:
         """Record what the run depends on besides its settings; resumed runs add an entry.
 
-        Args:
-            changes: Of settings and data, which ``--allow-changes`` has accepted.
+        ``changes`` are those of settings and data that ``--allow-changes`` has accepted.
         """
         path = self.path / "environment.json"
         try:
@@ -213,10 +201,7 @@ class RunDirectory:
     def check_split(self, digest: str, lists: str, held_out: str = "") -> None:
         """Raise a MixsegError where other images are labeled than when the run was started.
 
-        Args:
-            digest: Of the split that the data gives now.
-            lists: The flag that gives the run's own images, for the message.
-            held_out: The flag that gives what it holds out, and a blank; empty if it does not.
+        ``lists`` and ``held_out`` are the flags that give the run its own images, for the message.
         """
         record = self.path / "split.json"
         try:
@@ -239,7 +224,7 @@ class RunDirectory:
             self._lock.close()
 
     def remove(self) -> None:
-        """Take back a folder that :meth:`create` has just made."""
+        """Remove a folder that :meth:`create` has just made."""
         shutil.rmtree(self.path)
         self.close()
 

@@ -13,12 +13,14 @@ from typing import Any, Literal, final
 import torch
 from torch import nn
 
+from mixseg.config.checks import WITHOUT_FILE
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.schema import to_flat
-from mixseg.config.sections import Settings
+from mixseg.config.sections import ModelSettings, Settings
 from mixseg.config.values import Size
 from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.record import check_digests, differences, read_record, record_of_validation
+from mixseg.distributed import by_first, of_first
 from mixseg.errors import CheckpointError, ConfigError, MixsegError
 from mixseg.files import read_json_lines
 from mixseg.models import ModelSpec, SegmentationModel, build_model, load_checked
@@ -38,6 +40,8 @@ from mixseg.training.precision import Precision, choose_precision, precision_to_
 
 LOG = logging.getLogger("mixseg")
 
+NETWORKS = ("student", "teacher", "average")
+
 CLEARLY_BETTER = 2.0
 """Points of mIoU above which a message says that a run's other network is better."""
 
@@ -46,11 +50,7 @@ def network_card(spec: ModelSpec, classes: ClassSet, settings: Mapping[str, Any]
     """What a checkpoint records about its networks, as JSON; settings are flat."""
     return {
         "model": spec.to_json(),
-        "classes": {
-            "names": classes.names,
-            "palette": classes.palette,
-            "label_ids": classes.label_ids,
-        },
+        "classes": {name: getattr(classes, name) for name in ("names", "palette", "label_ids")},
         "settings": dict(settings),
     }
 
@@ -65,9 +65,9 @@ class SavedNetworks:
         step: Steps that they were trained for.
         networks: Name (``student``, and ``teacher`` or ``average``) -> network.
         classes: Their classes.
-        settings: Flat settings of the run, for example ``data.root``.
-        problems: Why newer checkpoints of the run were passed over; empty as a rule.
-        data: The data of the run: digests of a :data:`mixseg.data.record.Record`.
+        settings: Flat settings of the run.
+        problems: Why newer checkpoints of the run were passed over.
+        data: Digests of the run's :data:`mixseg.data.record.Record`.
     """
 
     path: Path
@@ -107,11 +107,9 @@ class SavedNetworks:
         return f"{self.run_name}, step {self.step}: {', '.join(shown)}{where}"
 
     def better_one(self) -> tuple[str, str] | None:
-        """A network of the run that was clearly better than the one that was taken.
+        """Name of the run's other network, and a sentence, if it was clearly better than this one.
 
-        Returns:
-            Its name, and a sentence; None where there is none in the checkpoint, where all networks
-            were taken, or where the run's log does not tell.
+        None where it is not in the checkpoint, or the run's log does not tell.
         """
         step, scores = self._validation()
         if len(self.networks) != 1 or not scores.keys() >= self.networks.keys():
@@ -128,10 +126,8 @@ class SavedNetworks:
         )
 
     def report(self, choose: str) -> None:
-        """Log what was taken, whether the other network was better, and what was passed over.
-
-        Args:
-            choose: The flag that chooses a network.
+        """Log what was taken and passed over, and whether the network that the flag ``choose``
+        would take was better.
         """
         for problem in self.problems:
             LOG.warning(f"passed over: {problem}")
@@ -177,7 +173,6 @@ class SavedNetworks:
             LOG.warning(f"changed since the run: {line}")
 
     def _validation(self) -> tuple[int, dict[str, float]]:
-        """Step and scores in percent of the run's last validation until this checkpoint."""
         try:
             lines = read_json_lines(self.run / "metrics.jsonl")
         except OSError:  # a checkpoint may have been copied without the log
@@ -196,13 +191,13 @@ class SavedNetworks:
 
 
 def load_networks(path: Path, which: str, module: nn.Module | None = None) -> SavedNetworks:
-    """Load networks from a run, or from one of its checkpoints.
+    """Load networks from a run's latest intact checkpoint, or from a checkpoint's folder.
 
     Args:
-        path: A run's folder (its latest intact checkpoint is taken) or a checkpoint's folder.
-        which: ``student``, ``teacher``, ``average``, ``both`` or ``either``; ``both`` takes what
-            there is, ``either`` the teacher or average, or the student where there is none.
-            ``teacher`` is understood for an average, which earlier versions called so.
+        path: The folder.
+        which: ``student``, ``teacher``, ``average``, ``both`` (what there is), or ``either`` (the
+            teacher or average, or the student where there is none). ``teacher`` is understood for
+            an average, which earlier versions called so.
         module: The module that the run was given from Python.
 
     Raises:
@@ -237,21 +232,13 @@ def load_networks(path: Path, which: str, module: nn.Module | None = None) -> Sa
 
 
 def load_settings(path: Path) -> Mapping[str, Any]:
-    """Flat settings of a run, or of one of its checkpoints; no network is read.
-
-    Raises:
-        CheckpointError: There is no checkpoint, or it is damaged.
-    """
+    """Flat settings of a run, or of one of its checkpoints."""
     with _readable(_open(path, None)[0]) as state:
         return _settings(state)
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Metadata of the latest checkpoint of a run: settings, model, classes, data; no tensors.
-
-    Raises:
-        CheckpointError: There is no checkpoint, it is damaged, or no checkpoint of a run.
-    """
+    """Metadata of the latest checkpoint of a run: settings, model, classes, data, records."""
     with _readable(_open(path, None)[0]) as state:
         ModelSpec.from_json(state["model"])
         records = dict(state.get("records", {}))
@@ -260,11 +247,7 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def settings_of_run(path: Path) -> Settings:
-    """The settings of a run: those of its latest checkpoint, else of its ``config.yaml``.
-
-    Raises:
-        ConfigError: There is neither, or the file is damaged.
-    """
+    """The settings of a run: those of its latest checkpoint, else of its ``config.yaml``."""
     try:
         return resolve_settings([], load_settings(path))
     except CheckpointError:
@@ -272,38 +255,29 @@ def settings_of_run(path: Path) -> Settings:
 
 
 def newest_checkpoint(path: Path) -> Path:
-    """The folder of the checkpoint that :func:`load_networks` takes for a run or checkpoint.
-
-    Raises:
-        CheckpointError: There is no checkpoint, or it is damaged.
-    """
+    """The folder of the checkpoint that :func:`load_networks` takes for a run or checkpoint."""
     return _open(path, None)[0].path
-
-
-UNREADABLE = (
-    *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError),
-    MixsegError,
-)
-"""Errors from metadata that somebody else has written, or another version."""
 
 
 @contextmanager
 def _readable(checkpoint: Checkpoint) -> Iterator[dict[str, Any]]:
-    """Gives the metadata; a CheckpointError names the checkpoint if they cannot be read."""
     try:
         settings = checkpoint.state.get("settings") or {}
         import_recorded(settings.get("imports"), str(checkpoint.path))
         yield checkpoint.state
     except (CheckpointError, UntrustedError):
         raise
-    except UNREADABLE as error:
+    except (
+        *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError),
+        MixsegError,
+    ) as error:  # metadata that somebody else has written, or another version
         raise CheckpointError(
             f"{checkpoint.path}: is not a checkpoint of mixseg that this version can read: {error}"
         ) from error
 
 
 def _recorded_data(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of the data; older checkpoints have the classes alone."""
+    # Older checkpoints have the classes alone.
     data: dict[str, Any] = state.get("data", {"classes": list(state["classes"]["names"])})
     check_digests(data)
     return data
@@ -316,7 +290,6 @@ def _settings(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _open(path: Path, which: str | None) -> tuple[Checkpoint, list[str]]:
-    """The latest intact checkpoint, and the reasons why newer ones were passed over."""
     if not path.is_dir():
         raise CheckpointError(
             f"{path}: is not a folder. Give a run (runs/NAME) or one of its checkpoints "
@@ -334,8 +307,7 @@ def _open(path: Path, which: str | None) -> tuple[Checkpoint, list[str]]:
     raise CheckpointError(f"{path}: no checkpoint can be read: {reason}")
 
 
-def _read(path: Path, which: str | None) -> Checkpoint:
-    """A checkpoint with the networks that ``which`` names; with None its state alone."""
+def _read(path: Path, which: str | None) -> Checkpoint:  # with None its state alone
     if which is None:
         return read_checkpoint(path, only=())
     there = listed_tensors(path)
@@ -348,3 +320,53 @@ def _read(path: Path, which: str | None) -> Checkpoint:
     elif which == "either":
         wanted = ("student",)
     return read_checkpoint(path, only=wanted)
+
+
+# Initial weights ----------------------------------------------------------------------------------
+
+
+def network_of_run(settings: ModelSettings) -> SavedNetworks | None:
+    """The network that ``model.weights`` names, if it is one of mixseg's; None for anything else.
+
+    A folder is a run or one of its checkpoints, of which the teacher or average is taken where
+    there is one; a file that lies in a checkpoint is the network of its name.
+    """
+    found = _named(settings)
+    if found is None:
+        return None
+    path, which = found
+    # Of a run that is still going on, all processes take the same checkpoint.
+    same = of_first(by_first(lambda: str(newest_checkpoint(path))) or "")
+    return load_networks(Path(same), which)
+
+
+def check_network_of_run(settings: ModelSettings) -> None:
+    """Raise the errors of :func:`network_of_run` without reading a network."""
+    found = _named(settings)
+    if found is None:
+        return
+    path, which = found
+    there = listed_tensors(newest_checkpoint(path))
+    if which != "either" and (which not in NETWORKS or which not in there):
+        raise CheckpointError(
+            f"model.weights: {settings.weights}: is no network of its checkpoint; give one of "
+            f"{', '.join(name for name in NETWORKS if name in there)}, or the folder"
+        )
+
+
+def _named(settings: ModelSettings) -> tuple[Path, str] | None:
+    if settings.weights in WITHOUT_FILE:
+        return None
+    path = Path(settings.weights).expanduser()
+    if path.is_dir():
+        found = path, "either"
+    elif path.suffix == ".safetensors" and (path.parent / MANIFEST).is_file():
+        found = path.parent, path.stem
+    else:
+        return None
+    if settings.weights_sha256 is not None:
+        raise ConfigError(
+            f"model.weights_sha256: {path} is of a checkpoint, which lists the hashes of its files "
+            "and is checked against them; leave it out, or say --model.weights_sha256 null"
+        )
+    return found

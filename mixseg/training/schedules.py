@@ -20,8 +20,6 @@ def poly(total: int, warmup: int, power: Annotated[float, Range(0.001, 100)] = 0
     """(1 - k / k_max)^power (Tranheden & Olsson, eq. 2.6), after the warm-up.
 
     Args:
-        total: Steps of the run.
-        warmup: Steps of warm-up.
         power: Exponent.
     """
     return lambda step: (1 - max(0, step - warmup) / (total - warmup)) ** power
@@ -56,13 +54,9 @@ class OneCycle:
         """Choose what else is cycled.
 
         Args:
-            total: Steps of the run.
             momentum: Momentum falls from the second number to the first while the rate rises, and
                 rises again while it falls, for example [0.85, 0.95]; by default it stays at
                 optimizer.momentum.
-
-        Raises:
-            ConfigError: The first number is above the second.
         """
         self.rate = cycle(1 / 25, 1, 1 / 250_000, total)
         self.momentum: Schedule | None = None
@@ -103,15 +97,7 @@ def build_schedule(
 ) -> tuple[Schedule, Schedule | None]:
     """The schedule of a name with linear warm-up in front of it, and that of the momentum.
 
-    Args:
-        name: A name in :data:`mixseg.registry.SCHEDULES`.
-        options: Setting path -> value.
-        total: Steps of the run.
-        warmup: Steps of warm-up.
-        section: That asks for it, for messages.
-
-    Raises:
-        ConfigError: There is none of that name, or it takes no warm-up.
+    A ConfigError names the ``section`` that asks for an unknown one, or for warm-up of one without.
     """
     SCHEDULES.check(name, f"{section}.name" if section == "schedule" else f"{section}.schedule")
     if warmup and "warmup" not in parameters_of(SCHEDULES.signature(name)):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from mixseg.config.sections import Settings
+from mixseg.config.sections import Settings, StageSettings
 from mixseg.errors import ConfigError
 from mixseg.training.schedules import Schedule
 
@@ -34,13 +35,9 @@ class Stage:
 
 
 def plan_stages(settings: Settings, images: int) -> tuple[Stage, ...]:
-    """The stages of a run in order; one for all of it where the settings name none.
-
-    Args:
-        settings: Of the run, its length in steps.
-        images: Number of labeled images.
-    """
-    steps = _stage_steps(settings, images) or [settings.training.iterations]
+    """The stages of a run in order, by the number of its labeled images; at least one."""
+    accumulate = settings.training.accumulate
+    steps = _steps(settings.stages, accumulate, images) or [settings.training.iterations]
     draws = {"labeled": 0, "unlabeled": 0}
     planned: list[Stage] = []
     first = 0
@@ -49,7 +46,7 @@ def plan_stages(settings: Settings, images: int) -> tuple[Stage, ...]:
         batches = {"labeled": data.batch_labeled, "unlabeled": data.batch_unlabeled}
         factor = settings.stages[number].lr_factor if settings.stages else 1.0
         planned.append(Stage(first, first + taken, data.crop, batches, draws, factor))
-        parts = taken * settings.training.accumulate
+        parts = taken * accumulate
         draws = {name: drawn + parts * batches[name] for name, drawn in draws.items()}
         first += taken
     return tuple(planned)
@@ -84,19 +81,14 @@ def steps_per_epoch(images: int, batch: int, accumulate: int) -> int:
     return -(-images // (batch * accumulate))
 
 
-def _stage_steps(settings: Settings, images: int) -> list[int]:
-    accumulate = settings.training.accumulate
-    return [
-        stage.epochs * steps_per_epoch(images, stage.batch, accumulate) for stage in settings.stages
-    ]
+def _steps(stages: Sequence[StageSettings], accumulate: int, images: int) -> list[int]:
+    return [stage.epochs * steps_per_epoch(images, stage.batch, accumulate) for stage in stages]
 
 
 def epochs_in_steps(settings: Settings, images: int) -> Settings:
-    """The settings with the numbers of steps that follow from epochs; others stay as they are.
+    """The settings with the numbers of steps that follow from epochs of some labeled images.
 
-    Args:
-        settings: Of a run; warm-up is counted in epochs of the first stage.
-        images: Number of labeled images.
+    Warm-up is counted in epochs of the first stage.
 
     Raises:
         ConfigError: The warm-up is not shorter than the run.
@@ -109,7 +101,7 @@ def epochs_in_steps(settings: Settings, images: int) -> Settings:
     iterations, warmup = training.iterations, schedule.warmup_steps
     named = "schedule.warmup_steps"
     if settings.stages:
-        iterations = sum(_stage_steps(settings, images))
+        iterations = sum(_steps(settings.stages, training.accumulate, images))
     elif training.epochs is not None:
         iterations = training.epochs * per_epoch
     if schedule.warmup_epochs is not None:

@@ -13,8 +13,8 @@ from mixseg.data.streams import Batch, StreamDataset, stream_batches
 from mixseg.data.transforms import PairedTransform
 from mixseg.methods import Method
 from mixseg.training.data import TrainingData
-from mixseg.training.loop import Stream
 from mixseg.training.stages import Stage
+from mixseg.training.state import Stream
 
 LARGEST_RATIO = 1.5
 """How much larger images of one stream may be than those of another before people are told."""
@@ -31,86 +31,56 @@ def build_streams(
     stages: Sequence[Stage],
     method: Method,
 ) -> dict[str, Stream]:
-    """The streams that a method takes; batches are numbered through all stages.
-
-    Args:
-        settings: Of the run.
-        data: Of the run.
-        stages: Of the run, in order.
-        method: Its student says what color lies outside of images.
-    """
+    """The streams that a method takes; batches are numbered through all stages."""
     pinned = next(method.student.parameters()).device.type == "cuda"
     red, green, blue = (round(255 * value) for value in method.student.spec.mean)
     labeled = settings.source_domain if settings.two_domains else settings.data
     interpolation = settings.source_domain.interpolation if settings.two_domains else "bilinear"
-    images: dict[str, DataSettings | SourceSettings] = {
-        "labeled": labeled,
-        "unlabeled": settings.data,
-    }
+    images = {"labeled": labeled, "unlabeled": settings.data}
     sources = {
         "labeled": (data.labeled, data.split.labeled),
         "unlabeled": (data.unlabeled, data.unlabeled_indices),
     }
 
-    def stream_of(name: str, stage: Stage) -> StreamDataset:
+    def batches(name: str, first: int, last: int) -> Iterator[Batch]:
+        """Batches number ``first`` to ``last`` - 1; a loader for each stage, at its turn."""
         dataset, indices = sources[name]
-        transform = PairedTransform(
-            resize=images[name].resize,
-            scale=images[name].scale,
-            scale_step=settings.data.scale_step,
-            interpolation=interpolation if name == "labeled" else "bilinear",
-            rotate=settings.data.rotate,
-            crop=stage.crop,
-            padding=settings.data.padding,
-            flip=settings.data.flip,
-            fill=(red, green, blue),
-        )
-        return StreamDataset(
-            dataset,
-            indices,
-            transform,
-            seed=settings.seed,
-            stream=name,
-            labeled=name == "labeled",
-            bad_share=settings.data.skip_bad_share if settings.data.skip_bad else 0.0,
-        )
-
-    return {
-        name: partial(
-            _staged_batches,
-            [(stage, stream_of(name, stage)) for stage in stages],
-            name,
-            settings.training.accumulate,
-            loader_workers(settings.data.workers),
-            pinned,
-        )
-        for name in method.streams
-    }
-
-
-def _staged_batches(
-    stages: list[tuple[Stage, StreamDataset]],
-    name: str,
-    accumulate: int,
-    workers: int,
-    pinned: bool,
-    first: int,
-    last: int,
-) -> Iterator[Batch]:
-    """Batches number ``first`` to ``last`` - 1; a loader for each stage, when its turn comes."""
-    for stage, dataset in stages:
-        before = stage.first * accumulate
-        begin, end = max(first, before), min(last, stage.last * accumulate)
-        if begin < end:
-            yield from stream_batches(
+        for stage in stages:
+            before = stage.first * settings.training.accumulate
+            end = min(last, stage.last * settings.training.accumulate)
+            if max(first, before) >= end:
+                continue
+            transform = PairedTransform(
+                resize=images[name].resize,
+                scale=images[name].scale,
+                scale_step=settings.data.scale_step,
+                interpolation=interpolation if name == "labeled" else "bilinear",
+                rotate=settings.data.rotate,
+                crop=stage.crop,
+                padding=settings.data.padding,
+                flip=settings.data.flip,
+                fill=(red, green, blue),
+            )
+            stream = StreamDataset(
                 dataset,
+                indices,
+                transform,
+                seed=settings.seed,
+                stream=name,
+                labeled=name == "labeled",
+                bad_share=settings.data.skip_bad_share if settings.data.skip_bad else 0.0,
+            )
+            yield from stream_batches(
+                stream,
                 stage.batches[name],
-                begin - before,
+                max(first, before) - before,
                 end - before,
-                workers,
+                loader_workers(settings.data.workers),
                 drawn=stage.draws[name],
                 pinned=pinned,
             )
+
+    return {name: partial(batches, name) for name in method.streams}
 
 
 def crop_notes(
@@ -135,7 +105,7 @@ def scale_notes(
 ) -> list[str]:
     """A line if unlabeled images are much larger or smaller than labeled ones, before crops.
 
-    Crops then show things at other scales. Sizes that settings give are meant so.
+    Sizes that settings give are meant so.
     """
     if data.unlabeled is data.labeled or (resize_labeled and resize_unlabeled):
         return []

@@ -22,6 +22,7 @@ from mixseg.analysis.costs import (
     smaller,
     step_cost,
 )
+from mixseg.analysis.noise import NoiseRun
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
@@ -30,8 +31,7 @@ from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.errors import ConfigError
 from mixseg.registry import METHODS
 from mixseg.training.checkpoint import write_checkpoint
-from mixseg.training.data import streams_of, training_size
-from mixseg.training.on_noise import NoiseRun
+from mixseg.training.data import RunData
 from mixseg.training.saved_network import network_card
 from tests.models.build import small_model
 
@@ -119,7 +119,7 @@ def test_every_method_is_measured(method: str, tmp_path: Path) -> None:
     content = json.loads(json.dumps(profile.to_json()))
     assert content["training"][0]["seconds_per_epoch"] == pytest.approx(6 * step.seconds)
     assert content["networks"][-1]["parameters"] == profile.parts[-1].parameters
-    assert set(content["batches"]) == set(streams_of(resolve_settings([], values)))
+    assert set(content["batches"]) == set(RunData(resolve_settings([], values)).streams)
     # The tables have all rows in a narrow terminal.
     console = Console(width=80)
     with console.capture() as captured:
@@ -169,7 +169,7 @@ def test_sizes_without_data() -> None:
     def size(stream: str = "labeled", **values: object) -> tuple[int, int]:
         changed = {path.replace("__", "."): value for path, value in values.items()}
         settings: Settings = resolve_settings([], changed)
-        return training_size(settings, stream, None)
+        return RunData(settings).size(stream, None)
 
     assert size(data__crop=(64, 65), data__resize=(70, 71)) == (64, 65)
     assert size(data__resize=(70, 71)) == (70, 71)

@@ -12,13 +12,12 @@ from mixseg.analysis.data_check import inspect_data, report_lines
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.sections import Settings
 from mixseg.data.check import PartReport
-from mixseg.training.data import open_training_data
-from mixseg.training.data_parts import parts_of
+from mixseg.training.data import RunData, open_training_data
 from tests.data.layouts import SIZE, cycle_ids, write_folder, write_image, write_label
 
 
 def inspected(settings: Settings) -> list[PartReport]:
-    return inspect_data(parts_of(settings), Console(quiet=True), workers=0)
+    return inspect_data(RunData(settings).parts(), Console(quiet=True), workers=0)
 
 
 def test_classes_without_a_pixel_are_named(tmp_path: Path) -> None:

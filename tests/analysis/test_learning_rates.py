@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from mixseg.analysis.learning_rates import RangeTest, range_test
+from mixseg.analysis.noise import random_batches
 from mixseg.config.resolve import resolve_settings
 from mixseg.data.streams import Batch
 from mixseg.errors import TrainingError
 from mixseg.training.build import Given, build_learner
-from mixseg.training.on_noise import random_batches
 
 TINY = {
     "method": "supervised",

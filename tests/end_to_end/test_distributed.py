@@ -220,7 +220,7 @@ def test_a_process_that_is_killed_leaves_nobody_waiting(
 SPOILT = """
 import os, runpy, sys
 import torch
-from mixseg.training.update import Learner
+from mixseg.training.loop import Learner
 
 tool, rank = sys.argv.pop(1), sys.argv.pop(1)
 move = Learner.move

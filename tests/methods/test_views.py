@@ -10,8 +10,8 @@ from torch import Tensor
 from mixseg.data.streams import Batch
 from mixseg.methods import Backward, SemiSupervised, StepRandom, StreamOutput
 from mixseg.targets import MeanTeacher, PseudoLabels, Weighting
+from mixseg.training.loop import Learner
 from mixseg.training.precision import Precision
-from mixseg.training.update import Learner
 from tests.methods.build import CLASSES, batch, build
 
 

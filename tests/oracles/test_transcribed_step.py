@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from mixseg.analysis.noise import random_batches, training_step
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.sections import Settings
 from mixseg.data.streams import Batch
@@ -18,7 +19,6 @@ from mixseg.ignore import IGNORE
 from mixseg.methods import StepRandom
 from mixseg.models import build_model
 from mixseg.training.build import Given, build_learner
-from mixseg.training.on_noise import random_batches, training_step
 from tests.models.build import SMALL
 from tests.oracles.transcribed_step import TranscribedStep
 

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from mixseg.training.best_networks import BestNetworks
-from mixseg.training.checkpoint import CheckpointStore, read_checkpoint, write_checkpoint
+from mixseg.training.checkpoint import (
+    BestNetworks,
+    CheckpointStore,
+    read_checkpoint,
+    write_checkpoint,
+)
 
 
 def write(best: BestNetworks, step: int, value: float) -> None:

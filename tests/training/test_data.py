@@ -10,7 +10,7 @@ from mixseg.config.resolve import resolve_settings
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
 from mixseg.errors import DataError
-from mixseg.training.data import TrainingData, open_judged, open_training_data
+from mixseg.training.data import RunData, TrainingData, open_training_data
 from tests.data.layouts import write_bdd100k, write_camvid, write_cityscapes, write_folder
 
 
@@ -94,13 +94,13 @@ class TestHeldOut:
         write_folder(tmp_path / "data", "train", count=10)
         write_folder(tmp_path / "data", "other", count=1)
         settings = settings_of("folder", tmp_path / "data", **{"data.val": "1/5"})
-        drawn, _ = open_judged(settings, None, tmp_path)
+        drawn, _ = RunData(settings).judged(None, tmp_path)
         recorded = sorted(s.id for s in open_training_data(settings).labeled.samples)[:2]
         assert [sample.id for sample in drawn.samples] != recorded
         (tmp_path / "val.txt").write_text("".join(f"{key}\n" for key in recorded))
-        found, _ = open_judged(settings, None, tmp_path)
+        found, _ = RunData(settings).judged(None, tmp_path)
         assert [sample.id for sample in found.samples] == recorded
-        assert len(open_judged(settings, "other", tmp_path)[0]) == 1
+        assert len(RunData(settings).judged("other", tmp_path)[0]) == 1
 
 
 def settings_with(settings: Settings, path: str, value: object) -> Settings:

@@ -11,8 +11,11 @@ from torch.optim import Optimizer
 
 from mixseg.errors import CheckpointError, ConfigError
 from mixseg.registry import OPTIMIZERS
-from mixseg.training.optimizer_state import optimizer_state, restore_optimizer
-from mixseg.training.optimizers import build_optimizer
+from mixseg.training.optimizers import (
+    build_optimizer,
+    optimizer_state,
+    restore_optimizer,
+)
 
 
 def build(name: str, seed: int = 0) -> tuple[nn.Module, Optimizer]:

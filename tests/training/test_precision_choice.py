@@ -13,11 +13,11 @@ from torch import nn
 
 from mixseg.errors import CheckpointError, ConfigError
 from mixseg.models import build_model
-from mixseg.training import precision_choice as module
-from mixseg.training.precision import choose_precision
-from mixseg.training.precision_choice import (
+from mixseg.training import precision as module
+from mixseg.training.precision import (
     FEWEST_ROUNDS,
     MOST_ROUNDS,
+    choose_precision,
     clearly_faster,
     precision_of_run,
     step_times,

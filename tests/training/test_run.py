@@ -13,8 +13,7 @@ from mixseg.config.resolve import resolve_settings
 from mixseg.config.sections import Settings
 from mixseg.terminal import new_console
 from mixseg.training.checkpoint import read_checkpoint, write_checkpoint
-from mixseg.training.resume import resume
-from mixseg.training.run import start
+from mixseg.training.run import resume, start
 
 TINY = {
     "method": "supervised",

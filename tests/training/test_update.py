@@ -13,7 +13,7 @@ from mixseg.config.resolve import resolve_settings
 from mixseg.errors import ConfigError
 from mixseg.methods import StepRandom
 from mixseg.training.build import Given, build_learner
-from mixseg.training.update import Learner, running_statistics
+from mixseg.training.loop import Learner, running_statistics
 from tests.methods.build import CLASSES, NEEDED, Stepped, batches, stepped
 
 NETWORK = {

@@ -16,7 +16,7 @@ from mixseg.evaluation.pictures import distinct_titles
 from mixseg.evaluation.prediction import Predictor
 from mixseg.files import read_json_lines
 from mixseg.registry import LAYOUTS
-from mixseg.training.data import open_judged, open_split, settings_on
+from mixseg.training.data import RunData, settings_on
 from mixseg.training.precision import choose_device, choose_precision
 from mixseg.training.saved_network import SavedNetworks, load_networks, settings_of_run
 
@@ -63,7 +63,7 @@ def open_datasets(
         else:
             given = {"data.dataset": name, "data.root": next(folders)}
         title = f"{name} {number}" if shared[name] > 1 else name
-        opened.append(ShownDataset(title, open_split(resolve_settings([], given), split)))
+        opened.append(ShownDataset(title, RunData(resolve_settings([], given)).split(split)))
     return opened
 
 
@@ -160,7 +160,7 @@ def open_given(
     elif kind.reads == "network" and runs:
         opened, saved = open_networks(runs, network, device)
         settings = settings_on(saved.settings, next(iter(names), None), next(iter(roots), None))
-        dataset, _ = open_judged(settings, split, saved.run)
+        dataset, _ = RunData(settings).judged(split, saved.run)
         datasets = [ShownDataset(settings.data.dataset, dataset)]
     elif kind.datasets and kind.reads != "network":
         datasets = open_datasets(names or ["demo"], roots, split or "train")

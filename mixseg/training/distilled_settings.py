@@ -1,4 +1,4 @@
-"""Settings that follow from a teacher and from the name of a student."""
+"""Settings of a distilled run that follow from its teacher and the name of its student."""
 
 from __future__ import annotations
 

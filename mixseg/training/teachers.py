@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mixseg.config.effect import takes_part
-from mixseg.config.sections import Settings
+from mixseg.config.sections import DistillationSettings
 from mixseg.data.contract import ClassSet
 from mixseg.data.voc import VOC
 from mixseg.errors import CheckpointError
@@ -29,19 +29,15 @@ COPY = "teacher"
 """Folder within a run that holds its teacher: a checkpoint like any other."""
 
 
-def find_teacher(settings: Settings) -> SavedNetworks | None:
+def find_teacher(method: str, chosen: DistillationSettings) -> SavedNetworks | None:
     """The teacher that a new run names, before any data is read; None if its method has none.
 
     Messages say which network it is, and which damaged checkpoints were passed over.
 
-    Returns:
-        One network, under whatever name.
-
     Raises:
         CheckpointError: It is missing or damaged, or no network that can teach.
     """
-    chosen = settings.distillation
-    if not takes_part(settings.method, "trained_teacher") or chosen.teacher is None:
+    if not takes_part(method, "trained_teacher") or chosen.teacher is None:
         return None
     path = Path(chosen.teacher).expanduser()
     if path.is_file():
@@ -57,11 +53,7 @@ def find_teacher(settings: Settings) -> SavedNetworks | None:
 
 
 def fixed_teacher(saved: SavedNetworks, classes: ClassSet) -> FixedTeacher:
-    """The teacher of a student that has these classes.
-
-    Raises:
-        ConfigError: It does not know them all.
-    """
+    """The teacher of a student with these classes; a ConfigError if it does not know them all."""
     (network,) = saved.networks.values()
     regularized = saved.settings.get("regularizer") == "adversarial-temperature"
     temperature = saved.settings["adversarial.temperature_g"] if regularized else 1.0
@@ -77,20 +69,14 @@ def keep_teacher(run: Path, saved: SavedNetworks) -> None:
 
 
 def kept_teacher(run: Path, classes: ClassSet) -> FixedTeacher:
-    """The teacher that a run has kept.
-
-    Raises:
-        CheckpointError: It is missing or damaged.
-        ConfigError: It does not know the classes of the student.
-    """
+    """The teacher that a run has kept."""
     return fixed_teacher(load_networks(run / COPY, "either"), classes)
 
 
 def read_torchvision_fcn(path: Path) -> SegmentationModel:
-    """torchvision's ``fcn_resnet101`` or ``fcn_resnet50`` from a local file of its weights.
+    """torchvision's ``fcn_resnet101`` or ``fcn_resnet50`` for VOC, from a local file of weights.
 
-    Both know the classes of VOC, in its order. The auxiliary classifier is left out, as it is when
-    torchvision's own network answers.
+    The auxiliary classifier is left out, as it is when torchvision's own network answers.
 
     Raises:
         CheckpointError: The file is missing, damaged, unsafe, or of another network.

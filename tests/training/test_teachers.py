@@ -14,17 +14,17 @@ from mixseg.config.resolve import resolve_settings
 from mixseg.config.sections import Settings
 from mixseg.data.contract import ClassSet
 from mixseg.data.voc import VOC
-from mixseg.distillation.settings import student_of_name
-from mixseg.distillation.teachers import (
+from mixseg.errors import CheckpointError, ConfigError
+from mixseg.models import FixedTeacher, check_model_settings
+from mixseg.training.distilled_settings import student_of_name
+from mixseg.training.saved_network import SavedNetworks
+from mixseg.training.teachers import (
     find_teacher,
     fixed_teacher,
     keep_teacher,
     kept_teacher,
     read_torchvision_fcn,
 )
-from mixseg.errors import CheckpointError, ConfigError
-from mixseg.models import FixedTeacher, check_model_settings
-from mixseg.training.saved_network import SavedNetworks
 from tests.models.build import small_model
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +99,8 @@ def distilling(teacher: object) -> Settings:
 
 
 def found(teacher: Path) -> SavedNetworks:
-    saved = find_teacher(distilling(teacher))
+    settings = distilling(teacher)
+    saved = find_teacher(settings.method, settings.distillation)
     assert saved is not None
     return saved
 

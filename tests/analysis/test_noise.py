@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mixseg.analysis.costs import estimate_needs, extrapolated
+from mixseg.analysis.noise import NoiseRun
 from mixseg.config.resolve import resolve_settings
 from mixseg.errors import ConfigError, TrainingError
-from mixseg.training.on_noise import NoiseRun
 from tests.end_to_end.processes import REPOSITORY
 
 

@@ -25,19 +25,18 @@ from mixseg.config.values import Size
 from mixseg.data.contract import ClassSet
 from mixseg.data.layout import classes_of
 from mixseg.data.streams import Batch
-from mixseg.distillation.teachers import find_teacher, fixed_teacher
 from mixseg.errors import ConfigError, TrainingError
 from mixseg.ignore import IGNORE
 from mixseg.losses import needs_class_shares
 from mixseg.randomness import generator
 from mixseg.terminal import complain
 from mixseg.training.build import Given, build_learner
-from mixseg.training.data import TrainingData, streams_of, training_size
-from mixseg.training.optimizer_state import optimizer_state
-from mixseg.training.precision import peak_memory
-from mixseg.training.precision_choice import precision_of_run
+from mixseg.training.data import RunData, TrainingData
+from mixseg.training.loop import Learner
+from mixseg.training.optimizers import optimizer_state
+from mixseg.training.precision import peak_memory, precision_of_run
 from mixseg.training.stages import of_one_stage
-from mixseg.training.update import Learner
+from mixseg.training.teachers import find_teacher, fixed_teacher
 
 STEPS = 2
 """Steps in a process of their own: the optimizer's state is there from the second one on."""
@@ -64,12 +63,8 @@ class Probe(NamedTuple):
 @final
 @dataclass(frozen=True)
 class NoiseRun:
-    """The last stage of a run, on noise.
-
-    Attributes:
-        settings: Its settings.
-        classes: The classes that the network tells apart.
-        sizes: Name of a stream -> height and width of its images.
+    """The last stage of a run on noise: its settings, its classes, and the size of each stream's
+    images.
     """
 
     settings: Settings
@@ -84,8 +79,8 @@ class NoiseRun:
             ConfigError: Only the data could tell the classes or the size of the images.
         """
         settings = of_one_stage(settings, -1)
-        streams = streams_of(settings)
-        sizes = {name: training_size(settings, name, data) for name in streams}
+        opener = RunData(settings)
+        sizes = {name: opener.size(name, data) for name in opener.streams}
         classes = classes_of(settings.data.dataset) if data is None else data.classes
         if classes is None:
             raise ConfigError(f"the classes of {settings.data.dataset} are not known without data")
@@ -116,7 +111,7 @@ class NoiseRun:
         even = torch.full((len(self.classes),), 1 / len(self.classes))
         aligned = self.settings.targets.alignment != "none"
         counted = needs_class_shares(self.settings.supervised_loss.name)
-        teacher = find_teacher(self.settings)
+        teacher = find_teacher(self.settings.method, self.settings.distillation)
         return Given(
             distribution=even if aligned else None,
             frequencies=even if counted else None,
@@ -152,10 +147,7 @@ class NoiseRun:
         return learner, training_step(learner, batches, settings.training.accumulate)
 
     def measure_elsewhere(self, whole: Iterable[Size] = ()) -> Probe:
-        """Take two steps in another process.
-
-        Args:
-            whole: As in :meth:`learner`.
+        """Take two steps in another process; ``whole`` as for :meth:`learner`.
 
         Raises:
             ConfigError: The network takes no images of these sizes.
@@ -223,7 +215,6 @@ def _bytes(tensors: Mapping[str, Tensor]) -> int:
 
 
 def _measure(run: NoiseRun, whole: Iterable[Size]) -> Probe:
-    """Take the steps in this process, which has done nothing else."""
     learner, advance = run.learner(whole)
     device = learner.precision.device
     for step in range(STEPS):

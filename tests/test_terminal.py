@@ -54,7 +54,7 @@ def test_nothing_prints_around_the_one_module() -> None:
     }
     assert found.pop("mixseg/terminal.py")
     # A process that no person reads: its one line of JSON is for the process that started it.
-    assert len(found.pop("mixseg/training/on_noise.py")) == 1
+    assert len(found.pop("mixseg/analysis/noise.py")) == 1
     assert {file: calls for file, calls in found.items() if calls} == {}
 
 

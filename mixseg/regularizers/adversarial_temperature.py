@@ -31,7 +31,29 @@ class AdversarialTemperature(Regularizer):
 
     D sees the ground truth as one-hot maps and the student's softmax of logits / T_d, and learns
     to tell them apart. L_adv is what D thinks of the softmax of logits / T_g. L_seg has the same
-    T_g, which is the method's affair (:func:`mixseg.losses.temperature.tempered`).
+    T_g, which the method applies (:func:`mixseg.losses.temperature.tempered`).
+
+    Args:
+        num_classes: Channels of the maps.
+        device: Of the student.
+        seed: Of the run; the discriminator draws its weights from a generator of its own, so that
+            nothing else of a run changes.
+        schedules: From the name of a schedule (or ``same``) and steps of warm-up to a schedule.
+        bf16: Convolutions of the discriminator in bfloat16. Half precision would need a scaler of
+            its own; in such runs the discriminator stays in float32.
+        channels_last: Memory layout of the discriminator.
+        alpha: Weight of what the discriminator thinks of the student's maps; 0.1 for FCN-8s on
+            Cityscapes. The segmentation loss beside it is a mean over pixels, although the paper's
+            equation 1 sums.
+        temperature_g: Temperature of the softmax in the segmentation and adversarial losses (T_g).
+        temperature_d: Temperature of the softmax maps that the discriminator learns from (T_d).
+        loss: Adversarial loss (Table 3-1).
+        lr: Learning rate of the discriminator: 1e-7 for FCN-8s, 5e-8 for ResNet-50.
+        betas: Averaging factors of its Adam optimizer.
+        schedule: Schedule of its learning rate: same (as the student's, without the factors of
+            stages), or one by name.
+        warmup_steps: Steps of linear warm-up of a schedule of its own.
+        unlabeled: Take the student's maps of mixed unlabeled images for fakes too.
     """
 
     def __init__(

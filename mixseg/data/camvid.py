@@ -33,20 +33,20 @@ CAMVID = ClassSet.of(
     }
 )
 
-# Each class becomes the one that most of its pixels are; 9 classes of Cityscapes get none.
+# Each class becomes that of most of its pixels; 9 classes of Cityscapes have none.
 CAMVID_TO_CITYSCAPES = {
     "sky": "sky",
-    "building": "building",  # holds walls, bridges and archways too, which are small beside it
+    "building": "building",  # with a few walls, bridges and archways
     "pole": "pole",
     "road": "road",  # with the lane markings, as in Cityscapes
-    "pavement": "sidewalk",  # holds parking places and road shoulders too
-    "tree": "vegetation",  # holds bushes and grass; grass alone would be terrain
-    # Lights, signs, and advertisements, no traffic signs in Cityscapes: no class is most of it.
+    "pavement": "sidewalk",  # with parking places and road shoulders
+    "tree": "vegetation",  # with bushes and grass; grass alone would be terrain
+    # Lights, signs, and advertisements, no traffic signs in Cityscapes: no class prevails.
     "sign symbol": IGNORED,
     "fence": "fence",
-    "car": "car",  # holds lorries and buses too, which are few
-    "pedestrian": "person",  # holds prams and animals too
-    # The rider and what is ridden: most pixels are the rider, and bicycles alone are rare there.
+    "car": "car",  # with a few trucks and buses
+    "pedestrian": "person",  # with strollers and animals
+    # The rider and the bicycle: most pixels are the rider, and bicycles alone are rare there.
     "bicyclist": "rider",
 }
 

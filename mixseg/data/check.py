@@ -1,4 +1,4 @@
-"""Finds what is wrong with the files of a data set: with a few before a run, or with all."""
+"""Checks of the files of a data set: of a few before a run, or of all."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ KINDS: dict[Kind, str] = {
 
 
 class Problem(NamedTuple):
-    """What is wrong with a file, or with ``path`` where that could not be opened."""
+    """A problem of a file, or of a setting (``path``) whose data could not be opened."""
 
     kind: Kind
     path: str
@@ -56,29 +56,32 @@ class Problem(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """All that is wrong with a sample, and the raw ids of its label if one was read."""
+    """The problems of a sample, and the raw ids of its label if one was read."""
 
     problems: list[Problem]
     ids: bytes | None = None
 
 
 def inspect_sample(dataset: SegmentationDataset, index: int, *, labeled: bool) -> Inspection:
-    """Read a sample; ``labeled`` says whether it has to have a label, which is then read too."""
+    """Read a sample; with ``labeled`` it has to have a label, which is read too."""
     sample = dataset.samples[index]
-    problems = []
+    problems: list[Problem] = []
+
+    def found(kind: Kind, path: Path, message: str) -> None:
+        problems.append(Problem(kind, str(path), message))
+
     image: ImageArray | None = None
     try:
         image = dataset.image(index)
     except DataError as error:
-        problems.append(Problem(reading_problem(error), str(sample.image), str(error)))
+        found(reading_problem(error), sample.image, str(error))
     if not labeled:
         return Inspection(problems)
-    if sample.label is None:
-        message = f"{sample.image} has no label file"
-        if dataset.looked_for:
-            message += f"; looked for {dataset.looked_for}"
-        return Inspection([*problems, Problem("missing partner", str(sample.image), message)])
-    path = str(sample.label)
+    path = sample.label
+    if path is None:
+        looked_for = f"; looked for {dataset.looked_for}" if dataset.looked_for else ""
+        found("missing partner", sample.image, f"{sample.image} has no label file{looked_for}")
+        return Inspection(problems)
     if image is not None and dataset.in_files:
         orientation = orientation_in_header(sample.image)
         if orientation != UPRIGHT:
@@ -87,59 +90,48 @@ def inspect_sample(dataset: SegmentationDataset, index: int, *, labeled: bool) -
                 "they are stored, and so has the label to be: store both upright, or, if the label "
                 "fits the stored pixels, remove the orientation"
             )
-            problems.append(Problem("turned", str(sample.image), message))
+            found("turned", sample.image, message)
     try:
-        raw = dataset.read_raw_label(sample.label)
+        raw = dataset.read_raw_label(path)
     except DataError as error:
-        return Inspection([*problems, Problem(reading_problem(error), path, str(error))])
+        found(reading_problem(error), path, str(error))
+        return Inspection(problems)
     if image is not None and image.shape[:2] != raw.shape:
-        message = unequal_sizes(sample, image.shape, raw.shape)
-        problems.append(Problem("size mismatch", path, message))
+        found("size mismatch", path, unequal_sizes(sample, image.shape, raw.shape))
     try:
-        if (dataset.train_ids(raw, sample.label) == IGNORE).all():
-            problems.append(Problem("all void", path, f"{path}: every pixel is ignored"))
+        if (dataset.train_ids(raw, path) == IGNORE).all():
+            found("all void", path, f"{path}: every pixel is ignored")
     except DataError as error:
-        problems.append(Problem("unknown ids", path, str(error)))
+        found("unknown ids", path, str(error))
     return Inspection(problems, raw_ids(raw))
 
 
 def reading_problem(error: DataError) -> Kind:
-    """Whether the system did not give a file, or a decoder could do nothing with it."""
-    # What the system says has a number; what a decoder says of a file that it was given has none.
+    """Tell a file that the system could not read from one that a decoder could not decode."""
+    # Errors of the system have a number, those of decoders none.
     cause = error.__cause__
     from_system = isinstance(cause, OSError) and cause.errno is not None
     return "unreadable" if from_system else "undecodable"
 
 
 def raw_ids(label: LabelArray) -> bytes:
-    """The ids that a label holds, in order."""
+    """The different ids of a label, in order."""
     return bytes(np.flatnonzero(np.bincount(label.reshape(-1), minlength=256)).tolist())
 
 
 @final
 @dataclass(frozen=True)
 class PartReport:
-    """A part of a run's data after it was read.
+    """A part of a run's data after it was read."""
 
-    Attributes:
-        name: Such as ``training``, ``unlabeled`` or ``validation``.
-        root: Folder of its files; empty where it could not be opened.
-        images: How many images it has.
-        labels: How many of them with their labels.
-        problems: What is wrong, in the order of the files; what a part before it said is left out.
-        repeated: How many of the images a part before it has as well, which read them.
-        unpaired: How many further images were left out because they have no label.
-        notes: What is right and may not be meant.
-    """
-
-    name: str
-    root: str
-    images: int
-    labels: int
-    problems: tuple[Problem, ...]
-    repeated: int = 0
-    unpaired: int = 0
-    notes: tuple[str, ...] = ()
+    name: str  # such as "training", "unlabeled" or "validation"
+    root: str  # folder of its files; empty where it could not be opened
+    images: int  # number of images
+    labels: int  # number of labels
+    problems: tuple[Problem, ...]  # in the order of the files, without those of earlier parts
+    repeated: int = 0  # number of images that an earlier part has, too
+    unpaired: int = 0  # number of further images that were left out because they have no label
+    notes: tuple[str, ...] = ()  # what is no problem, but may not be intended
 
 
 @final
@@ -147,7 +139,7 @@ class Inspector:
     """Reads every file of several parts of data; what two of them share is read and said once."""
 
     def __init__(self, workers: int) -> None:
-        """Read with so many processes; 0 reads in this one."""
+        """Args: workers: number of processes that read; 0 reads in this one."""
         self._workers = workers
         self._images: set[Path] = set()
         self._pairs: set[tuple[Path, Path | None]] = set()
@@ -165,8 +157,8 @@ class Inspector:
     ) -> PartReport:
         """Read a part whose files ``opened`` lists; ``setting`` names it in messages.
 
-        With ``labeled`` its images have to have labels, and these are read. ``advance`` is called
-        after each file with the number of files read and of all.
+        With ``labeled`` its images have to have labels, which are read, too. ``advance`` is called
+        after each sample with the number of samples read and of all.
 
         Raises:
             TrainingError: A process that reads died.
@@ -218,7 +210,7 @@ class Inspector:
 
 
 def spread(indices: Sequence[int], limit: int) -> list[int]:
-    """Up to ``limit`` indices at equal distances, the first and the last among them."""
+    """Up to ``limit`` indices at equal distances, with the first and the last."""
     count = min(limit, len(indices))
     return [indices[k * (len(indices) - 1) // max(count - 1, 1)] for k in range(count)]
 
@@ -230,11 +222,10 @@ def check_samples(
     *,
     skip_bad: bool = False,
 ) -> dict[Path, bytes]:
-    """Read a spread of samples; a wrong label folder or class table shows in the first few.
+    """Read a spread of samples; a few show a wrong label folder or class table.
 
-    ``indices`` are the samples that training will use; those without a label are read as images.
-    With ``skip_bad`` samples that cannot be read are passed over, unless none can. Gives the raw
-    ids of the labels that were read.
+    ``indices`` are the samples that training will use. With ``skip_bad`` unreadable ones are passed
+    over, unless all are. Returns the raw ids of the labels that were read.
 
     Raises:
         DataError: A file is damaged, image and label differ in size, a label holds an unknown id,
@@ -276,11 +267,10 @@ def ids_in_labels(
     limit: int = 64,
     known: Mapping[Path, bytes] | None = None,
 ) -> tuple[frozenset[int], int]:
-    """The raw ids of a spread of labels, and how many labels that takes.
+    """The raw ids of a spread of labels, and the number of labels read for it.
 
-    No further label is looked at once all classes were seen. Samples without a label are passed
-    over, and those that cannot be read, which is said where they are used. ``known`` has the raw
-    ids of labels that were read already.
+    It stops when all classes were seen, and passes over samples without a label and labels that
+    cannot be read. ``known`` has the raw ids of labels that were read before.
     """
     labels = [one for index in indices if (one := dataset.samples[index].label) is not None]
     found: set[int] = set()
@@ -297,7 +287,7 @@ def ids_in_labels(
 
 
 def unseen_classes(dataset: SegmentationDataset, ids: Collection[int]) -> list[str]:
-    """The classes that none of some raw ids means, without those that no id of the data means."""
+    """The classes without any of these raw ids, except those that no id of the data set means."""
     possible = set(dataset.lookup.tolist())
     seen = {int(dataset.lookup[raw]) for raw in ids}
     names = enumerate(dataset.classes.names)
@@ -307,9 +297,9 @@ def unseen_classes(dataset: SegmentationDataset, ids: Collection[int]) -> list[s
 
 
 def unseen_note(dataset: SegmentationDataset, ids: Collection[int], read: int, of: int) -> str:
-    """A line for people on classes without one pixel among the raw ids of the labels read.
+    """A line on classes that none of the raw ids ``ids`` means; empty if there is none.
 
-    ``read`` is how many labels that were, ``of`` how many there are; empty if no class is missing.
+    ``read`` is the number of labels with these ids, ``of`` the number of all labels.
     """
     unseen = unseen_classes(dataset, ids)
     if not read or not unseen:
@@ -332,7 +322,7 @@ def unseen_note(dataset: SegmentationDataset, ids: Collection[int], read: int, o
 def check_equal_sizes(
     dataset: SegmentationDataset, indices: Sequence[int], *, skip_bad: bool = False
 ) -> None:
-    """Refuse images that differ in size by their headers, and so cannot share a batch.
+    """Refuse images that differ in size by their headers, as they cannot share a batch.
 
     Raises:
         DataError: Two images differ, or one cannot be read and ``skip_bad`` is not set.
@@ -359,11 +349,7 @@ def check_same_size(
     unlabeled: SegmentationDataset,
     unlabeled_resize: Size | None,
 ) -> None:
-    """Refuse a source and a target whose images differ in size, after a resize where there is one.
-
-    Raises:
-        DataError: The sizes differ.
-    """
+    """Raise a DataError if images of source and target differ in size, resized if they are."""
     first = labeled_resize or first_size(labeled, range(len(labeled)))
     second = unlabeled_resize or first_size(unlabeled, range(len(unlabeled)))
     if first != second:
@@ -374,11 +360,7 @@ def check_same_size(
 
 
 def first_size(dataset: SegmentationDataset, indices: Sequence[int]) -> Size:
-    """Height and width of the first image whose header can be read.
-
-    Raises:
-        DataError: None can; the error is that of the first.
-    """
+    """Height and width of the first image with a readable header; the first's error if none has."""
     first: DataError | None = None
     for index in indices:
         try:
@@ -393,7 +375,7 @@ def median_side(
 ) -> int | None:
     """The median of the shorter sides of a spread of images, in pixels, by their headers.
 
-    None where no header can be read: who reads the image says what is wrong with it.
+    None where no header can be read.
     """
     sides = []
     for index in spread(indices, limit):
@@ -403,11 +385,7 @@ def median_side(
 
 
 def size_in_header(label: Path) -> Size | None:
-    """Height and width of a label file; None for class files of SBD, which have no such header.
-
-    Raises:
-        DataError: The file cannot be opened.
-    """
+    """Height and width of a label file; None for class files of SBD, which have no such header."""
     return image_size(label) if label.suffix.lower() in IMAGE_ENDINGS else None
 
 
@@ -416,8 +394,8 @@ def without_unequal_pairs(
 ) -> tuple[SegmentationDataset, tuple[str, ...]]:
     """The data set without pairs whose image and label differ in size, and a line for each of them.
 
-    GTA5 as published holds some; found in the middle of a run, they would end it. Headers alone are
-    read; with ``skip_bad`` pairs stay that have none, for whoever replaces them later.
+    GTA5 as published holds some, which would end a run in the middle. Headers alone are read; with
+    ``skip_bad`` pairs without a readable header stay, as a stream replaces them later.
 
     Raises:
         DataError: A file cannot be opened, or no pair is left.

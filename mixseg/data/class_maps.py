@@ -1,7 +1,7 @@
-"""From the classes of one data set to those of another.
+"""Maps from the classes of one data set to those of another.
 
-A map names, for each class of the one set, a class of the other or ``ignore``. Several classes may
-join in one; one class can never be split. Layouts bring the maps that are built in.
+A map has, for each class of the one set, a class of the other or ``ignore``. Several classes may
+become one; a class cannot be split. Layouts bring the built-in maps.
 """
 
 from __future__ import annotations
@@ -25,20 +25,14 @@ from mixseg.registry import LAYOUTS
 @final
 @dataclasses.dataclass(frozen=True)
 class ClassMap:
-    """The target class of each class of a source.
-
-    Attributes:
-        source: Classes that are turned into others: of labels, or of predictions.
-        target: Classes that they become.
-        targets: Name of a target class, or ``ignore``, for each source class in order.
-    """
+    """The target class of each class of a source."""
 
     source: ClassSet
     target: ClassSet
-    targets: tuple[str, ...]
+    targets: tuple[str, ...]  # a target class, or "ignore", for each source class in order
 
     def describe(self, absent: tuple[str, ...] = ()) -> list[str]:
-        """Lines to print: what is joined, what is dropped, which target classes have no source.
+        """Lines to print: :meth:`changes`, and target classes without source classes.
 
         ``absent`` are source classes that do not occur.
         """
@@ -46,14 +40,14 @@ class ClassMap:
         return [*self.changes(), *([f"never labeled: {', '.join(missing)}"] if missing else [])]
 
     def changes(self) -> list[str]:
-        """Lines to print: what is joined and what is dropped."""
+        """Lines to print: classes that are joined or renamed, and classes that are ignored."""
         lines = [f"{' + '.join(names)} -> {name}" for name, names in self.renamed().items()]
         if self.dropped():
             lines.append(f"ignored: {', '.join(self.dropped())}")
         return lines
 
     def renamed(self) -> dict[str, list[str]]:
-        """Target class -> its source classes, where they are several or called otherwise."""
+        """Target class -> its source classes, where they are several or have another name."""
         pairs = {name: self._sources(name) for name in self.target.names}
         return {name: sources for name, sources in pairs.items() if sources not in ([], [name])}
 
@@ -62,12 +56,12 @@ class ClassMap:
         return [] if IGNORED in self.target.names else self._sources(IGNORED)
 
     def without_source(self, absent: tuple[str, ...] = ()) -> list[str]:
-        """Target classes that nothing becomes, where some source classes do not occur."""
+        """Target classes that no source class becomes, except ``absent`` ones."""
         return [name for name in self.target.names if not set(self._sources(name)) - set(absent)]
 
     def table(self) -> NDArray[np.uint8]:
         """Train id of the source -> train id of the target, 255 = ignore; uint8, shape (256,)."""
-        # A class that is really called so comes first.
+        # A class with the name "ignore" comes first.
         places = {IGNORED: IGNORE} | {name: index for index, name in enumerate(self.target.names)}
         table = np.full(256, IGNORE, dtype=np.uint8)
         table[: len(self.targets)] = [places[name] for name in self.targets]
@@ -122,10 +116,10 @@ def class_map(source: ClassSet, target: ClassSet, file: Path | None = None) -> C
 
 
 def built_in_map(source: ClassSet, target: ClassSet) -> ClassMap | None:
-    """The map between two sets that needs no file; None if there is none.
+    """The built-in map between two sets; None if there is none.
 
-    Sets of the same names need no map, so that of Cityscapes serves BDD100K, GTA5, SYNTHIA and the
-    demo as well.
+    Sets are told apart by their names, so a map of Cityscapes serves BDD100K, GTA5, SYNTHIA and the
+    demo, too.
     """
     if source.names == target.names:
         return ClassMap(source, target, source.names)

@@ -75,12 +75,9 @@ def distinct_colors(count: int) -> tuple[tuple[int, int, int], ...]:
 @final
 @dataclass(frozen=True, order=True)
 class Sample:
-    """One image and, where there is one, its label file.
+    """One image file and its label file, if it has one.
 
-    Attributes:
-        id: Unique within the split, with forward slashes, independent of where the root lies.
-        image: Path of the image file.
-        label: Path of the label file, or None for an unlabeled image.
+    The id is unique in the split, has forward slashes, and does not depend on the root's place.
     """
 
     id: str
@@ -101,13 +98,13 @@ class SegmentationDataset:
         samples: Sorted by id, never empty.
         lookup: int16, shape (256,): raw id -> train id, ``IGNORE``, or ``UNKNOWN``.
         read_raw_image: Reads an image file as RGB uint8; given the size that the image is
-            resized to next, it may give a reduced one.
+            resized to next, it may return a smaller image.
         read_raw_label: Reads a label file as a uint8 map of raw ids.
         absent: Names of classes of the set that no label file holds.
-        read_size: Height and width that an image file has when it is read whole, by its header.
+        read_size: Height and width of a whole image by the header of its file.
         unpaired: Image files of the split that were left out because they have no label.
-        looked_for: Where labels should lie; empty where the split has none by its nature.
-        passed_over: A note on pictures beside the images that are of kinds that are not read.
+        looked_for: Where labels should lie; empty where the split should have none.
+        passed_over: A note on pictures beside the images whose formats are not read.
         in_files: False where the paths of samples only number the items of a Python object.
     """
 
@@ -135,7 +132,7 @@ class SegmentationDataset:
         ``target`` is the size that it is resized to next: it may be reduced, but to no less.
         """
         image = self.read_raw_image(self.samples[index].image, target)
-        # A reader may return what Pillow shares with numpy, which torch warns of: it is read-only.
+        # A reader may return memory that Pillow shares with numpy; torch warns: it is read-only.
         return np.require(image, requirements=["C", "W"])
 
     def size(self, index: int) -> Size:
@@ -146,8 +143,7 @@ class SegmentationDataset:
         """The train ids of a sample, uint8, shape (height, width), 255 = ignore.
 
         Raises:
-            DataError: The sample has no label file, or the file holds an id that the data set
-                does not know.
+            DataError: The sample has no label file, or the file holds an unknown id.
         """
         path = self.samples[index].label
         if path is None:
@@ -155,11 +151,7 @@ class SegmentationDataset:
         return self.train_ids(self.read_raw_label(path), path)
 
     def train_ids(self, raw: LabelArray, path: Path) -> LabelArray:
-        """Raw ids, as :attr:`read_raw_label` gives them, as train ids; 255 = ignore.
-
-        Raises:
-            DataError: An id is none of the data set; the message names ``path``.
-        """
+        """The train ids of raw ids; the error of an unknown id names ``path``."""
         table = np.where(self.lookup == UNKNOWN, _NO_CLASS, self.lookup).astype(np.uint8)
         # Bytes through a table of bytes: several times faster than indexing an array with one.
         train = raw.tobytes().translate(table.tobytes())
@@ -177,7 +169,7 @@ class SegmentationDataset:
             DataError: A file is damaged, or their sizes differ.
         """
         image, label = self.image(index, target), self.label(index)
-        # A reduced image says nothing about its file: it may even be as large as a wrong label.
+        # A reduced image does not show the size of its file: it may be as large as a wrong label.
         there = image.shape if target is None else self.size(index)
         if there[:2] != label.shape:
             raise DataError(unequal_sizes(self.samples[index], there, label.shape))

@@ -27,7 +27,7 @@ DESCRIPTION = "dataset.yaml"
 """Name of the description in the root."""
 
 NAME_LENGTH = 200
-"""Most characters of a class name: every chart, table and legend has to measure it."""
+"""Most characters of a class name, which charts, tables and legends show."""
 
 _KEYS = ("names", "palette", "ignore", "id_map")
 
@@ -92,7 +92,7 @@ class ImageFolder(Layout):
 
 
 def _label_reader(loaded: LoadedYaml) -> LabelReader:
-    """What reads the labels that a description is of; it knows the classes and their ids."""
+    """The reader for the labels of a description; it has the classes and their ids."""
     data = loaded.data
     for key in data:
         if key not in _KEYS:
@@ -127,7 +127,7 @@ def _label_reader(loaded: LoadedYaml) -> LabelReader:
             name = names[palette.index(color)]
             _refuse(loaded, ("ignore",), f"{[*color]} is the color of class {name!r} as well")
     if colors and not ignored:
-        # What no id of a class is stands for the colors: 255 where it is free, as without 'ignore'.
+        # An id of no class stands for the colors: 255 where it is free, as without 'ignore'.
         free = next((raw for raw in reversed(range(256)) if raw not in mapping), None)
         if free is None:
             _refuse(loaded, ("id_map",), "every id is mapped; colors in 'ignore' need one")

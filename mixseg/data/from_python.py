@@ -1,4 +1,4 @@
-"""A Python object of images and labels in place of the files of a data set."""
+"""Data sets from Python objects instead of files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def from_python(
     name: str = "items",
     split: str = "all",
 ) -> SegmentationDataset:
-    """A map-style data set as one that every part of mixseg takes.
+    """Make a data set for mixseg from a map-style one.
 
     Ids of samples are the indices of the items, with leading zeros.
 
@@ -42,13 +42,13 @@ def from_python(
             ids, uint8 of shape (height, width), 255 = ignore, or None. Pillow's images are taken
             as well. Items may be read in several processes, and more than once.
         classes: The class set, or the names of the classes in the order of their ids.
-        labeled: Which items have a label; by default all if the first one has, else none.
+        labeled: Which items have a label; by default all if the first one has one, else none.
         ignore: Further ids that mean no class.
-        name: What messages and tables call the data set.
-        split: What they call this part of it.
+        name: Name of the data set in messages and tables.
+        split: Name of its split.
 
     Raises:
-        DataError: There is no item, the first one is no such pair, or a class set is none.
+        DataError: There is no item, the first one is no such pair, or the classes are not valid.
     """
     if not len(items):
         raise DataError(f"{name}: there is no item")
@@ -86,24 +86,20 @@ class _Items:
         self._last: tuple[int, ImageArray, LabelArray | None] | None = None
 
     def item(self, index: int) -> tuple[ImageArray, LabelArray | None]:
-        """Image and label of an item."""
         if self._last is None or self._last[0] != index:
             self._last = (index, *self._read(index))
         return self._last[1:]
 
     def image(self, path: Path, target: Size | None = None) -> ImageArray:
-        """The image of an item, whole."""
         return self.item(int(path.name))[0]
 
     def label(self, path: Path) -> LabelArray:
-        """The label of an item."""
         label = self.item(int(path.name))[1]
         if label is None:
             raise DataError(f"{self._name}: item {int(path.name)} has no label")
         return label
 
     def size(self, path: Path) -> Size:
-        """Height and width of an item's image."""
         height, width = self.image(path).shape[:2]
         return height, width
 
@@ -111,7 +107,8 @@ class _Items:
         where = f"{self._name}: item {index}"
         item = self._items[index]
         if not isinstance(item, tuple | list) or len(item) != 2:
-            raise DataError(f"{where} is no pair of image and label, but {type(item).__name__}")
+            found = type(item).__name__
+            raise DataError(f"{where} is not a pair of image and label, but {found}")
         image = np.asarray(item[0])
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise DataError(

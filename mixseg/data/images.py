@@ -1,7 +1,8 @@
 """Reading and writing image files: two formats, a size limit, and nothing guessed.
 
-A data set may come from anywhere, so the formats are fixed when a file is opened and a picture
-that would fill the memory is refused by its header, before a pixel is decoded.
+A data set may come from anywhere, so the formats are fixed when a file is opened, and a picture
+that would fill the memory is refused by its header, before a pixel is decoded. Every function that
+reads raises a ``DataError`` for a file that is missing, damaged or of another format.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ MAX_PIXELS = 100_000_000
 """Largest image that is read, width times height; 50 times a Cityscapes frame."""
 
 PNG_COMPRESSION = 6
-"""How much PNGs are packed, 0 to 9, unless said otherwise; zlib's own choice."""
+"""Default PNG compression level, 0 to 9, which is zlib's own."""
 
 Palette = Sequence[tuple[int, int, int]]
 """RGB colors, 0 to 255, of indices from 0 on."""
@@ -58,9 +59,9 @@ def read_image(path: Path, target: Size | None = None) -> ImageArray:
     Grayscale, palette and CMYK pictures are converted, an alpha channel is dropped. EXIF
     orientation is not applied: :func:`read_photograph` does.
 
-    Where ``target`` is the size that the image is brought to next, a JPEG is decoded at 1/2, 1/4 or
+    Where ``target`` is the size that the image is resized to next, a JPEG is decoded at 1/2, 1/4 or
     1/8 of its size if at least twice the target is left: its decoder computes one pixel for each
-    block. A PNG has no such form.
+    block. A PNG is decoded whole.
 
     Raises:
         DataError: The file is missing, damaged, neither PNG nor JPEG, larger than
@@ -73,7 +74,6 @@ def read_image(path: Path, target: Size | None = None) -> ImageArray:
 
 
 def _rgb_pixels(image: Image.Image, path: Path, target: Size | None) -> ImageArray:
-    """The pixels of an opened PNG or JPEG; arguments and errors as in :func:`read_image`."""
     if image.mode not in _IMAGE_MODES:
         # Pillow would clip 16-bit values at 255 instead of scaling them.
         raise DataError(
@@ -82,8 +82,8 @@ def _rgb_pixels(image: Image.Image, path: Path, target: Size | None) -> ImageArr
         )
     # Phones append further pictures to a JPEG and call it MPO.
     if target is not None and image.format in ("JPEG", "MPO"):
-        # Twice the target, because what a decoder makes is a mean of blocks: brought right to
-        # the target it would differ at edges from a whole image that is resized.
+        # Twice the target, because a decoder computes means of blocks: at the target's size they
+        # would differ at edges from a whole image that is resized.
         image.draft(None, (2 * target[1], 2 * target[0]))
     if image.mode == "P":
         # The palette's transparency is only understood on the way to RGBA.
@@ -93,19 +93,13 @@ def _rgb_pixels(image: Image.Image, path: Path, target: Size | None) -> ImageArr
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of a PNG or JPEG by its header; no pixel is decoded.
-
-    Raises:
-        DataError: The file is missing, or is no such image.
-    """
+    """Height and width of a PNG or JPEG by its header; no pixel is decoded."""
     with opened_image(path) as image:
         return image.height, image.width
 
 
 def read_index_png(path: Path) -> LabelArray:
-    """A label PNG as the ids it stores, uint8, shape (height, width).
-
-    A palette picture gives its indices; its colors are not looked at.
+    """The ids of a label PNG, uint8, shape (height, width): its gray values or palette indices.
 
     Raises:
         DataError: The file is missing, damaged, not a PNG, larger than :data:`MAX_PIXELS`, or not
@@ -135,24 +129,18 @@ def read_palette_png(path: Path) -> tuple[LabelArray, Palette | None]:
 def opaque_channels(image: Image.Image, path: Path) -> NDArray[np.uint8]:
     """The channels of an opened label without alpha, uint8, shape (height, width, channels).
 
-    Raises:
-        DataError: A pixel is transparent.
+    A transparent pixel is a DataError: what lies below is whatever the tool left there.
     """
     pixels = np.array(image, dtype=np.uint8)
     if image.mode not in ("LA", "RGBA"):
         return pixels
-    # What lies below a transparent pixel is whatever the tool left there.
     if (pixels[..., -1] != 255).any():
         raise DataError(f"{path}: a mask with transparent pixels; save it without transparency")
     return pixels[..., :-1]
 
 
 def stores_ids(path: Path) -> bool:
-    """Whether :func:`read_index_png` takes a PNG, by its header.
-
-    Raises:
-        DataError: The file is missing, or no PNG.
-    """
+    """Whether :func:`read_index_png` takes a PNG, by its header."""
     with opened_image(path, ("PNG",)) as image:
         return _is_index(image)
 
@@ -169,8 +157,8 @@ def encode_png(
     Args:
         array: uint8, shape (height, width) for grayscale or indices, (height, width, 3) for RGB.
         palette: RGB colors of the indices; only with a 2-D array, whose values stay as they are.
-        compression: 1 to 9 pack the file, 9 the most. 0 stores pixels as they are: three bytes for
-            each of RGB, and several times faster to read.
+        compression: Level 1 to 9; 0 stores uncompressed pixels, which are read several times
+            faster.
 
     Raises:
         DataError: The array is not such a picture.
@@ -201,8 +189,8 @@ def encode_png(
 def pack_png(pixels: NDArray[np.uint8] | NDArray[np.uint16], compression: int) -> bytes:
     """RGB pixels of 8 or 16 bits, shape (height, width, 3), as a PNG whose rows are not filtered.
 
-    Pillow filters rows at every level, which takes most of the time of reading stored ones, and
-    writes no 16 bits.
+    Pillow filters rows at every level, which takes most of the time of reading uncompressed ones,
+    and writes no 16 bits.
     """
     height, width, _ = pixels.shape
     bits = 8 * pixels.itemsize
@@ -230,24 +218,22 @@ def write_png(
     palette: Palette | None = None,
     compression: int = PNG_COMPRESSION,
 ) -> None:
-    """Write :func:`encode_png`'s file; ``path`` never holds half of it, even after a kill.
+    """Write the file of :func:`encode_png`; ``path`` never holds half of it, even after a kill.
 
     Raises:
         DataError: The array is not such a picture, or the file cannot be written.
     """
     try:
-        encoded = encode_png(array, palette, compression)
+        write_atomically(path, encode_png(array, palette, compression), durable=False)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    try:
-        write_atomically(path, encoded, durable=False)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 @contextmanager
 def opened_image(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Iterator[Image.Image]:
-    """Open an image of one of the formats; whatever goes wrong in the block names the path."""
+    """Open an image of one of the formats; errors in the block become DataErrors with the path."""
     expected = " or ".join(formats)
     try:
         with opened(path) as file, Image.open(file, formats=formats) as image:
@@ -255,8 +241,7 @@ def opened_image(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Iter
             if width * height > MAX_PIXELS:
                 raise DataError(_too_large(path, f"{width}x{height} pixels"))
             yield image
-    # Pillow's own limit is a global that any library may change, so it is not relied upon; where
-    # it is stricter than MAX_PIXELS it comes first.
+    # Pillow's own limit is a global that any library may change; a stricter one comes first.
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(_too_large(path, str(error))) from error
     except UnidentifiedImageError as error:
@@ -272,7 +257,7 @@ def _too_large(path: Path, found: str) -> str:
 
 
 def stored_mode(image: Image.Image) -> str:
-    """How the file of an opened image stores its pixels, before Pillow widens them to 8 bits."""
+    """The mode in which the file of an opened image stores its pixels."""
     # Pillow stretches 2- and 4-bit grays to 0..255 (id 1 of 4 bits becomes 17) and still calls
     # the result "L"; only the decoder's arguments tell.
     tiles = getattr(image, "tile", None)
@@ -318,8 +303,8 @@ def read_photograph(path: Path, target: Size | None = None) -> ImageArray:
     """An upright image, RGB, uint8, shape (height, width, 3); otherwise as :func:`read_image`."""
     with opened_image(path) as image:
         if image.format == "PNG":
-            # May say how it is turned behind its pixels; a JPEG says so before them, and has to
-            # be asked before it is decoded at a size.
+            # Its orientation may stand behind the pixels. That of a JPEG stands before them, and is
+            # needed before it is decoded at a size.
             image.load()
         orientation = _orientation(image)
         if target is not None and orientation in _SIDEWAYS:
@@ -330,29 +315,21 @@ def read_photograph(path: Path, target: Size | None = None) -> ImageArray:
 
 
 def photograph_size(path: Path) -> Size:
-    """Height and width of the upright image by the file's header; no pixel is decoded.
-
-    Raises:
-        DataError: The file is missing, or neither a PNG nor a JPEG.
-    """
+    """Height and width of the upright image by the file's header; no pixel is decoded."""
     with opened_image(path) as image:
         stored = (image.height, image.width)
         return stored[::-1] if _orientation(image) in _SIDEWAYS else stored
 
 
 def orientation_in_header(path: Path) -> int:
-    """The EXIF orientation, 1 to 8; upright where the header has none or it is damaged.
-
-    Raises:
-        DataError: The file is missing, or neither a PNG nor a JPEG.
-    """
+    """The EXIF orientation, 1 to 8; upright where the header has none or it is damaged."""
     with opened_image(path) as image:
         return _orientation(image)
 
 
 def _orientation(image: Image.Image) -> int:
     try:
-        # A PNG's own getexif would decode all pixels to see whether there is any behind them.
+        # A PNG's own getexif would decode all pixels to look behind them.
         value = Image.Image.getexif(image).get(_ORIENTATION_TAG)
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):
         return UPRIGHT
@@ -365,31 +342,22 @@ def _orientation(image: Image.Image) -> int:
 
 
 def is_png16(path: Path) -> bool:
-    """Whether a PNG says that it has 16 bits per channel.
-
-    Raises:
-        DataError: The file is missing, or no PNG.
-    """
+    """Whether a PNG has 16 bits per channel, by its header."""
     with opened_image(path, ("PNG",)) as image:
         return stored_mode(image).endswith(";16B")
 
 
 def read_first_channel(path: Path) -> NDArray[np.uint16]:
-    """The red channel of a 16-bit RGB or RGBA PNG, shape (height, width).
-
-    Raises:
-        DataError: The file is missing, damaged, larger than
-            :data:`MAX_PIXELS`, or not such a PNG.
-    """
+    """The red channel of a 16-bit RGB or RGBA PNG, shape (height, width); others are refused."""
     with opened_image(path, ("PNG",)) as image:
-        image.verify()  # the checksums, at which nobody looks when pixels are read
+        image.verify()  # the checksums, which are not verified when pixels are read
     high, low = (_first_bytes(path, order) for order in "BL")
     values: NDArray[np.uint16] = (256 * high.astype(np.uint16) + low).astype(np.uint16)
     return values
 
 
 def _first_bytes(path: Path, order: str) -> NDArray[np.uint8]:
-    """The high byte of each value, or with the order of little-endian files the low one."""
+    """The high byte ("B") or the low byte ("L") of each red value."""
     with opened_image(path, ("PNG",)) as image:
         mode = stored_mode(image)
         if mode not in ("RGB;16B", "RGBA;16B"):

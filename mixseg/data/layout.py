@@ -28,21 +28,20 @@ ClassMaps = Mapping[str, Mapping[str, str]]
 @final
 @dataclass(frozen=True)
 class Files:
-    """The files of a split, and how its labels are read.
+    """The files of a split, and how they are read.
 
     Attributes:
-        folder: Where its images lie; ids are relative to it.
+        folder: The folder of its images; ids are relative to it.
         images: Id -> image file.
         images_at: Where images should lie, for the message of an empty split.
         labels: Id -> label file, for at least the images; None where the split has no labels.
         labels_at: Where labels should lie, for messages; empty where there should be none.
-        lookup: int16, shape (256,): raw id -> train id, ``IGNORE``, or ``UNKNOWN``; see
-            :func:`mixseg.data.contract.lookup_table`.
-        read_label: Reads a label file as a uint8 map of raw ids; see
-            :class:`mixseg.data.masks.LabelReader`.
-        classes: What the files say of the classes; None for those of the layout.
-        read_image: Reads an image file as RGB uint8; given the size that the image is resized to
-            next, it may give a reduced one.
+        lookup: As in :class:`~mixseg.data.contract.SegmentationDataset`; made by
+            :func:`~mixseg.data.contract.lookup_table`.
+        read_label: Reads a label file as a uint8 map of raw ids, such as a
+            :class:`~mixseg.data.masks.LabelReader`.
+        classes: The classes, where the files name them; None for those of the layout.
+        read_image: ``read_raw_image`` of the data set.
         read_size: Height and width of an image by the header of its file.
     """
 
@@ -62,15 +61,14 @@ class Layout(ABC):
     """All that is known of a data set before its files are read; registered by its name.
 
     Attributes:
-        title: What messages call it.
+        title: Its name in messages.
         classes: Its classes; None where its files name them.
         split_names: Its splits; empty where the folders are its splits.
         absent: Names of its classes that no label holds.
         lists: Patterns of the text files that it reads, relative to the root; copies take them.
-        further_images: Folders of images that no split names, which serve as unlabeled ones.
-        maps_to: What the own classes become in other layouts. Classes of the same names need no
-            map.
-        maps_from: What classes of other layouts become here.
+        further_images: Folders of unlabeled images that no split names.
+        maps_to: From its classes to those of other layouts; equal names need no map.
+        maps_from: From classes of other layouts to its own.
     """
 
     title: ClassVar[str]
@@ -91,8 +89,8 @@ class Layout(ABC):
         """List the files of a split in the folder of a data set; none is read yet.
 
         Raises:
-            DataError: They are not laid out as they have to be. No image at all, and images
-                without a label, are said by :func:`open_dataset`.
+            DataError: They do not follow the layout. :func:`open_dataset` itself refuses a split
+                without images and images without a label.
         """
 
 
@@ -108,13 +106,13 @@ def open_dataset(
     Args:
         name: Name of the layout.
         root: Folder of the data set.
-        split: Name of the split, as the layout calls it.
+        split: Name of the split in the layout.
         pair: Finds the label of each image; see :mod:`mixseg.data.pairing`.
-        layout: Made with options; by default the one of that name without any.
+        layout: A layout with options; by default the one of that name without options.
 
     Raises:
-        DataError: The name or the split is unknown, the root does not exist, or the files are not
-            laid out as they have to be.
+        DataError: The name or the split is unknown, the root does not exist, or the files do not
+            follow the layout.
     """
     layout = layout or layout_of(name)
     if not root.exists():
@@ -153,20 +151,13 @@ def open_dataset(
 
 
 def classes_of(name: str) -> ClassSet | None:
-    """The classes of a layout where they are known before any file is read.
-
-    The scenes of ``demo`` have those of Cityscapes.
-    """
+    """The classes of a layout, or of ``demo``, where they are known before any file is read."""
     name = "cityscapes" if name == "demo" else name
     return layout_of(name).classes if name in LAYOUTS else None
 
 
 def layout_of(name: str) -> Layout:
-    """The layout of a name, without options.
-
-    Raises:
-        DataError: The name is unknown.
-    """
+    """The layout of that name without options; an unknown name is a :class:`DataError`."""
     if name not in LAYOUTS:
         raise DataError(unknown_name("data set", name, LAYOUTS))
     return LAYOUTS[name]()

@@ -1,4 +1,4 @@
-"""Files that name samples, in the forms that published splits come in.
+"""Files that name samples, in the formats of published splits.
 
 Lists have one entry per line: an id (VOC), an image path (U2PL), or image and label separated by a
 space (UniMatch, ST++, CorrMatch) or by a tab with CRLF line ends (CPS).
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import itertools
 import pickle
 import re
 from collections.abc import Sequence
@@ -33,25 +34,18 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 class ListEntry(NamedTuple):
-    """One line of a list file.
+    """One line of a list file, in Unicode's composed form."""
 
-    Attributes:
-        line: Line number, counted from 1.
-        text: The whole line, for ids that contain spaces; all is in Unicode's composed form.
-        image: First column, a relative path with forward slashes or an id.
-        label: Second column, or None.
-    """
-
-    line: int
-    text: str
-    image: str
-    label: str | None
+    line: int  # counted from 1
+    text: str  # the whole line, for ids that contain spaces
+    image: str  # first column, a relative path with forward slashes or an id
+    label: str | None  # second column
 
 
 def read_list(path: Path, rebase: tuple[str, ...] = ()) -> list[ListEntry]:
     """The entries of a UTF-8 list file; empty lines are skipped.
 
-    Prefixes in ``rebase`` are cut off, for lists whose paths start at a folder of their author.
+    Prefixes in ``rebase`` are removed, for lists whose paths start at a folder of their author.
 
     Raises:
         DataError: The file is missing, too large or not text, or an entry is an absolute path,
@@ -78,10 +72,10 @@ def read_list(path: Path, rebase: tuple[str, ...] = ()) -> list[ListEntry]:
 
 
 def match_entries(path: Path, entries: Sequence[ListEntry], ids: Sequence[str]) -> list[int]:
-    """Index into ``ids`` of each entry of a list file.
+    """Index into ``ids``, which all differ, of each entry of a list file.
 
     An entry is the id whose path ends like the entry's, without a file ending: lists name images
-    from folders above or below the one that ids are relative to. Ids all differ.
+    from folders above or below the one that ids are relative to.
 
     Raises:
         DataError: An entry fits no id (the closest one is named) or several, or is listed twice.
@@ -140,12 +134,8 @@ def _last(path: str) -> str:
 
 def _shared_tail(first: str, second: str) -> int:
     """Number of path components that two paths share, counted from the end."""
-    count = 0
-    for one, other in zip(reversed(first.split("/")), reversed(second.split("/")), strict=False):
-        if one != other:
-            break
-        count += 1
-    return count
+    pairs = zip(reversed(first.split("/")), reversed(second.split("/")), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _relative(name: str, rebase: tuple[str, ...], where: str) -> str:
@@ -206,7 +196,7 @@ def read_permutation(path: Path, size: int) -> NDArray[np.int64]:
 
 @final
 class _Record:
-    """What a pickled array or dtype says: the arguments that it is made with, and its state."""
+    """A pickled array or dtype: the arguments that it is made with, and its state."""
 
     def __init__(self, *arguments: object) -> None:
         self.arguments = arguments

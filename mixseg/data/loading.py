@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar, final
 
-from mixseg.errors import TrainingError
+from mixseg.errors import DataError, TrainingError
 from mixseg.interruption import STOPPING, stop_if_asked
 from mixseg.terminal import complain, guard
 
 POLL = 5.0
-"""Seconds of waiting for a batch after which :func:`loaded` looks around: a loader's timeout."""
+"""Seconds that a loader with workers waits for a batch before :func:`loaded` looks around."""
 
 PATIENCE = 60.0
 """Seconds without a batch after which it is said that there is none."""
@@ -24,13 +24,12 @@ T = TypeVar("T")
 
 
 def loaded(loader: Iterable[T], work: str, fewer: str = "--workers") -> Iterator[T]:
-    """What a loader gives, its own failures as errors for people.
+    """The batches of a loader, whose timeout is :data:`POLL`; its failures become our errors.
 
     A worker that gives nothing is waited for as long as its process is there: a drive may be slow,
     and a machine that was suspended has lost minutes of which it knows nothing.
 
-    A loader with workers needs the timeout :data:`POLL`. Messages have ``work``, what it is doing,
-    and ``fewer``, the flag that says how many processes there are.
+    Messages name ``work``, what the loader does, and ``fewer``, the flag for its workers.
 
     Raises:
         TrainingError: A loader process died.
@@ -70,8 +69,12 @@ class _Mapped(Generic[T]):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, position: int) -> T:
-        return self.function(self.items[position])
+    def __getitem__(self, position: int) -> T | DataError:
+        try:
+            return self.function(self.items[position])
+        except DataError as error:
+            # Raised in a worker, it would arrive with the worker's traceback as its message.
+            return error
 
 
 def in_processes(
@@ -81,22 +84,26 @@ def in_processes(
     work: str,
     fewer: str = "--workers",
 ) -> Iterator[T]:
-    """The function of each item in order, worked out by some processes; 0 works in this one.
+    """The results of a function for each item in order; with 0 workers, this process computes them.
 
     Raises:
+        DataError: The function raised it.
         TrainingError: A process died; ``work`` says what it was doing.
     """
     from torch.utils.data import DataLoader
 
     mapped: Any = _Mapped(function, items)
-    loader: Iterable[T] = DataLoader(
+    loader: Iterable[T | DataError] = DataLoader(
         mapped,
         batch_size=None,
         num_workers=workers,
         timeout=POLL if workers else 0,
         worker_init_fn=start_worker,
     )
-    yield from loaded(loader, work, fewer)
+    for result in loaded(loader, work, fewer):
+        if isinstance(result, DataError):
+            raise result
+        yield result
 
 
 @contextmanager
@@ -119,7 +126,7 @@ def _failed(work: str, error: Exception, fewer: str = "--workers") -> TrainingEr
 
 
 def start_worker(worker: int) -> None:
-    """Prepare a loader process: one thread, and deaf to signals that are meant for the run."""
+    """Prepare a loader process: one thread, and no reaction to signals meant for the run."""
     import torch
 
     torch.set_num_threads(1)

@@ -48,12 +48,12 @@ class LabelReader:
     Attributes:
         classes: The classes of the data set, for messages.
         lookup: int16, shape (256,): raw id -> train id, ``IGNORE`` or ``UNKNOWN``.
-        colors: The raw ids that colors stand for, those of classes first; empty where nobody has
-            said what colors mean.
-        source: Who says so, for messages.
-        description: The YAML file that colors are named in; None where the layout fixes them. With
-            such a file, color pictures and pictures of one bit are read too.
-        ignored: What ``ignore`` in that file holds, for messages.
+        colors: Raw ids and their colors, those of classes first; empty where colors have no
+            meaning.
+        source: Where these colors are defined, for messages.
+        description: The YAML file that defines them; None where the layout does. With such a file,
+            color pictures and pictures of one bit are read, too.
+        ignored: The value of ``ignore`` in that file, for messages.
     """
 
     classes: ClassSet
@@ -93,8 +93,8 @@ class LabelReader:
             return indices
         used = np.bincount(indices.reshape(-1), minlength=256) > 0
         differs &= used
-        # Most palettes begin with black, which often means no class: only beside colors of classes
-        # does a color of no class say anything.
+        # Most palettes begin with black, which often means no class: a color of no class counts
+        # only beside colors of classes.
         if not differs.any() or not (used & (means >= 0) & (means != IGNORE)).any():
             return indices
         strange = used & (shown == UNKNOWN)
@@ -116,8 +116,8 @@ class LabelReader:
         for index, color in enumerate(palette):
             if color not in ambiguous:
                 shown[index] = meant.get(color, UNKNOWN)
-        # Files fill a palette up with one color, often that of a class: at an ignored id it then
-        # says nothing.
+        # Tools fill a palette up with one color, often that of a class: it means nothing at an
+        # ignored id.
         end = len(palette) - 1
         while end > 0 and palette[end - 1] == palette[-1]:
             end -= 1
@@ -126,7 +126,7 @@ class LabelReader:
         return shown
 
     def _is_ramp(self, palette: Palette, shown: NDArray[np.int16]) -> bool:
-        """Whether a palette is a scale of grays, which says no more than a grayscale file."""
+        """Whether a palette is a scale of grays, whose colors mean nothing."""
         end = len(palette)
         while end > 1 and palette[end - 1] == (0, 0, 0):
             end -= 1
@@ -167,7 +167,7 @@ class LabelReader:
         return "ignored" if train == IGNORE else f"class {self.classes.names[train]!r}"
 
     def _naming(self, color: Color) -> str:
-        """How ``dataset.yaml`` says what a color means, with a line that can be copied."""
+        """How to define a color in ``dataset.yaml``, with a line that can be copied."""
         line = ", ".join(str(value) for value in (list(color), *self.ignored))
         return (
             "a class has a name in 'names' and a color in 'palette'; for no class, the line for "
@@ -204,8 +204,8 @@ class LabelReader:
         return labels
 
 
-def _packed(colors: ImageArray) -> np.ndarray[tuple[int, ...], np.dtype[np.uint32]]:
+def _packed(colors: ImageArray) -> NDArray[np.uint32]:
     """RGB along the last axis as one number."""
     red, green, blue = np.moveaxis(colors.astype(np.uint32), -1, 0)
-    packed: np.ndarray[tuple[int, ...], np.dtype[np.uint32]] = red << 16 | green << 8 | blue
+    packed: NDArray[np.uint32] = red << 16 | green << 8 | blue
     return packed

@@ -1,6 +1,6 @@
-"""Names of files and classes as they are compared: what looks the same is the same.
+"""Names of files and classes: names that look the same are the same.
 
-An accented letter is one character or a letter and its accent, depending on the system that wrote
+An accented letter is one character, or a letter and its accent, depending on the system that wrote
 it: macOS decomposes names of files, most editors do not.
 """
 
@@ -40,8 +40,8 @@ def read_by_class(
 ) -> dict[str, Any]:
     """Class -> value, from a YAML file with a line ``CLASS: VALUE`` for each class.
 
-    ``names`` are all classes, ``kind`` is what messages call one; ``problem`` says what is wrong
-    with a value, or nothing.
+    ``names`` are all classes, and ``kind`` is the word for one in messages; ``problem`` returns
+    what is wrong with a value, or an empty string.
 
     Raises:
         DataError: A class is unknown, or a value is wrong; the message has the line.
@@ -57,7 +57,7 @@ def read_by_class(
 
 
 def two_forms(first: Path, second: Path) -> DataError:
-    """The error for two files whose names look the same; they are shown as escapes."""
+    """The error for two files whose names look the same; it shows them with escapes."""
     return DataError(
         f"{str(first)!a} and {str(second)!a} have the same name in two forms of Unicode; "
         "rename or remove one"
@@ -66,10 +66,9 @@ def two_forms(first: Path, second: Path) -> DataError:
 
 @final
 class FilesByName:
-    """Finds files by relative paths, in whatever form of Unicode their names are stored."""
+    """Finds files below a folder by relative paths, in any form of Unicode."""
 
     def __init__(self, folder: Path) -> None:
-        """Look below ``folder``."""
         self._folder = folder
         self._listed: dict[Path, dict[str, list[Path]]] = {}
 

@@ -13,13 +13,13 @@ from mixseg.data.names import composed, two_forms
 from mixseg.errors import DataError, named_first
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
-"""Endings of files that are taken for images, in lower case."""
+"""Endings of images, in lower case."""
 
 OTHER_PICTURES = (
     *(".avif", ".bmp", ".dng", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".pgm", ".ppm"),
     *(".tga", ".tif", ".tiff", ".webp"),
 )
-"""Endings of pictures that are not read, in lower case."""
+"""Endings of pictures whose formats are not read, in lower case."""
 
 
 @final
@@ -31,16 +31,14 @@ class Folder:
     """
 
     def __init__(self, path: Path) -> None:
-        """List nothing yet."""
         self.path = path
         self._listed: list[Path] | None = None
 
     def by_id(self, *endings: str) -> dict[str, Path]:
-        """Id -> file, for all files that end so, in upper or lower case; endings are lower case.
+        """Id -> file, for all files with one of the endings, given in lower case.
 
-        An id is the relative path without its ending, in Unicode's composed form, whatever form the
-        file system keeps; where several files would then have the same id, theirs keep their
-        endings.
+        An id is the relative path without its ending, in Unicode's composed form. Where several
+        files would have the same id, they keep their endings.
 
         Raises:
             DataError: Two names differ in their form of Unicode only, or a folder cannot be listed.
@@ -55,7 +53,7 @@ class Folder:
         return {key: files[name] for name, key in unique_ids(files, endings).items()}
 
     def passed_over(self) -> str:
-        """A note on pictures of kinds that are not read; empty without any."""
+        """A note on pictures whose formats are not read; empty without any."""
         try:
             found = sorted(one for one in self._files() if one.suffix.lower() in OTHER_PICTURES)
         except DataError:  # said where images are looked for
@@ -76,27 +74,21 @@ class Folder:
 
 
 def _walk(folder: Path) -> list[Path]:
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            at = error.filename or folder
+            raise DataError(f"{at}: cannot be listed: {error.strerror}") from error
+
     found: list[Path] = []
     visited: set[str] = set()
-    try:
-        for walked, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
-            # A link back to a parent folder would never end.
-            real = os.path.realpath(walked)
-            folders[:] = [] if real in visited else [f for f in folders if not f.startswith(".")]
-            if real not in visited:
-                visited.add(real)
-                found += [Path(walked) / file for file in files if not file.startswith(".")]
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise DataError(
-            f"{error.filename or folder}: cannot be listed: {error.strerror}"
-        ) from error
+    for walked, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        # A link back to a parent folder would never end.
+        real = os.path.realpath(walked)
+        folders[:] = [] if real in visited else [f for f in folders if not f.startswith(".")]
+        if real not in visited:
+            visited.add(real)
+            found += [Path(walked) / file for file in files if not file.startswith(".")]
     return found
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def unique_ids(names: Iterable[str], endings: tuple[str, ...] = IMAGE_ENDINGS) -> dict[str, str]:
@@ -117,19 +109,17 @@ def without_ending(name: str, endings: tuple[str, ...] = IMAGE_ENDINGS) -> str:
 
 
 Pairing = Callable[[Mapping[str, Path], Mapping[str, Path], str], tuple[Sample, ...]]
-"""Images, labels and where labels should lie -> samples; :func:`pair_samples` is one."""
+"""Images, labels and where labels should lie -> samples."""
 
 
 def pair_samples(
     images: Mapping[str, Path], labels: Mapping[str, Path], expected: str
 ) -> tuple[Sample, ...]:
-    """Samples sorted by id, each image with the label of the same id.
-
-    Labels of further ids are left out; ``expected`` says where the labels should lie.
+    """Samples sorted by id, each image with the label of the same id; other labels are left out.
 
     Raises:
-        DataError: Images have no label; the message counts them and names the first. Or a label
-            could be that of two images, or an image have two labels.
+        DataError: Images have no label, and ``expected`` says where it should lie; two images
+            could have the same label, or an image two labels.
     """
     missing = _without_label(images, labels)
     if missing:
@@ -155,7 +145,7 @@ def pair_labeled(
 def pair_present(
     images: Mapping[str, Path], labels: Mapping[str, Path], expected: str
 ) -> tuple[Sample, ...]:
-    """As :func:`pair_samples`, with samples without a label where there is none."""
+    """As :func:`pair_samples`, but images without a label become samples without a label."""
     _without_label(images, labels)
     return _samples(images, labels)
 
@@ -165,7 +155,7 @@ def _samples(images: Mapping[str, Path], labels: Mapping[str, Path]) -> tuple[Sa
 
 
 def _without_label(images: Mapping[str, Path], labels: Mapping[str, Path]) -> Sequence[str]:
-    """Sorted ids of the images without a label; refused where a label may be meant for them."""
+    """Sorted ids of the images without a label; an error where a label may be meant for one."""
     missing = sorted({*images} - {*labels})
     by_stem: dict[str, list[Path]] = {}
     for key, path in labels.items() if missing else ():
@@ -192,7 +182,7 @@ def _without_label(images: Mapping[str, Path], labels: Mapping[str, Path]) -> Se
 
 
 def found_instead(folder: Path) -> str:
-    """What lies where files were expected, as the end of a sentence about that folder."""
+    """The content of a folder where files were expected, as the end of a sentence about it."""
     if not folder.is_dir():
         nearest = next((p for p in folder.parents if p.is_dir()), None)
         there = f"; {nearest} holds {_contents(nearest)}" if nearest else ""

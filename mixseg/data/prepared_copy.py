@@ -14,7 +14,7 @@ import os
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -65,7 +65,7 @@ class Origin(NamedTuple):
 
 
 class CopiedFile(NamedTuple):
-    """A file of a copy, as the manifest has it."""
+    """A file of a copy, with its original."""
 
     source: str  # the original, relative to the root of the data set
     stamp: dict[str, int]  # of the original when it was read
@@ -84,13 +84,13 @@ class CopiedFile(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """What lies in the folder of a copy: path -> file."""
+    """The content of a copy's folder: path -> file."""
 
     origin: Origin
     files: Mapping[str, CopiedFile]
 
     def save(self, folder: Path) -> None:
-        """Write it, the files sorted by their names."""
+        """Write it into the folder."""
         files = {name: file._asdict() for name, file in sorted(self.files.items())}
         content = {"form": 1, **self.origin._asdict(), "files": files}
         write_atomically(folder / MANIFEST, json.dumps(content, indent=1) + "\n")
@@ -162,11 +162,11 @@ def plan_splits(
         root: Folder of the data set.
         size: Height and width of the copy.
         training: Name of the training split.
-        validation: The same of the validation split; None if it is of another data set.
-        keep_labeled: Whether labeled images that are validated or not trained on keep their size.
-        compression: Of PNG images, 0 to 9.
+        validation: Name of the validation split; None if another data set has it.
+        keep_labeled: Keep the size of labeled images that are validated or not trained on.
+        compression: PNG compression level, 0 to 9.
         interpolation: How images are resized.
-        layout: Made with options; by default the one of that name without any.
+        layout: A layout with options; by default the one of that name without options.
 
     Raises:
         DataError: The training or the validation split cannot be opened, or every image would
@@ -221,7 +221,8 @@ def plan_splits(
             "at the size of their files (validation.resolution: native)"
         )
     origin = Origin(name, str(root.resolve()), size, compression, interpolation)
-    lists = _lists(root, base, layout.lists)
+    texts = {path for one in layout.lists for path in base.glob(one)} | ({root} - {base})
+    lists = [Original(one, {_relative(one, base): one}) for one in sorted(texts) if one.is_file()]
     return Plan(origin, base, (*originals, *lists), tuple(notes))
 
 
@@ -232,18 +233,14 @@ def plan_unlabeled(source: Path, *, size: Size, compression: int = 0) -> Plan:
         DataError: The source names no image.
     """
     dataset = open_unlabeled(source, ANY_CLASS)
-    base, images = dataset.root, [sample.image for sample in dataset.samples]
     originals = [
-        Original(one, {_relative(one, base): one}, {}, size, read_photograph) for one in images
+        Original(one, {_relative(one, dataset.root): one}, {}, size, read_photograph)
+        for one in (sample.image for sample in dataset.samples)
     ]
+    if source.is_file():
+        originals.append(Original(source, {source.name: source}))
     origin = Origin("unlabeled", str(source.resolve()), size, compression)
-    return Plan(origin, base, (*originals, *_lists(source, base, ())))
-
-
-def _lists(root: Path, base: Path, patterns: Iterable[str]) -> list[Original]:
-    """The text files of a data set; its root may be one."""
-    found = {path for one in patterns for path in base.glob(one)} | ({root} - {base})
-    return [Original(one, {_relative(one, base): one}) for one in sorted(found) if one.is_file()]
+    return Plan(origin, dataset.root, tuple(originals))
 
 
 def _relative(path: Path, base: Path) -> str:
@@ -289,9 +286,9 @@ def _unfinished(path: Path) -> Path | None:
 
 
 @final
-@dataclass(frozen=True)  # a loader would make lists of the tuples in a named one
+@dataclass(frozen=True)  # a loader would turn the tuples in a named tuple into lists
 class Outcome:
-    """What became of an original, or of all."""
+    """The result of copying an original, or all of them."""
 
     files: Mapping[str, CopiedFile]  # path in the copy -> what lies there
     problems: tuple[Problem, ...] = ()  # what is wrong with the originals
@@ -313,11 +310,11 @@ def prepare(
 
     Args:
         plan: What to write.
-        output: Where to; made if it is not there.
+        output: Folder of the copy; created if missing.
         earlier: What is there, from :func:`check_output`.
-        jobs: Processes; 1 works in this one.
-        keep_bad: Whether images and labels that are damaged or do not fit each other are copied as
-            they are, so that splits stay the same and a run skips them; else they are left out.
+        jobs: Number of processes; 1 works in this one.
+        keep_bad: Copy images and labels that are damaged or do not fit each other as they are, so
+            that splits stay the same and a run skips them; else they are left out.
         progress: Called with the number of finished originals and of all.
 
     Raises:
@@ -350,8 +347,6 @@ def prepare(
                 path.unlink(missing_ok=True)
         try:
             for done, outcome in enumerate(outcomes, start=1):
-                if isinstance(outcome, DataError):
-                    raise outcome
                 files |= outcome.files
                 there |= outcome.files
                 problems += outcome.problems
@@ -373,17 +368,10 @@ def prepare(
 
 
 _Content = tuple[bytes, Size | None, Size | None]
-"""What a file of the copy will hold, and the sizes before and after."""
+"""The content of a file of the copy, and height and width before and after."""
 
 
-def _copied(
-    plan: Plan, output: Path, earlier: Manifest, keep_bad: bool, position: int
-) -> Outcome | DataError:
-    """Copy an original.
-
-    An error is returned and not raised: raised in a worker, it would arrive with the worker's
-    traceback as its message.
-    """
+def _copied(plan: Plan, output: Path, earlier: Manifest, keep_bad: bool, position: int) -> Outcome:
     original = plan.originals[position]
     stamps = {name: _stamp(path) for name, path in original.targets.items()}
     there = {name: earlier.files.get(name) for name in stamps}
@@ -398,33 +386,29 @@ def _copied(
     }
     if len(kept) == len(there):
         return Outcome(kept)
-    try:
-        contents, problems = _contents(original, plan.origin)
-        if problems:
-            contents = {}
-            with suppress(DataError):  # nothing where the system does not give one of the files
-                contents = _as_they_are(original) if keep_bad else {}
-        text = " ".join(problem.message for problem in problems)
-        files: dict[str, CopiedFile] = {}
-        for name, (content, before, after) in contents.items():
-            stamp, source = stamps[name], original.targets[name]
-            if stamp is None:  # it was not there before it was read
-                continue
-            target = output / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(target, content)
-            source_name = Path(os.path.relpath(source, plan.base)).as_posix()
-            digest = hashlib.sha256(content).hexdigest()
-            files[name] = CopiedFile(source_name, stamp, before, after, len(content), digest, text)
-        return Outcome(files, tuple(problems), len(files))
-    except DataError as error:
-        return error
-    except OSError as error:
-        return DataError(f"{error.filename or output}: {error.strerror or error}")
+    contents, problems = _contents(original, plan.origin)
+    if problems:
+        contents = {}
+        with suppress(DataError):  # nothing where the system does not give one of the files
+            contents = _as_they_are(original) if keep_bad else {}
+    text = " ".join(problem.message for problem in problems)
+    files: dict[str, CopiedFile] = {}
+    for name, (content, before, after) in contents.items():
+        stamp = stamps[name]
+        if stamp is None:  # it was not there before it was read
+            continue
+        try:
+            (output / name).parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(output / name, content)
+        except OSError as error:
+            raise DataError(f"{error.filename or output}: {error.strerror or error}") from error
+        source = Path(os.path.relpath(original.targets[name], plan.base)).as_posix()
+        digest = hashlib.sha256(content).hexdigest()
+        files[name] = CopiedFile(source, stamp, before, after, len(content), digest, text)
+    return Outcome(files, tuple(problems), len(files))
 
 
 def _stamp(path: Path) -> dict[str, int] | None:
-    """Length and time of change, by which it is seen whether a file is still the same."""
     try:
         found = path.stat()
     except OSError:
@@ -444,7 +428,7 @@ def _as_they_are(original: Original) -> dict[str, _Content]:
 
 
 def _contents(original: Original, origin: Origin) -> tuple[dict[str, _Content], list[Problem]]:
-    """Path in the copy -> its content, and what is wrong with the files that have none."""
+    """Path in the copy -> its content, and the problems of files that have none."""
     if original.read_image is None:
         return _as_they_are(original), []
     problems: list[Problem] = []

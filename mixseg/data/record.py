@@ -28,12 +28,8 @@ and ``unlabeled`` (ids)."""
 FILE = "data.json"
 """File of the record in the folder of a run."""
 
-LISTS = {
-    "val": "validation images",
-    "labeled": "labeled images",
-    "unlabeled": "unlabeled images",
-}
-"""Parts of a record that are long, and what they are called."""
+LISTS = {"val": "validation images", "labeled": "labeled images", "unlabeled": "unlabeled images"}
+"""Long parts of a record -> their names in messages."""
 
 _short = functools.partial(named_first, most=3)
 
@@ -77,22 +73,17 @@ def read_record(run: Path) -> Record | None:
 
 
 def check_digests(kept: object) -> None:
-    """Refuse what :func:`digests` never returns: metadata that somebody else has written.
-
-    Raises:
-        ValueError: It is no record of data.
-    """
+    """Raise a ValueError for what :func:`digests` never returns, such as foreign metadata."""
     if not isinstance(kept, dict):
         raise ValueError("its record of the data is no mapping")
     for name, part in kept.items():
+        right = True
         if name in LISTS:
             right = isinstance(part, dict) and {"count", "sha256"} <= {*part}
         elif name in ("label_ids", "source_ids"):
             right = isinstance(part, dict) and all(isinstance(one, str) for one in part.values())
         elif name == "classes":
             right = isinstance(part, list) and all(isinstance(one, str) for one in part)
-        else:
-            right = True
         if not right:
             raise ValueError(f"its record of the data holds no {name!r} that can be compared")
 
@@ -107,11 +98,11 @@ def digests(record: Record) -> Record:
 
 
 def differences(kept: Mapping[str, Any], now: Record, full: Record | None = None) -> list[str]:
-    """What has changed in the data, one line to print for each change.
+    """The changes of the data, one line to print for each.
 
-    ``kept`` is what :func:`digests` gave for the record of the run; parts that it lacks, as that of
-    an older version, are not compared. ``now`` is the record of the data as it is, ``full`` the
-    whole record of the run: its lists are used only if they have the digest that is kept.
+    ``kept`` has the :func:`digests` of the run's record; parts that it lacks, as in older versions,
+    are not compared. ``now`` is the record of the present data. ``full`` is the whole record of the
+    run, whose lists are used only if their digests are those in ``kept``.
     """
     lines = []
     if "classes" in kept and kept["classes"] != now["classes"]:

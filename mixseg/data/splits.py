@@ -1,4 +1,4 @@
-"""Which images of the training split keep their labels, and which are held out for validation."""
+"""Splits: which training images keep their labels, and which are held out for validation."""
 
 from __future__ import annotations
 
@@ -45,13 +45,11 @@ class Split:
     Attributes:
         labeled: Indices into the sorted ids, ascending.
         unlabeled: Indices into the sorted ids, ascending; none of them is in ``labeled``.
-        digest: 12 hexadecimal digits that stand for the labeled ids, the two counts, and the ids
-            held out.
-        spec: What was asked for.
-        seed: Seed of the permutation; without meaning where a file gives the images.
-        note: What a reader of results has to know about this split, or empty.
-        held_out: Ids of the images that are kept for validation, sorted; empty where a split of
-            its own is.
+        digest: 12 hexadecimal digits from the labeled ids, the two counts, and the ids held out.
+        spec: The specification, as given to :func:`split_labeled`.
+        seed: Seed of the permutation; unused where a file gives the images.
+        note: A caveat for readers of results, or empty.
+        held_out: Sorted ids of training images that are kept for validation.
     """
 
     labeled: tuple[int, ...]
@@ -63,7 +61,7 @@ class Split:
     held_out: tuple[str, ...] = ()
 
     def holding_out(self, ids: Sequence[str]) -> Split:
-        """The same split, with ids of images that are kept for validation."""
+        """The same split, with these images kept for validation."""
         digest = _hashed([self.digest, *ids]) if ids else self.digest
         return dataclasses.replace(self, held_out=tuple(ids), digest=digest)
 
@@ -71,13 +69,10 @@ class Split:
 def hold_out(dataset: SegmentationDataset, spec: str, seed: int) -> SegmentationDataset:
     """The labeled images of a split that are kept for validation.
 
-    A fraction or number takes the first images of a seeded permutation of the sorted ids, as in
-    :func:`split_labeled`.
-
     Args:
         dataset: The split; its images without a label are never taken.
-        spec: ``1/5`` or ``0.2``: that share of the labeled images, rounded up; ``20``: that many;
-            ``VAL.txt``: the images of a list.
+        spec: ``1/5`` or ``0.2``: that share of the labeled images, rounded up; ``20``: that many,
+            drawn as in :func:`split_labeled`; ``VAL.txt``: the images of a list.
         seed: Seed of the permutation.
 
     Raises:
@@ -125,8 +120,8 @@ def split_labeled(
             - ``LABELED.txt,UNLABELED.txt``: the images of two lists, further ones are unused;
             - ``FILE.pkl@1/8``: that share of a pickled permutation, as ClassMix and DACS ship it.
         seed: Seed of the permutation.
-        held_out: Ids among them that are kept for validation. They are in neither part, sizes are
-            those of the rest, and lists may name them.
+        held_out: Ids among them that are kept for validation, in neither part; sizes refer to the
+            rest. Lists may name them.
 
     Raises:
         DataError: The size does not fit, the spec is none of these, or a file is unreadable,
@@ -190,7 +185,7 @@ def split_labeled(
 
 
 def _drawn(indices: Sequence[int], count: int, seed: int) -> set[int]:
-    """The first of a seeded permutation of some indices."""
+    """The first indices of a seeded permutation."""
     if seed < 0:
         raise DataError(f"seed of the split: {seed} is negative")
     order = np.random.default_rng(seed).permutation(len(indices))
@@ -212,12 +207,12 @@ def _hashed(lines: Sequence[str]) -> str:
 
 
 def labeled_count(size: str, total: int, given: str | None = None) -> int:
-    """Number of images of ``total`` that a fraction, number or ``full`` stands for, rounded up.
+    """Number of images out of ``total`` for a fraction, a number or ``full``, rounded up.
 
-    Messages begin with ``given``, by default the labeled images.
+    Messages begin with ``given``, by default with the labeled images.
 
     Raises:
-        DataError: The size is not one, is not positive, or exceeds ``total``.
+        DataError: The size is none of these, is not positive, or exceeds ``total``.
     """
     named = given or f"labeled images {size!r}"
     share = None
@@ -243,11 +238,7 @@ def labeled_count(size: str, total: int, given: str | None = None) -> int:
 
 
 def id_lines(dataset: SegmentationDataset, indices: Sequence[int]) -> str:
-    """Ids of samples, one per line.
-
-    Raises:
-        DataError: An id cannot stand on a line of its own, or is not UTF-8.
-    """
+    """Ids of samples, one per line; a DataError if one has a line break or is not UTF-8."""
     ids = [dataset.samples[index].id for index in indices]
     for key in ids:
         if "\n" in key or key.endswith("\r"):

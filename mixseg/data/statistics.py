@@ -1,4 +1,4 @@
-"""Counts over the files of a data set: classes, where they lie, image sizes, damaged files."""
+"""Statistics of a data set: its classes, their positions, image sizes and damaged files."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
+from mixseg.config.values import Size
 from mixseg.config.yaml import dump_yaml
 from mixseg.data.check import size_in_header, spread
 from mixseg.data.contract import ClassSet, SegmentationDataset, unequal_sizes
@@ -26,16 +27,16 @@ from mixseg.errors import DataError, unknown_name
 from mixseg.files import default_cache, opened, write_atomically
 
 GRID = (32, 64)
-"""Rows and columns of cells that every label is divided into, to count where classes lie."""
+"""Rows and columns of the cells of a label in which the positions of classes are counted."""
 
 LARGEST_SHARE = 10**12
-"""Bound of a class's share in a file; shares are normalized anyway."""
+"""Largest share of a class in a file; shares are normalized anyway."""
 
 OnCount = Callable[[int, int], None]
 """Called with the number of files read and of all."""
 
 _FORM = 2
-"""Raised where counts mean something else than before, so that older ones are not read."""
+"""Version of the cached counts; others are not read."""
 
 
 @final
@@ -44,13 +45,13 @@ class LabelStatistics:
     """Counts over some labels of a data set.
 
     Attributes:
-        labels: How many of them could be read.
+        labels: Number of labels that could be read.
         pixels: int64, shape (C,): pixels of each class.
         images: int64, shape (C,): labels that hold each class.
         void: Pixels of no class.
         occupancy: float64, shape (C, *GRID), in [0, 1]: the mean over labels of the share of each
             cell's pixels that belong to a class.
-        problems: Why other labels could not be read, by the id of their sample.
+        problems: Sample id -> why its label could not be read.
     """
 
     labels: int
@@ -68,16 +69,10 @@ class LabelStatistics:
 
 
 class ImageStatistics(NamedTuple):
-    """Sizes of some images of a data set.
+    """Sizes of some images of a data set."""
 
-    Attributes:
-        sizes: (height, width) -> number of images, the most frequent first.
-        problems: Why other images could not be used, by the id of their sample: damaged, or of
-            another size than their label.
-    """
-
-    sizes: Mapping[tuple[int, int], int]
-    problems: Mapping[str, str]
+    sizes: Mapping[Size, int]  # (height, width) -> number of images, the most frequent first
+    problems: Mapping[str, str]  # sample id -> why its image is damaged or does not fit its label
 
 
 def label_statistics(
@@ -86,13 +81,11 @@ def label_statistics(
     cache: Path | None = None,
     on_count: OnCount | None = None,
 ) -> LabelStatistics:
-    """Count the labels of some samples; the result is remembered in the cache.
+    """Count the labels of some samples; those without a label are passed over.
 
-    Label files count as the same as long as their paths, sizes and times of change are, and ids
-    mean the same. Where a label could not be read nothing is remembered: it may be mended.
-
-    Samples without a label are passed over. The folder of the cache is by default that of
-    :func:`mixseg.files.default_cache`; ``on_count`` is called after each label.
+    The counts are cached, by default in :func:`mixseg.files.default_cache`, as long as paths, sizes
+    and times of change of the files and the meaning of ids stay the same. Nothing is cached where a
+    label could not be read: it may be mended. ``on_count`` is called after each label.
     """
     labeled = [index for index in indices if dataset.samples[index].label is not None]
     file = _cache_file(dataset, labeled, default_cache() if cache is None else cache)
@@ -130,19 +123,18 @@ def image_statistics(
     indices: Sequence[int],
     on_count: OnCount | None = None,
 ) -> ImageStatistics:
-    """Read the images of some samples, pixels and all: only so shows a file that is cut off.
+    """Read the images of some samples whole, as a truncated file has an intact header.
 
-    Labels are compared by the size in their headers, where there is one.
+    They are compared with the sizes in the headers of their labels, where there is one.
     """
-    sizes: Counter[tuple[int, int]] = Counter()
+    sizes: Counter[Size] = Counter()
     problems = {}
     for done, index in enumerate(indices, start=1):
         sample = dataset.samples[index]
         try:
             height, width = dataset.image(index).shape[:2]
-            # A label that cannot be opened is a problem of the labels.
             label = None
-            with contextlib.suppress(DataError):
+            with contextlib.suppress(DataError):  # is a problem of the labels
                 label = None if sample.label is None else size_in_header(sample.label)
             if label not in (None, (height, width)):
                 raise DataError(unequal_sizes(sample, (height, width), label))
@@ -162,10 +154,10 @@ def class_frequencies(
     *,
     skip_bad: bool = False,
 ) -> NDArray[np.float64]:
-    """The share of each class among the labeled pixels of some samples.
+    """The share of each class among the labeled pixels of some samples, float64, shape (C,).
 
-    With a ``limit`` so many label files are counted, at equal distances; with ``skip_bad`` labels
-    that cannot be read are left out. The shares, float64 of shape (C,), sum to 1.
+    A ``limit`` counts that many label files, at equal distances; ``skip_bad`` leaves out labels
+    that cannot be read.
 
     Raises:
         DataError: A label is missing or damaged, or no pixel is labeled.
@@ -195,7 +187,7 @@ def read_frequencies(file: Path, classes: ClassSet) -> NDArray[np.float64]:
         ConfigError: The file is not strict YAML.
     """
     given = read_by_class(file, classes.names, "class", _problem_of_share)
-    return _normalized(given, classes, str(file))
+    return frequencies_of(given, classes, str(file))
 
 
 def frequencies_of(
@@ -214,17 +206,6 @@ def frequencies_of(
             raise DataError(f"{where}: {unknown_name('class', name, classes.names)}")
         if problem := _problem_of_share(share):
             raise DataError(f"{where}: {name}: {problem}")
-    return _normalized(given, classes, where)
-
-
-def _problem_of_share(share: Any) -> str:
-    number = isinstance(share, int | float) and not isinstance(share, bool)
-    if number and 0 <= share <= LARGEST_SHARE:  # NaN is not either
-        return ""
-    return f"{str(share)[:20]} is not a share; expected a number from 0 to {LARGEST_SHARE}"
-
-
-def _normalized(given: Mapping[str, float], classes: ClassSet, where: str) -> NDArray[np.float64]:
     missing = [name for name in classes.names if name not in given]
     if missing:
         raise DataError(f"{where}: says nothing of {', '.join(missing)}")
@@ -232,20 +213,28 @@ def _normalized(given: Mapping[str, float], classes: ClassSet, where: str) -> ND
     total = float(shares.sum())
     if total <= 0:
         raise DataError(f"{where}: all shares are 0")
-    # Shares that were saved come back to the bit, or a resumed run would not be the same.
+    # Saved shares come back to the bit, or a resumed run would differ.
     return shares if abs(total - 1) < 1e-9 else shares / total
+
+
+def _problem_of_share(share: Any) -> str:
+    number = isinstance(share, int | float) and not isinstance(share, bool)
+    if number and 0 <= share <= LARGEST_SHARE:  # refuses NaN
+        return ""
+    return f"{str(share)[:20]} is not a share; expected a number from 0 to {LARGEST_SHARE}"
 
 
 def _in_cells(label: LabelArray, count: int) -> NDArray[np.float64]:
     """The share of each id in each cell, float64, shape (count, *GRID)."""
     height, width = GRID
-    # A label of fewer rows than there are cells lends each to several.
-    rows = np.arange(max(height, label.shape[0])) * label.shape[0] // max(height, label.shape[0])
-    columns = np.arange(max(width, label.shape[1])) * label.shape[1] // max(width, label.shape[1])
-    row = np.arange(len(rows)) * height // len(rows)
-    column = np.arange(len(columns)) * width // len(columns)
-    cell = row[:, None] * width + column
-    flat = label[rows][:, columns].astype(np.int64) * (height * width) + cell
+    # A label with fewer rows than the grid is repeated.
+    taken, cells = [], []
+    for own, count_of_cells in zip(label.shape, GRID, strict=True):
+        steps = np.arange(max(own, count_of_cells))
+        taken.append(steps * own // len(steps))
+        cells.append(steps * count_of_cells // len(steps))
+    cell = cells[0][:, None] * width + cells[1]
+    flat = label[np.ix_(*taken)].astype(np.int64) * (height * width) + cell
     found = np.bincount(flat.ravel(), minlength=count * height * width)
     area = np.bincount(cell.ravel(), minlength=height * width).reshape(GRID)
     shares: NDArray[np.float64] = found.reshape(count, *GRID) / area
@@ -253,7 +242,7 @@ def _in_cells(label: LabelArray, count: int) -> NDArray[np.float64]:
 
 
 def _cache_file(dataset: SegmentationDataset, indices: Sequence[int], cache: Path) -> Path | None:
-    """Where counts of these label files are remembered; None where they cannot be told apart."""
+    """The cache file for the counts of these labels; None where they have no files."""
     if not dataset.in_files:
         return None
     reader = dataset.read_raw_label
@@ -270,7 +259,7 @@ def _cache_file(dataset: SegmentationDataset, indices: Sequence[int], cache: Pat
 
 
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)
-"""What a file of the cache may raise that is absent, cut off or not one."""
+"""Errors of reading a cache file that is absent, truncated or something else."""
 
 
 def _read_labels(file: Path, classes: int) -> LabelStatistics | None:

@@ -8,10 +8,12 @@ workers nor where a run was interrupted can change it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass, field
 from typing import NamedTuple, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -40,7 +42,7 @@ class Batch(NamedTuple):
         labels: uint8, shape (B, H, W), 255 = ignore; all 255 in a stream without labels.
         valid: bool, shape (B, H, W), false where a crop or a rotation left the image.
         ids: Sample ids, for messages.
-        skipped: Samples that could not be read and that others stand for.
+        skipped: Unreadable samples that others replace.
         void: Label files of the images that hold nothing but ignored pixels.
     """
 
@@ -58,90 +60,71 @@ class Batch(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """The augmented example of a draw.
-
-    Attributes:
-        example: Image, label and mask.
-        id: Of its sample.
-        skipped: Samples that came before it in the order and could not be read.
-        void: Its label file, if that holds nothing but ignored pixels; else empty.
-    """
+    """The augmented example of a draw."""
 
     example: Example
     id: str
-    skipped: tuple[Skipped, ...] = ()
-    void: str = ""
+    skipped: tuple[Skipped, ...] = ()  # unreadable samples that it replaces
+    void: str = ""  # its label file, if that holds nothing but ignored pixels
 
 
 Item = Drawn | DataError
 
 
 @final
+@dataclass(eq=False)
 class StreamDataset(Dataset[Item]):
-    """Draw number -> augmented example of one stream.
+    """Draw number -> augmented example of one stream; streams of other names are independent.
+
+    A share ``bad_share`` of the samples may be unreadable: each is replaced by the next one in the
+    order of its epoch. At 0 the first one is an error.
 
     An error of the data is returned and not raised: raised in a worker, it would arrive with the
     worker's traceback as its message.
     """
 
-    def __init__(
-        self,
-        dataset: SegmentationDataset,
-        indices: tuple[int, ...],
-        transform: PairedTransform,
-        *,
-        seed: int,
-        stream: str,
-        labeled: bool,
-        bad_share: float = 0.0,
-    ) -> None:
-        """Describe a stream.
-
-        Streams of other names are drawn independently. A share ``bad_share`` of the samples may be
-        unreadable: each of them is replaced by the next one of its epoch's order. At 0 the first
-        one is an error.
-        """
-        self.dataset = dataset
-        self.indices = indices
-        self.transform = transform
-        self.seed = seed
-        self.stream = stream
-        self.labeled = labeled
-        self.most_bad = int(bad_share * len(indices))
-        self._epoch = -1
-        self._order = np.empty(0, dtype=np.int64)
+    dataset: SegmentationDataset
+    indices: tuple[int, ...]
+    transform: PairedTransform
+    _: KW_ONLY
+    seed: int
+    stream: str
+    labeled: bool
+    bad_share: float = 0.0
+    _epoch: int = field(default=-1, init=False)
+    _order: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64), init=False)
 
     def __getitem__(self, draw: int) -> Item:
         """The example of a draw, or what is wrong with its files.
 
-        Where some may be unreadable, the first good sample from the draw's place in the order of
-        its epoch on; after the last place comes the first.
+        It is the first readable sample from the draw's place in the order of its epoch on; after
+        the last place comes the first.
         """
         epoch, place = divmod(draw, len(self.indices))
         order = self._permutation(epoch)
+        most_bad = int(self.bad_share * len(order))
         skipped: list[Skipped] = []
         while True:
             index = self.indices[order[(place + len(skipped)) % len(order)]]
             sample = self.dataset.samples[index]
-            # One that stands for others is augmented in another way than where it stands itself.
+            # One that replaces others is augmented in another way than at its own place.
             instead = (place,) if skipped else ()
             try:
                 example = self._read(index)
             except DataError as error:
-                if len(skipped) == self.most_bad:
-                    return self._too_many(error) if skipped else error
-                skipped.append(Skipped(self.stream, sample.id, str(error)))
-                continue
+                if len(skipped) < most_bad:
+                    skipped.append(Skipped(self.stream, sample.id, str(error)))
+                    continue
+                if not skipped:
+                    return error
+                return DataError(
+                    f"more than {most_bad} of {len(order)} images of the {self.stream} stream "
+                    f"cannot be read, more than data.skip_bad_share allows. The last one: {error}"
+                )
             void = self.labeled and int(example.label.min()) == IGNORE
             random = generator(self.seed, self.stream, "augment", epoch, index, *instead)
             augmented = self.transform(example, random)
             return Drawn(augmented, sample.id, tuple(skipped), str(sample.label) if void else "")
-
-    def _too_many(self, error: DataError) -> DataError:
-        return DataError(
-            f"more than {self.most_bad} of {len(self.indices)} images of the {self.stream} stream "
-            f"cannot be read, more than data.skip_bad_share allows. The last one: {error}"
-        )
 
     def _read(self, index: int) -> Example:
         if self.labeled:
@@ -155,7 +138,7 @@ class StreamDataset(Dataset[Item]):
             torch.ones(label.shape, dtype=torch.bool),
         )
 
-    def _permutation(self, epoch: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def _permutation(self, epoch: int) -> NDArray[np.int64]:
         if epoch != self._epoch:
             random = np.random.default_rng(derive_seed(self.seed, self.stream, "order", epoch))
             self._order = random.permutation(len(self.indices))
@@ -163,21 +146,11 @@ class StreamDataset(Dataset[Item]):
         return self._order
 
 
-@final
-class _OwnDraws:
-    """Draw numbers of this process: of each batch its part, the parts in the order of processes."""
-
-    def __init__(self, first: int, last: int, batch_size: int) -> None:
-        self.begins = range(first, last, batch_size)
-        self.own = share_of(batch_size)
-        self.rank = world().rank
-
-    def __len__(self) -> int:
-        return len(self.begins) * self.own
-
-    def __iter__(self) -> Iterator[int]:
-        for begin in self.begins:
-            yield from range(begin + self.rank * self.own, begin + (self.rank + 1) * self.own)
+def _own_draws(first: int, last: int, batch_size: int) -> Iterator[int]:
+    """The draws of this process: its part of each batch."""
+    own, rank = share_of(batch_size), world().rank
+    for begin in range(first, last, batch_size):
+        yield from range(begin + rank * own, begin + (rank + 1) * own)
 
 
 def _collate(items: list[Item]) -> Batch | DataError:
@@ -220,10 +193,10 @@ def stream_batches(
         dataset: The stream.
         batch_size: Images in a batch, of which this process loads its part.
         first: Above 0 when a run is resumed.
-        last: Not loaded any more.
+        last: The batch to stop before.
         workers: Loader processes; 0 loads in this one.
         drawn: Images of the stream that came before batch 0.
-        pinned: Put batches where a GPU can fetch them while the host goes on.
+        pinned: Put batches into pinned memory, for copies to a GPU in the background.
 
     Raises:
         DataError: A file of a batch is damaged, or its label does not fit.
@@ -233,7 +206,7 @@ def stream_batches(
     loader = DataLoader(
         dataset,
         batch_size=share_of(batch_size),
-        sampler=_OwnDraws(drawn + first * batch_size, drawn + last * batch_size, batch_size),
+        sampler=_own_draws(drawn + first * batch_size, drawn + last * batch_size, batch_size),
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=pinned,

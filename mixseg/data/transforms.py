@@ -27,8 +27,8 @@ class Example(NamedTuple):
     Attributes:
         image: uint8, shape (3, H, W), RGB.
         label: uint8, shape (H, W), 255 = ignore; all 255 where there is no label.
-        valid: bool, shape (H, W): false where the image does not reach, because a crop padded it
-            or a rotation turned its corners in.
+        valid: bool, shape (H, W): false outside of the image, where a crop padded it or a rotation
+            turned its corners in.
     """
 
     image: Tensor
@@ -42,18 +42,16 @@ class PairedTransform:
     """The weak augmentation of a training image.
 
     Attributes:
-        resize: Height and width that every image is brought to first.
+        resize: Height and width of every image before the other steps.
         scale: Range of a random factor of the size.
-        scale_step: Step of this factor, from the lower end of its range on; None draws any.
+        scale_step: Step of this factor from the lower end of its range; None draws any value.
         interpolation: How the image is resized.
-        rotate: Largest angle in degrees; the image is turned about its middle by an angle that is
-            uniform in [-rotate, rotate]. 0 turns nothing and draws nothing.
-        crop: Height and width of a random crop; what it misses is padded.
-        padding: Where: around the image, which lies at a random place in it, or at the end, on the
-            right and at the bottom.
+        rotate: Largest angle in degrees; the image is rotated about its center by an angle that is
+            uniform in [-rotate, rotate]. 0 draws no angle.
+        crop: Height and width of a random crop; a smaller image is padded.
+        padding: Around the image, at random, or at its end: on the right and at the bottom.
         flip: Mirror left to right with probability 1/2.
-        fill: RGB of what lies outside of the image, the mean of the normalization, so that it is
-            zero to the model.
+        fill: RGB outside of the image: the mean of the normalization, which is zero to the model.
     """
 
     resize: Size | None = None
@@ -68,17 +66,14 @@ class PairedTransform:
 
     @property
     def target(self) -> Size | None:
-        """Largest size that an image is brought to; None where it depends on the image."""
-        if self.resize is None:
-            return None
+        """Largest size that an image is resized to; None where it depends on the image."""
         largest = 1.0 if self.scale is None else self.scale[1]
-        return _scaled(self.resize, largest)
+        return None if self.resize is None else _scaled(self.resize, largest)
 
     def __call__(self, example: Example, generator: torch.Generator) -> Example:
         """Augment one example; the same generator state gives the same result.
 
-        With ``resize`` the image may be smaller than its label: it was read as :attr:`target`
-        allows.
+        With ``resize`` the image may be smaller than its label: it was read for :attr:`target`.
         """
         size = self.resize or (example.image.shape[-2], example.image.shape[-1])
         if self.scale is not None:
@@ -121,7 +116,7 @@ class PairedTransform:
 
 
 def resized(example: Example, size: Size, interpolation: Interpolation = "bilinear") -> Example:
-    """Image with antialiasing, label and mask nearest, each from the size that it has."""
+    """Resize the image with antialiasing, label and mask nearest, each from its own size."""
     image, label, valid = example
     if image.shape[-2:] != size:
         image = resized_image(image, size, interpolation)
@@ -136,24 +131,24 @@ def resized(example: Example, size: Size, interpolation: Interpolation = "biline
 
 
 def resized_image(image: Tensor, size: Size, interpolation: Interpolation = "bilinear") -> Tensor:
-    """An image, uint8, shape (3, H, W), brought to a size, with antialiasing."""
+    """Resize an image, uint8, shape (3, H, W), with antialiasing."""
     mode = InterpolationMode(interpolation)
     resized: Tensor = tv.resize(image, list(size), interpolation=mode, antialias=True)
     return resized
 
 
 def resized_ids(ids: Tensor, size: Size) -> Tensor:
-    """A map of ids, uint8, shape (H, W), brought to a size: the nearest pixel's."""
+    """Resize a map of ids, uint8, shape (H, W), to the nearest pixels."""
     nearest = InterpolationMode.NEAREST_EXACT
     resized: Tensor = tv.resize(ids.unsqueeze(0), list(size), interpolation=nearest).squeeze(0)
     return resized
 
 
 def rotated(example: Example, angle: float, fill: tuple[int, int, int]) -> Example:
-    """Turn an example about its middle; its size stays, and corners that leave it are lost.
+    """Rotate an example about its center, counter-clockwise in degrees; its size stays.
 
-    The angle is in degrees, counter-clockwise; the image is turned bilinear, label and mask
-    nearest. What lies outside of the image has the RGB color ``fill``, label 255, and is not valid.
+    The image is rotated bilinear, label and mask nearest. Pixels from outside of the image get the
+    RGB color ``fill`` and label 255, and are not valid.
     """
     # Edges are repeated once, so that pixels on the border are not blended with black.
     image = tv.pad(example.image, [1, 1, 1, 1], padding_mode="edge")
@@ -181,5 +176,5 @@ def _integer(largest: int, generator: torch.Generator) -> int:
 
 
 def to_unit_range(images: Tensor) -> Tensor:
-    """uint8 images to float32 in [0, 1]; what models and strong augmentation work on."""
+    """uint8 images to float32 in [0, 1], for models and strong augmentation."""
     return images.to(torch.float32).div_(255)

@@ -1,4 +1,4 @@
-"""Images without labels, from a folder or a list file, without files that have another use."""
+"""Images without labels, from a folder or a list file, except label files and validation images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ANY_CLASS = ClassSet(("anything",), ((0, 0, 0),))
 def open_unlabeled(source: Path, classes: ClassSet) -> SegmentationDataset:
     """Images that have no labels, as a data set with the classes of another one.
 
-    They are turned upright by their EXIF orientation, as no label would be left behind.
+    They are turned upright by their EXIF orientation, as there is no label that would not be.
 
     Args:
         source: A folder, searched for PNG and JPEG files at any depth without hidden ones; or a
@@ -40,20 +40,21 @@ def open_unlabeled(source: Path, classes: ClassSet) -> SegmentationDataset:
         DataError: The source does not exist or names no image, or a listed path is missing or
             leads out of the list's folder.
     """
-    if not source.is_dir() and not source.is_file():
+    passed_over = ""
+    if source.is_dir():
+        root, folder = source, Folder(source)
+        images, passed_over = folder.by_id(*IMAGE_ENDINGS), folder.passed_over()
+        empty = "no unlabeled images: looked for *.png, *.jpg and *.jpeg at any depth, but "
+        empty += found_instead(source)
+    elif source.is_file():
+        root, images, empty = source.parent, _listed(source), f"{source} names no image"
+    else:
         raise DataError(f"unlabeled images: {found_instead(source)}")
-    folder = Folder(source)
-    images = folder.by_id(*IMAGE_ENDINGS) if source.is_dir() else _listed(source)
     if not images:
-        raise DataError(
-            f"no unlabeled images: looked for *.png, *.jpg and *.jpeg at any depth, but "
-            f"{found_instead(source)}"
-            if source.is_dir()
-            else f"{source} names no image"
-        )
+        raise DataError(empty)
     return SegmentationDataset(
         name="unlabeled",
-        root=source if source.is_dir() else source.parent,
+        root=root,
         split="unlabeled",
         classes=classes,
         samples=tuple(sorted(Sample(key, path) for key, path in images.items())),
@@ -61,7 +62,7 @@ def open_unlabeled(source: Path, classes: ClassSet) -> SegmentationDataset:
         read_raw_image=read_photograph,
         read_raw_label=read_index_png,
         read_size=photograph_size,
-        passed_over=folder.passed_over() if source.is_dir() else "",
+        passed_over=passed_over,
     )
 
 
@@ -69,7 +70,7 @@ def _listed(list_file: Path) -> dict[str, Path]:
     images: dict[str, Path] = {}
     files = FilesByName(list_file.parent)
     for entry in read_list(list_file):
-        # A path may contain spaces, or be followed by a label that is of no use here.
+        # A path may contain spaces, or be followed by a label, which is ignored here.
         name, path = entry.text, files.find(entry.text)
         if path is None:
             name, path = entry.image, files.find(entry.image)
@@ -100,8 +101,8 @@ def open_photographs(
     Args:
         source: As in :func:`open_unlabeled`.
         labeled: Splits that the run takes labels from; the last one has the classes.
-        validated: Splits whose images are left out too.
-        folders: Name, layout and folder of labeled data, the labels of whose splits are known.
+        validated: Splits whose images are left out, too.
+        folders: Name, layout and folder of further data sets whose labels are left out.
 
     Raises:
         DataError: There is no image, or all are left out.
@@ -129,7 +130,7 @@ def _splits_there(name: str, layout: Layout, root: Path) -> Iterator[Segmentatio
         try:
             yield open_dataset(name, root, split, pair_present, layout)
         except DataError:
-            continue  # need not be there, as no run has asked for it
+            continue  # the run did not ask for it
 
 
 def without_known(
@@ -137,13 +138,11 @@ def without_known(
     labeled: Iterable[SegmentationDataset],
     validated: Iterable[SegmentationDataset],
 ) -> tuple[SegmentationDataset, str]:
-    """Unlabeled images without label files of some splits, and without images of others.
+    """Unlabeled images without label files of some splits and images of others.
 
-    A PNG in a folder that holds labels and no image of a split is a label too, such as Cityscapes'
-    ``_color.png`` or one whose image is gone.
-
-    Returns:
-        The images, and a phrase that says what was left out; empty if nothing was.
+    A PNG in a folder with labels and without images of a split is a label too, such as Cityscapes'
+    ``_color.png``, or a label whose image is gone. The second value says what was left out; it is
+    empty if nothing was.
     """
     samples = [sample for dataset in labeled for sample in dataset.samples]
     labels = {_resolved(one.label) for one in samples if one.label is not None}
@@ -169,5 +168,5 @@ def without_known(
 
 
 def _resolved(path: Path) -> Path:
-    # Unlike Path.resolve it passes over links that lead round in circles; reading names those.
+    # Path.resolve would raise an error for links in a circle, which reading names.
     return Path(os.path.realpath(path))

@@ -93,7 +93,7 @@ class PascalVOC(Layout):
         if split == "train_aug":
             extra, source = _augmented_labels(root, voc)
             labels_at = f"{source} and {labels_at}"
-            # The augmented folder holds VOC's labels too; SBD has its own, coarser version of them.
+            # The augmented folder has VOC's labels, too; SBD has its own, coarser version of them.
             labels = labels | extra if source.name == "SegmentationClassAug" else extra | labels
             own_list = next((lists / n for n in _AUGMENTED_LISTS if (lists / n).is_file()), None)
             if own_list is not None:

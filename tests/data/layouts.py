@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from scipy.io import savemat
 
 from mixseg.data.camvid import CAMVID
 from mixseg.data.cityscapes import CITYSCAPES
+from mixseg.data.contract import SegmentationDataset
+from mixseg.data.layout import open_dataset
 from mixseg.data.voc import VOC
 from tests.data.png_encoder import encode
 
@@ -51,7 +54,7 @@ def write_label(
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(ids)
     if palette is not None:
-        image.putpalette([channel for colour in palette for channel in colour])
+        image.putpalette([channel for color in palette for channel in color])
     image.save(path)
 
 
@@ -91,32 +94,25 @@ VOC_VAL = ("2007_000033", "2007_000042")
 SBD_EXTRA = ("2008_000002", "2008_000003", "2008_000007")
 
 
-def write_voc(
-    voc: Path,
-    augmented: bool = False,
-    augmented_list: str | None = None,
-) -> None:
+def write_voc(voc: Path, augmented: bool = False, augmented_list: str | None = None) -> None:
     """``VOC2012`` with 2 train and 2 val images, and 3 more that only SBD annotates."""
+    ids = [*range(len(VOC)), 255]
+    # As in the official files the palette's last entry is the boundary's color.
+    palette = [*VOC.palette, *[(0, 0, 0)] * (255 - len(VOC)), (224, 224, 192)]
     for seed, name in enumerate((*VOC_TRAIN, *VOC_VAL, *SBD_EXTRA)):
         write_image(voc / "JPEGImages" / f"{name}.jpg", seed)
-    ids = [*range(len(VOC)), 255]
-    # As in the official files the palette's last entry is the boundary's colour.
-    palette = [*VOC.palette, *[(0, 0, 0)] * (255 - len(VOC)), (224, 224, 192)]
-    for seed, name in enumerate((*VOC_TRAIN, *VOC_VAL)):
-        write_label(voc / "SegmentationClass" / f"{name}.png", cycle_ids(ids, seed), palette)
-    if augmented:
-        for seed, name in enumerate((*VOC_TRAIN, *VOC_VAL, *SBD_EXTRA)):
+        if name not in SBD_EXTRA:
+            write_label(voc / "SegmentationClass" / f"{name}.png", cycle_ids(ids, seed), palette)
+        if augmented:
             write_label(voc / "SegmentationClassAug" / f"{name}.png", cycle_ids(ids, seed))
-    lists = voc / "ImageSets" / "Segmentation"
-    lists.mkdir(parents=True, exist_ok=True)
-    for split, names in (
-        ("train", VOC_TRAIN),
-        ("val", VOC_VAL),
-        ("trainval", sorted((*VOC_TRAIN, *VOC_VAL))),
-    ):
-        (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
+    lists = {"train": VOC_TRAIN, "val": VOC_VAL, "trainval": sorted((*VOC_TRAIN, *VOC_VAL))}
+    texts = {split: "".join(f"{name}\n" for name in names) for split, names in lists.items()}
     if augmented_list is not None:
-        (lists / "train_aug.txt").write_text(augmented_list)
+        texts["train_aug"] = augmented_list
+    for split, text in texts.items():
+        path = voc / "ImageSets" / "Segmentation" / f"{split}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
 
 def write_sbd(folder: Path) -> None:
@@ -132,14 +128,21 @@ def write_camvid(
     root: Path, split: str = "train", count: int = 4, ending: str = ".png"
 ) -> list[str]:
     """Frames of a split in the SegNet form; returns their sorted ids."""
-    ids = []
-    for frame in range(count):
-        name = f"0001TP_{6690 + 30 * frame:06d}"
+    ids = [f"0001TP_{6690 + 30 * frame:06d}" for frame in range(count)]
+    for frame, name in enumerate(ids):
         write_image(root / split / f"{name}{ending}", seed=frame)
         label = cycle_ids(range(len(CAMVID) + 1), frame)
         write_label(root / f"{split}annot" / f"{name}.png", label)
-        ids.append(name)
     return ids
+
+
+def write_camvid_list(root: Path, split: str, ids: Sequence[str]) -> None:
+    """The list of a split with the paths of the SegNet tutorial."""
+    lines = (
+        f"/SegNet/CamVid/{split}/{name}.png /SegNet/CamVid/{split}annot/{name}.png\n"
+        for name in ids
+    )
+    (root / f"{split}.txt").write_text("".join(lines))
 
 
 def write_bdd100k(
@@ -149,34 +152,29 @@ def write_bdd100k(
     images, masks, ending = "images/10k", "labels/sem_seg/masks", ".png"
     if older:
         images, masks, ending = "seg/images", "seg/labels", "_train_id.png"
-    ids = []
-    for frame in range(count):
-        name = f"{0x0A0A0B1A + frame:08x}-7c39d841"
+    ids = [f"{0x0A0A0B1A + frame:08x}-7c39d841" for frame in range(count)]
+    for frame, name in enumerate(ids):
         write_image(root / images / split / f"{name}.jpg", seed=frame)
         if labels:
             label = cycle_ids([*range(19), 255], frame)
             write_label(root / masks / split / f"{name}{ending}", label)
-        ids.append(name)
     return ids
 
 
 def write_gta5(root: Path, count: int = 4) -> list[str]:
     """Frames with palette labels; returns their sorted ids."""
-    ids = []
+    ids = [f"{frame + 1:05d}" for frame in range(count)]
     palette = [(7 * raw % 256, raw, 255 - raw) for raw in range(256)]
-    for frame in range(count):
-        name = f"{frame + 1:05d}"
+    for frame, name in enumerate(ids):
         write_image(root / "images" / f"{name}.png", seed=frame)
         write_label(root / "labels" / f"{name}.png", cycle_ids(range(35), frame), palette)
-        ids.append(name)
     return ids
 
 
 def write_synthia(root: Path, count: int = 4, mapped: bool = False) -> list[str]:
     """Frames with 16-bit labels, class in red and instance in green; returns their sorted ids."""
-    ids = []
-    for frame in range(count):
-        name = f"{frame:07d}"
+    ids = [f"{frame:07d}" for frame in range(count)]
+    for frame, name in enumerate(ids):
         write_image(root / "RGB" / f"{name}.png", seed=frame)
         if mapped:
             path = root / "synthia_mapped_to_cityscapes" / f"{name}.png"
@@ -188,7 +186,6 @@ def write_synthia(root: Path, count: int = 4, mapped: bool = False) -> list[str]
             path = root / "GT" / "LABELS" / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(encode(label))
-        ids.append(name)
     return ids
 
 
@@ -205,12 +202,84 @@ def write_folder(
     """A folder data set with sub-folders; returns the sorted ids of the split."""
     root.mkdir(parents=True, exist_ok=True)
     (root / "dataset.yaml").write_text(description)
-    ids = []
-    for frame in range(count):
-        name = f"day {frame % 2}/frame.{frame}"
+    ids = [f"day {frame % 2}/frame.{frame}" for frame in range(count)]
+    for frame, name in enumerate(ids):
         ending = ".JPG" if frame % 2 else ".png"
         write_image(root / "images" / split / f"{name}{ending}", seed=frame)
         if labels:
             write_label(root / "labels" / split / f"{name}.png", cycle_ids([0, 7, 11, 255], frame))
-        ids.append(name)
     return sorted(ids)
+
+
+# Whole data sets --------------------------------------------------------------------------------
+
+
+def _splits(write: Callable[..., object], **options: Any) -> Callable[[Path], object]:
+    return lambda root: [write(root, split, **options) for split in ("train", "val")]
+
+
+def _cityscapes(root: Path) -> None:
+    _splits(write_cityscapes)(root)
+    write_cityscapes(root, "test", label_kind=None)
+
+
+def _camvid(root: Path) -> None:
+    for split, ending in (("train", ".png"), ("val", ".jpg"), ("test", ".png")):
+        ids = write_camvid(root / "CamVid", split, ending=ending)
+        write_camvid_list(root / "CamVid", split, ids[1:])
+
+
+def _bdd100k(root: Path) -> None:
+    _splits(write_bdd100k)(root / "bdd100k")
+    write_bdd100k(root / "bdd100k", "test", labels=False)
+
+
+def _voc_sbd(root: Path) -> None:
+    write_voc(root / "VOCdevkit" / "VOC2012")
+    write_sbd(root / "benchmark_RELEASE" / "dataset" / "cls")
+
+
+def _voc_augmented(root: Path) -> None:
+    write_voc(root / "VOC2012", augmented=True, augmented_list="2008_000007\n2007_000032\n")
+
+
+def _folder(root: Path) -> None:
+    _splits(write_folder)(root)
+    write_folder(root, "extra", labels=False)
+
+
+class Example(NamedTuple):
+    """A data set with several splits."""
+
+    write: Callable[[Path], object]
+    name: str
+    training: str = "train"
+    validation: str | None = "val"
+
+    def opened(self, root: Path) -> SegmentationDataset:
+        """Its training split, written into a folder."""
+        self.write(root)
+        return open_dataset(self.name, root, self.training)
+
+
+EXAMPLES = {
+    "bdd100k": Example(_bdd100k, "bdd100k"),
+    "bdd100k older": Example(_splits(write_bdd100k, older=True), "bdd100k"),
+    "camvid": Example(_camvid, "camvid"),
+    "cityscapes": Example(_cityscapes, "cityscapes"),
+    "cityscapes archives": Example(
+        _splits(write_cityscapes, archive_folders=True, label_kind="labelTrainIds"), "cityscapes"
+    ),
+    "folder": Example(_folder, "folder"),
+    "gta5": Example(write_gta5, "gta5", validation=None),
+    "synthia": Example(
+        lambda root: write_synthia(root / "RAND_CITYSCAPES"), "synthia", validation=None
+    ),
+    "synthia mapped": Example(
+        lambda root: write_synthia(root, mapped=True), "synthia", validation=None
+    ),
+    "voc": Example(lambda root: write_voc(root / "VOCdevkit" / "VOC2012"), "voc"),
+    "voc augmented": Example(_voc_augmented, "voc", "train_aug"),
+    "voc sbd": Example(_voc_sbd, "voc", "train_aug"),
+}
+"""Every layout in every form of its archives."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from mixseg.scenes import LAYOUTS as SCENES
 from mixseg.scenes import render_scene, write_demo
 from mixseg.terminal import printable
 from tests.data.layouts import (
+    EXAMPLES,
     SBD_EXTRA,
     SIZE,
     VOC_TRAIN,
@@ -40,13 +42,12 @@ from tests.data.layouts import (
     cycle_ids,
     write_bdd100k,
     write_camvid,
+    write_camvid_list,
     write_cityscapes,
     write_folder,
-    write_gta5,
     write_image,
     write_label,
     write_sbd,
-    write_synthia,
     write_voc,
 )
 from tests.data.png_encoder import encode
@@ -54,96 +55,53 @@ from tests.data.png_encoder import encode
 CAMVID_ROOT = Path(__file__).parents[2].parent / "shared/camvid"
 
 
-def write_sbd_beside_voc(root: Path) -> None:
-    write_voc(root / "VOCdevkit" / "VOC2012")
-    write_sbd(root / "benchmark_RELEASE" / "dataset" / "cls")
-
-
-def write_photographs(root: Path) -> None:
-    for name in ("b/2.JPG", "a b.png", "c.jpeg"):
-        write_image(root / name)
+def every(kind: str, root: Path) -> Iterator[SegmentationDataset]:
+    """Every split of an example, or photographs in a folder and in a list."""
+    if kind != "unlabeled":
+        write, name, *_ = EXAMPLES[kind]
+        write(root)
+        for split in layout_of(name).splits(root):
+            with contextlib.suppress(DataError):  # a copy need not have it
+                yield open_dataset(name, root, split)
+        return
+    for path in ("b/2.JPG", "a b.png", "c.jpeg"):
+        write_image(root / path)
     (root / "list.txt").write_text("b/2.JPG\na b.png\nc.jpeg labels/c.png\n")
+    yield open_unlabeled(root, VOC)
+    yield open_unlabeled(root / "list.txt", VOC)
 
 
-OPENED: dict[str, tuple[Callable[[Path], object], str, str]] = {
-    "cityscapes": (write_cityscapes, "cityscapes", "train"),
-    "cityscapes archive": (
-        lambda root: write_cityscapes(
-            root, "val", archive_folders=True, label_kind="labelTrainIds"
-        ),
-        "cityscapes",
-        "val",
-    ),
-    "cityscapes test": (
-        lambda root: write_cityscapes(root, "test", label_kind=None),
-        "cityscapes",
-        "test",
-    ),
-    "voc": (lambda root: write_voc(root / "VOCdevkit" / "VOC2012"), "voc", "trainval"),
-    "voc augmented": (lambda root: write_voc(root, augmented=True), "voc", "train_aug"),
-    "voc sbd": (write_sbd_beside_voc, "voc", "train_aug"),
-    "camvid": (write_camvid, "camvid", "train"),
-    "camvid jpeg": (
-        lambda root: write_camvid(root / "CamVid", "val", ending=".jpg"),
-        "camvid",
-        "val",
-    ),
-    "bdd100k": (write_bdd100k, "bdd100k", "train"),
-    "bdd100k older": (lambda root: write_bdd100k(root / "bdd100k", older=True), "bdd100k", "train"),
-    "bdd100k test": (lambda root: write_bdd100k(root, "test", labels=False), "bdd100k", "test"),
-    "gta5": (write_gta5, "gta5", "train"),
-    "synthia": (lambda root: write_synthia(root / "RAND_CITYSCAPES"), "synthia", "train"),
-    "synthia mapped": (lambda root: write_synthia(root, mapped=True), "synthia", "train"),
-    "folder": (write_folder, "folder", "train"),
-    "folder without labels": (
-        lambda root: write_folder(root, "extra", labels=False),
-        "folder",
-        "extra",
-    ),
-    "unlabeled": (write_photographs, "", ""),
-    "unlabeled list": (write_photographs, "", "list.txt"),
-}
-
-
-def opened(kind: str, root: Path) -> SegmentationDataset:
-    write, name, split = OPENED[kind]
-    write(root)
-    return open_dataset(name, root, split) if name else open_unlabeled(root / split, VOC)
-
-
-@pytest.mark.parametrize("kind", OPENED)
+@pytest.mark.parametrize("kind", [*EXAMPLES, "unlabeled"])
 class TestContract:
-    def test_samples(self, tmp_path: Path, kind: str) -> None:
-        dataset = opened(kind, tmp_path / "here")
-        ids = [sample.id for sample in dataset.samples]
-        assert len(dataset) >= 3 and ids == sorted(set(ids))
-        for sample in dataset.samples:
-            relative = sample.image.relative_to(dataset.root)
-            assert relative.with_name(relative.stem).as_posix() == sample.id
-        assert ids == [sample.id for sample in opened(kind, tmp_path / "else/where").samples]
-
-    def test_images_are_rgb_and_labels_are_train_ids(self, tmp_path: Path, kind: str) -> None:
-        dataset = opened(kind, tmp_path)
-        for index, sample in enumerate(dataset.samples):
-            image = dataset.image(index)
-            assert (image.shape, image.dtype) == ((*SIZE, 3), np.uint8)
-            assert image.flags.writeable and image.flags.c_contiguous
-            if sample.label is None:
-                with pytest.raises(DataError, match="has no label file"):
-                    dataset.label(index)
-                continue
-            label = dataset.label(index)
-            assert (label.shape, label.dtype) == (SIZE, np.uint8)
-            found = set(np.unique(label).tolist())
-            assert set(range(len(dataset.classes))) <= found
-            assert found <= {*range(len(dataset.classes)), IGNORE}
-        check_samples(dataset, range(len(dataset)))
-        # Loader workers can have it.
-        copy = pickle.loads(pickle.dumps(dataset))
-        np.testing.assert_array_equal(copy.image(0), dataset.image(0))
+    def test_samples_images_and_labels(self, tmp_path: Path, kind: str) -> None:
+        elsewhere = every(kind, tmp_path / "else/where")
+        datasets = [*every(kind, tmp_path / "here")]
+        assert datasets
+        for dataset, other in zip(datasets, elsewhere, strict=True):
+            ids = [sample.id for sample in dataset.samples]
+            assert ids == sorted(set(ids)) == [sample.id for sample in other.samples]
+            check_samples(dataset, range(len(dataset)))
+            # Loader workers can have it.
+            copy = pickle.loads(pickle.dumps(dataset))
+            for index, sample in enumerate(dataset.samples):
+                relative = sample.image.relative_to(dataset.root)
+                assert relative.with_name(relative.stem).as_posix() == sample.id
+                image = dataset.image(index)
+                assert (image.shape, image.dtype) == ((*SIZE, 3), np.uint8)
+                assert image.flags.writeable and image.flags.c_contiguous
+                np.testing.assert_array_equal(copy.image(index), image)
+                if sample.label is None:
+                    with pytest.raises(DataError, match="has no label file"):
+                        dataset.label(index)
+                    continue
+                label = dataset.label(index)
+                assert (label.shape, label.dtype) == (SIZE, np.uint8)
+                found = set(np.unique(label).tolist())
+                assert {*range(len(dataset.classes))} <= found
+                assert found <= {*range(len(dataset.classes)), IGNORE}
 
     def test_an_unknown_label_id_is_named(self, tmp_path: Path, kind: str) -> None:
-        dataset = opened(kind, tmp_path)
+        dataset, *_ = every(kind, tmp_path)
         path = dataset.samples[0].label
         if path is None or path.suffix != ".png":
             pytest.skip("no label PNG in this layout")
@@ -166,18 +124,13 @@ class TestContract:
 
         monkeypatch.setattr(Image, "open", forbidden)
         monkeypatch.setattr("scipy.io.loadmat", forbidden)
-        dataset = opened(kind, tmp_path)
-        with pytest.raises(AssertionError, match="a file was read"):
-            dataset.image(0)
-        monkeypatch.undo()
-        path = dataset.samples[-1].image
-        path.write_bytes(path.read_bytes()[:100])
-        with pytest.raises(DataError, match=path.name):
-            dataset.image(len(dataset) - 1)
+        for dataset in every(kind, tmp_path):
+            with pytest.raises(AssertionError, match="a file was read"):
+                dataset.image(0)
 
 
 def test_what_a_reader_shares_with_pillow(tmp_path: Path) -> None:
-    dataset = opened("camvid", tmp_path)
+    dataset = EXAMPLES["camvid"].opened(tmp_path)
     whole = dataset.image(0)
     shared = np.asarray(Image.fromarray(whole))
     shared.flags.writeable = False
@@ -272,9 +225,7 @@ class TestCityscapes:
         write_label(path, np.full(SIZE, 33, dtype=np.uint8))  # would be a raw id
         with pytest.raises(DataError, match="train id 33"):
             again.label(0)
-
-    def test_test_split_ignores_placeholder_labels(self, tmp_path: Path) -> None:
-        write_cityscapes(tmp_path, "test")
+        write_cityscapes(tmp_path, "test")  # its labels are placeholders
         samples = open_dataset("cityscapes", tmp_path, "test").samples
         assert all(sample.label is None for sample in samples)
 
@@ -291,14 +242,14 @@ class TestCityscapes:
 
 
 class TestVoc:
-    @pytest.mark.parametrize("given", ["", "VOCdevkit", "VOCdevkit/VOC2012"])
-    def test_every_root_finds_images_and_sbd(self, tmp_path: Path, given: str) -> None:
+    def test_every_root_finds_images_and_sbd(self, tmp_path: Path) -> None:
         write_voc(tmp_path / "VOCdevkit" / "VOC2012")
         write_sbd(tmp_path / "sbd" / "cls")
-        found = open_dataset("voc", tmp_path / given, "train_aug").samples
-        # VOC's own labels come before those of SBD, and images of val are left out.
-        endings = {sample.id: sample.label.suffix for sample in found if sample.label}
-        assert endings == dict.fromkeys(VOC_TRAIN, ".png") | dict.fromkeys(SBD_EXTRA, ".mat")
+        for given in ("", "VOCdevkit", "VOCdevkit/VOC2012"):
+            found = open_dataset("voc", tmp_path / given, "train_aug").samples
+            # VOC's own labels come before those of SBD, and images of val are left out.
+            endings = {sample.id: sample.label.suffix for sample in found if sample.label}
+            assert endings == dict.fromkeys(VOC_TRAIN, ".png") | dict.fromkeys(SBD_EXTRA, ".mat")
 
     def test_lists(self, tmp_path: Path) -> None:
         write_voc(tmp_path)
@@ -328,7 +279,7 @@ class TestVoc:
         write_voc(tmp_path / "voc")
         found = open_dataset("voc", tmp_path / "voc", "train").label(0)
         np.testing.assert_array_equal(found, cycle_ids([*range(21), 255]))
-        sbd = opened("voc sbd", tmp_path / "sbd")
+        sbd = EXAMPLES["voc sbd"].opened(tmp_path / "sbd")
         index = [sample.id for sample in sbd.samples].index(SBD_EXTRA[2])
         np.testing.assert_array_equal(sbd.label(index), cycle_ids(range(21), 2))
         path = sbd.samples[index].label
@@ -354,11 +305,7 @@ class TestVoc:
 class TestCamvid:
     def test_list_is_rebased_and_endings_may_differ(self, tmp_path: Path) -> None:
         ids = write_camvid(tmp_path, ending=".jpg")
-        lines = (
-            f"/SegNet/CamVid/train/{name}.png /SegNet/CamVid/trainannot/{name}.png\n"
-            for name in ids[:3]
-        )
-        (tmp_path / "train.txt").write_text("".join(lines))
+        write_camvid_list(tmp_path, "train", ids[:3])
         found = open_dataset("camvid", tmp_path, "train")
         assert [sample.id for sample in found.samples] == ids[:3] and not found.unpaired
         for entry, problem in (
@@ -402,9 +349,8 @@ class TestCamvid:
 
 
 class TestBdd100k:
-    @pytest.mark.parametrize("inside", ["", "bdd100k"])
-    @pytest.mark.parametrize("older", [False, True])
-    def test_every_form_gives_the_same(self, tmp_path: Path, older: bool, inside: str) -> None:
+    @pytest.mark.parametrize(("older", "inside"), [(False, ""), (True, "bdd100k")])
+    def test_both_releases_give_the_same(self, tmp_path: Path, older: bool, inside: str) -> None:
         ids = write_bdd100k(tmp_path / inside, older=older)
         if not older:
             write_bdd100k(tmp_path / inside, count=5, older=True)  # comes after the current one
@@ -414,9 +360,8 @@ class TestBdd100k:
         assert found.classes.names == CITYSCAPES.names and found.classes.label_ids == ()
         assert found.lookup[[0, 18, 19, 254, 255]].tolist() == [0, 18, -1, -1, IGNORE]
 
-    @pytest.mark.parametrize("older", [False, True])
-    def test_images_without_labels(self, tmp_path: Path, older: bool) -> None:
-        ids = write_bdd100k(tmp_path, older=older)
+    def test_images_without_labels(self, tmp_path: Path) -> None:
+        ids = write_bdd100k(tmp_path)
         for name in (ids[1], ids[3]):
             next(tmp_path.rglob(f"{name}*.png")).unlink()
         with pytest.raises(
@@ -433,7 +378,7 @@ class TestBdd100k:
             open_dataset("bdd100k", tmp_path, "train", pair_labeled)
 
     def test_a_label_of_another_size(self, tmp_path: Path) -> None:
-        found = opened("bdd100k", tmp_path)
+        found = EXAMPLES["bdd100k"].opened(tmp_path)
         path = found.samples[2].label
         assert path is not None
         for size, message in (
@@ -447,7 +392,7 @@ class TestBdd100k:
 
 class TestRenderings:
     def test_ids_of_gta5_are_those_of_the_benchmark(self, tmp_path: Path) -> None:
-        found = opened("gta5", tmp_path)
+        found = EXAMPLES["gta5"].opened(tmp_path)
         for one in official:
             if one.id >= 0:
                 assert found.lookup[one.id] == (one.trainId if one.trainId >= 0 else IGNORE)
@@ -456,41 +401,25 @@ class TestRenderings:
         np.testing.assert_array_equal(found.label(1), expected)
 
     def test_synthia(self, tmp_path: Path) -> None:
-        # The data set's own table of ids.
-        names = {
-            1: "sky",
-            2: "building",
-            3: "road",
-            4: "sidewalk",
-            5: "fence",
-            6: "vegetation",
-            7: "pole",
-            8: "car",
-            9: "traffic sign",
-            10: "person",
-            11: "bicycle",
-            12: "motorcycle",
-            15: "traffic light",
-            16: "terrain",
-            17: "rider",
-            18: "truck",
-            19: "bus",
-            20: "train",
-            21: "wall",
-        }
-        found = opened("synthia", tmp_path / "own")
+        # The data set's own table of ids, from 1 on; 13 and 14 are no classes of Cityscapes.
+        table = (
+            "sky,building,road,sidewalk,fence,vegetation,pole,car,traffic sign,person,bicycle,"
+            "motorcycle,,,traffic light,terrain,rider,truck,bus,train,wall"
+        )
+        names = {raw: name for raw, name in enumerate(table.split(","), start=1) if name}
+        found = EXAMPLES["synthia"].opened(tmp_path / "own")
         for raw in range(23):
             train = found.lookup[raw]
             assert names.get(raw) == (None if train == IGNORE else found.classes.names[train])
         # The class is in the red channel.
         expected = found.lookup[cycle_ids(range(23), 2)].astype(np.uint8)
         np.testing.assert_array_equal(found.label(2), expected)
-        mapped = opened("synthia mapped", tmp_path / "mapped")
+        mapped = EXAMPLES["synthia mapped"].opened(tmp_path / "mapped")
         expected = RAW_TO_TRAIN[cycle_ids(range(34), 2)].astype(np.uint8)
         np.testing.assert_array_equal(mapped.label(2), expected)
 
     def test_labels_of_synthia_that_lost_their_ids(self, tmp_path: Path) -> None:
-        found = opened("synthia", tmp_path)
+        found = EXAMPLES["synthia"].opened(tmp_path)
         path = found.samples[0].label
         assert path is not None
         for ids, message in ((0, "every pixel has the id 0"), (259, "label id 259")):

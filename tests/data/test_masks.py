@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -20,19 +20,9 @@ from mixseg.data.images import LabelArray
 from mixseg.data.layout import open_dataset
 from mixseg.errors import DataError
 from mixseg.ignore import IGNORE
-from tests.data.layouts import (
-    write_bdd100k,
-    write_camvid,
-    write_cityscapes,
-    write_folder,
-    write_gta5,
-    write_label,
-    write_synthia,
-    write_voc,
-)
+from tests.data.layouts import EXAMPLES, write_folder, write_label
 
 Color = tuple[int, int, int]
-Build = Callable[[Path], SegmentationDataset]
 
 BLACK: Final = (0, 0, 0)
 CLASSES = [(0, 0, 0), (200, 0, 0), (0, 200, 0), (0, 0, 200)]
@@ -40,41 +30,26 @@ NAMES = "names: [rest, leaf, stem, fruit]\n"
 FOLDER = NAMES + f"palette: {[list(color) for color in CLASSES]}\n"
 
 
-def _open(name: str, write: Callable[[Path], object], split: str = "train") -> Build:
-    def build(root: Path) -> SegmentationDataset:
-        write(root)
-        return open_dataset(name, root, split)
-
-    return build
+def _folder(root: Path, more: str = "") -> SegmentationDataset:
+    write_folder(root, count=1, description=FOLDER + more)
+    return open_dataset("folder", root, "train")
 
 
-def _folder(more: str = "") -> Build:
-    return _open("folder", lambda root: write_folder(root, count=1, description=FOLDER + more))
-
-
-def _cityscapes(kind: str) -> Build:
-    return _open("cityscapes", lambda root: write_cityscapes(root, label_kind=kind))
-
-
-def _voc(split: str) -> Build:
-    return _open("voc", lambda root: write_voc(root, augmented=True), split)
-
-
-LAYOUTS: dict[str, tuple[Build, Color | None]] = {
-    "folder": (_folder(), None),
-    "folder with ids": (_folder("id_map: {4: 0, 1: 1, 2: 3, 9: 2}\n"), None),
-    "folder with void": (_folder("ignore: [[7, 7, 7], 255]\n"), (7, 7, 7)),
-    "cityscapes": (_cityscapes("labelIds"), BLACK),
-    "cityscapes train ids": (_cityscapes("labelTrainIds"), BLACK),
-    "voc": (_voc("train"), (224, 224, 192)),
-    "voc augmented": (_voc("train_aug"), (224, 224, 192)),
-    "camvid": (_open("camvid", write_camvid), BLACK),
-    "bdd100k": (_open("bdd100k", write_bdd100k), BLACK),
-    "gta5": (_open("gta5", write_gta5), BLACK),
-    "synthia": (_open("synthia", write_synthia), BLACK),
-    "synthia mapped": (_open("synthia", lambda root: write_synthia(root, mapped=True)), BLACK),
+VOC_VOID = (224, 224, 192)
+FOLDERS = {
+    "folder": "",
+    "folder with ids": "id_map: {4: 0, 1: 1, 2: 3, 9: 2}\n",
+    "folder with void": "ignore: [[7, 7, 7], 255]\n",
 }
-"""Name -> what writes and opens the data set, and the color of no class."""
+VOID: dict[str, Color | None] = {
+    **{name: BLACK for name in EXAMPLES if name != "voc sbd"},
+    "folder": None,
+    "folder with ids": None,
+    "folder with void": (7, 7, 7),
+    "voc": VOC_VOID,
+    "voc augmented": VOC_VOID,
+}
+"""Data set -> the color of no class."""
 
 
 class Opened(dict[str, SegmentationDataset]):
@@ -86,10 +61,13 @@ class Opened(dict[str, SegmentationDataset]):
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Opened:
-    return Opened(
-        (name, build(tmp_path_factory.mktemp(name.replace(" ", "-"))))
-        for name, (build, _) in LAYOUTS.items()
-    )
+    found = Opened()
+    for name in VOID:
+        root = tmp_path_factory.mktemp(name.replace(" ", "-"))
+        found[name] = (
+            _folder(root, FOLDERS[name]) if name in FOLDERS else EXAMPLES[name].opened(root)
+        )
+    return found
 
 
 SHARED = {18: (153, 153, 153), 34: (0, 0, 142), 22: (102, 102, 156), 255: (0, 0, 142)}
@@ -114,7 +92,7 @@ def _by_color(path: Path, meanings: Mapping[Color, int]) -> LabelArray:
 
 def _meanings(name: str, dataset: SegmentationDataset) -> dict[Color, int]:
     meanings = {color: train for train, color in enumerate(dataset.classes.palette)}
-    void = LAYOUTS[name][1]
+    void = VOID[name]
     return meanings if void is None else meanings | {void: IGNORE}
 
 
@@ -122,7 +100,7 @@ def _mosaic(used: list[int]) -> LabelArray:
     return np.array([used], dtype=np.uint8)
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", VOID)
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_class_colors_decide_in_any_order(opened: Opened, name: str, data: st.DataObject) -> None:
@@ -162,7 +140,7 @@ def test_indices_may_be_anywhere_and_unused_entries_do_not_matter(
         np.testing.assert_array_equal(dataset.label(0), _by_color(path, meanings), name)
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", VOID)
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_unrelated_colors_leave_the_indices(opened: Opened, name: str, data: st.DataObject) -> None:
@@ -176,7 +154,7 @@ def test_unrelated_colors_leave_the_indices(opened: Opened, name: str, data: st.
     )
     _save(dataset, _mosaic(used), palette)
     expected = dataset.lookup[_mosaic(used)]
-    if dataset.name == "cityscapes" and "train ids" in name:
+    if name == "cityscapes archives":
         expected = np.where(_mosaic(used) < 19, _mosaic(used), IGNORE)
         if ((_mosaic(used) >= 19) & (_mosaic(used) != IGNORE)).any():
             with pytest.raises(DataError):
@@ -185,12 +163,12 @@ def test_unrelated_colors_leave_the_indices(opened: Opened, name: str, data: st.
     np.testing.assert_array_equal(dataset.label(0), expected)
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", VOID)
 def test_palettes_of_the_published_files(opened: Opened, name: str) -> None:
     """Classes at their own ids, one color for everything else: ids decide, 255 is no class."""
     dataset = opened[name]
     ids = dataset.classes.label_ids or range(len(dataset.classes))
-    if name == "cityscapes train ids":
+    if name == "cityscapes archives":
         ids = range(19)
     elif name == "synthia":
         ids = (3, 4, 2, 21, 5, 7, 15, 9, 6, 16, 1, 10, 17, 8, 18, 19, 20, 12, 11)
@@ -228,7 +206,7 @@ def test_ids_of_no_class_in_the_color_of_one(opened: Opened) -> None:
     ],
 )
 def test_neither_reading_is_sure(tmp_path: Path, palette: list[Color], used: list[int]) -> None:
-    dataset = _folder("id_map: {0: 0, 1: 1, 2: 2, 3: 3, 200: 0}\n" * (200 in used))(tmp_path)
+    dataset = _folder(tmp_path, "id_map: {0: 0, 1: 1, 2: 2, 3: 3, 200: 0}\n" * (200 in used))
     # Pillow stores an index in as few bits as the palette needs.
     path = _save(dataset, _mosaic(used), [*palette, *[BLACK] * (256 - len(palette))])
     path.write_bytes(_cut_palette(path.read_bytes(), len(palette)))

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +36,14 @@ from mixseg.data.unlabeled import open_unlabeled
 from mixseg.data.voc import VOC
 from mixseg.errors import ConfigError, DataError
 from tests.data.layouts import (
+    EXAMPLES,
     SIZE,
     cycle_ids,
-    write_bdd100k,
     write_camvid,
-    write_cityscapes,
     write_folder,
     write_gta5,
     write_image,
     write_label,
-    write_sbd,
     write_synthia,
     write_voc,
 )
@@ -82,70 +79,15 @@ def at_size(dataset: SegmentationDataset, index: int) -> tuple[np.ndarray, np.nd
     return example.image.permute(1, 2, 0).numpy(), example.label.numpy()
 
 
-def pairs(write: Callable[..., object], **options: Any) -> Callable[[Path], object]:
-    return lambda root: [write(root, split, **options) for split in ("train", "val")]
-
-
-def cityscapes(root: Path) -> None:
-    pairs(write_cityscapes)(root)
-    write_cityscapes(root, "test", label_kind=None)
-
-
-def camvid(root: Path) -> None:
-    for split, ending in (("train", ".png"), ("val", ".jpg"), ("test", ".png")):
-        ids = write_camvid(root / "CamVid", split, ending=ending)
-        lines = (
-            f"/SegNet/CamVid/{split}/{name}.png /SegNet/CamVid/{split}annot/{name}.png\n"
-            for name in ids[1:]
-        )
-        (root / "CamVid" / f"{split}.txt").write_text("".join(lines))
-
-
 def small_camvid(root: Path) -> Plan:
-    pairs(write_camvid)(root)
+    for split in ("train", "val"):
+        write_camvid(root, split)
     return plan("camvid", root)
 
 
-def bdd100k(root: Path) -> None:
-    pairs(write_bdd100k)(root / "bdd100k")
-    write_bdd100k(root / "bdd100k", "test", labels=False)
-
-
-def voc_sbd(root: Path) -> None:
-    write_voc(root / "VOCdevkit" / "VOC2012")
-    write_sbd(root / "benchmark_RELEASE" / "dataset" / "cls")
-
-
-def voc_augmented(root: Path) -> None:
-    write_voc(root / "VOC2012", augmented=True, augmented_list="2008_000007\n2007_000032\n")
-
-
-def folder(root: Path) -> None:
-    pairs(write_folder)(root)
-    write_folder(root, "extra", labels=False)
-
-
-archives = pairs(write_cityscapes, archive_folders=True, label_kind="labelTrainIds")
-LAYOUTS: dict[str, tuple[Callable[[Path], object], str, str | None]] = {
-    "bdd100k": (bdd100k, "train", "val"),
-    "bdd100k older": (pairs(write_bdd100k, older=True), "train", "val"),
-    "camvid": (camvid, "train", "val"),
-    "cityscapes": (cityscapes, "train", "val"),
-    "cityscapes archives": (archives, "train", "val"),
-    "folder": (folder, "train", "val"),
-    "gta5": (write_gta5, "train", None),
-    "synthia": (lambda root: write_synthia(root / "RAND_CITYSCAPES"), "train", None),
-    "synthia mapped": (lambda root: write_synthia(root, mapped=True), "train", None),
-    "voc": (lambda root: write_voc(root / "VOCdevkit" / "VOC2012"), "train", "val"),
-    "voc augmented": (voc_augmented, "train_aug", "val"),
-    "voc sbd": (voc_sbd, "train_aug", "val"),
-}
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", EXAMPLES)
 def test_every_layout(layout: str, tmp_path: Path) -> None:
-    name = layout.split()[0]
-    write, training, validation = LAYOUTS[layout]
+    write, name, training, validation = EXAMPLES[layout]
     write(tmp_path / "data")
     before = contents(tmp_path / "data")
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*")}
@@ -187,7 +129,7 @@ def test_every_layout(layout: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_a_stream_cannot_tell_the_copy(interpolation: Interpolation, tmp_path: Path) -> None:
-    cityscapes(tmp_path / "data")
+    EXAMPLES["cityscapes"].write(tmp_path / "data")
     wanted = plan("cityscapes", tmp_path / "data", interpolation=interpolation)
     written(wanted, tmp_path / "copy")
     found = read_manifest(tmp_path / "copy")
@@ -266,7 +208,7 @@ def test_a_file_of_the_size_is_the_same_file(tmp_path: Path) -> None:
 
 
 def test_what_is_validated_keeps_its_size(tmp_path: Path) -> None:
-    cityscapes(tmp_path / "data")
+    EXAMPLES["cityscapes"].write(tmp_path / "data")
     further = Path("leftImg8bit/train_extra")  # images that no split names
     write_image(tmp_path / "data" / further / "augsburg/a_leftImg8bit.png")
     for keep, size in ((True, SIZE), (False, SMALL)):
@@ -298,14 +240,14 @@ def test_unlabeled_images(listed: bool, tmp_path: Path) -> None:
 
 
 def test_a_description_of_another_name(tmp_path: Path) -> None:
-    folder(tmp_path / "data")
+    EXAMPLES["folder"].write(tmp_path / "data")
     (tmp_path / "data/dataset.yaml").rename(tmp_path / "data/roads.yml")
     written(plan("folder", tmp_path / "data/roads.yml"), tmp_path / "copy")
     assert len(open_dataset("folder", tmp_path / "copy/roads.yml", "train")) == 4
 
 
 def test_the_manifest_says_what_was_written(tmp_path: Path) -> None:
-    camvid(tmp_path / "data")
+    EXAMPLES["camvid"].write(tmp_path / "data")
     outcome = written(plan("camvid", tmp_path / "data"), tmp_path / "copy")
     manifest = read_manifest(tmp_path / "copy")
     assert manifest is not None and manifest.files == outcome.files
@@ -345,7 +287,7 @@ def test_a_damaged_manifest(tmp_path: Path) -> None:
 
 
 def test_only_what_changed_is_written_again(tmp_path: Path) -> None:
-    camvid(tmp_path / "data")
+    EXAMPLES["camvid"].write(tmp_path / "data")
     root = tmp_path / "data/CamVid"
     planned = plan("camvid", tmp_path / "data")
     first = written(planned, tmp_path / "copy")

@@ -31,7 +31,14 @@ from mixseg.data.prepared_copy import (
     read_manifest,
 )
 from mixseg.data.streams import Drawn, StreamDataset
-from mixseg.data.transforms import Example, Interpolation, PairedTransform, resized, resized_ids
+from mixseg.data.transforms import (
+    Example,
+    Interpolation,
+    PairedTransform,
+    resized,
+    resized_ids,
+    resized_image,
+)
 from mixseg.data.unlabeled import open_unlabeled
 from mixseg.data.voc import VOC
 from mixseg.errors import ConfigError, DataError
@@ -45,6 +52,7 @@ from tests.data.layouts import (
     write_image,
     write_label,
     write_synthia,
+    write_turned,
     write_voc,
 )
 
@@ -182,20 +190,18 @@ def test_labels_of_synthia_become_8_bits(tmp_path: Path) -> None:
             np.testing.assert_array_equal(mine, theirs)
 
 
-@pytest.mark.parametrize("size", [SMALL, SIZE])
-def test_masks_of_colors_become_ids(size: tuple[int, int], tmp_path: Path) -> None:
+def test_masks_of_colors_become_ids(tmp_path: Path) -> None:
     palette = [[0, 0, 0], [0, 160, 0]]
     description = f"names: [rest, leaf]\npalette: {palette}\nid_map: {{3: 0, 8: 1}}\n"
     for name in write_folder(tmp_path / "data", description=description):
         path = tmp_path / f"data/labels/train/{name}.png"
         Image.fromarray(np.array(palette, dtype=np.uint8)[cycle_ids([0, 1])]).save(path)
-    written(
-        plan("folder", tmp_path / "data", "train", None, size=size, keep_labeled=False),
-        tmp_path / "copy",
-    )
-    one, other = (open_dataset("folder", tmp_path / at, "train") for at in ("data", "copy"))
-    expected = at_size(one, 0)[1] if size == SMALL else one.label(0)
-    np.testing.assert_array_equal(other.label(0), expected)
+    one = open_dataset("folder", tmp_path / "data", "train")
+    for size, expected in ((SMALL, at_size(one, 0)[1]), (SIZE, one.label(0))):
+        planned = plan("folder", tmp_path / "data", "train", None, size=size, keep_labeled=False)
+        written(planned, tmp_path / f"copy {size}")
+        other = open_dataset("folder", tmp_path / f"copy {size}", "train")
+        np.testing.assert_array_equal(other.label(0), expected)
 
 
 def test_a_file_of_the_size_is_the_same_file(tmp_path: Path) -> None:
@@ -224,19 +230,22 @@ def test_what_is_validated_keeps_its_size(tmp_path: Path) -> None:
         plan("camvid", tmp_path / "camvid", "train", "train")
 
 
-@pytest.mark.parametrize("listed", [False, True])
-def test_unlabeled_images(listed: bool, tmp_path: Path) -> None:
-    for name in ("b/2.png", "a 1.png", "c.jpeg"):
-        write_image(tmp_path / "data" / name)
-    source = tmp_path / "data"
-    if listed:
-        source = tmp_path / "data/some.txt"
-        source.write_text("a 1.png\nb/2.png\n")
-    written(plan_unlabeled(source, size=SMALL), tmp_path / "copy")
-    copied = tmp_path / "copy" / ("some.txt" if listed else "")
-    one, other = open_unlabeled(source, VOC), open_unlabeled(copied, VOC)
-    assert [sample.id for sample in one.samples] == [sample.id for sample in other.samples]
-    assert {other.image(index).shape[:2] for index in range(len(other))} == {SMALL}
+def test_unlabeled_images(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for name in ("b/2.png", "c.jpeg"):
+        write_image(data / name)
+    upright = np.repeat(np.arange(240, dtype=np.uint8).reshape(12, 20)[..., None], 3, axis=2)
+    write_turned(data / "a 1.png", upright, 6)
+    (data / "some.txt").write_text("a 1.png\nb/2.png\n")
+    for listed in ("", "some.txt"):
+        copied = tmp_path / f"copy{listed}"
+        written(plan_unlabeled(data / listed, size=SMALL), copied)
+        one, other = open_unlabeled(data / listed, VOC), open_unlabeled(copied / listed, VOC)
+        assert [sample.id for sample in one.samples] == [sample.id for sample in other.samples]
+        assert {other.image(index).shape[:2] for index in range(len(other))} == {SMALL}
+        pixels = torch.from_numpy(upright).permute(2, 0, 1)
+        expected = resized_image(pixels, SMALL).permute(1, 2, 0).numpy()
+        np.testing.assert_array_equal(other.image(0), expected)
 
 
 def test_a_description_of_another_name(tmp_path: Path) -> None:

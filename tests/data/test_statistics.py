@@ -62,26 +62,26 @@ def test_counts_are_those_of_the_files(camvid: SegmentationDataset, tmp_path: Pa
     np.testing.assert_array_equal(spread, ends.shares)
 
 
-@pytest.mark.parametrize("size", [(64, 128), (96, 64), (33, 65), (1, 1)])
-def test_places_of_classes(size: tuple[int, int], tmp_path: Path) -> None:
+def test_places_of_classes(tmp_path: Path) -> None:
     write_camvid(tmp_path, count=2)
     first, second = sorted((tmp_path / "trainannot").iterdir())
-    ids = np.zeros(size, dtype=np.uint8)
-    ids[: size[0] // 2] = 3
-    write_label(first, ids)
-    write_label(second, np.full(size, 5, dtype=np.uint8))
     dataset = open_dataset("camvid", tmp_path, "train")
-    occupancy = label_statistics(dataset, range(2), tmp_path / "cache").occupancy
-    # Each pixel has a class here, so the classes share every cell among them.
-    np.testing.assert_allclose(occupancy.sum(axis=0), 1)
-    np.testing.assert_allclose(occupancy[5], 0.5)
-    middle = GRID[0] // 2
-    if size[0] > 1:
-        np.testing.assert_allclose(occupancy[3, : middle - 3], 0.5)
-    np.testing.assert_allclose(occupancy[3, middle + 1 :], 0)
-    # A cell is a mean, so cells of one size keep the share that the whole label has.
-    if not size[0] % GRID[0] and not size[1] % GRID[1]:
-        np.testing.assert_allclose(occupancy[3].mean(), (ids == 3).mean() / 2)
+    for size in ((64, 128), (96, 64), (33, 65), (1, 1)):
+        ids = np.zeros(size, dtype=np.uint8)
+        ids[: size[0] // 2] = 3
+        write_label(first, ids)
+        write_label(second, np.full(size, 5, dtype=np.uint8))
+        occupancy = label_statistics(dataset, range(2), tmp_path / f"cache {size}").occupancy
+        # Each pixel has a class here, so the classes share every cell among them.
+        np.testing.assert_allclose(occupancy.sum(axis=0), 1)
+        np.testing.assert_allclose(occupancy[5], 0.5)
+        middle = GRID[0] // 2
+        if size[0] > 1:
+            np.testing.assert_allclose(occupancy[3, : middle - 3], 0.5)
+        np.testing.assert_allclose(occupancy[3, middle + 1 :], 0)
+        # A cell is a mean, so cells of one size keep the share that the whole label has.
+        if not size[0] % GRID[0] and not size[1] % GRID[1]:
+            np.testing.assert_allclose(occupancy[3].mean(), (ids == 3).mean() / 2)
 
 
 def test_labels_are_read_once(camvid: SegmentationDataset, tmp_path: Path) -> None:
@@ -101,11 +101,10 @@ def test_labels_are_read_once(camvid: SegmentationDataset, tmp_path: Path) -> No
     for field in ("labels", "pixels", "images", "void", "occupancy"):
         np.testing.assert_array_equal(getattr(again, field), getattr(first, field))
     # Another choice, other meanings of the ids, and a changed label are counted.
-    with pytest.raises(AssertionError, match="is read again"):
-        label_statistics(unread, range(2), cache)
-    with pytest.raises(AssertionError, match="is read again"):
-        other = dataclasses.replace(refuse, colors=())
-        label_statistics(dataclasses.replace(camvid, read_raw_label=other), range(4), cache)
+    other = dataclasses.replace(camvid, read_raw_label=dataclasses.replace(refuse, colors=()))
+    for dataset, count in ((unread, 2), (other, 4)):
+        with pytest.raises(AssertionError, match="is read again"):
+            label_statistics(dataset, range(count), cache)
     lookup = camvid.lookup.copy()
     lookup[[0, 1]] = lookup[[1, 0]]
     swapped = label_statistics(dataclasses.replace(camvid, lookup=lookup), range(4), cache)
@@ -184,26 +183,19 @@ def test_shares_in_files_are_normalized(tmp_path: Path) -> None:
         read_frequencies(path, CAMVID)
 
 
-@pytest.mark.parametrize(
-    ("first", "problem"),
-    [
-        ("sky: -1", r"line 1: -1 is not a share"),
-        ("sky: .nan", r"line 1: nan is not a share"),
-        ("sky: 1" + 300 * "0", r"line 1: 10+ is not a share"),
-        ("sky: .inf", r"line 1: inf is not a share"),
-        ("sky: yes", "line 1: yes is not a share"),
-        ("skye: 1", r"line 1: unknown class 'skye'.*'sky'"),
-        ("sky: 0", "all shares are 0"),
-    ],
-)
-def test_bad_files_of_shares(tmp_path: Path, first: str, problem: str) -> None:
+def test_bad_shares(tmp_path: Path) -> None:
     path = tmp_path / "shares.yaml"
-    path.write_text("\n".join([first, *(f"{name}: 0" for name in CAMVID.names[1:])]))
-    with pytest.raises(DataError, match=rf"shares\.yaml.*({problem})"):
-        read_frequencies(path, CAMVID)
-
-
-def test_given_shares() -> None:
+    for first, problem in (
+        *(
+            (f"sky: {wrong}", "line 1: ")
+            for wrong in ("-1", ".nan", "1" + 300 * "0", ".inf", "yes")
+        ),
+        ("skye: 1", "line 1: .*'skye'.*'sky'"),
+        ("sky: 0", "all shares are 0"),
+    ):
+        path.write_text("\n".join([first, *(f"{name}: 0" for name in CAMVID.names[1:])]))
+        with pytest.raises(DataError, match=rf"shares\.yaml.*{problem}"):
+            read_frequencies(path, CAMVID)
     given = dict.fromkeys(CAMVID.names, 2.0)
     np.testing.assert_allclose(frequencies_of(given, CAMVID, "here"), np.full(11, 1 / 11))
     for wrong, problem in (

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixseg.data.pairing import IMAGE_ENDINGS, Folder, pair_present, pair_samples, unique_ids
+from mixseg.data.pairing import (
+    IMAGE_ENDINGS,
+    Folder,
+    Pairing,
+    pair_present,
+    pair_samples,
+    unique_ids,
+)
 from mixseg.errors import DataError
 
 names = st.builds(
@@ -36,8 +43,7 @@ def test_ids_differ_and_are_short_where_they_can_be(given_names: set[str]) -> No
 
 
 @pytest.mark.parametrize("pair", [pair_samples, pair_present])
-def test_candidates_are_named(pair: object) -> None:
-    assert callable(pair)
+def test_candidates_are_named(pair: Pairing) -> None:
     images = {"a.jpg": Path("i/a.jpg"), "a.png": Path("i/a.png"), "b": Path("i/b.jpg")}
     labels = {"a": Path("l/a.png"), "b": Path("l/b.png")}
     with pytest.raises(DataError) as raised:

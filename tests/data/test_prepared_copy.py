@@ -181,10 +181,9 @@ def test_palettes_stay_in_any_order(tmp_path: Path) -> None:
 
 def test_labels_of_synthia_become_8_bits(tmp_path: Path) -> None:
     write_synthia(tmp_path / "data")
-    for output, size in (("small", SMALL), ("same", SIZE)):
-        written(plan("synthia", tmp_path / "data", "train", None, size=size), tmp_path / output)
-        assert not any(is_png16(path) for path in (tmp_path / output / "GT/LABELS").iterdir())
-    one, other = (open_dataset("synthia", tmp_path / root, "train") for root in ("data", "same"))
+    written(plan("synthia", tmp_path / "data", "train", None, size=SIZE), tmp_path / "copy")
+    assert not any(is_png16(path) for path in (tmp_path / "copy/GT/LABELS").iterdir())
+    one, other = (open_dataset("synthia", tmp_path / root, "train") for root in ("data", "copy"))
     for index in range(4):
         for mine, theirs in zip(one.pair(index), other.pair(index), strict=True):
             np.testing.assert_array_equal(mine, theirs)
@@ -202,6 +201,11 @@ def test_masks_of_colors_become_ids(tmp_path: Path) -> None:
         written(planned, tmp_path / f"copy {size}")
         other = open_dataset("folder", tmp_path / f"copy {size}", "train")
         np.testing.assert_array_equal(other.label(0), expected)
+    # The root may be a description of another name.
+    (tmp_path / "data/dataset.yaml").rename(tmp_path / "data/roads.yml")
+    planned = plan("folder", tmp_path / "data/roads.yml", "train", None, keep_labeled=False)
+    written(planned, tmp_path / "renamed")
+    assert len(open_dataset("folder", tmp_path / "renamed/roads.yml", "train")) == 4
 
 
 def test_a_file_of_the_size_is_the_same_file(tmp_path: Path) -> None:
@@ -246,13 +250,6 @@ def test_unlabeled_images(tmp_path: Path) -> None:
         pixels = torch.from_numpy(upright).permute(2, 0, 1)
         expected = resized_image(pixels, SMALL).permute(1, 2, 0).numpy()
         np.testing.assert_array_equal(other.image(0), expected)
-
-
-def test_a_description_of_another_name(tmp_path: Path) -> None:
-    EXAMPLES["folder"].write(tmp_path / "data")
-    (tmp_path / "data/dataset.yaml").rename(tmp_path / "data/roads.yml")
-    written(plan("folder", tmp_path / "data/roads.yml"), tmp_path / "copy")
-    assert len(open_dataset("folder", tmp_path / "copy/roads.yml", "train")) == 4
 
 
 def test_the_manifest_says_what_was_written(tmp_path: Path) -> None:
@@ -330,38 +327,45 @@ def test_only_what_changed_is_written_again(tmp_path: Path) -> None:
     assert not (tmp_path / "copy/CamVid/val").exists()
 
 
-@pytest.mark.parametrize("killed", [False, True])
-def test_an_interrupted_copy_goes_on(killed: bool, tmp_path: Path) -> None:
-    planned = small_camvid(tmp_path / "data")
-    # A killed process has saved its manifest some time before, one that is interrupted at its end.
-    program = f"""
-import os, sys
+KILLED = """
+import os
 from pathlib import Path
 from mixseg.data import prepared_copy
 from tests.data.test_prepared_copy import plan
-def stop(done, total):
-    if done == 6:
-        os._exit(3) if {killed} else sys.exit(3)
-prepared_copy.SAVE_EVERY = 0 if {killed} else 1e9
+prepared_copy.SAVE_EVERY = 0
 planned = plan("camvid", Path("data"))
 earlier = prepared_copy.check_output(planned, Path("copy"))
+stop = lambda done, total: os._exit(3) if done == 6 else None
 prepared_copy.prepare(planned, Path("copy"), earlier, jobs=1, keep_bad=False, progress=stop)
 """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    assert (
-        subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment).returncode
-        == 3
-    )
-    found = read_manifest(tmp_path / "copy")
-    assert found is not None
-    assert len(found.files) == (10 if killed else 12)
-    before = {name: (tmp_path / "copy" / name).stat().st_ino for name in found.files}
-    done = written(planned, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_interrupted_copy_goes_on(killed: bool, tmp_path: Path) -> None:
+    planned, output = small_camvid(tmp_path / "data"), tmp_path / "copy"
+    if killed:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        program = [sys.executable, "-c", KILLED]
+        assert subprocess.run(program, cwd=tmp_path, env=environment).returncode == 3
+    else:
+
+        def stop(done: int, total: int) -> None:
+            if done == 6:
+                raise KeyboardInterrupt
+
+        earlier = check_output(planned, output)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(planned, output, earlier, jobs=1, keep_bad=False, progress=stop)
+    found = read_manifest(output)
+    # A killed process has saved its manifest some time before, one that is interrupted at its end.
+    assert found is not None and len(found.files) == (10 if killed else 12)
+    before = {name: (output / name).stat().st_ino for name in found.files}
+    done = written(planned, output)
     assert done.written == len(done.files) - len(before)
     # A file that is written again gets another inode.
-    assert {name: (tmp_path / "copy" / name).stat().st_ino for name in before} == before
+    assert {name: (output / name).stat().st_ino for name in before} == before
     written(planned, tmp_path / "fresh")
-    assert contents(tmp_path / "copy") == contents(tmp_path / "fresh")
+    assert contents(output) == contents(tmp_path / "fresh")
 
 
 def damage(root: Path) -> list[Path]:

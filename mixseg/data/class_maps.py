@@ -145,7 +145,7 @@ def _read(file: Path, source: ClassSet, target: ClassSet) -> tuple[str, ...]:
     given = read_by_class(file, source.names, "source class", problem)
     missing = [name for name in source.names if name not in given]
     if missing:
-        raise DataError(f"{file}: says nothing of {', '.join(missing)}; a class may go to ignore")
+        raise DataError(f"{file}: no line for {', '.join(missing)}; a class may go to ignore")
     if not set(given.values()) - {IGNORED}:
         raise DataError(f"{file}: every class goes to ignore, and nothing is left")
     return tuple(composed(str(given[name])) for name in source.names)

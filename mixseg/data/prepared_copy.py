@@ -55,7 +55,7 @@ class Origin(NamedTuple):
 
     dataset: str  # layout, or "unlabeled"
     root: str  # absolute path of the original
-    size: Size  # height and width that images were brought to
+    size: Size  # height and width of its images
     compression: int  # of PNG images, 0 to 9
     interpolation: Interpolation = "bilinear"
 
@@ -109,7 +109,7 @@ def read_manifest(folder: Path) -> Manifest | None:
             raise ValueError("its form is not 1")
         files: dict[str, CopiedFile] = {}
         for name, one in content.pop("files").items():
-            below = PurePosixPath(name)  # by it a file is removed that is no longer needed
+            below = PurePosixPath(name)  # files that are no longer needed are removed by it
             if below.is_absolute() or ".." in below.parts or not below.name or str(below) != name:
                 raise ValueError(f"{name!r} is not a path below it")
             sizes = {key: one[key] and tuple(one[key]) for key in ("source_size", "size")}
@@ -119,7 +119,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise DataError(
-            f"{path}: is no manifest of a prepared copy ({error}); remove the folder, or give "
+            f"{path}: is not a manifest of a prepared copy ({error}); remove the folder, or give "
             "another one with --output"
         ) from error
 
@@ -130,7 +130,7 @@ class Original(NamedTuple):
     path: Path
     targets: Mapping[str, Path]  # path in the copy -> the image, then each label
     labels: Mapping[Path, SegmentationDataset] = {}  # label file -> a split that reads it
-    size: Size | None = None  # height and width that all are brought to; None keeps them
+    size: Size | None = None  # height and width in the copy; None keeps those of the files
     read_image: Callable[[Path], ImageArray] | None = None  # None for a text file
 
 

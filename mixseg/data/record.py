@@ -75,7 +75,7 @@ def read_record(run: Path) -> Record | None:
 def check_digests(kept: object) -> None:
     """Raise a ValueError for what :func:`digests` never returns, such as foreign metadata."""
     if not isinstance(kept, dict):
-        raise ValueError("its record of the data is no mapping")
+        raise ValueError("its record of the data is not a mapping")
     for name, part in kept.items():
         right = True
         if name in LISTS:

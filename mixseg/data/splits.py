@@ -40,25 +40,15 @@ _PERMUTATION_NOTE = (
 @final
 @dataclass(frozen=True)
 class Split:
-    """Labeled and unlabeled images of a training split.
-
-    Attributes:
-        labeled: Indices into the sorted ids, ascending.
-        unlabeled: Indices into the sorted ids, ascending; none of them is in ``labeled``.
-        digest: 12 hexadecimal digits from the labeled ids, the two counts, and the ids held out.
-        spec: The specification, as given to :func:`split_labeled`.
-        seed: Seed of the permutation; unused where a file gives the images.
-        note: A caveat for readers of results, or empty.
-        held_out: Sorted ids of training images that are kept for validation.
-    """
+    """Labeled and unlabeled images of a training split: ascending indices into the sorted ids."""
 
     labeled: tuple[int, ...]
-    unlabeled: tuple[int, ...]
-    digest: str
-    spec: str
-    seed: int
-    note: str = ""
-    held_out: tuple[str, ...] = ()
+    unlabeled: tuple[int, ...]  # none of them is in labeled
+    digest: str  # 12 hexadecimal digits from the labeled ids, both counts, and the ids held out
+    spec: str  # as given to split_labeled
+    seed: int  # seed of the permutation; unused where a file gives the images
+    note: str = ""  # a caveat for readers of results
+    held_out: tuple[str, ...] = ()  # sorted ids of training images that are kept for validation
 
     def holding_out(self, ids: Sequence[str]) -> Split:
         """The same split, with these images kept for validation."""
@@ -130,7 +120,8 @@ def split_labeled(
     if len(set(ids)) != len(ids):
         raise DataError("ids of a data set must differ")
     ordered = sorted(ids)
-    withheld = {index for index, key in enumerate(ordered) if key in set(held_out)}
+    kept = set(held_out)
+    withheld = {index for index, key in enumerate(ordered) if key in kept}
     rest = [index for index in range(len(ordered)) if index not in withheld]
     if not rest:
         raise DataError(

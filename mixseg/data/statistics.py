@@ -42,24 +42,15 @@ _FORM = 2
 @final
 @dataclass(frozen=True)
 class LabelStatistics:
-    """Counts over some labels of a data set.
+    """Counts over some labels of a data set."""
 
-    Attributes:
-        labels: Number of labels that could be read.
-        pixels: int64, shape (C,): pixels of each class.
-        images: int64, shape (C,): labels that hold each class.
-        void: Pixels of no class.
-        occupancy: float64, shape (C, *GRID), in [0, 1]: the mean over labels of the share of each
-            cell's pixels that belong to a class.
-        problems: Sample id -> why its label could not be read.
-    """
-
-    labels: int
-    pixels: NDArray[np.int64]
-    images: NDArray[np.int64]
-    void: int
+    labels: int  # number of labels that could be read
+    pixels: NDArray[np.int64]  # shape (C,): pixels of each class
+    images: NDArray[np.int64]  # shape (C,): labels that hold each class
+    void: int  # pixels of no class
+    # Shape (C, *GRID), in [0, 1]: mean over labels of the share of a class in each cell's pixels.
     occupancy: NDArray[np.float64]
-    problems: Mapping[str, str]
+    problems: Mapping[str, str]  # sample id -> why its label could not be read
 
     @property
     def shares(self) -> NDArray[np.float64]:
@@ -183,7 +174,7 @@ def read_frequencies(file: Path, classes: ClassSet) -> NDArray[np.float64]:
     """Shares from a YAML file with a line ``CLASS: SHARE`` for each class; they are normalized.
 
     Raises:
-        DataError: A class is unknown or missing, or a share is no number of at least 0.
+        DataError: A class is unknown or missing, or a share is not a number of at least 0.
         ConfigError: The file is not strict YAML.
     """
     given = read_by_class(file, classes.names, "class", _problem_of_share)
@@ -208,7 +199,7 @@ def frequencies_of(
             raise DataError(f"{where}: {name}: {problem}")
     missing = [name for name in classes.names if name not in given]
     if missing:
-        raise DataError(f"{where}: says nothing of {', '.join(missing)}")
+        raise DataError(f"{where}: no share for {', '.join(missing)}")
     shares = np.array([float(given[name]) for name in classes.names])
     total = float(shares.sum())
     if total <= 0:

@@ -165,7 +165,7 @@ def _images(folder: Folder, ids: Sequence[str], split: str) -> dict[str, Path]:
     missing = [key for key in ids if key not in found]
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(ids)} images of VOC split {split!r} are not there, the first "
+            f"{len(missing)} of {len(ids)} images of VOC split {split!r} are missing, the first "
             f"is {folder.path / missing[0]}.jpg; {found_instead(folder.path)}"
         )
     return {key: found[key] for key in ids}

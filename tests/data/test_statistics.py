@@ -179,7 +179,7 @@ def test_shares_in_files_are_normalized(tmp_path: Path) -> None:
     path.write_text(dump_frequencies(shares, CAMVID))
     np.testing.assert_array_equal(read_frequencies(path, CAMVID), shares)  # to the bit
     path.write_text("sky: 1\n")
-    with pytest.raises(DataError, match="says nothing of building, pole"):
+    with pytest.raises(DataError, match="no share for building, pole"):
         read_frequencies(path, CAMVID)
 
 
@@ -200,7 +200,7 @@ def test_bad_shares(tmp_path: Path) -> None:
     np.testing.assert_allclose(frequencies_of(given, CAMVID, "here"), np.full(11, 1 / 11))
     for wrong, problem in (
         (given | {"skye": 1.0}, r"unknown class 'skye'.*'sky'"),
-        (dict.fromkeys(CAMVID.names[1:], 1.0), "says nothing of sky"),
+        (dict.fromkeys(CAMVID.names[1:], 1.0), "no share for sky"),
         (given | {"sky": -1.0}, "sky: -1"),
     ):
         with pytest.raises(DataError, match=f"here: {problem}"):

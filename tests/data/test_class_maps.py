@@ -50,7 +50,6 @@ def test_built_in_maps(source: ClassSet, target: ClassSet, pairs: dict[str, str]
 def test_classes_of_the_same_names() -> None:
     for name in ("bdd100k", "cityscapes", "demo", "gta5", "synthia"):
         classes = classes_of(name)
-        assert classes is not None
         assert class_map(CITYSCAPES, classes).targets == CITYSCAPES.names
         assert class_map(CITYSCAPES, classes).target is classes
         assert class_map(CAMVID, classes).targets == class_map(CAMVID, CITYSCAPES).targets
@@ -86,7 +85,6 @@ def test_labels_go_where_a_file_says(tmp_path: Path) -> None:
         class_map(CITYSCAPES, CAMVID).apply(mapped)
     # Ids that the data set does not know stay unknown.
     path = opened.samples[0].label
-    assert path is not None
     write_label(path, cycle_ids([7, 99]))
     with pytest.raises(DataError, match="label id 99"):
         mapped.label(0)

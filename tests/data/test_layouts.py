@@ -195,7 +195,6 @@ class TestRegistry:
         assert "1 .tif" in dataset.passed_over
         assert layout_of("leaves").splits(tmp_path) == ("train", "val")
         camvid = classes_of("camvid")
-        assert camvid is not None
         assert class_map(leaves, camvid).targets == ("ignore", "tree")
         assert class_map(VOC, leaves).targets[3] == "ground"
         with pytest.raises(DataError, match=r"Leaves split 'val' is empty: looked for .*\.jpg"):
@@ -284,7 +283,6 @@ class TestVoc:
         index = [sample.id for sample in sbd.samples].index(SBD_EXTRA[2])
         np.testing.assert_array_equal(sbd.label(index), cycle_ids(range(21), 2))
         path = sbd.samples[index].label
-        assert path is not None
         content = path.read_bytes()
         for length in range(0, len(content), 97):
             path.write_bytes(content[:length])
@@ -378,7 +376,6 @@ class TestBdd100k:
     def test_a_label_of_another_size(self, tmp_path: Path) -> None:
         found = EXAMPLES["bdd100k"].opened(tmp_path)
         path = found.samples[2].label
-        assert path is not None
         for size, message in (
             ((6, 10), rf"20x12 pixels but its label .*{path.name} has 10x6$"),
             ((20, 12), r"has 12x20\. .* EXIF orientation is not applied"),
@@ -417,7 +414,6 @@ class TestRenderings:
     def test_labels_of_synthia_that_lost_their_ids(self, tmp_path: Path) -> None:
         found = EXAMPLES["synthia"].opened(tmp_path)
         path = found.samples[0].label
-        assert path is not None
         for ids, message in ((0, "every pixel has the id 0"), (259, "label id 259")):
             path.write_bytes(encode(np.full((*SIZE, 3), ids, dtype=np.uint16)))
             with pytest.raises(DataError, match=message):

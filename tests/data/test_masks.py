@@ -78,7 +78,6 @@ and SYNTHIA's lane marking."""
 def _save(dataset: SegmentationDataset, indices: LabelArray, palette: list[Color]) -> Path:
     """Write a palette file in the place of the first label."""
     path = dataset.samples[0].label
-    assert path is not None
     write_label(path, indices, palette)
     return path
 

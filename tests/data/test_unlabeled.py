@@ -80,7 +80,6 @@ class TestKnownFiles:
         write_voc(tmp_path / "voc")
         val = open_dataset("voc", tmp_path / "voc", "val")
         label = val.samples[1].label
-        assert label is not None
         photos = tmp_path / "photos"
         write_image(photos / "new.png")
         assert without_known(open_unlabeled(photos, VOC), (val,), (val,))[1] == ""

@@ -121,7 +121,7 @@ class LabelReader:
         end = len(palette) - 1
         while end > 0 and palette[end - 1] == palette[-1]:
             end -= 1
-        if end < len(palette) - 1 and self.lookup[shown[-1]] != IGNORE:
+        if end < len(palette) - 1 and self.lookup[shown[len(palette) - 1]] != IGNORE:
             shown[end:][self.lookup[end:] == IGNORE] = UNKNOWN
         return shown
 

@@ -193,6 +193,13 @@ def test_ids_of_no_class_in_the_color_of_one(opened: Opened) -> None:
     np.testing.assert_array_equal(dataset.label(0), [[5, IGNORE, 13, IGNORE, IGNORE]])
 
 
+@pytest.mark.parametrize("entries", [16, 256])
+def test_an_ignored_id_in_the_color_that_fills_a_palette(entries: int, tmp_path: Path) -> None:
+    dataset = _folder(tmp_path, "ignore: [10, 255]\n")
+    _save(dataset, _mosaic([0, 1, 10]), [*CLASSES, *[BLACK] * (entries - len(CLASSES))])
+    np.testing.assert_array_equal(dataset.label(0), [[0, 1, IGNORE]])
+
+
 @pytest.mark.parametrize(
     ("palette", "used"),
     [

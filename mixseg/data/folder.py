@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, final
 
-from mixseg.config.yaml import KeyPath, LoadedYaml, load_yaml
+from mixseg.config.yaml import LoadedYaml, load_yaml
 from mixseg.data.contract import ClassSet, distinct_colors, lookup_table
 from mixseg.data.layout import Files, Layout
 from mixseg.data.masks import IdColors, LabelReader, class_colors
@@ -96,19 +96,18 @@ def _label_reader(loaded: LoadedYaml) -> LabelReader:
     data = loaded.data
     for key in data:
         if key not in _KEYS:
-            _refuse(loaded, (str(key),), unknown_name("key", key, _KEYS))
+            _refuse(loaded, unknown_name("key", key, _KEYS), str(key))
     names = _names(loaded)
     palette = _palette(loaded, len(names))
     ignore = data.get("ignore", IGNORE)
     entries: list[Any] = ignore if isinstance(ignore, list) else [ignore]
     for value in entries:
         if not _is_id(value, 256) and not _is_color(value):
-            _refuse(
-                loaded,
-                ("ignore",),
+            problem = (
                 f"{value!r} is neither an id from 0 to 255 nor a color [red, green, blue] in "
-                "brackets of its own, as in 'ignore: [[0, 0, 0], 255]'",
+                "brackets of its own, as in 'ignore: [[0, 0, 0], 255]'"
             )
+            _refuse(loaded, problem, "ignore")
     ignored = [value for value in entries if not isinstance(value, list)]
     colors = [(red, green, blue) for red, green, blue in filter(_is_color, entries)]
     mapping = _id_map(loaded, names, ignored)
@@ -121,16 +120,15 @@ def _label_reader(loaded: LoadedYaml) -> LabelReader:
     classes = ClassSet(names, palette or distinct_colors(len(names)), label_ids)
     for color in colors:
         if not palette:
-            problem = "a color in 'ignore' needs the colors of the classes: 'palette'"
-            _refuse(loaded, ("ignore",), problem)
+            _refuse(loaded, "colors in 'ignore' need those of the classes: 'palette'", "ignore")
         if color in palette:
             name = names[palette.index(color)]
-            _refuse(loaded, ("ignore",), f"{[*color]} is the color of class {name!r} as well")
+            _refuse(loaded, f"{[*color]} is the color of class {name!r} as well", "ignore")
     if colors and not ignored:
         # An id of no class stands for the colors: 255 where it is free, as without 'ignore'.
         free = next((raw for raw in reversed(range(256)) if raw not in mapping), None)
         if free is None:
-            _refuse(loaded, ("id_map",), "every id is mapped; colors in 'ignore' need one")
+            _refuse(loaded, "every id is mapped; colors in 'ignore' need one", "id_map")
         ignored = [free]
     shown: IdColors = ()
     if palette:
@@ -143,18 +141,17 @@ def _label_reader(loaded: LoadedYaml) -> LabelReader:
 def _names(loaded: LoadedYaml) -> tuple[str, ...]:
     names = loaded.data.get("names")
     if not isinstance(names, list):
-        _refuse(loaded, ("names",), "'names' should be a list of class names")
+        _refuse(loaded, "'names' should be a list of class names", "names")
     for index, name in enumerate(names):
         if not (isinstance(name, str) and 1 <= len(name) <= NAME_LENGTH):
-            _refuse(
-                loaded,
-                ("names", index),
+            problem = (
                 f"{str(name)[:40]!r} is not a class name of 1 to {NAME_LENGTH} characters; a "
-                "number, or a word such as true, is one in quotes",
+                "number, or a word such as true, is one in quotes"
             )
+            _refuse(loaded, problem, "names", index)
     found = tuple(composed(name) for name in names)
     if not 1 <= len(found) < IGNORE or len(set(found)) != len(found):
-        _refuse(loaded, ("names",), "'names' should be 1 to 254 different class names")
+        _refuse(loaded, "'names' should be 1 to 254 different class names", "names")
     return found
 
 
@@ -163,14 +160,14 @@ def _id_map(loaded: LoadedYaml, names: tuple[str, ...], ignored: list[int]) -> d
     data = loaded.data
     mapping = data.get("id_map", {i: i for i in range(len(names))})
     if not isinstance(mapping, dict):
-        _refuse(loaded, ("id_map",), "'id_map' should hold lines 'id in the files: class'")
+        _refuse(loaded, "'id_map' should hold lines 'id in the files: class'", "id_map")
     for raw, train in mapping.items():
-        where: KeyPath = ("id_map", str(raw))
+        where = ("id_map", str(raw))
         if not _is_id(raw, 256):
-            _refuse(loaded, where, f"{raw!r} is not an id from 0 to 255")
+            _refuse(loaded, f"{raw!r} is not an id from 0 to 255", *where)
         if not _is_id(train, len(names)):
             problem = f"{train!r} is not a class index from 0 to {len(names) - 1}"
-            _refuse(loaded, where, problem)
+            _refuse(loaded, problem, *where)
         if raw in ignored:
             remedy = (
                 "for the color write its three numbers in brackets of their own, "
@@ -180,14 +177,11 @@ def _id_map(loaded: LoadedYaml, names: tuple[str, ...], ignored: list[int]) -> d
                 if "ignore" in data
                 else f"{IGNORE} is ignored unless 'ignore' says otherwise; add a line 'ignore: []'"
             )
-            _refuse(
-                loaded,
-                where if "id_map" in data else ("ignore",),
-                f"id {raw} is ignored and class {names[train]!r} at once: {remedy}",
-            )
+            problem = f"id {raw} is ignored and class {names[train]!r} at once: {remedy}"
+            _refuse(loaded, problem, *(where if "id_map" in data else ("ignore",)))
     without = [name for i, name in enumerate(names) if i not in mapping.values()]
     if without:
-        _refuse(loaded, ("id_map",), f"no id is mapped to class {without[0]!r}")
+        _refuse(loaded, f"no id is mapped to class {without[0]!r}", "id_map")
     return mapping
 
 
@@ -201,11 +195,11 @@ def _palette(loaded: LoadedYaml, count: int) -> tuple[tuple[int, int, int], ...]
         problem = f"'palette' should hold {count} colors, one for each of 'names', found {found}"
         if isinstance(palette, list) and len(palette) > count:
             problem += "; a color of no class goes into 'ignore', as in 'ignore: [[0, 0, 0], 255]'"
-        _refuse(loaded, ("palette",), problem)
+        _refuse(loaded, problem, "palette")
     for index, color in enumerate(palette):
         if not _is_color(color):
             problem = f"{color!r} is not a color [red, green, blue], 0-255"
-            _refuse(loaded, ("palette", index), problem)
+            _refuse(loaded, problem, "palette", index)
     return tuple((red, green, blue) for red, green, blue in palette)
 
 
@@ -218,5 +212,5 @@ def _is_color(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 3 and all(_is_id(c, 256) for c in value)
 
 
-def _refuse(loaded: LoadedYaml, key_path: KeyPath, problem: str) -> NoReturn:
+def _refuse(loaded: LoadedYaml, problem: str, *key_path: str | int) -> NoReturn:
     raise DataError(f"{loaded.path}, line {loaded.line(key_path)}: {problem}")

@@ -90,42 +90,38 @@ def match_entries(path: Path, entries: Sequence[ListEntry], ids: Sequence[str]) 
         if without_ending(name) not in exact and without_ending(name) != name:
             by_name.setdefault(without_ending(name), []).append(index)
 
+    def match(entry: ListEntry, where: str) -> int:
+        wanted = without_ending(entry.image)
+        for name in (entry.text, without_ending(entry.text), entry.image, wanted):
+            if name in exact:
+                return exact[name]
+        last = (_last(entry.image), _last(wanted))
+        candidates = next((by_name[name] for name in last if name in by_name), [])
+        if not candidates:
+            near = difflib.get_close_matches(wanted, ids, n=1, cutoff=0.5)
+            hint = f" The closest one is {near[0]!r}." if near else ""
+            raise DataError(f"{where}: {entry.image!r} is not in the data set.{hint}")
+        tails = {
+            index: max(
+                _shared_tail(wanted, key) for key in (ids[index], without_ending(ids[index]))
+            )
+            for index in candidates
+        }
+        longest = max(tails.values())
+        best = [index for index in candidates if tails[index] == longest]
+        if len(best) > 1:
+            names = ", ".join(repr(ids[index]) for index in best[:3])
+            raise DataError(f"{where}: {entry.image!r} fits {len(best)} images: {names}")
+        return best[0]
+
     matched: dict[int, int] = {}
     for entry in entries:
         where = f"{path}, line {entry.line}"
-        index = _match(entry, ids, exact, by_name, where)
+        index = match(entry, where)
         if index in matched:
             raise DataError(f"{where}: {ids[index]!r} is already listed in line {matched[index]}")
         matched[index] = entry.line
     return list(matched)
-
-
-def _match(
-    entry: ListEntry,
-    ids: Sequence[str],
-    exact: dict[str, int],
-    by_name: dict[str, list[int]],
-    where: str,
-) -> int:
-    wanted = without_ending(entry.image)
-    for name in (entry.text, without_ending(entry.text), entry.image, wanted):
-        if name in exact:
-            return exact[name]
-    last = (_last(entry.image), _last(wanted))
-    candidates = next((by_name[name] for name in last if name in by_name), [])
-    if not candidates:
-        near = difflib.get_close_matches(wanted, ids, n=1, cutoff=0.5)
-        hint = f" The closest one is {near[0]!r}." if near else ""
-        raise DataError(f"{where}: {entry.image!r} is not in the data set.{hint}")
-    tails = [
-        max(_shared_tail(wanted, key), _shared_tail(wanted, without_ending(key)))
-        for key in (ids[index] for index in candidates)
-    ]
-    best = [index for index, tail in zip(candidates, tails, strict=True) if tail == max(tails)]
-    if len(best) > 1:
-        names = ", ".join(repr(ids[index]) for index in best[:3])
-        raise DataError(f"{where}: {entry.image!r} fits {len(best)} images: {names}")
-    return best[0]
 
 
 def _last(path: str) -> str:

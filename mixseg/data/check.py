@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median_low
@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, final
 import numpy as np
 
 from mixseg.config.values import Size
-from mixseg.data.contract import SegmentationDataset, unequal_sizes
+from mixseg.data.contract import Sample, SegmentationDataset, unequal_sizes
 from mixseg.data.images import UPRIGHT, ImageArray, LabelArray, image_size, orientation_in_header
 from mixseg.data.loading import in_processes
 from mixseg.data.masks import LabelReader
@@ -66,22 +66,17 @@ def inspect_sample(dataset: SegmentationDataset, index: int, *, labeled: bool) -
     """Read a sample; with ``labeled`` it has to have a label, which is read too."""
     sample = dataset.samples[index]
     problems: list[Problem] = []
-
-    def found(kind: Kind, path: Path, message: str) -> None:
-        problems.append(Problem(kind, str(path), message))
-
     image: ImageArray | None = None
     try:
         image = dataset.image(index)
     except DataError as error:
-        found(reading_problem(error), sample.image, str(error))
+        problems.append(reading_problem(sample.image, error))
     if not labeled:
         return Inspection(problems)
-    path = sample.label
-    if path is None:
+    if sample.label is None:
         looked_for = f"; looked for {dataset.looked_for}" if dataset.looked_for else ""
-        found("missing partner", sample.image, f"{sample.image} has no label file{looked_for}")
-        return Inspection(problems)
+        message = f"{sample.image} has no label file{looked_for}"
+        return Inspection([*problems, Problem("missing partner", str(sample.image), message)])
     if image is not None and dataset.in_files:
         orientation = orientation_in_header(sample.image)
         if orientation != UPRIGHT:
@@ -90,28 +85,35 @@ def inspect_sample(dataset: SegmentationDataset, index: int, *, labeled: bool) -
                 "they are stored, and so has the label to be: store both upright, or, if the label "
                 "fits the stored pixels, remove the orientation"
             )
-            found("turned", sample.image, message)
+            problems.append(Problem("turned", str(sample.image), message))
     try:
-        raw = dataset.read_raw_label(path)
+        raw = dataset.read_raw_label(sample.label)
     except DataError as error:
-        found(reading_problem(error), path, str(error))
-        return Inspection(problems)
-    if image is not None and image.shape[:2] != raw.shape:
-        found("size mismatch", path, unequal_sizes(sample, image.shape, raw.shape))
-    try:
-        if (dataset.train_ids(raw, path) == IGNORE).all():
-            found("all void", path, f"{path}: every pixel is ignored")
-    except DataError as error:
-        found("unknown ids", path, str(error))
-    return Inspection(problems, raw_ids(raw))
+        return Inspection([*problems, reading_problem(sample.label, error)])
+    return Inspection([*problems, *label_problems(dataset, sample, image, raw)], raw_ids(raw))
 
 
-def reading_problem(error: DataError) -> Kind:
+def reading_problem(path: Path, error: DataError) -> Problem:
     """Tell a file that the system could not read from one that a decoder could not decode."""
     # Errors of the system have a number, those of decoders none.
     cause = error.__cause__
     from_system = isinstance(cause, OSError) and cause.errno is not None
-    return "unreadable" if from_system else "undecodable"
+    return Problem("unreadable" if from_system else "undecodable", str(path), str(error))
+
+
+def label_problems(
+    dataset: SegmentationDataset, sample: Sample, image: ImageArray | None, raw: LabelArray
+) -> Iterator[Problem]:
+    """Check the size and the raw ids of a label that was read, beside its image if it has one."""
+    assert sample.label is not None
+    path = str(sample.label)
+    if image is not None and image.shape[:2] != raw.shape:
+        yield Problem("size mismatch", path, unequal_sizes(sample, image.shape, raw.shape))
+    try:
+        if (dataset.train_ids(raw, sample.label) == IGNORE).all():
+            yield Problem("all void", path, f"{path}: every pixel is ignored")
+    except DataError as error:
+        yield Problem("unknown ids", path, str(error))
 
 
 def raw_ids(label: LabelArray) -> bytes:

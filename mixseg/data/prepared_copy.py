@@ -23,8 +23,8 @@ from typing import NamedTuple, final
 import torch
 
 from mixseg.config.values import Size
-from mixseg.data.check import Problem, reading_problem
-from mixseg.data.contract import Sample, SegmentationDataset, unequal_sizes
+from mixseg.data.check import Problem, label_problems, reading_problem
+from mixseg.data.contract import Sample, SegmentationDataset
 from mixseg.data.images import (
     ImageArray,
     LabelArray,
@@ -443,15 +443,10 @@ def _contents(original: Original, origin: Origin) -> tuple[dict[str, _Content], 
             raw = original.labels[path].read_raw_label(path)
             contents[name] = _label_content(path, raw, original.size)
         except DataError as error:
-            problems.append(Problem(reading_problem(error), str(path), str(error)))
+            problems.append(reading_problem(path, error))
             continue
-        if image is not None and image.shape[:2] != raw.shape:
-            message = unequal_sizes(Sample("", original.path, path), image.shape, raw.shape)
-            problems.append(Problem("size mismatch", str(path), message))
-        try:
-            original.labels[path].train_ids(raw, path)
-        except DataError as error:
-            problems.append(Problem("unknown ids", str(path), str(error)))
+        found = label_problems(original.labels[path], Sample("", original.path, path), image, raw)
+        problems += [one for one in found if one.kind != "all void"]
     return contents, problems
 
 

@@ -115,7 +115,7 @@ def test_what_the_document_shows_runs(
     exported: Path, reference: tuple[Path, str], environment: dict[str, str], tmp_path: Path
 ) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 3
+    assert len(blocks) == 2
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "NAME").symlink_to(reference[0])
     for name in ("network.pt2", "network.pt2.json"):

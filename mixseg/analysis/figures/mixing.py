@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mixseg.analysis.figures.figure import Drawn, Flag, Given, figure
+from mixseg.analysis.figures.figure import Drawn, Given, figure
 from mixseg.data.class_maps import built_in_map
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.images import ImageArray, LabelArray
@@ -61,13 +61,15 @@ class Mixture(NamedTuple):
     "two images, mask and what each mixer makes (Tranheden & Olsson: 2.6, 3.1, 3.2, 3.4)",
     datasets=1,
     images=2,
-    flags=(
-        Flag("source", str, "what is pasted on the data set [demo-render]"),
-        Flag("source-root", str, metavar="DIR"),
-    ),
 )
 def draw(given: Given, source: str | None = None, source_root: str | None = None) -> Drawn:
-    """A row for each mixer, of true labels in place of pseudo-labels."""
+    """A row for each mixer, with true labels in place of pseudo-labels.
+
+    Args:
+        given: Two images.
+        source: what is pasted on the data set [demo-render]
+        source_root: its folder
+    """
     classes = given.dataset.classes
     found = list(mixtures(given, _source(given, source, source_root)))
     present = {int(one) for mixed in found for one in np.unique(mixed.label)}

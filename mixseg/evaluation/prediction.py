@@ -102,7 +102,7 @@ class Predictor:
         """The train ids of an RGB image, uint8, as large as the image."""
         labels = predict_labels(
             self.model,
-            self._pixels(image),
+            self.pixels(image),
             (image.shape[0], image.shape[1]),
             self.mode,
             autocast=self.autocast,
@@ -114,14 +114,14 @@ class Predictor:
         """float32 on the CPU, shape (1, C, H, W): how probable each class is at each pixel."""
         return predict_probabilities(
             self.model,
-            self._pixels(image),
+            self.pixels(image),
             self.mode,
             size=(image.shape[0], image.shape[1]),
             autocast=self.autocast,
         ).cpu()
 
-    def _pixels(self, image: ImageArray) -> Tensor:
-        """An image as the network is shown it, shape (1, 3, h, w)."""
+    def pixels(self, image: ImageArray) -> Tensor:
+        """An RGB uint8 image as the network is shown it: float in [0, 1], shape (1, 3, h, w)."""
         # Pillow shares its pixels with numpy read-only, and torch warns of read-only arrays.
         pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)
         if self.input_size is not None:

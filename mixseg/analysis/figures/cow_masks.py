@@ -19,6 +19,7 @@ PANEL = 256
 
 Sigmas = Annotated[tuple[float, ...], Range(0.1, 10_000)]
 
+
 @figure(
     "cow-masks",
     "CowMasks of several sigmas, and what they make of two images (Tranheden & Olsson: 2.7)",

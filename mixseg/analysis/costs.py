@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import datetime
 import math
 import statistics
@@ -47,9 +46,7 @@ class PartCost(NamedTuple):
     flops: int
 
 
-@final
-@dataclass(frozen=True)
-class StepCost:
+class StepCost(NamedTuple):
     """A training step.
 
     Attributes:
@@ -137,7 +134,7 @@ class ModelProfile:
         return dict(self.conditions) | {
             "networks": [part._asdict() for part in self.parts],
             "training": [
-                dataclasses.asdict(step) | {"seconds_per_epoch": step.seconds_per_epoch}
+                step._asdict() | {"seconds_per_epoch": step.seconds_per_epoch}
                 for step in self.steps
             ],
         }
@@ -185,9 +182,6 @@ class ModelProfile:
         return networks, steps
 
 
-# Memory ----------------------------------------------------------------------------------------
-
-
 def profile_of(run: NoiseRun, images: int, per_epoch: int, steps: int) -> ModelProfile:
     """Costs of a run; of one with a regularizer also those of the method alone."""
     settings = run.settings
@@ -222,9 +216,7 @@ def profile_of(run: NoiseRun, images: int, per_epoch: int, steps: int) -> ModelP
     )
 
 
-@final
-@dataclass(frozen=True)
-class Needs:
+class Needs(NamedTuple):
     """What a run will take.
 
     Attributes:

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -194,31 +194,14 @@ def _there(folder: Path) -> Path:
     return next(one for one in (folder.absolute(), *folder.absolute().parents) if one.is_dir())
 
 
-@final
-class _Numbers(Dataset[int]):
-    """As many items as there are loader processes."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> int:
-        return index
-
-
 def _loaders(workers: int) -> Finding:
     if not workers:
         return Finding("loader workers", "none; images are read by the training process")
     begun = time.perf_counter()
     try:
-        for _ in DataLoader(
-            _Numbers(workers),
-            num_workers=workers,
-            timeout=WORKER_PATIENCE,
-            worker_init_fn=start_worker,
-        ):
+        numbers = cast(Dataset[int], range(workers))
+        how: dict[str, Any] = {"timeout": WORKER_PATIENCE, "worker_init_fn": start_worker}
+        for _ in DataLoader(numbers, num_workers=workers, **how):
             pass
     except (RuntimeError, OSError, EOFError) as error:
         return Finding(

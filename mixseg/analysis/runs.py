@@ -65,7 +65,7 @@ class RunRecord:
         last: Network -> its last validation.
         best: Network -> its best validation.
         seconds: Median time of a step; None before the first was logged.
-        precision: That it is in; None where ``auto`` has not been decided.
+        precision: In which it is trained; None where ``auto`` has not been decided.
         parameters: Number of weights of the student; None without a readable checkpoint.
     """
 
@@ -79,14 +79,8 @@ class RunRecord:
     precision: str | None
     parameters: int | None
 
-    @property
-    def progress(self) -> str:
-        """Such as ``finished`` or ``unfinished, step 40 of 2000``."""
-        total = self.settings["training.iterations"]
-        return "finished" if self.finished else f"unfinished, step {self.step} of {total}"
-
     def setting(self, key: str, missing: str = "") -> str:
-        """A setting as one writes it; ``missing`` for an option of a part that the run has not."""
+        """A setting as it is written; ``missing`` for an option of a part the run does not have."""
         return setting_text(self.settings[key]) if key in self.settings else missing
 
 
@@ -204,7 +198,7 @@ class Comparison:
 
     @classmethod
     def of(cls, runs: Sequence[RunRecord]) -> Comparison:
-        """Find the settings in which runs differ; an option that one alone has is none of them."""
+        """Find the settings in which runs differ; an option that only one run has is none."""
         names = [run.path.absolute().name for run in runs]
         # Names that several runs share do not tell them apart, and folders differ.
         titles = [
@@ -226,7 +220,8 @@ class Comparison:
     def facts(self, run: RunRecord) -> dict[str, str]:
         """A run's part of the table: what it is called there -> its text."""
         cells = {key: run.setting(key, MISSING) for key in self.differing}
-        cells["state"] = run.progress
+        total = run.settings["training.iterations"]
+        cells["state"] = "finished" if run.finished else f"unfinished, step {run.step} of {total}"
         nothing = Validated(0, None)
         for name in self.networks:
             last, best = run.last.get(name, nothing), run.best.get(name, nothing)

@@ -323,7 +323,6 @@ def to_label_ids(labels: LabelArray, classes: ClassSet) -> LabelArray:
 
 
 Encode = Callable[[LabelArray, ClassSet], NDArray[np.uint8]]
-Draw = Callable[[ImageArray, LabelArray, ClassSet], NDArray[np.uint8]]
 ENCODINGS: dict[str, Encode] = {
     "ids": lambda labels, classes: labels,
     "colour": lambda labels, classes: colorize(labels, classes.palette),
@@ -333,19 +332,13 @@ ENCODINGS: dict[str, Encode] = {
 files, which benchmark servers take."""
 
 
-def _without_image(encode: Encode) -> Draw:
-    return lambda image, labels, classes: encode(labels, classes)
+OVERLAY = "overlay"
+"""The one picture that needs the photograph too."""
 
-
-PICTURES: dict[str, Draw] = {
-    **{name: _without_image(encode) for name, encode in ENCODINGS.items()},
-    "overlay": lambda image, labels, classes: with_legend(
-        overlay(image, labels, classes), labels, classes
-    ),
-}
+PICTURES = (*ENCODINGS, OVERLAY)
 """What can be written for each image; the name is also that of the folder."""
 
-USUAL_PICTURES = ("ids", "colour", "overlay")
+USUAL_PICTURES = ("ids", "colour", OVERLAY)
 """What is written unless said otherwise."""
 
 SHEET_ROWS = 12

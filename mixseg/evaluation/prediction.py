@@ -31,6 +31,8 @@ from mixseg.evaluation.inference import (
     predict_probabilities,
 )
 from mixseg.evaluation.pictures import (
+    ENCODINGS,
+    OVERLAY,
     PICTURES,
     SHEET_ROWS,
     USUAL_PICTURES,
@@ -38,15 +40,17 @@ from mixseg.evaluation.pictures import (
     Encode,
     Row,
     comparison,
+    overlay,
     reduced,
+    with_legend,
 )
 
 OnPhotograph = Callable[[str, ImageArray, LabelArray], None]
 """Called with the name of a photograph, its pixels and its prediction."""
 
-COMPRESSION = {"overlay": 2}
-"""Compression where it is not :data:`mixseg.data.images.PNG_COMPRESSION`: the overlay of a
-photograph gets a seventh larger and takes a fifth of the time; label maps would double."""
+OVERLAY_COMPRESSION = 2
+"""Less than :data:`mixseg.data.images.PNG_COMPRESSION`: the overlay of a photograph gets a seventh
+larger and takes a fifth of the time; label maps would double."""
 
 PANEL = 1024
 """Most pixels of a side of a photograph in its own picture of several networks."""
@@ -167,8 +171,12 @@ def predict_files(
             raise ConfigError(unknown_name("format", name, PICTURES))
 
     def write_one(kind: str, path: Path, image: ImageArray, labels: LabelArray) -> None:
-        picture = PICTURES[kind](image, labels, predictor.classes)
-        write_picture(path, picture, COMPRESSION.get(kind, PNG_COMPRESSION))
+        classes = predictor.classes
+        if kind == OVERLAY:
+            picture = with_legend(overlay(image, labels, classes), labels, classes)
+            write_picture(path, picture, OVERLAY_COMPRESSION)
+        else:
+            write_picture(path, ENCODINGS[kind](labels, classes))
 
     def predict_one(path: Path, name: str) -> str | None:
         """Returns why the image was skipped, if it was."""

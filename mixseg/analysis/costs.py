@@ -217,7 +217,7 @@ def profile_of(run: NoiseRun, images: int, per_epoch: int, steps: int) -> ModelP
 
 
 class Needs(NamedTuple):
-    """What a run will take.
+    """What a run needs.
 
     Attributes:
         memory: Peak of the training process in bytes, on the GPU or in main memory.

@@ -20,8 +20,8 @@ class Copied(NamedTuple):
 
     Attributes:
         part: ``data``, ``source`` or ``unlabeled``.
-        section: Of its settings.
-        root: Where the original is.
+        section: Section of its settings.
+        root: Folder of the original.
         size: Height and width of the copy.
         resize: What training resizes to; None keeps the size of the files.
         plan: The files.
@@ -39,10 +39,10 @@ def copy_of_part(settings: Settings, part: str, size: Size | None, compression: 
     """Plan the copy of a part; nothing is read yet.
 
     Args:
-        settings: Of a run.
+        settings: Settings of a run.
         part: ``data``, ``source`` or ``unlabeled``.
         size: Height and width; by default those to which training resizes.
-        compression: Of PNG images, 0 to 9.
+        compression: Level of PNG compression, 0 to 9.
 
     Raises:
         ConfigError: The settings do not say where the part is, or its size.

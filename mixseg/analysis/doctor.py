@@ -50,8 +50,8 @@ def examine_run(settings: Settings, *, measured: bool) -> Iterator[Finding]:
     """What the machine has, whether the data of a run can be opened, and what the run will need.
 
     Args:
-        settings: Of the run.
-        measured: Whether to take training steps on noise, which tell memory and disk.
+        settings: Settings of the run.
+        measured: Take training steps on noise, which tell memory and disk.
     """
     device, output = settings.training.device, Path(settings.output).expanduser()
     yield from examine(device, output, loader_workers(settings.data.workers))
@@ -91,7 +91,7 @@ def examine(device_name: str, output: Path, workers: int) -> Iterator[Finding]:
     Args:
         device_name: Setting ``training.device``.
         output: Folder of the runs.
-        workers: Loader processes to start, to see whether they do.
+        workers: Number of loader processes that are started as a test.
     """
     found = {name: package_version(name) or "not installed" for name in PACKAGES}
     packages = ", ".join(f"{name} {version}" for name, version in found.items())
@@ -127,10 +127,10 @@ def examine(device_name: str, output: Path, workers: int) -> Iterator[Finding]:
 def compare_needs(
     needs: Needs, device_name: str, output: Path, checkpoints: int, best: int
 ) -> Iterator[Finding]:
-    """What a run will take, against what there is.
+    """Compare what a run needs with what there is.
 
     Args:
-        needs: Of the run.
+        needs: What the run needs.
         device_name: Setting ``training.device``.
         output: Folder of the runs.
         checkpoints: Most checkpoints that lie in the run's folder at once.

@@ -22,7 +22,7 @@ from mixseg.training.checkpoint import CheckpointStore, network_name, read_check
 from mixseg.training.precision import precision_in
 from mixseg.training.saved_network import settings_of_run
 
-OF_NO_INTEREST = ("name", "output")
+ALWAYS_DIFFERENT = ("name", "output")
 """Settings in which all runs differ; the heading has the name."""
 
 
@@ -208,7 +208,7 @@ class Comparison:
         differing = []
         for key in dict.fromkeys(key for run in runs for key in run.settings):
             values = [run.settings[key] for run in runs if key in run.settings]
-            if key not in OF_NO_INTEREST and any(value != values[0] for value in values):
+            if key not in ALWAYS_DIFFERENT and any(value != values[0] for value in values):
                 differing.append(key)
         return cls(tuple(runs), tuple(titles), tuple(differing))
 

@@ -142,9 +142,6 @@ def gray(picture: LabelArray) -> ImageArray:
     return np.repeat(picture[..., None], 3, axis=2)
 
 
-# Side by side ----------------------------------------------------------------------------------
-
-
 class Panel(NamedTuple):
     """A picture, RGB uint8, and the line below it; a line that is too long is cut."""
 
@@ -239,9 +236,6 @@ def sheet(
     return np.array(picture)
 
 
-# Networks side by side (Lourenço, Figure 2) ----------------------------------------------------
-
-
 class Column(NamedTuple):
     """The title of a network, and the classes that it tells apart."""
 
@@ -266,7 +260,7 @@ def reduced(row: Row, longest: int) -> Row:
 
 
 def comparison(columns: Sequence[Column], rows: Sequence[Row], alpha: float = 0.5) -> ImageArray:
-    """One row for each photograph: itself, then the overlay of each network.
+    """One row for each photograph: itself, then the overlay of each network (Lourenço, Figure 2).
 
     The classes that occur are explained at the foot, once for each distinct set; where networks
     have different ones, with their titles. With an ``alpha`` of 1 the colors are those of the

@@ -1,7 +1,8 @@
-"""Predictions as files, of photographs that a user has, and networks side by side."""
+"""Predictions of photographs as files, and networks side by side."""
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,7 +35,6 @@ from mixseg.evaluation.pictures import (
     ENCODINGS,
     OVERLAY,
     PICTURES,
-    SHEET_ROWS,
     USUAL_PICTURES,
     Column,
     Encode,
@@ -270,9 +270,6 @@ def squash_note(name: str, image: ImageArray, sizes: Collection[Size]) -> str:
     return ""
 
 
-# Which images ----------------------------------------------------------------------------------
-
-
 def collect_images(paths: Sequence[Path], exclude: Path | None = None) -> list[tuple[Path, str]]:
     """The images among files and folders, each with a name for what is written about it.
 
@@ -332,16 +329,12 @@ def _names(relative: PurePath) -> Iterator[str]:
     plain = relative.with_suffix("").as_posix()
     yield plain
     yield relative.as_posix()
-    number = 2
-    while True:
+    for number in itertools.count(2):
         yield f"{plain} ({number})"
-        number += 1
 
-
-# Writing while the next image is predicted -----------------------------------------------------
 
 Write = Callable[[int, Sequence[Callable[[], None]]], None]
-"""Hands in the works of an image, each of which writes a file, with its number of pixels."""
+"""Takes the number of pixels of an image and the functions that write its files."""
 
 
 @contextmanager
@@ -349,10 +342,10 @@ def picture_writer(threads: int | None = None) -> Iterator[Write]:
     """A few threads that write files.
 
     Packing a PNG takes longer than a prediction on a GPU, and Pillow lets other threads run
-    meanwhile. A caller that hands in more than may wait, waits itself; so memory stays bounded,
-    also for photographs of 100 megapixels, of which one at a time is in work. Errors are raised in
-    the order of the work that they belong to, by a later call or at the end of the block. If the
-    block ends with an error, what has not begun is left out.
+    meanwhile. A call blocks while too many pixels wait, so memory stays bounded: of photographs of
+    100 megapixels one is written at a time. Errors are raised in the order of the calls, by a later
+    call or at the end of the block. If the block ends with an error, what has not begun is left
+    out.
     """
     count = min(MOST_THREADS, usable_cores()) if threads is None else threads
     pool = ThreadPoolExecutor(count, thread_name_prefix="pictures")
@@ -388,18 +381,13 @@ class SideBySide:
     """
 
     def __init__(
-        self,
-        output_dir: Path,
-        titles: Sequence[str],
-        networks: Sequence[Predictor],
-        rows: int = SHEET_ROWS,
+        self, output_dir: Path, titles: Sequence[str], networks: Sequence[Predictor], rows: int
     ) -> None:
         """The folder gets ``comparison/NAME.png``, and ``comparison.png`` of at most ``rows``."""
         self._output = output_dir
-        self._columns = [
-            Column(title, one.classes) for title, one in zip(titles, networks, strict=True)
-        ]
-        self._others = tuple(networks[1:])
+        pairs = zip(titles, networks, strict=True)
+        self._columns = [Column(title, network.classes) for title, network in pairs]
+        self._others = networks[1:]
         self._limit = rows
         self._rows: list[Row] = []
 

@@ -132,7 +132,7 @@ def two_examples(given: Given) -> tuple[Example, Example]:
     """The two images that are shown, of the size of the first.
 
     Raises:
-        ConfigError: Other than two are named.
+        ConfigError: Not two are named.
     """
     if len(given.shown) != 2:
         raise ConfigError(f"--ids: two images are mixed, found {len(given.shown)}")
@@ -141,10 +141,10 @@ def two_examples(given: Given) -> tuple[Example, Example]:
 
 
 def _source(given: Given, name: str | None, root: str | None) -> SegmentationDataset | None:
-    """What is pasted on the target, in its classes; by default built-in renderings if a map leads.
+    """The source in the classes of the target; by default built-in renderings, if there is a map.
 
     Raises:
-        ConfigError: No map leads from the source that was named.
+        ConfigError: There is no class map from the source that was named.
     """
     from mixseg.analysis.figures.opening import open_datasets
 
@@ -174,7 +174,7 @@ def _example(dataset: SegmentationDataset, index: int) -> Example:
 
 
 def _of_size(one: Example, other: Example) -> Example:
-    """An example of the size of another: scaled to cover it, what hangs over is cut off evenly."""
+    """Scale an example to cover another and crop its center to the other's size."""
     from mixseg.data.transforms import Example, resized
 
     (height, width), (own_height, own_width) = other.label.shape, one.label.shape

@@ -121,38 +121,32 @@ def test_labels_become_the_networks_classes(tmp_path: Path) -> None:
 
 def test_an_ignored_prediction_is_a_miss_and_nobodys_false_alarm(tmp_path: Path) -> None:
     # All is predicted a truck, which the data does not have.
-    images = [np.full((4, 4, 3), (0, 0, 255), np.uint8)]
-    label = np.zeros((4, 4), dtype=np.uint8)
+    label, image = np.zeros((4, 4), np.uint8), np.full((4, 4, 3), (0, 0, 255), np.uint8)
     label[0] = 2
-    dataset = read_as(write_dataset(tmp_path, [label], images), DATA)
+    dataset = read_as(write_dataset(tmp_path, [label], [image]), DATA)
     file = write_map(tmp_path / "map.yaml", road="street", car="vehicle", truck="ignore")
     common = common_classes(NETWORK, dataset, file)
     scores = scored(dataset, common)
-    assert scores.iou == (0.0, None, 0.0)
-    assert scores.pixel_accuracy == 0.0
+    assert (scores.iou, scores.pixel_accuracy) == ((0.0, None, 0.0), 0.0)
     # Half of the streets right: the other half are misses, and vehicles lose nothing by them.
-    images[0][0, :2] = (255, 0, 0)
-    images[0][1:] = (0, 255, 0)
-    dataset = read_as(write_dataset(tmp_path, [label], images), DATA)
-    scores = scored(dataset, common)
-    assert scores.iou == (1.0, None, 0.5)
+    image[0, :2], image[1:] = (255, 0, 0), (0, 255, 0)
+    write_dataset(tmp_path, [label], [image])
+    assert scored(dataset, common).iou == (1.0, None, 0.5)
 
 
 def test_a_class_without_a_label_in_the_split_is_left_out(tmp_path: Path) -> None:
-    label = np.zeros((4, 4), dtype=np.uint8)
-    images = [np.full((4, 4, 3), (0, 255, 0), np.uint8)]
-    images[0][0] = (255, 0, 0)
-    dataset = read_as(write_dataset(tmp_path, [label], images), DATA)
+    label, image = np.zeros((4, 4), np.uint8), np.full((4, 4, 3), (0, 255, 0), np.uint8)
+    image[0] = (255, 0, 0)
+    dataset = read_as(write_dataset(tmp_path, [label], [image]), DATA)
     file = write_map(tmp_path / "map.yaml", road="street", car="vehicle", truck="vehicle")
     common = common_classes(NETWORK, dataset, file)
     scores = scored(dataset, common)
     # The street that was seen is a missed vehicle; no street could have been found.
-    assert scores.iou == (0.75, None, None)
-    assert scores.miou == 0.75
+    assert (scores.iou, scores.miou) == ((0.75, None, None), 0.75)
     assert "without a label in this split, not judged: street" in common.caption(scores)
-    only_boats = read_as(write_dataset(tmp_path, [label + 1], images), DATA)
+    write_dataset(tmp_path, [label + 1], [image])  # boats alone
     with pytest.raises(DataError, match="vehicle, street"):
-        scored(only_boats, common)
+        scored(dataset, common)
 
 
 def test_the_same_classes_need_no_map(tmp_path: Path) -> None:

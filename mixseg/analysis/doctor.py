@@ -1,4 +1,4 @@
-"""What this machine has for a run, and whether it is enough for a configured one."""
+"""What this machine has, and whether it is enough for a run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from mixseg.training.streams import loader_workers
 LOG = logging.getLogger("mixseg")
 
 WORKER_PATIENCE = 60.0
-"""Seconds after which a loader process that gives nothing counts as one that cannot start."""
+"""Seconds after which a loader process that returns nothing counts as failed to start."""
 
 
 class Finding(NamedTuple):
@@ -163,7 +163,7 @@ def compare_needs(
 
 
 def main_memory() -> tuple[int, int]:
-    """Bytes of main memory that are free for this process and that it has, by machine or group."""
+    """Free and total bytes of main memory, within the limit of the process's control group."""
     page = os.sysconf("SC_PAGE_SIZE")
     total = page * os.sysconf("SC_PHYS_PAGES")
     free = page * os.sysconf("SC_AVPHYS_PAGES")

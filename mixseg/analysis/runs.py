@@ -218,7 +218,7 @@ class Comparison:
         return list(dict.fromkeys(name for run in self.runs for name in run.last))
 
     def facts(self, run: RunRecord) -> dict[str, str]:
-        """A run's part of the table: what it is called there -> its text."""
+        """A run's cells in the table: heading -> text."""
         cells = {key: run.setting(key, MISSING) for key in self.differing}
         total = run.settings["training.iterations"]
         cells["state"] = "finished" if run.finished else f"unfinished, step {run.step} of {total}"
@@ -235,7 +235,7 @@ class Comparison:
         return cells
 
     def _grid(self) -> list[list[str]]:
-        """The table with its headings; whatever there is more of, runs or facts, goes down."""
+        """The table with its headings; the rows are runs or facts, whichever are more."""
         columns = [self.facts(run) for run in self.runs]
         rows = [["", *self.titles]]
         rows += [[key, *(one[key] for one in columns)] for key in columns[0]]
@@ -297,7 +297,7 @@ class Comparison:
 
 
 def setting_text(value: Any) -> str:
-    """A value as one writes it in YAML."""
+    """A value as it is written in YAML."""
     if value is None or isinstance(value, bool):
         return {None: "none", True: "true", False: "false"}[value]
     if isinstance(value, tuple | list):

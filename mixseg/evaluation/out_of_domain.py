@@ -53,7 +53,7 @@ class CommonClasses:
 
     @property
     def of_predictions(self) -> ClassMap | None:
-        """What predictions go through; None where labels do."""
+        """The map of predictions; None where labels are mapped."""
         return self.class_map if self.mapped == "predictions" else None
 
     def labeled(self, dataset: SegmentationDataset) -> SegmentationDataset:
@@ -79,7 +79,7 @@ class CommonClasses:
         return tuple(name for name in self.classes.names if name not in unknown)
 
     def describe(self) -> list[str]:
-        """What is joined, dropped, and cannot be judged; lines for people, none if plain."""
+        """Lines about classes that are joined, dropped, or not judged; none if plain."""
         if self.is_plain:
             return []
         lines = [

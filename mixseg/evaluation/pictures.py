@@ -110,7 +110,7 @@ def with_legend(picture: ImageArray, labels: LabelArray, classes: ClassSet) -> I
 
 
 def fitted(name: str, font: Font, room: int, longest: int = MAX_NAME_LENGTH) -> str:
-    """The name as it can be drawn, cut in its middle to a number of pixels and characters.
+    """A name cut in its middle to at most ``room`` pixels and ``longest`` characters.
 
     Names of runs begin alike and end with what tells them apart.
     """

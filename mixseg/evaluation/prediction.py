@@ -59,10 +59,10 @@ THUMBNAIL = 320
 """Most pixels of a side of a photograph in the sheet."""
 
 NOTICEABLE = 0.1
-"""Change of width over height from which on a squashed photograph is named."""
+"""Relative change of the aspect ratio from which on a note is shown."""
 
 MOST_THREADS = 8
-"""More would take cores from what reads and predicts."""
+"""Most threads that write files; more would take cores from reading and predicting."""
 
 WAITING_PIXELS = 2**25
 """Most pixels of images whose pictures wait or are being written: 16 frames of 1920x1080."""

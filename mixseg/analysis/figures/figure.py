@@ -1,4 +1,4 @@
-"""What a figure is, what it is drawn from, and what it becomes.
+"""Figures: how they are registered, what they are drawn from, and the files that they become.
 
 A figure is one file in this folder, with a function that :func:`figure` registers. The function
 takes the opened data and runs; its further parameters are flags, documented below ``Args:``. It
@@ -124,7 +124,7 @@ def chosen(
 
 
 def short_names(ids: Sequence[str]) -> list[str]:
-    """Ids without what all of them begin or end with, as far as whole parts of names go.
+    """Ids without the folders and the endings that all of them share.
 
     Ids of Cityscapes are longer than a picture is wide, and all end alike.
     """

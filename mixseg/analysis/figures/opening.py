@@ -1,4 +1,4 @@
-"""From the names that a person types to the data sets and runs of a figure."""
+"""Opens the data sets and runs that a figure is drawn from."""
 
 from __future__ import annotations
 

@@ -100,29 +100,23 @@ def test_each_network_has_a_column_and_each_photograph_a_row() -> None:
     # Long names are cut: they do not widen the columns.
     short = [Column("one", CLASSES), Column("two", WILD)]
     assert comparison(short, rows).shape == picture.shape
+    # Photographs are reduced in proportion.
+    for size, expected in (((100, 400), (16, 64)), ((1, 999), (1, 64)), ((10, 64), (10, 64))):
+        small = reduced(row("a", *size), 64)
+        assert {labels.shape for labels in small.predictions} == {expected}
+        assert small.image.shape == (*expected, 3)
 
 
 def test_sets_of_classes_are_explained_once() -> None:
-    rows = [row("a", 20, 200, networks=3)]
+    def pictured(*classes: ClassSet) -> np.ndarray:
+        return comparison([Column("", one) for one in classes], [row("a", 20, 200, networks=3)])
+
     other_ids = ClassSet(CLASSES.names, CLASSES.palette, (7, 23, 24))
-    sets = {"same": [CLASSES] * 3, "ids": [CLASSES, other_ids, CLASSES], "two": [CLASSES, WILD] * 2}
-    pictures = {
-        name: comparison([Column("", one) for one in classes[:3]], rows)
-        for name, classes in sets.items()
-    }
-    np.testing.assert_array_equal(pictures["same"], pictures["ids"])
-    mixed = pictures["two"]
+    same = pictured(CLASSES, CLASSES, CLASSES)
+    np.testing.assert_array_equal(same, pictured(CLASSES, other_ids, CLASSES))
+    mixed = pictured(CLASSES, WILD, CLASSES)
     assert has_color(mixed, CLASSES.palette[0]) and has_color(mixed, WILD.palette[0])
     assert not has_color(mixed, CLASSES.palette[1])  # only classes that occur
-
-
-def test_photographs_are_reduced_in_proportion() -> None:
-    for size, expected in (((100, 400), (16, 64)), ((1, 999), (1, 64))):
-        small = reduced(row("a", *size), 64)
-        assert small.image.shape == (*expected, 3)
-        assert all(labels.shape == expected for labels in small.predictions)
-    same = row("a", 10, 64)
-    assert reduced(same, 64) is same
 
 
 def test_titles_and_names_that_are_cut_still_differ() -> None:

@@ -192,16 +192,14 @@ def test_softmax_of_the_example_and_of_given_logits() -> None:
     # Kim gives the cross-entropies of class 2 in Figure 2-13.
     losses = {t: -math.log(column[1]) for t, column in columns.items()}
     assert losses == pytest.approx({"1": 0.693, "0.5": 0.405, "2": 0.903}, abs=0.005)
+    first, again = (FIGURES["temperatures"].draw(Given()).files() for _ in range(2))
+    assert first == again and b"<svg" in bytes(again["svg"])
     own = rows(FIGURES["temperatures"].draw(Given(), (4.0,), (1.0, -3.0)))
     assert [float(row["logit"]) for row in own] == [1.0, -3.0]
     assert float(own[0]["T=4"]) == pytest.approx(1 / (1 + math.exp(-1)))
-
-
-def test_charts_are_drawn_alike_each_time(camera: ShownDataset) -> None:
-    for name in ("class-frequencies", "temperatures"):
-        first, second = (FIGURES[name].draw(given(camera)).files() for _ in range(2))
-        assert first == second
-        assert b"<svg" in first["svg"]
+    for wrong in ({"temperatures": (1, 1)}, {"logits": (1,)}, {"pixel": (1,)}):
+        with pytest.raises(ConfigError, match=f"--{next(iter(wrong))}"):
+            FIGURES["temperatures"].draw(Given(), **wrong)
 
 
 def test_any_class_name_can_be_drawn(camera: ShownDataset) -> None:
@@ -218,15 +216,11 @@ def test_any_class_name_can_be_drawn(camera: ShownDataset) -> None:
         assert picture(drawn).shape[1] < 2000
 
 
-def test_names_lose_what_they_share() -> None:
+def test_names_lose_what_they_share_and_numbers_keep_their_digits() -> None:
     ids = ["bonn/bonn_000003_000019_leftImg8bit", "bonn/bonn_000041_000019_leftImg8bit"]
     assert short_names(ids) == ["bonn_000003", "bonn_000041"]
-    assert short_names(["a/x", "b/x"]) == ["a/x", "b/x"]
-    assert short_names(["a_b"]) == ["a_b"]
-    assert short_names(["a_b", "b"]) == ["a_b", "b"]
-
-
-def test_numbers_keep_their_digits() -> None:
+    for kept in (["a/x", "b/x"], ["a_b"], ["a_b", "b"]):
+        assert short_names(kept) == kept
     table = Drawn(np.zeros((1, 1, 3), np.uint8), ("=a", "b"), [("-x", 1 / 3), (2, np.float64(0.1))])
     assert table.files()["csv"] == "'=a,b\n'-x,0.333333333\n2,0.1\n"
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Color = tuple[int, int, int]
 
 WITHOUT_PLOTS = "figures and charts are drawn with matplotlib: pip install 'mixseg[plots]'"
-"""What to tell a person whose command has a chart to draw and nothing to draw it with."""
+"""The message where a chart is to be drawn and matplotlib is missing."""
 
 LONGEST_NAME = 48
 """Characters of a name in a chart; longer ones would leave no room for the curves."""
@@ -139,7 +139,7 @@ def pseudo_label_chart(
     if len(shown) < 2:
         return None
     # A line stands for one batch, which holds a few of the classes; their mean over a fiftieth of
-    # the run is what a person can follow.
+    # the run can be followed by eye.
     window = max(1, len(shown) // 50)
     groups = [shown[start : start + window] for start in range(0, len(shown), window)]
     shares = [[sum(line[key] for line in group) / len(group) for group in groups] for key in keys]

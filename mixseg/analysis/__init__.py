@@ -1,1 +1,1 @@
-"""Looking at data and results: pictures and their legends."""
+"""Figures, comparisons of runs, statistics, costs, and checks before a run."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import datetime
 import math
 import statistics
@@ -28,8 +27,8 @@ WARMUP = 2
 """Steps that are not measured: the first ones choose algorithms and fill caches."""
 
 PROBED_AREAS = (256 * 256, 384 * 384)
-"""Pixels of the larger images in the two steps that tell the memory of a run; smaller images are
-measured as they are. Below them the allocator's own overhead is as large as what is measured."""
+"""Pixels of the larger images in the two steps from which the memory of a run is estimated; smaller
+images are measured as they are. With less, the allocator's own overhead would dominate."""
 
 
 class PartCost(NamedTuple):
@@ -47,9 +46,7 @@ class PartCost(NamedTuple):
     flops: int
 
 
-@final
-@dataclass(frozen=True)
-class StepCost:
+class StepCost(NamedTuple):
     """A training step.
 
     Attributes:
@@ -96,7 +93,7 @@ def _parameters(network: nn.Module) -> int:
 def times_of(
     work: Callable[[int], object], device: torch.device, *, rounds: int, warmup: int = WARMUP
 ) -> list[float]:
-    """Seconds of each round of some work, which gets its number; warm-up rounds left out."""
+    """Seconds that each call of ``work`` with its number takes, without the warm-up."""
     times = []
     for number in range(warmup + rounds):
         wait_for(device)
@@ -110,7 +107,7 @@ def times_of(
 def step_cost(
     name: str, advance: Callable[[int], object], device: torch.device, *, steps: int, per_epoch: int
 ) -> StepCost:
-    """Take some steps of training, ``WARMUP`` more at first, and say what one costs."""
+    """Time and memory of a training step, measured over ``steps`` after a warm-up."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     times = times_of(advance, device, rounds=steps)
@@ -137,7 +134,7 @@ class ModelProfile:
         return dict(self.conditions) | {
             "networks": [part._asdict() for part in self.parts],
             "training": [
-                dataclasses.asdict(step) | {"seconds_per_epoch": step.seconds_per_epoch}
+                step._asdict() | {"seconds_per_epoch": step.seconds_per_epoch}
                 for step in self.steps
             ],
         }
@@ -185,11 +182,8 @@ class ModelProfile:
         return networks, steps
 
 
-# Memory ----------------------------------------------------------------------------------------
-
-
 def profile_of(run: NoiseRun, images: int, per_epoch: int, steps: int) -> ModelProfile:
-    """Costs of a run; of one with a regularizer also those of the method alone."""
+    """Costs of a run, and of its method alone where it has a regularizer."""
     settings = run.settings
     trained = {settings.method: False}
     if settings.regularizer != "none":
@@ -222,10 +216,8 @@ def profile_of(run: NoiseRun, images: int, per_epoch: int, steps: int) -> ModelP
     )
 
 
-@final
-@dataclass(frozen=True)
-class Needs:
-    """What a run will take.
+class Needs(NamedTuple):
+    """What a run needs.
 
     Attributes:
         memory: Peak of the training process in bytes, on the GPU or in main memory.
@@ -279,9 +271,9 @@ def checkpoints_at_once(steps: int, every: int, keep: int, keep_every: int) -> i
 
 
 def smaller(sizes: Mapping[str, Size], area: int) -> dict[str, Size]:
-    """Sizes of the same form whose largest has about an area in pixels, if it is larger.
+    """Scale sizes down until the largest has about ``area`` pixels; small enough ones stay.
 
-    They are multiples of the strides of any network.
+    The results are multiples of the strides of any network.
     """
     largest = max(height * width for height, width in sizes.values())
     if largest <= area:

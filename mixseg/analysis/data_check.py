@@ -1,4 +1,4 @@
-"""All files that a configuration names, read before a run is."""
+"""Checks of all files that a configuration names, before a run."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mixseg.training.data import Part
 
 
 def inspect_data(parts: Iterable[Part], console: Console, workers: int) -> list[PartReport]:
-    """Read every file of the parts; a file that two parts have is read once.
+    """Read every file of the parts of a configuration's data; a file in two parts is read once.
 
     Args:
-        parts: Of a configuration's data.
+        parts: What to read.
         console: Shows progress.
         workers: Processes that read; 0 reads in this one.
 
@@ -44,12 +44,7 @@ def counts(reports: Sequence[PartReport]) -> dict[Kind, int]:
 
 
 def report_lines(reports: Sequence[PartReport], shown: int) -> Iterator[str]:
-    """The parts, then each kind of problem with its first files.
-
-    Args:
-        reports: Of all parts.
-        shown: How many files of each kind are named.
-    """
+    """The parts, then each kind of problem with its first ``shown`` files."""
     for report in reports:
         if not report.root:
             yield f"{report.name}: not opened"
@@ -74,12 +69,7 @@ def report_lines(reports: Sequence[PartReport], shown: int) -> Iterator[str]:
 
 
 def to_json(reports: Sequence[PartReport], settings: Mapping[str, object]) -> str:
-    """Everything, as a JSON object.
-
-    Args:
-        reports: Of all parts.
-        settings: What the data are, as the configuration says it.
-    """
+    """All reports and the settings of the data, as a JSON object."""
     content = {
         "data": settings,
         "counts": counts(reports),

@@ -1,4 +1,4 @@
-"""What this machine has for a run, and whether it is enough for a configured one."""
+"""What this machine has, and whether it is enough for a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -29,7 +29,7 @@ from mixseg.training.streams import loader_workers
 LOG = logging.getLogger("mixseg")
 
 WORKER_PATIENCE = 60.0
-"""Seconds after which a loader process that gives nothing counts as one that cannot start."""
+"""Seconds after which a loader process that returns nothing counts as failed to start."""
 
 
 class Finding(NamedTuple):
@@ -50,8 +50,8 @@ def examine_run(settings: Settings, *, measured: bool) -> Iterator[Finding]:
     """What the machine has, whether the data of a run can be opened, and what the run will need.
 
     Args:
-        settings: Of the run.
-        measured: Whether to take training steps on noise, which tell memory and disk.
+        settings: Settings of the run.
+        measured: Take training steps on noise, which tell memory and disk.
     """
     device, output = settings.training.device, Path(settings.output).expanduser()
     yield from examine(device, output, loader_workers(settings.data.workers))
@@ -91,7 +91,7 @@ def examine(device_name: str, output: Path, workers: int) -> Iterator[Finding]:
     Args:
         device_name: Setting ``training.device``.
         output: Folder of the runs.
-        workers: Loader processes to start, to see whether they do.
+        workers: Number of loader processes that are started as a test.
     """
     found = {name: package_version(name) or "not installed" for name in PACKAGES}
     packages = ", ".join(f"{name} {version}" for name, version in found.items())
@@ -127,10 +127,10 @@ def examine(device_name: str, output: Path, workers: int) -> Iterator[Finding]:
 def compare_needs(
     needs: Needs, device_name: str, output: Path, checkpoints: int, best: int
 ) -> Iterator[Finding]:
-    """What a run will take, against what there is.
+    """Compare what a run needs with what there is.
 
     Args:
-        needs: Of the run.
+        needs: What the run needs.
         device_name: Setting ``training.device``.
         output: Folder of the runs.
         checkpoints: Most checkpoints that lie in the run's folder at once.
@@ -163,7 +163,7 @@ def compare_needs(
 
 
 def main_memory() -> tuple[int, int]:
-    """Bytes of main memory that are free for this process and that it has, by machine or group."""
+    """Free and total bytes of main memory, within the limit of the process's control group."""
     page = os.sysconf("SC_PAGE_SIZE")
     total = page * os.sysconf("SC_PHYS_PAGES")
     free = page * os.sysconf("SC_AVPHYS_PAGES")
@@ -194,31 +194,14 @@ def _there(folder: Path) -> Path:
     return next(one for one in (folder.absolute(), *folder.absolute().parents) if one.is_dir())
 
 
-@final
-class _Numbers(Dataset[int]):
-    """As many items as there are loader processes."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> int:
-        return index
-
-
 def _loaders(workers: int) -> Finding:
     if not workers:
         return Finding("loader workers", "none; images are read by the training process")
     begun = time.perf_counter()
     try:
-        for _ in DataLoader(
-            _Numbers(workers),
-            num_workers=workers,
-            timeout=WORKER_PATIENCE,
-            worker_init_fn=start_worker,
-        ):
+        numbers = cast(Dataset[int], range(workers))
+        how: dict[str, Any] = {"timeout": WORKER_PATIENCE, "worker_init_fn": start_worker}
+        for _ in DataLoader(numbers, num_workers=workers, **how):
             pass
     except (RuntimeError, OSError, EOFError) as error:
         return Finding(

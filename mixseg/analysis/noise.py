@@ -1,8 +1,8 @@
-"""Training steps of a run on noise in place of images, here or in a process of their own.
+"""Training steps of a run on noise in place of images, in this process or in another.
 
-A step costs the same whatever its images show, so that neither data nor ImageNet weights are
-needed to measure one. In a process of its own, a step that does not fit into memory takes nothing
-else with it, and the peak is that of the step.
+A step costs the same whatever its images show, so neither data nor ImageNet weights are needed to
+measure one. In another process, a step that does not fit into memory ends nothing else, and the
+peak is that of the step.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ from mixseg.training.stages import of_one_stage
 from mixseg.training.teachers import find_teacher, fixed_teacher
 
 STEPS = 2
-"""Steps in a process of their own: the optimizer's state is there from the second one on."""
+"""Steps in the other process: the optimizer's state is there from the second one on."""
 
 REFUSED = 3
-"""Exit code of that process where the settings are at fault."""
+"""Exit code of the other process where the settings are at fault."""
 
 CUDA_CONTEXT = 2**29
 """Bytes that CUDA and its libraries take of a GPU beside what torch hands out, roughly."""
@@ -63,9 +63,7 @@ class Probe(NamedTuple):
 @final
 @dataclass(frozen=True)
 class NoiseRun:
-    """The last stage of a run on noise: its settings, its classes, and the size of each stream's
-    images.
-    """
+    """The last stage of a run on noise: settings, classes, and size of the images of a stream."""
 
     settings: Settings
     classes: ClassSet
@@ -121,12 +119,12 @@ class NoiseRun:
     def learner(
         self, whole: Iterable[Size] = (), *, regularized: bool = True, choose: bool = False
     ) -> tuple[Learner, Advance]:
-        """What learns, and the trainer's step on the same batches again and again.
+        """A learner, and a function that takes its training step on the same batches each time.
 
         Args:
             whole: Further sizes of images that the network has to take.
             regularized: False leaves the regularizer out.
-            choose: Come to the precision as a run does, which takes time where it is ``auto``.
+            choose: Choose the precision as a run does, which takes time where it is ``auto``.
 
         Raises:
             ConfigError: The network takes no images of these sizes.
@@ -173,7 +171,7 @@ class NoiseRun:
 
 
 def training_step(learner: Learner, batches: Mapping[str, Batch], accumulate: int) -> Advance:
-    """A function that takes the trainer's step on the same batches again and again."""
+    """A function that takes a training step on the same batches each time."""
     learner.method.student.train()
 
     def advance(step: int) -> None:
@@ -187,7 +185,7 @@ def training_step(learner: Learner, batches: Mapping[str, Batch], accumulate: in
 def random_batches(
     seed: int, counts: Mapping[str, int], sizes: Mapping[str, Size], num_classes: int
 ) -> dict[str, Batch]:
-    """Noise in place of images and labels, for each stream a batch of a size."""
+    """A batch of noise for each stream, by the number and size of its images."""
     random = generator(seed, "profile")
     batches = {}
     for name, size in sizes.items():
@@ -205,7 +203,7 @@ def random_batches(
 
 
 def wait_for(device: torch.device) -> None:
-    """Return when a device has done what it was given."""
+    """Wait until a device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

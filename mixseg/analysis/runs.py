@@ -22,7 +22,7 @@ from mixseg.training.checkpoint import CheckpointStore, network_name, read_check
 from mixseg.training.precision import precision_in
 from mixseg.training.saved_network import settings_of_run
 
-OF_NO_INTEREST = ("name", "output")
+ALWAYS_DIFFERENT = ("name", "output")
 """Settings in which all runs differ; the heading has the name."""
 
 
@@ -65,7 +65,7 @@ class RunRecord:
         last: Network -> its last validation.
         best: Network -> its best validation.
         seconds: Median time of a step; None before the first was logged.
-        precision: That it is in; None where ``auto`` has not been decided.
+        precision: In which it is trained; None where ``auto`` has not been decided.
         parameters: Number of weights of the student; None without a readable checkpoint.
     """
 
@@ -79,14 +79,8 @@ class RunRecord:
     precision: str | None
     parameters: int | None
 
-    @property
-    def progress(self) -> str:
-        """Such as ``finished`` or ``unfinished, step 40 of 2000``."""
-        total = self.settings["training.iterations"]
-        return "finished" if self.finished else f"unfinished, step {self.step} of {total}"
-
     def setting(self, key: str, missing: str = "") -> str:
-        """A setting as one writes it; ``missing`` for an option of a part that the run has not."""
+        """A setting as it is written; ``missing`` for an option of a part the run does not have."""
         return setting_text(self.settings[key]) if key in self.settings else missing
 
 
@@ -204,7 +198,7 @@ class Comparison:
 
     @classmethod
     def of(cls, runs: Sequence[RunRecord]) -> Comparison:
-        """Find the settings in which runs differ; an option that one alone has is none of them."""
+        """Find the settings in which runs differ; an option that only one run has is none."""
         names = [run.path.absolute().name for run in runs]
         # Names that several runs share do not tell them apart, and folders differ.
         titles = [
@@ -214,7 +208,7 @@ class Comparison:
         differing = []
         for key in dict.fromkeys(key for run in runs for key in run.settings):
             values = [run.settings[key] for run in runs if key in run.settings]
-            if key not in OF_NO_INTEREST and any(value != values[0] for value in values):
+            if key not in ALWAYS_DIFFERENT and any(value != values[0] for value in values):
                 differing.append(key)
         return cls(tuple(runs), tuple(titles), tuple(differing))
 
@@ -224,9 +218,10 @@ class Comparison:
         return list(dict.fromkeys(name for run in self.runs for name in run.last))
 
     def facts(self, run: RunRecord) -> dict[str, str]:
-        """A run's part of the table: what it is called there -> its text."""
+        """A run's cells in the table: heading -> text."""
         cells = {key: run.setting(key, MISSING) for key in self.differing}
-        cells["state"] = run.progress
+        total = run.settings["training.iterations"]
+        cells["state"] = "finished" if run.finished else f"unfinished, step {run.step} of {total}"
         nothing = Validated(0, None)
         for name in self.networks:
             last, best = run.last.get(name, nothing), run.best.get(name, nothing)
@@ -240,7 +235,7 @@ class Comparison:
         return cells
 
     def _grid(self) -> list[list[str]]:
-        """The table with its headings; whatever there is more of, runs or facts, goes down."""
+        """The table with its headings; the rows are runs or facts, whichever are more."""
         columns = [self.facts(run) for run in self.runs]
         rows = [["", *self.titles]]
         rows += [[key, *(one[key] for one in columns)] for key in columns[0]]
@@ -302,7 +297,7 @@ class Comparison:
 
 
 def setting_text(value: Any) -> str:
-    """A value as one writes it in YAML."""
+    """A value as it is written in YAML."""
     if value is None or isinstance(value, bool):
         return {None: "none", True: "true", False: "false"}[value]
     if isinstance(value, tuple | list):

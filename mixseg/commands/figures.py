@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,12 @@ from mixseg.analysis.figures import FIGURES
 from mixseg.analysis.figures.figure import OPENING
 from mixseg.charts import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.parsing import Namespace, Parser, listed
+from mixseg.config.values import FlagType
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.files import check_unused, write_atomically
 from mixseg.terminal import new_console, progress_bar, say
 
-FLAGS = {name: flag for kind in FIGURES.values() for name, flag in kind.all_flags.items()}
+FLAGS = {name: flag for kind in FIGURES.values() for name, flag in kind.flags.items()}
 """Name -> flag of single figures."""
 
 
@@ -31,10 +34,12 @@ def figures(arguments: Sequence[str]) -> int:
         if name not in FIGURES:
             raise ConfigError(unknown_name("figure", name, FIGURES))
     parsed.dataset = [name for several in parsed.dataset for name in listed(several)]
-    typed = {name: getattr(parsed, flag.argument) for name, flag in FLAGS.items()}
+    typed = {name: getattr(parsed, name.replace("-", "_")) for name in FLAGS}
     typed = {name: value for name, value in typed.items() if value is not None}
     _check_flags(names, parsed, typed)
-    values = {name: FLAGS[name].value(value) for name, value in typed.items()}
+    for name, value in typed.items():
+        if isinstance(value, list) and isinstance(value[0], tuple):  # each word may hold several
+            typed[name] = tuple(chain.from_iterable(value))
     if not plots_installed():
         raise ConfigError(WITHOUT_PLOTS)
 
@@ -51,7 +56,7 @@ def figures(arguments: Sequence[str]) -> int:
 
     for name in names:
         kind = FIGURES[name]
-        own = {FLAGS[flag].argument: values[flag] for flag in kind.all_flags if flag in values}
+        own = {flag.replace("-", "_"): typed[flag] for flag in kind.flags if flag in typed}
         opening = {argument: own.pop(argument) for argument in OPENING if argument in own}
         with progress_bar(console, name) as advance:
             given = open_given(
@@ -91,13 +96,15 @@ def _parser() -> Parser:
     for name, flag in FLAGS.items():
         takers = _takers(name)
         about = [*(takers if len(takers) == 1 else ()), *filter(None, [flag.help])]
-        further = {"metavar": flag.metavar, "choices": flag.choices} | (many if flag.many else {})
-        add(f"--{name}", ": ".join(about), flag.type, **further)
+        is_list = typing.get_origin(flag.hint) is tuple
+        plain = flag.hint in (str | None, tuple[str, ...])
+        kind = str if plain else FlagType(f"--{name}", flag.hint, flag.allowed)
+        add(f"--{name}", ": ".join(about), kind, **(many if is_list else {}))
     return parser
 
 
 def _takers(flag: str) -> list[str]:
-    return [name for name, kind in FIGURES.items() if flag in kind.all_flags]
+    return [name for name, kind in FIGURES.items() if flag in kind.flags]
 
 
 def _check_flags(names: Sequence[str], parsed: Namespace, typed: Mapping[str, Any]) -> None:
@@ -105,7 +112,7 @@ def _check_flags(names: Sequence[str], parsed: Namespace, typed: Mapping[str, An
     kinds = [FIGURES[name] for name in names]
     shown = ", ".join(names)
     for flag in typed:
-        if not any(flag in kind.all_flags for kind in kinds):
+        if not any(flag in kind.flags for kind in kinds):
             takers = ", ".join(_takers(flag))
             raise ConfigError(f"--{flag} does nothing for {shown}; it is for {takers}")
     for name, kind in zip(names, kinds, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal, NamedTuple, final
 
@@ -164,6 +165,7 @@ class _Group(NamedTuple):
 
 
 @final
+@dataclass
 class _Pairs(Dataset[_Pair | DataError]):
     """Samples as the network and the confusion matrix take them: uint8 tensors, resized.
 
@@ -171,34 +173,27 @@ class _Pairs(Dataset[_Pair | DataError]):
     worker's traceback as its message.
     """
 
-    def __init__(
-        self,
-        dataset: SegmentationDataset,
-        count: int,
-        input_size: Size | None,
-        label_size: Size | None,
-    ) -> None:
-        self._dataset = dataset
-        self._count = count
-        self._input_size = input_size
-        self._label_size = label_size
+    dataset: SegmentationDataset
+    count: int
+    input_size: Size | None
+    label_size: Size | None
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def __getitem__(self, index: int) -> _Pair | DataError:
         try:
-            pixels, ids = self._dataset.pair(index)
+            pixels, ids = self.dataset.pair(index)
         except DataError as error:
             return error
         # Copies, because an array of a reader may be read-only, which tensors cannot be.
         image = torch.tensor(pixels).permute(2, 0, 1)
         label = torch.tensor(ids)
-        if self._input_size is not None:
-            image = transforms.resize(image, list(self._input_size), antialias=True)
-        if self._label_size is not None:
+        if self.input_size is not None:
+            image = transforms.resize(image, list(self.input_size), antialias=True)
+        if self.label_size is not None:
             label = transforms.resize(
-                label[None], list(self._label_size), interpolation=InterpolationMode.NEAREST_EXACT
+                label[None], list(self.label_size), interpolation=InterpolationMode.NEAREST_EXACT
             )[0]
         return _Pair(index, image.contiguous(), label)
 

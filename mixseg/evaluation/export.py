@@ -91,14 +91,14 @@ def chosen_format(file: Path, asked_for: str | None) -> str:
 def card_of(
     network: SegmentationModel, classes: ClassSet, size: Size, form: str, origin: Mapping[str, Any]
 ) -> str:
-    """What somebody has to know who has only the file, as JSON.
+    """What a user of the file has to know, as JSON.
 
     Args:
-        network: That is exported.
+        network: Exported network.
         classes: Its classes.
         size: Height and width of its images.
         form: Name in :data:`EXPORT_FORMATS`.
-        origin: Where it is from: its run, step and name.
+        origin: Its run, step and name.
     """
     from mixseg.models import model_title
 

@@ -149,7 +149,7 @@ def predict_labels(
     there is something to average.
 
     Args:
-        model: As in :func:`predict_probabilities`, like the others.
+        model: As the other arguments, see :func:`predict_probabilities`.
         images: float, shape (B, 3, H, W), in [0, 1].
         size: Height and width of the result; defaults to those of the images.
         mode: Defaults to the whole image, once.

@@ -1,8 +1,8 @@
 """Networks on data with other classes than those of their training (Lourenço, VI.F).
 
 Scores need one set of classes for predictions and labels. Either the labels are turned into the
-network's classes, or the predictions into the data's; a class may be joined with others but never
-split, so that it depends on the two sets which way there is.
+network's classes, or the predictions into the data's. A class may be joined with others but never
+split, so the two sets decide which way there is.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from mixseg.evaluation.scores import Scores
 BUILT_IN = "built in"
 """Stands for the file of a map that needs none."""
 
+Mapped = Literal["labels", "predictions"]
+
 
 @final
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class CommonClasses:
     """
 
     class_map: ClassMap
-    mapped: Literal["labels", "predictions"]
+    mapped: Mapped
     origin: str
     absent: tuple[str, ...] = ()
 
@@ -51,7 +53,7 @@ class CommonClasses:
 
     @property
     def of_predictions(self) -> ClassMap | None:
-        """What predictions go through; None where labels do."""
+        """The map of predictions; None where labels are mapped."""
         return self.class_map if self.mapped == "predictions" else None
 
     def labeled(self, dataset: SegmentationDataset) -> SegmentationDataset:
@@ -77,7 +79,7 @@ class CommonClasses:
         return tuple(name for name in self.classes.names if name not in unknown)
 
     def describe(self) -> list[str]:
-        """What is joined, dropped, and cannot be judged; lines for people, none if plain."""
+        """Lines about classes that are joined, dropped, or not judged; none if plain."""
         if self.is_plain:
             return []
         lines = [
@@ -144,20 +146,23 @@ def common_classes(
         # The data's own set: its files may have other ids for the same classes.
         plain = class_map(dataset.classes, dataset.classes)
         return CommonClasses(plain, "labels", BUILT_IN, dataset.absent)
-    labels = (dataset.classes, network)
-    predictions = (network, dataset.classes)
+    pairs: dict[Mapped, tuple[ClassSet, ClassSet]]
+    pairs = {"labels": (dataset.classes, network), "predictions": (network, dataset.classes)}
     if file is not None:
         keys = {str(key) for key in load_yaml(file).data}
-        # By how many classes are named and, if some have the same name, by how few are missing.
-        fits = [(len(keys & {*a.names}), -len({*a.names} - keys)) for a, _ in (labels, predictions)]
-        if fits[0] >= fits[1]:
-            return CommonClasses(class_map(*labels, file), "labels", str(file), dataset.absent)
-        found = class_map(*predictions, file)
-        return CommonClasses(found, "predictions", str(file), dataset.absent)
-    of_labels, of_predictions = built_in_map(*labels), built_in_map(*predictions)
-    ways = [CommonClasses(of_labels, "labels", BUILT_IN, dataset.absent)] if of_labels else []
-    if of_predictions:
-        ways.append(CommonClasses(of_predictions, "predictions", BUILT_IN, dataset.absent))
+
+        def fit(mapped: Mapped) -> tuple[int, int]:
+            """How many classes are named and, if some have the same name, how few are missing."""
+            names = {*pairs[mapped][0].names}
+            return len(keys & names), -len(names - keys)
+
+        best = max(pairs, key=fit)
+        return CommonClasses(class_map(*pairs[best], file), best, str(file), dataset.absent)
+    ways = [
+        CommonClasses(found, mapped, BUILT_IN, dataset.absent)
+        for mapped, pair in pairs.items()
+        if (found := built_in_map(*pair)) is not None
+    ]
     if not ways:
         raise DataError(
             f"the network has the classes {', '.join(network.names)}; {dataset.name} has "

@@ -110,7 +110,7 @@ def with_legend(picture: ImageArray, labels: LabelArray, classes: ClassSet) -> I
 
 
 def fitted(name: str, font: Font, room: int, longest: int = MAX_NAME_LENGTH) -> str:
-    """The name as it can be drawn, cut in its middle to a number of pixels and characters.
+    """A name cut in its middle to at most ``room`` pixels and ``longest`` characters.
 
     Names of runs begin alike and end with what tells them apart.
     """
@@ -140,9 +140,6 @@ def scaled(picture: ImageArray, longest: int, *, exact: bool) -> ImageArray:
 def gray(picture: LabelArray) -> ImageArray:
     """A grayscale picture, uint8 of shape (H, W), as RGB."""
     return np.repeat(picture[..., None], 3, axis=2)
-
-
-# Side by side ----------------------------------------------------------------------------------
 
 
 class Panel(NamedTuple):
@@ -239,9 +236,6 @@ def sheet(
     return np.array(picture)
 
 
-# Networks side by side (Lourenço, Figure 2) ----------------------------------------------------
-
-
 class Column(NamedTuple):
     """The title of a network, and the classes that it tells apart."""
 
@@ -266,7 +260,7 @@ def reduced(row: Row, longest: int) -> Row:
 
 
 def comparison(columns: Sequence[Column], rows: Sequence[Row], alpha: float = 0.5) -> ImageArray:
-    """One row for each photograph: itself, then the overlay of each network.
+    """One row for each photograph: itself, then the overlay of each network (Lourenço, Figure 2).
 
     The classes that occur are explained at the foot, once for each distinct set; where networks
     have different ones, with their titles. With an ``alpha`` of 1 the colors are those of the
@@ -323,7 +317,6 @@ def to_label_ids(labels: LabelArray, classes: ClassSet) -> LabelArray:
 
 
 Encode = Callable[[LabelArray, ClassSet], NDArray[np.uint8]]
-Draw = Callable[[ImageArray, LabelArray, ClassSet], NDArray[np.uint8]]
 ENCODINGS: dict[str, Encode] = {
     "ids": lambda labels, classes: labels,
     "colour": lambda labels, classes: colorize(labels, classes.palette),
@@ -333,19 +326,13 @@ ENCODINGS: dict[str, Encode] = {
 files, which benchmark servers take."""
 
 
-def _without_image(encode: Encode) -> Draw:
-    return lambda image, labels, classes: encode(labels, classes)
+OVERLAY = "overlay"
+"""The one picture that needs the photograph too."""
 
-
-PICTURES: dict[str, Draw] = {
-    **{name: _without_image(encode) for name, encode in ENCODINGS.items()},
-    "overlay": lambda image, labels, classes: with_legend(
-        overlay(image, labels, classes), labels, classes
-    ),
-}
+PICTURES = (*ENCODINGS, OVERLAY)
 """What can be written for each image; the name is also that of the folder."""
 
-USUAL_PICTURES = ("ids", "colour", "overlay")
+USUAL_PICTURES = ("ids", "colour", OVERLAY)
 """What is written unless said otherwise."""
 
 SHEET_ROWS = 12

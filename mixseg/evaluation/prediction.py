@@ -1,7 +1,8 @@
-"""Predictions as files, of photographs that a user has, and networks side by side."""
+"""Predictions of photographs as files, and networks side by side."""
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,22 +32,25 @@ from mixseg.evaluation.inference import (
     predict_probabilities,
 )
 from mixseg.evaluation.pictures import (
+    ENCODINGS,
+    OVERLAY,
     PICTURES,
-    SHEET_ROWS,
     USUAL_PICTURES,
     Column,
     Encode,
     Row,
     comparison,
+    overlay,
     reduced,
+    with_legend,
 )
 
 OnPhotograph = Callable[[str, ImageArray, LabelArray], None]
 """Called with the name of a photograph, its pixels and its prediction."""
 
-COMPRESSION = {"overlay": 2}
-"""Compression where it is not :data:`mixseg.data.images.PNG_COMPRESSION`: the overlay of a
-photograph gets a seventh larger and takes a fifth of the time; label maps would double."""
+OVERLAY_COMPRESSION = 2
+"""Less than :data:`mixseg.data.images.PNG_COMPRESSION`: the overlay of a photograph gets a seventh
+larger and takes a fifth of the time; label maps would double."""
 
 PANEL = 1024
 """Most pixels of a side of a photograph in its own picture of several networks."""
@@ -55,10 +59,10 @@ THUMBNAIL = 320
 """Most pixels of a side of a photograph in the sheet."""
 
 NOTICEABLE = 0.1
-"""Change of width over height from which on a squashed photograph is named."""
+"""Relative change of the aspect ratio from which on a note is shown."""
 
 MOST_THREADS = 8
-"""More would take cores from what reads and predicts."""
+"""Most threads that write files; more would take cores from reading and predicting."""
 
 WAITING_PIXELS = 2**25
 """Most pixels of images whose pictures wait or are being written: 16 frames of 1920x1080."""
@@ -102,7 +106,7 @@ class Predictor:
         """The train ids of an RGB image, uint8, as large as the image."""
         labels = predict_labels(
             self.model,
-            self._pixels(image),
+            self.pixels(image),
             (image.shape[0], image.shape[1]),
             self.mode,
             autocast=self.autocast,
@@ -114,14 +118,14 @@ class Predictor:
         """float32 on the CPU, shape (1, C, H, W): how probable each class is at each pixel."""
         return predict_probabilities(
             self.model,
-            self._pixels(image),
+            self.pixels(image),
             self.mode,
             size=(image.shape[0], image.shape[1]),
             autocast=self.autocast,
         ).cpu()
 
-    def _pixels(self, image: ImageArray) -> Tensor:
-        """An image as the network is shown it, shape (1, 3, h, w)."""
+    def pixels(self, image: ImageArray) -> Tensor:
+        """An RGB uint8 image as the network is shown it: float in [0, 1], shape (1, 3, h, w)."""
         # Pillow shares its pixels with numpy read-only, and torch warns of read-only arrays.
         pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)
         if self.input_size is not None:
@@ -167,8 +171,12 @@ def predict_files(
             raise ConfigError(unknown_name("format", name, PICTURES))
 
     def write_one(kind: str, path: Path, image: ImageArray, labels: LabelArray) -> None:
-        picture = PICTURES[kind](image, labels, predictor.classes)
-        write_picture(path, picture, COMPRESSION.get(kind, PNG_COMPRESSION))
+        classes = predictor.classes
+        if kind == OVERLAY:
+            picture = with_legend(overlay(image, labels, classes), labels, classes)
+            write_picture(path, picture, OVERLAY_COMPRESSION)
+        else:
+            write_picture(path, ENCODINGS[kind](labels, classes))
 
     def predict_one(path: Path, name: str) -> str | None:
         """Returns why the image was skipped, if it was."""
@@ -262,9 +270,6 @@ def squash_note(name: str, image: ImageArray, sizes: Collection[Size]) -> str:
     return ""
 
 
-# Which images ----------------------------------------------------------------------------------
-
-
 def collect_images(paths: Sequence[Path], exclude: Path | None = None) -> list[tuple[Path, str]]:
     """The images among files and folders, each with a name for what is written about it.
 
@@ -324,16 +329,12 @@ def _names(relative: PurePath) -> Iterator[str]:
     plain = relative.with_suffix("").as_posix()
     yield plain
     yield relative.as_posix()
-    number = 2
-    while True:
+    for number in itertools.count(2):
         yield f"{plain} ({number})"
-        number += 1
 
-
-# Writing while the next image is predicted -----------------------------------------------------
 
 Write = Callable[[int, Sequence[Callable[[], None]]], None]
-"""Hands in the works of an image, each of which writes a file, with its number of pixels."""
+"""Takes the number of pixels of an image and the functions that write its files."""
 
 
 @contextmanager
@@ -341,10 +342,10 @@ def picture_writer(threads: int | None = None) -> Iterator[Write]:
     """A few threads that write files.
 
     Packing a PNG takes longer than a prediction on a GPU, and Pillow lets other threads run
-    meanwhile. A caller that hands in more than may wait, waits itself; so memory stays bounded,
-    also for photographs of 100 megapixels, of which one at a time is in work. Errors are raised in
-    the order of the work that they belong to, by a later call or at the end of the block. If the
-    block ends with an error, what has not begun is left out.
+    meanwhile. A call blocks while too many pixels wait, so memory stays bounded: of photographs of
+    100 megapixels one is written at a time. Errors are raised in the order of the calls, by a later
+    call or at the end of the block. If the block ends with an error, what has not begun is left
+    out.
     """
     count = min(MOST_THREADS, usable_cores()) if threads is None else threads
     pool = ThreadPoolExecutor(count, thread_name_prefix="pictures")
@@ -380,18 +381,13 @@ class SideBySide:
     """
 
     def __init__(
-        self,
-        output_dir: Path,
-        titles: Sequence[str],
-        networks: Sequence[Predictor],
-        rows: int = SHEET_ROWS,
+        self, output_dir: Path, titles: Sequence[str], networks: Sequence[Predictor], rows: int
     ) -> None:
         """The folder gets ``comparison/NAME.png``, and ``comparison.png`` of at most ``rows``."""
         self._output = output_dir
-        self._columns = [
-            Column(title, one.classes) for title, one in zip(titles, networks, strict=True)
-        ]
-        self._others = tuple(networks[1:])
+        pairs = zip(titles, networks, strict=True)
+        self._columns = [Column(title, network.classes) for title, network in pairs]
+        self._others = networks[1:]
         self._limit = rows
         self._rows: list[Row] = []
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
+from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.data.synthia import ABSENT as ABSENT_IN_SYNTHIA
 from mixseg.evaluation.scores import Scores
 from mixseg.tables import percent, terminal_table
@@ -13,27 +14,11 @@ from mixseg.terminal import markdown_cell
 
 LEFT_OUT_OF_13 = ("wall", "fence", "pole")
 
-SHORT_NAMES = {
-    "road": "Road",
-    "sidewalk": "SW",
-    "building": "Build",
-    "wall": "Wall",
-    "fence": "Fence",
-    "pole": "Pole",
-    "traffic light": "TL",
-    "traffic sign": "TS",
-    "vegetation": "Veg",
-    "terrain": "Terrain",
-    "sky": "Sky",
-    "person": "Person",
-    "rider": "Rider",
-    "car": "Car",
-    "truck": "Truck",
-    "bus": "Bus",
-    "train": "Train",
-    "motorcycle": "MC",
-    "bicycle": "Bike",
-}
+_SHORT = (
+    "Road", "SW", "Build", "Wall", "Fence", "Pole", "TL", "TS", "Veg", "Terrain", "Sky", "Person",
+    "Rider", "Car", "Truck", "Bus", "Train", "MC", "Bike",
+)  # fmt: skip
+SHORT_NAMES = dict(zip(CITYSCAPES.names, _SHORT, strict=True))
 """Columns of the thesis' tables."""
 
 Protocol = Mapping[str, Sequence[str]]
@@ -77,10 +62,15 @@ def covered_classes(scores: Sequence[Scores], classes: Sequence[str]) -> str:
 
 def coverage_lines(scores: Mapping[str, Scores]) -> list[str]:
     """What means leave out, one line for each network unless all agree."""
-    lines = {name: one.coverage() for name, one in scores.items()}
-    if len(set(lines.values())) == 1:
-        return [line for line in lines.values() if line][:1]
-    return [f"{name}: {line}" for name, line in lines.items() if line]
+    return _once({name: one.coverage() for name, one in scores.items()})
+
+
+def _once(lines: Mapping[str, str]) -> list[str]:
+    """The line of all networks where they agree, else one for each; empty ones are left out."""
+    distinct = set(lines.values())
+    if len(distinct) > 1:
+        return [f"{name}: {line}" for name, line in lines.items() if line]
+    return [line for line in distinct if line]
 
 
 def paper_table(scores: Mapping[str, Scores], source: str | None) -> str:
@@ -94,7 +84,7 @@ def paper_table(scores: Mapping[str, Scores], source: str | None) -> str:
     shown = [name for name in classes if not means or name not in ABSENT_IN_SYNTHIA]
     starred = LEFT_OUT_OF_13 if means else ()
     heads = [markdown_cell(SHORT_NAMES.get(name, name)) + "*" * (name in starred) for name in shown]
-    heads += [*(["mIoU-19", "mIoU* (13)", "mIoU (16)"] if means else ["mIoU"])]
+    heads += ["mIoU-19", "mIoU* (13)", "mIoU (16)"] if means else ["mIoU"]
     lines = [f"| | {' | '.join(heads)} |", "| --- |" + " --- |" * len(heads)]
     for row, one in scores.items():
         values = [one.by_class[name] for name in shown] + [one.miou]
@@ -146,19 +136,10 @@ def scores_table(
     for name, some in (means or {}).items():
         rows.append((label(name, some), *(percent(mean_over(one, some)) for one in columns)))
     rows.append(("pixel accuracy", *(percent(column.pixel_accuracy) for column in columns)))
-    unseen = coverage_lines(scores) if mean == "mIoU" else []
-    return terminal_table(
-        ["class", *scores], rows, title=title, notes=[_conditions(scores), *unseen, *notes]
-    )
-
-
-def _conditions(scores: Mapping[str, Scores]) -> str:
-    """How the numbers were measured: one line if all networks agree, else one for each."""
-    lines = {
+    conditions = {
         name: f"%, {one.images} images, resolution {one.resolution}, {one.mode}"
         for name, one in scores.items()
     }
-    distinct = set(lines.values())
-    if len(distinct) == 1:
-        return distinct.pop()
-    return "; ".join(f"{name}: {line}" for name, line in lines.items())
+    unseen = coverage_lines(scores) if mean == "mIoU" else []
+    said = ["; ".join(_once(conditions)), *unseen, *notes]
+    return terminal_table(["class", *scores], rows, title=title, notes=said)

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -64,10 +64,10 @@ def write_demo(
     out.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(out.parent, f".{out.name}.")
     draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    lock: FolderLock | None = None
-    with suppress(BlockingIOError):  # another process is looking whether it is a leftover
-        lock = FolderLock(draft)
-    try:
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, draft, ignore_errors=True)
+        with suppress(BlockingIOError):  # another process is looking whether it is a leftover
+            stack.enter_context(closing(FolderLock(draft)))
         # mkdtemp makes the folder private; a data set may be read by others.
         draft.chmod(0o755)
         done = 0
@@ -78,9 +78,14 @@ def write_demo(
                 done += 1
                 if progress is not None:
                     progress(done, sum(counts.values()))
-        about: dict[str, object]
-        about = {"layout": layout, "look": look, "counts": dict(counts), "size": list(size)}
-        about |= {"seed": seed, "generator_version": GENERATOR_VERSION}
+        about = {
+            "layout": layout,
+            "look": look,
+            "counts": dict(counts),
+            "size": list(size),
+            "seed": seed,
+            "generator_version": GENERATOR_VERSION,
+        }
         (draft / "demo.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         try:
             draft.rename(out)
@@ -88,10 +93,6 @@ def write_demo(
             if out.exists():
                 raise DataError(f"{out} was made by someone else meanwhile") from error
             raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-        if lock is not None:
-            lock.close()
     return out
 
 

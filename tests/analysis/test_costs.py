@@ -56,8 +56,8 @@ class Toy(nn.Module):
         return self.head(self.shuffle(self.backbone(images)))
 
 
-def test_parts_of_a_network() -> None:
-    network = Toy()
+def test_parts_of_networks() -> None:
+    network: nn.Module = Toy()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     backbone, head, total = part_costs(network, (1, 3, 10, 14))
     # An output pixel of a convolution: 2 * 3 * 3 * channels in, for each channel out.
@@ -67,9 +67,6 @@ def test_parts_of_a_network() -> None:
     # The network itself is as it was.
     assert network.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-
-
-def test_parts_of_a_segmentation_network() -> None:
     network = small_model()
     backbone, head, total = part_costs(network, (1, 3, 64, 96))
     for cost, part in ((backbone, network.backbone), (head, network.head), (total, network)):
@@ -133,16 +130,10 @@ def test_every_method_is_measured(method: str, tmp_path: Path) -> None:
 
 
 def test_a_whole_network() -> None:
-    changes = {
-        "data.crop": (32, 64),
-        "data.dataset": "camvid",
-        "supervised_loss.name": "balanced-cross-entropy",  # as in the presets
-        "model.architecture": "enet",
-        "model.backbone": "none",
-        "training.device": "cpu",
-        "training.precision": "fp32",
-    }
-    profile = profiled(PLAIN | changes)
+    changes = {"model.architecture": "enet", "model.backbone": "none", "data.dataset": "camvid"}
+    changes |= {"training.device": "cpu", "training.precision": "fp32", "data.crop": (32, 64)}
+    loss = {"supervised_loss.name": "balanced-cross-entropy"}  # as in the presets
+    profile = profiled(PLAIN | changes | loss)
     assert profile.conditions["model"] == "enet"
     assert [part.name for part in profile.parts] == ["backbone", "head", "total"]
     encoder, decoder, total = profile.parts
@@ -181,7 +172,7 @@ def test_sizes_without_data() -> None:
         size(data__dataset="cityscapes")
 
 
-def test_memory_at_other_sizes() -> None:
+def test_needs_of_other_sizes_and_lengths() -> None:
     measured = {100: 1100, 300: 1300}
     assert extrapolated(measured, 1000) == 2000
     assert extrapolated(measured, 300) == 1300
@@ -191,9 +182,6 @@ def test_memory_at_other_sizes() -> None:
     assert found == {"labeled": (192, 352), "unlabeled": (96, 192)}
     few = {"labeled": (65, 129)}
     assert smaller(few, 256 * 256) == few
-
-
-def test_checkpoints_in_the_folder() -> None:
     assert checkpoints_at_once(40_000, every=1000, keep=2, keep_every=0) == 3
     assert checkpoints_at_once(40_000, every=1000, keep=2, keep_every=10_000) == 7
     assert checkpoints_at_once(2000, every=1000, keep=5, keep_every=0) == 3

@@ -14,20 +14,16 @@ import yaml
 from mixseg.analysis.runs import Comparison, read_run, runs_of
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.saved import dump_settings
-from mixseg.config.sections import Settings
 from mixseg.errors import DataError
 from mixseg.models import ModelSpec, build_model
 from mixseg.terminal import new_console, show
 from mixseg.training.checkpoint import write_checkpoint
 
 
-def settings(**changes: Any) -> Settings:
-    return resolve_settings([], {key.replace("__", "."): value for key, value in changes.items()})
-
-
-def write_run(path: Path, given: Settings, log: list[dict[str, Any]]) -> Path:
+def write_run(path: Path, log: list[dict[str, Any]], **changes: Any) -> Path:
+    given = {key.replace("__", "."): value for key, value in changes.items()}
     path.mkdir(parents=True)
-    (path / "config.yaml").write_text(dump_settings(given))
+    (path / "config.yaml").write_text(dump_settings(resolve_settings([], given)))
     (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
     return path
 
@@ -41,22 +37,18 @@ LOG = [
 ]
 
 
-def finish(path: Path) -> None:
-    summary = {
-        "step": 30,
-        "last": {"student": {"miou": 0.21}, "teacher": {"miou": 0.4}},
-        "best": {"student": {"miou": 0.25, "step": 10}, "teacher": {"miou": 0.4, "step": 30}},
-        "seconds_per_step": 0.65,
-        "precision": "bf16",
-    }
+def finish(path: Path, last: dict[str, Any], best: dict[str, Any]) -> None:
+    summary = {"step": 30, "last": last, "best": best}
+    summary |= {"seconds_per_step": 0.65, "precision": "bf16"}
     (path / "summary.json").write_text(json.dumps(summary))
 
 
 def test_what_differs_and_what_came_out(tmp_path: Path) -> None:
-    one = write_run(tmp_path / "one", settings(training__iterations=30), LOG)
-    finish(one)
-    changed = settings(training__iterations=30, mixing__mixer="cutmix", data__crop=[64, 96])
-    two = write_run(tmp_path / "two", changed, LOG)
+    one = write_run(tmp_path / "one", LOG, training__iterations=30)
+    best = {"student": {"miou": 0.25, "step": 10}, "teacher": {"miou": 0.4, "step": 30}}
+    finish(one, {"student": {"miou": 0.21}, "teacher": {"miou": 0.4}}, best)
+    changed = {"mixing__mixer": "cutmix", "data__crop": [64, 96]}
+    two = write_run(tmp_path / "two", LOG, training__iterations=30, **changed)
     with (two / "metrics.jsonl").open("a") as file:
         file.write('{"step": 30, "miou/stud')  # a process writes, or was killed, just here
     (two / "precision.json").write_text('{"precision": "fp32", "seconds": {}}')
@@ -89,16 +81,10 @@ def test_what_differs_and_what_came_out(tmp_path: Path) -> None:
 
 def test_means_over_fewer_classes(tmp_path: Path) -> None:
     line = {"step": 30, "miou/student": 1.0, "miou_classes/student": 1, "miou/teacher": 0.5}
-    open_run = write_run(tmp_path / "open", settings(), [line])
-    ended = write_run(tmp_path / "ended", settings(), [line])
-    summary = {
-        "step": 30,
-        "last": {"student": {"miou": 1.0, "iou": [1.0, None]}, "teacher": {"miou": 0.5}},
-        "best": {"student": {"miou": 1.0, "iou": [1.0, None], "step": 30}},
-        "seconds_per_step": 0.65,
-        "precision": "fp32",
-    }
-    (ended / "summary.json").write_text(json.dumps(summary))
+    open_run = write_run(tmp_path / "open", [line])
+    ended = write_run(tmp_path / "ended", [line])
+    half = {"miou": 1.0, "iou": [1.0, None]}
+    finish(ended, {"student": half, "teacher": {"miou": 0.5}}, {"student": half | {"step": 30}})
     comparison = Comparison.of([read_run(open_run), read_run(ended)])
     rows = {line.split(" | ")[0]: line for line in comparison.to_markdown().splitlines()}
     assert rows["| student mIoU, last"].endswith(
@@ -111,10 +97,7 @@ def test_means_over_fewer_classes(tmp_path: Path) -> None:
 
 
 def test_what_there_is_more_of_goes_down(tmp_path: Path) -> None:
-    many = [
-        read_run(write_run(tmp_path / f"run-{seed}", settings(seed=seed), LOG))
-        for seed in range(12)
-    ]
+    many = [read_run(write_run(tmp_path / f"run-{n}", LOG, seed=n)) for n in range(12)]
     heading, _, *rows = Comparison.of(many).to_markdown().splitlines()
     assert "| seed |" in heading and len(rows) == 12
     assert [row.split(" | ")[0] for row in rows] == [f"| run-{seed}" for seed in range(12)]
@@ -123,8 +106,8 @@ def test_what_there_is_more_of_goes_down(tmp_path: Path) -> None:
 
 
 def test_runs_without_a_validation_or_without_a_step(tmp_path: Path) -> None:
-    early = write_run(tmp_path / "early", settings(), LOG[:1])
-    new = write_run(tmp_path / "new", settings(training__precision="bf16"), [])
+    early = write_run(tmp_path / "early", LOG[:1])
+    new = write_run(tmp_path / "new", [], training__precision="bf16")
     (new / "metrics.jsonl").unlink()
     first, second = json.loads(Comparison.of([read_run(early), read_run(new)]).to_json())
     assert (first["step"], first["last"], first["best"]) == (10, {}, {})
@@ -135,7 +118,7 @@ def test_runs_without_a_validation_or_without_a_step(tmp_path: Path) -> None:
 def test_nothing_in_a_name_acts(tmp_path: Path) -> None:
     name = "=cmd()|<b>\x1b[31m"
     runs = [
-        read_run(write_run(tmp_path / folder / name, settings(seed=seed), LOG))
+        read_run(write_run(tmp_path / folder / name, LOG, seed=seed))
         for seed, folder in enumerate("ab")
     ]
     comparison = Comparison.of(runs)
@@ -156,17 +139,10 @@ def test_nothing_in_a_name_acts(tmp_path: Path) -> None:
 
 
 def test_parameters_are_counted_from_the_checkpoint(tmp_path: Path) -> None:
-    path = write_run(tmp_path / "run", settings(), LOG)
-    spec = {
-        "architecture": "deeplabv2",
-        "backbone": "test_resnet",
-        "num_classes": 3,
-        "output_stride": 16,
-        "rates": [1, 2],
-        "align_corners": True,
-        "mean": [0.5, 0.5, 0.5],
-        "std": [0.2, 0.2, 0.2],
-    }
+    path = write_run(tmp_path / "run", LOG)
+    spec = {"architecture": "deeplabv2", "backbone": "test_resnet", "num_classes": 3}
+    spec |= {"output_stride": 16, "rates": [1, 2], "align_corners": True}
+    spec |= {"mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}
     (path / "checkpoints").mkdir()
     assert read_run(path).parameters is None
     write_checkpoint(path / "checkpoints" / "step-00000010", {}, {"model": spec})
@@ -185,18 +161,14 @@ def test_parameters_are_counted_from_the_checkpoint(tmp_path: Path) -> None:
 def test_folders_that_are_no_runs(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
-    for name, found in (
-        ("empty", "has no config.yaml"),
-        ("file", "is no folder"),
-        ("gone", "no f"),
-    ):
-        with pytest.raises(DataError, match=f"{name} .*{found}.* give the folder of a run"):
+    for name in ("empty", "file", "gone"):
+        with pytest.raises(DataError, match=f"{name} "):
             read_run(tmp_path / name)
-    path = write_run(tmp_path / "ablation" / "run", settings(), LOG)
+    path = write_run(tmp_path / "ablation" / "run", LOG)
     assert runs_of(tmp_path / "ablation") == [path] == runs_of(path)
     (path / "summary.json").write_text('{"step": 30}')
-    with pytest.raises(DataError, match=r"summary.json: is damaged; remove it and go on with"):
+    with pytest.raises(DataError, match=r"summary.json: .*--resume"):
         read_run(path)
     (path / "config.yaml").write_text(yaml.safe_dump({"mixing": {"mixr": "cutmix"}}))
-    with pytest.raises(DataError, match=r"run: its settings cannot be read: .*mixr"):
+    with pytest.raises(DataError, match=r"run: .*mixr"):
         read_run(path)

@@ -10,7 +10,6 @@ from mixseg.evaluation.pictures import (
     MIN_LEGEND_WIDTH,
     Column,
     Row,
-    colorize,
     comparison,
     distinct_titles,
     fitted,
@@ -31,14 +30,6 @@ def has_color(picture: np.ndarray, color: tuple[int, int, int]) -> bool:
     return bool((picture == color).all(axis=-1).any())
 
 
-def test_colors_are_the_palette_and_black() -> None:
-    labels = np.array([[0, 1], [2, 255]], dtype=np.uint8)
-    picture = colorize(labels, CLASSES.palette)
-    assert picture.dtype == np.uint8
-    expected = np.array([*CLASSES.palette, (0, 0, 0)]).reshape(2, 2, 3)
-    np.testing.assert_array_equal(picture, expected)
-
-
 def test_overlay_blends_classes_and_spares_the_rest() -> None:
     image = np.full((1, 3, 3), 100, dtype=np.uint8)
     labels = np.array([[0, 255, 200]], dtype=np.uint8)
@@ -52,23 +43,19 @@ def test_overlay_blends_classes_and_spares_the_rest() -> None:
         overlay(image, labels, CLASSES, alpha=2)
 
 
-@pytest.mark.parametrize("width", [20, 240, 1000, 12000])
-def test_legend_shows_the_classes_present(width: int) -> None:
-    picture = legend(CLASSES, [1, 255, 1], width)
-    assert picture.shape[1:] == (width, 3)
-    assert has_color(picture, CLASSES.palette[1])
-    assert not has_color(picture, CLASSES.palette[0])
+def test_a_legend_has_the_classes_present_and_letters_that_grow_with_it() -> None:
+    for width in (20, 240, 12000):
+        picture = legend(CLASSES, [1, 255, 1], width)
+        assert picture.shape[1:] == (width, 3)
+        assert has_color(picture, CLASSES.palette[1])
+        assert not has_color(picture, CLASSES.palette[0])
 
-
-def test_legend_has_letters_that_grow_with_it() -> None:
     def ink(width: int) -> int:
         picture = legend(CLASSES, [0], width)
         return int((picture[:, picture.shape[0] :].min(axis=-1) <= max(INK) + 60).sum())
 
     assert 0 < ink(500) < ink(2000) < ink(8000)
-
-
-def test_legend_wraps_many_classes_and_cuts_long_names() -> None:
+    # Many classes are wrapped, and long names are cut.
     many = ClassSet(
         tuple(f"a rather long name {index}" for index in range(200)),
         tuple((index, 255 - index, 7) for index in range(200)),
@@ -78,18 +65,17 @@ def test_legend_wraps_many_classes_and_cuts_long_names() -> None:
     assert (legend(CLASSES, [2], 300)[:, -4:] == 255).all()
 
 
-@pytest.mark.parametrize("size", [(1, 1), (5, 3000), (3000, 5), (256, 512)])
-def test_the_picture_stays_above_its_legend(size: tuple[int, int]) -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    result = with_legend(picture, np.zeros(size, dtype=np.uint8), CLASSES)
-    height, width = size
-    total = max(width, MIN_LEGEND_WIDTH)
-    left = (total - width) // 2
-    assert result.shape[1] == total
-    assert np.array_equal(result[:height, left : left + width], picture)
-    assert has_color(result[height:], CLASSES.palette[0])
-    nothing = with_legend(picture, np.full(size, 255, dtype=np.uint8), CLASSES)
-    assert len(nothing) == height
+def test_the_picture_stays_above_its_legend() -> None:
+    for height, width in ((1, 1), (5, 3000), (256, 512)):
+        picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        labels = np.zeros((height, width), dtype=np.uint8)
+        result = with_legend(picture, labels, CLASSES)
+        total = max(width, MIN_LEGEND_WIDTH)
+        left = (total - width) // 2
+        assert result.shape[1] == total
+        assert np.array_equal(result[:height, left : left + width], picture)
+        assert has_color(result[height:], CLASSES.palette[0])
+        assert len(with_legend(picture, labels + 255, CLASSES)) == height
 
 
 def row(name: str, height: int, width: int, networks: int = 2) -> Row:
@@ -114,29 +100,23 @@ def test_each_network_has_a_column_and_each_photograph_a_row() -> None:
     # Long names are cut: they do not widen the columns.
     short = [Column("one", CLASSES), Column("two", WILD)]
     assert comparison(short, rows).shape == picture.shape
+    # Photographs are reduced in proportion.
+    for size, expected in (((100, 400), (16, 64)), ((1, 999), (1, 64)), ((10, 64), (10, 64))):
+        small = reduced(row("a", *size), 64)
+        assert {labels.shape for labels in small.predictions} == {expected}
+        assert small.image.shape == (*expected, 3)
 
 
 def test_sets_of_classes_are_explained_once() -> None:
-    rows = [row("a", 20, 200, networks=3)]
+    def pictured(*classes: ClassSet) -> np.ndarray:
+        return comparison([Column("", one) for one in classes], [row("a", 20, 200, networks=3)])
+
     other_ids = ClassSet(CLASSES.names, CLASSES.palette, (7, 23, 24))
-    sets = {"same": [CLASSES] * 3, "ids": [CLASSES, other_ids, CLASSES], "two": [CLASSES, WILD] * 2}
-    pictures = {
-        name: comparison([Column("", one) for one in classes[:3]], rows)
-        for name, classes in sets.items()
-    }
-    np.testing.assert_array_equal(pictures["same"], pictures["ids"])
-    mixed = pictures["two"]
+    same = pictured(CLASSES, CLASSES, CLASSES)
+    np.testing.assert_array_equal(same, pictured(CLASSES, other_ids, CLASSES))
+    mixed = pictured(CLASSES, WILD, CLASSES)
     assert has_color(mixed, CLASSES.palette[0]) and has_color(mixed, WILD.palette[0])
     assert not has_color(mixed, CLASSES.palette[1])  # only classes that occur
-
-
-def test_photographs_are_reduced_in_proportion() -> None:
-    for size, expected in (((100, 400), (16, 64)), ((1, 999), (1, 64))):
-        small = reduced(row("a", *size), 64)
-        assert small.image.shape == (*expected, 3)
-        assert all(labels.shape == expected for labels in small.predictions)
-    same = row("a", 10, 64)
-    assert reduced(same, 64) is same
 
 
 def test_titles_and_names_that_are_cut_still_differ() -> None:

@@ -45,10 +45,6 @@ def predicted(
     return predict_files(predictor, paths or [tmp_path / "in"], tmp_path / "out", **how)
 
 
-def names(images: list[tuple[Path, str]]) -> list[str]:
-    return [name for _, name in images]
-
-
 def read(path: Path) -> NDArray[np.uint8]:
     return np.array(Image.open(path))
 
@@ -61,10 +57,17 @@ def touch(folder: Path, *files: str) -> None:
 
 def test_folders_are_searched_in_order(tmp_path: Path) -> None:
     touch(tmp_path, "b/z.PNG", "b/a.jpeg", "a/x.jpg", "note.txt", ".hidden/h.png", "._a.jpg")
-    assert names(collect_images([tmp_path])) == ["a/x", "b/a", "b/z"]
-    assert names(collect_images([tmp_path / "b/z.PNG", tmp_path / "a"])) == ["z", "x"]
-    # An image that is given twice is predicted once.
-    assert names(collect_images([tmp_path / "b/z.PNG", tmp_path / "b"])) == ["z", "a"]
+    (tmp_path / "empty").mkdir()
+    for given, expected in (
+        (".", ["a/x", "b/a", "b/z"]),
+        ("b/z.PNG a", ["z", "x"]),
+        ("b/z.PNG b", ["z", "a"]),  # an image that is given twice is predicted once
+    ):
+        images = collect_images([tmp_path / name for name in given.split()])
+        assert [name for _, name in images] == expected
+    for name in ("missing.png", "empty", "note.txt"):
+        with pytest.raises(DataError, match=f"{name}: "):
+            collect_images([tmp_path / name])
 
 
 def test_names_never_collide(tmp_path: Path) -> None:
@@ -79,41 +82,37 @@ def test_names_never_collide(tmp_path: Path) -> None:
     }
 
 
-def test_paths_that_lead_nowhere_are_named(tmp_path: Path) -> None:
-    touch(tmp_path, "text.txt")
-    (tmp_path / "empty").mkdir()
-    for name in ("missing.png", "empty", "text.txt"):
-        with pytest.raises(DataError, match=f"{name}: .*(no such|no image|not an image)"):
-            collect_images([tmp_path / name])
-
-
-@pytest.mark.parametrize("size", [(1, 1), (3, 700), (45, 2), (32, 32)])
-def test_any_size_keeps_its_size(tmp_path: Path, size: tuple[int, int]) -> None:
-    labels = write_photograph(tmp_path / "in/a.png", *size)
+def test_photographs_keep_their_size_and_are_turned_upright(tmp_path: Path) -> None:
+    shown = {
+        f"{height}x{width}": write_photograph(tmp_path / f"in/{height}x{width}.png", height, width)
+        for height, width in ((1, 1), (3, 700), (45, 2))
+    }
+    upright = random_labels(0, 5, 8, ignore=False)
+    write_turned(tmp_path / "in/turned.png", picture(upright), 6)
     assert predicted(tmp_path) == []
-    out = tmp_path / "out"
-    np.testing.assert_array_equal(read(out / "ids/a.png"), labels)
     palette = np.array(CLASSES.palette, np.uint8)
-    np.testing.assert_array_equal(read(out / "colour/a.png"), palette[labels])
-    overlay = read(out / "overlay/a.png")
-    assert overlay.shape[0] > size[0] and overlay.shape[1] >= size[1]
+    for name, labels in {**shown, "turned": upright}.items():
+        ids, colors, overlay = (
+            read(tmp_path / "out" / kind / f"{name}.png") for kind in ("ids", "colour", "overlay")
+        )
+        np.testing.assert_array_equal(ids, labels)
+        np.testing.assert_array_equal(colors, palette[labels])
+        assert overlay.shape[0] > labels.shape[0] and overlay.shape[1] >= labels.shape[1]
 
 
 def test_input_size_and_mode_reach_the_model(tmp_path: Path) -> None:
-    shapes = []
-
-    class Spy(nn.Module):
-        def forward(self, images: Tensor) -> Tensor:
-            shapes.append(tuple(images.shape))
-            return images
-
+    shapes: list[tuple[int, ...]] = []
+    network = nn.Identity()
+    network.register_forward_hook(lambda module, given, images: shapes.append(tuple(images.shape)))
     write_photograph(tmp_path / "a.png", 9, 17)
-    mode = InferenceMode(slide=(8, 6), stride=1)
-    predictor = Predictor(Spy(), CLASSES, (8, 12), mode)
+    predictor = Predictor(network, CLASSES, (8, 12), InferenceMode(slide=(8, 6), stride=1))
     predict_files(predictor, [tmp_path / "a.png"], tmp_path / "out", formats=["ids"])
     assert shapes == [(1, 3, 8, 6)] * 2
     assert read(tmp_path / "out/ids/a.png").shape == (9, 17)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["ids"]
+    # What a run has written is not predicted by the next one.
+    predict_files(predictor, [tmp_path], tmp_path / "out", formats=["ids"])
+    assert {path.name for path in tmp_path.rglob("*.png")} == {"a.png"} and len(shapes) == 4
 
 
 def test_images_that_are_skipped(tmp_path: Path) -> None:
@@ -143,27 +142,12 @@ def test_images_that_are_skipped(tmp_path: Path) -> None:
         assert written == {"a.png", "[red]x\x1b[31m\n.png"}
 
 
-def test_photographs_are_turned_upright(tmp_path: Path) -> None:
-    upright = picture(random_labels(0, 5, 8, ignore=False))
-    write_turned(tmp_path / "photo.png", upright, 6)
-    assert predicted(tmp_path, tmp_path / "photo.png") == []
-    np.testing.assert_array_equal(read(tmp_path / "out/ids/photo.png"), upright.argmax(-1))
-
-
-def test_a_second_run_does_not_predict_the_results_of_the_first(tmp_path: Path) -> None:
-    write_photograph(tmp_path / "a.png", 4, 4)
-    for _ in range(2):
-        predicted(tmp_path, tmp_path)
-    written = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png"))
-    assert written == ["a.png", *(f"out/{kind}/a.png" for kind in KINDS)]
-
-
 def test_what_ends_a_prediction(tmp_path: Path) -> None:
     for name in "abc":
         write_photograph(tmp_path / f"in/{name}.png", 4, 4)
-    with pytest.raises(ConfigError, match="Did you mean 'colour'"):
+    with pytest.raises(ConfigError, match="'colour'"):
         predicted(tmp_path, formats=["color"])
-    with pytest.raises(DataError, match="tells 5 classes apart but the data has 3"):
+    with pytest.raises(DataError, match="5 classes"):
         predicted(tmp_path, model=PerPixel(num_classes=5))
     (tmp_path / "out/overlay/b.png").mkdir(parents=True)  # where a file is to go
     with pytest.raises(DataError, match=r"out/overlay/b\.png: cannot be written"):
@@ -188,14 +172,6 @@ def test_encodings() -> None:
     for ids, expected in (((), [0, 1, 2, 255]), ((3, 0, 4), [3, 0, 4, 255])):
         classes = ClassSet(("a", "b", "c"), palette, label_ids=ids)
         assert ENCODINGS["label-ids"](labels, classes)[0].tolist() == expected
-
-
-def failing(message: str, after: float = 0.0) -> Callable[[], None]:
-    def work() -> None:
-        time.sleep(after)
-        raise DataError(message)
-
-    return work
 
 
 class TestWriter:
@@ -243,6 +219,13 @@ class TestWriter:
         assert done == [0, 1]
 
     def test_errors(self) -> None:
+        def failing(message: str, after: float = 0.0) -> Callable[[], None]:
+            def work() -> None:
+                time.sleep(after)
+                raise DataError(message)
+
+            return work
+
         with pytest.raises(DataError, match="first"), picture_writer(2) as write:
             write(1, [failing("first", after=0.05)])
             write(1, [failing("second")])

@@ -84,16 +84,10 @@ def rendered(scores: dict[str, Scores], title: str | None = None) -> str:
 def test_networks_stand_side_by_side() -> None:
     teacher = replace(STUDENT, iou=(1.0, 0.0, 0.25), miou=0.41666, unlabeled=("road",))
     text = rendered({"student": STUDENT, "teacher": teacher})
-    for row in (
-        "road 98.77 100.00",
-        "– 25.00",  # noqa: RUF001
-        "mIoU (2 to 3 of 3 classes) 74.38 41.67",
-        "pixel accuracy 90.00 90.00",
-        "7 images, resolution 512x1024, whole image, flip",
-        "student: mean over 2 of 3 classes",
-        "teacher: no pixel of: road",
-    ):
-        assert row in text
+    rows = ["road 98.77 100.00", "– 25.00", "mIoU (2 to 3 of 3 classes) 74.38 41.67"]  # noqa: RUF001
+    rows += ["pixel accuracy 90.00 90.00", "7 images, resolution 512x1024, whole image, flip"]
+    rows += ["student: mean over 2 of 3 classes", "teacher: no pixel of: road"]
+    assert all(row in text for row in rows)
     # What all agree in is said once, and nothing where the mean is over all classes.
     text = rendered({"student": STUDENT, "teacher": STUDENT})
     assert text.count("mean over 2 of 3 classes") == 1
@@ -102,9 +96,6 @@ def test_networks_stand_side_by_side() -> None:
     text = rendered({"student": STUDENT, "teacher": other})
     assert "student: %, 7 images, resolution 512x1024, whole image, flip" in text
     assert "teacher: %, 7 images, resolution native, whole image" in text
-
-
-def test_what_does_not_fit_into_one_table() -> None:
     with pytest.raises(ValueError, match="at least one"):
         scores_table({})
     with pytest.raises(ValueError, match="different classes"):

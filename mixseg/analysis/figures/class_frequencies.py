@@ -48,8 +48,8 @@ def _counted(given: Given) -> dict[str, LabelStatistics]:
     """Title -> counts of each data set, in the classes of the first.
 
     Raises:
-        DataError: No class map leads from another set of classes to the first, a label cannot be
-            read, or no pixel is labeled.
+        DataError: There is no class map to the classes of the first, a label cannot be read, or no
+            pixel is labeled.
     """
     first = given.datasets[0]
     total = sum(len(one.dataset) for one in given.datasets)

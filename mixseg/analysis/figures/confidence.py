@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 
-from mixseg.analysis.figures.figure import IMAGES, Drawn, Flag, Given, figure
+from mixseg.analysis.figures.figure import Drawn, Given, figure
 from mixseg.config.values import Range
 from mixseg.data.images import ImageArray, LabelArray
 from mixseg.evaluation.pictures import Grid, Panel, gray, legend, overlay, scaled, sheet
@@ -20,10 +22,15 @@ PANEL = 320
     runs=(1, 1),
     reads="network",
     images=4,
-    flags=(IMAGES, Flag("threshold", float, "[that of the run]", Range(0, 1))),
+    counted=True,
 )
-def draw(given: Given, threshold: float | None = None) -> Drawn:
-    """A row for each image."""
+def draw(given: Given, threshold: Annotated[float | None, Range(0, 1)] = None) -> Drawn:
+    """A row for each image.
+
+    Args:
+        given: A run and images of its data.
+        threshold: [that of the run]
+    """
     import torch
     from torch.nn import functional
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixseg.analysis.figures.figure import Drawn, Flag, Given, figure, repeated
+from mixseg.analysis.figures.figure import Drawn, Given, check_distinct, figure
 from mixseg.analysis.figures.mixing import rgb, two_examples
 from mixseg.config.values import Range
 from mixseg.data.images import ImageArray
@@ -17,8 +17,7 @@ from mixseg.evaluation.pictures import Grid, Panel, gray, scaled, sheet
 PANEL = 256
 """Most pixels of a side of each picture."""
 
-SIGMA = "in pixels of a 512x1024 image"
-SIGMAS = Flag("sigmas", tuple[float, ...], SIGMA, Range(0.1, 10_000), many=True, check=repeated)
+Sigmas = Annotated[tuple[float, ...], Range(0.1, 10_000)]
 
 
 @figure(
@@ -26,15 +25,20 @@ SIGMAS = Flag("sigmas", tuple[float, ...], SIGMA, Range(0.1, 10_000), many=True,
     "CowMasks of several sigmas, and what they make of two images (Tranheden & Olsson: 2.7)",
     datasets=1,
     images=2,
-    flags=(SIGMAS,),
 )
-def draw(given: Given, sigmas: Sequence[float] = (4.0, 8.0, 16.0, 32.0, 64.0)) -> Drawn:
-    """A row of masks and one of mixed images, a column for each sigma."""
+def draw(given: Given, sigmas: Sigmas = (4.0, 8.0, 16.0, 32.0, 64.0)) -> Drawn:
+    """A row of masks and one of mixed images, a column for each sigma.
+
+    Args:
+        given: Two images.
+        sigmas: in pixels of a 512x1024 image
+    """
     import torch
 
     from mixseg.mixing import paste
     from mixseg.mixing.cowmix import REFERENCE_AREA
 
+    check_distinct("--sigmas", sigmas)
     first, second = two_examples(given)
     height, width = first.label.shape
     scale = math.sqrt(height * width / REFERENCE_AREA)

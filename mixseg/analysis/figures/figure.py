@@ -1,8 +1,8 @@
-"""What a figure is, what it is drawn from, and what it becomes.
+"""Figures: how they are registered, what they are drawn from, and the files that they become.
 
 A figure is one file in this folder, with a function that :func:`figure` registers. The function
-takes the opened data and runs, and a keyword argument for each flag of its own. It imports torch
-itself, which takes seconds: names and flags of all figures are known before.
+takes the opened data and runs; its further parameters are flags, documented below ``Args:``. It
+imports torch itself, which takes seconds: names and flags of all figures are known before.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import numpy as np
 from PIL import Image
 
 from mixseg.charts import png_of, svg_of
+from mixseg.config.options import Setting, options_of
 from mixseg.config.sections import Settings
-from mixseg.config.values import SEEDS, FlagType, Range
+from mixseg.config.values import SEEDS, Range
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.images import ImageArray
 from mixseg.data.names import composed
@@ -69,7 +70,7 @@ class Given:
     """What a figure is drawn from.
 
     Attributes:
-        datasets: The splits, of which most figures take one alone.
+        datasets: The splits; most figures take one.
         runs: The runs.
         shown: Which samples of the first split are shown.
         seed: All randomness comes from it.
@@ -123,7 +124,7 @@ def chosen(
 
 
 def short_names(ids: Sequence[str]) -> list[str]:
-    """Ids without what all of them begin or end with, as far as whole parts of names go.
+    """Ids without the folders and the endings that all of them share.
 
     Ids of Cityscapes are longer than a picture is wide, and all end alike.
     """
@@ -163,73 +164,31 @@ def _cell(value: object) -> object:
     return f"{value:.9g}" if isinstance(value, float | np.floating) else value
 
 
-class Flag(NamedTuple):
-    """A flag of figures, and the keyword argument that their functions take.
-
-    Attributes:
-        name: With dashes.
-        kind: Type of a value.
-        help: What ``--help`` says.
-        allowed: Range of its numbers.
-        many: Whether it takes several values, and may be given several times.
-        metavar: Stands for a value in ``--help``.
-        choices: The values that it may have, where these are a few names.
-        check: Says what is wrong with a value, if anything is.
-    """
-
-    name: str
-    kind: Any
-    help: str = ""
-    allowed: Range | None = None
-    many: bool = False
-    metavar: str | None = None
-    choices: tuple[str, ...] | None = None
-    check: Callable[[Any], str] = lambda value: ""
-
-    @property
-    def argument(self) -> str:
-        """Name of the keyword argument."""
-        return self.name.replace("-", "_")
-
-    @property
-    def type(self) -> Any:
-        """What a parser turns a word into."""
-        plain = self.allowed is None
-        return self.kind if plain else FlagType(f"--{self.name}", self.kind, self.allowed)
-
-    def value(self, parsed: Any) -> Any:
-        """What the figure gets.
-
-        Raises:
-            ConfigError: It makes no sense.
-        """
-        if self.many and self.kind is not str:
-            parsed = tuple(one for several in parsed for one in several)
-        if wrong := self.check(parsed):
-            raise ConfigError(f"--{self.name}: {wrong}")
-        return parsed
-
-
-def repeated(values: Sequence[float]) -> str:
-    """The check of a flag whose values have to differ."""
-    return "one is there twice" if len(set(values)) != len(values) else ""
-
-
-CHOICE = (
-    Flag("ids", str, "images to show [chosen by the seed]", many=True, metavar="ID"),
-    Flag("seed", int, "chooses images and masks [0]", Range(0, SEEDS)),
-)
-"""Flags of every figure that shows images of a data set."""
-
-IMAGES = Flag("images", int, "how many images to show [4]", Range(1, 1000), metavar="N")
-NETWORK = Flag(
-    "network", str, "of runs [teacher or average]", choices=("student", "teacher", "average")
-)
-OPENING = ("ids", "seed", "images", "network")
+OPENING = {
+    "network": Setting(
+        "network",
+        Literal["student", "teacher", "average"],
+        None,
+        "student, teacher or average of runs [teacher or average]",
+    ),
+    "ids": Setting("ids", tuple[str, ...], (), "images to show [chosen by the seed]"),
+    "seed": Setting("seed", int, 0, "chooses images and masks [0]", Range(0, SEEDS)),
+    "images": Setting("images", int, 4, "how many images to show [4]", Range(1, 1000)),
+}
 """Flags that say what is opened; functions do not take them."""
 
 MANY = 12
 """Most runs or data sets in a figure; more cannot be told apart."""
+
+
+def check_distinct(flag: str, values: Sequence[float]) -> None:
+    """Refuse numbers of which one is given twice.
+
+    Raises:
+        ConfigError: One is.
+    """
+    if len(set(values)) < len(values):
+        raise ConfigError(f"{flag}: one is there twice")
 
 
 @final
@@ -239,13 +198,13 @@ class FigureKind:
 
     Attributes:
         about: One line that says what it shows.
-        draw: Draws it.
+        draw: Draws it; its parameters with a default are flags.
         is_chart: Whether there is an SVG beside the PNG.
         datasets: Most data sets that it takes.
         runs: Fewest and most runs that it takes.
         reads: What it needs of runs: their ``log``, or their ``network`` with images of their data.
         images: How many images of the first data set it shows.
-        flags: Its own flags.
+        counted: Whether ``--images`` changes that number.
     """
 
     about: str
@@ -255,14 +214,16 @@ class FigureKind:
     runs: tuple[int, int] = (0, 0)
     reads: Literal["", "log", "network"] = ""
     images: int = 0
-    flags: tuple[Flag, ...] = ()
+    counted: bool = False
 
     @property
-    def all_flags(self) -> dict[str, Flag]:
+    def flags(self) -> dict[str, Setting]:
         """Name -> flag, those that say what is opened among them."""
-        network = (NETWORK,) if self.reads == "network" else ()
-        choice = CHOICE if self.images else ()
-        return {flag.name: flag for flag in (*network, *choice, *self.flags)}
+        opening = ["network"] if self.reads == "network" else []
+        opening += ["ids", "seed"] if self.images else []
+        opening += ["images"] if self.counted else []
+        own = {one.parameter.replace("_", "-"): one for one in options_of(self.draw, "", "")}
+        return {name: OPENING[name] for name in opening} | own
 
 
 FIGURES: dict[str, FigureKind] = {}

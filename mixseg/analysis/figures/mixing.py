@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mixseg.analysis.figures.figure import Drawn, Flag, Given, figure
+from mixseg.analysis.figures.figure import Drawn, Given, figure
 from mixseg.data.class_maps import built_in_map
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.images import ImageArray, LabelArray
@@ -61,13 +61,15 @@ class Mixture(NamedTuple):
     "two images, mask and what each mixer makes (Tranheden & Olsson: 2.6, 3.1, 3.2, 3.4)",
     datasets=1,
     images=2,
-    flags=(
-        Flag("source", str, "what is pasted on the data set [demo-render]"),
-        Flag("source-root", str, metavar="DIR"),
-    ),
 )
 def draw(given: Given, source: str | None = None, source_root: str | None = None) -> Drawn:
-    """A row for each mixer, of true labels in place of pseudo-labels."""
+    """A row for each mixer, with true labels in place of pseudo-labels.
+
+    Args:
+        given: Two images.
+        source: what is pasted on the data set [demo-render]
+        source_root: its folder
+    """
     classes = given.dataset.classes
     found = list(mixtures(given, _source(given, source, source_root)))
     present = {int(one) for mixed in found for one in np.unique(mixed.label)}
@@ -130,7 +132,7 @@ def two_examples(given: Given) -> tuple[Example, Example]:
     """The two images that are shown, of the size of the first.
 
     Raises:
-        ConfigError: Other than two are named.
+        ConfigError: Not two are named.
     """
     if len(given.shown) != 2:
         raise ConfigError(f"--ids: two images are mixed, found {len(given.shown)}")
@@ -139,10 +141,10 @@ def two_examples(given: Given) -> tuple[Example, Example]:
 
 
 def _source(given: Given, name: str | None, root: str | None) -> SegmentationDataset | None:
-    """What is pasted on the target, in its classes; by default built-in renderings if a map leads.
+    """The source in the classes of the target; by default built-in renderings, if there is a map.
 
     Raises:
-        ConfigError: No map leads from the source that was named.
+        ConfigError: There is no class map from the source that was named.
     """
     from mixseg.analysis.figures.opening import open_datasets
 
@@ -172,7 +174,7 @@ def _example(dataset: SegmentationDataset, index: int) -> Example:
 
 
 def _of_size(one: Example, other: Example) -> Example:
-    """An example of the size of another: scaled to cover it, what hangs over is cut off evenly."""
+    """Scale an example to cover another and crop its center to the other's size."""
     from mixseg.data.transforms import Example, resized
 
     (height, width), (own_height, own_width) = other.label.shape, one.label.shape

@@ -1,9 +1,8 @@
-"""From the names that a person types to the data sets and runs of a figure."""
+"""Opens the data sets and runs that a figure is drawn from."""
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -32,7 +31,7 @@ def open_datasets(
     split: str,
     flags: tuple[str, str] = ("--dataset", "--data-root"),
 ) -> list[ShownDataset]:
-    """The splits of data sets: layouts, and built-in scenes.
+    """The splits of data sets.
 
     Args:
         names: Layouts; ``demo`` and ``demo-render`` are built-in scenes.
@@ -55,14 +54,13 @@ def open_datasets(
             f"({', '.join(stored) or 'built-in scenes need none'}); give one for each, in order"
         )
     folders = iter(roots)
-    shared = Counter(names)
     opened = []
     for number, name in enumerate(names, start=1):
         if name in DEMO:
             given = {"demo.look": DEMO[name]}
         else:
             given = {"data.dataset": name, "data.root": next(folders)}
-        title = f"{name} {number}" if shared[name] > 1 else name
+        title = f"{name} {number}" if names.count(name) > 1 else name
         opened.append(ShownDataset(title, RunData(resolve_settings([], given)).split(split)))
     return opened
 
@@ -140,18 +138,8 @@ def open_given(
 ) -> Given:
     """The data and runs that a figure needs, and no others.
 
-    Args:
-        kind: The figure.
-        runs: Folders of runs, or of checkpoints.
-        names: Data sets; by default built-in scenes, or the data of the run.
-        roots: Their folders.
-        split: Name of the split; by default ``train``, or the validation split of the run.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        advance: Called with the number of parts done and of all.
-        network: See :func:`open_networks`.
-        images: How many images are shown; by default as many as the figure says.
-        ids: Names of the images that are shown; by default the seed chooses.
-        seed: All randomness of the figure comes from it.
+    Args are the flags of ``mixseg figures``; ``advance`` is called with the number of parts done
+    and of all.
     """
     opened: Sequence[ShownRun] = ()
     datasets: Sequence[ShownDataset] = ()

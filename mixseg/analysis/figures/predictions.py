@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mixseg.analysis.figures.figure import IMAGES, MANY, Drawn, Given, figure
+from mixseg.analysis.figures.figure import MANY, Drawn, Given, figure
 from mixseg.data.contract import ClassSet
 from mixseg.data.images import LabelArray
 from mixseg.evaluation.pictures import Column, Row, comparison, reduced
@@ -20,7 +20,7 @@ from mixseg.ignore import IGNORE
     runs=(1, MANY),
     reads="network",
     images=4,
-    flags=(IMAGES,),
+    counted=True,
 )
 def draw(given: Given) -> Drawn:
     """A row for each image, a column for each run."""

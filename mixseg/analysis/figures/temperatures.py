@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from mixseg.analysis.figures.figure import Drawn, Flag, Given, figure, repeated
+from mixseg.analysis.figures.figure import Drawn, Given, check_distinct, figure
 from mixseg.charts import chart_name, class_colors, grouped_bars, names_below, new_chart
 from mixseg.config.values import Range
 from mixseg.data.contract import ClassSet
@@ -26,15 +25,6 @@ LINES = {0.5: "tab:red", 1.0: "black", 2.0: "tab:blue"}
 """Colors of the figure's own temperatures."""
 
 Pixel = tuple[int, ...]
-Numbers = tuple[float, ...]
-
-
-def _too_few(logits: Numbers) -> str:
-    return "" if len(logits) > 1 else "expected a number for each of two or more classes"
-
-
-def _no_place(pixel: Pixel) -> str:
-    return "" if len(pixel) == 2 else "expected ROW,COLUMN, for example 60,100"
 
 
 @figure(
@@ -45,34 +35,32 @@ def _no_place(pixel: Pixel) -> str:
     runs=(0, 1),
     reads="network",
     images=1,
-    flags=(
-        Flag("temperatures", Numbers, "[0.5 1 2]", Range(0.01, 10_000), many=True, check=repeated),
-        Flag(
-            "logits",
-            Numbers,
-            "of one pixel, one for each class",
-            Range(-10_000, 10_000),
-            many=True,
-            check=_too_few,
-        ),
-        Flag(
-            "pixel", Pixel, "[one in doubt]", Range(0, 1e6), metavar="ROW,COLUMN", check=_no_place
-        ),
-    ),
 )
 def draw(
     given: Given,
-    temperatures: Sequence[float] = (0.5, 1.0, 2.0),
-    logits: Sequence[float] = (),
-    pixel: Pixel | None = None,
+    temperatures: Annotated[tuple[float, ...], Range(0.01, 10_000)] = (0.5, 1.0, 2.0),
+    logits: Annotated[tuple[float, ...], Range(-10_000, 10_000)] = (),
+    pixel: Annotated[Pixel | None, Range(0, 1e6)] = None,
 ) -> Drawn:
-    """Logits on the left, probabilities on the right; first of all the pixel, if it is a run's."""
+    """Logits on the left, probabilities on the right; a run's image above, with the pixel.
+
+    Args:
+        given: A run and an image, or nothing.
+        temperatures: [0.5 1 2]
+        logits: of one pixel, one for each class
+        pixel: ROW,COLUMN [one in doubt]
+    """
     import torch
     from matplotlib import colormaps
     from torch.nn import functional
 
     from mixseg.losses.temperature import tempered
 
+    check_distinct("--temperatures", temperatures)
+    if len(logits) == 1:
+        raise ConfigError("--logits: expected a number for each of two or more classes")
+    if pixel is not None and len(pixel) != 2:
+        raise ConfigError("--pixel: expected ROW,COLUMN, for example 60,100")
     if given.runs and not logits:
         classes, about = given.runs[0].predict.classes, "logits, up to a constant"
         image = given.dataset.image(given.shown[0])

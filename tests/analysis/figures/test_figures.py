@@ -36,12 +36,6 @@ def camvid(tmp_path_factory: pytest.TempPathFactory) -> ShownDataset:
     return scenes(tmp_path_factory.mktemp("camvid") / "scenes", layout="camvid")
 
 
-@pytest.fixture(scope="module")
-def demo_source(camera: ShownDataset) -> dict[str, str]:
-    """What is pasted, so that no scenes are drawn."""
-    return {"source": "cityscapes", "source_root": str(camera.dataset.root.parents[1])}
-
-
 def rows(drawn: Drawn) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(str(drawn.files()["csv"]))))
 
@@ -90,10 +84,9 @@ def test_mixed_is_a_where_the_mask_is_and_b_elsewhere(
     assert set(np.unique(domains.label).tolist()) <= {*range(11), IGNORE}
 
 
-def test_the_sheet_of_mixers_holds_each_picture_and_its_counts(
-    camera: ShownDataset, demo_source: dict[str, str]
-) -> None:
-    drawn = FIGURES["mixing"].draw(given(camera, seed=1), **demo_source)
+def test_the_sheet_of_mixers_holds_each_picture_and_its_counts(camera: ShownDataset) -> None:
+    root = str(camera.dataset.root.parents[1])  # so that no further scenes are drawn
+    drawn = FIGURES["mixing"].draw(given(camera, seed=1), "cityscapes", root)
     found = list(mixtures(given(camera, seed=1)))
     sheet = picture(drawn)
     for one in found:
@@ -116,7 +109,7 @@ def test_the_seed_decides_and_ids_choose(camera: ShownDataset) -> None:
     assert chosen(camera.dataset, 2, 0, (ids[4], ids[1])) == [4, 1]
     with pytest.raises(ConfigError, match="'x'"):
         chosen(camera.dataset, 2, 0, ("x", ids[0]))
-    with pytest.raises(DataError, match="6 images, but 7"):
+    with pytest.raises(DataError, match="6 images"):
         chosen(camera.dataset, 7, 0)
     with pytest.raises(ConfigError, match="--ids"):
         next(mixtures(dataclasses.replace(given(camera), shown=[1])))
@@ -138,7 +131,9 @@ def test_smoother_masks_have_fewer_edges(camera: ShownDataset) -> None:
         assert standing_in(picture(drawn), white)
 
 
-def test_frequencies_are_those_of_the_files(camera: ShownDataset, camvid: ShownDataset) -> None:
+def test_frequencies_are_those_of_the_files(
+    camera: ShownDataset, camvid: ShownDataset, tmp_path: Path
+) -> None:
     table = rows(FIGURES["class-frequencies"].draw(given(camera)))
     truth = labels(camera)
     assert [int(row["pixels"]) for row in table] == [int((truth == i).sum()) for i in range(19)]
@@ -151,12 +146,9 @@ def test_frequencies_are_those_of_the_files(camera: ShownDataset, camvid: ShownD
     cars = [names.index(name) for name in ("car", "truck", "bus")]
     assert second["car"] == np.isin(truth, cars).sum()
     assert second["sky"] == (truth == names.index("sky")).sum()
-
-
-def test_sets_without_a_map_are_refused(camera: ShownDataset, tmp_path: Path) -> None:
-    other = scenes(tmp_path / "voc", layout="voc")
-    with pytest.raises(DataError, match="voc cannot be shown in the classes of cityscapes"):
-        FIGURES["class-frequencies"].draw(given(camera, other))
+    voc = scenes(tmp_path / "voc", layout="voc")
+    with pytest.raises(DataError, match=r"voc .* cityscapes"):
+        FIGURES["class-frequencies"].draw(given(camera, voc))
 
 
 def test_positions_are_means_of_the_labels(camera: ShownDataset) -> None:
@@ -176,18 +168,18 @@ def test_positions_are_means_of_the_labels(camera: ShownDataset) -> None:
     assert picture(drawn).shape[1] > 1000
 
 
-@pytest.mark.parametrize("name", ["class-frequencies", "class-positions"])
-def test_labels_that_cannot_be_counted(name: str, tmp_path: Path) -> None:
+def test_labels_that_cannot_be_counted(tmp_path: Path) -> None:
     shown = scenes(tmp_path / "scenes")
     label = shown.dataset.samples[1].label
     assert label is not None
     label.write_bytes(label.read_bytes()[:60])
-    with pytest.raises(DataError, match=label.name):
-        FIGURES[name].draw(given(shown))
     bare = tuple(dataclasses.replace(one, label=None) for one in shown.dataset.samples)
-    unlabeled = dataclasses.replace(shown.dataset, samples=bare)
-    with pytest.raises(DataError, match=r"no (label|pixel)"):
-        FIGURES[name].draw(given(ShownDataset("bare", unlabeled)))
+    unlabeled = ShownDataset("bare", dataclasses.replace(shown.dataset, samples=bare))
+    for name in ("class-frequencies", "class-positions"):
+        with pytest.raises(DataError, match=label.name):
+            FIGURES[name].draw(given(shown))
+        with pytest.raises(DataError, match=r"no (label|pixel)"):
+            FIGURES[name].draw(given(unlabeled))
 
 
 def test_softmax_of_the_example_and_of_given_logits() -> None:
@@ -200,16 +192,14 @@ def test_softmax_of_the_example_and_of_given_logits() -> None:
     # Kim gives the cross-entropies of class 2 in Figure 2-13.
     losses = {t: -math.log(column[1]) for t, column in columns.items()}
     assert losses == pytest.approx({"1": 0.693, "0.5": 0.405, "2": 0.903}, abs=0.005)
+    first, again = (FIGURES["temperatures"].draw(Given()).files() for _ in range(2))
+    assert first == again and b"<svg" in bytes(again["svg"])
     own = rows(FIGURES["temperatures"].draw(Given(), (4.0,), (1.0, -3.0)))
     assert [float(row["logit"]) for row in own] == [1.0, -3.0]
     assert float(own[0]["T=4"]) == pytest.approx(1 / (1 + math.exp(-1)))
-
-
-def test_charts_are_drawn_alike_each_time(camera: ShownDataset) -> None:
-    for name in ("class-frequencies", "temperatures"):
-        first, second = (FIGURES[name].draw(given(camera)).files() for _ in range(2))
-        assert first == second
-        assert b"<svg" in first["svg"]
+    for wrong in ({"temperatures": (1, 1)}, {"logits": (1,)}, {"pixel": (1,)}):
+        with pytest.raises(ConfigError, match=f"--{next(iter(wrong))}"):
+            FIGURES["temperatures"].draw(Given(), **wrong)
 
 
 def test_any_class_name_can_be_drawn(camera: ShownDataset) -> None:
@@ -226,15 +216,11 @@ def test_any_class_name_can_be_drawn(camera: ShownDataset) -> None:
         assert picture(drawn).shape[1] < 2000
 
 
-def test_names_lose_what_they_share() -> None:
+def test_names_lose_what_they_share_and_numbers_keep_their_digits() -> None:
     ids = ["bonn/bonn_000003_000019_leftImg8bit", "bonn/bonn_000041_000019_leftImg8bit"]
     assert short_names(ids) == ["bonn_000003", "bonn_000041"]
-    assert short_names(["a/x", "b/x"]) == ["a/x", "b/x"]
-    assert short_names(["a_b"]) == ["a_b"]
-    assert short_names(["a_b", "b"]) == ["a_b", "b"]
-
-
-def test_numbers_keep_their_digits() -> None:
+    for kept in (["a/x", "b/x"], ["a_b"], ["a_b", "b"]):
+        assert short_names(kept) == kept
     table = Drawn(np.zeros((1, 1, 3), np.uint8), ("=a", "b"), [("-x", 1 / 3), (2, np.float64(0.1))])
     assert table.files()["csv"] == "'=a,b\n'-x,0.333333333\n2,0.1\n"
 
@@ -243,5 +229,6 @@ def test_every_figure_says_what_it_takes() -> None:
     for name, kind in FIGURES.items():
         assert kind.datasets or kind.runs[1], name
         assert len(f"{name:18} {kind.about}") <= 110, name
-        own = {flag.argument for flag in kind.flags if flag.name not in OPENING}
+        own = {flag.replace("-", "_") for flag in kind.flags if flag not in OPENING}
         assert own == {*inspect.signature(kind.draw).parameters} - {"given"}, name
+        assert all(flag.help for flag in kind.flags.values()), name

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mixseg.analysis.data_check import report_lines
-from mixseg.config.sections import Settings
+from mixseg.config.sections import DataSettings, SourceSettings
 from mixseg.config.values import Size
 from mixseg.data.check import PartReport
 from mixseg.data.prepared_copy import Outcome, Plan, plan_splits, plan_unlabeled
@@ -35,20 +35,31 @@ class Copied(NamedTuple):
     plan: Plan
 
 
-def copy_of_part(settings: Settings, part: str, size: Size | None, compression: int) -> Copied:
-    """Plan the copy of a part; nothing is read yet.
+def copy_of_part(
+    part: str,
+    data: DataSettings,
+    source: SourceSettings,
+    options: Mapping[str, Any],
+    size: Size | None,
+    compression: int,
+    *,
+    keeps_labels: bool,
+) -> Copied:
+    """Plan the copy of a part of a run's data; nothing is read yet.
 
     Args:
-        settings: Of a run.
         part: ``data``, ``source`` or ``unlabeled``.
+        data: Section ``data`` of the run.
+        source: Section ``source_domain``.
+        options: Setting path -> value, of the layouts.
         size: Height and width; by default those to which training resizes.
         compression: Of PNG images, 0 to 9.
+        keeps_labels: Whether validation compares labels at their own size.
 
     Raises:
         ConfigError: The settings do not say where the part is, or its size.
         DataError: It cannot be opened.
     """
-    data, source = settings.data, settings.source_domain
     section, key = (source, "source_domain") if part == "source" else (data, "data")
     root = data.unlabeled if part == "unlabeled" else section.root
     if part == "unlabeled" and root is None:
@@ -66,7 +77,7 @@ def copy_of_part(settings: Settings, part: str, size: Size | None, compression: 
     if part == "unlabeled":
         plan = plan_unlabeled(place, size=size, compression=compression)
     else:
-        name, layout = layout_with_options(str(section.dataset), key, settings.options)
+        name, layout = layout_with_options(str(section.dataset), key, options)
         # A source has no validation split of its own, and its labeled images keep their size.
         validated = part == "data" and data.val_split in layout.splits(place)
         plan = plan_splits(
@@ -75,7 +86,7 @@ def copy_of_part(settings: Settings, part: str, size: Size | None, compression: 
             size=size,
             training=source.split if part == "source" else data.train_split,
             validation=data.val_split if validated else None,
-            keep_labeled=part == "source" or settings.validation.resolution == "native",
+            keep_labeled=part == "source" or keeps_labels,
             compression=compression,
             interpolation=source.interpolation if part == "source" else "bilinear",
             layout=layout,

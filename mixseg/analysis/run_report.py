@@ -12,7 +12,6 @@ from rich.table import Table
 
 from mixseg.analysis.distillation import Judged, report_distillation
 from mixseg.config.effect import command_of, is_baseline, takes_part
-from mixseg.config.sections import Settings
 from mixseg.errors import MixsegError
 from mixseg.evaluation.protocols import paper_table, protocol, scores_table
 from mixseg.evaluation.scores import Scores
@@ -120,45 +119,49 @@ def _next_steps(outcome: Outcome, path: Path) -> list[str]:
     ]
     if takes_part(outcome.settings.method, "trained_teacher"):
         return lines
-    on_demo = outcome.settings.data.root is None
-    further = _runs_on_demo(outcome.settings) if on_demo else _runs_alike(outcome.settings, path)
+    settings = outcome.settings
+    on_demo, source = settings.data.root is None, settings.source_domain.dataset
+    baseline = is_baseline(settings.method)
+    mixer = "classmix" if settings.mixing.mixer == "cutmix" else "cutmix"
+    if on_demo:
+        further = _runs_on_demo(source, mixer, baseline=baseline)
+    else:
+        moved = path.parent != Path(settings.output).expanduser()
+        further = _runs_alike(source, mixer, path, baseline=baseline, moved=moved)
     return lines + [f"  {run}" for run in further]
 
 
-def _runs_on_demo(settings: Settings) -> list[str]:
-    """What to try after built-in scenes."""
-    source = settings.source_domain.dataset
+def _runs_on_demo(source: str | None, mixer: str, *, baseline: bool) -> list[str]:
+    """What to try after built-in scenes; ``mixer`` is another than the run's."""
     if source is None:
         return [
-            f"{_tool('ssl')} --labeled 1/8 --mixer {_another_mixer(settings)}",
+            f"{_tool('ssl')} --labeled 1/8 --mixer {mixer}",
             f"{_tool('ssl')} --dataset cityscapes --data-root DIR",
         ]
-    alone = "" if is_baseline(settings.method) else " --source-only"
+    alone = "" if baseline else " --source-only"
     return [
         f"{_tool('uda')} --source {source}{alone}",
         f"{_tool('uda')} --source gta5 --source-root DIR --dataset cityscapes --data-root DIR",
     ]
 
 
-def _runs_alike(settings: Settings, path: Path) -> list[str]:
-    """The same run but for one aspect, on the same data."""
+def _runs_alike(
+    source: str | None, mixer: str, path: Path, *, baseline: bool, moved: bool
+) -> list[str]:
+    """The same run but for one aspect, on the same data; ``moved`` if it is not in its output."""
     alike = f"--config {shlex.quote(str(path / 'config.yaml'))}"
-    if path.parent != Path(settings.output).expanduser():  # it was moved, or is seen from elsewhere
+    if moved:  # or seen from elsewhere
         alike += f" --output {shlex.quote(str(path.parent))}"
-    tool = _tool("ssl" if settings.source_domain.dataset is None else "uda")
-    if is_baseline(settings.method):
+    tool = _tool("ssl" if source is None else "uda")
+    if baseline:
         none_left = not read_text(path / "unlabeled.txt").strip()
         more = " --unlabeled PHOTOS" if none_left else ""
         return [f"{tool} {alike} --name {shlex.quote(f'{path.name}-mixed')}{more}"]
-    name = f"{path.name}-{_another_mixer(settings)}"
+    name = f"{path.name}-{mixer}"
     return [
-        f"{tool} {alike} --mixer {_another_mixer(settings)} --name {shlex.quote(name)}",
+        f"{tool} {alike} --mixer {mixer} --name {shlex.quote(name)}",
         f"{_tool('compare')} {shlex.quote(str(path))} {shlex.quote(str(path.parent / name))}",
     ]
-
-
-def _another_mixer(settings: Settings) -> str:
-    return "classmix" if settings.mixing.mixer == "cutmix" else "cutmix"
 
 
 def _tool(command: str) -> str:

@@ -52,7 +52,15 @@ def prepare_data(arguments: Sequence[str]) -> int:
     from mixseg.data.loading import usable_cores
     from mixseg.data.prepared_copy import check_output, prepare
 
-    copied = copy_of_part(settings, part, parsed.size, parsed.compression)
+    copied = copy_of_part(
+        part,
+        settings.data,
+        settings.source_domain,
+        settings.options,
+        parsed.size,
+        parsed.compression,
+        keeps_labels=settings.validation.resolution == "native",
+    )
     output = Path(settings.output).expanduser()
     earlier = check_output(copied.plan, output)
     console = new_console()

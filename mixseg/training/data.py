@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mixseg.config import effect
 from mixseg.config.resolve import resolve_settings
-from mixseg.config.sections import ALIGNMENTS, DataSettings, Settings, SourceSettings
+from mixseg.config.sections import ALIGNMENTS, Settings
 from mixseg.config.values import Size
 from mixseg.data.check import (
     check_equal_sizes,
@@ -129,11 +129,6 @@ class RunData:
         """The streams that the method takes, known before it is built."""
         return effect.streams_of({"method": self.settings.method} | dict(self.settings.options))
 
-    @property
-    def labeled_settings(self) -> DataSettings | SourceSettings:
-        """The section about the labeled images."""
-        return self.domain if self.settings.two_domains else self.data
-
     def check(self) -> None:
         """Refuse what cannot be opened, before anything is read."""
         data, source = self.data, self.domain
@@ -163,7 +158,7 @@ class RunData:
         Raises:
             ConfigError: Only the data could tell, and they are not opened.
         """
-        domain = self.labeled_settings if stream == "labeled" else self.data
+        domain = self.settings.labeled_section if stream == "labeled" else self.data
         given = self.data.crop or domain.resize
         if given is not None:
             return given
@@ -387,7 +382,7 @@ class RunData:
                 "out a part of the labeled images for validation with --val 1/5"
             )
         if not settings.crops:
-            resize = self.labeled_settings.resize
+            resize = self.settings.labeled_section.resize
             if resize is None:
                 check_equal_sizes(data.labeled, data.split.labeled, skip_bad=skip_bad)
             if self.data.resize is None:
@@ -520,11 +515,6 @@ class RunData:
             LOG.info(f"counting the classes of {len(indices)} labels")
             shares = class_frequencies(data.labeled, indices, skip_bad=self.data.skip_bad)
         return dataclasses.replace(data, frequencies=shares)
-
-
-def open_training_data(settings: Settings, objects: Objects = NO_OBJECTS) -> TrainingData:
-    """Open and check the data of a run; see :meth:`RunData.training`."""
-    return RunData(settings, objects).training()
 
 
 def layout_with_options(

@@ -101,7 +101,7 @@ def train(run: Run, on_progress: OnProgress | None = None, *, save_first: bool =
                 micro_batches = run.fetch(batches, accumulate)
                 gradients = learner.gradients(micro_batches, step)
                 stop_unless_finite(learner, gradients, step, micro_batches)
-                learner.move(step)
+                learner.update(step)
                 done = position.step = step + 1
                 times.append(time.perf_counter() - started)
                 if training.compile and step == first:
@@ -266,7 +266,7 @@ class Learner:
         watched = gradients.loss if overflowing else gradients.loss + gradients.norm
         return bool(torch.isfinite(watched))
 
-    def move(self, step: int) -> None:
+    def update(self, step: int) -> None:
         """Update the student by the optimizer, then what follows it, such as the teacher."""
         self.precision.scaler.step(self.optimizer)
         self.precision.scaler.update()

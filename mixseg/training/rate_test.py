@@ -28,7 +28,15 @@ def prepare_range_test(
     ``on_step`` is called with the number of steps begun and of all.
     """
     output = Path(settings.output).expanduser()
-    name = settings.name or unused_name(output, f"find-lr-{run_name(settings)}")
+    own = run_name(
+        settings.method,
+        settings.data,
+        settings.source_domain,
+        settings.mixing.mixer,
+        settings.model,
+        settings.seed,
+    )
+    name = settings.name or unused_name(output, f"find-lr-{own}")
     folder = output / name
     if folder.exists():
         raise ConfigError(f"{folder} is already there; give another --name")
@@ -47,9 +55,17 @@ def prepare_range_test(
     data = run_data.with_frequencies(run_data.training())
     teacher = None if found is None else fixed_teacher(found, data.classes)
     learner = learner_of_run(settings, data, teacher)
-    stages = plan_stages(settings, len(data.split.labeled))
-    streams = build_streams(settings, data, stages, learner.method)
     accumulate = settings.training.accumulate
+    stages = plan_stages((), settings.data, settings.training, len(data.split.labeled))
+    streams = build_streams(
+        data,
+        settings.labeled_section,
+        settings.data,
+        stages,
+        learner.method,
+        seed=settings.seed,
+        accumulate=accumulate,
+    )
     batches = {name: stream(0, steps * accumulate) for name, stream in streams.items()}
 
     def micro_batches() -> Iterator[list[dict[str, Batch]]]:

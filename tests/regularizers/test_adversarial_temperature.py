@@ -27,7 +27,15 @@ def regularizer(seed: int = 0, **changes: Any) -> AdversarialTemperature:
     options = {f"adversarial.{key}": value for key, value in ({"lr": 1e-3} | changes).items()}
     run = {"seed": seed, "schedule.name": "constant", "training.iterations": 20}
     settings = resolve_settings([], ON | run | options)
-    (built,) = build_regularizers(settings, CLASSES, Precision("fp32", torch.device("cpu")))
+    (built,) = build_regularizers(
+        settings.regularizer,
+        settings.options,
+        CLASSES,
+        Precision("fp32", torch.device("cpu")),
+        settings.schedule,
+        settings.training,
+        seed,
+    )
     assert isinstance(built, AdversarialTemperature)
     return built
 

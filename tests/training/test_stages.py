@@ -14,7 +14,7 @@ from mixseg.config.sections import Settings
 from mixseg.errors import ConfigError
 from mixseg.training.checks import check_settings
 from mixseg.training.schedules import build_schedule
-from mixseg.training.stages import epochs_in_steps, of_one_stage, plan_stages, staged
+from mixseg.training.stages import Stage, epochs_in_steps, of_one_stage, plan_stages, staged
 
 PAPER = [
     {"epochs": 100, "crop": [384, 384], "batch": 64},
@@ -28,9 +28,13 @@ def settings(stages: object = PAPER, **values: object) -> Settings:
     return resolve_settings([], {"method": "supervised", "stages": stages} | named)
 
 
+def planned(found: Settings, images: int) -> tuple[Stage, ...]:
+    return plan_stages(found.stages, found.data, found.training, images)
+
+
 def test_the_stages_of_the_paper() -> None:
     found = epochs_in_steps(settings(), 2975)
-    stages = plan_stages(found, 2975)
+    stages = planned(found, 2975)
     assert found.training.iterations == 100 * (47 + 93 + 186)
     assert [(stage.first, stage.last) for stage in stages] == [
         (0, 4700),
@@ -56,7 +60,7 @@ def test_unlabelled_images_keep_their_proportion_and_parts_of_steps_count() -> N
         data__batch_unlabeled=3,
         training__accumulate=2,
     )
-    first, second = plan_stages(epochs_in_steps(found, 17), 17)
+    first, second = planned(epochs_in_steps(found, 17), 17)
     assert (first.last, second.last) == (2 * 3, 2 * 3 + 3 * 5)
     assert [stage.batches["unlabeled"] for stage in (first, second)] == [6, 3]
     assert second.draws == {"labeled": 6 * 2 * 4, "unlabeled": 6 * 2 * 6}
@@ -64,7 +68,7 @@ def test_unlabelled_images_keep_their_proportion_and_parts_of_steps_count() -> N
 
 def test_without_stages_there_is_one() -> None:
     found = settings([], data__crop=[64, 96], training__iterations=70)
-    (stage,) = plan_stages(found, 17)
+    (stage,) = planned(found, 17)
     assert (stage.first, stage.last, stage.crop, stage.lr_factor) == (0, 70, (64, 96), 1)
     schedule = build_schedule(found.schedule.name, found.options, 70)[0]
     assert staged(schedule, (stage,)) is schedule
@@ -73,7 +77,7 @@ def test_without_stages_there_is_one() -> None:
 def test_rates_are_those_of_the_schedule_times_the_stage() -> None:
     found = epochs_in_steps(settings(), 2975)
     schedule = build_schedule(found.schedule.name, found.options, found.training.iterations)[0]
-    both = staged(schedule, plan_stages(found, 2975))
+    both = staged(schedule, planned(found, 2975))
     for step, factor in (
         (0, 1),
         (4699, 1),

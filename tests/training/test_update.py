@@ -105,7 +105,7 @@ def test_compiled_networks_compute_the_same() -> None:
         torch.testing.assert_close(found.norm, wanted.norm, rtol=1e-3, atol=1e-6)
         for learner in (one, other):
             learner.set_rate(1.0)
-            learner.move(step)
+            learner.update(step)
 
 
 class TestJointForward:

@@ -226,15 +226,15 @@ import torch
 from mixseg.training.loop import Learner
 
 tool, rank = sys.argv.pop(1), sys.argv.pop(1)
-move = Learner.move
+update = Learner.update
 
 def spoiling(self, step):
-    move(self, step)
+    update(self, step)
     if step == 4 and os.environ["RANK"] == rank:
         with torch.no_grad():
             next(self.method.student.parameters()).fill_(float("nan"))
 
-Learner.move = spoiling
+Learner.update = spoiling
 runpy.run_path(tool, run_name="__main__")
 """
 """A tool in which, after its fifth step, the student of one process gives losses that are no

@@ -81,7 +81,7 @@ LOG = logging.getLogger("mixseg")
 
 
 class Given(NamedTuple):
-    """What parts of a method depend on besides the settings.
+    """The values that parts of a method need besides the settings.
 
     Attributes:
         distribution: Class distribution that pseudo-labels are aligned to, float32, shape (C,).
@@ -230,14 +230,14 @@ def build_learner(
     """Network, method, optimizer and regularizers; random weights depend on the seed alone.
 
     Args:
-        settings: Of a run.
+        settings: Settings of a run.
         num_classes: Number of classes that the network tells apart.
-        given: What the data give the method.
-        download: Whether ImageNet weights are fetched; without them the network costs as much.
-        choose: Says the precision; None is :func:`choose_precision`, which measures nothing.
-        classes: Their names. The classifier of an earlier run is taken if its classes are these;
-            None takes it if it fits.
-        spec: Of a run that goes on: initial weights, which its checkpoint replaces, are not read.
+        given: Values from the data.
+        download: False starts without ImageNet weights; the network costs as much.
+        choose: Chooses the precision; None is :func:`choose_precision`, which measures nothing.
+        classes: Names of the classes. The classifier of an earlier run is taken if its classes are
+            these; None takes it if it fits.
+        spec: The network of a run that goes on, whose checkpoint replaces initial weights.
         sizes: Height and width of the images of a new run, which its networks have to take.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What is refused before any data is read."""
+"""Settings of which no run can be built are refused before any data is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a learning-rate range test is run on: the data, the network and the method of a run."""
+"""A learning-rate range test on the data, the network and the method of a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mixseg.training.teachers import find_teacher, fixed_teacher
 def prepare_range_test(
     settings: Settings, steps: int, on_step: Callable[[int, int], None]
 ) -> tuple[Learner, Iterator[list[dict[str, Batch]]], Path]:
-    """What learns, its batches, and the folder for the result, which is not there yet.
+    """Network and optimizer, the batches, and the folder for the result, which is not there yet.
 
     The length and the schedule of a run do not count, and of its stages only the first does;
     ``on_step`` is called with the number of steps begun and of all.

@@ -6,9 +6,11 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from mixseg.config.schema import to_flat
 from mixseg.config.sections import ScheduleSettings, Settings
 from mixseg.data.streams import Batch
 from mixseg.errors import ConfigError
+from mixseg.models import model_title
 from mixseg.training.build import learner_of_run
 from mixseg.training.checks import check_settings
 from mixseg.training.data import RunData
@@ -28,14 +30,7 @@ def prepare_range_test(
     ``on_step`` is called with the number of steps begun and of all.
     """
     output = Path(settings.output).expanduser()
-    own = run_name(
-        settings.method,
-        settings.data,
-        settings.source_domain,
-        settings.mixing.mixer,
-        settings.model,
-        settings.seed,
-    )
+    own = run_name(to_flat(settings), model_title(settings.model))
     name = settings.name or unused_name(output, f"find-lr-{own}")
     folder = output / name
     if folder.exists():

@@ -23,7 +23,7 @@ from mixseg.config.effect import command_of, takes_part
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.saved import changed_settings, dump_settings, with_absolute_paths
 from mixseg.config.schema import to_flat
-from mixseg.config.sections import DataSettings, ModelSettings, Settings, SourceSettings
+from mixseg.config.sections import Settings
 from mixseg.data.contract import ClassSet
 from mixseg.data.record import differences, digests, read_record
 from mixseg.data.splits import id_lines, write_split
@@ -81,18 +81,8 @@ def start(
     data = run_data.with_frequencies(data)
     teacher = None if saved_teacher is None else fixed_teacher(saved_teacher, data.classes)
     output = Path(settings.output).expanduser()
-    name = settings.name or unused_name(
-        output,
-        run_name(
-            settings.method,
-            settings.data,
-            settings.source_domain,
-            settings.mixing.mixer,
-            settings.model,
-            settings.seed,
-        ),
-    )
-    name = of_first(name)  # it has the time in it
+    named = run_name(to_flat(settings), model_title(settings.model))
+    name = of_first(settings.name or unused_name(output, named))  # it has the time in it
     settings = dataclasses.replace(settings, name=name)
     path = output / name
 
@@ -122,24 +112,20 @@ def start(
         return finish(run, data, on_progress=on_progress)
 
 
-def run_name(
-    method: str,
-    data: DataSettings,
-    source: SourceSettings,
-    mixer: str,
-    model: ModelSettings,
-    seed: int,
-) -> str:
-    """Such as ``ssl-demo-classmix-1of8-seed0-20260102-030405``."""
-    labeled = data.labeled if source.dataset is None else source.labeled
+def run_name(values: Mapping[str, Any], model: str) -> str:
+    """Such as ``ssl-demo-classmix-1of8-seed0-20260102-030405``, from setting path -> value and the
+    title of the network.
+    """
+    method, source, seed = values["method"], values["source_domain.dataset"], values["seed"]
+    labeled = values["data.labeled" if source is None else "source_domain.labeled"]
     fraction = re.fullmatch(r"(\d+)/(\d+)", labeled)
     labeled = f"{fraction[1]}of{fraction[2]}" if fraction else Path(labeled).name
     labeled = re.sub(r"[^A-Za-z0-9.]", "-", labeled)
-    parts = [command_of(method), *filter(None, [source.dataset]), data.dataset]
+    parts = [command_of(method), *([source] if source else []), values["data.dataset"]]
     if takes_part(method, "mixer"):
-        parts.append(mixer)
+        parts.append(values["mixing.mixer"])
     if takes_part(method, "trained_teacher"):
-        parts.append(model_title(model))
+        parts.append(model)
     return "-".join([*parts, labeled[:20], f"seed{seed}", time.strftime("%Y%m%d-%H%M%S")])
 
 

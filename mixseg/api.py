@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from mixseg.config.effect import command_of
 from mixseg.config.flags import SHORT_FLAGS
 from mixseg.config.presets import configuration_files, settings_from
 from mixseg.config.schema import schema
+from mixseg.config.values import Size
 from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.from_python import MapStyle, from_python
 from mixseg.errors import ConfigError, unknown_name
@@ -25,7 +26,8 @@ from mixseg.evaluation.scores import Scores
 from mixseg.models import SegmentationModel
 from mixseg.plugins import import_parts
 from mixseg.registry import METHODS, PYTHON
-from mixseg.training.data import RunData, settings_on
+from mixseg.training.compared import open_compared
+from mixseg.training.data import RunData
 from mixseg.training.from_python import Objects
 from mixseg.training.loop import OnProgress, Outcome
 from mixseg.training.precision import choose_device
@@ -132,7 +134,12 @@ class Run:
     def evaluate(self, **how: Any) -> Scores:
         """Scores of the averaged network; see :func:`evaluate`."""
         how = {"module": self._objects.parts.get("network")} | how
-        return evaluate(self.path, val=self._objects.val or self._objects.train, **how)
+        if not {"dataset", "data_root", "split", "val"} & how.keys():
+            train, val = self._objects.train, self._objects.val
+            if val is None and train is not None:  # of which some were held out
+                val = RunData(self.outcome.settings).validation(train=train)
+            how["val"] = val
+        return evaluate(self.path, **how)
 
 
 def train(
@@ -245,42 +252,66 @@ def evaluate(
     data_root: str | Path | None = None,
     split: str | None = None,
     val: SegmentationDataset | MapStyle | None = None,
+    class_map: str | Path | None = None,
+    allow_changes: bool = False,
     module: nn.Module | None = None,
     flip: bool = False,
     scales: Sequence[float] = (1.0,),
     slide: tuple[int, int] | None = None,
     device: str = "auto",
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto",
 ) -> Scores:
     """Scores of a network of a run on the images that it was validated on, or on others.
+
+    Without any of the choices below, the scores are those of the run's own validation.
 
     Args:
         path: A run, or one of its checkpoints.
         which: As for :func:`load`.
-        dataset: Layout of other data with the same classes.
+        dataset: Layout of other data, which may have other classes.
         data_root: Their folder.
         split: Their split; by default what the run was validated on.
         val: Images and labels as an object instead.
+        class_map: YAML file from the classes of the data to those of the network, or the other way;
+            by default a built-in map.
+        allow_changes: Take the run's own images although they have changed since.
         module: As ``network`` for :func:`load`.
         flip: Average with the mirrored image.
         scales: Average over resized images.
         slide: Height and width of a sliding window.
         device: As for :func:`load`.
+        precision: ``auto`` takes that of the run, where the hardware has it.
+
+    Raises:
+        ConfigError: The run's own images have changed and that is not allowed, or a choice does
+            not fit.
+        DataError: The data cannot be read, or their classes have no map.
+        CheckpointError: There is no checkpoint, or it is damaged.
     """
     saved = load_networks(Path(path), which, module)
-    model = next(iter(saved.networks.values()))
-    if val is None:
-        root = None if data_root is None else str(data_root)
-        settings = settings_on(saved.settings, dataset, root)
-        val, _ = RunData(settings).judged(split, saved.run)
-    elif not isinstance(val, SegmentationDataset):
-        val = from_python(val, saved.classes)
+    name, network = next(iter(saved.networks.items()))
+    compared = open_compared(
+        saved,
+        given=None if val is None else _dataset("val", val, saved.classes),
+        dataset=dataset,
+        root=None if data_root is None else str(data_root),
+        split=split,
+        class_map=class_map,
+        allow_changes=allow_changes,
+    )
+    input_size: Size | None = saved.settings.get("data.resize")
+    at_input = dataset is None and saved.settings.get("validation.resolution") == "input"
     found = choose_device(device)
     return evaluate_network(
-        model.to(found),
-        val,
-        input_size=saved.settings.get("data.resize"),
+        network,
+        compared.dataset,
+        input_size=input_size,
+        resolution=input_size if at_input and input_size else "native",
         mode=InferenceMode(slide=slide, flip=flip, scales=tuple(scales)),
         device=found,
+        autocast=saved.place(name, found, precision).autocast,
+        joined=compared.classes.of_predictions,
+        judged=compared.classes.judged,
     )
 
 

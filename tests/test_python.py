@@ -6,10 +6,14 @@ import logging
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import mixseg
+from mixseg.data.camvid import CAMVID
 from mixseg.errors import ConfigError, MixsegError
+from tests import hardware
+from tests.data.layouts import write_camvid, write_folder
 
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
 SMALL = {
@@ -73,3 +77,59 @@ def test_it_prints_nothing_by_itself(
     monkeypatch.setattr(logging.getLogger("mixseg"), "handlers", [])  # those of commands
     mixseg.train("supervised", iterations=1, output="runs", settings=SMALL)
     assert capfd.readouterr() == ("", "")
+
+
+def test_evaluate_is_the_runs_own_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hardware.with_bf16(True, monkeypatch.setattr)
+    write_folder(tmp_path / "data", "train", count=4)
+    write_folder(tmp_path / "data", "val", count=3)
+    own = {"data.resize": (32, 48), "validation.resolution": "input", "training.precision": "bf16"}
+    settings = {**SMALL, **own, "model.batch_norm": "train", "model.weights": "none"}
+    run = mixseg.train(
+        "supervised", dataset="folder", data_root="data", iterations=2, settings=settings
+    )
+    found, of_run = run.evaluate(), run.scores["average"]
+    assert found.miou == pytest.approx(of_run.miou, abs=1e-3)  # bf16 rounds by memory layout
+    assert (found.resolution, found.images) == (of_run.resolution, 3)
+    assert run.evaluate(precision="fp32").miou != found.miou
+    # Images that are gone are no longer those of the run.
+    gone = next((tmp_path / "data/labels/val").rglob("*.png"))
+    gone.unlink()
+    next((tmp_path / "data/images/val").rglob(f"{gone.stem}.*")).unlink()
+    with pytest.raises(ConfigError, match="data"):
+        run.evaluate()
+    assert run.evaluate(allow_changes=True).images == 2
+    with pytest.raises(ConfigError):
+        run.evaluate(split="train", allow_changes=True)
+
+
+def test_evaluate_on_other_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = mixseg.train("supervised", iterations=1, output="runs", settings=SMALL)
+    names = write_camvid(tmp_path / "camvid", "val", count=2)
+    found = run.evaluate(dataset="camvid", data_root="camvid")
+    assert found.classes == CAMVID.names and found.images == len(names)
+    (tmp_path / "map.yaml").write_text("road: road\n")
+    with pytest.raises(MixsegError, match="map"):
+        run.evaluate(dataset="camvid", data_root="camvid", class_map="map.yaml")
+
+
+def test_evaluate_takes_what_was_held_out_of_objects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    image, label = np.zeros((64, 64, 3), np.uint8), np.eye(64, dtype=np.uint8)
+    run = mixseg.train(
+        "supervised",
+        dataset=[(image, label)] * 5,
+        classes=["off", "on"],
+        val="2",
+        iterations=1,
+        settings=SMALL | {"model.batch_norm": "train", "model.weights": "none"},
+    )
+    assert run.evaluate() == run.scores["average"]
+    assert run.evaluate().images == 2
+    assert run.evaluate(val=[(image, label)]).images == 1

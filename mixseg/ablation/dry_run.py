@@ -7,9 +7,8 @@ from typing import Any
 
 from mixseg.ablation.grid import Grid, Row, row_settings
 from mixseg.ablation.runs import Job
-from mixseg.config.saved import changed_values, with_absolute_paths
+from mixseg.config.saved import changed_settings, with_absolute_paths
 from mixseg.config.schema import to_flat
-from mixseg.config.sections import Settings
 from mixseg.terminal import shell_line
 
 
@@ -20,14 +19,13 @@ def describe(grid: Grid, jobs: Sequence[Job], common: Mapping[str, Any]) -> Iter
     settings of every row.
     """
 
-    def changes(before: Settings, after: Settings, row: Row) -> list[str]:
-        old, new = to_flat(before), to_flat(after)
+    def changes(old: Mapping[str, Any], new: Mapping[str, Any], row: Row) -> list[str]:
         # Options of a part that is not in the base.
         own = [f"{key}: {new[key]}" for key in row.changes if key in new and key not in old]
-        return [*changed_values(old, new, ()), *own]
+        return [*changed_settings(old, new, ()), *own]
 
-    base = with_absolute_paths(row_settings(grid, Row("", {}), common))
-    settings = {job.row: job.settings for job in jobs}
+    base = to_flat(with_absolute_paths(row_settings(grid, Row("", {}), common)))
+    settings = {job.row: to_flat(job.settings) for job in jobs}
     yield f"base {grid.base}"
     yield from grid.notes
     for row in grid.rows:

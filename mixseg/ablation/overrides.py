@@ -10,7 +10,7 @@ from typing import Any
 from mixseg.ablation.grid import Grid, Row
 from mixseg.ablation.runs import OWN
 from mixseg.config.resolve import resolve_values
-from mixseg.config.saved import changed_values
+from mixseg.config.saved import changed_settings
 
 
 def with_overrides(grid: Grid, common: Mapping[str, Any], seeds: int) -> Grid:
@@ -61,7 +61,7 @@ def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for key in ("data.root", "source_domain.root")
         if old[key] is None and old["data.dataset"] != "demo"
     ]
-    return changed_values(old, new, (*OWN, *roots))
+    return changed_settings(old, new, (*OWN, *roots))
 
 
 def _described(values: Mapping[str, Any], written: Mapping[str, Any]) -> str:

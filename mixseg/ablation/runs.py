@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from mixseg.ablation.grid import Grid, Row, row_settings
+from mixseg.ablation.grid import Grid, row_settings
 from mixseg.config.checks import WITHOUT_FILE
 from mixseg.config.effect import check_flags, command_of
 from mixseg.config.resolve import resolve_settings
@@ -120,7 +120,6 @@ def plan(
             a run that was made with other settings, or runs on data that had changed in between.
     """
     jobs: list[Job] = []
-    trained = []
     for row in grid.rows:
         if row.cited:
             continue
@@ -131,13 +130,12 @@ def plan(
                 for seed in seeds
             ]
             if not all(job.done for job in runs):
-                _check_names(settings)
+                _check_names(runs[0])
         except ConfigError as error:
             raise ConfigError(f"row {row.name!r}: {error}") from error
-        trained.append((row, settings))
         jobs += runs
     if common:
-        _refuse_twins(grid, trained, common)
+        _refuse_twins(grid, jobs, common)
     for job in jobs:
         refuse_changes(job, job.folder / "config.yaml", "was made")
     if not allow_changes and (found := unlike_data(jobs)):
@@ -149,11 +147,12 @@ def plan(
     return tuple(sorted(jobs, key=lambda job: seeds.index(job.seed)))
 
 
-def _check_names(settings: Settings) -> None:
+def _check_names(job: Job) -> None:
     """Refuse unknown names of parts, which a run would find only once its turn has come.
 
     This machine may lack the device, and a dry run the data.
     """
+    settings = job.settings
     training = dataclasses.replace(settings.training, device="auto", sync_batch_norm=False)
     data = dataclasses.replace(settings.data, root=settings.data.root or "anywhere")
     source = settings.source_domain
@@ -186,12 +185,12 @@ def check_files(jobs: Sequence[Job]) -> None:
                 )
 
 
-def _refuse_twins(
-    grid: Grid, rows: Sequence[tuple[Row, Settings]], common: Mapping[str, Any]
-) -> None:
+def _refuse_twins(grid: Grid, jobs: Sequence[Job], common: Mapping[str, Any]) -> None:
     """Refuse flags that make two rows equal: one would run under a wrong name."""
-    for (one, settings), (other, others) in itertools.combinations(rows, 2):
-        if settings != others:
+    settings = {job.row: job.settings for job in jobs}
+    trained = [row for row in grid.rows if row.name in settings]
+    for one, other in itertools.combinations(trained, 2):
+        if settings[one.name] != settings[other.name]:
             continue
         with contextlib.suppress(ConfigError):  # a grid may need flags, such as --teacher
             if row_settings(grid, one, {}) == row_settings(grid, other, {}):
@@ -214,7 +213,7 @@ def check_common_flags(jobs: Sequence[Job], flags: Iterable[str]) -> list[str]:
         idle, errors = [], []
         for settings in rows.values():
             try:
-                idle += check_flags([flag], settings)
+                idle += check_flags([flag], to_flat(settings))
             except ConfigError as error:
                 errors.append(error)
         if len(errors) == len(rows):
@@ -257,7 +256,7 @@ def refuse_changes(job: Job, config: Path, what: str) -> None:
     # The latest checkpoint of a run has its settings: the file may have been edited.
     own = config.parent == job.folder
     found = settings_of_run(job.folder) if own else resolve_settings([config], {})
-    changes = changed_settings(found, job.settings, OWN)
+    changes = changed_settings(to_flat(found), to_flat(job.settings), OWN)
     if changes:
         raise ConfigError(
             f"{job.folder} {what} with other settings ({'; '.join(changes)}); give another "

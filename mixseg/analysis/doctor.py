@@ -21,7 +21,7 @@ from mixseg.data.loading import start_worker, usable_cores
 from mixseg.errors import ConfigError, DataError
 from mixseg.files import default_cache
 from mixseg.training.checks import check_settings
-from mixseg.training.data import RunData, open_training_data
+from mixseg.training.data import RunData
 from mixseg.training.precision import choose_device, has_amx
 from mixseg.training.run_directory import PACKAGES, package_version
 from mixseg.training.streams import loader_workers
@@ -60,7 +60,7 @@ def examine_run(settings: Settings, *, measured: bool) -> Iterator[Finding]:
     if data.dataset != "demo" or (data.root, source.root) != (None, None):
         RunData(settings).check()
         try:
-            found = open_training_data(settings)
+            found = RunData(settings).training()
         except DataError as error:
             yield Finding("data", str(error), wrong=True)
             return
@@ -76,7 +76,7 @@ def examine_run(settings: Settings, *, measured: bool) -> Iterator[Finding]:
     try:
         run = NoiseRun.of(settings, None)
     except ConfigError:  # only the data tell
-        run = NoiseRun.of(settings, open_training_data(settings))
+        run = NoiseRun.of(settings, RunData(settings).training())
     kept = settings.checkpoints
     count = checkpoints_at_once(
         settings.training.iterations, kept.every, kept.keep, kept.keep_every

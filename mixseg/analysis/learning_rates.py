@@ -136,7 +136,7 @@ def range_test(
             diverged = True
             break
         loss = sum(float(value) for value in gradients.losses.values())
-        learner.move(step)
+        learner.update(step)
         running = SMOOTHING * running + (1 - SMOOTHING) * loss
         rates.append(rate)
         losses.append(loss)

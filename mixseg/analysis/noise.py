@@ -177,7 +177,7 @@ def training_step(learner: Learner, batches: Mapping[str, Batch], accumulate: in
     def advance(step: int) -> None:
         gradients = learner.gradients([batches] * accumulate, step)
         float(gradients.norm)  # the trainer looks at it
-        learner.move(step)
+        learner.update(step)
 
     return advance
 

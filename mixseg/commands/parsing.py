@@ -16,6 +16,7 @@ from typing import Any, NoReturn, final
 from mixseg.config.effect import check_flags
 from mixseg.config.flags import add_settings_arguments, typed_overrides
 from mixseg.config.presets import configuration_files, settings_from
+from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
 from mixseg.config.values import FlagType, Range, Size
 from mixseg.config.yaml import load_yaml
@@ -144,7 +145,7 @@ def any_settings(parsed: Namespace) -> Settings:
     files = configuration_files(parsed.config, overrides, kind)
     settings = settings_from(files, overrides, parsed.import_names)
     # Not on standard output, which may be what the command was asked for.
-    for line in without_effect(check_flags(overrides, settings)):
+    for line in without_effect(check_flags(overrides, to_flat(settings))):
         complain(line)
     return settings
 

@@ -33,7 +33,7 @@ def profile_model(arguments: Sequence[str]) -> int:
 
     from mixseg.analysis.costs import profile_of
     from mixseg.analysis.noise import NoiseRun
-    from mixseg.training.data import RunData, open_training_data
+    from mixseg.training.data import RunData
     from mixseg.training.stages import of_one_stage, steps_per_epoch
 
     settings = of_one_stage(settings, -1)
@@ -48,7 +48,7 @@ def profile_model(arguments: Sequence[str]) -> int:
             raise ConfigError(
                 f"{error}. Without data, say with --images N how many images are labeled"
             ) from error
-        data = open_training_data(settings)
+        data = RunData(settings).training()
         images = images or len(data.split.labeled)
     run = NoiseRun.of(settings, data)
     batch, accumulate = settings.data.batch_labeled, settings.training.accumulate

@@ -7,8 +7,7 @@ from typing import Any
 
 from mixseg.config.flags import flag_of
 from mixseg.config.options import Needs, NeedsPart, NeedsStream, Setting, TakesStream, parameters_of
-from mixseg.config.schema import schema, slot_of, to_flat
-from mixseg.config.sections import Settings
+from mixseg.config.schema import schema, slot_of
 from mixseg.errors import ConfigError
 from mixseg.registry import METHODS, SLOTS, Slot, all_slots
 
@@ -40,7 +39,7 @@ def takes_part(method: str, parameter: str) -> bool:
     return parameter in parameters_of(METHODS.signature(method))
 
 
-def check_flags(flags: Iterable[str], settings: Settings) -> list[str]:
+def check_flags(flags: Iterable[str], values: Mapping[str, Any]) -> list[str]:
     """Refuse flags that do nothing.
 
     Files may hold such settings, so that one file serves runs with and without a part. A baseline
@@ -49,7 +48,7 @@ def check_flags(flags: Iterable[str], settings: Settings) -> list[str]:
 
     Args:
         flags: Paths of settings that were typed, such as ``mixing.mixer``.
-        settings: Of the run that follows.
+        values: Setting path -> value, of the run that follows.
 
     Returns:
         Flags of a baseline that do nothing in it, and something in another method.
@@ -57,10 +56,9 @@ def check_flags(flags: Iterable[str], settings: Settings) -> list[str]:
     Raises:
         ConfigError: A flag does nothing; the message names it and what it needs.
     """
-    values = to_flat(settings)
     compared = [values]
-    if is_baseline(settings.method):
-        compared += [values | {"method": name} for name in METHODS]
+    if is_baseline(values["method"]):
+        compared += [{**values, "method": name} for name in METHODS]
     without_effect = []
     for path in flags:
         reason = idle(path, values)

@@ -38,24 +38,14 @@ def dump_settings(settings: Settings) -> str:
     return dump_yaml(nested)
 
 
-def changed_settings(before: Settings, after: Settings, free: Collection[str]) -> list[str]:
-    """Lines ``PATH: OLD -> NEW`` of what differs.
-
-    Args:
-        before: Settings of a run.
-        after: Settings that are asked for. Steps that follow from its epochs are left out: they
-            are counted once the images are.
-        free: Paths that are left out as well.
-    """
-    return changed_values(to_flat(before), to_flat(after), free)
-
-
-def changed_values(
+def changed_settings(
     old: Mapping[str, Any], new: Mapping[str, Any], free: Collection[str]
 ) -> list[str]:
-    """The lines of :func:`changed_settings`, from setting path -> value.
+    """Lines ``PATH: OLD -> NEW`` of what differs between settings, each given as path -> value.
 
-    Options that only one side has follow from the parts that it names, and are left out.
+    Left out are options that only one side has, which follow from the parts that it names, steps
+    that follow from the epochs of ``new``, which are counted once the images are, and the paths
+    in ``free``.
     """
     left_out = {*free, *(steps for steps, epochs in IN_EPOCHS.items() if new[epochs] is not None)}
     if new["stages"]:

@@ -11,7 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, final
 
-from mixseg.config.checks import check_settings_of_run
+from mixseg.config.checks import (
+    check_length,
+    check_model,
+    check_numbers,
+    check_run_name,
+    check_scales,
+)
 from mixseg.config.options import Needs, NeedsPart, NeedsStream
 from mixseg.config.values import (
     SEEDS,
@@ -25,6 +31,7 @@ from mixseg.config.values import (
     Size,
     Steps,
 )
+from mixseg.errors import ConfigError
 
 SOURCE = Needs("source_domain.dataset", help="--source NAME (mixseg uda)")
 SCENES = Needs("built-in scenes", help="built-in scenes: leave --data-root out")
@@ -404,12 +411,31 @@ class Settings:
     """Setting path -> value, of the options of the parts that the settings name."""
 
     def __post_init__(self) -> None:
-        check_settings_of_run(self)
+        """Refuse values and combinations that cannot work, before any data is read."""
+        check_numbers(self)
+        check_scales(self.data, self.source_domain, crops=self.crops)
+        if self.validation.resolution == "input" and self.data.resize is None:
+            raise ConfigError("validation.resolution: input needs data.resize")
+        check_model(self.model, self.data, compiles=self.training.compile)
+        check_length(self.training, self.schedule, self.stages, self.options)
+        if self.source_domain.dataset is None and self.source_domain.root is not None:
+            raise ConfigError(
+                "source_domain.root needs source_domain.dataset, to know how the folder is laid out"
+            )
+        if self.training.precision == "fp16" and self.training.device == "cpu":
+            raise ConfigError("training.precision fp16 needs a GPU; use bf16 or fp32 on a CPU")
+        if self.name is not None:
+            check_run_name(self.name)
 
     @property
     def two_domains(self) -> bool:
         """Whether labeled images come from a source domain."""
         return self.source_domain.dataset is not None
+
+    @property
+    def labeled_section(self) -> DataSettings | SourceSettings:
+        """The section about the labeled images."""
+        return self.source_domain if self.two_domains else self.data
 
     @property
     def crops(self) -> bool:

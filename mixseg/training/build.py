@@ -22,7 +22,13 @@ from torch import Tensor, nn
 
 from mixseg.config.options import parameters_of
 from mixseg.config.schema import to_flat
-from mixseg.config.sections import DataSettings, Settings, ValidationSettings
+from mixseg.config.sections import (
+    DataSettings,
+    ScheduleSettings,
+    Settings,
+    TrainingSettings,
+    ValidationSettings,
+)
 from mixseg.config.values import Size
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.record import digests
@@ -75,7 +81,7 @@ LOG = logging.getLogger("mixseg")
 
 
 class Given(NamedTuple):
-    """What parts of a method depend on besides the settings.
+    """The values that parts of a method need besides the settings.
 
     Attributes:
         distribution: Class distribution that pseudo-labels are aligned to, float32, shape (C,).
@@ -174,32 +180,35 @@ def build_method(
 
 
 def build_regularizers(
-    settings: Settings, num_classes: int, precision: Precision
+    name: str,
+    options: Mapping[str, Any],
+    num_classes: int,
+    precision: Precision,
+    schedule: ScheduleSettings,
+    training: TrainingSettings,
+    seed: int,
 ) -> tuple[Regularizer, ...]:
-    """The regularizer that the settings name, or none at all."""
-    if settings.regularizer == "none":
+    """The regularizer of a name, or none at all; ``schedule`` is that of the student."""
+    if name == "none":
         return ()
-    section = REGULARIZERS.options(settings.regularizer)[0].path.partition(".")[0]
-    own, total = settings.schedule, settings.training.iterations
+    section = REGULARIZERS.options(name)[0].path.partition(".")[0]
+    total = training.iterations
 
-    def schedules(name: str, warmup: int) -> Schedule:
+    def schedules(chosen: str, warmup: int) -> Schedule:
         """The student's schedule for ``same``, else one of its own with the same options."""
-        chosen = (
-            (own.name, settings.options, total, own.warmup_steps)
-            if name == "same"
-            else (name, settings.options, total, warmup, section)
-        )
-        return build_schedule(*chosen)[0]
+        if chosen == "same":
+            return build_schedule(schedule.name, options, total, schedule.warmup_steps)[0]
+        return build_schedule(chosen, options, total, warmup, section)[0]
 
     regularizer = REGULARIZERS.build(
-        settings.regularizer,
-        settings.options,
+        name,
+        options,
         num_classes=num_classes,
         device=precision.device,
-        seed=settings.seed,
+        seed=seed,
         schedules=schedules,
         bf16=precision.name == "bf16",
-        channels_last=settings.training.channels_last,
+        channels_last=training.channels_last,
     )
     return (regularizer,)
 
@@ -221,14 +230,14 @@ def build_learner(
     """Network, method, optimizer and regularizers; random weights depend on the seed alone.
 
     Args:
-        settings: Of a run.
+        settings: Settings of a run.
         num_classes: Number of classes that the network tells apart.
-        given: What the data give the method.
-        download: Whether ImageNet weights are fetched; without them the network costs as much.
-        choose: Says the precision; None is :func:`choose_precision`, which measures nothing.
-        classes: Their names. The classifier of an earlier run is taken if its classes are these;
-            None takes it if it fits.
-        spec: Of a run that goes on: initial weights, which its checkpoint replaces, are not read.
+        given: Values from the data.
+        download: False starts without ImageNet weights; the network costs as much.
+        choose: Chooses the precision; None is :func:`choose_precision`, which measures nothing.
+        classes: Names of the classes. The classifier of an earlier run is taken if its classes are
+            these; None takes it if it fits.
+        spec: The network of a run that goes on, whose checkpoint replaces initial weights.
         sizes: Height and width of the images of a new run, which its networks have to take.
 
     Returns:
@@ -287,7 +296,15 @@ def build_learner(
         no_decay_norms=optimizer.no_decay_norms,
         layer_decay=optimizer.layer_decay,
     )
-    regularizers = build_regularizers(settings, num_classes, precision)
+    regularizers = build_regularizers(
+        settings.regularizer,
+        settings.options,
+        num_classes,
+        precision,
+        settings.schedule,
+        training,
+        settings.seed,
+    )
     method = build_method(model, settings, given, regularizers)
     if training.compile:
         compile_networks(method.networks.values())
@@ -396,10 +413,10 @@ def build_run(
     learner = learner_of_run(
         settings, data, teacher, folder.precision, spec=spec, objects=objects.parts
     )
-    stages = plan_stages(settings, len(data.split.labeled))
-    own = settings.schedule
+    training, own = settings.training, settings.schedule
+    stages = plan_stages(settings.stages, settings.data, training, len(data.split.labeled))
     schedule, momentum = build_schedule(
-        own.name, settings.options, settings.training.iterations, own.warmup_steps
+        own.name, settings.options, training.iterations, own.warmup_steps
     )
     skipped = None
     if settings.data.skip_bad:
@@ -409,7 +426,15 @@ def build_run(
     card = network_card(learner.method.student.spec, data.classes, to_flat(settings))
     return Run(
         learner=learner,
-        streams=build_streams(settings, data, stages, learner.method),
+        streams=build_streams(
+            data,
+            settings.labeled_section,
+            settings.data,
+            stages,
+            learner.method,
+            seed=settings.seed,
+            accumulate=training.accumulate,
+        ),
         stages=stages,
         schedule=staged(schedule, stages),
         momentum=momentum,
@@ -426,7 +451,7 @@ def build_run(
         | {"data": digests(data.record), "records": folder.records(), "objects": objects.names},
         loggers=[
             LOGGERS.build(name, settings.options, folder=folder.path)
-            for name in dict.fromkeys(("jsonl", *settings.training.loggers))
+            for name in dict.fromkeys(("jsonl", *training.loggers))
             if folder.locked
         ],
         skipped=skipped,

@@ -20,8 +20,10 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from mixseg.config.effect import takes_part
 from mixseg.errors import CheckpointError
 from mixseg.files import flush_folder, not_written, read_bytes, read_json, write_atomically
+from mixseg.registry import METHODS
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -29,8 +31,6 @@ MAX_TENSOR_BYTES = 2**36
 """Largest file of a checkpoint that is read; all of a network of 17 billion weights."""
 
 TEACHER, AVERAGE = "teacher", "average"
-STUDENTS_AVERAGED = ("supervised", "distillation")
-"""Methods whose average of the student, from which no labels come, was once saved as teacher."""
 
 POINTER = "latest.json"
 """Names the newest checkpoint for scripts that watch runs; a resume looks at the folders."""
@@ -49,8 +49,12 @@ class Checkpoint:
 
 
 def network_name(saved: str, method: object) -> str:
-    """The name of a network that a run of a method, perhaps of an earlier version, has saved."""
-    return AVERAGE if saved == TEACHER and method in STUDENTS_AVERAGED else saved
+    """The name of a network that a run of a method has saved.
+
+    Earlier versions called the student's average, from which no labels come, teacher, too.
+    """
+    has_average = method in METHODS and takes_part(str(method), AVERAGE)
+    return AVERAGE if saved == TEACHER and has_average else saved
 
 
 def write_checkpoint(

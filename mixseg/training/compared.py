@@ -23,17 +23,19 @@ class Compared(NamedTuple):
 def open_compared(
     saved: SavedNetworks,
     *,
-    dataset: str | None,
-    root: str | None,
-    split: str | None,
-    unpaired: str | None,
-    class_map: str | None,
-    allow_changes: bool,
+    given: SegmentationDataset | None = None,
+    dataset: str | None = None,
+    root: str | None = None,
+    split: str | None = None,
+    unpaired: str | None = None,
+    class_map: str | Path | None = None,
+    allow_changes: bool = False,
 ) -> Compared:
     """Open a run's own validation images, or others.
 
     Args:
         saved: The networks of the run.
+        given: Other data that are open already; dataset, root, split and unpaired then say nothing.
         dataset: Layout of other data.
         root: Their folder.
         split: Name of the split; by default what the run was validated on.
@@ -45,11 +47,16 @@ def open_compared(
         ConfigError: The run's own images have changed and that is not allowed, or it is allowed and
             they are not the run's.
     """
-    given = {} if unpaired is None else {"data.unpaired": unpaired}
-    settings = settings_on(dict(saved.settings) | given, dataset, root)
-    opened, name = RunData(settings).judged(split, saved.run)
-    own_split = None if settings.data.val is not None else settings.data.val_split
-    if dataset is None and root is None and split in (None, own_split):
+    own = False
+    if given is not None:
+        opened, name = given, given.split
+    else:
+        changed = {} if unpaired is None else {"data.unpaired": unpaired}
+        settings = settings_on(dict(saved.settings) | changed, dataset, root)
+        opened, name = RunData(settings).judged(split, saved.run)
+        own_split = None if settings.data.val is not None else settings.data.val_split
+        own = dataset is None and root is None and split in (None, own_split)
+    if own:
         saved.check_data(opened, allow_changes=allow_changes)
     elif allow_changes:
         raise ConfigError("--allow-changes does nothing: these are not the run's own data")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mixseg.config import effect
 from mixseg.config.resolve import resolve_settings
-from mixseg.config.sections import ALIGNMENTS, DataSettings, Settings, SourceSettings
+from mixseg.config.sections import ALIGNMENTS, Settings
 from mixseg.config.values import Size
 from mixseg.data.check import (
     check_equal_sizes,
@@ -57,7 +57,7 @@ class TrainingData:
         split: Which of its images are labeled.
         unlabeled: Where unlabeled images come from; ``unlabeled_indices`` are those that are used.
         val: Validation split, or what is held out of the training split in its place.
-        notes: What people should know of it, one line each.
+        notes: Messages for people, one line each.
         class_map: The classes of the source and where they go, YAML; empty for one domain.
         distribution: Share of each class that pseudo-labels are aligned to, float64, shape (C,).
         frequencies: Share of each class among the labeled pixels, float64, shape (C,), for a loss.
@@ -75,7 +75,7 @@ class TrainingData:
 
     @functools.cached_property
     def record(self) -> Record:
-        """What a run rests on in its data; every label file is looked at once."""
+        """The data that the run depends on; every label file is looked at once."""
         ids = [self.unlabeled.samples[index].id for index in self.unlabeled_indices]
         return record_of_training(self.val, self.labeled, self.split.labeled, ids)
 
@@ -129,11 +129,6 @@ class RunData:
         """The streams that the method takes, known before it is built."""
         return effect.streams_of({"method": self.settings.method} | dict(self.settings.options))
 
-    @property
-    def labeled_settings(self) -> DataSettings | SourceSettings:
-        """The section about the labeled images."""
-        return self.domain if self.settings.two_domains else self.data
-
     def check(self) -> None:
         """Refuse what cannot be opened, before anything is read."""
         data, source = self.data, self.domain
@@ -163,7 +158,7 @@ class RunData:
         Raises:
             ConfigError: Only the data could tell, and they are not opened.
         """
-        domain = self.labeled_settings if stream == "labeled" else self.data
+        domain = self.settings.labeled_section if stream == "labeled" else self.data
         given = self.data.crop or domain.resize
         if given is not None:
             return given
@@ -387,7 +382,7 @@ class RunData:
                 "out a part of the labeled images for validation with --val 1/5"
             )
         if not settings.crops:
-            resize = self.labeled_settings.resize
+            resize = self.settings.labeled_section.resize
             if resize is None:
                 check_equal_sizes(data.labeled, data.split.labeled, skip_bad=skip_bad)
             if self.data.resize is None:
@@ -404,15 +399,15 @@ class RunData:
         val = objects.val or self.validation(train=train)
         held_out = _ids(val) if data.val is not None else []
         split = split_labeled(_ids(train), data.labeled, self.settings.split_seed, held_out)
-        unlabeled, indices = train, split.unlabeled
-        notes = [*unpaired_notes(train, val), *self._held_out_notes(train, val)]
-        if objects.unlabeled is not None:
-            unlabeled, indices = objects.unlabeled, tuple(range(len(objects.unlabeled)))
-        elif data.unlabeled is not None:
-            unlabeled, left_out = self.photographs((train,), val)
-            notes += left_out
-            indices = tuple(range(len(unlabeled)))
-        return TrainingData(train, split, unlabeled, indices, val, tuple(notes))
+        further, left_out = self._further_images(train, val)
+        return TrainingData(
+            labeled=train,
+            split=split,
+            unlabeled=further or train,
+            unlabeled_indices=tuple(range(len(further))) if further else split.unlabeled,
+            val=val,
+            notes=(*unpaired_notes(train, val), *self._held_out_notes(train, val), *left_out),
+        )
 
     def _two_domains(self) -> TrainingData:
         """Labeled images of the source, unlabeled ones of the target; its labels are for
@@ -442,18 +437,15 @@ class RunData:
         split = split_labeled(_ids(source), self.domain.labeled, self.settings.split_seed)
         if target is not None:
             notes += self._held_out_notes(target, val)
-        if objects.unlabeled is not None:
-            unlabeled = objects.unlabeled
-        elif data.unlabeled is not None:
-            unlabeled, left_out_files = self.photographs((source,), val)
-            notes += left_out_files
-        elif takes_target and target is not None:
+        unlabeled, left_out_files = self._further_images(source, val)
+        notes += left_out_files
+        if unlabeled is None and takes_target and target is not None:
             missing = sum(sample.label is None for sample in target.samples)
             if missing:
                 notes.append(f"{missing} images of the target have no label, and need none")
             kept = tuple(sample for sample in target.samples if sample.id not in set(held_out))
             unlabeled = dataclasses.replace(target, samples=kept)
-        else:
+        if unlabeled is None:
             unlabeled = dataclasses.replace(val, samples=())
         return TrainingData(
             labeled=classes.apply(source),
@@ -464,6 +456,16 @@ class RunData:
             notes=tuple(notes),
             class_map=classes.to_yaml(),
         )
+
+    def _further_images(
+        self, labeled: SegmentationDataset, val: SegmentationDataset
+    ) -> tuple[SegmentationDataset | None, tuple[str, ...]]:
+        """The images that replace the unlabeled ones of the training split, and notes on them."""
+        if self.objects.unlabeled is not None:
+            return self.objects.unlabeled, ()
+        if self.data.unlabeled is not None:
+            return self.photographs((labeled,), val)
+        return None, ()
 
     def _class_map_file(self) -> Path | None:
         file = self.domain.class_map
@@ -522,11 +524,6 @@ class RunData:
         return dataclasses.replace(data, frequencies=shares)
 
 
-def open_training_data(settings: Settings, objects: Objects = NO_OBJECTS) -> TrainingData:
-    """Open and check the data of a run; see :meth:`RunData.training`."""
-    return RunData(settings, objects).training()
-
-
 def layout_with_options(
     dataset: str, section: str, options: Mapping[str, Any]
 ) -> tuple[str, Layout]:
@@ -536,7 +533,7 @@ def layout_with_options(
 
 
 def unpaired_notes(*datasets: SegmentationDataset) -> list[str]:
-    """What people should know of images that were left out, a line for each data set with some."""
+    """Notes on images that were left out, a line for each data set with some."""
     return [
         f"{len(dataset.unpaired)} images of {dataset.name} {dataset.split!r} have no label and are "
         f"left out; the first is {dataset.unpaired[0]}"

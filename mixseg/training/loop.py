@@ -44,8 +44,8 @@ class Outcome:
         step: Steps done.
         seconds_per_step: Median wall time of a step in this process.
         peak_memory: Most bytes in use, on the GPU or in this process.
-        precision: What ``auto`` has chosen, or what was asked for.
-        settings: Of the run.
+        precision: The one that ``auto`` has chosen, or that was asked for.
+        settings: Settings of the run.
     """
 
     scores: dict[str, Scores]
@@ -76,6 +76,7 @@ def train(run: Run, on_progress: OnProgress | None = None, *, save_first: bool =
     """
     learner, training, position = run.learner, run.settings.training, run.position
     first, total, accumulate = position.step, training.iterations, training.accumulate
+    save_every = run.settings.checkpoints.every
     scores: dict[str, Scores] = {}
     times: list[float] = []
     tell = on_progress or (lambda done, total, note: None)
@@ -98,23 +99,30 @@ def train(run: Run, on_progress: OnProgress | None = None, *, save_first: bool =
             for step in range(first, total):
                 started = time.perf_counter()
                 run.set_rate(step)
+
+                # Fetch, step, guard, update.
                 micro_batches = run.fetch(batches, accumulate)
                 gradients = learner.gradients(micro_batches, step)
                 stop_unless_finite(learner, gradients, step, micro_batches)
-                learner.move(step)
+                learner.update(step)
                 done = position.step = step + 1
                 times.append(time.perf_counter() - started)
                 if training.compile and step == first:
                     LOG.info(f"torch.compile: the first step took {times[-1]:.0f} s")
+
+                # Log.
                 if done % training.log_every == 0 or done == total:
                     record = record_of(run, gradients, step)
                     run.log(record | {"seconds": round(times[-1], 4)})
                     tell(done, total, _note(record))
                     run.name_void()
-                # Before the validation: whatever ends it loses no step, and a run that goes on from
-                # here does it again.
-                if done % run.settings.checkpoints.every == 0 or done == total:
+
+                # Save, before the validation: whatever ends it loses no step, and a run that goes
+                # on from here does it again.
+                if done % save_every == 0 or done == total:
                     run.save()
+
+                # Validate.
                 if run.is_due(done):
                     scores = run.validate()
             run.save()  # with the best scores
@@ -150,19 +158,18 @@ def stop_unless_finite(
 
 def record_of(run: Run, gradients: Gradients, step: int) -> dict[str, float]:
     """What is logged of a step."""
-    optimizer = run.learner.optimizer
     record = {
-        "lr": run.schedule(step) * float(optimizer.defaults["lr"]),
+        "lr": run.schedule(step) * float(run.learner.optimizer.defaults["lr"]),
         "gradient_norm": float(gradients.norm),
     }
     record |= {f"loss/{name}": float(value) for name, value in gradients.losses.items()}
-    classes = {name: value for name, value in gradients.logs.items() if value.dim()}
     record |= {name: float(value) for name, value in gradients.logs.items() if not value.dim()}
     if run.momentum is not None:
         record["momentum"] = run.momentum(step)
-    for name, values in classes.items():
-        shares = zip(run.card["classes"]["names"], values.tolist(), strict=True)
-        record |= {f"{name}/{one}": share for one, share in shares}
+    for name, values in gradients.logs.items():
+        if values.dim():  # one for each class
+            shares = zip(run.card["classes"]["names"], values.tolist(), strict=True)
+            record |= {f"{name}/{one}": share for one, share in shares}
     return record
 
 
@@ -218,17 +225,15 @@ class Learner:
     seed: int
     clip_norm: float | None
 
-    def set_rate(self, factor: float) -> None:
-        """Every group's learning rate as a multiple of its peak."""
+    def set_rate(self, factor: float, momentum: float | None = None) -> None:
+        """Set the learning rate of every group to a multiple of its peak, and its momentum (beta_1)
+        unless it is None.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
-
-    def set_momentum(self, momentum: float) -> None:
-        """Every group's momentum, or beta_1."""
-        for group in self.optimizer.param_groups:
-            if "betas" in group:
+            if momentum is not None and "betas" in group:
                 group["betas"] = (momentum, group["betas"][1])
-            else:
+            elif momentum is not None:
                 group["momentum"] = momentum
 
     def gradients(self, micro_batches: Sequence[Mapping[str, Batch]], step: int) -> Gradients:
@@ -266,7 +271,7 @@ class Learner:
         watched = gradients.loss if overflowing else gradients.loss + gradients.norm
         return bool(torch.isfinite(watched))
 
-    def move(self, step: int) -> None:
+    def update(self, step: int) -> None:
         """Update the student by the optimizer, then what follows it, such as the teacher."""
         self.precision.scaler.step(self.optimizer)
         self.precision.scaler.update()

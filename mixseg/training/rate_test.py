@@ -1,4 +1,4 @@
-"""What a learning-rate range test is run on: the data, the network and the method of a run."""
+"""A learning-rate range test on the data, the network and the method of a run."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from mixseg.config.schema import to_flat
 from mixseg.config.sections import ScheduleSettings, Settings
 from mixseg.data.streams import Batch
 from mixseg.errors import ConfigError
+from mixseg.models import model_title
 from mixseg.training.build import learner_of_run
 from mixseg.training.checks import check_settings
 from mixseg.training.data import RunData
@@ -22,13 +24,14 @@ from mixseg.training.teachers import find_teacher, fixed_teacher
 def prepare_range_test(
     settings: Settings, steps: int, on_step: Callable[[int, int], None]
 ) -> tuple[Learner, Iterator[list[dict[str, Batch]]], Path]:
-    """What learns, its batches, and the folder for the result, which is not there yet.
+    """Network and optimizer, the batches, and the folder for the result, which is not there yet.
 
     The length and the schedule of a run do not count, and of its stages only the first does;
     ``on_step`` is called with the number of steps begun and of all.
     """
     output = Path(settings.output).expanduser()
-    name = settings.name or unused_name(output, f"find-lr-{run_name(settings)}")
+    own = run_name(to_flat(settings), model_title(settings.model))
+    name = settings.name or unused_name(output, f"find-lr-{own}")
     folder = output / name
     if folder.exists():
         raise ConfigError(f"{folder} is already there; give another --name")
@@ -47,9 +50,17 @@ def prepare_range_test(
     data = run_data.with_frequencies(run_data.training())
     teacher = None if found is None else fixed_teacher(found, data.classes)
     learner = learner_of_run(settings, data, teacher)
-    stages = plan_stages(settings, len(data.split.labeled))
-    streams = build_streams(settings, data, stages, learner.method)
     accumulate = settings.training.accumulate
+    stages = plan_stages((), settings.data, settings.training, len(data.split.labeled))
+    streams = build_streams(
+        data,
+        settings.labeled_section,
+        settings.data,
+        stages,
+        learner.method,
+        seed=settings.seed,
+        accumulate=accumulate,
+    )
     batches = {name: stream(0, steps * accumulate) for name, stream in streams.items()}
 
     def micro_batches() -> Iterator[list[dict[str, Batch]]]:

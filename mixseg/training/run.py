@@ -10,7 +10,7 @@ import logging
 import re
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from mixseg.charts import plots_installed
 from mixseg.config.effect import command_of, takes_part
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.saved import changed_settings, dump_settings, with_absolute_paths
+from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
 from mixseg.data.contract import ClassSet
 from mixseg.data.record import differences, digests, read_record
@@ -30,8 +31,7 @@ from mixseg.data.statistics import dump_frequencies
 from mixseg.distributed import by_first, lost_process, of_first, together, wait_for_all, world
 from mixseg.errors import ConfigError, TrainingError
 from mixseg.files import not_written, read_bytes, write_atomically
-from mixseg.methods import Distillation
-from mixseg.models import ModelSpec, model_title
+from mixseg.models import FixedTeacher, ModelSpec, model_title
 from mixseg.training.build import build_run
 from mixseg.training.checkpoint import CheckpointStore, read_checkpoint
 from mixseg.training.checks import check_settings
@@ -39,7 +39,7 @@ from mixseg.training.data import RunData, TrainingData
 from mixseg.training.from_python import NO_OBJECTS, Objects
 from mixseg.training.loop import OnProgress, Outcome, train
 from mixseg.training.run_directory import RunDirectory
-from mixseg.training.saved_network import SavedNetworks, load_state
+from mixseg.training.saved_network import load_state
 from mixseg.training.stages import epochs_in_steps, steps_per_epoch
 from mixseg.training.state import Run, restore
 from mixseg.training.streams import crop_notes, scale_notes
@@ -80,15 +80,19 @@ def start(
     settings = epochs_in_steps(settings, len(data.split.labeled))
     data = run_data.with_frequencies(data)
     teacher = None if saved_teacher is None else fixed_teacher(saved_teacher, data.classes)
-    name = settings.name or unused_name(Path(settings.output).expanduser(), run_name(settings))
-    name = of_first(name)  # it has the time in it
+    output = Path(settings.output).expanduser()
+    named = run_name(to_flat(settings), model_title(settings.model))
+    name = of_first(settings.name or unused_name(output, named))  # it has the time in it
     settings = dataclasses.replace(settings, name=name)
-    path = Path(settings.output).expanduser() / name
+    path = output / name
 
     def begun() -> RunDirectory:
         folder = RunDirectory.create(path)
         try:
-            _record(folder, data, saved_teacher, dump_settings(settings))
+            _write_record(folder, data)
+            if saved_teacher is not None:
+                keep_teacher(folder.path, saved_teacher)
+            write_atomically(folder.config, dump_settings(settings))
             folder.publish()
         except BaseException:
             folder.remove()
@@ -108,19 +112,21 @@ def start(
         return finish(run, data, on_progress=on_progress)
 
 
-def run_name(settings: Settings) -> str:
-    """Such as ``ssl-demo-classmix-1of8-seed0-20260102-030405``."""
-    source = settings.source_domain.dataset
-    labeled = settings.data.labeled if source is None else settings.source_domain.labeled
+def run_name(values: Mapping[str, Any], model: str) -> str:
+    """Such as ``ssl-demo-classmix-1of8-seed0-20260102-030405``, from setting path -> value and the
+    title of the network.
+    """
+    method, source, seed = values["method"], values["source_domain.dataset"], values["seed"]
+    labeled = values["data.labeled" if source is None else "source_domain.labeled"]
     fraction = re.fullmatch(r"(\d+)/(\d+)", labeled)
     labeled = f"{fraction[1]}of{fraction[2]}" if fraction else Path(labeled).name
     labeled = re.sub(r"[^A-Za-z0-9.]", "-", labeled)
-    parts = [command_of(settings.method), *([source] if source else []), settings.data.dataset]
-    if takes_part(settings.method, "mixer"):
-        parts.append(settings.mixing.mixer)
-    if takes_part(settings.method, "trained_teacher"):
-        parts.append(model_title(settings.model))
-    return "-".join([*parts, labeled[:20], f"seed{settings.seed}", time.strftime("%Y%m%d-%H%M%S")])
+    parts = [command_of(method), *([source] if source else []), values["data.dataset"]]
+    if takes_part(method, "mixer"):
+        parts.append(values["mixing.mixer"])
+    if takes_part(method, "trained_teacher"):
+        parts.append(model)
+    return "-".join([*parts, labeled[:20], f"seed{seed}", time.strftime("%Y%m%d-%H%M%S")])
 
 
 def unused_name(folder: Path, name: str) -> str:
@@ -129,22 +135,17 @@ def unused_name(folder: Path, name: str) -> str:
     return next(name for name in names if not (folder / name).exists())
 
 
-def _record(
-    run: RunDirectory, data: TrainingData, teacher: SavedNetworks | None, config: str
-) -> None:
+def _write_record(run: RunDirectory, data: TrainingData) -> None:
+    """Write what the run has found in its data, which it reads again when it goes on."""
     write_split(run.path, data.labeled, data.split, (*data.labeled.unpaired, *data.val.unpaired))
     for path, content in _lists(run, data).items():
         write_atomically(path, content)
-    if data.distribution is not None:
-        shares = dump_frequencies(data.distribution, data.classes)
-        write_atomically(run.alignment, shares)
-    if data.frequencies is not None:
-        write_atomically(run.frequencies, dump_frequencies(data.frequencies, data.classes))
+    shares = {run.alignment: data.distribution, run.frequencies: data.frequencies}
+    for path, by_class in shares.items():
+        if by_class is not None:
+            write_atomically(path, dump_frequencies(by_class, data.classes))
     if data.class_map:
         write_atomically(run.class_map, data.class_map)
-    if teacher is not None:
-        keep_teacher(run.path, teacher)
-    write_atomically(run.config, config)
 
 
 # A run that goes on -------------------------------------------------------------------------------
@@ -201,29 +202,9 @@ def _opened(
     own = ([run.config], {}) if kept is None else ([], kept["settings"])
     saved = with_absolute_paths(resolve_settings(*own))
     # What a run computes does not depend on how many processes read its images.
-    changes = changed_settings(saved, settings, {"data.workers", "output", "name", "imports"})
-    if spec is not None and any(line.startswith(FREE) for line in changes):
-        raise ConfigError(
-            f"{path} has a checkpoint, which takes the place of initial weights: leave --weights "
-            "and model.weights_sha256 as they were"
-        )
-    fixed = [line for line in changes if line.startswith(FIXED) and not line.startswith(FREE)]
-    misfit = f"a checkpoint does not fit such a change: {'; '.join(fixed)}"
-    if changes and not allow_changes:
-        advice = (
-            f"; {misfit}, not even with --allow-changes"
-            if fixed
-            else ", or add --allow-changes to go on with the new ones"
-        )
-        differing = {line.partition(":")[0] for line in changes}
-        flags = ", ".join(f"--{key}" for key in overrides if key in differing)
-        way = f"Leave out {flags}" if flags else f"Delete {run.config}, which was edited"
-        raise ConfigError(
-            f"{path} was made with other settings ({'; '.join(changes)}). {way}, to go on with its "
-            f"own ones{advice}"
-        )
-    if fixed:
-        raise ConfigError(f"{path}: {misfit}")
+    free = {"data.workers", "output", "name", "imports"}
+    changes = changed_settings(to_flat(saved), to_flat(settings), free)
+    _check_changes(run, changes, overrides, begun=spec is not None, allowed=allow_changes)
     opened = settings
     if run.alignment.is_file():
         # The run's own record: a file that was changed or moved meanwhile does not matter.
@@ -247,9 +228,8 @@ def _opened(
         run.check_class_map(data.class_map)
     settings = epochs_in_steps(settings, len(data.split.labeled))
     data = run_data.with_frequencies(data, run.frequencies)
-    teacher = None
-    if settings.method == "distillation":
-        teacher = kept_teacher(run.path, data.classes)
+    has_teacher = takes_part(settings.method, "trained_teacher")
+    teacher = kept_teacher(run.path, data.classes) if has_teacher else None
     if changes and run.locked:  # checkpoints take a copy of what is written here
         unpaired = (*data.labeled.unpaired, *data.val.unpaired)
         write_split(run.path, data.labeled, data.split, unpaired)
@@ -262,6 +242,34 @@ def _opened(
             write_atomically(run.config, dump_settings(settings))
         _write_lists(run, data, changes)
     return built, data, changes
+
+
+def _check_changes(
+    run: RunDirectory, changes: list[str], overrides: Iterable[str], *, begun: bool, allowed: bool
+) -> None:
+    """Refuse changed settings that are not allowed, or that no checkpoint fits."""
+    if begun and any(line.startswith(FREE) for line in changes):
+        raise ConfigError(
+            f"{run.path} has a checkpoint, which takes the place of initial weights: leave "
+            "--weights and model.weights_sha256 as they were"
+        )
+    fixed = [line for line in changes if line.startswith(FIXED) and not line.startswith(FREE)]
+    misfit = f"a checkpoint does not fit such a change: {'; '.join(fixed)}"
+    if changes and not allowed:
+        advice = (
+            f"; {misfit}, not even with --allow-changes"
+            if fixed
+            else ", or add --allow-changes to go on with the new ones"
+        )
+        differing = {line.partition(":")[0] for line in changes}
+        flags = ", ".join(f"--{key}" for key in overrides if key in differing)
+        way = f"Leave out {flags}" if flags else f"Delete {run.config}, which was edited"
+        raise ConfigError(
+            f"{run.path} was made with other settings ({'; '.join(changes)}). {way}, to go on with "
+            f"its own ones{advice}"
+        )
+    if fixed:
+        raise ConfigError(f"{run.path}: {misfit}")
 
 
 def _restore(run: Run) -> None:
@@ -472,11 +480,11 @@ def _opening(run: Run, data: TrainingData) -> list[str]:
         f"model {model_title(settings.model)}, {_millions(learner.method.student)} parameters; "
         f"{learner.precision.device}, {learner.precision.name}, {torch.get_num_threads()} threads"
     )
-    if isinstance(learner.method, Distillation):
-        teacher = learner.method.teacher.network
+    teacher = getattr(learner.method, "teacher", None)
+    if isinstance(teacher, FixedTeacher):
         lines.append(
-            f"teacher {settings.distillation.teacher}: {model_title(teacher.spec)}, "
-            f"{_millions(teacher)} parameters"
+            f"teacher {settings.distillation.teacher}: {model_title(teacher.network.spec)}, "
+            f"{_millions(teacher.network)} parameters"
         )
     lines += [
         f"regularizer {settings.regularizer}: {name} of {_millions(network)} parameters"
@@ -494,7 +502,7 @@ def _opening(run: Run, data: TrainingData) -> list[str]:
         batch, accumulate = settings.data.batch_labeled, settings.training.accumulate
         per_epoch = steps_per_epoch(len(split.labeled), batch, accumulate)
         lines.append(f"{settings.training.epochs} epochs of {per_epoch} steps")
-    domain = settings.source_domain if settings.two_domains else settings.data
+    domain = settings.labeled_section
     lines += crop_notes(domain, data, run.stages)
     if unlabeled and run.stages[0].crop is not None:
         lines += scale_notes(domain.resize, settings.data.resize, data)

@@ -144,8 +144,8 @@ class SavedNetworks:
         """Move a network to a device, channels last.
 
         Args:
-            name: Of the network.
-            device: Where it is to run.
+            name: Name of the network.
+            device: The device.
             precision: ``auto`` takes that of the run, where the hardware has it.
 
         Returns:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from mixseg.config.sections import Settings, StageSettings
+from mixseg.config.sections import DataSettings, Settings, StageSettings, TrainingSettings
 from mixseg.errors import ConfigError
 from mixseg.training.schedules import Schedule
 
@@ -34,36 +34,44 @@ class Stage:
     lr_factor: float = 1.0
 
 
-def plan_stages(settings: Settings, images: int) -> tuple[Stage, ...]:
+def plan_stages(
+    stages: Sequence[StageSettings], data: DataSettings, training: TrainingSettings, images: int
+) -> tuple[Stage, ...]:
     """The stages of a run in order, by the number of its labeled images; at least one."""
-    accumulate = settings.training.accumulate
-    steps = _steps(settings.stages, accumulate, images) or [settings.training.iterations]
+    accumulate = training.accumulate
+    steps = _steps(stages, accumulate, images) or [training.iterations]
+    factors = [stage.lr_factor for stage in stages] or [1.0]
     draws = {"labeled": 0, "unlabeled": 0}
     planned: list[Stage] = []
     first = 0
-    for number, taken in enumerate(steps):
-        data = of_one_stage(settings, number).data
-        batches = {"labeled": data.batch_labeled, "unlabeled": data.batch_unlabeled}
-        factor = settings.stages[number].lr_factor if settings.stages else 1.0
-        planned.append(Stage(first, first + taken, data.crop, batches, draws, factor))
+    for own, taken, factor in zip(data_by_stage(data, stages), steps, factors, strict=True):
+        batches = {"labeled": own.batch_labeled, "unlabeled": own.batch_unlabeled}
+        planned.append(Stage(first, first + taken, own.crop, batches, draws, factor))
         parts = taken * accumulate
         draws = {name: drawn + parts * batches[name] for name, drawn in draws.items()}
         first += taken
     return tuple(planned)
 
 
+def data_by_stage(data: DataSettings, stages: Sequence[StageSettings]) -> list[DataSettings]:
+    """The section with crop and batches of each stage; as it is where a run has none."""
+    return [
+        dataclasses.replace(
+            data,
+            crop=stage.crop,
+            batch_labeled=stage.batch,
+            # Where this is no whole number and a method uses it, the settings are refused before.
+            batch_unlabeled=max(1, stage.batch * data.batch_unlabeled // data.batch_labeled),
+        )
+        for stage in stages
+    ] or [data]
+
+
 def of_one_stage(settings: Settings, number: int) -> Settings:
     """The settings with crop and batches of one stage (-1 is the last) throughout the run."""
     if not settings.stages:
         return settings
-    stage, data = settings.stages[number], settings.data
-    data = dataclasses.replace(
-        data,
-        crop=stage.crop,
-        batch_labeled=stage.batch,
-        # Where this is no whole number and a method uses it, the settings are refused before.
-        batch_unlabeled=max(1, stage.batch * data.batch_unlabeled // data.batch_labeled),
-    )
+    data = data_by_stage(settings.data, settings.stages)[number]
     return dataclasses.replace(settings, data=data, stages=())
 
 

@@ -63,7 +63,7 @@ class Run:
     """The parts of a run.
 
     Attributes:
-        learner: What is trained.
+        learner: Method, optimizer and regularizers.
         streams: Name -> batches, for every stream of the method.
         stages: In order.
         schedule: Factor of the learning rate; ``momentum`` of each step, or None to leave it.
@@ -71,7 +71,7 @@ class Run:
         folder: Where files go.
         settings: Lengths and intervals; all of them are kept as a record.
         card: Metadata of a checkpoint: model, classes, preprocessing.
-        loggers: Of the process that writes; the others have none.
+        loggers: The process that writes has them, the others have none.
         skipped: Takes in samples that could not be read; None where they end the run.
         position: How far the run is; ``saved`` is the step of the last checkpoint.
         void: Label files without a labeled pixel since the last logged step; ``named`` those that a
@@ -101,9 +101,8 @@ class Run:
 
     def set_rate(self, step: int) -> None:
         """Give the optimizer the learning rate of a step, and its momentum where that changes."""
-        self.learner.set_rate(self.schedule(step))
-        if self.momentum is not None:
-            self.learner.set_momentum(self.momentum(step))
+        momentum = None if self.momentum is None else self.momentum(step)
+        self.learner.set_rate(self.schedule(step), momentum)
 
     def fetch(
         self, batches: Mapping[str, Iterator[Batch]], accumulate: int

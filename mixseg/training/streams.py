@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from mixseg.config.sections import DataSettings, Settings, SourceSettings
+from mixseg.config.sections import DataSettings, SourceSettings
 from mixseg.config.values import Size
 from mixseg.data.check import first_size, median_side
 from mixseg.data.loading import default_workers
@@ -26,56 +26,68 @@ def loader_workers(workers: int | None) -> int:
 
 
 def build_streams(
-    settings: Settings,
-    data: TrainingData,
+    opened: TrainingData,
+    labeled: DataSettings | SourceSettings,
+    data: DataSettings,
     stages: Sequence[Stage],
     method: Method,
+    *,
+    seed: int,
+    accumulate: int,
 ) -> dict[str, Stream]:
-    """The streams that a method takes; batches are numbered through all stages."""
+    """The streams that a method takes.
+
+    Args:
+        opened: The data.
+        labeled: Section of the settings about the labeled images.
+        data: Section about the unlabeled images, and about all.
+        stages: Those of the run; batches are numbered through all of them.
+        method: Says which streams there are.
+        seed: That of the run.
+        accumulate: Batches of an optimizer step.
+    """
     pinned = next(method.student.parameters()).device.type == "cuda"
     red, green, blue = (round(255 * value) for value in method.student.spec.mean)
-    labeled = settings.source_domain if settings.two_domains else settings.data
-    interpolation = settings.source_domain.interpolation if settings.two_domains else "bilinear"
-    images = {"labeled": labeled, "unlabeled": settings.data}
+    of_source = labeled.interpolation if isinstance(labeled, SourceSettings) else "bilinear"
     sources = {
-        "labeled": (data.labeled, data.split.labeled),
-        "unlabeled": (data.unlabeled, data.unlabeled_indices),
+        "labeled": (labeled, opened.labeled, opened.split.labeled, of_source),
+        "unlabeled": (data, opened.unlabeled, opened.unlabeled_indices, "bilinear"),
     }
 
     def batches(name: str, first: int, last: int) -> Iterator[Batch]:
         """Batches number ``first`` to ``last`` - 1; a loader for each stage, at its turn."""
-        dataset, indices = sources[name]
+        section, dataset, indices, interpolation = sources[name]
         for stage in stages:
-            before = stage.first * settings.training.accumulate
-            end = min(last, stage.last * settings.training.accumulate)
+            before = stage.first * accumulate
+            end = min(last, stage.last * accumulate)
             if max(first, before) >= end:
                 continue
             transform = PairedTransform(
-                resize=images[name].resize,
-                scale=images[name].scale,
-                scale_step=settings.data.scale_step,
-                interpolation=interpolation if name == "labeled" else "bilinear",
-                rotate=settings.data.rotate,
+                resize=section.resize,
+                scale=section.scale,
+                scale_step=data.scale_step,
+                interpolation=interpolation,
+                rotate=data.rotate,
                 crop=stage.crop,
-                padding=settings.data.padding,
-                flip=settings.data.flip,
+                padding=data.padding,
+                flip=data.flip,
                 fill=(red, green, blue),
             )
             stream = StreamDataset(
                 dataset,
                 indices,
                 transform,
-                seed=settings.seed,
+                seed=seed,
                 stream=name,
                 labeled=name == "labeled",
-                bad_share=settings.data.skip_bad_share if settings.data.skip_bad else 0.0,
+                bad_share=data.skip_bad_share if data.skip_bad else 0.0,
             )
             yield from stream_batches(
                 stream,
                 stage.batches[name],
                 max(first, before) - before,
                 end - before,
-                loader_workers(settings.data.workers),
+                loader_workers(data.workers),
                 drawn=stage.draws[name],
                 pinned=pinned,
             )

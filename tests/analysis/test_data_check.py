@@ -12,7 +12,7 @@ from mixseg.analysis.data_check import inspect_data, report_lines
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.sections import Settings
 from mixseg.data.check import PartReport
-from mixseg.training.data import RunData, open_training_data
+from mixseg.training.data import RunData
 from tests.data.layouts import SIZE, cycle_ids, write_folder, write_image, write_label
 
 
@@ -55,6 +55,6 @@ def test_pictures_of_other_kinds_are_counted(
     assert "passed over 1 .bmp, 2 .tif" in note and str(tmp_path / "images/train/a.bmp") in note
     assert not validation.notes and unlabeled.images == 2
     assert caplog.text.count("passed over 1 .heic") == 1
-    data = open_training_data(settings)
+    data = RunData(settings).training()
     passed_over = [line for line in data.notes if "passed over" in line]
     assert len(passed_over) == 2 and f"note: {note}" in passed_over

@@ -349,7 +349,7 @@ class TestIdleFlags:
     def test_refused(self, arguments: str, flag: str, needed: str) -> None:
         typed = flags(*arguments.split())
         with pytest.raises(ConfigError, match=f"{flag} does nothing without") as caught:
-            check_flags(typed, resolve_settings([], typed))
+            check_flags(typed, to_flat(resolve_settings([], typed)))
         assert needed in str(caught.value)
 
     @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ class TestIdleFlags:
     )
     def test_accepted(self, arguments: str) -> None:
         typed = flags(*arguments.split())
-        assert check_flags(typed, resolve_settings([], typed)) == []
+        assert check_flags(typed, to_flat(resolve_settings([], typed))) == []
 
     @pytest.mark.parametrize(
         ("arguments", "without_effect"),
@@ -381,12 +381,12 @@ class TestIdleFlags:
         self, arguments: str, without_effect: set[str]
     ) -> None:
         typed = flags("--method", "supervised", *arguments.split())
-        assert set(check_flags(typed, resolve_settings([], typed))) == without_effect
+        assert set(check_flags(typed, to_flat(resolve_settings([], typed)))) == without_effect
 
     def test_files_may_hold_what_a_run_does_not_have(self, tmp_path: Path) -> None:
         path = written(tmp_path, "method: distillation\nmixing: {mixer: cutmix, sigma: [1, 2]}\n")
         typed = flags("--seed", "3")
-        check_flags(typed, resolve_settings([path], typed))
+        check_flags(typed, to_flat(resolve_settings([path], typed)))
 
 
 def test_paths_mean_the_same_from_any_folder(
@@ -415,7 +415,9 @@ def test_paths_mean_the_same_from_any_folder(
 def test_changes_are_listed_without_options_that_follow_from_them() -> None:
     before = resolve_settings([], {})
     after = resolve_settings([], {"mixing.mixer": "cowmix", "seed": 3})
-    assert changed_settings(before, after, {"seed"}) == ["mixing.mixer: classmix -> cowmix"]
+    assert changed_settings(to_flat(before), to_flat(after), {"seed"}) == [
+        "mixing.mixer: classmix -> cowmix"
+    ]
 
 
 def holds_numbers(hint: Any) -> bool:

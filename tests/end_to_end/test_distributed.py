@@ -34,7 +34,7 @@ from mixseg.config.resolve import resolve_settings
 from mixseg.distributed import joined, world
 from mixseg.training.stages import plan_stages
 from mixseg.training.build import learner_of_run
-from mixseg.training.data import open_training_data
+from mixseg.training.data import RunData
 from mixseg.training.streams import build_streams
 
 def digest(network):
@@ -43,10 +43,13 @@ def digest(network):
 
 with joined():
     settings = resolve_settings([Path(sys.argv[1])], json.loads(sys.argv[2]))
-    data = open_training_data(settings)
+    data = RunData(settings).training()
     learner = learner_of_run(settings, data, None)
-    stages = plan_stages(settings, len(data.split.labeled))
-    streams = build_streams(settings, data, stages, learner.method)
+    stages = plan_stages((), settings.data, settings.training, len(data.split.labeled))
+    streams = build_streams(
+        data, settings.labeled_section, settings.data, stages, learner.method,
+        seed=settings.seed, accumulate=1,
+    )
     batches = {name: stream(0, 3) for name, stream in streams.items()}
     learner.method.student.train()
     ids = []
@@ -54,7 +57,7 @@ with joined():
         part = {name: next(one) for name, one in batches.items()}
         ids += [part[name].ids for name in sorted(part)]
         learner.gradients([part], step)
-        learner.move(step)
+        learner.update(step)
     networks = dict(learner.method.networks)
     for regularizer in learner.regularizers:
         networks |= regularizer.networks
@@ -223,15 +226,15 @@ import torch
 from mixseg.training.loop import Learner
 
 tool, rank = sys.argv.pop(1), sys.argv.pop(1)
-move = Learner.move
+update = Learner.update
 
 def spoiling(self, step):
-    move(self, step)
+    update(self, step)
     if step == 4 and os.environ["RANK"] == rank:
         with torch.no_grad():
             next(self.method.student.parameters()).fill_(float("nan"))
 
-Learner.move = spoiling
+Learner.update = spoiling
 runpy.run_path(tool, run_name="__main__")
 """
 """A tool in which, after its fifth step, the student of one process gives losses that are no

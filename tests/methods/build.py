@@ -42,7 +42,15 @@ def build(
     if name == "distillation":
         given = given._replace(teacher=FixedTeacher(small_model(2), NAMES, NAMES))
     settings = resolve_settings([], {"method": name, **NEEDED.get(name, {}), **changes})
-    regularizers = build_regularizers(settings, CLASSES, Precision("fp32", torch.device("cpu")))
+    regularizers = build_regularizers(
+        settings.regularizer,
+        settings.options,
+        CLASSES,
+        Precision("fp32", torch.device("cpu")),
+        settings.schedule,
+        settings.training,
+        settings.seed,
+    )
     method = build_method(small_model(1), settings, given, regularizers)
     method.student.train()
     if "teacher" in method.networks:

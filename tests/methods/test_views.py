@@ -98,5 +98,5 @@ def test_it_trains() -> None:
     ]
     assert {"confident-weak", "weight-dark", "pseudo-labels-weak"} <= found.logs.keys()
     assert len(masks) == 2 and not torch.equal(*masks)
-    learner.move(0)
+    learner.update(0)
     assert method.state["seen"].any(), "its weighting has state in the checkpoint"

@@ -36,38 +36,32 @@ def steps(store: CheckpointStore) -> list[int]:
     return sorted(int(path.name.removeprefix("step-")) for path in store.candidates())
 
 
-class TestRoundTrip:
-    def test_what_is_written_is_read(self, tmp_path: Path) -> None:
-        store = CheckpointStore(tmp_path)
-        save(store, 7)
-        checkpoint, problems = store.latest()
-        assert problems == []
-        assert checkpoint is not None
-        assert checkpoint.state == {"step": 7, "best": {"student": [7, 0.5]}}
-        assert torch.equal(checkpoint.tensors["student"]["weight"], torch.full((3, 4), 7.0))
-        assert int(checkpoint.tensors["student"]["count"]) == 7
-        assert set(checkpoint.tensors) == {"student", "optimizer"}
+def latest(folder: Path) -> tuple[int, list[str]]:
+    """Step of the latest intact checkpoint, and why others were passed over."""
+    checkpoint, problems = CheckpointStore(folder).latest()
+    assert checkpoint is not None
+    return checkpoint.state["step"], problems
 
-    def test_dtypes_and_layouts_survive(self, tmp_path: Path) -> None:
-        whole = torch.arange(48).view(2, 3, 2, 4)
-        given = {
-            str(dtype): whole.to(dtype).to(memory_format=torch.channels_last)
-            for dtype in (torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.uint8)
-        } | {"scalar": torch.tensor(3)}
-        write_checkpoint(tmp_path / "a", {"x": given}, {})
-        loaded = read_checkpoint(tmp_path / "a").tensors["x"]
-        for name, value in given.items():
-            assert torch.equal(loaded[name], value)
-            assert (loaded[name].dtype, loaded[name].shape) == (value.dtype, value.shape)
 
-    def test_nothing_saved_is_no_error(self, tmp_path: Path) -> None:
-        assert CheckpointStore(tmp_path).latest() == (None, [])
-
-    def test_single_networks_can_be_read(self, tmp_path: Path) -> None:
-        path = save(CheckpointStore(tmp_path), 1)
-        assert set(read_checkpoint(path, only=("student",)).tensors) == {"student"}
-        with pytest.raises(CheckpointError, match="'teacher'"):
-            read_checkpoint(path, only=("teacher",))
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    assert CheckpointStore(tmp_path).latest() == (None, [])
+    whole = torch.arange(48).view(2, 3, 2, 4)
+    given = {
+        str(dtype): whole.to(dtype).to(memory_format=torch.channels_last)
+        for dtype in (torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.uint8)
+    } | {"scalar": torch.tensor(3)}
+    state = {"step": 7, "best": {"student": [7, 0.5]}}
+    path = CheckpointStore(tmp_path).save(7, {"student": given, "optimizer": {}}, state)
+    checkpoint, problems = CheckpointStore(tmp_path).latest()
+    assert checkpoint is not None and problems == []
+    assert (checkpoint.state, set(checkpoint.tensors)) == (state, {"student", "optimizer"})
+    for name, value in given.items():
+        loaded = checkpoint.tensors["student"][name]
+        assert torch.equal(loaded, value)
+        assert (loaded.dtype, loaded.shape) == (value.dtype, value.shape)
+    assert set(read_checkpoint(path, only=("student",)).tensors) == {"student"}
+    with pytest.raises(CheckpointError, match="'teacher'"):
+        read_checkpoint(path, only=("teacher",))
 
 
 class TestRetention:
@@ -79,87 +73,56 @@ class TestRetention:
                 save(store, step)
             assert steps(store) == kept
 
-    def test_other_folders_are_left_alone(self, tmp_path: Path) -> None:
+    def test_other_folders_are_left_alone_and_are_no_steps(self, tmp_path: Path) -> None:
         write_checkpoint(tmp_path / "best-student", {"student": {}}, {})
-        (tmp_path / "step-notes").mkdir()
+        others = ("step-notes", "step-\u00b2", "step-\u0663", "step-\uff11", "step--1", "step-1e3")
+        for name in others:
+            (tmp_path / name).mkdir()
         store = CheckpointStore(tmp_path, keep=1)
         for step in (1, 2):
             save(store, step)
-        assert (tmp_path / "best-student").is_dir()
-        assert (tmp_path / "step-notes").is_dir()
-
-    def test_numbers_in_other_digits_are_no_steps(self, tmp_path: Path) -> None:
-        store = CheckpointStore(tmp_path)
-        save(store, 3)
-        for name in ("step-\u00b2", "step-\u0663", "step-\uff11", "step--1", "step-", "step-1e3"):
-            (tmp_path / name).mkdir()
-        assert [path.name for path in store.candidates()] == ["step-00000003"]
+        assert [path.name for path in store.candidates()] == ["step-00000002"]
+        assert all((tmp_path / name).is_dir() for name in ("best-student", *others))
 
     def test_a_damaged_newer_one_does_not_cost_the_one_just_written(self, tmp_path: Path) -> None:
         store = CheckpointStore(tmp_path, keep=1, keep_every=20)
         for step in (20, 40):
             save(store, step)
         (tmp_path / "step-00000040" / "state.json").unlink()
-        # The run goes on from step 20 and is interrupted at step 30.
-        save(store, 30)
-        checkpoint, _ = store.latest()
-        assert checkpoint is not None
-        assert checkpoint.state["step"] == 30
-
-    def test_saving_a_step_again_replaces_it(self, tmp_path: Path) -> None:
-        store = CheckpointStore(tmp_path)
-        path = save(store, 5)
+        # The run goes on from step 20 and is interrupted at step 30, then again.
+        path = save(store, 30)
+        assert latest(tmp_path)[0] == 30
         (path / "state.json").write_text("{}")
-        save(store, 5)
-        assert read_checkpoint(path).state["step"] == 5
+        save(store, 30)
+        assert read_checkpoint(path).state["step"] == 30
 
 
 @pytest.mark.parametrize("name", FILES)
-class TestDamage:
-    @pytest.fixture
-    def store(self, tmp_path: Path) -> CheckpointStore:
-        store = CheckpointStore(tmp_path)
-        save(store, 1)
-        save(store, 2)
-        return store
+def test_damage_is_found_and_named(name: str, tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    paths = [save(store, step) / name for step in (1, 2)]
+    content = paths[1].read_bytes()
 
-    @staticmethod
-    def passed_over(store: CheckpointStore, name: str) -> None:
-        checkpoint, problems = store.latest()
-        assert checkpoint is not None
-        assert checkpoint.state["step"] == 1
-        assert len(problems) == 1
-        assert "step-00000002" in problems[0]
-        if name != "manifest.json":  # a damaged manifest may accuse the file that it misnames
-            assert name in problems[0]
+    def passed_over() -> None:
+        step, problems = latest(tmp_path)
+        assert step == 1 and len(problems) == 1
+        # A damaged manifest may accuse the file that it misnames.
+        assert ("step-00000002" if name == "manifest.json" else str(paths[1])) in problems[0]
 
-    def test_a_flipped_bit(self, store: CheckpointStore, name: str) -> None:
-        path = store.folder / "step-00000002" / name
-        content = path.read_bytes()
-        draw = random.Random(0)
-        positions = range(8 * len(content))
-        for position in draw.sample(positions, min(len(positions), 150)):
-            changed = bytearray(content)
-            changed[position // 8] ^= 1 << position % 8
-            path.write_bytes(changed)
-            self.passed_over(store, name)
-
-    def test_truncated_or_missing(self, store: CheckpointStore, name: str) -> None:
-        path = store.folder / "step-00000002" / name
-        content = path.read_bytes()
-        for share in (0.0, 0.5, 0.99):
-            path.write_bytes(content[: int(share * len(content))])
-            self.passed_over(store, name)
-        path.unlink()
-        self.passed_over(store, name)
-
-    def test_all_damaged_is_an_error_that_names_them(
-        self, store: CheckpointStore, name: str
-    ) -> None:
-        for path in store.candidates():
-            (path / name).write_bytes(b"")
-        with pytest.raises(CheckpointError, match=r"step-00000002.*step-00000001"):
-            store.latest()
+    positions = range(8 * len(content))
+    for position in random.Random(0).sample(positions, min(len(positions), 150)):
+        changed = bytearray(content)
+        changed[position // 8] ^= 1 << position % 8
+        paths[1].write_bytes(changed)
+        passed_over()
+    for share in (0.0, 0.5, 0.99):
+        paths[1].write_bytes(content[: int(share * len(content))])
+        passed_over()
+    paths[1].unlink()
+    passed_over()
+    paths[0].write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"step-00000002.*step-00000001"):
+        store.latest()
 
 
 def test_every_flipped_bit_of_a_manifest_is_found(tmp_path: Path) -> None:
@@ -193,9 +156,7 @@ class TestFailingDisk:
         with pytest.raises(CheckpointError, match=r"No space left.*intact"):
             save(store, 2)
         monkeypatch.undo()
-        checkpoint, problems = store.latest()
-        assert checkpoint is not None
-        assert (checkpoint.state["step"], problems) == (1, [])
+        assert latest(tmp_path) == (1, [])
         assert sorted(path.name for path in tmp_path.iterdir()) == ["latest.json", "step-00000001"]
         save(store, 2)
         assert steps(store) == [2]
@@ -216,9 +177,7 @@ class TestFailingDisk:
         )
         assert "CheckpointError" in result.stderr
         assert "File too large" in result.stderr
-        checkpoint, problems = CheckpointStore(tmp_path).latest()
-        assert checkpoint is not None
-        assert (checkpoint.state["step"], problems) == (1, [])
+        assert latest(tmp_path) == (1, [])
 
     def test_a_folder_left_by_a_killed_process_is_in_nobodys_way(self, tmp_path: Path) -> None:
         left = tmp_path / ".step-00000003.partial"
@@ -263,28 +222,21 @@ class TestFailingDisk:
             assert all((named["x"] == reached).all() for named in checkpoint.tensors.values())
 
 
-class TestWriteAtomically:
-    def test_replaces_and_leaves_nothing_else(self, tmp_path: Path) -> None:
-        path = tmp_path / "a.json"
-        write_atomically(path, "old")
-        write_atomically(path, b"new")
-        assert path.read_text() == "new"
-        assert list(tmp_path.iterdir()) == [path]
+def test_write_atomically_replaces_or_leaves_the_old_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.json"
+    write_atomically(path, "old")
+    write_atomically(path, b"new")
 
-    def test_an_error_leaves_the_old_content(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        path = tmp_path / "a.json"
-        write_atomically(path, "old")
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
 
-        def full(handle: int) -> None:
-            raise OSError(errno.ENOSPC, "full")
-
-        monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="full"):
-            write_atomically(path, json.dumps({"x": 1}))
-        assert path.read_text() == "old"
-        assert list(tmp_path.iterdir()) == [path]
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="full"):
+        write_atomically(path, json.dumps({"x": 1}))
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_what_cannot_be_removed_ends_no_run(
@@ -308,13 +260,8 @@ def test_what_cannot_be_removed_ends_no_run(
     assert int(read_checkpoint(tmp_path / "best").tensors["x"]["value"]) == 2
     store.remove_leftovers()
     assert sorted(path.name for path in tmp_path.glob("*best*")) == ["best"]
-    checkpoint, _ = store.latest()
-    assert checkpoint is not None
-    assert checkpoint.state["step"] == 2
-
-
-def test_what_an_earlier_version_had_put_aside_comes_back(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path / "best", {"x": {"value": torch.tensor(3)}}, {})
+    assert latest(tmp_path)[0] == 2
+    # Earlier versions gave no number to what they put aside.
     (tmp_path / "best").rename(tmp_path / ".best.replaced")
-    CheckpointStore(tmp_path).remove_leftovers()
-    assert int(read_checkpoint(tmp_path / "best").tensors["x"]["value"]) == 3
+    store.remove_leftovers()
+    assert int(read_checkpoint(tmp_path / "best").tensors["x"]["value"]) == 2

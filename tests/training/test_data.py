@@ -10,13 +10,17 @@ from mixseg.config.resolve import resolve_settings
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
 from mixseg.errors import DataError
-from mixseg.training.data import RunData, TrainingData, open_training_data
+from mixseg.training.data import RunData, TrainingData
 from tests.data.layouts import write_bdd100k, write_camvid, write_cityscapes, write_folder
 
 
 def settings_of(dataset: str, root: Path, **overrides: object) -> Settings:
     own = {"data.dataset": dataset, "data.root": str(root), "data.crop": [32, 32]}
     return resolve_settings([], own | overrides)
+
+
+def opened(dataset: str, root: Path, **overrides: object) -> TrainingData:
+    return RunData(settings_of(dataset, root, **overrides)).training()
 
 
 def images(data: TrainingData) -> dict[str, set[Path]]:
@@ -32,9 +36,7 @@ class TestHeldOut:
     def test_it_is_in_no_stream(self, tmp_path: Path) -> None:
         write_folder(tmp_path, "train", count=10)
         everything = {path.resolve() for path in tmp_path.glob("images/**/*.*")}
-        data = open_training_data(
-            settings_of("folder", tmp_path, **{"data.val": "1/5", "data.labeled": "1/4"})
-        )
+        data = opened("folder", tmp_path, **{"data.val": "1/5", "data.labeled": "1/4"})
         parts = images(data)
         assert [len(parts[name]) for name in ("labeled", "unlabeled", "val")] == [2, 6, 2]
         assert set().union(*parts.values()) == everything
@@ -43,17 +45,9 @@ class TestHeldOut:
     def test_photographs_may_be_the_same_files(self, tmp_path: Path) -> None:
         write_folder(tmp_path / "data", "train", count=10)
         (tmp_path / "photos").symlink_to(tmp_path / "data/images")
-        data = open_training_data(
-            settings_of(
-                "folder",
-                tmp_path / "data",
-                **{
-                    "data.val": "6",
-                    "data.labeled": "full",
-                    "data.unlabeled": str(tmp_path / "photos"),
-                },
-            ),
-        )
+        photos = {"data.unlabeled": str(tmp_path / "photos")}
+        given = {"data.val": "6", "data.labeled": "full"} | photos
+        data = opened("folder", tmp_path / "data", **given)
         parts = images(data)
         assert len(parts["val"]) == 6
         assert not parts["val"] & (parts["labeled"] | parts["unlabeled"])
@@ -61,7 +55,7 @@ class TestHeldOut:
     def test_it_comes_before_a_validation_split(self, tmp_path: Path) -> None:
         write_camvid(tmp_path, count=10)
         write_camvid(tmp_path, split="val", count=3)
-        data = open_training_data(settings_of("camvid", tmp_path, **{"data.val": "2"}))
+        data = opened("camvid", tmp_path, **{"data.val": "2"})
         assert len(data.val) == 2 and data.val.split == "train"
         assert any("the 3 images of split 'val' are not used" in note for note in data.notes)
 
@@ -81,12 +75,12 @@ class TestHeldOut:
                 "data.val": "3",
             },
         )
-        data = open_training_data(settings)
+        data = RunData(settings).training()
         held_out = {sample.id for sample in data.val.samples}
         assert held_out == set(data.split.held_out) and held_out < set(names[1::2])
         assert {sample.id for sample in data.unlabeled.samples} == set(names) - held_out
         assert len(data.split.labeled) == 5
-        other = open_training_data(settings_with(settings, "data.val", "2"))
+        other = RunData(settings_with(settings, "data.val", "2")).training()
         assert other.split.labeled == data.split.labeled
         assert other.split.digest != data.split.digest
 
@@ -95,7 +89,7 @@ class TestHeldOut:
         write_folder(tmp_path / "data", "other", count=1)
         settings = settings_of("folder", tmp_path / "data", **{"data.val": "1/5"})
         drawn, _ = RunData(settings).judged(None, tmp_path)
-        recorded = sorted(s.id for s in open_training_data(settings).labeled.samples)[:2]
+        recorded = sorted(s.id for s in RunData(settings).training().labeled.samples)[:2]
         assert [sample.id for sample in drawn.samples] != recorded
         (tmp_path / "val.txt").write_text("".join(f"{key}\n" for key in recorded))
         found, _ = RunData(settings).judged(None, tmp_path)
@@ -118,8 +112,8 @@ class TestUnpaired:
         for split, name in zip(("train", "val"), without, strict=True):
             (tmp_path / "labels/sem_seg/masks" / split / f"{name}.png").unlink()
         with pytest.raises(DataError, match="1 of 6 images have no label"):
-            open_training_data(settings_of("bdd100k", tmp_path))
-        data = open_training_data(settings_of("bdd100k", tmp_path, **accepted))
+            opened("bdd100k", tmp_path)
+        data = opened("bdd100k", tmp_path, **accepted)
         assert [sample.id for sample in data.labeled.samples] == [names[0], *names[2:]]
         assert [sample.id for sample in data.val.samples] == val[1:]
         assert [path.stem for path in (*data.labeled.unpaired, *data.val.unpaired)] == without
@@ -137,7 +131,7 @@ class TestUnpaired:
             "source_domain.root": str(tmp_path / "source"),
         }
         with pytest.raises(DataError, match="have no label"):
-            open_training_data(settings_of("camvid", tmp_path / "target", **given))
+            opened("camvid", tmp_path / "target", **given)
         given["data.unpaired"] = "skip"
-        data = open_training_data(settings_of("camvid", tmp_path / "target", **given))
+        data = opened("camvid", tmp_path / "target", **given)
         assert len(data.split.labeled) == 4 and len(data.labeled.unpaired) == 1

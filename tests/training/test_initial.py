@@ -39,14 +39,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SegmentationMod
     path = tmp_path_factory.mktemp("run")
     torch.manual_seed(5)
     student, teacher = build_model(SPEC), build_model(SPEC)
-    classes = ClassSet(NAMES, ((0, 0, 0), (1, 1, 1), (2, 2, 2)), (0, 1, 2))
     tensors = {"student": student.state_dict(), "teacher": teacher.state_dict()}
     (path / "checkpoints").mkdir()
-    write_checkpoint(
-        path / "checkpoints" / "step-00000002",
-        tensors,
-        network_card(SPEC, classes, {}) | {"step": 2},
-    )
+    card = network_card(SPEC, ClassSet.of(NAMES), {}) | {"step": 2}
+    write_checkpoint(path / "checkpoints" / "step-00000002", tensors, card)
     return path, teacher
 
 
@@ -63,8 +59,12 @@ def logits(network: SegmentationModel) -> torch.Tensor:
         return network.eval()(images)
 
 
-def test_the_network_of_a_run_is_taken_as_it_is(run: tuple[Path, SegmentationModel]) -> None:
+def test_the_network_of_a_run_is_taken_as_it_is(
+    run: tuple[Path, SegmentationModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, teacher = run
+    monkeypatch.setenv("HOME", str(path.parent))
+    check_settings(starting_from(Path("~") / path.name))
     checkpoint = path / "checkpoints" / "step-00000002"
     for weights in (path, checkpoint, checkpoint / "teacher.safetensors"):
         settings = starting_from(weights)
@@ -79,30 +79,20 @@ def test_the_network_of_a_run_is_taken_as_it_is(run: tuple[Path, SegmentationMod
     assert not torch.allclose(logits(other.method.student), logits(teacher))
 
 
-def test_a_run_in_the_home_folder(
-    run: tuple[Path, SegmentationModel], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(run[0].parent))
-    check_settings(starting_from(Path("~") / run[0].name))
-
-
 def test_settings_come_before_the_run(run: tuple[Path, SegmentationModel]) -> None:
     settings = starting_from(run[0], channel_order="rgb", mean=[0.4, 0.4, 0.4])
     spec = build_learner(settings, 3, Given())[0].method.student.spec
     assert spec == dataclasses.replace(SPEC, channel_order="rgb", mean=(0.4, 0.4, 0.4))
 
 
-@pytest.mark.parametrize("names", [("leaf", "stem", "soil"), ("road", "car", "sky")])
-def test_a_classifier_of_other_classes_starts_afresh(
-    names: tuple[str, ...], run: tuple[Path, SegmentationModel]
-) -> None:
-    learner, report = build_learner(starting_from(run[0]), 3, Given(), classes=names)
-    assert report is not None
-    assert not report.head
-    for key, value in learner.method.student.state_dict().items():
-        if not key.endswith("bias"):  # those of a new head are 0, as those of the old one
-            same = torch.equal(value, run[1].state_dict()[key])
-            assert same == key.startswith("backbone."), key
+def test_a_classifier_of_other_classes_starts_afresh(run: tuple[Path, SegmentationModel]) -> None:
+    for names in (("leaf", "stem", "soil"), ("road", "car", "sky")):
+        learner, report = build_learner(starting_from(run[0]), 3, Given(), classes=names)
+        assert report is not None and not report.head
+        for key, value in learner.method.student.state_dict().items():
+            if not key.endswith("bias"):  # those of a new head are 0, as those of the old one
+                same = torch.equal(value, run[1].state_dict()[key])
+                assert same == key.startswith("backbone."), key
 
 
 def test_what_is_refused(run: tuple[Path, SegmentationModel], tmp_path: Path) -> None:

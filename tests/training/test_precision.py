@@ -1,3 +1,5 @@
+"""Device and arithmetic: what is there, and what autocast and the scaler do."""
+
 from __future__ import annotations
 
 import subprocess
@@ -9,12 +11,7 @@ import torch
 from torch import nn
 
 from mixseg.errors import ConfigError
-from mixseg.training.precision import (
-    Precision,
-    choose_device,
-    choose_precision,
-    is_depthwise,
-)
+from mixseg.training.precision import Precision, choose_device, choose_precision, is_depthwise
 from tests import hardware
 
 CPU = torch.device("cpu")
@@ -24,59 +21,41 @@ DEPTHWISE = nn.Sequential(
 )
 
 
-class TestDevice:
-    def test_auto_is_there(self) -> None:
-        expected = "cuda" if torch.cuda.is_available() else "cpu"
-        assert choose_device("auto").type == expected
-        assert choose_device("cpu") == CPU
-
-    @pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "meta", "mps", "cuda:99"])
-    def test_what_is_not_there_is_refused(self, name: str) -> None:
+def test_a_device_that_is_not_there_is_refused() -> None:
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert choose_device("auto").type == expected
+    assert choose_device("cpu") == CPU
+    for name in ("gpu", "", "cuda:x", "meta", "mps", "cuda:99"):
         with pytest.raises(ConfigError, match=r"training\.device"):
             choose_device(name)
 
 
-class TestPrecision:
-    @pytest.mark.parametrize(("tiles", "expected"), [(True, "bf16"), (False, "fp32")])
-    def test_auto_on_a_cpu_depends_on_its_tiles_and_the_network(
-        self, tiles: bool, expected: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+def test_auto_on_a_cpu_depends_on_its_tiles_and_the_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for tiles, expected in ((True, "bf16"), (False, "fp32")):
         hardware.with_bf16(tiles, monkeypatch.setattr)
         assert choose_precision("auto", CPU, DENSE).name == expected
         assert choose_precision("auto", CPU, DEPTHWISE).name == "fp32"
+        assert choose_precision("bf16", CPU, DEPTHWISE).name == "bf16", "taken at its word"
+    # One input channel makes every convolution "grouped by channel" without being depthwise.
+    assert not is_depthwise(nn.Sequential(nn.Conv2d(1, 8, 3)))
+    with pytest.raises(ConfigError, match="fp16"):
+        Precision("fp16", CPU)
 
-    @pytest.mark.parametrize("name", ["fp32", "bf16"])
-    def test_a_name_is_taken_at_its_word(self, name: str) -> None:
-        assert choose_precision(name, CPU, DEPTHWISE).name == name  # type: ignore[arg-type]
 
-    def test_fp16_needs_a_gpu(self) -> None:
-        with pytest.raises(ConfigError, match="needs a GPU; use bf16 or fp32"):
-            Precision("fp16", CPU)
-
-    @pytest.mark.parametrize(("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
-    def test_forward_in_the_precision_gradients_in_float32(
-        self, name: str, dtype: torch.dtype
-    ) -> None:
-        precision = Precision(name, CPU)  # type: ignore[arg-type]
-        layer = nn.Conv2d(3, 4, 3)
-        with precision.autocast():
-            output = layer(torch.rand(1, 3, 8, 8))
-        assert output.dtype == dtype
-        precision.backward(output.float().square().mean())
-        assert layer.weight.dtype == torch.float32
-        assert layer.weight.grad is not None
-        assert layer.weight.grad.dtype == torch.float32
-        assert not precision.scaler.is_enabled()
-
-    def test_scaler_state_goes_through_json(self) -> None:
-        precision = Precision("fp32", CPU)
-        precision.scaler.load_state_dict(precision.scaler.state_dict())
-
-    def test_depthwise_networks_are_told_apart(self) -> None:
-        assert is_depthwise(DEPTHWISE)
-        assert not is_depthwise(DENSE)
-        # One input channel makes every convolution "grouped by channel" without being depthwise.
-        assert not is_depthwise(nn.Sequential(nn.Conv2d(1, 8, 3)))
+@pytest.mark.parametrize(("name", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_forward_in_the_precision_gradients_in_float32(name: str, dtype: torch.dtype) -> None:
+    precision = Precision(name, CPU)  # type: ignore[arg-type]
+    layer = nn.Conv2d(3, 4, 3)
+    with precision.autocast():
+        output = layer(torch.rand(1, 3, 8, 8))
+    assert output.dtype == dtype
+    precision.backward(output.float().square().mean())
+    assert layer.weight.grad is not None
+    assert layer.weight.dtype == layer.weight.grad.dtype == torch.float32
+    assert not precision.scaler.is_enabled()
+    precision.scaler.load_state_dict(precision.scaler.state_dict())
 
 
 PEAKS = """

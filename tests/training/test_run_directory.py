@@ -53,28 +53,24 @@ class TestLock:
             RunDirectory.create(tmp_path / "run")
         assert [path.name for path in (tmp_path / "run").iterdir()] == ["precious"]
 
-    def test_no_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(MixsegError, match=r"nothing.*no such run"):
+    def test_what_is_no_place_for_a_run(self, tmp_path: Path) -> None:
+        with pytest.raises(MixsegError, match="nothing"):
             RunDirectory(tmp_path / "nothing")
-
-    def test_a_file_in_the_way(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("x")
-        with pytest.raises(MixsegError, match="cannot be made"):
+        with pytest.raises(MixsegError, match="file"):
             RunDirectory.create(tmp_path / "file" / "run")
 
     def test_taking_a_folder_back(self, tmp_path: Path) -> None:
         RunDirectory.create(tmp_path / "run").remove()
         assert not list(tmp_path.iterdir())
 
-    @pytest.mark.parametrize("removed", ["run.lock", "nothing"])
-    def test_a_removed_lock_file_lets_no_second_process_in(
-        self, removed: str, tmp_path: Path
-    ) -> None:
+    def test_a_removed_lock_file_lets_no_second_process_in(self, tmp_path: Path) -> None:
         run = RunDirectory.create(tmp_path / "run")
         run.publish()
-        (run.path / removed).unlink(missing_ok=True)
-        with pytest.raises(MixsegError, match="another process is training"):
-            RunDirectory(run.path)
+        for _ in range(2):
+            with pytest.raises(MixsegError, match="another process"):
+                RunDirectory(run.path)
+            (run.path / "run.lock").unlink(missing_ok=True)
         run.close()
         RunDirectory(run.path).close()
 
@@ -126,19 +122,15 @@ class TestBeginning:
         run.publish()
         run.close()
 
-    def test_a_link_in_the_place_of_the_temporary_folder(self, tmp_path: Path) -> None:
+    def test_links_are_left_alone(self, tmp_path: Path) -> None:
         (tmp_path / "elsewhere").mkdir()
         (tmp_path / "elsewhere" / "precious").write_text("x")
-        (tmp_path / ".run.new").symlink_to(tmp_path / "elsewhere")
-        with pytest.raises(MixsegError, match=r"\.run\.new"):
-            RunDirectory.create(tmp_path / "run")
+        for link in (".run.new", "run"):  # the temporary folder's name, and the run's
+            (tmp_path / link).symlink_to(tmp_path / "elsewhere")
+            with pytest.raises(MixsegError, match=link):
+                RunDirectory.create(tmp_path / "run")
+            (tmp_path / link).unlink()
         assert [one.name for one in (tmp_path / "elsewhere").iterdir()] == ["precious"]
-
-    def test_a_link_is_not_replaced(self, tmp_path: Path) -> None:
-        (tmp_path / "elsewhere").mkdir()
-        (tmp_path / "run").symlink_to(tmp_path / "elsewhere")
-        with pytest.raises(MixsegError, match="exists already"):
-            RunDirectory.create(tmp_path / "run")
 
 
 def test_records_come_back_from_a_checkpoint(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Progressive scaling: which steps a stage has, and what it takes."""
+"""Epochs as steps, and progressive scaling: which steps a stage has, and what it takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from mixseg.config.sections import Settings
 from mixseg.errors import ConfigError
 from mixseg.training.checks import check_settings
 from mixseg.training.schedules import build_schedule
-from mixseg.training.stages import epochs_in_steps, of_one_stage, plan_stages, staged
+from mixseg.training.stages import (
+    Stage,
+    epochs_in_steps,
+    of_one_stage,
+    plan_stages,
+    staged,
+    steps_per_epoch,
+)
 
 PAPER = [
     {"epochs": 100, "crop": [384, 384], "batch": 64},
@@ -23,143 +30,154 @@ PAPER = [
 ]
 
 
-def settings(stages: object = PAPER, **values: object) -> Settings:
-    named = {path.replace("__", "."): value for path, value in values.items()}
-    return resolve_settings([], {"method": "supervised", "stages": stages} | named)
+def settings(**values: object) -> Settings:
+    return resolve_settings([], {path.replace("__", "."): value for path, value in values.items()})
+
+
+def in_stages(stages: object = PAPER, **values: object) -> Settings:
+    return settings(**{"method": "supervised", "stages": stages} | values)
+
+
+def planned(found: Settings, images: int) -> tuple[Stage, ...]:
+    return plan_stages(found.stages, found.data, found.training, images)
+
+
+class TestEpochs:
+    def test_an_epoch_shows_every_labeled_image(self) -> None:
+        for images, batch, accumulate, steps in (
+            (1, 8, 4, 1),
+            (16, 8, 2, 1),
+            (17, 8, 2, 2),
+            (10582, 10, 1, 1059),
+        ):
+            assert steps_per_epoch(images, batch, accumulate) == steps
+            assert (steps - 1) * batch * accumulate < images <= steps * batch * accumulate
+
+    def test_steps_follow_from_epochs(self, tmp_path: Path) -> None:
+        asked = settings(training__epochs=10, schedule__warmup_epochs=1.5, data__batch_labeled=4)
+        found = epochs_in_steps(asked, 41)
+        assert (found.training.iterations, found.training.epochs) == (110, 10)
+        assert (found.schedule.warmup_steps, found.schedule.warmup_epochs) == (16, 1.5)
+        schedule, _ = build_schedule(found.schedule.name, found.options, 110, 16)
+        assert max(range(110), key=schedule) == 16
+        # What is saved resolves to itself, and to the same steps again; other images give others.
+        (tmp_path / "config.yaml").write_text(dump_settings(found))
+        again = resolve_settings([tmp_path / "config.yaml"], {})
+        assert again == found == epochs_in_steps(again, 41)
+        assert epochs_in_steps(again, 80).training.iterations == 200
+
+    def test_either_may_be_given_alone_or_neither(self) -> None:
+        found = settings(training__iterations=17, schedule__warmup_steps=3)
+        assert epochs_in_steps(found, 100) is found
+        found = epochs_in_steps(settings(training__iterations=50, schedule__warmup_epochs=2), 20)
+        assert (found.training.iterations, found.schedule.warmup_steps) == (50, 20)
+        found = epochs_in_steps(settings(training__epochs=3, schedule__warmup_steps=29), 20)
+        assert (found.training.iterations, found.schedule.warmup_steps) == (30, 29)
+
+    def test_a_warm_up_that_never_ends_is_refused(self) -> None:
+        for found in (
+            settings(training__epochs=3, schedule__warmup_steps=30),
+            settings(training__iterations=20, schedule__warmup_epochs=2),
+            settings(training__iterations=20, schedule__warmup_epochs=1e6),
+            in_stages(schedule__name="poly", schedule__warmup_steps=500, training__iterations=400),
+        ):
+            with pytest.raises(ConfigError, match=r"schedule\.warmup_"):
+                epochs_in_steps(found, 16 if found.stages else 20)
+        # The stages are longer than training.iterations, which does not count.
+        assert epochs_in_steps(found, 2975).schedule.warmup_steps == 500
 
 
 def test_the_stages_of_the_paper() -> None:
-    found = epochs_in_steps(settings(), 2975)
-    stages = plan_stages(found, 2975)
+    found = epochs_in_steps(in_stages(), 2975)
+    stages = planned(found, 2975)
     assert found.training.iterations == 100 * (47 + 93 + 186)
-    assert [(stage.first, stage.last) for stage in stages] == [
-        (0, 4700),
-        (4700, 14000),
-        (14000, 32600),
-    ]
+    steps = [(stage.first, stage.last) for stage in stages]
+    assert steps == [(0, 4700), (4700, 14000), (14000, 32600)]
     assert [stage.crop for stage in stages] == [(384, 384), (512, 512), (768, 768)]
     assert [stage.batches["labeled"] for stage in stages] == [64, 32, 16]
     # The stream goes on where the stage before has left it.
     assert stages[1].draws["labeled"] == 4700 * 64
     assert stages[2].draws["labeled"] == 4700 * 64 + 9300 * 32
+    # Rates are those of the schedule times the stage.
+    schedule = build_schedule(found.schedule.name, found.options, found.training.iterations)[0]
+    both = staged(schedule, stages)
+    for (first, last), factor in zip(steps, (1, 0.5, 0.25), strict=True):
+        for step in (first, last - 1):
+            assert both(step) == pytest.approx(factor * schedule(step))
 
 
-def test_unlabelled_images_keep_their_proportion_and_parts_of_steps_count() -> None:
+def test_unlabeled_images_keep_their_proportion_and_parts_of_steps_count() -> None:
     stages = [
         {"epochs": 2, "crop": [64, 64], "batch": 4},
         {"epochs": 3, "crop": [96, 96], "batch": 2},
     ]
-    found = settings(
-        stages,
-        method="semi_supervised",
-        data__batch_labeled=2,
-        data__batch_unlabeled=3,
-        training__accumulate=2,
-    )
-    first, second = plan_stages(epochs_in_steps(found, 17), 17)
+    sizes = {"data__batch_labeled": 2, "data__batch_unlabeled": 3, "training__accumulate": 2}
+    found = in_stages(stages, method="semi_supervised", **sizes)
+    first, second = planned(epochs_in_steps(found, 17), 17)
     assert (first.last, second.last) == (2 * 3, 2 * 3 + 3 * 5)
     assert [stage.batches["unlabeled"] for stage in (first, second)] == [6, 3]
     assert second.draws == {"labeled": 6 * 2 * 4, "unlabeled": 6 * 2 * 6}
+    # They come in whole numbers where they come at all.
+    stages = [{"epochs": 1, "crop": [64, 64], "batch": 3}]
+    with pytest.raises(ConfigError, match=r"stage 1: batch 3"):
+        check_settings(in_stages(stages, method="semi_supervised", **sizes))
+    check_settings(in_stages(stages, **sizes))
 
 
 def test_without_stages_there_is_one() -> None:
-    found = settings([], data__crop=[64, 96], training__iterations=70)
-    (stage,) = plan_stages(found, 17)
+    found = settings(method="supervised", data__crop=[64, 96], training__iterations=70)
+    (stage,) = planned(found, 17)
     assert (stage.first, stage.last, stage.crop, stage.lr_factor) == (0, 70, (64, 96), 1)
     schedule = build_schedule(found.schedule.name, found.options, 70)[0]
     assert staged(schedule, (stage,)) is schedule
+    assert of_one_stage(found, 0) is found
 
 
-def test_rates_are_those_of_the_schedule_times_the_stage() -> None:
-    found = epochs_in_steps(settings(), 2975)
-    schedule = build_schedule(found.schedule.name, found.options, found.training.iterations)[0]
-    both = staged(schedule, plan_stages(found, 2975))
-    for step, factor in (
-        (0, 1),
-        (4699, 1),
-        (4700, 0.5),
-        (13999, 0.5),
-        (14000, 0.25),
-        (32599, 0.25),
-    ):
-        assert both(step) == pytest.approx(factor * schedule(step))
+def test_a_run_of_one_of_the_stages() -> None:
+    found = of_one_stage(in_stages(data__batch_labeled=4, data__batch_unlabeled=2), -1)
+    assert (found.stages, found.data.crop) == ((), (768, 768))
+    assert (found.data.batch_labeled, found.data.batch_unlabeled) == (16, 8)
 
 
 def test_stages_are_saved_and_read_back(tmp_path: Path) -> None:
-    found = settings()
+    found = in_stages(data__scale=(0.5, 1.5))  # for which their crops are enough
     path = tmp_path / "config.yaml"
     path.write_text(dump_settings(found))
     assert resolve_settings([path], {}) == found
 
 
 @pytest.mark.parametrize(
-    ("stages", "changes", "problem"),
+    ("changes", "problem"),
     [
-        (PAPER, {"training__epochs": 250}, "3 stages have 300 epochs together.*says 250"),
-        ([*PAPER[:1], {"epochs": 1, "crop": [64, 64]}], {}, "stages: stage 2: batch is missing"),
-        (
-            [{"epochs": 1, "crop": [64, 64], "batch": 2, "size": 3}],
-            {},
-            "stages: stage 1: unknown setting 'size'",
-        ),
-        (
-            [{"epochs": "many", "crop": [64, 64], "batch": 2}],
-            {},
-            "stage 1: epochs must be a whole number",
-        ),
-        ([{"epochs": 0, "crop": [64, 64], "batch": 2}], {}, "stage 1: epochs must be"),
-        ([{"epochs": 1, "crop": [16, 64], "batch": 2}], {}, "stage 1: crop.*16, 64"),
+        ({}, "250"),  # epochs of the run, not those of the stages
+        ({"batch": None}, "stage 1: batch"),
+        ({"size": 3}, "stage 1: unknown setting 'size'"),
+        ({"epochs": "many"}, "stage 1: epochs"),
+        ({"epochs": 0}, "stage 1: epochs"),
+        ({"crop": [16, 64]}, "stage 1: crop"),
     ],
 )
-def test_refused(stages: object, changes: dict[str, object], problem: str) -> None:
+def test_refused(changes: dict[str, object], problem: str) -> None:
+    stage = {"epochs": 1, "crop": [64, 64], "batch": 2} | changes
+    stage = {key: value for key, value in stage.items() if value is not None}
     with pytest.raises(ConfigError, match=problem):
-        settings(stages, **changes)
+        in_stages([stage], training__epochs=250)
 
 
-def test_unlabelled_images_come_in_whole_numbers_where_they_come_at_all() -> None:
-    stages = [{"epochs": 1, "crop": [64, 64], "batch": 3}]
-    sizes = {"data__batch_labeled": 2, "data__batch_unlabeled": 3}
-    with pytest.raises(ConfigError, match=r"stage 1: batch 3.*no whole number"):
-        check_settings(settings(stages, method="semi_supervised", **sizes))
-    check_settings(settings(stages, method="supervised", **sizes))
-
-
-def test_another_length_in_a_later_place_is_refused(tmp_path: Path) -> None:
+def test_what_is_said_beside_stages_is_refused_or_gives_way(tmp_path: Path) -> None:
     path = tmp_path / "stages.yaml"
     path.write_text("method: supervised\nstages:\n- {epochs: 1, crop: [64, 64], batch: 2}\n")
-    with pytest.raises(ConfigError, match=r"training\.iterations cannot shorten or stretch stages"):
+    with pytest.raises(ConfigError, match=r"training\.iterations"):
         resolve_settings([path], {"training.iterations": 10})
     found = resolve_settings([path], {"training.iterations": 10, "stages": []})
     assert (found.stages, found.training.iterations) == ((), 10)
 
-
-def test_what_is_typed_beside_stages_is_refused_or_gives_way(tmp_path: Path) -> None:
     parser = ArgumentParser(exit_on_error=False)
     add_settings_arguments(parser)
     text = "[{epochs: 3, crop: [64, 64], batch: 2}]"
     typed = parser.parse_args(["--stages", text, "--iterations", "9"])
-    with pytest.raises(ConfigError, match=r"--stages and --training\.iterations contradict"):
+    with pytest.raises(ConfigError, match=r"--stages and --training\.iterations"):
         typed_overrides(typed, [])
-    preset = tmp_path / "preset.yaml"
-    preset.write_text("method: supervised\ntraining: {epochs: 300}\n")
-    found = resolve_settings([preset], typed_overrides(parser.parse_args(["--stages", text]), []))
+    path.write_text("method: supervised\ntraining: {epochs: 300}\n")
+    found = resolve_settings([path], typed_overrides(parser.parse_args(["--stages", text]), []))
     assert (found.training.epochs, len(found.stages)) == (None, 1)
-
-
-def test_warm_ups_are_compared_with_the_length_of_the_stages() -> None:
-    found = settings(schedule__name="poly", schedule__warmup_steps=500, training__iterations=400)
-    assert epochs_in_steps(found, 2975).schedule.warmup_steps == 500
-    with pytest.raises(ConfigError, match=r"500 steps of warm-up must be below the 300 steps"):
-        epochs_in_steps(found, 16)
-
-
-def test_stages_are_crops_enough_for_scaled_images() -> None:
-    assert settings(data__scale=(0.5, 1.5)).data.crop is None
-
-
-def test_a_run_of_one_of_the_stages() -> None:
-    found = of_one_stage(settings(data__batch_labeled=4, data__batch_unlabeled=2), -1)
-    assert (found.stages, found.data.crop) == ((), (768, 768))
-    assert (found.data.batch_labeled, found.data.batch_unlabeled) == (16, 8)
-    plain = settings([])
-    assert of_one_stage(plain, 0) is plain

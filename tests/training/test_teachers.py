@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.models.segmentation import fcn_resnet50
 
 from mixseg.config.resolve import resolve_settings
-from mixseg.config.sections import Settings
+from mixseg.config.sections import DistillationSettings
 from mixseg.data.contract import ClassSet
 from mixseg.data.voc import VOC
 from mixseg.errors import CheckpointError, ConfigError
@@ -39,17 +39,12 @@ def images(seed: int = 0, size: tuple[int, int] = (40, 56)) -> torch.Tensor:
 def test_classes_are_matched_by_name() -> None:
     network = small_model(0).eval()
     wanted = ("person", "sky", "tree")
-    teacher = FixedTeacher(network, KNOWN, wanted)
     with torch.no_grad():
         logits = network(images())
-    found = teacher(images())
-    for channel, name in enumerate(wanted):
-        torch.testing.assert_close(found[:, channel], logits[:, KNOWN.index(name)])
-
-
-def test_a_class_that_the_teacher_does_not_know_is_refused_by_name() -> None:
+    found = FixedTeacher(network, KNOWN, wanted)(images())
+    torch.testing.assert_close(found, logits[:, [KNOWN.index(name) for name in wanted]])
     with pytest.raises(ConfigError, match="bus, train"):
-        FixedTeacher(small_model(0), KNOWN, ("sky", "bus", "train"))
+        FixedTeacher(network, KNOWN, ("sky", "bus", "train"))
 
 
 def test_a_teacher_never_changes() -> None:
@@ -90,30 +85,18 @@ def test_torchvisions_network_gives_the_same_answer(
         expected = network((batch - mean.view(3, 1, 1)) / std.view(3, 1, 1))["out"]
         found = ours(batch)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    # Its classes are those of VOC.
+    saved = found_in(path)
+    assert fixed_teacher(saved, VOC).in_order
+    assert ours.spec.backbone == "resnet50"
+    with pytest.raises(ConfigError, match="road, sky"):
+        fixed_teacher(saved, ClassSet.of(("road", "sky")))
 
 
-def distilling(teacher: object) -> Settings:
-    return resolve_settings(
-        [], {"method": "distillation", "distillation.teacher": str(teacher), "data.root": "/data"}
-    )
-
-
-def found(teacher: Path) -> SavedNetworks:
-    settings = distilling(teacher)
-    saved = find_teacher(settings.method, settings.distillation)
+def found_in(teacher: Path) -> SavedNetworks:
+    saved = find_teacher("distillation", DistillationSettings(teacher=str(teacher)))
     assert saved is not None
     return saved
-
-
-def test_torchvisions_classes_are_those_of_voc(torchvision_file: tuple[nn.Module, Path]) -> None:
-    _, path = torchvision_file
-    saved = found(path)
-    teacher = fixed_teacher(saved, VOC)
-    assert teacher.in_order
-    assert teacher.network.spec.backbone == "resnet50"
-    other = ClassSet(("road", "sky"), ((1, 2, 3), (4, 5, 6)))
-    with pytest.raises(ConfigError, match="road, sky"):
-        fixed_teacher(saved, other)
 
 
 def test_files_that_cannot_teach_are_refused(
@@ -121,10 +104,10 @@ def test_files_that_cannot_teach_are_refused(
 ) -> None:
     network, _ = torchvision_file
     with pytest.raises(CheckpointError, match="nothing"):
-        found(tmp_path / "nothing")
+        found_in(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match="empty"):
-        found(tmp_path / "empty")
+        found_in(tmp_path / "empty")
     tensors = network.state_dict()
     wrong = {
         "other": ({"fc.weight": torch.zeros(2)}, "fcn_resnet101"),
@@ -135,18 +118,17 @@ def test_files_that_cannot_teach_are_refused(
         file = tmp_path / f"{name}.pth"
         torch.save(content, file)
         with pytest.raises(CheckpointError, match=message):
-            found(file)
+            found_in(file)
 
 
 def test_a_run_keeps_its_teacher(tmp_path: Path) -> None:
-    palette = tuple((10 * k, 0, 0) for k in range(len(KNOWN)))
-    student = ClassSet(("tree", "sky"), ((1, 2, 3), (4, 5, 6)))
+    student = ClassSet.of(("tree", "sky"))
     regularized = {"regularizer": "adversarial-temperature", "adversarial.temperature_g": 0.5}
     network = small_model(0).eval()
-    saved = SavedNetworks(
-        Path("runs/first"), 8, {"student": network}, ClassSet(KNOWN, palette), regularized
+    run = Path("runs/first")
+    keep_teacher(
+        tmp_path, SavedNetworks(run, 8, {"student": network}, ClassSet.of(KNOWN), regularized)
     )
-    keep_teacher(tmp_path, saved)
     again = kept_teacher(tmp_path, student)
     # It answers at the temperature of its training.
     expected = 2 * FixedTeacher(network, KNOWN, student.names)(images())

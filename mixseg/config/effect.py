@@ -30,6 +30,12 @@ def command_of(method: str) -> str:
     return command
 
 
+def method_of(command: str) -> str:
+    """The built-in method that a command trains with by default; another word stays as it is."""
+    built_in = (one for one in METHODS if METHODS.signature(one).__module__.startswith("mixseg."))
+    return next((name for name in built_in if command_of(name) == command), command)
+
+
 def is_baseline(method: str) -> bool:
     """Whether other methods are compared with a method, on the data of their command."""
     return bool(getattr(METHODS.signature(method), "baseline", False))
@@ -67,9 +73,24 @@ def check_flags(flags: Iterable[str], settings: Settings) -> list[str]:
         if not reason:
             continue
         if all(idle(path, other) for other in compared):
-            raise ConfigError(f"{flag_of(path)} does nothing without {reason}")
+            raise _does_nothing(path, reason)
         without_effect.append(flag_of(path))
     return without_effect
+
+
+def check_parts(flags: Iterable[str], method: str) -> None:
+    """Refuse flags that name a part which a method does not take, whatever its other settings are.
+
+    Raises:
+        ConfigError: As :func:`check_flags`.
+    """
+    for path in flags:
+        if slot_of(path) and not is_baseline(method) and (reason := idle(path, {"method": method})):
+            raise _does_nothing(path, reason)
+
+
+def _does_nothing(path: str, reason: str) -> ConfigError:
+    return ConfigError(f"{flag_of(path)} does nothing without {reason}")
 
 
 def idle(path: str, values: Mapping[str, Any]) -> str:

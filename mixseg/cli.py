@@ -58,7 +58,7 @@ class Command:
 
 GROUPS: dict[str, dict[str, Command]] = {
     "train": {
-    name: Command("training", help, function="train", first=(name,), several=True)
+        name: Command("training", help, function="train", first=(name,), several=True)
         for name, help in (
             ("ssl", "few labeled and many unlabeled images"),
             ("uda", "labeled renderings and unlabeled photographs"),

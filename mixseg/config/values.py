@@ -16,6 +16,9 @@ from mixseg.errors import ConfigError
 Size = tuple[int, int]
 """Height and width in pixels."""
 
+NETWORKS = ("student", "teacher", "average")
+"""What a run may save networks as; the average of a student that labels for it is a teacher."""
+
 SEEDS = 2**63 - 1
 """The largest seed that every generator takes."""
 

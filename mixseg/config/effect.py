@@ -97,9 +97,7 @@ def idle(path: str, values: Mapping[str, Any]) -> str:
     """What a setting would need to have an effect; empty if it has one."""
     entries = schema()[path]
     if slot := slot_of(path):
-        if slot not in used_slots(values):
-            return f"a method that takes it: {', '.join(_methods_with(slot))}"
-        return ""
+        return "" if slot in used_slots(values) else _methods_with(slot.parameter)
     if not entries[0].owner:
         return _marks(entries[0], values)
     owners = {
@@ -115,8 +113,9 @@ def used_slots(values: Mapping[str, Any]) -> list[Slot]:
     return [slot for slot in all_slots() if not slot.parameter or slot.parameter in asked]
 
 
-def _methods_with(slot: Slot) -> list[str]:
-    return [name for name in METHODS if takes_part(name, slot.parameter)]
+def _methods_with(parameter: str) -> str:
+    names = (name for name in METHODS if takes_part(name, parameter))
+    return f"a method that takes it: {', '.join(names)}"
 
 
 def _marks(setting: Setting, values: Mapping[str, Any]) -> str:
@@ -128,10 +127,8 @@ def _marks(setting: Setting, values: Mapping[str, Any]) -> str:
                 if TakesStream(mark.stream) in one.marks
             ]
             return " or ".join(takes) or f"{mark.stream} images to train on"
-        if isinstance(mark, NeedsPart):
-            having = [name for name in METHODS if takes_part(name, mark.parameter)]
-            if values["method"] not in having:
-                return f"a method that takes it: {', '.join(having)}"
+        if isinstance(mark, NeedsPart) and not takes_part(values["method"], mark.parameter):
+            return _methods_with(mark.parameter)
         if isinstance(mark, Needs) and not any(_given(one, values) for one in mark.paths):
             return mark.help
     return ""
@@ -157,5 +154,5 @@ def _how_to_choose(path: str, values: Mapping[str, Any]) -> str:
         if slot in used:
             found.append(f"{flag_of(slot.setting)} {' or '.join(names)}")
         else:
-            found.append(f"a method that takes it: {', '.join(_methods_with(slot))}")
+            found.append(_methods_with(slot.parameter))
     return "; or ".join(dict.fromkeys(found))

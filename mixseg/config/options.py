@@ -184,7 +184,7 @@ def fields_of(kind: Any, prefix: str = "") -> tuple[Setting, ...]:
             field.name,
             hints[field.name],
             None if field.default is dataclasses.MISSING else field.default,
-            documents[field.name],
+            documents.get(field.name, ""),  # a section has its own docstring
             prefix,
         )
         for field in dataclasses.fields(kind)

@@ -365,38 +365,24 @@ class Settings:
     """Folder in which the run gets a folder of its own."""
     name: str | None = None
     """Name of the run's folder; by default made from the settings and the time."""
-    data: DataSettings = field(default_factory=DataSettings)
-    """Data."""
-    source_domain: SourceSettings = field(default_factory=SourceSettings)
-    """Source domain."""
-    demo: DemoSettings = field(default_factory=DemoSettings)
-    """Built-in scenes."""
-    model: ModelSettings = field(default_factory=ModelSettings)
-    """Network."""
-    supervised_loss: LossSettings = field(default_factory=LossSettings)
-    """Supervised loss."""
-    mixing: MixingSettings = field(default_factory=MixingSettings)
-    """Mixing."""
-    targets: TargetSettings = field(default_factory=TargetSettings)
-    """Targets."""
-    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
-    """Strong augmentation."""
-    distillation: DistillationSettings = field(default_factory=DistillationSettings)
-    """Distillation."""
-    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
-    """Optimizer."""
-    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
-    """Schedule."""
+    data: DataSettings = DataSettings()
+    source_domain: SourceSettings = SourceSettings()
+    demo: DemoSettings = DemoSettings()
+    model: ModelSettings = ModelSettings()
+    supervised_loss: LossSettings = LossSettings()
+    mixing: MixingSettings = MixingSettings()
+    targets: TargetSettings = TargetSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
+    distillation: DistillationSettings = DistillationSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
     stages: tuple[StageSettings, ...] = ()
     """Progressive scaling: a list of stages, each with epochs, crop, batch and lr_factor [1], such
     as {epochs: 100, crop: [384, 384], batch: 64}; training.epochs and training.iterations then
     follow from them, and the schedule runs over all of them."""
-    training: TrainingSettings = field(default_factory=TrainingSettings)
-    """Training."""
-    validation: ValidationSettings = field(default_factory=ValidationSettings)
-    """Validation."""
-    checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
-    """Checkpoints."""
+    training: TrainingSettings = TrainingSettings()
+    validation: ValidationSettings = ValidationSettings()
+    checkpoints: CheckpointSettings = CheckpointSettings()
 
     imports: tuple[str, ...] = ()
     """Files and modules with parts of your own, which --import names."""

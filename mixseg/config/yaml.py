@@ -72,7 +72,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-        if self.check_event(yaml.AliasEvent):
+        if self.check_event(yaml.AliasEvent):  # type: ignore[no-untyped-call]
             raise _refused("aliases (*name) are not allowed", mark)
         tag = getattr(self.peek_event(), "tag", None)  # type: ignore[no-untyped-call]
         if tag is not None:
@@ -80,7 +80,7 @@ class _Loader(yaml.SafeLoader):
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise _refused(f"nested deeper than {MAX_DEPTH} levels", mark)
-        node: yaml.Node | None = super().compose_node(parent, index)
+        node: yaml.Node | None = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
         self.depth -= 1
         if isinstance(node, yaml.ScalarNode) and node.style is None:
             node.tag = _tag_of(node)
@@ -92,7 +92,7 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode):
                 raise _refused("a key must be a plain name", key.start_mark)
             # 1, 1.0 and "1" are one key: to Python as values, or to whoever reads them as text.
-            for same in (key.value, self.construct_object(key)):
+            for same in (key.value, self.construct_object(key)):  # type: ignore[no-untyped-call]
                 first = seen.setdefault(same, key)
                 if first is not key:
                     raise _refused(
@@ -193,7 +193,7 @@ def parse_yaml(text: str, path: Path) -> LoadedYaml:
         node = loader.get_single_node()
         if node is None:
             return LoadedYaml(path, {}, {}, {})
-        data = loader.construct_document(node)
+        data = loader.construct_document(node)  # type: ignore[no-untyped-call]
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}, line {mark.line + 1}" if mark is not None else str(path)
@@ -201,7 +201,7 @@ def parse_yaml(text: str, path: Path) -> LoadedYaml:
         raise ConfigError(f"{where}: {problem}") from error
     finally:
         if loader is not None:
-            loader.dispose()
+            loader.dispose()  # type: ignore[no-untyped-call]
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected 'key: value' lines, found {type(data).__name__}")
     loaded = LoadedYaml(path, data, {}, {})

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mixseg.ablation.runs import OWN, Job
-from mixseg.config.checks import WITHOUT_FILE
 from mixseg.config.resolve import resolve_settings
-from mixseg.config.saved import PATHS, changed_settings
+from mixseg.config.saved import changed_settings, paths_in
 from mixseg.config.schema import to_flat
 from mixseg.data.record import Record, differences, digests, read_record
 from mixseg.errors import ConfigError
@@ -62,10 +61,7 @@ def check_files(jobs: Sequence[Job]) -> None:
     for job in jobs:
         if job.done:
             continue
-        values = to_flat(job.settings)
-        needed = {key: values[key] for key in PATHS if values[key] is not None}
-        if values["model.weights"] not in WITHOUT_FILE:
-            needed["model.weights"] = values["model.weights"]
+        needed = paths_in(to_flat(job.settings))
         if any((job.folder / "checkpoints").glob("step-*")):
             for key in ("model.weights", "distillation.teacher"):
                 needed.pop(key, None)

@@ -58,6 +58,14 @@ class NeedsPart:
 
 @final
 @dataclass(frozen=True)
+class IsPath:
+    """A setting that names a file or folder, unless it is one of these words."""
+
+    words: tuple[str, ...] = ()
+
+
+@final
+@dataclass(frozen=True)
 class ByRun:
     """A parameter that the run gives, though it has a default for those who call it from Python."""
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, final
 
-from mixseg.config.checks import check_settings_of_run
-from mixseg.config.options import Needs, NeedsPart, NeedsStream
+from mixseg.config.checks import WITHOUT_FILE, check_settings_of_run
+from mixseg.config.options import IsPath, Needs, NeedsPart, NeedsStream
 from mixseg.config.values import (
     SEEDS,
     Batch,
@@ -37,7 +37,7 @@ class DataSettings:
 
     dataset: str = "demo"
     """Layout of the data; demo draws street scenes unless there is a root."""
-    root: str | None = None
+    root: Annotated[str | None, IsPath()] = None
     """Folder of the data set; the demo writes its own when none is given."""
     train_split: str = "train"
     """Split that labeled and unlabeled images are taken from."""
@@ -49,7 +49,7 @@ class DataSettings:
     labeled: str = "1/8"
     """Labeled part of the training split: a fraction, a number, full, a list file, a pair of list
     files joined by a comma, or FILE.pkl@1/8 for a published permutation."""
-    unlabeled: Annotated[str | None, NeedsStream("unlabeled")] = None
+    unlabeled: Annotated[str | None, NeedsStream("unlabeled"), IsPath()] = None
     """Folder or list file of unlabeled images; by default the rest of the training split."""
     split_seed: Annotated[int | None, Range(0, SEEDS)] = None
     """Seed of the labeled/unlabeled split and of what val holds out; by default the seed of the
@@ -96,7 +96,7 @@ class SourceSettings:
 
     dataset: str | None = None
     """Layout of the source."""
-    root: str | None = None
+    root: Annotated[str | None, IsPath()] = None
     """Folder of the source; without one it is the built-in scenes of the other look, written in
     its layout."""
     split: Annotated[str, SOURCE] = "train"
@@ -110,7 +110,7 @@ class SourceSettings:
     interpolation: Annotated[Literal["bilinear", "bicubic"], SOURCE] = "bilinear"
     """How source images are resized, with antialiasing; bicubic in the published code. Labels take
     the nearest pixel."""
-    class_map: Annotated[str | None, SOURCE] = None
+    class_map: Annotated[str | None, SOURCE, IsPath()] = None
     """YAML file that says which class of the target each class of the source is; by default a
     built-in map."""
 
@@ -154,7 +154,7 @@ class ModelSettings:
     batch_norm: Literal["train", "affine-frozen", "frozen"] = "affine-frozen"
     """Backbone batch norm: all trained; scale and shift fixed as in the published code; or
     statistics fixed as well."""
-    weights: str = "imagenet"
+    weights: Annotated[str, IsPath(WITHOUT_FILE)] = "imagenet"
     """Initial weights: imagenet (timm's, downloaded), none, a local .safetensors/.pth file of
     backbone weights or of the original DeepLabv2 checkpoint, or a run or checkpoint of mixseg."""
     weights_sha256: str | None = None
@@ -209,7 +209,7 @@ class TargetSettings:
     """How much each pixel of an unlabeled image counts."""
     consistency: str = "cross-entropy"
     """Loss between the student and the targets."""
-    alignment: Annotated[str, NeedsPart("teacher")] = "none"
+    alignment: Annotated[str, NeedsPart("teacher"), IsPath(ALIGNMENTS)] = "none"
     """Distribution alignment (2.5.6) of pseudo-labels: none, uniform, labeled (as the labeled
     images have it), target (as the labels of the unlabeled images have it, for studies), or a
     YAML file of class names and shares."""
@@ -229,7 +229,7 @@ class AugmentationSettings:
 class DistillationSettings:
     """The trained network that a student learns from."""
 
-    teacher: Annotated[str | None, NeedsPart("trained_teacher")] = None
+    teacher: Annotated[str | None, NeedsPart("trained_teacher"), IsPath()] = None
     """The trained network: a run, one of its checkpoints, or a local weight file of torchvision's
     fcn_resnet101 or fcn_resnet50."""
     network: Annotated[Literal["teacher", "student"], NeedsPart("trained_teacher")] = "teacher"

@@ -170,11 +170,10 @@ def train(
     method = method_of(method)
     METHODS.check(method, "method")
     names = list(map(str, [config] if isinstance(config, str | Path) else config or ()))
-    kind = "uda" if "source_domain.dataset" in values else "ssl"
     if objects.train is not None and not names:
         files: list[Path] = []
     else:
-        files = configuration_files(names, values, kind)
+        files = configuration_files(names, values)
     resolved = settings_from(files, {"method": method} | values, imports)
     outcome, path = start(resolved, on_progress, objects)
     return Run(path, outcome, objects)

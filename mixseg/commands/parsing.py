@@ -151,8 +151,7 @@ def _with_flags(message: str, parser: argparse.ArgumentParser) -> str:
 def any_settings(parsed: Namespace) -> Settings:
     """The settings of a command that takes those of any training command."""
     overrides = typed_overrides(parsed, parsed.assignments)
-    kind = "uda" if "source_domain.dataset" in overrides else "ssl"
-    files = configuration_files(parsed.config, overrides, kind)
+    files = configuration_files(parsed.config, overrides)
     settings = settings_from(files, overrides, parsed.import_names)
     # Not on standard output, which may be what the command was asked for.
     for line in without_effect(check_flags(overrides, settings)):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 def evaluate(arguments: Sequence[str]) -> int:
     """``mixseg evaluate``."""
     parsed = read_inference(_parser(), arguments)
+    parsed.resolution = _word_or_size(parsed.resolution)
     if parsed.dataset is not None:
         SLOTS.dataset.check({"data.dataset": parsed.dataset}, "--dataset")
     check_folder("--json", parsed.json)
@@ -61,7 +62,6 @@ def _parser() -> Parser:
         "--resolution",
         "where labels are compared: at their own size, at that of the images for the network, "
         "or at another [validation.resolution of the run; native with --dataset]",
-        kind=_resolution_type,
         metavar="native|input|HEIGHTxWIDTH",
     )
     save_help = "new or empty folder for a PNG of each image"
@@ -166,8 +166,8 @@ def _scored(parsed: Namespace, rank: int) -> dict[str, object]:
     }
 
 
-def _resolution_type(given: str) -> str | Size:
-    if given in ("native", "input"):
+def _word_or_size(given: str | None) -> str | Size | None:
+    if given in (None, "native", "input"):
         return given
     try:
         size: Size = size_type("--resolution")(given)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mixseg.config.effect import command_of
+from mixseg.config.effect import method_of
 from mixseg.config.flags import SHORT_FLAGS
 from mixseg.config.presets import configuration_files, settings_from
 from mixseg.config.schema import schema
@@ -174,14 +174,13 @@ def train(
     import_parts(imports)
     values, objects = _sorted(given, classes)
     values |= dict(settings or {})
-    method = next((name for name in METHODS if command_of(name) == method), method)
+    method = method_of(method)
     METHODS.check(method, "method")
     names = list(map(str, [config] if isinstance(config, str | Path) else config or ()))
-    kind = "uda" if "source_domain.dataset" in values else "ssl"
     if objects.train is not None and not names:
         files: list[Path] = []
     else:
-        files = configuration_files(names, values, kind)
+        files = configuration_files(names, values)
     resolved = settings_from(files, {"method": method} | values, imports)
     outcome, path = start(resolved, on_progress, objects)
     return Run(path, outcome, objects)

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 from mixseg import __version__
@@ -32,6 +33,7 @@ class Command:
         module: In ``mixseg.commands``.
         help: A line for ``mixseg --help``.
         function: In the module; by default the one of its name.
+        first: Arguments of the function that come before what was typed.
         prints: Whether its result is what it prints, so that it has failed if that does not arrive;
             the result of the others is in files.
         several: Whether it divides its work among the processes of torchrun.
@@ -40,14 +42,14 @@ class Command:
     module: str
     help: str
     function: str = ""
+    first: tuple[str, ...] = ()
     prints: bool = False
     several: bool = False
 
     def load(self) -> Function:
         """Import its function."""
         module = importlib.import_module(f"mixseg.commands.{self.module}")
-        function: Function = getattr(module, self.function or self.module)
-        return function
+        return partial(getattr(module, self.function or self.module), *self.first)
 
     def run(self, arguments: Sequence[str]) -> int:
         """Run it; see :func:`run`."""
@@ -56,12 +58,12 @@ class Command:
 
 GROUPS: dict[str, dict[str, Command]] = {
     "train": {
-        name: Command("training", help, function, several=True)
-        for name, function, help in (
-            ("ssl", "train_ssl", "few labeled and many unlabeled images"),
-            ("uda", "train_uda", "labeled renderings and unlabeled photographs"),
-            ("supervised", "train_supervised", "labeled images alone"),
-            ("distill", "distill", "a small network from a trained one"),
+        name: Command("training", help, function="train", first=(name,), several=True)
+        for name, help in (
+            ("ssl", "few labeled and many unlabeled images"),
+            ("uda", "labeled renderings and unlabeled photographs"),
+            ("supervised", "labeled images alone"),
+            ("distill", "a small network from a trained one"),
         )
     },
     "use what was trained": {

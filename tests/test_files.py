@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
 import socket
 import threading
 from collections.abc import Callable
@@ -82,49 +83,34 @@ READERS: dict[str, Callable[[Path], object]] = {
 """A file, and what reads it."""
 
 
-def fifo(path: Path) -> None:
-    os.mkfifo(path)
+def impostors(folder: Path) -> dict[str, Path]:
+    """What is no regular file, by its kind."""
+    pipe, folder_there = folder / "pipe", folder / "folder"
+    os.mkfifo(pipe)
+    folder_there.mkdir()
+    return {"pipe": pipe, "device": Path("/dev/zero"), "folder": folder_there}
 
 
-def endless_device(path: Path) -> None:
-    path.symlink_to("/dev/zero")
-
-
-def folder(path: Path) -> None:
-    path.mkdir()
-
-
-def link_to_a_fifo(path: Path) -> None:
-    os.mkfifo(path.with_name("elsewhere"))
-    path.symlink_to("elsewhere")
-
-
-IMPOSTORS = [fifo, endless_device, folder, link_to_a_fifo]
-
-
-@pytest.mark.parametrize("impostor", IMPOSTORS, ids=lambda one: one.__name__)
-def test_no_reader_takes_anything_but_a_regular_file(
-    impostor: Callable[[Path], None], tmp_path: Path
-) -> None:
-    for name, read in READERS.items():
-        path = tmp_path / f"of {name}" / name
-        path.parent.mkdir()
-        impostor(path)
-        error = outcome(partial(read, path))
-        assert isinstance(error, MixsegError | OSError), name
-        assert str(path) in str(error)
-
-
-@pytest.mark.parametrize("impostor", IMPOSTORS, ids=lambda one: one.__name__)
-@pytest.mark.parametrize("name", ["state.json", "student.safetensors"])
-def test_nor_does_a_checkpoint(name: str, impostor: Callable[[Path], None], tmp_path: Path) -> None:
-    path = tmp_path / "step-00000001"
-    write_checkpoint(path, {"student": {"weight": torch.zeros(2)}}, {"step": 1})
-    (path / name).unlink()
-    impostor(path / name)
-    error = outcome(lambda: read_checkpoint(path))
-    assert isinstance(error, MixsegError)
-    assert name in str(error)
+def test_no_reader_takes_anything_but_a_regular_file(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "step-00000001"
+    write_checkpoint(checkpoint, {"student": {"weight": torch.zeros(2)}}, {"step": 1})
+    readers = READERS | {
+        name: lambda path: read_checkpoint(path.parent)
+        for name in ("state.json", "student.safetensors")
+    }
+    for kind, impostor in impostors(tmp_path).items():
+        for name, read in readers.items():
+            path = tmp_path / f"{kind} {name}" / name
+            path.parent.mkdir()
+            if (checkpoint / name).exists():
+                shutil.copytree(checkpoint, path.parent, dirs_exist_ok=True)
+                path.unlink()
+            path.symlink_to(impostor)
+            error = outcome(partial(read, path))
+            assert isinstance(error, MixsegError | OSError), (kind, name)
+            assert name in str(error)
+    os.mkfifo(tmp_path / "list.txt")
+    assert isinstance(outcome(lambda: read_list(tmp_path / "list.txt")), MixsegError)
 
 
 def test_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,13 +127,13 @@ class TestReading:
         assert read_bytes(tmp_path / "link") == b"a\r\nb\n"
         assert read_text(tmp_path / "link") == "a\nb\n"
 
-    @pytest.mark.parametrize("size", [0, 1, 200_000])
-    def test_up_to_the_limit(self, size: int, tmp_path: Path) -> None:
-        content = os.urandom(size)
-        (tmp_path / "file").write_bytes(content)
-        assert read_bytes(tmp_path / "file", size) == content
-        with pytest.raises(OSError, match="at most"):
-            read_bytes(tmp_path / "file", size - 1)
+    def test_up_to_the_limit(self, tmp_path: Path) -> None:
+        for size in (0, 1, 200_000):
+            content = os.urandom(size)
+            (tmp_path / "file").write_bytes(content)
+            assert read_bytes(tmp_path / "file", size) == content
+            with pytest.raises(OSError, match="at most"):
+                read_bytes(tmp_path / "file", size - 1)
 
     def test_a_file_that_grows_faster_than_it_is_read(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted(
@@ -88,24 +84,3 @@ def test_third_party_packages_are_declared_and_extras_imported_where_they_are_us
         at_once = imports(tree, at_once=True)
         wrong += [(file, one) for one in at_once if f"{one}.".startswith(EXTRAS)]
     assert not wrong
-
-
-@pytest.mark.parametrize(
-    "line", ["ssl --mixxer x", "ssl --mixer x", "ssl --mixing.sigma x", "train", "ssl --help"]
-)
-def test_a_command_line_is_understood_before_torch_is_imported(line: str) -> None:
-    code = (
-        "import sys\nfrom mixseg.cli import main\n"
-        "code = main()\n"
-        "assert not {'torch', 'timm', 'numpy'} & sys.modules.keys()\n"
-        "sys.exit(code)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *line.split()],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == (0 if line.endswith("--help") else 2), done.stderr
-    assert "Traceback" not in done.stderr

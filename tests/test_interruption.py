@@ -40,49 +40,45 @@ def start(how: str, *before: str) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize("name", sorted(CODES))
-def test_signals_from_several_senders_are_one_and_let_the_step_end(name: str) -> None:
-    process = start("slow")
-    assert process.stdout is not None
-    for _ in range(3):
+def send(process: subprocess.Popen[str], *names: str) -> None:
+    for name in names:
         process.send_signal(getattr(signal, name))
         time.sleep(0.02)  # so that they do not become one on the way
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[str, int]:
+    """What it printed, and its exit code."""
     output, _ = process.communicate(timeout=300)
-    assert output == "asked\nsaved\n"
-    assert process.returncode == CODES[name]
+    return output, process.returncode
+
+
+def test_signals_from_several_senders_are_one_and_let_the_step_end() -> None:
+    processes = {name: start("slow") for name in CODES}
+    for name, process in processes.items():
+        send(process, name, name, name)
+        assert ended(process) == ("asked\nsaved\n", CODES[name])
+    process = start("slow")
+    send(process, "SIGUSR1", "SIGTERM", "SIGHUP", "SIGINT")
+    assert ended(process) == ("asked\nsaved\n", CODES["SIGUSR1"]), "the first one counts"
 
 
 def test_somebody_who_asks_again_ends_the_process_at_once() -> None:
     process = start("stuck")
-    process.send_signal(signal.SIGINT)
+    send(process, "SIGINT")
     assert process.stdout is not None
     assert process.stdout.readline() == "asked\n"
     time.sleep(AGAIN[signal.SIGINT] + 0.2)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=300)
-    assert output == ""
-    assert process.returncode == 130
-
-
-def test_signals_of_other_kinds_add_nothing() -> None:
-    process = start("slow")
-    for name in ("SIGUSR1", "SIGTERM", "SIGHUP", "SIGINT"):
-        process.send_signal(getattr(signal, name))
-        time.sleep(0.02)
-    output, _ = process.communicate(timeout=300)
-    assert output == "asked\nsaved\n"
-    assert process.returncode == CODES["SIGUSR1"]
+    send(process, "SIGINT")
+    assert ended(process) == ("", 130)
 
 
 def test_a_closed_terminal_does_not_stop_what_nohup_started() -> None:
     process = start("patient", "nohup")
-    process.send_signal(signal.SIGHUP)
+    send(process, "SIGHUP")
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.3)
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=300)
-    assert output == "asked\nsaved\n"
-    assert process.returncode == CODES["SIGTERM"]
+    send(process, "SIGTERM")
+    assert ended(process) == ("asked\nsaved\n", CODES["SIGTERM"])
 
 
 def test_what_can_be_done_again_stops_while_a_run_is_asked_to() -> None:

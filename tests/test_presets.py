@@ -50,29 +50,16 @@ def resolved(name: str, **overrides: object) -> Settings:
     return resolve_settings([CONFIGS / name], ABSENT | overrides | roots)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("folder-small", "folder_small", "ssl/folder-small", "folder_small.yaml"),
-        "configs/ssl/folder_small.yaml",
-    ],
-)
-def test_a_preset_goes_by_its_name(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_preset_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # where there are no configs, as with an installed wheel
-    assert configuration_file(name).samefile(CONFIGS / "ssl/folder_small.yaml")
-    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / name).write_text("seed: 1")
-    assert configuration_file(name) == Path(name)
-
-
-def test_names_that_are_not_one_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=r"'ssl/folder_small'"):
-        configuration_file("folder-smal")
-    with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
-        configuration_file("nowhere.yaml")
+    names = ("folder-small", "folder_small", "ssl/folder-small", "folder_small.yaml")
+    for name in (*names, "configs/ssl/folder_small.yaml"):
+        assert configuration_file(name).samefile(CONFIGS / "ssl/folder_small.yaml")
+    (tmp_path / "folder-small").write_text("seed: 1")
+    assert configuration_file("folder-small") == Path("folder-small")
+    for name, named in (("folder-smal", "'ssl/folder_small'"), ("nowhere.yaml", "nowhere.yaml")):
+        with pytest.raises(ConfigError, match=named):
+            configuration_file(name)
 
 
 @pytest.mark.slow
@@ -105,36 +92,34 @@ def test_photographs_of_any_size_train_on_a_small_machine(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", PRESETS)
-class TestEveryPreset:
-    def test_it_is_known_and_saved_as_it_is(self, name: str, tmp_path: Path) -> None:
-        settings = resolved(name)
-        check_settings(settings)
-        (tmp_path / "config.yaml").write_text(dump_settings(settings))
-        assert resolve_settings([tmp_path / "config.yaml"], {}) == settings
-        assert (CONFIGS / name).read_text().startswith("# ")
-        assert configuration_file(name.removesuffix(".yaml")).samefile(CONFIGS / name)
-
-    def test_its_parts_can_be_built(self, name: str) -> None:
-        settings = resolved(name)
-        with torch.device("meta"):  # drawing the first weights takes seconds, and says nothing
-            model, report = build_initial_model(settings.model, settings.options, 4, settings.seed)
-        assert report is None
-        names = ("a", "b", "c", "d")
-        given = Given(torch.full((4,), 1 / 4), torch.full((4,), 1 / 4))
-        if settings.method == "distillation":
-            given = given._replace(teacher=FixedTeacher(copy.deepcopy(model), names, names))
-        method = build_method(model, settings, given)
-        assert method.student is model
-        assert method.streams
-        optimizer = settings.optimizer
-        groups = model.parameter_groups(
-            optimizer.lr, optimizer.weight_decay, head_factor=optimizer.head_factor
-        )
-        built = build_optimizer(optimizer.name, groups, optimizer.lr, settings.options)
-        assert [group["lr"] for group in built.param_groups] == pytest.approx(
-            [optimizer.lr, optimizer.lr * optimizer.head_factor]
-        )
-        schedule, _ = build_schedule(
-            settings.schedule.name, settings.options, settings.training.iterations
-        )
-        assert 0 <= schedule(0) <= 1
+def test_every_preset_is_saved_as_it_is_and_its_parts_can_be_built(
+    name: str, tmp_path: Path
+) -> None:
+    settings = resolved(name)
+    check_settings(settings)
+    (tmp_path / "config.yaml").write_text(dump_settings(settings))
+    assert resolve_settings([tmp_path / "config.yaml"], {}) == settings
+    assert (CONFIGS / name).read_text().startswith("# ")
+    assert configuration_file(name.removesuffix(".yaml")).samefile(CONFIGS / name)
+    with torch.device("meta"):  # drawing the first weights takes seconds, and says nothing
+        model, report = build_initial_model(settings.model, settings.options, 4, settings.seed)
+    assert report is None
+    names = ("a", "b", "c", "d")
+    given = Given(torch.full((4,), 1 / 4), torch.full((4,), 1 / 4))
+    if settings.method == "distillation":
+        given = given._replace(teacher=FixedTeacher(copy.deepcopy(model), names, names))
+    method = build_method(model, settings, given)
+    assert method.student is model
+    assert method.streams
+    optimizer = settings.optimizer
+    groups = model.parameter_groups(
+        optimizer.lr, optimizer.weight_decay, head_factor=optimizer.head_factor
+    )
+    built = build_optimizer(optimizer.name, groups, optimizer.lr, settings.options)
+    assert [group["lr"] for group in built.param_groups] == pytest.approx(
+        [optimizer.lr, optimizer.lr * optimizer.head_factor]
+    )
+    schedule, _ = build_schedule(
+        settings.schedule.name, settings.options, settings.training.iterations
+    )
+    assert 0 <= schedule(0) <= 1

@@ -14,16 +14,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mixseg.ablation.runs import ERROR_LENGTH, Errors, Job
 from mixseg.config.values import Range
 from mixseg.errors import ConfigError, MixsegError
 from mixseg.files import FolderLock, read_text, write_atomically
 from mixseg.interruption import EXIT_TERMINATED
 from mixseg.terminal import shell_line
-
-if TYPE_CHECKING:
-    from mixseg.ablation.runs import Errors, Job
 
 SCRIPT = """#!/bin/bash
 {options}
@@ -77,7 +75,7 @@ class SlurmArray:
 
     def submit(self, jobs: Sequence[Job], say: Callable[[str], None], *, dry: bool) -> None:
         """Submit what is not finished, or only write the script; one array at a time is queued."""
-        from mixseg.ablation.runs import refuse_changes
+        from mixseg.ablation.checks import refuse_changes
 
         with closing(FolderLock(self.output)):  # two calls at once must not submit the same runs
             queued = self._queued()
@@ -157,8 +155,6 @@ class SlurmArray:
 
 def _why(job: Job) -> str:
     """Why a run has left the queue: the last error of SLURM in its log, else the last line."""
-    from mixseg.ablation.runs import ERROR_LENGTH
-
     lines = read_text(job.log, errors="replace").rpartition(MARK)[2].splitlines()[1:]
     moved = ("DUE TO JOB REQUEUE", "DUE TO PREEMPTION")
     own, ended = ["left the queue without a word; was it cancelled?"], []

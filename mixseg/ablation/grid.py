@@ -6,13 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 from mixseg.ablation.metrics import DEFAULT, METRICS
 from mixseg.config.renamed import RENAMED
 from mixseg.config.resolve import LENGTHS, resolve_settings
 from mixseg.config.schema import schema
 from mixseg.config.sections import Settings
+from mixseg.config.values import NETWORKS
 from mixseg.config.yaml import LoadedYaml, load_yaml
 from mixseg.errors import ConfigError, unknown_name
 from mixseg.plugins import import_recorded
@@ -73,7 +74,7 @@ class Grid:
 
     title: str
     base: Path
-    network: Literal["student", "teacher", "average"]
+    network: str
     seeds: int
     default: str | None
     rows: tuple[Row, ...]
@@ -143,10 +144,8 @@ class _Reader:
     def grid(self) -> Grid:
         data = self.data
         network, seeds = data.get("network", "student"), data.get("seeds", 3)
-        if network not in ("student", "teacher", "average"):
-            raise self.wrong(
-                f"network must be student, teacher or average, found {network!r}", "network"
-            )
+        if network not in NETWORKS:
+            raise self.wrong(unknown_name("network", network, NETWORKS), "network")
         if type(seeds) is not int or seeds < 1:
             raise self.wrong(f"seeds must be a whole number above 0, found {seeds!r}", "seeds")
         contents = [content for content in data["rows"].values() if isinstance(content, dict)]

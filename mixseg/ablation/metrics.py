@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mixseg.evaluation.protocols import covered_classes, mean_over, protocol
-from mixseg.evaluation.scores import Scores
+
+if TYPE_CHECKING:
+    from mixseg.evaluation.scores import Scores
 
 DEFAULT = "mIoU"
 

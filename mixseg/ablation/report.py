@@ -153,18 +153,16 @@ def csv_of_runs(grid: Grid, results: Sequence[RowResult]) -> str:
 
 def csv_of_table(grid: Grid, results: Sequence[RowResult]) -> str:
     """One line for each row of the table and metric; each has the overrides."""
-    head = ("setting", "against", "metric", "seeds", "mean", "deviation", "difference")
-    last = ("published", "published difference", "note", "overrides", "left out")
-    lines: list[Sequence[object]] = [(*head, *last)]
+    numbers = ("mean", "deviation", "difference", "published", "published_difference")
+    head = ("setting", "against", "metric", "seeds", *numbers, "note", "overrides", "left out")
+    lines: list[Sequence[object]] = [[one.replace("_", " ") for one in head]]
     conditions = [csv_cell("; ".join(grid.overrides)), csv_cell(grid.left_out)]
-    for result in results:
-        for metric, value in result.metrics.items():
-            measured, published = difference(results, result, metric)
-            numbers = (value.mean, value.deviation, measured, value.published, published)
-            note = CITED if result.cited else result.error or value.covered
-            texts = (csv_cell(result.name), csv_cell(result.against or ""), metric)
-            found = (len(value.scores), *map(_exact, numbers), csv_cell(note))
-            lines.append((*texts, *found, *conditions))
+    for row in to_json(grid, results)["rows"]:
+        for metric, value in row["metrics"].items():
+            note = CITED if row["cited"] else row["error"] or value["covered"] or ""
+            texts = (csv_cell(row["name"]), csv_cell(row["against"] or ""), metric)
+            found = (len(value["scores"]), *(_exact(value[key]) for key in numbers))
+            lines.append((*texts, *found, csv_cell(note), *conditions))
     return csv_lines(lines)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, final
+from typing import final
 
 from mixseg.ablation.grid import Grid
 from mixseg.ablation.metrics import METRICS, covered
@@ -114,21 +114,14 @@ def _class_means(scores: Sequence[Scores]) -> dict[str, float]:
     return {name: statistics.mean(found) for name, found in values.items()}
 
 
-class Difference(NamedTuple):
-    """How far a row is above the one that it is compared with, in points; None if unknown."""
+def difference(
+    results: Sequence[RowResult], result: RowResult, metric: str
+) -> tuple[float | None, float | None]:
+    """A row minus the row that it is compared with, in points: means, and published values."""
 
-    measured: float | None
-    published: float | None
+    def minus(value: float | None, base: float | None) -> float | None:
+        return None if value is None or base is None else value - base
 
-
-def difference(results: Sequence[RowResult], result: RowResult, metric: str) -> Difference:
-    """A row minus the row that it names: means of what was measured, and published values."""
-    other = next((one for one in results if one.name == result.against), None)
-    if other is None:
-        return Difference(None, None)
-    own, base = result.metrics[metric], other.metrics[metric]
-    return Difference(_minus(own.mean, base.mean), _minus(own.published, base.published))
-
-
-def _minus(value: float | None, base: float | None) -> float | None:
-    return None if value is None or base is None else value - base
+    own = result.metrics[metric]
+    base = next((one.metrics[metric] for one in results if one.name == result.against), Measured())
+    return minus(own.mean, base.mean), minus(own.published, base.published)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,17 +11,12 @@ from pathlib import Path
 from typing import Any, final
 
 from mixseg.ablation.grid import Grid, row_settings
-from mixseg.config.checks import WITHOUT_FILE
 from mixseg.config.effect import check_flags, command_of
-from mixseg.config.resolve import resolve_settings
-from mixseg.config.saved import PATHS, changed_settings, dump_settings, with_absolute_paths
+from mixseg.config.saved import dump_settings, with_absolute_paths
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
-from mixseg.data.record import Record, differences, digests, read_record
 from mixseg.errors import ConfigError
 from mixseg.files import read_text, write_atomically
-from mixseg.training.checks import check_settings
-from mixseg.training.saved_network import settings_of_run
 
 Errors = dict[tuple[str, int], str]
 """(row, seed) -> why that run failed; runs that went well are not in it."""
@@ -32,9 +26,6 @@ ERROR_LENGTH = 300
 
 OWN = ("name", "output", "seed", "data.workers", "imports")
 """Settings in which the runs of a row may differ."""
-
-VALIDATION = ("data.dataset", "data.root", "data.val", "data.split_seed", "demo.")
-"""Prefixes of the settings that say what a run is scored on."""
 
 
 @final
@@ -106,7 +97,7 @@ def plan(
     *,
     allow_changes: bool = False,
 ) -> tuple[Job, ...]:
-    """The runs of a grid, checked before the first one starts.
+    """The runs of a grid; :func:`mixseg.ablation.checks.check_runs` says whether they can work.
 
     Args:
         grid: The grid.
@@ -116,73 +107,24 @@ def plan(
         allow_changes: Continue although the data have changed since runs of an earlier call.
 
     Raises:
-        ConfigError: The settings of a row cannot work or name an unknown part, or the folder holds
-            a run that was made with other settings, or runs on data that had changed in between.
+        ConfigError: The settings of a row contradict each other, or flags make two rows equal.
     """
-    jobs: list[Job] = []
+    rows = []
     for row in grid.rows:
-        if row.cited:
-            continue
-        try:
-            settings = with_absolute_paths(row_settings(grid, row, common))
-            runs = [
-                Job(row.name, seed, output / f"{row.folder}-seed{seed}", settings, allow_changes)
-                for seed in seeds
-            ]
-            if not all(job.done for job in runs):
-                _check_names(runs[0])
-        except ConfigError as error:
-            raise ConfigError(f"row {row.name!r}: {error}") from error
-        jobs += runs
+        if not row.cited:
+            try:
+                rows.append((row, with_absolute_paths(row_settings(grid, row, common))))
+            except ConfigError as error:
+                raise ConfigError(f"row {row.name!r}: {error}") from error
+    # Seed by seed, so that an interrupted ablation has whole tables of fewer seeds.
+    jobs = tuple(
+        Job(row.name, seed, output / f"{row.folder}-seed{seed}", settings, allow_changes)
+        for seed in seeds
+        for row, settings in rows
+    )
     if common:
         _refuse_twins(grid, jobs, common)
-    for job in jobs:
-        refuse_changes(job, job.folder / "config.yaml", "was made")
-    if not allow_changes and (found := unlike_data(jobs)):
-        raise ConfigError(
-            f"{'; '.join(found)}. Their scores are those of different images or classes: give "
-            "another --output, or --allow-changes, which the table then says"
-        )
-    # Seed by seed, so that an interrupted ablation has whole tables of fewer seeds.
-    return tuple(sorted(jobs, key=lambda job: seeds.index(job.seed)))
-
-
-def _check_names(job: Job) -> None:
-    """Refuse unknown names of parts, which a run would find only once its turn has come.
-
-    This machine may lack the device, and a dry run the data.
-    """
-    settings = job.settings
-    training = dataclasses.replace(settings.training, device="auto", sync_batch_norm=False)
-    data = dataclasses.replace(settings.data, root=settings.data.root or "anywhere")
-    source = settings.source_domain
-    if source.dataset is not None:
-        source = dataclasses.replace(source, root=source.root or "anywhere")
-    changed = dataclasses.replace(settings, training=training, data=data, source_domain=source)
-    check_settings(changed, initial_weights=False)
-
-
-def check_files(jobs: Sequence[Job]) -> None:
-    """Refuse folders and weights that are missing, before the first run waits for its turn.
-
-    Runs that are done need no files. A checkpoint takes the place of initial weights, and a run
-    keeps a copy of its teacher.
-    """
-    for job in jobs:
-        if job.done:
-            continue
-        values = to_flat(job.settings)
-        needed = {key: values[key] for key in PATHS if values[key] is not None}
-        if values["model.weights"] not in WITHOUT_FILE:
-            needed["model.weights"] = values["model.weights"]
-        if any((job.folder / "checkpoints").glob("step-*")):
-            for key in ("model.weights", "distillation.teacher"):
-                needed.pop(key, None)
-        for key, path in needed.items():
-            if not Path(path).exists():
-                raise ConfigError(
-                    f"row {job.row!r}: {key}: {path}: there is no such file or folder"
-                )
+    return jobs
 
 
 def _refuse_twins(grid: Grid, jobs: Sequence[Job], common: Mapping[str, Any]) -> None:
@@ -193,7 +135,7 @@ def _refuse_twins(grid: Grid, jobs: Sequence[Job], common: Mapping[str, Any]) ->
         if settings[one.name] != settings[other.name]:
             continue
         with contextlib.suppress(ConfigError):  # a grid may need flags, such as --teacher
-            if row_settings(grid, one, {}) == row_settings(grid, other, {}):
+            if row_settings(grid, one) == row_settings(grid, other):
                 continue
         raise ConfigError(
             f"rows {one.name!r} and {other.name!r} are the same with "
@@ -221,44 +163,3 @@ def check_common_flags(jobs: Sequence[Job], flags: Iterable[str]) -> list[str]:
         if len(idle) + len(errors) == len(rows):
             without_effect.append(idle[0])
     return without_effect
-
-
-def unlike_data(jobs: Sequence[Job]) -> list[str]:
-    """A line for each run whose validation images, classes or label ids differ from those of an
-    earlier one with the same data settings: the data have changed between them."""
-    first: dict[tuple[object, ...], tuple[Job, Record]] = {}
-    lines = []
-    for job in jobs:
-        record = read_record(job.folder)
-        if record is None:  # not begun, or by an earlier version
-            continue
-        scored = {key: record[key] for key in ("classes", "label_ids", "val")}
-        flat = to_flat(job.settings)
-        # The seed draws what is held out of the labeled images.
-        drawn = job.seed if flat.get("data.val") is not None else None
-        data = (*(str(flat[key]) for key in flat if key.startswith(VALIDATION)), drawn)
-        other, known = first.setdefault(data, (job, scored))
-        if found := differences(digests(known), scored, known):
-            lines.append(
-                f"{job.folder} and {other.folder} were trained on data that had changed in between "
-                f"({'; '.join(found)})"
-            )
-    return lines
-
-
-def refuse_changes(job: Job, config: Path, what: str) -> None:
-    """Refuse to continue a run with other settings than those in ``config``, if that exists.
-
-    ``what`` says for the message what became of the run: ``was made``, ``is in the queue``.
-    """
-    if not config.is_file():
-        return
-    # The latest checkpoint of a run has its settings: the file may have been edited.
-    own = config.parent == job.folder
-    found = settings_of_run(job.folder) if own else resolve_settings([config], {})
-    changes = changed_settings(to_flat(found), to_flat(job.settings), OWN)
-    if changes:
-        raise ConfigError(
-            f"{job.folder} {what} with other settings ({'; '.join(changes)}); give another "
-            "--output, or remove it"
-        )

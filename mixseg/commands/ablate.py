@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from argparse import SUPPRESS
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mixseg.ablation.cluster import SETTINGS, SlurmArray
+from mixseg.ablation.dry_run import describe
+from mixseg.ablation.grid import Grid, choose_rows, load_grid
+from mixseg.ablation.runs import Errors, check_common_flags, plan
+from mixseg.charts import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.parsing import Namespace, Parser, listed
 from mixseg.config.flags import typed_overrides
 from mixseg.config.presets import configuration_file, grid_file
 from mixseg.config.values import FlagType, Range
 from mixseg.config.yaml import load_yaml
-from mixseg.errors import ConfigError, unknown_name
+from mixseg.errors import ConfigError, MixsegError, unknown_name
 from mixseg.plugins import import_recorded
-from mixseg.terminal import new_console
-
-if TYPE_CHECKING:
-    from mixseg.ablation.grid import Grid
+from mixseg.terminal import new_console, say, show
 
 LAUNCHERS = {"local": "processes of this machine", "slurm": "an array job"}
 """Name -> how the runs of an ablation are started."""
@@ -36,25 +39,60 @@ def ablate(arguments: Sequence[str]) -> int:
         raise ConfigError("--config: an ablation takes the preset of its rows by --base FILE")
     parsed = _parser().read(arguments)
     file = grid_file(parsed.grid)
-    base = None if parsed.base is None else configuration_file(parsed.base)
-
-    from mixseg.ablation.launch import launch
-
-    grid = _grid(file, base, parsed.rows)
+    grid = _grid(file, None if parsed.base is None else configuration_file(parsed.base), parsed)
     common = _common_overrides(parsed, grid)
     folder = Path(str(common.pop("output", Path("runs") / file.stem))).expanduser()
-    return launch(
-        grid,
-        folder,
-        common,
-        cluster=_cluster(parsed, folder),
-        seeds=parsed.seeds or grid.seeds,
-        at_once=parsed.jobs or 1,
-        wait=not parsed.no_wait,
-        dry_run=parsed.dry_run,
-        allow_changes=parsed.allow_changes,
-        console=new_console(),
-    )
+    cluster = _cluster(parsed, folder)
+    seeds = parsed.seeds or grid.seeds
+    jobs = plan(grid, folder, range(seeds), common, allow_changes=parsed.allow_changes)
+    without_effect = check_common_flags(jobs, common)
+
+    from mixseg.ablation.checks import check_files, check_runs, unlike_data
+    from mixseg.ablation.local import train_here
+    from mixseg.ablation.overrides import with_overrides
+    from mixseg.ablation.report import terminal_tables, write_report
+    from mixseg.ablation.results import collect
+
+    console = new_console()
+    tell = partial(say, console)
+    check_runs(jobs)
+    grid = with_overrides(grid, common, seeds)
+    for flag in without_effect:
+        tell(f"note: {flag} has no effect in any row")
+    if not parsed.dry_run:
+        check_files(jobs)
+    folder.mkdir(parents=True, exist_ok=True)
+    errors: Errors = {}
+    try:
+        if cluster is not None:
+            cluster.submit(jobs, tell, dry=parsed.dry_run)
+        if parsed.dry_run:
+            for job in jobs:
+                job.prepare()
+            for line in describe(grid, jobs, common):
+                tell(line)
+            return 0
+        if cluster is None:
+            errors = train_here(jobs, parsed.jobs or 1, tell)
+        elif not parsed.no_wait:
+            errors = cluster.wait(jobs, tell)
+        elif not all(job.done for job in jobs):
+            tell(cluster.advice)
+    except BlockingIOError as error:
+        raise MixsegError(f"{folder}: another call is submitting these runs") from error
+    except KeyboardInterrupt:
+        tell("stopped; the same command goes on with it" if cluster is None else cluster.advice)
+        return 130
+    results = collect(grid, jobs, errors)
+    # Here again: the data may have changed while the rows were trained.
+    grid = replace(grid, overrides=(*grid.overrides, *unlike_data(jobs)))
+    files = write_report(folder, grid, results)
+    for table in terminal_tables(grid, results):
+        show(console, table)
+    tell(f"{folder}: {', '.join(files)}")
+    if not plots_installed():
+        tell(WITHOUT_PLOTS)
+    return 1 if errors else 0
 
 
 def _parser() -> Parser:
@@ -85,17 +123,14 @@ def _parser() -> Parser:
     return parser
 
 
-def _grid(file: Path, base: Path | None, given: Sequence[str] | None) -> Grid:
+def _grid(file: Path, base: Path | None, parsed: Namespace) -> Grid:
     """The rows that were asked for, by default all."""
-    from mixseg.ablation.grid import choose_rows, load_grid
-
     grid = load_grid(file, base)
-    if given is None:
+    if parsed.rows is None:
         return grid
     names = {row.name for row in grid.rows}  # one may have a comma
-    return choose_rows(
-        grid, [one for row in given for one in ([row] if row in names else listed(row))]
-    )
+    asked = [one for row in parsed.rows for one in ([row] if row in names else listed(row))]
+    return choose_rows(grid, asked)
 
 
 def _common_overrides(parsed: Namespace, grid: Grid) -> dict[str, Any]:

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixseg.commands.inference import (
+    OF_RUN,
     add_inference_arguments,
     inference_mode,
     input_size_of,
     load_saved,
+    read_inference,
 )
 from mixseg.commands.parsing import Namespace, Parser, check_folder, size_type
-from mixseg.config.values import Range, Size
+from mixseg.config.values import NETWORKS, Range, Size
 from mixseg.errors import ConfigError
 from mixseg.evaluation.pictures import ENCODINGS
 from mixseg.files import write_atomically
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
 
 def evaluate(arguments: Sequence[str]) -> int:
     """``mixseg evaluate``."""
-    parsed = _parser().read(arguments)
+    parsed = read_inference(_parser(), arguments)
+    parsed.resolution = _word_or_size(parsed.resolution)
+    if parsed.dataset is not None:
+        SLOTS.dataset.check({"data.dataset": parsed.dataset}, "--dataset")
     check_folder("--json", parsed.json)
 
     from mixseg.distributed import joined
@@ -50,8 +55,8 @@ def _parser() -> Parser:
     add("--class-map", map_help, metavar="FILE")
     add("--split", "[the validation split of the run, or the images it held out]")
     unpaired_help = "what becomes of images without a label [data.unpaired of the run]"
-    add("--unpaired", unpaired_help, choices=("error", "skip"))
-    networks = ("student", "teacher", "average", "both")
+    parser.add_like("--unpaired", "data.unpaired", unpaired_help)
+    networks = (*NETWORKS, "both")
     add("--network", "both takes what the checkpoint has [both]", choices=networks, default="both")
     add(
         "--resolution",
@@ -73,7 +78,7 @@ def _parser() -> Parser:
     add("--json", "write the scores as JSON too", metavar="FILE")
     add("--workers", "processes that read images [0]", int, Range(0, 256), default=0)
     batch_help = "images of a size that go through the network together [1]"
-    add("--batch-size", batch_help, int, Range(1, 65_536), default=1)
+    parser.add_like("--batch-size", "validation.batch_size", batch_help, metavar="N", default=1)
     return parser
 
 
@@ -87,8 +92,6 @@ def _scored(parsed: Namespace, rank: int) -> dict[str, object]:
     from mixseg.training.precision import choose_device
 
     console = new_console(quiet=rank > 0)
-    if parsed.dataset is not None:
-        SLOTS.dataset.check({"data.dataset": parsed.dataset}, "--dataset")
     device = choose_device(parsed.device)
 
     # The networks, and how images go through them.
@@ -110,7 +113,7 @@ def _scored(parsed: Namespace, rank: int) -> dict[str, object]:
     )
     dataset, common = compared.dataset, compared.classes
     shown = "own size" if input_size is None else f"{input_size[0]}x{input_size[1]}"
-    size_from = "data.resize of the run" if parsed.resize is None else "--resize"
+    size_from = "data.resize of the run" if parsed.resize == OF_RUN else "--resize"
     for line in (
         *unpaired_notes(dataset),
         *common.describe(),
@@ -163,17 +166,22 @@ def _scored(parsed: Namespace, rank: int) -> dict[str, object]:
     }
 
 
-def _resolution(asked_for: str | None, of_run: str, input_size: Size | None) -> Resolution:
-    """Where labels are compared: as ``--resolution`` says, else as in the run's validation."""
-    named = asked_for or of_run
-    if named == "input" and input_size is not None:
-        return input_size
-    if asked_for == "input":
-        raise ConfigError("--resolution input: images reach the network in their own size")
-    if named in ("native", "input"):
-        return "native"
+def _word_or_size(given: str | None) -> str | Size | None:
+    if given in (None, "native", "input"):
+        return given
     try:
-        size: Size = size_type("--resolution")(named)
+        size: Size = size_type("--resolution")(given)
     except ConfigError as error:
         raise ConfigError(f"{error}, native or input") from error
     return size
+
+
+def _resolution(asked_for: str | Size | None, of_run: str, input_size: Size | None) -> Resolution:
+    """Where labels are compared: as ``--resolution`` says, else as in the run's validation."""
+    if isinstance(asked_for, tuple):
+        return asked_for
+    if (asked_for or of_run) == "input" and input_size is not None:
+        return input_size
+    if asked_for == "input":
+        raise ConfigError("--resolution input: images reach the network in their own size")
+    return "native"

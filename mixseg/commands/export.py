@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixseg.commands.inference import EITHER, input_size_of, load_saved
+from mixseg.commands.inference import add_network_argument, input_size_of, load_saved
 from mixseg.commands.parsing import Parser, size_type
 from mixseg.errors import ConfigError
 from mixseg.evaluation.export import (
@@ -34,7 +34,7 @@ def export(arguments: Sequence[str]) -> int:
     add("checkpoint", "a run's folder, or one of its checkpoints")
     output_help = "network.pt2, or network.onnx: the ending says the format"
     add("--output", output_help, required=True, metavar="FILE")
-    add("--network", EITHER, choices=("student", "teacher", "average"))
+    add_network_argument(parser)
     size_help = "size of the images [data.resize of the run]"
     add("--size", size_help, size_type("--size"), metavar="HEIGHTxWIDTH")
     names = " or ".join(EXPORT_FORMATS)

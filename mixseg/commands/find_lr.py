@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from mixseg.analysis.learning_rates import FEWEST, range_test
 from mixseg.charts import WITHOUT_PLOTS, plots_installed
 from mixseg.commands.parsing import Parser, any_settings
-from mixseg.config.options import fields_of
-from mixseg.config.sections import OptimizerSettings
 from mixseg.config.values import Range
 from mixseg.errors import ConfigError
 from mixseg.files import write_atomically
@@ -23,11 +21,10 @@ def find_lr(arguments: Sequence[str]) -> int:
         "suggest one. Takes the settings of a training command.",
         settings=True,
     )
-    add = parser.add
-    rates = next(one.allowed for one in fields_of(OptimizerSettings) if one.path == "lr")
-    add("--low", "first rate of the backbone", float, rates, default=1e-6)
-    add("--high", "last rate", float, rates, default=1.0)
-    add("--steps", "training steps [100]", int, Range(FEWEST, 1e6), default=100)
+    like = parser.add_like
+    like("--low", "optimizer.lr", "first rate of the backbone", metavar="RATE", default=1e-6)
+    like("--high", "optimizer.lr", "last rate", metavar="RATE", default=1.0)
+    parser.add("--steps", "training steps [100]", int, Range(FEWEST, 1e6), default=100)
     parsed = parser.read(arguments)
     if not parsed.low < parsed.high:
         raise ConfigError(

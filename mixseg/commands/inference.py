@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mixseg.commands.parsing import Namespace, Parser, size_type
-from mixseg.config.values import Factors, Size
+from mixseg.commands.parsing import SIDES, Namespace, Parser, size_type
+from mixseg.config.values import NETWORKS, Factors, FlagType, Size
 from mixseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from mixseg.evaluation.inference import InferenceMode
     from mixseg.training.saved_network import SavedNetworks
 
-EITHER = "[teacher or average, or the student where a checkpoint has neither]"
-"""Help of a flag that chooses one network."""
+OF_RUN = ()
+"""Stands for the size that a run trained with, where no size and none mean something else."""
 
 
 def add_inference_arguments(parser: Parser) -> None:
@@ -22,7 +23,8 @@ def add_inference_arguments(parser: Parser) -> None:
     add = parser.add
     add("checkpoint", "a run's folder, or one of its checkpoints")
     resize_help = "size of the images for the network [data.resize of the run]"
-    add("--resize", resize_help, metavar="HEIGHTxWIDTH|none")
+    resize = FlagType("--resize", Size | None, SIDES)
+    add("--resize", resize_help, resize, default=OF_RUN, metavar="HEIGHTxWIDTH|none")
     add("--flip", "average with the mirrored image", action="store_true")
     scales_help = "average over scales, for example 0.75,1,1.25 [1]"
     add("--scales", scales_help, tuple[float, ...], Factors, default=(1.0,))
@@ -32,7 +34,21 @@ def add_inference_arguments(parser: Parser) -> None:
     add("--window", window_help, size_type("--window"), metavar="HEIGHTxWIDTH")
     add("--device", "auto, cpu, cuda or cuda:N", default="auto")
     precision_help = "arithmetic; auto takes that of the run, where the hardware has it [auto]"
-    add("--precision", precision_help, choices=("auto", "fp32", "bf16", "fp16"), default="auto")
+    parser.add_like("--precision", "training.precision", precision_help, default="auto")
+
+
+def add_network_argument(parser: Parser) -> None:
+    """The flag that chooses one network."""
+    either = "[teacher or average, or the student where a checkpoint has neither]"
+    parser.add("--network", either, choices=NETWORKS)
+
+
+def read_inference(parser: Parser, arguments: Sequence[str]) -> Namespace:
+    """Parse; windows belong to one mode."""
+    parsed = parser.read(arguments)
+    if parsed.window and parsed.mode != "slide":
+        raise ConfigError("--window needs --mode slide")
+    return parsed
 
 
 def load_saved(checkpoint: str, network: str | None) -> SavedNetworks:
@@ -49,8 +65,6 @@ def inference_mode(parsed: Namespace, saved: SavedNetworks) -> InferenceMode:
     from mixseg.evaluation.inference import InferenceMode
 
     window: Size | None = parsed.window
-    if parsed.mode != "slide" and window:
-        raise ConfigError("--window needs --mode slide")
     if parsed.mode == "slide" and not window:
         window = saved.crop
         if window is None:
@@ -58,10 +72,7 @@ def inference_mode(parsed: Namespace, saved: SavedNetworks) -> InferenceMode:
     return InferenceMode(slide=window or None, flip=parsed.flip, scales=parsed.scales)
 
 
-def input_size_of(saved: SavedNetworks, resize: str | None = None) -> Size | None:
+def input_size_of(saved: SavedNetworks, resize: Any = OF_RUN) -> Size | None:
     """What images are resized to: as ``--resize`` says, else as in training."""
-    if resize is not None:
-        size = None if resize == "none" else size_type("--resize")(resize)
-    else:
-        size = saved.settings.get("data.resize")
+    size = saved.settings.get("data.resize") if resize == OF_RUN else resize
     return None if size is None else (size[0], size[1])

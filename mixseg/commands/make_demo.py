@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mixseg.commands.parsing import Parser
-from mixseg.config.options import fields_of
 from mixseg.config.sections import DemoSettings
-from mixseg.config.values import Size
 from mixseg.scenes import LAYOUTS, Look, write_demo
 from mixseg.terminal import new_console, progress_bar, say
 
@@ -19,17 +17,15 @@ def make_demo(arguments: Sequence[str]) -> int:
     parser = Parser(
         "mixseg make-demo", "Write built-in street scenes in the layout of a real data set."
     )
-    allowed = {one.path: one.allowed for one in fields_of(DemoSettings)}
-    add = parser.add
+    add, like = parser.add, parser.add_like
     add("--out", "folder for the files", required=True, metavar="DIR")
     add("--layout", ", ".join(LAYOUTS), default="cityscapes")
-    look_help = "[render in the layouts of sources, gta5 and synthia; else camera]"
-    add("--look", look_help, choices=("render", "camera"))
-    add("--images", "training scenes [240]", int, allowed["train_images"], default=240)
-    add("--val-images", "[a quarter of --images]", int, allowed["val_images"])
-    size_help = "height and width in pixels [128x256]"
-    add("--size", size_help, Size, allowed["size"], default=(128, 256))
-    add("--seed", "[0]", int, allowed["seed"], default=0)
+    like("--look", "demo.look", "[render in the layouts of sources, gta5 and synthia; else camera]")
+    like("--images", "demo.train_images", "training scenes [240]", metavar="N", default=240)
+    like("--val-images", "demo.val_images", "[a quarter of --images]", metavar="N")
+    size_help, size = "height and width in pixels [128x256]", DemoSettings().size
+    like("--size", "demo.size", size_help, metavar="HEIGHTxWIDTH", default=size)
+    like("--seed", "demo.seed", "[0]", metavar="N", default=0)
     parsed = parser.read(arguments)
     # An unknown layout, and splits that a layout does not have, are refused by write_demo.
     is_source = parsed.layout in LAYOUTS and "val" not in LAYOUTS[parsed.layout].splits
@@ -54,7 +50,7 @@ def make_demo(arguments: Sequence[str]) -> int:
     use = f"train it with --dataset {parsed.layout} --data-root {shown}"
     if is_source:
         use = f"train with it by mixseg uda --source {parsed.layout} --source-root {shown}"
-        if parsed.size != DemoSettings().size:
+        if parsed.size != size:
             use += " --set data.crop=[HEIGHT,WIDTH], or scenes of the target in the same --size"
     say(console, f"{path}: {use}")
     return 0

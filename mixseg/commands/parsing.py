@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import re
+import typing
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, final
@@ -16,7 +17,7 @@ from typing import Any, NoReturn, final
 from mixseg.config.effect import check_flags
 from mixseg.config.flags import add_settings_arguments, typed_overrides
 from mixseg.config.presets import configuration_files, settings_from
-from mixseg.config.schema import to_flat
+from mixseg.config.schema import schema, to_flat
 from mixseg.config.sections import Settings
 from mixseg.config.values import FlagType, Range, Size
 from mixseg.config.yaml import load_yaml
@@ -25,6 +26,9 @@ from mixseg.plugins import import_parts, import_recorded
 from mixseg.terminal import complain
 
 Namespace = argparse.Namespace
+
+SIDES = Range(1, 16_384)
+"""Sides of images that commands take."""
 
 
 class _Raising(argparse.ArgumentParser):
@@ -87,6 +91,12 @@ class Parser(_Raising):
             how["type"] = kind if allowed is None else FlagType(name, kind, allowed)
         self.add_argument(name, help=about, **how)
 
+    def add_like(self, name: str, path: str, about: str, **how: Any) -> None:
+        """Add a flag that takes the values of a setting."""
+        setting = schema()[path][0]
+        how.setdefault("metavar", "|".join(map(str, typing.get_args(setting.hint))) or None)
+        self.add(name, about, FlagType(name, setting.hint, setting.allowed), **how)
+
     def read(self, arguments: Sequence[str]) -> Namespace:
         """Import what ``--import`` names, then parse; parts that are imported may have flags.
 
@@ -141,8 +151,7 @@ def _with_flags(message: str, parser: argparse.ArgumentParser) -> str:
 def any_settings(parsed: Namespace) -> Settings:
     """The settings of a command that takes those of any training command."""
     overrides = typed_overrides(parsed, parsed.assignments)
-    kind = "uda" if "source_domain.dataset" in overrides else "ssl"
-    files = configuration_files(parsed.config, overrides, kind)
+    files = configuration_files(parsed.config, overrides)
     settings = settings_from(files, overrides, parsed.import_names)
     # Not on standard output, which may be what the command was asked for.
     for line in without_effect(check_flags(overrides, to_flat(settings))):
@@ -162,7 +171,7 @@ def listed(given: str) -> list[str]:
 
 def size_type(flag: str) -> FlagType:
     """The type of a flag that takes the height and width of images, such as 512x1024."""
-    return FlagType(flag, Size, Range(1, 16_384))
+    return FlagType(flag, Size, SIDES)
 
 
 def check_folder(flag: str, file: str | Path | None) -> None:

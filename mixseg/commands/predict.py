@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mixseg.commands.inference import (
-    EITHER,
+    OF_RUN,
     add_inference_arguments,
+    add_network_argument,
     inference_mode,
     input_size_of,
     load_saved,
+    read_inference,
 )
 from mixseg.commands.parsing import Namespace, Parser, listed
 from mixseg.config.values import Range
@@ -23,7 +25,7 @@ from mixseg.terminal import new_console, progress_bar, say
 
 def predict(arguments: Sequence[str]) -> int:
     """``mixseg predict``."""
-    parsed = _parser().read(arguments)
+    parsed = read_inference(_parser(), arguments)
     if parsed.rows is not None and not parsed.compare:
         raise ConfigError(f"--rows {parsed.rows} does nothing without --compare")
     formats = set(listed(parsed.formats))
@@ -45,7 +47,7 @@ def _parser() -> Parser:
     add = parser.add
     add("paths", "images and folders", nargs="+")
     add("--output", "new or empty folder for files", required=True, metavar="DIR")
-    add("--network", EITHER, choices=("student", "teacher", "average"))
+    add_network_argument(parser)
     usual = ",".join(USUAL_PICTURES)
     add(
         "--formats",
@@ -99,7 +101,7 @@ def _predicted(parsed: Namespace, formats: Sequence[str], rank: int) -> int:
     titles = distinct_titles([(saved.run_name, saved.step) for saved in every])
     side_by_side = SideBySide(output, titles, networks, parsed.rows or SHEET_ROWS)
     # Sizes that nobody asked for; they are forgotten once a photograph was named.
-    squashed_to = {size for size in input_sizes if size and parsed.resize is None}
+    squashed_to = {size for size in input_sizes if size and parsed.resize == OF_RUN}
 
     def on_image(name: str, image: ImageArray, labels: LabelArray) -> None:
         if note := squash_note(name, image, squashed_to):

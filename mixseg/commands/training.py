@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mixseg.commands.parsing import Namespace, Parser, without_effect
-from mixseg.config.effect import check_flags, command_of, is_baseline
+from mixseg.config.effect import check_flags, check_parts, command_of, is_baseline, method_of
 from mixseg.config.flags import typed_overrides
 from mixseg.config.presets import configuration_files, settings_from
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
 from mixseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mixseg.training.loop import OnProgress, Outcome
 
 LOG = logging.getLogger("mixseg")
 
@@ -25,7 +27,7 @@ PRESETS = (
     "setting that no file and no flag gives."
 )
 
-DESCRIPTIONS = {
+ABOUT = {
     "ssl": "Train a segmentation network from few labeled and many unlabeled images."
     + PRESETS.format(kind="ssl"),
     "supervised": "Train a segmentation network on the labeled part alone, with the presets and "
@@ -38,60 +40,41 @@ DESCRIPTIONS = {
 }
 """Command -> what its ``--help`` says."""
 
+New = tuple[Settings, list[str]]
+"""Settings of a run that is to be started, and notes on flags."""
 
-def train(arguments: Sequence[str], *, command: str, method: str) -> int:
-    """``mixseg COMMAND``, which trains with ``method`` unless a flag names another."""
+
+def train(command: str, arguments: Sequence[str]) -> int:
+    """``mixseg COMMAND``, one of :data:`ABOUT`."""
     parsed = _parser(command).read(arguments)
     overrides = typed_overrides(parsed, parsed.assignments)
+    method = method_of(command)
     if command == "uda" and parsed.source_only:
         if "method" in overrides:
             raise ConfigError("--method and --source-only contradict each other; give one of them")
-        method = "supervised"
-    settings = None
-    if parsed.resume in (None, "auto") and command != "distill":
-        # Before torch is imported, so that mistakes are told at once; a teacher needs torch.
-        settings = _settings(parsed, overrides, command, method)
+        method = method_of("supervised")
+    _check_resume_flags(parsed, overrides)
+    new = None
+    if command == "distill":  # whose other settings follow from a teacher, which torch reads
+        check_parts(overrides, str(overrides.get("method", method)))
+    elif parsed.resume in (None, "auto"):
+        new = _new_run(parsed, overrides, command, method)
 
     from mixseg.analysis.run_report import report
     from mixseg.distributed import joined
     from mixseg.terminal import new_console, training_bar
-    from mixseg.training.run import resume, start
 
     with joined() as processes:
         console = new_console(quiet=processes.rank > 0)
         with training_bar(console) as on_progress:
-            begun = _begun(parsed, overrides, command, method)
-            if begun is None:
-                settings = settings or _settings(parsed, overrides, command, method)
-                for line in without_effect(check_flags(overrides, to_flat(settings))):
-                    LOG.info(line)
-                if parsed.resume == "auto":
-                    if settings.name is None:
-                        raise ConfigError(
-                            "--resume auto needs --name, to know which run to go on with"
-                        )
-                    own = Path(settings.output).expanduser() / settings.name
-                    begun = (own, to_flat(settings)) if _is_there(own) else None
-            if begun is None:
-                assert settings is not None
-                outcome, path = start(settings, on_progress)
-            else:
-                outcome, path = resume(
-                    *begun, allow_changes=parsed.allow_changes, on_progress=on_progress
-                )
+            outcome, path = _trained(parsed, overrides, command, method, new, on_progress)
     if processes.rank == 0:
         report(outcome, path, console)
     return outcome.exit_code
 
 
-train_ssl = partial(train, command="ssl", method="semi_supervised")
-train_supervised = partial(train, command="supervised", method="supervised")
-train_uda = partial(train, command="uda", method="domain_adaptation")
-distill = partial(train, command="distill", method="distillation")
-
-
 def _parser(command: str) -> Parser:
-    parser = Parser(f"mixseg {command}", DESCRIPTIONS[command], settings=True)
+    parser = Parser(f"mixseg {command}", ABOUT[command], settings=True)
     add = parser.add
     resume = "go on with a run; auto takes the one of this --name, and starts it if there is none"
     add("--resume", resume, metavar="auto|RUN")
@@ -105,7 +88,26 @@ def _parser(command: str) -> Parser:
     return parser
 
 
-def _settings(parsed: Namespace, overrides: dict[str, Any], command: str, method: str) -> Settings:
+def _check_resume_flags(parsed: Namespace, overrides: dict[str, Any]) -> None:
+    """Refuse flags that contradict ``--resume RUN``, or do nothing without ``--resume``."""
+    if parsed.allow_changes and parsed.resume is None:
+        raise ConfigError("--allow-changes does nothing without --resume")
+    if parsed.resume in (None, "auto"):
+        return
+    for flag, value in {
+        "--config": parsed.config,
+        "--name": overrides.get("name"),
+        "--output": overrides.get("output"),
+        "--student": vars(parsed).get("student"),
+    }.items():
+        if value:
+            raise ConfigError(
+                "--resume RUN goes on in its own folder, with its own config.yaml; "
+                f"leave {flag} out"
+            )
+
+
+def _new_run(parsed: Namespace, overrides: dict[str, Any], command: str, method: str) -> New:
     """The settings of a new run: those that the command stands for, its files, then the flags."""
     # Presets say semi_supervised; the command's own method comes before them, but after a flag.
     implied: dict[str, Any] = {"method": method}
@@ -123,25 +125,45 @@ def _settings(parsed: Namespace, overrides: dict[str, Any], command: str, method
             "--labeled says what part of the target is labeled, of which nothing is used; for a "
             "part of the source: --set source_domain.labeled=1/8"
         )
-    return settings
+    if parsed.resume == "auto" and settings.name is None:
+        raise ConfigError("--resume auto needs --name, to know which run to go on with")
+    return settings, without_effect(check_flags(overrides, to_flat(settings)))
 
 
-def _begun(
-    parsed: Namespace, overrides: dict[str, Any], command: str, method: str
-) -> tuple[Path, dict[str, Any]] | None:
-    """The run to resume and what is asked for in it, where the flags alone tell."""
+def _trained(
+    parsed: Namespace,
+    overrides: dict[str, Any],
+    command: str,
+    method: str,
+    new: New | None,
+    on_progress: OnProgress,
+) -> tuple[Outcome, Path]:
+    """Start or resume the run; ``new`` is None where that is not known yet."""
+    from mixseg.training.run import resume, start
+
+    def go_on(path: Path, asked_for: dict[str, Any]) -> tuple[Outcome, Path]:
+        changes = parsed.allow_changes
+        return resume(path, asked_for, allow_changes=changes, on_progress=on_progress)
+
     if parsed.resume not in (None, "auto"):
-        _check_resumed(parsed, overrides, command, method)
-        return Path(parsed.resume), overrides
-    if parsed.allow_changes and parsed.resume is None:
-        raise ConfigError("--allow-changes does nothing without --resume")
-    path = Path(str(overrides.get("output", "runs"))).expanduser() / str(overrides.get("name"))
-    if command == "distill" and parsed.resume == "auto" and _is_there(path / "config.yaml"):
-        # The run has all that it took from its teacher, whatever became of that.
-        from mixseg.training.distilled_settings import student_of_name
+        _check_method_of_run(Path(parsed.resume), method)
+        return go_on(Path(parsed.resume), overrides)
+    if new is None:
+        begun = Path(str(overrides.get("output", "runs"))).expanduser() / str(overrides.get("name"))
+        if parsed.resume == "auto" and _is_there(begun / "config.yaml"):
+            # The run has all that it took from its teacher, whatever became of that.
+            from mixseg.training.distilled_settings import student_of_name
 
-        return path, ({} if parsed.student is None else student_of_name(parsed.student)) | overrides
-    return None
+            student = {} if parsed.student is None else student_of_name(parsed.student)
+            return go_on(begun, student | overrides)
+        new = _new_run(parsed, overrides, command, method)
+    settings, notes = new
+    for line in notes:
+        LOG.info(line)
+    path = Path(settings.output).expanduser() / str(settings.name)
+    if parsed.resume == "auto" and _is_there(path):
+        return go_on(path, to_flat(settings))
+    return start(settings, on_progress)
 
 
 def _is_there(path: Path) -> bool:
@@ -152,24 +174,12 @@ def _is_there(path: Path) -> bool:
     return bool(of_first("there" if path.exists() and not is_blank(path) else ""))
 
 
-def _check_resumed(parsed: Namespace, overrides: dict[str, Any], command: str, method: str) -> None:
-    """Refuse flags that contradict ``--resume RUN``, and a baseline's command for another run."""
+def _check_method_of_run(begun: Path, method: str) -> None:
+    """Refuse to go on as a baseline with a run of another method; others go on with any run."""
     from mixseg.training.saved_network import settings_of_run
 
-    for flag, value in {
-        "--config": parsed.config,
-        "--name": overrides.get("name"),
-        "--output": overrides.get("output"),
-        "--student": parsed.student if command == "distill" else None,
-    }.items():
-        if value:
-            raise ConfigError(
-                "--resume RUN goes on in its own folder, with its own config.yaml; "
-                f"leave {flag} out"
-            )
-    begun = Path(parsed.resume)
     if is_baseline(method) and (begun / "config.yaml").is_file():
-        own = settings_of_run(begun).method  # the other commands go on with any run
+        own = settings_of_run(begun).method
         if own != method:
             raise ConfigError(
                 f"{begun} is a run of method {own}; go on with: "

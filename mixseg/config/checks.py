@@ -1,15 +1,13 @@
-"""Values and combinations that cannot work in any run, refused before any data is read.
+"""Combinations of settings that cannot work in any run, refused before any data is read.
 
-What concerns one part is checked by that part when it is made.
+Types and ranges are checked where values are read; what concerns one part, when it is made.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from typing import TYPE_CHECKING, Any
 
-from mixseg.config.options import fields_of
 from mixseg.errors import ConfigError
 
 if TYPE_CHECKING:  # settings check themselves when they are made
@@ -26,23 +24,6 @@ if TYPE_CHECKING:  # settings check themselves when they are made
 
 WITHOUT_FILE = ("imagenet", "none")
 """Initial weights that are no path."""
-
-
-def check_numbers(section: Any, prefix: str = "") -> None:
-    """Refuse numbers out of range, also those in the sections of a section.
-
-    Args:
-        section: An instance of a settings class.
-        prefix: Comes before the names of its fields in messages.
-    """
-    for name, allowed in ((one.parameter, one.allowed) for one in fields_of(section.__class__)):
-        value = getattr(section, name)
-        if allowed is not None and not allowed.holds(value):
-            several = "numbers " if isinstance(value, list | tuple | dict) else ""
-            raise ConfigError(f"{prefix}{name} must be {several}{allowed}, found {value}")
-    for field in dataclasses.fields(section):
-        if dataclasses.is_dataclass(inner := getattr(section, field.name)):
-            check_numbers(inner, f"{prefix}{field.name}.")
 
 
 def check_run_name(name: str) -> None:
@@ -131,8 +112,6 @@ def check_length(
                 raise ConfigError(
                     f"{path} ({steps}) must be below training.iterations ({training.iterations})"
                 )
-    for number, stage in enumerate(stages, start=1):
-        check_numbers(stage, f"stages: stage {number}: ")
     total = sum(stage.epochs for stage in stages)
     if stages and epochs not in (None, total):
         raise ConfigError(

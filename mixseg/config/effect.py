@@ -29,6 +29,12 @@ def command_of(method: str) -> str:
     return command
 
 
+def method_of(command: str) -> str:
+    """The built-in method that a command trains with by default; another word stays as it is."""
+    built_in = (one for one in METHODS if METHODS.signature(one).__module__.startswith("mixseg."))
+    return next((name for name in built_in if command_of(name) == command), command)
+
+
 def is_baseline(method: str) -> bool:
     """Whether other methods are compared with a method, on the data of their command."""
     return bool(getattr(METHODS.signature(method), "baseline", False))
@@ -65,18 +71,31 @@ def check_flags(flags: Iterable[str], values: Mapping[str, Any]) -> list[str]:
         if not reason:
             continue
         if all(idle(path, other) for other in compared):
-            raise ConfigError(f"{flag_of(path)} does nothing without {reason}")
+            raise _does_nothing(path, reason)
         without_effect.append(flag_of(path))
     return without_effect
+
+
+def check_parts(flags: Iterable[str], method: str) -> None:
+    """Refuse flags that name a part which a method does not take, whatever its other settings are.
+
+    Raises:
+        ConfigError: As :func:`check_flags`.
+    """
+    for path in flags:
+        if slot_of(path) and not is_baseline(method) and (reason := idle(path, {"method": method})):
+            raise _does_nothing(path, reason)
+
+
+def _does_nothing(path: str, reason: str) -> ConfigError:
+    return ConfigError(f"{flag_of(path)} does nothing without {reason}")
 
 
 def idle(path: str, values: Mapping[str, Any]) -> str:
     """What a setting would need to have an effect; empty if it has one."""
     entries = schema()[path]
     if slot := slot_of(path):
-        if slot not in used_slots(values):
-            return f"a method that takes it: {', '.join(_methods_with(slot))}"
-        return ""
+        return "" if slot in used_slots(values) else _methods_with(slot.parameter)
     if not entries[0].owner:
         return _marks(entries[0], values)
     owners = {
@@ -92,8 +111,9 @@ def used_slots(values: Mapping[str, Any]) -> list[Slot]:
     return [slot for slot in all_slots() if not slot.parameter or slot.parameter in asked]
 
 
-def _methods_with(slot: Slot) -> list[str]:
-    return [name for name in METHODS if takes_part(name, slot.parameter)]
+def _methods_with(parameter: str) -> str:
+    names = (name for name in METHODS if takes_part(name, parameter))
+    return f"a method that takes it: {', '.join(names)}"
 
 
 def _marks(setting: Setting, values: Mapping[str, Any]) -> str:
@@ -105,10 +125,8 @@ def _marks(setting: Setting, values: Mapping[str, Any]) -> str:
                 if TakesStream(mark.stream) in one.marks
             ]
             return " or ".join(takes) or f"{mark.stream} images to train on"
-        if isinstance(mark, NeedsPart):
-            having = [name for name in METHODS if takes_part(name, mark.parameter)]
-            if values["method"] not in having:
-                return f"a method that takes it: {', '.join(having)}"
+        if isinstance(mark, NeedsPart) and not takes_part(values["method"], mark.parameter):
+            return _methods_with(mark.parameter)
         if isinstance(mark, Needs) and not any(_given(one, values) for one in mark.paths):
             return mark.help
     return ""
@@ -134,5 +152,5 @@ def _how_to_choose(path: str, values: Mapping[str, Any]) -> str:
         if slot in used:
             found.append(f"{flag_of(slot.setting)} {' or '.join(names)}")
         else:
-            found.append(f"a method that takes it: {', '.join(_methods_with(slot))}")
+            found.append(_methods_with(slot.parameter))
     return "; or ".join(dict.fromkeys(found))

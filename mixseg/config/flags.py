@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mixseg.config.renamed import RENAMED, translated
-from mixseg.config.resolve import IN_EPOCHS
+from mixseg.config.resolve import IN_EPOCHS, check_value
 from mixseg.config.schema import description, schema, unknown_setting
 from mixseg.config.values import FlagText, wanted
 from mixseg.config.yaml import parse_yaml
@@ -78,8 +78,8 @@ def typed_overrides(parsed: argparse.Namespace, assignments: Sequence[str]) -> d
     """Setting path -> text: flags, and ``--set path=value`` assignments.
 
     Raises:
-        ConfigError: An assignment names no setting, a setting is given twice, or two contradict
-            each other.
+        ConfigError: An assignment names no setting, a setting is given twice, its value is of
+            another type or out of range, or two contradict each other.
     """
     known = schema()
     typed = vars(parsed)
@@ -105,6 +105,8 @@ def typed_overrides(parsed: argparse.Namespace, assignments: Sequence[str]) -> d
             )
         else:
             overrides[path] = FlagText(value)
+    for path, value in overrides.items():
+        check_value(path, value, flag_of(path))
     for steps, epochs in IN_EPOCHS.items():
         if steps in overrides and overrides.get(epochs) is not None:
             raise ConfigError(f"--{epochs} and --{steps} contradict each other; give one of them")

@@ -58,6 +58,14 @@ class NeedsPart:
 
 @final
 @dataclass(frozen=True)
+class IsPath:
+    """A setting that names a file or folder, unless it is one of these words."""
+
+    words: tuple[str, ...] = ()
+
+
+@final
+@dataclass(frozen=True)
 class ByRun:
     """A parameter that the run gives, though it has a default for those who call it from Python."""
 
@@ -184,7 +192,7 @@ def fields_of(kind: Any, prefix: str = "") -> tuple[Setting, ...]:
             field.name,
             hints[field.name],
             None if field.default is dataclasses.MISSING else field.default,
-            documents[field.name],
+            documents.get(field.name, ""),  # a section has its own docstring
             prefix,
         )
         for field in dataclasses.fields(kind)

@@ -60,19 +60,22 @@ def _file(name: str, kind: str, *, grids: bool) -> Path:
     raise ConfigError(f"{name}: there is no such file; {unknown_name(kind, wanted, shipped)}")
 
 
-def configuration_files(names: Sequence[str], given: Mapping[str, Any], kind: str) -> list[Path]:
+def configuration_files(
+    names: Sequence[str], given: Mapping[str, Any], kind: str | None = None
+) -> list[Path]:
     """The files that ``--config`` names, or the preset of the data set.
 
     Args:
         names: Files and presets.
         given: Setting path -> value, of the flags.
-        kind: Folder of the presets, ``ssl`` or ``uda``.
+        kind: Folder of the presets, ``ssl`` or ``uda``; by default as the flags name a source.
 
     Raises:
         ConfigError: A data set is unknown, or there is no preset for it.
     """
     if names:
         return [configuration_file(name) for name in names]
+    kind = kind or ("uda" if "source_domain.dataset" in given else "ssl")
     dataset = str(given.get("data.dataset", "demo"))
     check_layout(root_given="data.root" in given, layout_known=dataset != "demo")
     named = {"data.dataset": dataset, "source_domain.dataset": None, **given}

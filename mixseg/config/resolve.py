@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import typing
@@ -111,14 +112,9 @@ def _resolved(
         if path in options:
             values[path] = typed_value(options[path], value, origins[path])
         else:
-            _of_other_parts(path, value, origins[path])
+            check_value(path, value, origins[path])
     for path, option in options.items():
         values.setdefault(path, option.default)
-        if option.allowed is not None and not option.allowed.holds(values[path]):
-            raise ConfigError(
-                f"{origins[path]}: {path} must be {wanted(option.hint, option.allowed)}, found "
-                f"{values[path]}"
-            )
     return values, origins
 
 
@@ -152,16 +148,18 @@ def _take(
             values[path] = typed_value(first, value, origin)
 
 
-def _of_other_parts(path: str, value: Any, origin: str) -> None:
-    """Check an option that no part of the run has: one of the parts that have it must take it."""
-    entries = schema()[path]
-    for entry in entries:
-        try:
-            value_of(entry.hint, value)
+def check_value(path: str, value: Any, origin: str) -> None:
+    """Refuse a value that is none for any part with this option, or for the setting of every run.
+
+    Raises:
+        ConfigError: It is of another type or out of range.
+    """
+    *others, last = schema()[path]
+    for entry in others:
+        with contextlib.suppress(ConfigError):
+            typed_value(entry, value, origin)
             return
-        except ValueError:
-            continue
-    typed_value(entries[0], value, origin)
+    typed_value(last, value, origin)
 
 
 def _flatten(loaded: LoadedYaml) -> Iterator[tuple[str, Any, str]]:
@@ -187,17 +185,17 @@ def _flatten(loaded: LoadedYaml) -> Iterator[tuple[str, Any, str]]:
 
 
 def typed_value(setting: Setting, value: Any, origin: str) -> Any:
-    """A value checked and converted by the type of its setting.
+    """A value converted to the type of its setting.
 
     Raises:
-        ConfigError: It is of another type.
+        ConfigError: It is of another type or out of range.
     """
     if setting.path == "stages":
         return _typed_stages(value, origin)
     if value is None and type(None) not in typing.get_args(setting.hint):
         raise ConfigError(f"{origin}: {setting.path} must be given a value. {setting.help}")
     try:
-        return value_of(setting.hint, value)
+        return value_of(setting.hint, value, setting.allowed)
     except ValueError as error:
         raise ConfigError(
             f"{origin}: {setting.path} must be {wanted(setting.hint, setting.allowed)}, found "

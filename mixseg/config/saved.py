@@ -7,20 +7,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from mixseg.config.checks import WITHOUT_FILE
+from mixseg.config.options import IsPath
 from mixseg.config.resolve import IN_EPOCHS, build_settings
-from mixseg.config.schema import to_flat
-from mixseg.config.sections import ALIGNMENTS, Settings
+from mixseg.config.schema import schema, to_flat
+from mixseg.config.sections import Settings
 from mixseg.config.yaml import dump_yaml
-
-PATHS = (
-    "data.root",
-    "data.unlabeled",
-    "source_domain.root",
-    "source_domain.class_map",
-    "distillation.teacher",
-)
-"""Settings that are paths whenever they are set."""
 
 
 def dump_settings(settings: Settings) -> str:
@@ -57,6 +48,17 @@ def changed_settings(
     ]
 
 
+def paths_in(values: Mapping[str, Any]) -> dict[str, str]:
+    """Those of setting path -> value that name a file or folder."""
+    return {
+        one.path: values[one.path]
+        for entries in schema().values()
+        for one in entries
+        for mark in one.marks
+        if isinstance(mark, IsPath) and values.get(one.path) not in (None, *mark.words)
+    }
+
+
 def with_absolute_paths(settings: Settings) -> Settings:
     """The settings with paths that mean the same from any folder, so that a run can be resumed."""
 
@@ -64,13 +66,7 @@ def with_absolute_paths(settings: Settings) -> Settings:
         return str(Path(text).expanduser().absolute())
 
     values = to_flat(settings)
-    for key in PATHS:
-        if values.get(key) is not None:
-            values[key] = absolute(values[key])
-    words = {"targets.alignment": ALIGNMENTS, "model.weights": WITHOUT_FILE}
-    for key, known in words.items():
-        if values[key] not in known:
-            values[key] = absolute(values[key])
+    values |= {key: absolute(path) for key, path in paths_in(values).items()}
     for key in ("data.labeled", "data.val", "source_domain.labeled"):
         # A share or a number, a share of a pickled permutation, or one or two lists.
         if values[key] in (None, "full") or re.fullmatch(r"[-+0-9./]+", values[key]):

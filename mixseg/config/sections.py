@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, final
 
 from mixseg.config.checks import (
+    WITHOUT_FILE,
     check_length,
     check_model,
-    check_numbers,
     check_run_name,
     check_scales,
 )
-from mixseg.config.options import Needs, NeedsPart, NeedsStream
+from mixseg.config.options import IsPath, Needs, NeedsPart, NeedsStream
 from mixseg.config.values import (
     SEEDS,
     Batch,
@@ -44,7 +44,7 @@ class DataSettings:
 
     dataset: str = "demo"
     """Layout of the data; demo draws street scenes unless there is a root."""
-    root: str | None = None
+    root: Annotated[str | None, IsPath()] = None
     """Folder of the data set; the demo writes its own when none is given."""
     train_split: str = "train"
     """Split that labeled and unlabeled images are taken from."""
@@ -56,7 +56,7 @@ class DataSettings:
     labeled: str = "1/8"
     """Labeled part of the training split: a fraction, a number, full, a list file, a pair of list
     files joined by a comma, or FILE.pkl@1/8 for a published permutation."""
-    unlabeled: Annotated[str | None, NeedsStream("unlabeled")] = None
+    unlabeled: Annotated[str | None, NeedsStream("unlabeled"), IsPath()] = None
     """Folder or list file of unlabeled images; by default the rest of the training split."""
     split_seed: Annotated[int | None, Range(0, SEEDS)] = None
     """Seed of the labeled/unlabeled split and of what val holds out; by default the seed of the
@@ -103,7 +103,7 @@ class SourceSettings:
 
     dataset: str | None = None
     """Layout of the source."""
-    root: str | None = None
+    root: Annotated[str | None, IsPath()] = None
     """Folder of the source; without one it is the built-in scenes of the other look, written in
     its layout."""
     split: Annotated[str, SOURCE] = "train"
@@ -117,7 +117,7 @@ class SourceSettings:
     interpolation: Annotated[Literal["bilinear", "bicubic"], SOURCE] = "bilinear"
     """How source images are resized, with antialiasing; bicubic in the published code. Labels take
     the nearest pixel."""
-    class_map: Annotated[str | None, SOURCE] = None
+    class_map: Annotated[str | None, SOURCE, IsPath()] = None
     """YAML file that says which class of the target each class of the source is; by default a
     built-in map."""
 
@@ -161,7 +161,7 @@ class ModelSettings:
     batch_norm: Literal["train", "affine-frozen", "frozen"] = "affine-frozen"
     """Backbone batch norm: all trained; scale and shift fixed as in the published code; or
     statistics fixed as well."""
-    weights: str = "imagenet"
+    weights: Annotated[str, IsPath(WITHOUT_FILE)] = "imagenet"
     """Initial weights: imagenet (timm's, downloaded), none, a local .safetensors/.pth file of
     backbone weights or of the original DeepLabv2 checkpoint, or a run or checkpoint of mixseg."""
     weights_sha256: str | None = None
@@ -216,7 +216,7 @@ class TargetSettings:
     """How much each pixel of an unlabeled image counts."""
     consistency: str = "cross-entropy"
     """Loss between the student and the targets."""
-    alignment: Annotated[str, NeedsPart("teacher")] = "none"
+    alignment: Annotated[str, NeedsPart("teacher"), IsPath(ALIGNMENTS)] = "none"
     """Distribution alignment (2.5.6) of pseudo-labels: none, uniform, labeled (as the labeled
     images have it), target (as the labels of the unlabeled images have it, for studies), or a
     YAML file of class names and shares."""
@@ -236,7 +236,7 @@ class AugmentationSettings:
 class DistillationSettings:
     """The trained network that a student learns from."""
 
-    teacher: Annotated[str | None, NeedsPart("trained_teacher")] = None
+    teacher: Annotated[str | None, NeedsPart("trained_teacher"), IsPath()] = None
     """The trained network: a run, one of its checkpoints, or a local weight file of torchvision's
     fcn_resnet101 or fcn_resnet50."""
     network: Annotated[Literal["teacher", "student"], NeedsPart("trained_teacher")] = "teacher"
@@ -372,38 +372,24 @@ class Settings:
     """Folder in which the run gets a folder of its own."""
     name: str | None = None
     """Name of the run's folder; by default made from the settings and the time."""
-    data: DataSettings = field(default_factory=DataSettings)
-    """Data."""
-    source_domain: SourceSettings = field(default_factory=SourceSettings)
-    """Source domain."""
-    demo: DemoSettings = field(default_factory=DemoSettings)
-    """Built-in scenes."""
-    model: ModelSettings = field(default_factory=ModelSettings)
-    """Network."""
-    supervised_loss: LossSettings = field(default_factory=LossSettings)
-    """Supervised loss."""
-    mixing: MixingSettings = field(default_factory=MixingSettings)
-    """Mixing."""
-    targets: TargetSettings = field(default_factory=TargetSettings)
-    """Targets."""
-    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
-    """Strong augmentation."""
-    distillation: DistillationSettings = field(default_factory=DistillationSettings)
-    """Distillation."""
-    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
-    """Optimizer."""
-    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
-    """Schedule."""
+    data: DataSettings = DataSettings()
+    source_domain: SourceSettings = SourceSettings()
+    demo: DemoSettings = DemoSettings()
+    model: ModelSettings = ModelSettings()
+    supervised_loss: LossSettings = LossSettings()
+    mixing: MixingSettings = MixingSettings()
+    targets: TargetSettings = TargetSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
+    distillation: DistillationSettings = DistillationSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
     stages: tuple[StageSettings, ...] = ()
     """Progressive scaling: a list of stages, each with epochs, crop, batch and lr_factor [1], such
     as {epochs: 100, crop: [384, 384], batch: 64}; training.epochs and training.iterations then
     follow from them, and the schedule runs over all of them."""
-    training: TrainingSettings = field(default_factory=TrainingSettings)
-    """Training."""
-    validation: ValidationSettings = field(default_factory=ValidationSettings)
-    """Validation."""
-    checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
-    """Checkpoints."""
+    training: TrainingSettings = TrainingSettings()
+    validation: ValidationSettings = ValidationSettings()
+    checkpoints: CheckpointSettings = CheckpointSettings()
 
     imports: tuple[str, ...] = ()
     """Files and modules with parts of your own, which --import names."""
@@ -411,8 +397,7 @@ class Settings:
     """Setting path -> value, of the options of the parts that the settings name."""
 
     def __post_init__(self) -> None:
-        """Refuse values and combinations that cannot work, before any data is read."""
-        check_numbers(self)
+        """Refuse combinations that cannot work, before any data is read."""
         check_scales(self.data, self.source_domain, crops=self.crops)
         if self.validation.resolution == "input" and self.data.resize is None:
             raise ConfigError("validation.resolution: input needs data.resize")

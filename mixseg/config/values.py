@@ -16,6 +16,9 @@ from mixseg.errors import ConfigError
 Size = tuple[int, int]
 """Height and width in pixels."""
 
+NETWORKS = ("student", "teacher", "average")
+"""What a run may save networks as; the average of a student that labels for it is a teacher."""
+
 SEEDS = 2**63 - 1
 """The largest seed that every generator takes."""
 
@@ -88,7 +91,7 @@ def is_option_type(hint: Any) -> bool:
     return hint in (bool, int, float, str) or origin is Literal
 
 
-def value_of(hint: Any, given: Any) -> Any:
+def value_of(hint: Any, given: Any, allowed: Range | None = None) -> Any:
     """A value of a type; texts are read as in YAML files, whoever gives them.
 
     A list of numbers may be written 0.5,2 or [0.5, 2], a size 512x1024 as well, and no value none
@@ -98,9 +101,10 @@ def value_of(hint: Any, given: Any) -> Any:
         hint: bool, int, float, str, a Literal, a tuple or dict[str, float] of them, or one of these
             or None.
         given: What is to be converted.
+        allowed: The range of its numbers.
 
     Raises:
-        ValueError: It is of another type, or a number that is not finite.
+        ValueError: It is of another type, out of range, or a number that is not finite.
     """
     kinds = _kinds(hint)
     if isinstance(given, FlagText):
@@ -113,7 +117,10 @@ def value_of(hint: Any, given: Any) -> Any:
         return None
     if isinstance(given, str) and kinds[0] is not str and typing.get_origin(kinds[0]) != Literal:
         given = _read(kinds[0], given)
-    return _converted(kinds[0], given)
+    value = _converted(kinds[0], given)
+    if allowed is not None and not allowed.holds(value):
+        raise ValueError(f"not {allowed}")
+    return value
 
 
 def wanted(hint: Any, allowed: Range | None = None) -> str:
@@ -156,12 +163,10 @@ class FlagType:
             ConfigError: It is of another type or out of range.
         """
         try:
-            value = value_of(self.hint, None if given == "null" else FlagText(given))
-            if self.allowed is not None and not self.allowed.holds(value):
-                raise ValueError(f"not {self.allowed}")
+            text = None if given == "null" else FlagText(given)
+            return value_of(self.hint, text, self.allowed)
         except ValueError as error:
             raise ConfigError(f"{self.flag}: expected {self!r}, found {given[:80]!r}") from error
-        return value
 
     def __repr__(self) -> str:
         return wanted(self.hint, self.allowed)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from mixseg.data.cityscapes import CITYSCAPES
 from mixseg.data.synthia import ABSENT as ABSENT_IN_SYNTHIA
-from mixseg.evaluation.scores import Scores
 from mixseg.tables import percent, terminal_table
 from mixseg.terminal import markdown_cell
+
+if TYPE_CHECKING:
+    from mixseg.evaluation.scores import Scores
 
 LEFT_OUT_OF_13 = ("wall", "fence", "pole")
 

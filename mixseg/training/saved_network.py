@@ -17,7 +17,7 @@ from mixseg.config.checks import WITHOUT_FILE
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import ModelSettings, Settings
-from mixseg.config.values import Size
+from mixseg.config.values import NETWORKS, Size
 from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.record import check_digests, differences, read_record, record_of_validation
 from mixseg.distributed import by_first, of_first
@@ -40,7 +40,6 @@ from mixseg.training.precision import Precision, choose_precision, precision_to_
 
 LOG = logging.getLogger("mixseg")
 
-NETWORKS = ("student", "teacher", "average")
 
 CLEARLY_BETTER = 2.0
 """Points of mIoU above which a message says that a run's other network is better."""

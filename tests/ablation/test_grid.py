@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mixseg.ablation.checks import check_runs
 from mixseg.ablation.dry_run import describe
 from mixseg.ablation.grid import Grid, Row, choose_rows, load_grid, row_settings
 from mixseg.ablation.results import collect, difference
@@ -18,7 +19,6 @@ from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
 from mixseg.config.yaml import load_yaml
 from mixseg.errors import ConfigError
-from mixseg.training.checks import check_settings
 
 REFERENCES = Path(__file__).parents[2] / "docs" / "references.md"
 FOLDER = Path(__file__).parents[2] / "configs" / "ablations"
@@ -74,130 +74,92 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "ablations"
 
 
-def test_there_are_grids() -> None:
-    assert "mixers.yaml" in GRIDS
-
-
 @pytest.mark.parametrize("name", GRIDS)
-class TestEveryGrid:
-    def test_rows_differ_in_exactly_what_they_say(self, name: str) -> None:
-        grid = planned(name)[0]
-        base, rows = base_of(name), settings_of(name)
-        for row in grid.rows:
-            if row.cited:
-                assert not row.changes and row.published and row.name not in rows
-                continue
-            check_settings(rows[row.name])
-            changed = differences(base, rows[row.name], row.changes)
-            said = row.changes.keys() & to_flat(rows[row.name])
-            if row.longer != 1:
-                said |= {"training.iterations", "training.epochs"} & changed
-            assert changed == said, row.name
-        assert len(set(map(repr, rows.values()))) == len(rows)  # no row twice
-
-    def test_it_can_be_planned(self, name: str) -> None:
-        grid, _, jobs = planned(name)
-        trained = [row for row in grid.rows if not row.cited]
-        assert len(jobs) == len({job.folder for job in jobs}) == 2 * len(trained)
-        assert [job.seed for job in jobs] == sorted(job.seed for job in jobs)
-        assert not jobs[0].folder.parent.exists()
-
-    def test_a_short_trial_of_every_row_is_possible(self, name: str, tmp_path: Path) -> None:
-        grid, given, _ = planned(name)
-        short = given | {"training.iterations": 6}
-        # The others cannot tell it from any other setting that is common to all.
-        lengths = {"training.iterations", "training.epochs", "stages"}
-        risky = [row for row in grid.rows if row.longer != 1 or lengths & set(row.changes)]
-        for row in risky or [row for row in grid.rows if not row.cited][:1]:
-            one = choose_rows(grid, [row.name])
-            if "stages" in row.changes:
-                with pytest.raises(ConfigError, match=f"'{row.name}'.* overruled by stages"):
-                    plan(one, tmp_path, [0], short)
-                continue
-            (job,) = (job for job in plan(one, tmp_path, [0], short) if job.row == row.name)
-            assert job.settings.training.epochs is None
-            assert job.settings.training.iterations == round(6 * row.longer)
-
-    def test_it_says_which_table_it_is(self, name: str) -> None:
-        text = (FOLDER / name).read_text()
-        assert text.startswith("# ")
-        grid = planned(name)[0]
-        if any(row.published for row in grid.rows):
-            (paper,) = re.findall(r"\(([^,]*), .*[tT]able", grid.title)
-            assert f"| {paper} |" in REFERENCES.read_text(), grid.title
-
-    def test_it_can_be_described(self, name: str) -> None:
-        grid, given, jobs = planned(name)
-        text = "\n".join(describe(grid, jobs, given))
-        for row in grid.rows:
-            block = text.split(f"\n{row.name}")[1].split("\n\n")[0]
-            assert ("not trained" in block) == row.cited
-            same = not row.changes and row.longer == 1 and not row.cited
-            assert ("as the base" in block) == same
-            left_out = {"training.epochs"} if "stages" in row.changes else set()
-            said = set() if row.cited else row.changes.keys() & to_flat(settings_of(name)[row.name])
-            for setting in said - left_out:
-                assert f"  {setting}: " in block
-            assert block.count("-m mixseg ") == (0 if row.cited else 2)
-
-
-@pytest.mark.parametrize("name", GRIDS)
-def test_a_description_says_how_a_row_differs_from_what_it_is_compared_with(name: str) -> None:
+def test_every_grid(name: str, tmp_path: Path) -> None:
     grid, given, jobs = planned(name)
-    rows, base = settings_of(name), base_of(name)
+    base, rows = base_of(name), settings_of(name)
     text = "\n".join(describe(grid, jobs, given))
+    check_runs(jobs)
+    trained = [row for row in grid.rows if not row.cited]
+    assert len(jobs) == len({job.folder for job in jobs}) == 2 * len(trained)
+    assert [job.seed for job in jobs] == sorted(job.seed for job in jobs)
+    assert not jobs[0].folder.parent.exists()
+    assert len(set(map(repr, rows.values()))) == len(rows) == len(trained)  # no row twice
     for row in grid.rows:
-        if row.against not in rows or row.cited or rows[row.against] == base:
+        block = text.split(f"\n{row.name}")[1].split("\n\n")[0]
+        assert ("not trained" in block) == row.cited
+        if row.cited:
+            assert not row.changes and row.published and "-m mixseg " not in block
             continue
-        block = text.split(f"\n\n{row.name}, against")[1].split("\n\n")[0]
-        different = differences(rows[row.against], rows[row.name], row.changes)
-        told = set(re.findall(r"^  against .*: ([\w.]+): ", block, re.MULTILINE))
-        assert told and told <= different
-        assert different - told <= {"training.epochs", "training.iterations"}
+        # It differs from the base in exactly what it says, and its description says so.
+        changed = differences(base, rows[row.name], row.changes)
+        said = row.changes.keys() & to_flat(rows[row.name])
+        stretched = (
+            {"training.iterations", "training.epochs"} & changed if row.longer != 1 else set()
+        )
+        assert changed == said | stretched, row.name
+        assert ("as the base" in block) == (not row.changes and row.longer == 1)
+        for setting in said - ({"training.epochs"} if "stages" in row.changes else set()):
+            assert f"  {setting}: " in block
+        assert block.count("-m mixseg ") == 2
+        if row.against in rows and rows[row.against] != base:
+            different = differences(rows[row.against], rows[row.name], row.changes)
+            told = set(re.findall(r"^  against .*: ([\w.]+): ", block, re.MULTILINE))
+            assert told and told <= different
+            assert different - told <= {"training.epochs", "training.iterations"}
+
+    # A short trial of every row is possible, or is refused.
+    short = given | {"training.iterations": 6}
+    # The others cannot tell it from any other setting that is common to all.
+    lengths = {"training.iterations", "training.epochs", "stages"}
+    risky = [row for row in trained if row.longer != 1 or lengths & set(row.changes)]
+    for row in risky or trained[:1]:
+        one = choose_rows(grid, [row.name])
+        if "stages" in row.changes:
+            with pytest.raises(ConfigError, match=f"'{row.name}'.* stages"):
+                plan(one, tmp_path, [0], short)
+            continue
+        (job,) = (job for job in plan(one, tmp_path, [0], short) if job.row == row.name)
+        assert job.settings.training.epochs is None
+        assert job.settings.training.iterations == round(6 * row.longer)
+
+    # It says which table it is.
+    assert (FOLDER / name).read_text().startswith("# ")
+    if any(row.published for row in grid.rows):
+        (paper,) = re.findall(r"\(([^,]*), .*[tT]able", grid.title)
+        assert f"| {paper} |" in REFERENCES.read_text(), grid.title
 
 
-@pytest.mark.parametrize(
-    ("name", "base", "count"),
-    [
+def test_other_bases() -> None:
+    for name, base, count in (
         ("ssl_table_5_1.yaml", "demo/ssl.yaml", 14),
-        ("ssl_table_5_1.yaml", "ssl/camvid.yaml", 14),
         ("ssl_table_4_1.yaml", "demo/ssl.yaml", 9),
         ("uda_table_5_2.yaml", "demo/uda.yaml", 4),
         ("uda_table_5_2.yaml", "uda/demo_camvid.yaml", 4),
         ("enet_losses.yaml", "supervised/enet_camvid.yaml", 5),
-    ],
-)
-def test_other_bases(name: str, base: str, count: int) -> None:
-    grid = planned(name, base)[0]
-    start, rows = base_of(name, base), settings_of(name, base)
-    assert len(set(map(repr, rows.values()))) == len(rows) == count
-    for row in grid.rows:
-        if not row.cited:
-            changed = differences(start, rows[row.name], row.changes)
-            said = row.changes.keys() & to_flat(rows[row.name])
-            assert changed - {"training.iterations", "training.epochs"} == said
+    ):
+        start, rows = base_of(name, base), settings_of(name, base)
+        assert len(set(map(repr, rows.values()))) == len(rows) == count
+        for row in planned(name, base)[0].rows:
+            if not row.cited:
+                changed = differences(start, rows[row.name], row.changes)
+                said = row.changes.keys() & to_flat(rows[row.name])
+                assert changed - {"training.iterations", "training.epochs"} == said
 
 
 def published(name: str) -> dict[str, dict[str, float]]:
     return {row.name: dict(row.published) for row in planned(name)[0].rows}
 
 
-@pytest.mark.parametrize("data", ["voc", "cityscapes"])
-@pytest.mark.parametrize(
-    ("network", "title", "baseline"),
-    [("fcn8s", "FCN-8s", "lambda 5e-4"), ("resnet50", "ResNet-50", "lambda 1e-4")],
-)
-def test_rows_of_a_summary_are_rows_of_its_tables(
-    data: str, network: str, title: str, baseline: str
-) -> None:
-    summary, table = f"adversarial_table_4_9_{data}.yaml", f"adversarial_{network}_{data}.yaml"
-    for name, twin in (("baseline", baseline), ("T_g 0.5", "T_g 0.5")):
-        own = f"{title}, {name}"
-        assert published(summary)[own] == published(table)[twin]
-        assert not differences(settings_of(summary)[own], settings_of(table)[twin])
-
-
 def test_tables_that_share_runs_share_their_published_values() -> None:
+    for data in ("voc", "cityscapes"):
+        summary = f"adversarial_table_4_9_{data}.yaml"
+        for network, rate in (("FCN-8s", "5e-4"), ("ResNet-50", "1e-4")):
+            table = f"adversarial_{network.lower().replace('-', '')}_{data}.yaml"
+            for name, twin in (("baseline", f"lambda {rate}"), ("T_g 0.5", "T_g 0.5")):
+                own = f"{network}, {name}"
+                assert published(summary)[own] == published(table)[twin]
+                assert not differences(settings_of(summary)[own], settings_of(table)[twin])
     four, five = published("ssl_table_4_1.yaml"), published("ssl_table_5_1.yaml")
     assert four["1/8, baseline"] == five["baseline"]
     assert four["1/8, SSL"] == five["default SSL"]
@@ -246,86 +208,65 @@ def test_the_documentation_has_a_command_for_every_table() -> None:
     }
 
 
-@pytest.mark.parametrize("name", DELTAS)
-def test_published_deltas_follow_from_the_numbers_of_the_file(name: str) -> None:
-    grid = load_grid(FOLDER / name)
-    results = collect(grid, [], {})
-    for who, deltas in DELTAS[name].items():
-        for amount, delta in deltas.items():
-            prefix = f"{who}, {amount}" if who else amount
-            (row,) = (one for one in results if one.name == f"{prefix}, SSL")
-            assert row.against == f"{prefix}, baseline"
-            assert difference(results, row, "mIoU").published == pytest.approx(delta, abs=1e-9)
+def test_published_deltas_follow_from_the_numbers_of_the_file() -> None:
+    for name, of_table in DELTAS.items():
+        results = collect(load_grid(FOLDER / name), [], {})
+        for who, deltas in of_table.items():
+            for amount, delta in deltas.items():
+                prefix = f"{who}, {amount}" if who else amount
+                (row,) = (one for one in results if one.name == f"{prefix}, SSL")
+                assert row.against == f"{prefix}, baseline"
+                _, found = difference(results, row, "mIoU")
+                assert found == pytest.approx(delta, abs=1e-9)
 
 
 def test_a_row_may_be_longer(folder: Path) -> None:
     path = folder / "grid.yaml"
     path.write_text(VALID.replace("  one:", "  one: {longer: 2}"))
     grid = load_grid(path)
-    assert row_settings(grid, grid.rows[0], {}).training.iterations == 60
-    assert row_settings(grid, grid.rows[0], {"training.iterations": 7}).training.iterations == 14
+    for given, length in (({}, 60), ({"training.iterations": 7}, 14)):
+        assert row_settings(grid, grid.rows[0], given).training.iterations == length
     assert row_settings(grid, grid.rows[0], {"training.epochs": 3}).training.epochs == 6
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("title: Two", "titel: Two", r"line 2: unknown key 'titel'.*title"),
-        ("default: one", "default: three", r"line 4: unknown row 'three'"),
-        ("default: one\n", "", "line 1: default is missing"),
-        ("published: 51.2", "against: three", r"line 7: against: unknown other row 'three'"),
-        ("published: 51.2", "against: two", r"line 7: against: unknown other row 'two'"),
-        ("published: 51.2", "cited: 51.2", r"line 7: 'two' is cited, .* takes no set"),
-        ("published: 51.2", "published: {IoU: 5}", r"line 7: .*metric of this grid 'IoU'.*mIoU"),
-        ("published: 51.2", "published: 0", r"line 7: published must be .* found 0"),
-        ("published: 51.2", "published: 151.2", r"line 7: published must be .* found 151.2"),
-        ("published: 51.2", "with_base: 3", r"line 7: with_base must be a mapping"),
-        (
-            "published: 51.2",
-            "with_base: {no.yaml: {}}",
-            r"line 7: with_base: there is no",
-        ),
-        (
-            "published: 51.2",
-            "with_base: {base.yaml: {optimizer.rl: 1}}",
-            r"line 7: unknown setting 'optimizer.rl'",
-        ),
-        ("published: 51.2", "longer: no", r"line 7: longer must be a number above 0"),
-        ("title: Two", "title: Two\nmetrics: [mIou]", r"line 3: unknown metric 'mIou'.*'mIoU'"),
-        ("title: Two", "title: Two\nmetrics: mIoU", r"line 3: metrics must be a list"),
-        (
-            "title: Two",
-            "title: Two\nmetrics: [mIoU, mIoU]",
-            r"line 3: metrics must be a list of diff",
-        ),
-        (
-            "title: Two",
-            "title: Two\nmetrics: [mIoU, mIoU-13]",
-            r"line 8: published must say what it is a value of, such as \{mIoU: 61.2\}",
-        ),
-        (
-            "  one:\n  two: {set: {optimizer.lr: 0.5}, published: 51.2}",
-            "  one: {cited: 3}\n  two: {cited: 4}",
-            r"line 5: rows: every one is cited",
-        ),
-        ("base: base.yaml", "base: other.yaml", r"line 3: base: there is no preset .*other.yaml"),
-        ("optimizer.lr: 0.5", "seed: 5", r"line 7: seed: an ablation gives each run its own"),
-        ("optimizer.lr", "optimizer.rl", r"line 7: unknown setting 'optimizer.rl'.*optimizer.lr"),
-        ("published: 51.2", "published: yes", r"published must be a number"),
-        ("published: 51.2", "publshed: 51", r"unknown key 'publshed'"),
-        ("  two:", "  One:", r"'one' must .* differ from the other rows"),
-        ("  two:", "  '...':", r"'\.\.\.' must have a letter"),
-        ("title: Two", "title: Two\nseeds: 0", "seeds must be a whole number above 0"),
-        ("title: Two", "title: Two\nnetwork: pupil", "network must be student, teacher or average"),
-        ("rows:", "rows: 3\nold:", "unknown key 'old'"),
-    ],
-)
-def test_what_is_no_grid(folder: Path, old: str, new: str, message: str) -> None:
+def test_what_is_no_grid(folder: Path) -> None:
     path = folder / "grid.yaml"
-    assert old in VALID
-    path.write_text(VALID.replace(old, new))
-    with pytest.raises(ConfigError, match=message):
-        load_grid(path)
+    value, title = "published: 51.2", "title: Two"
+    rows = "  one:\n  two: {set: {optimizer.lr: 0.5}, published: 51.2}"
+    for old, new, line, named in (
+        (title, "titel: Two", 2, "'titel'"),
+        ("default: one", "default: three", 4, "'three'"),
+        ("default: one\n", "", 1, "default"),
+        (value, "against: three", 7, "'three'"),
+        (value, "against: two", 7, "'two'"),
+        (value, "cited: 51.2", 7, "cited"),
+        (value, "published: {IoU: 5}", 7, "'IoU'"),
+        (value, "published: 0", 7, "published"),
+        (value, "published: 151.2", 7, "published"),
+        (value, "published: yes", 7, "published"),
+        (value, "publshed: 51", 7, "'publshed'"),
+        (value, "with_base: 3", 7, "with_base"),
+        (value, "with_base: {no.yaml: {}}", 7, "with_base"),
+        (value, "with_base: {base.yaml: {optimizer.rl: 1}}", 7, "'optimizer.rl'"),
+        (value, "longer: no", 7, "longer"),
+        (title, f"{title}\nmetrics: [mIou]", 3, "'mIou'"),
+        (title, f"{title}\nmetrics: mIoU", 3, "metrics"),
+        (title, f"{title}\nmetrics: [mIoU, mIoU]", 3, "metrics"),
+        (title, f"{title}\nmetrics: [mIoU, mIoU-13]", 8, "{mIoU: 61.2}"),
+        (rows, "  one: {cited: 3}\n  two: {cited: 4}", 5, "cited"),
+        ("base: base.yaml", "base: other.yaml", 3, "other.yaml"),
+        ("optimizer.lr: 0.5", "seed: 5", 7, "seed"),
+        ("optimizer.lr", "optimizer.rl", 7, "optimizer.lr"),
+        ("  two:", "  One:", 6, "'one'"),
+        ("  two:", "  '...':", 7, "'...'"),
+        (title, f"{title}\nseeds: 0", 3, "seeds"),
+        (title, f"{title}\nnetwork: pupil", 3, "'pupil'"),
+        ("rows:", "rows: 3\nold:", 6, "'old'"),
+    ):
+        assert old in VALID
+        path.write_text(VALID.replace(old, new))
+        with pytest.raises(ConfigError, match=rf"line {line}: .*{re.escape(named)}"):
+            load_grid(path)
 
 
 def test_what_a_row_says_for_another_base_replaces_what_it_sets(
@@ -371,18 +312,14 @@ def test_some_rows_come_with_what_they_are_compared_with(folder: Path) -> None:
         chosen("five")
 
 
-def test_a_row_that_cannot_work_is_named_before_anything_runs(folder: Path) -> None:
+def test_rows_that_cannot_work_are_named_before_anything_runs(folder: Path) -> None:
     path = folder / "grid.yaml"
-    path.write_text(VALID.replace("0.5", "-0.5"))
-    with pytest.raises(ConfigError, match=r"row 'two'.*optimizer\.lr must be"):
-        plan(load_grid(path), folder / "out", range(1), {})
+    for changed, common, named in (
+        ("optimizer.lr: -0.5", {}, "optimizer.lr"),
+        ("training.epochs: 5", {"training.iterations": 6}, "training.iterations"),
+    ):
+        path.write_text(VALID.replace("optimizer.lr: 0.5", changed))
+        with pytest.raises(ConfigError, match=f"row 'two'.*{named}"):
+            plan(load_grid(path), folder / "out", [0], common)
+    assert len(plan(load_grid(path), folder / "out", [0], {"optimizer.momentum": 0.8})) == 2
     assert not (folder / "out").exists()
-
-
-def test_a_common_length_is_not_overruled_by_a_row_in_silence(folder: Path, tmp_path: Path) -> None:
-    (folder / "two.yaml").write_text(VALID.replace("optimizer.lr: 0.5", "training.epochs: 5"))
-    grid = load_grid(folder / "two.yaml")
-    message = r"row 'two': training\.iterations would be overruled by training\.epochs"
-    with pytest.raises(ConfigError, match=message):
-        plan(grid, tmp_path / "out", [0], {"training.iterations": 6})
-    assert len(plan(grid, tmp_path / "out", [0], {"optimizer.momentum": 0.8})) == 2

@@ -68,18 +68,41 @@ def test_the_help_of_every_command(tmp_path: Path) -> None:
 
 
 WRONG = {
+    "trian": "unknown command",
     "ssl --mixer classmx": "classmix",
+    "ssl --optimizer.lr -1": "optimizer.lr",
+    "ssl --mixing.sigma 0,1": "mixing.sigma",
+    "ssl --mixing.alpha 0.2": "--mixing.alpha does nothing",
+    "ssl --allow-changes": "--allow-changes",
+    "ssl --resume auto": "--name",
+    "ssl --resume run --config folder-small": "--config",
+    "supervised --adversarial.alpha 1": "--adversarial.alpha does nothing",
     "uda --set training.iteration=3": "training.iterations",
+    "distill --teacher run --lr -1": "optimizer.lr",
+    "distill --teacher run --mixer cutmix": "--mixer does nothing",
     "doctor --config folder-smal": "ssl/folder_small",
     "ablate ssl-table-5-2": "ablations/ssl_table_5_1",
+    "ablate mixers --rows CutMx": "CutMix",
+    "ablate mixers --lr -1": "optimizer.lr",
+    "ablate mixers --mixing.alpha 0.2": "--mixing.alpha does nothing",
+    "ablate mixers --regularizer nonne": "none",
+    "ablate mixers --slurm.time 5": "--slurm.time does nothing",
+    "find-lr --low 0": "--low",
+    "make-demo --out there --size 3x3": "--size",
     "figures temperature": "temperatures",
     "figures mixing --logits 1,2": "--logits",
     "export run --output network.pth": "--output",
     "compare run --output table.xls": "--output",
+    "evaluate run --dataset camvidd": "camvid",
+    "evaluate run --resize 5": "--resize",
+    "evaluate run --resolution 5": "--resolution",
+    "evaluate run --window 64x64": "--window",
+    "evaluate run --batch-size 0": "--batch-size",
     "predict run a.png --output x --formats idss": "--formats",
+    "predict run a.png --output x --precision fp8": "--precision",
     "dataset-stats --data-root x": "--dataset",
 }
-"""Command with a wrong value -> what its message names."""
+"""Command with a wrong value, or a flag that does nothing -> what its message names."""
 
 
 def test_wrong_values(tmp_path: Path) -> None:

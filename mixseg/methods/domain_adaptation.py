@@ -33,7 +33,7 @@ class DomainAdaptation(SemiSupervised):
     """InterMix: parts of source images are pasted on target images.
 
     Args:
-        student: See :class:`SemiSupervised`, as for the other parts.
+        student: See :class:`SemiSupervised`, which also says what ``parts`` are.
         domains: Source classes onto target images (InterMix), or target images among themselves
             (IntraMix).
     """

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE, one_hot
 from mixseg.registry import CONSISTENCIES
 
@@ -94,8 +93,3 @@ def test_no_gradient_where_ignored_or_without_weight(name: str, everything: bool
     assert logits.grad is not None
     counts = (labels != IGNORE) & (weights > 0)
     assert torch.equal(logits.grad.abs().sum(dim=1) > 0, counts)
-
-
-def test_unknown_consistency_names_the_closest() -> None:
-    with pytest.raises(ConfigError, match="'squared-error'"):
-        CONSISTENCIES.build("squared_error", {})

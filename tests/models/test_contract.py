@@ -157,12 +157,6 @@ class TestTrainedParameters:
             model.freeze(["backbon."])
 
 
-def test_encode_and_decode_are_the_forward_pass() -> None:
-    model, images = small_model().eval(), torch.rand(1, 3, 30, 44)
-    features = model.encode(images)
-    assert torch.equal(model.decode(features, images.shape[-2:]), model(images))
-
-
 def test_maps_that_the_backbone_lacks_are_refused() -> None:
     deeplab = ARCHITECTURES["deeplabv2"]
     assert isinstance(deeplab, HeadOnBackbone)

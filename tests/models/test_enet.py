@@ -21,7 +21,6 @@ from mixseg.models import (
 )
 from mixseg.models.enet import (
     DownsamplingBottleneck,
-    Encoder,
     InitialBlock,
     UpsamplingBottleneck,
     unpool,
@@ -179,17 +178,9 @@ class TestBlocks:
     def test_unpooling_puts_values_back(self) -> None:
         x = torch.randn(2, 3, 6, 8)
         pooled, indices = functional.max_pool2d(x, 2, return_indices=True)
-        restored = unpool(pooled, indices)
-        for rows, columns in windows(x):
-            there, before = restored[..., rows, columns], x[..., rows, columns]
-            highest = before == before.amax((2, 3), keepdim=True)
-            assert torch.equal(there, before * highest)
-        # Other values go to the same places.
-        values = torch.rand_like(pooled) + 1
-        assert torch.equal(unpool(values, indices) != 0, restored != 0)
-        torch.testing.assert_close(
-            unpool(values, indices), functional.max_unpool2d(values, indices, 2), rtol=0, atol=0
-        )
+        for values in (pooled, torch.rand_like(pooled)):
+            expected = functional.max_unpool2d(values, indices, 2)
+            assert torch.equal(unpool(values, indices), expected)
 
     def test_upsampling_puts_its_main_branch_where_maxima_were(self) -> None:
         torch.manual_seed(0)
@@ -205,17 +196,6 @@ class TestBlocks:
         spread = functional.interpolate(highest, scale_factor=2)
         assert not found[before != spread].any()
 
-    def test_each_unpooling_takes_the_indices_of_its_size(self) -> None:
-        fine, coarse = Encoder().eval()(torch.rand(1, 3, 32, 48)).indices
-        assert fine.shape == (1, 16, 8, 12)
-        assert coarse.shape == (1, 64, 4, 6)
-        # A window's maximum lies in its window.
-        for indices, width in ((fine, 24), (coarse, 12)):
-            rows = torch.arange(indices.shape[2]).view(-1, 1)
-            columns = torch.arange(indices.shape[3])
-            assert torch.equal((indices // width // 2), rows.expand_as(indices))
-            assert torch.equal((indices % width // 2), columns.expand_as(indices))
-
 
 class TestAnySize:
     @pytest.mark.parametrize("size", [(1, 1), (33, 50)])
@@ -229,11 +209,6 @@ class TestAnySize:
         padded = padded[..., : -(-height // 8) * 8, : -(-width // 8) * 8]
         expected = model(padded)[..., :height, :width]
         torch.testing.assert_close(model(images), expected)
-
-    @torch.inference_mode()
-    def test_whole_multiples_are_not_padded(self) -> None:
-        features, _ = Encoder().eval()(torch.rand(1, 3, 48, 64))
-        assert features.shape == (1, 128, 6, 8)
 
 
 class TestArithmetic:
@@ -259,16 +234,6 @@ class TestArithmetic:
         first, second = gradients(), gradients()
         assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
         assert all(gradient.isfinite().all() and gradient.any() for gradient in first)
-
-    @torch.inference_mode()
-    def test_bf16_is_close(self) -> None:
-        model = enet().eval()
-        images = torch.rand(1, 3, 64, 64)
-        with torch.autocast("cpu", torch.bfloat16):
-            rough = model(images)
-        exact = model(images)
-        # A value that moves to another pixel of its window moves a few logits; most stay.
-        assert (rough - exact).abs().median() < 0.02 * exact.std()
 
 
 class TestSettings:

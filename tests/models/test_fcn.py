@@ -69,13 +69,6 @@ class TestParameters:
         # 25 557 032 are those of the image classifier with its 1000 classes.
         assert found == 25_557_032 - 2049 * 1000 + 2049 * classes
 
-    @pytest.mark.parametrize(("architecture", "maps"), [("fcn16s", 2), ("fcn8s", 3)])
-    def test_every_skip_adds_a_score(self, architecture: str, maps: int) -> None:
-        without = self.count(architecture="fcn32s", backbone="vgg13_bn")
-        widths = (512, 256)[: maps - 1]
-        found = self.count(architecture=architecture, backbone="vgg13_bn")
-        assert found - without == sum((width + 1) * SMALL.num_classes for width in widths)
-
 
 class TestScores:
     @staticmethod
@@ -102,11 +95,6 @@ class TestScores:
         assert isinstance(layer, nn.Conv2d) and layer.bias is not None
         product = torch.einsum("oc,bchw->bohw", layer.weight[:, :, 0, 0], features)
         return product + layer.bias.view(-1, 1, 1)
-
-    def test_start_from_zero(self) -> None:
-        head = SkipScores((6, 7, 8), FCN)
-        assert [tuple(layer.weight.shape[:2]) for layer in head.scores] == [(5, 8), (5, 7), (5, 6)]  # type: ignore[union-attr, operator]
-        assert not any(parameter.any() for parameter in head.parameters())
 
     @pytest.mark.parametrize("align_corners", [False, True])
     def test_skips_are_scaled_scored_and_added(self, align_corners: bool) -> None:
@@ -223,12 +211,6 @@ class TestFullyConvolutionalVGG:
             assert float((values == 0).float().mean()) == pytest.approx(0.5, abs=0.05)
         (fc7,) = ours.eval()(images)
         assert fc7.unique().tolist() == [1.0]
-
-    def test_batch_norm_is_found(self) -> None:
-        with torch.device("meta"):
-            model = build_model(dataclasses.replace(FCN, backbone="vgg11_bn"))
-        model.set_batch_norm("affine-frozen")
-        assert sum(not parameter.requires_grad for parameter in model.parameters()) == 2 * 8
 
 
 class TestWeights:

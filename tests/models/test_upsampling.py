@@ -6,7 +6,6 @@ import dataclasses
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from mixseg.config.sections import ModelSettings
@@ -15,29 +14,6 @@ from mixseg.models.upsampling import LearnedUpsampling
 from tests.models.build import SMALL
 
 LEARNED = dataclasses.replace(SMALL, upsampling="learned")
-
-
-def interpolated(values: Tensor, factor: int) -> Tensor:
-    """A row of n cells at n * factor pixels by the definition: lines between centers of cells."""
-    pixels = []
-    for pixel in range(len(values) * factor):
-        position = min(max((pixel + 0.5) / factor - 0.5, 0), len(values) - 1)
-        left = min(int(position), len(values) - 2)
-        share = position - left
-        pixels.append((1 - share) * values[left] + share * values[left + 1])
-    return torch.stack(pixels)
-
-
-@pytest.mark.parametrize("factor", [2, 8])
-def test_starts_as_bilinear_interpolation(factor: int) -> None:
-    torch.manual_seed(0)
-    logits = torch.randn(2, 3, 4, 5)
-    found = LearnedUpsampling(3, factor)(logits, (4 * factor, 5 * factor))
-    rows = torch.stack([interpolated(row, factor) for row in logits.flatten(0, 2)])
-    columns = rows.view(2, 3, 4, 5 * factor).transpose(2, 3)
-    both = torch.stack([interpolated(column, factor) for column in columns.flatten(0, 2)])
-    expected = both.view(2, 3, 5 * factor, 4 * factor).transpose(2, 3)
-    torch.testing.assert_close(found, expected)
 
 
 def test_is_a_transposed_convolution_between_all_classes() -> None:

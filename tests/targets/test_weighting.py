@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from mixseg.errors import ConfigError
 from mixseg.registry import WEIGHTINGS
 from mixseg.targets import PseudoLabels, Weighting, pseudo_labels
 
@@ -102,8 +101,3 @@ def test_the_ramp_of_figure_2_9() -> None:
     assert curve[10] == pytest.approx(math.exp(-1.25))
     assert curve == sorted(curve)
     assert curve[20:] == [1.0] * 21
-
-
-def test_unknown_weighting_names_the_closest() -> None:
-    with pytest.raises(ConfigError, match="'pixelwise'"):
-        built("pixel-wise")

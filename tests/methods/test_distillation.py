@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from mixseg.config.resolve import resolve_settings
 from mixseg.data.transforms import to_unit_range
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
@@ -110,17 +109,3 @@ def test_the_teachers_maps_are_what_is_real_in_holistic_distillation() -> None:
     torch.testing.assert_close(labels.sum(1), counted.float())
     with pytest.raises(ConfigError, match=r"distillation\.holistic"):
         Distillation(student, **parts)
-
-
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
-        ({"distillation.alpha": 1.5}, r"distillation\.alpha"),
-        ({"distillation.temperature": 0}, r"distillation\.temperature"),
-        ({"distillation.pairwise": -1}, r"distillation\.pairwise"),
-    ],
-)
-def test_refused(changes: dict[str, object], named: str) -> None:
-    asked = {"method": "distillation", "distillation.teacher": "/run"}
-    with pytest.raises(ConfigError, match=named):
-        resolve_settings([], asked | changes)

@@ -112,15 +112,6 @@ def test_tiny_images(size: tuple[int, int]) -> None:
     assert augmented(EVERYTHING, batch, 0).shape == batch.shape
 
 
-def test_jitter_stays_within_its_strength() -> None:
-    # Brightness alone acts on grey of one value: contrast keeps the mean, hue and saturation
-    # have no colour to change.
-    grey = torch.full((1, 3, 8, 8), 0.4)
-    for draw, factor in ((0.0, 0.75), (0.5, 1.0), (1.0, 1.25)):
-        result = jittered(grey, 0.25, [draw, 0.9, 0.9, 0.9], 0.0)
-        torch.testing.assert_close(result, grey * factor, rtol=0, atol=1e-3)
-
-
 @pytest.mark.parametrize("turns", [-0.5, -0.13, 0.0, 1 / 6, 0.25, 0.5])
 def test_hue_is_that_of_colorsys(turns: float) -> None:
     batch = images(shape=(2, 3, 8, 12))
@@ -159,20 +150,3 @@ def test_an_image_has_draws_of_its_own_and_a_batch_is_jittered_or_not() -> None:
             if any(changed):
                 assert len({tuple(image.flatten().tolist()) for image in result}) == kinds
         assert 15 < left_alone < 45
-
-
-def test_that_of_kornia_changes_more() -> None:
-    # The numbers of docs/reproducing.md: smooth pictures of random colours.
-    coarse = images(0, (4, 3, 6, 8))
-    batch = torch.nn.functional.interpolate(coarse, (48, 64), mode="bilinear")
-    means = {}
-    for form in FORMS:
-        chosen = {
-            "color_jitter": 0.25,
-            "color_jitter_probability": 1.0,
-            "color_jitter_form": form,  # type: ignore[arg-type]
-            "per": "image",
-        }
-        changes = [(augmented(chosen, batch, seed) - batch).abs().mean() for seed in range(200)]
-        means[form] = float(torch.stack(changes).mean())
-    assert means == pytest.approx({"torchvision": 0.130, "kornia": 0.178}, abs=0.005)

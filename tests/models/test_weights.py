@@ -75,49 +75,38 @@ def state() -> dict[str, Tensor]:
 
 
 class TestRoundTrip:
-    @pytest.mark.parametrize("name", ["a.safetensors", "a.pth"])
-    def test_all_weights_come_back(
-        self, tmp_path: Path, state: dict[str, Tensor], name: str
-    ) -> None:
-        model, report = initial(save(tmp_path / name, state))
-        loaded = model.state_dict()
-        for key, value in state.items():
-            if not key.endswith("num_batches_tracked"):
-                assert torch.equal(loaded[key], value), key
-        assert report is not None
-        assert report.head
-        assert (report.missing, report.unexpected) == ((), ())
-        assert set(report.matched) == {
-            key for key in state if not key.endswith("num_batches_tracked")
-        }
+    def test_all_weights_come_back(self, tmp_path: Path, state: dict[str, Tensor]) -> None:
+        weights = {key for key in state if not key.endswith("num_batches_tracked")}
+        for name in ("a.safetensors", "a.pth"):
+            model, report = initial(save(tmp_path / name, state))
+            loaded = model.state_dict()
+            assert all(torch.equal(loaded[key], state[key]) for key in weights)
+            assert report is not None
+            assert report.head
+            assert (report.missing, report.unexpected) == ((), ())
+            assert set(report.matched) == weights
 
-    @pytest.mark.parametrize("wrapper", [None, "state_dict", "model_state_dict"])
-    @pytest.mark.parametrize("prefix", ["", "module.backbone."])
-    def test_wrappers_and_prefixes(
-        self, tmp_path: Path, state: dict[str, Tensor], wrapper: str | None, prefix: str
-    ) -> None:
-        backbone = {
-            prefix + key.removeprefix("backbone."): value
-            for key, value in state.items()
-            if key.startswith("backbone.")
-        }
-        content = backbone if wrapper is None else {wrapper: backbone, "epoch": 3}
-        model, report = initial(save(tmp_path / "a.pth", content))
-        assert report is not None
-        assert not report.head
-        loaded = model.state_dict()
-        for key in report.matched:
-            assert torch.equal(loaded[key], state[key])
-        assert len(report.matched) == len([key for key in backbone if "num_batches" not in key])
+    def test_wrappers_and_prefixes(self, tmp_path: Path, state: dict[str, Tensor]) -> None:
+        backbone = {key for key in state if key.startswith("backbone.") and "num_b" not in key}
+        for wrapper in (None, "state_dict", "model_state_dict"):
+            for prefix in ("", "module.backbone."):
+                content: dict[str, Any] = {
+                    prefix + key.removeprefix("backbone."): state[key] for key in backbone
+                }
+                content = content if wrapper is None else {wrapper: content, "epoch": 3}
+                model, report = initial(save(tmp_path / "a.pth", content))
+                assert report is not None
+                assert not report.head
+                assert set(report.matched) == backbone
+                loaded = model.state_dict()
+                assert all(torch.equal(loaded[key], state[key]) for key in backbone)
 
     def test_another_number_of_classes_leaves_the_classifier_random(
         self, tmp_path: Path, state: dict[str, Tensor]
     ) -> None:
-        path = save(tmp_path / "a.safetensors", state)
-        model, report = initial(path, num_classes=7)
+        model, report = initial(save(tmp_path / "a.safetensors", state), num_classes=7)
         assert report is not None
         assert not report.head
-        assert "classifier starts afresh" in report.describe()
         fresh, _ = initial(Path("none"), num_classes=7)
         for ours, theirs in zip(model.head.parameters(), fresh.head.parameters(), strict=True):
             assert torch.equal(ours, theirs)
@@ -267,39 +256,36 @@ class TestRefused:
         after = model.state_dict()
         assert all(torch.equal(before[key], after[key]) for key in before)
 
-    def test_too_few_keys_lists_missing_and_unexpected(self, state: dict[str, Tensor]) -> None:
+    def test_too_few_keys_wrong_shapes_and_numbers_that_are_not_finite(
+        self, state: dict[str, Tensor]
+    ) -> None:
         backbone = [key for key in state if key.startswith("backbone.") and "num_b" not in key]
-        kept = {key: state[key] for key in backbone[: int(0.85 * len(backbone))]}
-        missing = backbone[int(0.85 * len(backbone))]
-        kept["something.else"] = torch.zeros(1)
-        self.refused(kept, rf"90 % are needed.*Missing \({missing}.*unexpected \(something\.else\)")
+        enough, few = int(0.95 * len(backbone)), int(0.85 * len(backbone))
+        report = load_weights(small_model(0), {key: state[key] for key in backbone[:enough]}, "f")
+        assert list(report.missing) == backbone[enough:]
+        kept = {key: state[key] for key in backbone[:few]} | {"something.else": torch.zeros(1)}
+        self.refused(kept, rf"90 %.*Missing \({backbone[few]}.*unexpected \(something\.else\)")
+        key = [key for key in backbone if state[key].dim() == 4][-1]
+        other = torch.zeros(3, *state[key].shape[1:])
+        self.refused(state | {key: other}, rf"another shape.*{key}: \(3,")
+        for value in (math.nan, math.inf, -math.inf, 1e300):
+            broken = state[key].double()  # 1e300 becomes infinite only in the network
+            broken.view(-1)[:3] = value
+            self.refused(state | {key: broken}, rf"{key}.*holds 3 numbers of {broken.numel()}")
 
-    def test_just_enough_keys_are_taken(self, state: dict[str, Tensor]) -> None:
-        backbone = [key for key in state if key.startswith("backbone.") and "num_b" not in key]
-        kept = {key: state[key] for key in backbone[: int(0.95 * len(backbone))]}
-        report = load_weights(small_model(0), kept, "file")
-        assert set(report.missing) == set(backbone) - set(kept)
-
-    def test_wrong_shape(self, state: dict[str, Tensor]) -> None:
-        key = [key for key in state if key.startswith("backbone.") and state[key].dim() == 4][-1]
-        state[key] = torch.zeros(3, *state[key].shape[1:])
-        self.refused(state, rf"another shape.*{key}: \(3,")
-
-    @pytest.mark.parametrize("prefix", ["", "backbone."])
-    def test_a_deeper_network_of_the_same_family(self, tmp_path: Path, prefix: str) -> None:
+    def test_a_deeper_network_of_the_same_family(self, tmp_path: Path) -> None:
         # All of the shallow network's keys are in the deep one's file.
         shallow, deep = (
             build_model(dataclasses.replace(SMALL, backbone=name))
             for name in ("resnet26", "resnet50")
         )
-        content = {prefix + key: value.clone() for key, value in deep.backbone.state_dict().items()}
-        assert {prefix + key for key in shallow.backbone.state_dict()} <= set(content)
-        tensors = read_weight_file(str(save(tmp_path / "resnet50.pth", content)))
-        before = dense(shallow.state_dict())
-        with pytest.raises(CheckpointError, match="90 % are needed"):
-            load_weights(shallow, tensors, "resnet50.pth")
-        after = shallow.state_dict()
-        assert all(torch.equal(before[key], after[key]) for key in before)
+        content = dense(deep.backbone.state_dict())
+        assert set(shallow.backbone.state_dict()) <= set(content)
+        for prefix in ("", "backbone."):
+            named = {prefix + key: value for key, value in content.items()}
+            tensors = read_weight_file(str(save(tmp_path / "resnet50.pth", named)))
+            with pytest.raises(CheckpointError, match="90 % are needed"):
+                load_weights(shallow, tensors, "resnet50.pth")
 
     @pytest.mark.parametrize("zipped", [True, False])
     @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -322,13 +308,6 @@ class TestRefused:
         if not zipped:  # the payload itself works
             pickle.loads(path.read_bytes())
             assert witness.exists()
-
-    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e300])
-    def test_numbers_that_are_not_finite(self, state: dict[str, Tensor], value: float) -> None:
-        key = [key for key in state if key.startswith("backbone.") and state[key].dim() == 4][-1]
-        broken = state[key].double()  # 1e300 becomes infinite only in the network
-        broken.view(-1)[:3] = value
-        self.refused(state | {key: broken}, rf"{key}.*holds 3 numbers of {broken.numel()}")
 
     def test_one_tensor_for_two_keys(self) -> None:
         """A backbone's file does not fill a head whose tensor has the same name and shape."""

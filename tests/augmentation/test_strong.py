@@ -19,7 +19,7 @@ from mixseg.augmentation.strong import (
     jittered,
 )
 
-EVERYTHING = {
+EVERYTHING: dict[str, Any] = {
     "color_jitter": 0.25,
     "color_jitter_probability": 1.0,
     "blur": True,
@@ -37,35 +37,23 @@ def augmented(settings: dict[str, Any], batch: Tensor, seed: int) -> Tensor:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(0, 2**32),
-    st.sampled_from([0.25, 0.5]),
-    st.sampled_from(["batch", "image"]),
-    st.sampled_from(sorted(FORMS)),
+    seed=st.integers(0, 2**32),
+    strength=st.sampled_from([0.25, 0.5]),
+    per=st.sampled_from(["batch", "image"]),
+    form=st.sampled_from(sorted(FORMS)),
+    size=st.sampled_from([(24, 31), (1, 1), (1, 9), (2, 3)]),
 )
-def test_stays_in_the_unit_range(seed: int, strength: float, per: str, form: str) -> None:
-    chosen = dict(
-        EVERYTHING,
-        color_jitter=strength,
-        per=per,  # type: ignore[arg-type]
-        color_jitter_form=form,  # type: ignore[arg-type]
-    )
-    batch = images(seed)
+def test_stays_in_the_unit_range(
+    seed: int, strength: float, per: str, form: str, size: tuple[int, int]
+) -> None:
+    changes = {"color_jitter": strength, "per": per, "color_jitter_form": form}
+    batch = images(seed, (2, 3, *size))
     before = batch.clone()
-    result = augmented(chosen, batch, seed)
-    assert result.shape == batch.shape
-    assert result.dtype == torch.float32
-    assert float(result.min()) >= 0
-    assert float(result.max()) <= 1 + 1e-5
+    result = augmented(EVERYTHING | changes, batch, seed)
+    assert (result.shape, result.dtype) == (batch.shape, torch.float32)
+    assert 0 <= float(result.min()) <= float(result.max()) <= 1 + 1e-5
     assert not torch.equal(result, batch)
     assert torch.equal(batch, before), "the batch that came in is not changed in place"
-
-
-def test_off_is_identity() -> None:
-    batch = images()
-    for seed in range(5):
-        assert augmented({}, batch, seed) is batch
-    never = dict(EVERYTHING, color_jitter_probability=0.0, blur_probability=0.0)
-    assert torch.equal(augmented(never, batch, 0), batch)
 
 
 def test_the_generator_alone_decides() -> None:
@@ -78,16 +66,18 @@ def test_the_generator_alone_decides() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("share", [0.5, 0.8])
-def test_probabilities(share: float) -> None:
+def test_probabilities() -> None:
     batch, random = images(shape=(1, 3, 4, 4)), torch.Generator().manual_seed(0)
-    for chosen in (
-        {"color_jitter": 0.25, "color_jitter_probability": share},
-        {"blur": True, "blur_probability": share},
+    assert augmented({}, batch, 0) is batch
+    for share, chosen in (
+        (0.8, {"color_jitter": 0.25, "color_jitter_probability": 0.8}),
+        (0.5, {"color_jitter": 0.25}),
+        (0.0, {"color_jitter": 0.25, "color_jitter_probability": 0.0}),
+        (0.8, {"blur": True, "blur_probability": 0.8}),
     ):
         augment = StrongAugmentation(**chosen)
         changed = sum(augment(batch, random) is not batch for _ in range(400))
-        assert changed == pytest.approx(400 * share, abs=45)
+        assert changed == pytest.approx(400 * share, rel=0.2)
 
 
 def test_switching_the_blur_on_does_not_change_the_jitter() -> None:
@@ -106,17 +96,11 @@ def test_blur_is_a_gaussian_filter(sigma: float) -> None:
     np.testing.assert_allclose(blurred(batch, sigma).numpy(), expected, atol=2e-4)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 3)])
-def test_tiny_images(size: tuple[int, int]) -> None:
-    batch = images(shape=(1, 3, *size))
-    assert augmented(EVERYTHING, batch, 0).shape == batch.shape
-
-
 @pytest.mark.parametrize("turns", [-0.5, -0.13, 0.0, 1 / 6, 0.25, 0.5])
 def test_hue_is_that_of_colorsys(turns: float) -> None:
     batch = images(shape=(2, 3, 8, 12))
-    batch[0, :, :2] = batch[0, :1, :2]  # grey has no hue
-    batch[0, :, 2:4] = batch[0, :, 2:4].round()  # black, white and pure colours
+    batch[0, :, :2] = batch[0, :1, :2]  # gray has no hue
+    batch[0, :, 2:4] = batch[0, :, 2:4].round()  # black, white and pure colors
     found = hue_shifted(batch, turns).permute(0, 2, 3, 1).reshape(-1, 3)
     for pixel, result in zip(batch.permute(0, 2, 3, 1).reshape(-1, 3), found, strict=True):
         hue, saturation, value = colorsys.rgb_to_hsv(*pixel.tolist())

@@ -70,7 +70,7 @@ def test_a_backbone_without_blocks_is_refused() -> None:
 
 
 def test_synchronised_batch_norm_is_recomputed_too() -> None:
-    # Alone, without other processes, it normalises as batch norm does.
+    # Alone, without other processes, it normalizes as batch norm does.
     plain = network("resnet18")
     saving = convert_sync_batchnorm(copy.deepcopy(plain))
     checkpoint_blocks(saving.backbone, "resnet18")

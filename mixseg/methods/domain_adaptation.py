@@ -36,6 +36,10 @@ class DomainAdaptation(SemiSupervised):
         student: See :class:`SemiSupervised`, which also says what ``parts`` are.
         domains: Source classes onto target images (InterMix), or target images among themselves
             (IntraMix).
+
+    Raises:
+        ConfigError: InterMix without a mixer: nothing of the target would be seen.
+        DataError: In a step of InterMix, images of the two domains differ in size.
     """
 
     streams = ("labeled", "unlabeled")

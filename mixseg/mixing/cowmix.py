@@ -30,6 +30,9 @@ class CowMix(Mixer):
         sigma: Log-uniform range of the smoothing in pixels of a 512x1024 image.
         sigma_scaled: Scale sigma with the square root of the image's area; false takes it in pixels
             of any image, as in the published code.
+
+    Raises:
+        ConfigError: The range of sigma is not in rising order.
     """
 
     def __init__(

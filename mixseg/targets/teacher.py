@@ -72,9 +72,10 @@ class Average(Generic[Network]):
 @TEACHERS.register("mean")
 @final
 class MeanTeacher(Average[Network]):
-    """An average that labels images for the student.
+    """An average that labels images for the student (Tranheden & Olsson, 2.5.5).
 
     Args:
+        student: The network to copy and follow.
         decay: Upper limit of the averaging factor (alpha).
         mode: Batch norm of the teacher while it labels: train normalizes with the statistics of its
             batch, as the published code does, eval with the averaged ones.
@@ -85,6 +86,9 @@ class MeanTeacher(Average[Network]):
 
     Attributes:
         state: Name -> tensor that a resumed run needs: the distributions of the alignment.
+
+    Raises:
+        ConfigError: ``buffers`` own in mode eval, in which nothing would update them.
     """
 
     state: Mapping[str, Tensor] = MappingProxyType({})

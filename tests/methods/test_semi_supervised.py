@@ -17,25 +17,26 @@ from mixseg.data.streams import Batch
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
 from mixseg.methods import SemiSupervised
-from mixseg.mixing import Mixup
-from mixseg.registry import CONSISTENCIES, MIXERS, WEIGHTINGS
+from mixseg.registry import CONSISTENCIES, WEIGHTINGS
 from tests.methods.build import CLASSES, batches, build, random_of, stepped
 
 STEP = 30
 CASES = [
-    # weighting, counted per, targets, consistency loss
-    ("threshold-proportional", "batch", "hard", "cross-entropy"),
-    ("threshold-proportional", "image", "soft", "cross-entropy"),
-    ("pixelwise", "batch", "hard", "squared-error"),
-    ("sigmoid", "batch", "soft", "squared-error"),
-    ("constant", "batch", "soft", "cross-entropy"),
+    # weighting, counted per, targets, consistency loss, mixer
+    ("threshold-proportional", "batch", "hard", "cross-entropy", "classmix"),
+    ("threshold-proportional", "image", "soft", "cross-entropy", "cutmix"),
+    ("pixelwise", "batch", "hard", "squared-error", "cowmix"),
+    ("sigmoid", "batch", "soft", "squared-error", "classmix"),
+    ("constant", "batch", "soft", "cross-entropy", "cutmix"),
 ]
-WITH_MASKS = [name for name in MIXERS if MIXERS[name] is not Mixup]
 
 
-def build_with(weighting: str = "threshold-proportional", **targets: Any) -> SemiSupervised:
+def build_with(
+    weighting: str = "threshold-proportional", mixer: str = "classmix", **targets: Any
+) -> SemiSupervised:
     chosen = {"threshold": 0.4, "ramp_steps": 100, "weighting": weighting} | targets
-    built: SemiSupervised = build(changes={f"targets.{key}": one for key, one in chosen.items()})
+    changes = {f"targets.{key}": one for key, one in chosen.items()} | {"mixing.mixer": mixer}
+    built: SemiSupervised = build(changes=changes)
     return built
 
 
@@ -43,7 +44,7 @@ def transcription(
     method: SemiSupervised, case: tuple[str, ...], unlabeled: Batch, masks: Tensor
 ) -> float:
     """The consistency loss, image by image and pixel by pixel, as the paper words it."""
-    weighting, per, kind, consistency = case
+    weighting, per, kind, consistency, _ = case
     images = unlabeled.images.float() / 255
     with torch.no_grad():
         teacher = copy.deepcopy(method.teacher.network)(images).softmax(1).numpy()
@@ -87,10 +88,10 @@ def transcription(
 
 @pytest.mark.parametrize("case", CASES, ids=" ".join)
 def test_the_step_is_that_of_the_paper(case: tuple[str, ...]) -> None:
-    weighting, per, kind, consistency = case
+    weighting, per, kind, consistency, mixer = case
     more = {"per": per} if weighting == "threshold-proportional" else {}
     method = build_with(
-        weighting, kind=kind, consistency=consistency, unsupervised_weight=0.7, **more
+        weighting, mixer, kind=kind, consistency=consistency, unsupervised_weight=0.7, **more
     )
     given = batches()
     # What both share is the random choice of classes; it is drawn from the teacher's labels.

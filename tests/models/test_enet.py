@@ -181,6 +181,20 @@ class TestBlocks:
         assert not found[before != spread].any()
 
 
+@torch.inference_mode()
+def test_each_unpooling_takes_the_indices_of_its_pooling() -> None:
+    model, indices = enet().eval(), []
+    for name in ("downsampling1", "downsampling2"):
+        layer = model.backbone.get_submodule(name)
+        layer.register_forward_hook(lambda _, inputs, output: indices.append(output[1]))
+    for name in ("upsampling4", "upsampling5"):
+        layer = model.head.get_submodule(name)
+        layer.register_forward_pre_hook(lambda _, inputs: indices.append(inputs[1]))
+    model(torch.rand(1, 3, 32, 48))
+    fine, coarse, first, second = indices
+    assert torch.equal(first, coarse) and torch.equal(second, fine)
+
+
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (33, 50)])
 @torch.inference_mode()
 def test_any_size_is_the_image_padded_with_the_mean_color(height: int, width: int) -> None:

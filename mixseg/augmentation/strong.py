@@ -21,13 +21,17 @@ from mixseg.distributed import own_shard, world
 from mixseg.registry import AUGMENTATIONS
 
 BLUR_SIGMA = (0.15, 1.15)
+"""Range of sigma in pixels."""
 
 Change = Callable[[Tensor, Tensor], Tensor]
 """(images in [0, 1] (B, 3, H, W), shift of each (B, 1, 1, 1)) -> changed images in [0, 1]."""
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
-"""(this process's shard of a batch of images, float RGB in [0, 1], shape (B, 3, H, W); a generator
-on the CPU, in the same state in all processes) -> augmented images of the same shape."""
+"""(images, generator) -> augmented images of the same shape.
+
+Images are this process's shard of a batch, float RGB in [0, 1], shape (B, 3, H, W). The generator
+is on the CPU and has the same state in all processes.
+"""
 
 
 @AUGMENTATIONS.register("strong")

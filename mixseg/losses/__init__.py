@@ -1,15 +1,8 @@
-"""Losses: supervised segmentation, consistency, adversarial."""
+"""Losses: supervised, consistency, distillation and adversarial."""
 
-from mixseg.losses.adversarial import (
-    ADVERSARIAL_LOSSES,
-    AdversarialLoss,
-    located_mean,
-)
+from mixseg.losses.adversarial import ADVERSARIAL_LOSSES, AdversarialLoss, located_mean
 from mixseg.losses.consistency import Consistency
-from mixseg.losses.cross_entropy import (
-    class_weights,
-    segmentation_cross_entropy,
-)
+from mixseg.losses.cross_entropy import class_weights, segmentation_cross_entropy
 from mixseg.losses.dice import dice_loss
 from mixseg.losses.distillation import distillation_divergence, pairwise_difference
 from mixseg.losses.focal import focal_loss

@@ -14,12 +14,12 @@ PixelLoss = Callable[[Tensor], Tensor]
 
 
 class AdversarialLoss(NamedTuple):
-    """What the discriminator and its opponent minimise, for each judged pixel.
+    """The losses of the discriminator and of the network that it judges, for each pixel.
 
     Attributes:
-        real: Of the discriminator where a map is the ground truth.
-        fake: Of the discriminator where a map is the network's.
-        fool: Of the network.
+        real: Loss of the discriminator where a map is the ground truth.
+        fake: Loss of the discriminator where a map is the network's.
+        fool: Loss of the network.
     """
 
     real: PixelLoss
@@ -34,7 +34,7 @@ ADVERSARIAL_LOSSES: dict[str, AdversarialLoss] = {
         fake=lambda judged: 0.5 * judged.square(),
         fool=lambda judged: 0.5 * (judged - 1).square(),
     ),
-    # -log D(y), -log(1 - D(G(x))), -log D(G(x)); the table writes what is maximised
+    # -log D(y), -log(1 - D(G(x))), -log D(G(x)); the table has what is maximized
     "dcgan": AdversarialLoss(
         real=lambda judged: -_bounded_log(judged),
         fake=lambda judged: -_bounded_log(1 - judged),

@@ -1,4 +1,4 @@
-"""Which pixels a supervised loss counts, and the arithmetic it counts in."""
+"""Means over the pixels that a supervised loss counts."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ def counted_mean(total: Tensor, count: Tensor) -> Tensor:
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """Values of fewer than 32 bits in float32; others, double ones too, as they are."""
+    """Convert values of fewer than 32 bits to float32; leave others as they are."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -47,22 +47,17 @@ def balanced(
     # Shares by hand may be percentages, or not quite add up; as doubles even counts do.
     shares = class_shares.double() / class_shares.double().sum()
     return partial(
-        balanced_cross_entropy, weights=class_weights(shares), label_smoothing=label_smoothing
+        segmentation_cross_entropy, label_smoothing=label_smoothing, weights=class_weights(shares)
     )
 
 
 def segmentation_cross_entropy(
-    logits: Tensor, targets: Tensor, label_smoothing: float = 0.0
+    logits: Tensor, targets: Tensor, label_smoothing: float = 0.0, weights: Tensor | None = None
 ) -> Tensor:
-    """The loss of :func:`plain`; see :data:`mixseg.losses.supervised.SupervisedLoss`."""
-    total = cross_entropy(logits, targets, "sum", label_smoothing=label_smoothing)
-    return counted_mean(total, counted_pixels(targets).sum())
+    """The loss of :func:`plain`, or of :func:`balanced` with the weight of each class (C,).
 
-
-def balanced_cross_entropy(
-    logits: Tensor, targets: Tensor, weights: Tensor, label_smoothing: float = 0.0
-) -> Tensor:
-    """The loss of :func:`balanced`, with the weight of each class, float of shape (C,)."""
+    See :data:`mixseg.losses.supervised.SupervisedLoss`.
+    """
     total = cross_entropy(logits, targets, "sum", weights=weights, label_smoothing=label_smoothing)
     return counted_mean(total, counted_pixels(targets).sum())
 

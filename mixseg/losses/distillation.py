@@ -1,4 +1,4 @@
-"""What a student learns from the outputs of a teacher (Karlı; Liu et al., TPAMI 2020)."""
+"""Losses between the outputs of a student and of a teacher (Karlı; Liu et al., TPAMI 2020)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.nn import functional
 from mixseg.distributed import averaged
 
 LARGEST_GRID = 16
-"""Most places on a side that are compared with each other; more cost memory in the fourth power."""
+"""Most places on a side that are compared; memory grows with the fourth power."""
 
 
 def distillation_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -34,10 +34,10 @@ def distillation_divergence(student: Tensor, teacher: Tensor, temperature: float
 
 
 def pairwise_difference(student: Tensor, teacher: Tensor) -> Tensor:
-    """How differently two networks find places of an image alike (Liu et al., equation 2).
+    """Mean squared difference of the similarities of all pairs of places (Liu et al., equation 2).
 
-    Features are averaged over a common grid, at most :data:`LARGEST_GRID` places high and wide; of
-    all pairs of places the cosine similarities are compared, in the mean of squared differences.
+    Features are averaged over a common grid, at most :data:`LARGEST_GRID` places high and wide. The
+    similarity of two places is the cosine between their features.
     Collective: every process must call it.
 
     Args:

@@ -1,4 +1,4 @@
-"""Focal loss (Lourenço, equation 5): what is already right counts less."""
+"""Focal loss (Lourenço, equation 5): pixels that are already right count less."""
 
 from __future__ import annotations
 
@@ -46,5 +46,5 @@ def focal_loss(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
 
 def _factor(log_probabilities: Tensor, gamma: float) -> Tensor:
     missing = -log_probabilities.expm1()
-    # The slope of a power below 1 is infinite at 0, where pixels are that are certain or ignored.
+    # A power below 1 has an infinite slope at 0: the value of certain and of ignored pixels.
     return missing.clamp(min=torch.finfo(missing.dtype).tiny).pow(gamma)

@@ -23,7 +23,7 @@ Collective: every process must call it.
 
 
 def parse_loss_sum(text: str, choices: Collection[str]) -> dict[str, float]:
-    """The factor of each loss in a sum such as ``cross-entropy + 0.5*dice``.
+    """Read the factor of each loss in a sum such as ``cross-entropy + 0.5*dice``.
 
     Args:
         text: Terms ``NAME`` or ``FACTOR*NAME``, joined by +. White space may stand around names,

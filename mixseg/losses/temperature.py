@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec
 
-import torch
 from torch import Tensor
 from torch.nn import functional
+
+from mixseg.losses.counted import at_least_float32
 
 P = ParamSpec("P")
 
@@ -15,10 +16,10 @@ P = ParamSpec("P")
 def tempered(
     function: Callable[Concatenate[Tensor, P], Tensor], temperature: float
 ) -> Callable[Concatenate[Tensor, P], Tensor]:
-    """A function of logits that sees them divided by a temperature.
+    """The function with logits divided by a temperature; at 1 the function itself.
 
-    Below 1 the softmax is sharper, above 1 flatter. At 1 the function itself is returned, so that
-    no temperature costs nothing. Logits of fewer than 32 bits are divided in float32.
+    Below 1 the softmax is sharper, above 1 flatter. Logits of fewer than 32 bits are divided in
+    float32.
 
     Args:
         function: Takes float logits, of any shape, first.
@@ -28,17 +29,15 @@ def tempered(
         return function
 
     def of_divided_logits(logits: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> Tensor:
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return function(logits / temperature, *args, **kwargs)
+        return function(at_least_float32(logits) / temperature, *args, **kwargs)
 
     return of_divided_logits
 
 
 def class_maps(logits: Tensor, counted: Tensor, temperature: float) -> Tensor:
-    """Softmax of logits / T where it counts, as a discriminator sees it.
+    """Softmax of logits / T at pixels that count, as a discriminator sees it; 0 elsewhere.
 
-    Zeros elsewhere, as in maps of the ground truth: otherwise the two could be told apart by their
-    holes.
+    Maps of the ground truth have the same zeros, so that no discriminator can go by them.
 
     Args:
         logits: float, shape (B, C, H, W).

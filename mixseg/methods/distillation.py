@@ -24,14 +24,19 @@ from mixseg.targets import Average
 @METHODS.register("distillation")
 @final
 class Distillation(Method):
-    """L = alpha T^2 KL(teacher || student) + (1 - alpha) L_l, and what is added to it by option.
+    """L = alpha T^2 KL(teacher || student) + (1 - alpha) L_l, and more terms by option.
 
-    A moving average of the student is kept as in supervised training.
+    A moving average of the student is kept, as in supervised training.
 
     Args:
-        student: On its device already, like the trained teacher.
-        loss_temperature: What a regularizer has the student's logits divided by (T_g of Kim).
-        map_temperature: What the discriminator of a regularizer divides logits by.
+        student: On its device already.
+        trained_teacher: On the same device; never updated.
+        supervised_loss: (logits, targets) -> L_l.
+        average: The moving average of the student.
+        labeled_mix: Mixes labeled images with each other, or leaves them as they are.
+        loss_temperature: A regularizer's divisor of the student's logits in losses (T_g of Kim).
+        map_temperature: A regularizer's divisor of the logits that its discriminator sees; None
+            without a discriminator.
         alpha: Share of the distillation loss in the sum with the supervised loss. The code that the
             report builds on averages the divergence over C classes: the same proportion as a share
             of alpha / (alpha + C (1 - alpha)) here.
@@ -94,19 +99,19 @@ class Distillation(Method):
     ) -> dict[str, Tensor]:
         """Labeled images, then unlabeled ones by option; see :class:`Method`."""
         labeled = self.labeled_mix(batch["labeled"], rng)
-        taught = self.teacher.forward_with_features(labeled.images)
-        own = self.student.forward_with_features(labeled.images)
-        losses, outputs = supervised_term(self.supervised_loss, own.logits, labeled)
-        learned_on = labeled.valid if self.ignored else labeled.counted
+        wanted = self.teacher.forward_with_features(labeled.images)
+        found = self.student.forward_with_features(labeled.images)
+        losses, outputs = supervised_term(self.supervised_loss, found.logits, labeled)
         losses["supervised"] = (1 - self.alpha) * losses["supervised"]
-        losses["distillation"] = self.alpha * located_mean(
-            self.divergence(own.logits, taught.logits, self.temperature), learned_on
-        )
+        divergence = self.divergence(found.logits, wanted.logits, self.temperature)
+        counted = labeled.valid if self.ignored else labeled.counted
+        losses["distillation"] = self.alpha * located_mean(divergence, counted)
         if self.pairwise:
-            difference = pairwise_difference(own.features, taught.features)
+            difference = pairwise_difference(found.features, wanted.features)
             losses["pairwise"] = self.pairwise * difference
         if self.map_temperature is not None:
-            real = class_maps(taught.logits, labeled.counted, self.map_temperature)
+            # The discriminator tells the student's maps from these, not from the ground truth.
+            real = class_maps(wanted.logits, labeled.counted, self.map_temperature)
             outputs["labeled"] = outputs["labeled"]._replace(labels=real)
         backward(losses, outputs)
 

@@ -33,9 +33,13 @@ class DomainAdaptation(SemiSupervised):
     """InterMix: parts of source images are pasted on target images.
 
     Args:
-        student: See :class:`SemiSupervised`, as for the other parts.
+        student: See :class:`SemiSupervised`, which also says what ``parts`` are.
         domains: Source classes onto target images (InterMix), or target images among themselves
             (IntraMix).
+
+    Raises:
+        ConfigError: InterMix without a mixer: nothing of the target would be seen.
+        DataError: In a step of InterMix, images of the two domains differ in size.
     """
 
     streams = ("labeled", "unlabeled")

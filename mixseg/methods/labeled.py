@@ -1,4 +1,4 @@
-"""Labeled images as methods learn from them: as they are, or mixed with each other first."""
+"""Labeled images for the supervised loss: as they are, or mixed with each other."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LabeledImages(NamedTuple):
 
 
 LabeledMix = Callable[[Batch, StepRandom], LabeledImages]
-"""From this process's shard of the labeled batch to its shard of what the student sees."""
+"""This process's shard of the labeled batch -> its shard of the images for the student."""
 
 
 def plain(labeled: Batch, rng: StepRandom) -> LabeledImages:
@@ -44,7 +44,7 @@ def plain(labeled: Batch, rng: StepRandom) -> LabeledImages:
 
 @final
 class Pasted:
-    """Parts of each image and its label are pasted on the next one."""
+    """Pastes parts of each image, with their labels, on the next one."""
 
     def __init__(self, mixer: Mixer) -> None:
         self.mixer = mixer
@@ -60,7 +60,7 @@ class Pasted:
 
 @final
 class MixedUp:
-    """Weighted means with the next image; a pixel that is ignored in one is ignored."""
+    """Takes a weighted mean of each image and the next; pixels ignored in one are ignored."""
 
     def __init__(self, mixup: Mixup, num_classes: int) -> None:
         self.mixup = mixup

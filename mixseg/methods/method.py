@@ -20,10 +20,10 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class StepRandom(NamedTuple):
-    """Fresh generators of one step; what they give depends on the seed and the step alone.
+    """New generators for each step; their numbers depend on the seed and the step alone.
 
     Attributes:
-        host: On the CPU, for decisions that the host takes.
+        host: On the CPU, for decisions of the host.
         device: On the device of the images, for random tensors.
         step: Number of the step, from 0.
     """
@@ -43,7 +43,7 @@ class StepRandom(NamedTuple):
 
 
 class StreamOutput(NamedTuple):
-    """The student's output on a batch, for regularizers.
+    """The student's output for a batch, which regularizers read.
 
     Attributes:
         logits: float with gradient, shape (B, C, H, W).
@@ -77,7 +77,7 @@ class Backward(Protocol):
 
 
 def whole_batch(batch: Batch) -> Batch:
-    """The batches of all processes as one; the ids stay those of this process."""
+    """The batches of all processes as one, with the ids of this process's; collective."""
     images, labels, valid = map(gathered, batch[:3])
     return Batch(images, labels, valid, batch.ids)
 
@@ -121,4 +121,4 @@ class Method(ABC):
 
     @abstractmethod
     def after_update(self, step: int) -> None:
-        """Called once the optimizer has updated the student in step ``step``, from 0."""
+        """Called after the optimizer has updated the student in a step, counted from 0."""

@@ -31,7 +31,7 @@ from mixseg.targets import (
 
 
 class MixedImages(NamedTuple):
-    """Mixed images, and the targets of the student on them.
+    """Mixed images with the student's targets.
 
     Attributes:
         images: float in [0, 1], shape (B, 3, H, W), not yet augmented.
@@ -51,14 +51,14 @@ class SemiSupervised(Method):
     """L = L_l + lambda_u L_u (3.1): the student agrees with the teacher on mixed images.
 
     Args:
-        student: On its device already.
-        supervised_loss: L_l.
-        teacher: f', the moving average that labels.
-        mixer: Gives the masks.
-        weighting: w_m: how much each mixed pixel counts.
+        student: f, on its device already.
+        supervised_loss: (logits, targets) -> L_l.
+        teacher: f', the moving average of f, which gives the pseudo-labels.
+        mixer: Draws the masks along which images are mixed.
+        weighting: w_m, how much each mixed pixel counts.
         consistency: (logits, targets, weights) -> L_u.
-        augment: Strong augmentation of mixed images, with a generator on the CPU.
-        labeled_mix: How labeled images are mixed with each other.
+        augment: Strong augmentation of the mixed images.
+        labeled_mix: Mixes labeled images with each other, or leaves them as they are.
         targets: Pseudo-labels (2.11), or the teacher's whole distributions.
         unsupervised_weight: Factor of the whole consistency loss (lambda_u0).
         threshold: Confidence above which a pixel counts as confident (tau); the log tells how many
@@ -106,16 +106,17 @@ class SemiSupervised(Method):
         self, batch: Mapping[str, Batch], rng: StepRandom, backward: Backward
     ) -> dict[str, Tensor]:
         """L_l, then lambda_u L_u; see :class:`Method`."""
-        # L_l = loss(f(x_l), y_l), with the student f. Its logits get no name, which would keep
-        # them in memory during the rest.
+        # L_l = loss(f(x_l), y_l). The logits get no name, which would keep them in memory: their
+        # graph is freed in this backward pass.
         labeled = self.labeled_mix(batch["labeled"], rng)
         if not self.joint_forward:
             backward(*supervised_term(self.supervised_loss, self.student(labeled.images), labeled))
 
-        # y_u = argmax f'(x_u) and its confidence, with the teacher f'
+        # y_u = argmax f'(x_u), with the confidence max f'(x_u)
         pseudo = self.pseudo_label(batch["unlabeled"])
-        # x_m, y_m, w_m: images, pseudo-labels and weights, mixed along the same masks
+        # x_m, y_m and w_m: images, pseudo-labels and weights, mixed along the same masks
         mixed, logs = self.mix(batch, pseudo, rng)
+        # Only what the student sees is augmented; the targets stay.
         images = self.augment(mixed.images, rng.host)
 
         # L_u = mean(w_m loss(f(x_m), y_m))
@@ -131,7 +132,7 @@ class SemiSupervised(Method):
         return logs
 
     def pseudo_label(self, unlabeled: Batch) -> PseudoLabels:
-        """The teacher's pseudo-labels; of several processes, those of the whole batch."""
+        """The teacher's pseudo-labels of the whole batch: this shard's and other processes'."""
         soft = self.targets == "soft" or self.weighting.needs_probabilities
         images = to_unit_range(unlabeled.images)
         return self.teacher.label(images, unlabeled.valid, probabilities=soft).gathered()
@@ -141,11 +142,11 @@ class SemiSupervised(Method):
     ) -> tuple[MixedImages, dict[str, Tensor]]:
         """Mix each unlabeled image with the next; masks come from pseudo-labels (Algorithm 1).
 
-        Each of several processes mixes the whole batch, since partners may lie in another shard; it
-        goes on with its own shard, and logs of the whole batch.
+        Partners may lie in another process's shard: every process mixes the whole batch, and
+        returns its own shard of it with the logs of the whole batch.
         """
         unlabeled = whole_batch(batch["unlabeled"])
-        # Padding is never pasted: where the kept image has none of its own, its partner stays.
+        # Padding is never pasted: its pixels are the partner's, whatever the mask says.
         mask = self.mixer.mask(pseudo.labels, rng.device) & unlabeled.valid
         images = with_partner(mask, to_unit_range(unlabeled.images))
         valid = with_partner(mask, unlabeled.valid)
@@ -158,7 +159,7 @@ class SemiSupervised(Method):
     def logged(
         self, pseudo: PseudoLabels, confidence: Tensor, valid: Tensor, weights: Tensor
     ) -> dict[str, Tensor]:
-        """The share of confident pixels, the mean weight, and the classes of pseudo-labels."""
+        """The share of confident pixels, the mean weight, and the share of each pseudo-label."""
         confident = confident_fraction(confidence, valid, self.threshold, per="batch")
         shares = class_shares(pseudo.labels, self.student.spec.num_classes)
         return {"confident": confident.mean(), "weight": weights.mean(), "pseudo-labels": shares}

@@ -1,6 +1,6 @@
-"""Mixers: which pixels of two images make a third.
+"""Mixers decide which pixels of two images a mixed image is made of.
 
-A file in this folder, or any imported with ``--import``, adds a mixer by registering it with
+A mixer is added by a file in this folder, or one given with ``--import``, that registers it with
 :data:`mixseg.registry.MIXERS`.
 """
 

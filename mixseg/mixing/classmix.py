@@ -18,6 +18,7 @@ class ClassMix(Mixer):
     """Keeps the pixels of ceil(p n) classes, drawn from the n classes present in the label.
 
     Args:
+        num_classes: C, at most 254; labels are below it, or 255.
         proportion: Share of the classes of an image that is kept.
         rounding: Rounding of proportion times classes; Algorithm 1 rounds up, the published
             semi-supervised code down.

@@ -14,7 +14,7 @@ from mixseg.mixing.mixer import Mixer
 from mixseg.registry import MIXERS
 
 REFERENCE_AREA = 512 * 1024
-"""Image size in pixels for which sigma is given."""
+"""Pixels of the image for which sigma is given."""
 
 FAR = 6.0
 """Deviations from its center at which a Gaussian kernel is below 2e-8 of its height."""
@@ -30,6 +30,9 @@ class CowMix(Mixer):
         sigma: Log-uniform range of the smoothing in pixels of a 512x1024 image.
         sigma_scaled: Scale sigma with the square root of the image's area; false takes it in pixels
             of any image, as in the published code.
+
+    Raises:
+        ConfigError: The range of sigma is not in rising order.
     """
 
     def __init__(
@@ -87,5 +90,5 @@ def bumps(length: int, sigma: Tensor, low: float, high: float) -> Tensor:
     centers = torch.arange(points, device=sigma.device) * spacing - reach
     pixels = torch.arange(float(length), device=sigma.device)
     distance = (pixels.unsqueeze(1) - centers) / sigma
-    # Far away it is nothing; numbers just above nothing are many times as slow.
+    # Far away a kernel is 0; denormal numbers next to 0 would be many times as slow.
     return torch.exp(-0.5 * distance.clamp(-FAR, FAR).square())

@@ -1,4 +1,4 @@
-"""No mixing: the student sees the unlabelled image itself."""
+"""No mixing: the student sees the unlabeled image itself."""
 
 from __future__ import annotations
 

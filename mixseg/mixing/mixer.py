@@ -20,7 +20,7 @@ class Mixer(ABC):
         """One mask per image.
 
         Args:
-            labels: int64, shape (B, H, W): train ids, 255 where there is none.
+            labels: int64, shape (B, H, W): train ids, 255 = ignore.
             generator: On the device of ``labels``; all randomness comes from it.
 
         Returns:
@@ -32,7 +32,7 @@ class Mixer(ABC):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Mixed images (B, C, H, W), mixed labels (B, H, W), and the masks.
 
-        Without a generator one is seeded anew.
+        Without a generator, one with a random seed is used.
         """
         if generator is None:
             generator = torch.Generator(labels.device)
@@ -44,8 +44,8 @@ class Mixer(ABC):
 def paste(mask: Tensor, own: Tensor, partner: Tensor) -> Tensor:
     """``own`` where the mask (B, H, W) is true, ``partner`` elsewhere (2.10).
 
-    Both are images or distributions (B, C, H, W), or labels or weights (B, H, W), of one dtype;
-    numbers with a fraction have to be finite.
+    Both are images or distributions (B, C, H, W), or labels or weights (B, H, W), of one dtype.
+    Floating-point values have to be finite.
     """
     chosen = mask if own.dim() == mask.dim() else mask.unsqueeze(1)
     if own.is_floating_point():

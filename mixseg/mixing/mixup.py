@@ -28,7 +28,7 @@ class Mixup:
         self.alpha = alpha
 
     def shares(self, batch: int, generator: torch.Generator) -> Tensor:
-        """One share for each image: float32, shape (B, 1, 1, 1), in [0, 1]; all is on the CPU."""
+        """One share for each image: float32, shape (B, 1, 1, 1), in [0, 1], on the CPU."""
         # torch has no Beta distribution that draws from a generator of its own.
         seed = int(torch.randint(2**62, (), generator=generator))
         shares = np.random.default_rng(seed).beta(self.alpha, self.alpha, size=(batch, 1, 1, 1))

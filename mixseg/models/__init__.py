@@ -1,4 +1,4 @@
-"""Models: backbone and head, or a whole network; logits at input size."""
+"""Models: a head on a backbone, or a whole network; logits have the size of the images."""
 
 from mixseg.models.architecture import Architecture, HeadOnBackbone, WholeNetwork
 from mixseg.models.build import (

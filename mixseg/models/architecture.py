@@ -1,4 +1,4 @@
-"""The architecture contract: how a network is built, and which settings it works with."""
+"""The interface of an architecture: how it is built, and which settings it works with."""
 
 from __future__ import annotations
 
@@ -23,15 +23,13 @@ class Architecture(ABC):
     @property
     @abstractmethod
     def needs(self) -> Mapping[str, tuple[str | int, ...]]:
-        """Settings of ``model`` that are not free -> the values that it works with."""
+        """Settings of ``model`` -> the values that it works with, where not every value works."""
 
     @abstractmethod
     def build(self, spec: ModelSpec, *, pretrained: bool) -> SegmentationModel:
         """The network of a specification that passed :meth:`check`.
 
-        Args:
-            spec: Specification.
-            pretrained: Whether the backbone starts from ImageNet weights.
+        With ``pretrained`` its backbone starts from ImageNet weights.
 
         Raises:
             ConfigError: A combination cannot be built.
@@ -39,8 +37,7 @@ class Architecture(ABC):
 
     def check(self, given: ModelSettings | ModelSpec) -> None:
         """Raise a ConfigError that names every setting that the architecture cannot work with."""
-        # A specification has fewer fields than the settings, for example no weights.
-        found = dataclasses.asdict(given)
+        found = dataclasses.asdict(given)  # a specification has no weights, for example
         wrong = [
             f"model.{key} {' or '.join(str(choice) for choice in choices)}, found {found[key]}"
             for key, choices in self.needs.items()
@@ -56,9 +53,9 @@ class HeadOnBackbone(Architecture):
     """A head on feature maps of a timm backbone, and upsampling of its logits.
 
     Attributes:
-        build_head: From the channels of each map and the specification to the head. The head is
-            called with the list of maps, finest first, and returns logits (B, num_classes, h, w)
-            of the size of the first map.
+        build_head: (channels of each map, specification) -> head. The head is called with the list
+            of maps, finest first, and returns logits (B, num_classes, h, w) of the size of the
+            first map.
         output_strides: Values of ``model.output_stride`` that it works with.
         skips: Strides of the maps that it takes besides the last one, finest first.
         fully_connected: Whether a VGG backbone keeps its fully connected layers, see
@@ -102,10 +99,10 @@ class WholeNetwork(Architecture):
     that of other architectures.
 
     Attributes:
-        build_parts: From the specification to the encoder, the decoder and the last layer. The
-            encoder turns normalized images (B, 3, H, W) into a tuple, its coarsest features
-            (B, K, h, w) first, and the decoder turns that into its output; the last layer is called
-            with this output and (H, W) and returns logits (B, num_classes, H, W).
+        build_parts: specification -> (encoder, decoder, last layer). The encoder turns normalized
+            images (B, 3, H, W) into a tuple, its coarsest features (B, K, h, w) first, and the
+            decoder turns that into its output. The last layer is called with this output and
+            (H, W) and returns logits (B, num_classes, H, W).
         output_stride: Input size over size of its coarsest map.
     """
 

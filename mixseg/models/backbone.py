@@ -35,7 +35,7 @@ def build_backbone(
     stride_in_1x1: bool = False,
     fully_connected: bool = False,
 ) -> tuple[nn.Module, tuple[int, ...]]:
-    """A network from normalised images to a list of feature maps, and the channels of each.
+    """A network from normalized images to a list of feature maps, and the channels of each.
 
     Args:
         name: timm model name, with or without weight tag.
@@ -129,7 +129,7 @@ def _near(name: str, choices: list[str]) -> list[str]:
     close = difflib.get_close_matches(name, choices, n=1, cutoff=0.7)
     if close:
         return close
-    # Other libraries' names of a family, dinov3_vits16, share its name and little else.
+    # Other libraries' names of a model, dinov3_vits16, share the name of its family and no more.
     words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if len(word) > 3]
     related = [one for one in choices if any(word in one for word in words)]
     return difflib.get_close_matches(name, related, n=3, cutoff=0.0)

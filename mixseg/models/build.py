@@ -65,7 +65,7 @@ def _architecture(given: ModelSettings | ModelSpec, options: Mapping[str, Any]) 
 
 
 def model_title(settings: ModelSettings | ModelSpec) -> str:
-    """A short name for people: ``deeplabv2-resnet101``, or ``enet``."""
+    """A short name, such as ``deeplabv2-resnet101`` or ``enet``."""
     if settings.backbone == NO_BACKBONE:
         return settings.architecture
     return f"{settings.architecture}-{settings.backbone}"
@@ -80,7 +80,7 @@ def build_initial_model(
     *,
     keep_classifier: bool = True,
 ) -> tuple[SegmentationModel, WeightReport | None]:
-    """The network that training starts from, and what its weights gave, if there were any.
+    """The network that training starts from, and a report of the weight file, if there is one.
 
     Random weights depend on ``seed`` alone; the global random state is left as it was.
 
@@ -89,9 +89,9 @@ def build_initial_model(
         options: Setting path -> value, with the options of the architecture.
         num_classes: Channels of the logits.
         seed: Seed of random weights.
-        trained: A network whose weights are taken instead of ``settings.weights``. Mean, std,
-            channel order and strides are its own unless the settings give them.
-        keep_classifier: Whether the head of ``trained`` is taken, if it fits.
+        trained: A network whose weights are taken instead of ``settings.weights``, with its mean,
+            std, channel order and strides unless the settings give others.
+        keep_classifier: Whether the head of ``trained`` is taken too, if it fits.
 
     Raises:
         ConfigError: An unknown name, or a combination that cannot be built.

@@ -60,9 +60,9 @@ def _checkpointed(block: nn.Module, forward: Callable[..., Any], *inputs: Any) -
 
 @contextmanager
 def _statistics_kept(block: nn.Module) -> Iterator[None]:
-    """Keep the running statistics of batch norm, which has seen the batch already.
+    """Keep the running statistics of batch norm, which has already seen the batch.
 
-    The counter is a copy meanwhile; without any, ``SyncBatchNorm`` fails.
+    A copy of the counter is updated instead; ``SyncBatchNorm`` fails without a counter.
     """
     layers = [layer for layer in block.modules() if isinstance(layer, _BatchNorm)]
     before = [(layer.momentum, layer.num_batches_tracked) for layer in layers]

@@ -92,15 +92,15 @@ def sum_by_taps(
     Returns:
         (B, classes, h, w).
     """
-    # A tap moves what lies on its side to the middle, "fold" moves from the middle to the tap's
-    # side: hence the flipped kernels.
+    # A tap takes its neighbor to the center, "fold" takes the center to the neighbor: hence the
+    # flipped kernels.
     kernels = [weight.flip(2, 3).permute(0, 2, 3, 1).flatten(0, 2) for weight in weights]
     taps = functional.conv2d(features, torch.cat(kernels)[:, :, None, None])
     exact = torch.promote_types(taps.dtype, torch.float32)
     size = (features.shape[2], features.shape[3])
     logits = [
         functional.fold(answers.flatten(2).to(exact), size, 3, dilation=rate, padding=rate)
-        # One by one: of a sum of their stack, the biases would share one gradient in memory, to
+        # Added one by one: in a sum of their stack the biases would share one gradient tensor, to
         # which a second backward pass would add twice.
         + bias[:, None, None]
         for rate, bias, answers in zip(rates, biases, taps.chunk(len(rates), dim=1), strict=True)

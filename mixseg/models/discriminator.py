@@ -14,12 +14,11 @@ WIDTHS = (64, 128, 256, 512)
 
 @final
 class Discriminator(nn.Module):
-    """Says for each pixel how much a map of class probabilities looks like ground truth.
+    """Judges for each pixel how much a map of class probabilities looks like ground truth.
 
     Four 4x4 convolutions of stride 2 with leaky ReLU, batch norm from the second on, a 1x1
-    convolution to one channel, sigmoid, and bilinear upsampling to the input size: DCGAN's with
-    smaller kernels and a judgement for each place in place of one for the whole image.
-    2.77 million parameters for 19 classes.
+    convolution to one channel, sigmoid, and bilinear upsampling to the input size. Unlike DCGAN's
+    it judges each place, not the whole image. 2.77 million parameters for 19 classes.
 
     Weights start as DCGAN's do, from N(0, 0.02), scales of batch norm from N(1, 0.02).
     """
@@ -42,7 +41,7 @@ class Discriminator(nn.Module):
                 nn.init.normal_(layer.weight, mean=1.0, std=0.02)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Judgements of maps.
+        """Judge maps.
 
         Args:
             maps: float in [0, 1], shape (B, C, H, W), of at least one pixel.
@@ -63,9 +62,9 @@ class Discriminator(nn.Module):
 
 
 def _padded(features: Tensor) -> Tensor:
-    """One pixel around, and a second at the far edges of an odd size.
+    """Pad with one pixel on each side, and with a second at the bottom or right of an odd size.
 
-    A stride of 2 then gives half the size, rounded up, for every size.
+    A 4x4 convolution of stride 2 then halves every size and rounds up.
     """
     height, width = features.shape[-2:]
     return functional.pad(features, (1, 1 + width % 2, 1, 1 + height % 2))

@@ -17,7 +17,7 @@ STRIDE = 8
 """Input size over size of the coarsest map."""
 
 DROPOUT_FIRST, DROPOUT = 0.01, 0.1
-"""Share of channels that are dropped in stage 1, and in all later ones."""
+"""Share of channels that are dropped in stage 1, and in all later stages."""
 
 Activation = Callable[[int], nn.Module]
 Middle = Callable[[int], list[nn.Module]]

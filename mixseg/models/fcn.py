@@ -42,9 +42,9 @@ def fcn() -> Architecture:
 
 
 SKIP_SCALES = (0.01, 0.0001)
-"""Factors of the maps of strides 16 and 8 (Kim, 4.3.1): with them the whole network is trained at
-once rather than one skip after the other. They fit VGG, whose activations are larger nearer to the
-input."""
+"""Factors of the maps of strides 16 and 8 (Kim, 4.3.1). With them the whole network is trained at
+once, not one skip after the other. They fit VGG, whose activations are larger nearer to the input.
+"""
 
 
 @final

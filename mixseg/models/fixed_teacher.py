@@ -1,4 +1,4 @@
-"""A trained network as a teacher of others."""
+"""A trained network that teaches another."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class FixedTeacher(nn.Module):
         Args:
             network: The teacher.
             classes: Names of the teacher's classes, by channel.
-            wanted: Names of the student's classes. The teacher may have more: their probabilities
-                are shared out in proportion.
-            temperature: Divides its logits: that of its own training (T_g of Kim).
+            wanted: Names of the student's classes. The teacher may have more: its probabilities
+                are then normalized over these.
+            temperature: Divisor of its logits: that of its own training (T_g of Kim).
 
         Raises:
             ConfigError: The teacher lacks a class.
@@ -54,12 +54,12 @@ class FixedTeacher(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> FixedTeacher:
-        """Does nothing: a fixed teacher stays in evaluation mode."""
+        """A fixed teacher stays in evaluation mode whatever ``mode`` says."""
         return super().train(False)
 
     @torch.no_grad()
     def forward_with_features(self, images: Tensor) -> ModelOutput:
-        """Logits and features of float RGB images in [0, 1], (B, 3, H, W); no gradient."""
+        """Logits and features, without gradient, of float RGB images in [0, 1], (B, 3, H, W)."""
         logits, features = self.network.forward_with_features(images)
         if not self.in_order:
             logits = logits[:, self.columns]

@@ -1,4 +1,4 @@
-"""ImageNet weights of the Hugging Face hub, without waiting for a hub that does not answer."""
+"""ImageNet weights from the Hugging Face hub, without a long wait where it does not answer."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ PATIENCE = 10.0
 
 @contextmanager
 def one_attempt() -> Iterator[None]:
-    """Within the block, weights come from the local cache alone if the hub does not answer.
+    """In this block weights come from the local cache alone if the hub does not answer.
 
-    The hub's client would ask six times, with pauses, for each of several files, even those that it
-    has. A download that has begun is not cut off, however slow.
+    The hub's client would ask six times, with pauses, for each of several files, even for files in
+    the cache. A download that has begun is not cut off, however slow.
     """
     was_offline = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = was_offline or not _answers()

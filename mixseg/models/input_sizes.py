@@ -1,4 +1,4 @@
-"""Whether a network takes images of a size, found before training from shapes alone.
+"""A check, before training and from shapes alone, that a network takes images of a size.
 
 Some backbones can be built and fail in their first forward pass: window attention needs multiples
 of the window, and small images vanish before the last stage.
@@ -63,7 +63,7 @@ def _message(backbone: str, outline: nn.Module, size: tuple[int, int], reason: s
 
 
 def _outline(network: nn.Module) -> nn.Module:
-    """A copy in evaluation mode whose weights have shapes and no values."""
+    """A copy in evaluation mode on the meta device: its weights have shapes and no values."""
     tensors: dict[int, Any] = {
         id(value): nn.Parameter(value.to("meta"), value.requires_grad)
         for value in network.parameters()

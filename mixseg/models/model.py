@@ -1,4 +1,4 @@
-"""The model contract: RGB images in, logits at input size out."""
+"""The interface of a network: RGB images in, logits of their size out."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ LARGEST = 100_000
 @final
 @dataclass(frozen=True)
 class ModelSpec:
-    """All that is needed to build a network again; it is saved with its weights.
+    """What a network is built from; it is saved with the weights.
 
     Attributes:
         architecture: Name in :data:`mixseg.registry.ARCHITECTURES`.
         backbone: Name of a timm model, or ``none``.
         num_classes: Channels of the logits.
         output_stride: Input size over feature size.
-        align_corners: How bilinear interpolation aligns maps.
+        align_corners: How bilinear interpolation aligns maps, as in torch.
         mean: Mean of the input, RGB order, in [0, 1].
         std: Std of the input, RGB order, in [0, 1].
         channel_order: Order in which channels enter the backbone.
@@ -58,7 +58,7 @@ class ModelSpec:
         """Inverse of :meth:`to_json`; a field that an older file lacks takes its default.
 
         Raises:
-            TypeError: A field without default is missing, or one is unknown, or of another type.
+            TypeError: A field is missing, unknown, or of another type.
         """
         given = {key: _tuples(value) for key, value in content.items()}
         if "rates" in given:  # earlier versions had the option of one architecture here
@@ -117,7 +117,7 @@ network returns, its coarsest features first."""
 
 
 class ModelOutput(NamedTuple):
-    """Output of a network for a batch.
+    """The output of a network for a batch.
 
     Attributes:
         logits: float, shape (B, C, H, W), as large as the images.
@@ -164,7 +164,7 @@ class SegmentationModel(nn.Module):
         return logits
 
     def forward_with_features(self, images: Tensor) -> ModelOutput:
-        """Logits, and the coarsest feature map that the head made them of."""
+        """Logits, and the coarsest feature map that the head made them from."""
         features = self.encode(images)
         logits = self.decode(features, images.shape[-2:])
         return ModelOutput(logits, features[-1] if isinstance(features, list) else features[0])
@@ -174,7 +174,7 @@ class SegmentationModel(nn.Module):
 
         Args:
             policy: ``train``: train all of it. ``affine-frozen``: keep scale and shift, as in the
-                published code. ``frozen``: keep the running statistics, too, and use them.
+                published code. ``frozen``: keep and use the running statistics too.
         """
         for layer in self._backbone_norms():
             for parameter in layer.parameters(recurse=False):
@@ -211,11 +211,11 @@ class SegmentationModel(nn.Module):
 
         Args:
             lr: Learning rate of the backbone.
-            weight_decay: Of every trained parameter.
+            weight_decay: Weight decay of every trained parameter.
             head_factor: Learning rate of all after the backbone, as a multiple of the backbone's.
             no_decay_norms: Whether norms and biases are left without weight decay.
-            layer_decay: Factor between the rates of one layer of the backbone and the next; below
-                1, layers near the input move least.
+            layer_decay: Factor between the learning rates of one layer of the backbone and the
+                next; below 1, layers near the input move least.
         """
         groups: dict[tuple[float, ...], dict[str, Any]] = {}
 

@@ -1,4 +1,4 @@
-"""Enlarging logits: plain bilinear interpolation, or transposed convolutions that start as it."""
+"""Upsampling of logits: bilinear interpolation, or transposed convolutions that start as that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""VGG as FCN takes it: maps after pooling, and fully connected layers as convolutions."""
+"""VGG for FCN: maps after pooling, and fully connected layers as convolutions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class FullyConvolutionalVGG(nn.Module):
     """
 
     def __init__(self, network: Any, strides: tuple[int, ...]) -> None:
-        """From timm's VGG; strides of the maps, finest first, the last of them that of fc7."""
+        """Take timm's VGG and the strides of the maps, finest first; the last is that of fc7."""
         super().__init__()
         self.skips = strides[:-1]
         self.features: nn.Sequential = network.features

@@ -27,10 +27,10 @@ MAX_BYTES = 2**33
 """Largest file that is read: two billion weights of four bytes."""
 
 UNPACKED_SHARE = 4
-"""Most that an archive may unpack to, as a multiple of its size: torch does not pack its files."""
+"""Most bytes that an archive may unpack to, as a multiple of its size: torch compresses nothing."""
 
 LEGACY_PICKLES = 5
-"""Pickles at the beginning of a file that torch wrote before 1.6; the tensors' bytes follow."""
+"""Pickles at the beginning of a file in the format before torch 1.6; the tensors' bytes follow."""
 
 # The original DeepLabv2 weights expect BGR in 0-255 with these means subtracted, here in RGB
 # order and units of [0, 1].
@@ -38,7 +38,7 @@ DEEPLAB_MEAN = (122.67891434 / 255, 116.66876762 / 255, 104.00698793 / 255)
 DEEPLAB_STD = (1 / 255, 1 / 255, 1 / 255)
 
 WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-"""In which a file may hold weights."""
+"""Types of the weights that a file may hold."""
 
 _COUNTER = "num_batches_tracked"
 _HEAD_KEY = re.compile(r"layer5\.conv2d_list\.(\d+)\.(weight|bias)")
@@ -49,7 +49,7 @@ _PREFIXES = re.compile(r"^(module\.|Scale\.|backbone\.)+")
 @final
 @dataclass(frozen=True)
 class WeightReport:
-    """Which tensors of a weight file a model took.
+    """The tensors that a model took from a weight file.
 
     Attributes:
         source: The file.
@@ -66,7 +66,7 @@ class WeightReport:
     head: bool
 
     def describe(self) -> str:
-        """One line for people."""
+        """A one-line summary."""
         head = "classifier loaded too" if self.head else "classifier starts afresh"
         return (
             f"{self.source}: {len(self.matched)} keys matched, {len(self.missing)} missing"
@@ -167,7 +167,7 @@ def _parsed(path: Path, data: bytes) -> dict[Any, Any]:
 
 
 def _check_limits(path: Path, data: bytes) -> None:
-    """Refuse, before torch reads it, what would fill the memory or never end."""
+    """Refuse, before torch reads it, a file that would fill the memory or never end."""
     file = io.BytesIO(data)
     try:
         if not data.startswith(b"PK\x03\x04"):  # how torch tells its two formats apart
@@ -254,8 +254,8 @@ def load_checked(network: nn.Module, tensors: Mapping[str, Tensor], source: Path
     """Copy all tensors of a checkpoint into a network.
 
     Raises:
-        CheckpointError: A tensor is of another kind of number than the network's, or holds NaN or
-            infinity. The network is untouched then.
+        CheckpointError: A tensor has another type than the network's, or holds NaN or infinity. The
+            network is untouched then.
         RuntimeError: Names or shapes are not the network's.
     """
     own = network.state_dict()
@@ -266,7 +266,7 @@ def load_checked(network: nn.Module, tensors: Mapping[str, Tensor], source: Path
 def _check_values(
     incoming: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str | Path
 ) -> None:
-    """Refuse tensors of another kind of number than the network's, and NaN and infinity.
+    """Refuse tensors of another type than the network's, NaN and infinity.
 
     Args:
         incoming: Tensors of a file, under the names of the network.

@@ -1,4 +1,4 @@
-"""Targets of the unlabelled images: pseudo-labels and their weights."""
+"""Targets for unlabeled images: pseudo-labels and their weights."""
 
 from mixseg.targets.alignment import DistributionAlignment
 from mixseg.targets.pseudo_labels import (

@@ -33,13 +33,13 @@ class PseudoLabels(NamedTuple):
         return self.probabilities
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> PseudoLabels:
-        """The same function of each tensor."""
+        """Apply a function to each tensor."""
         soft = self.probabilities
         probabilities = None if soft is None else function(soft)
         return PseudoLabels(function(self.labels), function(self.confidence), probabilities)
 
     def gathered(self) -> PseudoLabels:
-        """Those of the whole batch out of the shards of all processes; collective."""
+        """The whole batch, from the shards of all processes; collective."""
         return self.mapped(gathered)
 
 
@@ -55,7 +55,12 @@ def pseudo_labels(probabilities: Tensor, valid: Tensor) -> PseudoLabels:
 
 
 def most_probable(logits: Tensor, valid: Tensor) -> PseudoLabels:
-    """As :func:`pseudo_labels` of the softmax of logits, which is never in memory as a whole."""
+    """As :func:`pseudo_labels` of the softmax of logits, of which parts alone are in memory.
+
+    Args:
+        logits: float, shape (B, C, H, W).
+        valid: bool, shape (B, H, W): false where the crop padded the image.
+    """
     batch, channels, _, width = logits.shape
     at_once = CACHED if logits.device.type == "cpu" else AT_ONCE
     rows = max(1, at_once // (batch * channels * width))
@@ -65,8 +70,8 @@ def most_probable(logits: Tensor, valid: Tensor) -> PseudoLabels:
 
 
 CACHED, AT_ONCE = 2**20, 2**27
-"""Numbers that are exponentiated together: on a CPU as many as stay in its cache, elsewhere as few
-calls as half a gigabyte allows."""
+"""Logits per part, on a CPU and elsewhere: what fits into the cache of a CPU, and half a gigabyte,
+so that a GPU gets few calls."""
 
 
 def _most_probable(logits: Tensor) -> tuple[Tensor, Tensor]:

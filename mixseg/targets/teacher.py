@@ -23,7 +23,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @TEACHERS.register("average")
 class Average(Generic[Network]):
-    """The averaged network and how it follows the student (Tranheden & Olsson, 2.5.5).
+    """An averaged network that follows the student (Tranheden & Olsson, 2.5.5).
 
     theta'_k = a_k theta'_{k-1} + (1 - a_k) theta_k with a_k = min(1 - 1 / (k + 1), a) (2.16), so
     that the first step copies the student. Batch-norm statistics are averaged as well, integer
@@ -60,7 +60,7 @@ class Average(Generic[Network]):
 
     @torch.no_grad()
     def follow(self, step: int) -> None:
-        """Move towards the student after its update in step ``step``, counted from 0."""
+        """Move towards the student after its update in a step, counted from 0."""
         factor = min(1 - 1 / (step + 1), self.decay)
         own, other = zip(*self._averaged, strict=True)
         torch._foreach_lerp_(own, other, 1 - factor)
@@ -72,9 +72,10 @@ class Average(Generic[Network]):
 @TEACHERS.register("mean")
 @final
 class MeanTeacher(Average[Network]):
-    """An average that labels images for the student.
+    """An average that labels images for the student (Tranheden & Olsson, 2.5.5).
 
     Args:
+        student: The network to copy and follow.
         decay: Upper limit of the averaging factor (alpha).
         mode: Batch norm of the teacher while it labels: train normalizes with the statistics of its
             batch, as the published code does, eval with the averaged ones.
@@ -85,6 +86,9 @@ class MeanTeacher(Average[Network]):
 
     Attributes:
         state: Name -> tensor that a resumed run needs: the distributions of the alignment.
+
+    Raises:
+        ConfigError: ``buffers`` own in mode eval, in which nothing would update them.
     """
 
     state: Mapping[str, Tensor] = MappingProxyType({})
@@ -112,9 +116,12 @@ class MeanTeacher(Average[Network]):
 
     @torch.no_grad()
     def label(self, images: Tensor, valid: Tensor, *, probabilities: bool = False) -> PseudoLabels:
-        """Pseudo-labels of RGB images in [0, 1], (B, 3, H, W), with whole distributions if wanted.
+        """The pseudo-labels of images; collective with an alignment.
 
-        ``valid`` is bool, shape (B, H, W): false where padding shows.
+        Args:
+            images: float RGB in [0, 1], shape (B, 3, H, W).
+            valid: bool, shape (B, H, W): false where padding shows.
+            probabilities: Whether the whole distributions are returned too.
         """
         logits: Tensor = self.network(images)
         if self.temperature != 1:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import colorsys
-import itertools
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,9 @@ from mixseg.augmentation.strong import (
     blurred,
     hue_shifted,
     jittered,
-    jittered_each,
 )
 
-EVERYTHING = {
+EVERYTHING: dict[str, Any] = {
     "color_jitter": 0.25,
     "color_jitter_probability": 1.0,
     "blur": True,
@@ -39,35 +37,23 @@ def augmented(settings: dict[str, Any], batch: Tensor, seed: int) -> Tensor:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(0, 2**32),
-    st.sampled_from([0.25, 0.5]),
-    st.sampled_from(["batch", "image"]),
-    st.sampled_from(sorted(FORMS)),
+    seed=st.integers(0, 2**32),
+    strength=st.sampled_from([0.25, 0.5]),
+    per=st.sampled_from(["batch", "image"]),
+    form=st.sampled_from(sorted(FORMS)),
+    size=st.sampled_from([(24, 31), (1, 1), (1, 9), (2, 3)]),
 )
-def test_stays_in_the_unit_range(seed: int, strength: float, per: str, form: str) -> None:
-    chosen = dict(
-        EVERYTHING,
-        color_jitter=strength,
-        per=per,  # type: ignore[arg-type]
-        color_jitter_form=form,  # type: ignore[arg-type]
-    )
-    batch = images(seed)
+def test_stays_in_the_unit_range(
+    seed: int, strength: float, per: str, form: str, size: tuple[int, int]
+) -> None:
+    changes = {"color_jitter": strength, "per": per, "color_jitter_form": form}
+    batch = images(seed, (2, 3, *size))
     before = batch.clone()
-    result = augmented(chosen, batch, seed)
-    assert result.shape == batch.shape
-    assert result.dtype == torch.float32
-    assert float(result.min()) >= 0
-    assert float(result.max()) <= 1 + 1e-5
+    result = augmented(EVERYTHING | changes, batch, seed)
+    assert (result.shape, result.dtype) == (batch.shape, torch.float32)
+    assert 0 <= float(result.min()) <= float(result.max()) <= 1 + 1e-5
     assert not torch.equal(result, batch)
     assert torch.equal(batch, before), "the batch that came in is not changed in place"
-
-
-def test_off_is_identity() -> None:
-    batch = images()
-    for seed in range(5):
-        assert augmented({}, batch, seed) is batch
-    never = dict(EVERYTHING, color_jitter_probability=0.0, blur_probability=0.0)
-    assert torch.equal(augmented(never, batch, 0), batch)
 
 
 def test_the_generator_alone_decides() -> None:
@@ -80,16 +66,18 @@ def test_the_generator_alone_decides() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("share", [0.5, 0.8])
-def test_probabilities(share: float) -> None:
+def test_probabilities() -> None:
     batch, random = images(shape=(1, 3, 4, 4)), torch.Generator().manual_seed(0)
-    for chosen in (
-        {"color_jitter": 0.25, "color_jitter_probability": share},
-        {"blur": True, "blur_probability": share},
+    assert augmented({}, batch, 0) is batch
+    for share, chosen in (
+        (0.8, {"color_jitter": 0.25, "color_jitter_probability": 0.8}),
+        (0.5, {"color_jitter": 0.25}),
+        (0.0, {"color_jitter": 0.25, "color_jitter_probability": 0.0}),
+        (0.8, {"blur": True, "blur_probability": 0.8}),
     ):
         augment = StrongAugmentation(**chosen)
         changed = sum(augment(batch, random) is not batch for _ in range(400))
-        assert changed == pytest.approx(400 * share, abs=45)
+        assert changed == pytest.approx(400 * share, rel=0.2)
 
 
 def test_switching_the_blur_on_does_not_change_the_jitter() -> None:
@@ -108,44 +96,11 @@ def test_blur_is_a_gaussian_filter(sigma: float) -> None:
     np.testing.assert_allclose(blurred(batch, sigma).numpy(), expected, atol=2e-4)
 
 
-def test_blur_is_that_of_the_thesis_kernel() -> None:
-    # "A kernel of a tenth of the image": 51 pixels at 512.
-    from torchvision.transforms.v2.functional import gaussian_blur
-
-    batch = images(shape=(1, 3, 96, 96))
-    torch.testing.assert_close(
-        blurred(batch, 1.15), gaussian_blur(batch, [51, 51], [1.15, 1.15]), rtol=0, atol=1e-4
-    )
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 3)])
-def test_tiny_images(size: tuple[int, int]) -> None:
-    batch = images(shape=(1, 3, *size))
-    assert augmented(EVERYTHING, batch, 0).shape == batch.shape
-
-
-def test_jitter_without_strength_changes_nothing() -> None:
-    batch = images()
-    for order in (0.0, 0.3, 0.6, 0.99):
-        torch.testing.assert_close(
-            jittered(batch, 0.0, [0.1, 0.9, 0.4, 0.6], order), batch, rtol=0, atol=1e-5
-        )
-
-
-def test_jitter_stays_within_its_strength() -> None:
-    # Brightness alone acts on grey of one value: contrast keeps the mean, hue and saturation
-    # have no colour to change.
-    grey = torch.full((1, 3, 8, 8), 0.4)
-    for draw, factor in ((0.0, 0.75), (0.5, 1.0), (1.0, 1.25)):
-        result = jittered(grey, 0.25, [draw, 0.9, 0.9, 0.9], 0.0)
-        torch.testing.assert_close(result, grey * factor, rtol=0, atol=1e-3)
-
-
 @pytest.mark.parametrize("turns", [-0.5, -0.13, 0.0, 1 / 6, 0.25, 0.5])
 def test_hue_is_that_of_colorsys(turns: float) -> None:
     batch = images(shape=(2, 3, 8, 12))
-    batch[0, :, :2] = batch[0, :1, :2]  # grey has no hue
-    batch[0, :, 2:4] = batch[0, :, 2:4].round()  # black, white and pure colours
+    batch[0, :, :2] = batch[0, :1, :2]  # gray has no hue
+    batch[0, :, 2:4] = batch[0, :, 2:4].round()  # black, white and pure colors
     found = hue_shifted(batch, turns).permute(0, 2, 3, 1).reshape(-1, 3)
     for pixel, result in zip(batch.permute(0, 2, 3, 1).reshape(-1, 3), found, strict=True):
         hue, saturation, value = colorsys.rgb_to_hsv(*pixel.tolist())
@@ -166,43 +121,6 @@ def test_by_default_eight_draws_decide_to_the_bit(seed: int) -> None:
     assert torch.equal(random.get_state(), after.get_state())
 
 
-def changed_pixel(
-    form: str, change: int, colour: list[float], mean: float, by: float
-) -> list[float]:
-    """One change of one pixel; ``mean`` is that of the grey values of its image."""
-    grey = 0.2989 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
-    if change == 3 or (form == "kornia" and change == 2):
-        hue, saturation, value = colorsys.rgb_to_hsv(*colour)
-        hue = (hue + by) % 1 if change == 3 else hue
-        saturation = min(1.0, saturation * (1 + by)) if change == 2 else saturation
-        return list(colorsys.hsv_to_rgb(hue, saturation, value))
-    if form == "kornia":
-        moved = [one + by if change == 0 else one * (1 + by) for one in colour]
-    else:
-        other = (0.0, mean, grey)[change]
-        moved = [other + (1 + by) * (one - other) for one in colour]
-    return [min(1.0, max(0.0, one)) for one in moved]
-
-
-@pytest.mark.parametrize("order", [0.0, 0.3, 0.62, 0.999])
-@pytest.mark.parametrize("form", sorted(FORMS))
-def test_changes_of_each_image_are_a_loop_over_pixels(form: str, order: float) -> None:
-    batch = images(3, (3, 3, 5, 6)).double()
-    batch[0, :, 0] = batch[0, :1, 0]  # grey
-    batch[1, :, 1:3] = batch[1, :, 1:3].round()  # black, white and pure colours
-    shifts = 0.5 * torch.rand(3, 4, generator=torch.Generator().manual_seed(1)) - 0.25
-    found = jittered_each(batch, form, shifts, order)
-    places = list(itertools.permutations(range(4)))[int(24 * order)]
-    for image, by, result in zip(batch, shifts.double().tolist(), found, strict=True):
-        pixels = image.flatten(1).T.tolist()
-        for change in places:
-            greys = [0.2989 * r + 0.587 * g + 0.114 * b for r, g, b in pixels]
-            mean = sum(greys) / len(greys)
-            pixels = [changed_pixel(form, change, one, mean, by[change]) for one in pixels]
-        expected = torch.tensor(pixels, dtype=torch.float64).T.view(3, 5, 6)
-        torch.testing.assert_close(result, expected, rtol=0, atol=1e-7)
-
-
 def test_an_image_has_draws_of_its_own_and_a_batch_is_jittered_or_not() -> None:
     one = images(shape=(1, 3, 8, 9)).expand(3, 3, 8, 9)
     for per, kinds in (("batch", 1), ("image", 3)):
@@ -216,20 +134,3 @@ def test_an_image_has_draws_of_its_own_and_a_batch_is_jittered_or_not() -> None:
             if any(changed):
                 assert len({tuple(image.flatten().tolist()) for image in result}) == kinds
         assert 15 < left_alone < 45
-
-
-def test_that_of_kornia_changes_more() -> None:
-    # The numbers of docs/reproducing.md: smooth pictures of random colours.
-    coarse = images(0, (4, 3, 6, 8))
-    batch = torch.nn.functional.interpolate(coarse, (48, 64), mode="bilinear")
-    means = {}
-    for form in FORMS:
-        chosen = {
-            "color_jitter": 0.25,
-            "color_jitter_probability": 1.0,
-            "color_jitter_form": form,  # type: ignore[arg-type]
-            "per": "image",
-        }
-        changes = [(augmented(chosen, batch, seed) - batch).abs().mean() for seed in range(200)]
-        means[form] = float(torch.stack(changes).mean())
-    assert means == pytest.approx({"torchvision": 0.130, "kornia": 0.178}, abs=0.005)

@@ -153,7 +153,7 @@ CASES: dict[str, tuple[str, ...]] = {
 
 
 def build(name: str, folder: Path) -> list[str]:
-    """The command line of a case, on the data in a folder; its run goes there too."""
+    """The command line of a case, with data and run in a folder."""
     command, *flags = CASES[name]
     teacher = ("--teacher", str(folder / "classmix")) if command == "distill" else ()
     return [
@@ -197,12 +197,7 @@ checkpoints: {every: 3, keep: 9}
 
 
 def recorded(name: str, folder: Path) -> dict[str, Any]:
-    """Run a case; its losses, and numbers that stand for its final weights.
-
-    Args:
-        name: Of the case.
-        folder: With data that :func:`write_data` made; the run is left in there.
-    """
+    """Run a case on the data in a folder; its losses, and numbers that stand for its weights."""
     line = build(name, folder)
     run = folder / line[line.index("--name") + 1]
     if "--teacher" in line and not (folder / "classmix").is_dir():

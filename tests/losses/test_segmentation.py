@@ -19,7 +19,6 @@ from torch.nn import functional
 from mixseg.ignore import IGNORE
 from mixseg.losses import (
     build_loss,
-    class_weights,
     dice_loss,
     focal_loss,
     ohem_loss,
@@ -174,20 +173,6 @@ class TestEveryLoss:
             value, gradient = with_gradient(case.built(), logits, targets)
             assert torch.isfinite(value) and torch.isfinite(gradient).all()
 
-    def test_the_order_of_pixels_does_not_matter(self, case: Case, kind: str) -> None:
-        logits, targets, _ = random_case(4, kind)
-        # Two pixels that are equally hard must be treated alike, too.
-        logits[:, :, 0] = logits[:, :, 1]
-        targets[..., 0, :] = targets[..., 1, :]
-        order = torch.randperm(15, generator=torch.Generator().manual_seed(0))
-
-        def shuffled(map_: Tensor) -> Tensor:
-            return map_.flatten(-2)[..., order].flip(0).unflatten(-1, (3, 5))
-
-        value, gradient = with_gradient(case.built(), logits, targets)
-        other = with_gradient(case.built(), shuffled(logits), shuffled(targets))
-        torch.testing.assert_close(other, (value, shuffled(gradient)))
-
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
     def test_it_is_computed_in_float32(self, case: Case, kind: str, dtype: torch.dtype) -> None:
         logits, targets, _ = random_case(5, kind)
@@ -226,32 +211,6 @@ class TestEveryLoss:
         torch.testing.assert_close(found.cpu(), expected)
 
 
-@every_case
-def test_labels_are_one_hot_distributions(case: Case) -> None:
-    logits, labels, known = random_case(1)
-    distributions = hot(labels.where(known, 0)) * known.unsqueeze(1)
-    loss = case.built()
-    torch.testing.assert_close(loss(logits, labels), loss(logits, distributions))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_plain_cross_entropy_of_labels_keeps_every_bit(dtype: torch.dtype) -> None:
-    """Existing runs are reproduced: what the methods minimized before other losses existed."""
-    logits = 3 * torch.randn(3, 19, 41, 37, generator=torch.Generator().manual_seed(0)).to(dtype)
-    labels = torch.randint(20, (3, 41, 37), generator=torch.Generator().manual_seed(1))
-    labels = labels.masked_fill(labels == 19, IGNORE)
-
-    def before(logits: Tensor, labels: Tensor) -> Tensor:
-        total = functional.cross_entropy(
-            logits.float(), labels, ignore_index=IGNORE, reduction="sum"
-        )
-        return total / (labels != IGNORE).sum().clamp(min=1)
-
-    found = with_gradient(Case("cross-entropy").built(), logits, labels)
-    for one, other in zip(found, with_gradient(before, logits, labels), strict=True):
-        assert torch.equal(one, other)
-
-
 @both_targets
 class TestRelations:
     def test_special_cases_are_cross_entropy(self, kind: str) -> None:
@@ -266,12 +225,6 @@ class TestRelations:
         for counts in (torch.ones(CLASSES), torch.full((CLASSES,), 1e9)):  # normalized when built
             found = Case("balanced-cross-entropy").built(counts)(logits, targets)
             torch.testing.assert_close(found, expected / math.log(1.02 + 1 / CLASSES))
-
-    def test_focal_shrinks_with_gamma(self, kind: str) -> None:
-        logits, targets, _ = random_case(11, kind)
-        values = [float(focal_loss(logits, targets, gamma)) for gamma in (0, 0.5, 1, 2, 5)]
-        assert values == sorted(values, reverse=True)
-        assert values[0] > values[-1] > 0
 
     @pytest.mark.parametrize("share", [0.1, 0.9])
     def test_ties_leave_the_mean_of_the_hardest(self, kind: str, share: float) -> None:
@@ -293,12 +246,6 @@ class TestRelations:
             torch.testing.assert_close(found, expected)
 
 
-def test_label_smoothing_is_torchs() -> None:
-    logits, labels, _ = random_case(16)
-    expected = functional.cross_entropy(logits, labels, ignore_index=IGNORE, label_smoothing=0.3)
-    torch.testing.assert_close(segmentation_cross_entropy(logits, labels, 0.3), expected)
-
-
 def test_dice_of_perfect_and_of_wholly_wrong_answers() -> None:
     _, labels, known = random_case(17)  # an odd seed: the last class is in no label
     right = 1e4 * hot(labels.where(known, 0))
@@ -308,15 +255,3 @@ def test_dice_of_perfect_and_of_wholly_wrong_answers() -> None:
     assert float(dice_loss(wrong, labels)) == 1
     assert float(dice_loss(right, labels, "sum")) == pytest.approx(2 - CLASSES)
     assert float(dice_loss(wrong, labels, "sum")) == 1
-
-
-def test_a_rare_class_counts_as_much_as_a_frequent_one_for_dice() -> None:
-    labels = torch.zeros(1, 100, 100, dtype=torch.int64)
-    labels[0, 0, 0] = 1
-    logits = 1e4 * hot(torch.zeros_like(labels))  # only the one pixel of class 1 is missed
-    assert float(dice_loss(logits, labels)) == pytest.approx(0.5, abs=1e-4)
-
-
-def test_class_weights_are_those_of_equation_4() -> None:
-    shares = torch.tensor([0.0, 0.01, 0.3, 1.0], dtype=torch.float64)
-    torch.testing.assert_close((1 / class_weights(shares)).exp() - 1.02, shares)

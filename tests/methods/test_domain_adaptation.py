@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mixseg.augmentation import StrongAugmentation
 from mixseg.data.streams import Batch
 from mixseg.errors import ConfigError, DataError
 from mixseg.ignore import IGNORE
@@ -99,20 +98,6 @@ def test_intramix_is_the_semi_supervised_step(mixer: str) -> None:
     }
 
 
-def test_augmentation_comes_after_mixing() -> None:
-    strong = {"color_jitter": 0.25, "color_jitter_probability": 1.0, "blur": True}
-    seen: list[Tensor] = []
-    for options in ({}, strong):
-        method = adapting(**{f"augmentation__{key}": one for key, one in options.items()})
-        method.student.register_forward_pre_hook(lambda _, images: seen.append(images[0]))
-        stepped(method, batches(), STEP)
-    source, mixed, same_source, augmented = seen
-    assert torch.equal(source, same_source)
-    assert not torch.allclose(mixed, augmented, atol=1e-3)
-    expected = StrongAugmentation(**strong)(mixed, random_of(STEP).host)  # type: ignore[arg-type]
-    torch.testing.assert_close(augmented, expected)
-
-
 def test_what_cannot_be_mixed_is_refused() -> None:
     given = batches()
     images, labels, valid = (one[..., :-8] for one in given["labeled"][:3])
@@ -121,18 +106,3 @@ def test_what_cannot_be_mixed_is_refused() -> None:
         stepped(adapting(), given, STEP)
     with pytest.raises(ConfigError, match=r"mixing\.mixer none"):
         adapting(mixing__mixer="none")
-
-
-def test_aligned_pseudo_labels_follow_a_distribution_that_is_state() -> None:
-    method = adapting(Given(torch.tensor([0.02, 0.02, 0.02, 0.02, 0.92])))
-    plain = adapting()
-    before = method.state["aligned"].clone()
-    for step in range(60):
-        shares, reference = (
-            stepped(one, batches(step), step).logs["pseudo-labels"] for one in (method, plain)
-        )
-    assert shares[4] > reference[4] + 0.2
-    assert float(shares.sum()) == pytest.approx(1)
-    assert not torch.equal(before, method.state["aligned"])
-    assert float(method.state["wanted"].sum()) == pytest.approx(1)
-    assert not plain.state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from typing import Any
 
@@ -11,29 +12,31 @@ import pytest
 import torch
 from torch import Tensor
 
+from mixseg.augmentation import StrongAugmentation
 from mixseg.data.streams import Batch
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
 from mixseg.methods import SemiSupervised
-from mixseg.mixing import Mixup
-from mixseg.registry import CONSISTENCIES, MIXERS, WEIGHTINGS
-from tests.methods.build import CLASSES, batch, batches, build, random_of, stepped, take, weights
+from mixseg.registry import CONSISTENCIES, WEIGHTINGS
+from tests.methods.build import CLASSES, batches, build, random_of, stepped
 
 STEP = 30
 CASES = [
-    # weighting, counted per, targets, consistency loss
-    ("threshold-proportional", "batch", "hard", "cross-entropy"),
-    ("threshold-proportional", "image", "soft", "cross-entropy"),
-    ("pixelwise", "batch", "hard", "squared-error"),
-    ("sigmoid", "batch", "soft", "squared-error"),
-    ("constant", "batch", "soft", "cross-entropy"),
+    # weighting, counted per, targets, consistency loss, mixer
+    ("threshold-proportional", "batch", "hard", "cross-entropy", "classmix"),
+    ("threshold-proportional", "image", "soft", "cross-entropy", "cutmix"),
+    ("pixelwise", "batch", "hard", "squared-error", "cowmix"),
+    ("sigmoid", "batch", "soft", "squared-error", "classmix"),
+    ("constant", "batch", "soft", "cross-entropy", "cutmix"),
 ]
-WITH_MASKS = [name for name in MIXERS if MIXERS[name] is not Mixup]
 
 
-def build_with(weighting: str = "threshold-proportional", **targets: Any) -> SemiSupervised:
+def build_with(
+    weighting: str = "threshold-proportional", mixer: str = "classmix", **targets: Any
+) -> SemiSupervised:
     chosen = {"threshold": 0.4, "ramp_steps": 100, "weighting": weighting} | targets
-    built: SemiSupervised = build(changes={f"targets.{key}": one for key, one in chosen.items()})
+    changes = {f"targets.{key}": one for key, one in chosen.items()} | {"mixing.mixer": mixer}
+    built: SemiSupervised = build(changes=changes)
     return built
 
 
@@ -41,7 +44,7 @@ def transcription(
     method: SemiSupervised, case: tuple[str, ...], unlabeled: Batch, masks: Tensor
 ) -> float:
     """The consistency loss, image by image and pixel by pixel, as the paper words it."""
-    weighting, per, kind, consistency = case
+    weighting, per, kind, consistency, _ = case
     images = unlabeled.images.float() / 255
     with torch.no_grad():
         teacher = copy.deepcopy(method.teacher.network)(images).softmax(1).numpy()
@@ -85,10 +88,10 @@ def transcription(
 
 @pytest.mark.parametrize("case", CASES, ids=" ".join)
 def test_the_step_is_that_of_the_paper(case: tuple[str, ...]) -> None:
-    weighting, per, kind, consistency = case
+    weighting, per, kind, consistency, mixer = case
     more = {"per": per} if weighting == "threshold-proportional" else {}
     method = build_with(
-        weighting, kind=kind, consistency=consistency, unsupervised_weight=0.7, **more
+        weighting, mixer, kind=kind, consistency=consistency, unsupervised_weight=0.7, **more
     )
     given = batches()
     # What both share is the random choice of classes; it is drawn from the teacher's labels.
@@ -102,99 +105,15 @@ def test_the_step_is_that_of_the_paper(case: tuple[str, ...]) -> None:
     assert stepped(method, given, STEP).value("consistency") == pytest.approx(expected, rel=1e-5)
 
 
-def seen_by_the_student(method: SemiSupervised, given: dict[str, Batch]) -> Tensor:
-    """The mixed images of a step."""
-    seen: list[Tensor] = []
-    hook = method.student.register_forward_pre_hook(lambda _, images: seen.append(images[0]))
-    stepped(method, given)
-    hook.remove()
-    return seen[-1]
-
-
-@pytest.mark.parametrize("mixer", WITH_MASKS)
-def test_padding_is_never_pasted(mixer: str) -> None:
-    given = batches()
-    valid = given["unlabeled"].valid
-    # Padding is black, the image nowhere.
-    images = given["unlabeled"].images.clamp(min=10) * valid.unsqueeze(1)
-    given["unlabeled"] = given["unlabeled"]._replace(images=images)
-    mixed = seen_by_the_student(build(changes={"mixing.mixer": mixer}), given)
-    padding = (mixed == 0).all(dim=1)
-    # Black is left only where the partner has nothing either, never where it has an image.
-    assert not (padding & valid.roll(-1, dims=0)).any()
-
-
 @pytest.mark.parametrize("weighting", list(WEIGHTINGS))
-@pytest.mark.parametrize("consistency", list(CONSISTENCIES))
-def test_padding_is_never_counted(weighting: str, consistency: str) -> None:
+def test_padding_is_never_counted(weighting: str) -> None:
     given = batches()
     nothing = torch.zeros_like(given["unlabeled"].valid)
     given["unlabeled"] = given["unlabeled"]._replace(valid=nothing)
-    for kind in ("hard", "soft"):
+    for consistency, kind in itertools.product(CONSISTENCIES, ("hard", "soft")):
         result = stepped(build_with(weighting, consistency=consistency, kind=kind), given)
         assert result.value("consistency") == 0
         assert float(result.logs["confident"]) == 0
-
-
-def test_a_single_image_agrees_with_itself() -> None:
-    # Alone in its batch an image is its own partner; the same network with the same statistics
-    # gives itself.
-    method = build_with(kind="soft", consistency="squared-error")
-    method.teacher.network.load_state_dict(method.student.state_dict())
-    given = {"labeled": batch(0, 1), "unlabeled": batch(1, 1, labeled=False)}
-    assert stepped(method, given).value("consistency") == pytest.approx(0, abs=1e-9)
-    mixed = seen_by_the_student(method, given)
-    torch.testing.assert_close(mixed, given["unlabeled"].images / 255)
-
-
-def test_strong_augmentation_changes_the_image_and_not_the_target() -> None:
-    strong = {
-        "augmentation.color_jitter": 0.25,
-        "augmentation.color_jitter_probability": 1.0,
-        "augmentation.blur": True,
-        "augmentation.blur_probability": 1.0,
-    }
-    seen = []
-    for changes in ({}, strong):
-        method = build(changes=changes)
-        consistency, targets = method.consistency, []
-
-        def watched(*given: Tensor, inner: Any = consistency, kept: Any = targets) -> Tensor:
-            kept.append(given[1])
-            loss: Tensor = inner(*given)
-            return loss
-
-        method.consistency = watched
-        seen.append((seen_by_the_student(method, batches()), targets[0]))
-    assert not torch.allclose(seen[0][0], seen[1][0], atol=1e-3)
-    assert torch.equal(seen[0][1], seen[1][1])
-
-
-def test_the_teacher_moves_by_following_only() -> None:
-    method = build()
-    take(method, range(2))
-    before = weights(method)
-    optimizer = torch.optim.SGD(method.student.parameters(), lr=0.1)
-    stepped(method, batches(9), 2).total.backward()
-    optimizer.step()
-    middle = weights(method)
-    method.after_update(2)
-    after = weights(method)
-    for key, _ in method.student.named_parameters():
-        student, teacher = f"student.{key}", f"teacher.{key}"
-        assert torch.equal(middle[teacher], before[teacher])
-        assert torch.equal(after[student], middle[student])
-        expected = 2 / 3 * before[teacher] + 1 / 3 * middle[student]
-        torch.testing.assert_close(after[teacher], expected)
-
-
-def test_the_unsupervised_weight_is_a_factor_of_the_consistency_alone() -> None:
-    whole, quarter, none = (
-        stepped(build_with("constant", unsupervised_weight=factor)) for factor in (1.0, 0.25, 0.0)
-    )
-    assert quarter.value("consistency") == pytest.approx(0.25 * whole.value("consistency"))
-    assert none.value("consistency") == 0
-    assert whole.value("supervised") == quarter.value("supervised")
 
 
 def test_logs_say_how_much_is_confident_and_which_classes_there_are() -> None:
@@ -210,19 +129,29 @@ def test_logs_say_how_much_is_confident_and_which_classes_there_are() -> None:
     assert float(logs["weight"]) <= float(logs["confident"])
 
 
-class TestJointForward:
-    def test_batch_norm_sees_both(self) -> None:
-        joint, apart = build(changes={"model.joint_forward": True}), build()
-        sizes: list[int] = []
-        joint.student.register_forward_pre_hook(lambda _, images: sizes.append(len(images[0])))
-        found, wanted = stepped(joint), stepped(apart)
-        assert sizes == [4]
-        assert found.losses.keys() == wanted.losses.keys()
-        assert found.value("supervised") != wanted.value("supervised")
+def test_a_joint_forward_pass_sees_both_batches_of_one_size() -> None:
+    joint, apart, given = build(changes={"model.joint_forward": True}), build(), batches()
+    sizes: list[int] = []
+    joint.student.register_forward_pre_hook(lambda _, images: sizes.append(len(images[0])))
+    found, wanted = stepped(joint, given), stepped(apart, given)
+    assert sizes == [4]
+    assert found.losses.keys() == wanted.losses.keys()
+    assert found.value("supervised") != wanted.value("supervised")  # batch norm sees both
+    images, labels, valid = (one[..., :32] for one in given["labeled"][:3])
+    given["labeled"] = Batch(images, labels, valid, given["labeled"].ids)
+    with pytest.raises(ConfigError, match=r"model\.joint_forward"):
+        stepped(joint, given)
 
-    def test_images_of_two_sizes_are_refused(self) -> None:
-        given = batches()
-        images, labels, valid = (one[..., :32] for one in given["labeled"][:3])
-        given["labeled"] = Batch(images, labels, valid, given["labeled"].ids)
-        with pytest.raises(ConfigError, match=r"model\.joint_forward"):
-            stepped(build(changes={"model.joint_forward": True}), given)
+
+def test_augmentation_comes_after_mixing() -> None:
+    strong: dict[str, Any] = {"color_jitter": 0.25, "color_jitter_probability": 1.0, "blur": True}
+    seen: list[Tensor] = []
+    for options in ({}, strong):
+        method = build(changes={f"augmentation.{key}": one for key, one in options.items()})
+        method.student.register_forward_pre_hook(lambda _, images: seen.append(images[0]))
+        stepped(method)
+    labeled, mixed, same_labeled, augmented = seen
+    assert torch.equal(labeled, same_labeled)
+    assert not torch.allclose(mixed, augmented, atol=1e-3)
+    expected = StrongAugmentation(**strong)(mixed, random_of(0).host)
+    torch.testing.assert_close(augmented, expected)

@@ -9,8 +9,7 @@ from torch.nn import functional
 
 from mixseg.ignore import IGNORE
 from mixseg.mixing import Mixup
-from mixseg.registry import LOSSES, MIXERS
-from mixseg.training.build import Given
+from mixseg.registry import MIXERS
 from tests.methods.build import CLASSES, batches, build, random_of, stepped, take, weights
 
 PASTED = [name for name in MIXERS if name != "none" and MIXERS[name] is not Mixup]
@@ -32,11 +31,6 @@ def test_the_average_follows_the_student() -> None:
     found = weights(method)
     for key in method.student.state_dict():
         assert torch.equal(found[f"average.{key}"], found[f"student.{key}"]), "the first is a copy"
-    take(method, range(1, 3))
-    moved = weights(method)
-    key = next(key for key, _ in method.student.named_parameters())
-    assert not torch.equal(moved[f"average.{key}"], moved[f"student.{key}"])
-    assert not torch.equal(moved[f"average.{key}"], found[f"average.{key}"])
 
 
 @pytest.mark.parametrize("mixer", PASTED)
@@ -69,13 +63,3 @@ def test_mixup_targets_are_weighted_means_of_labels() -> None:
             expected[labels[1]] += 1 - shares[b]
         assert bool(mixed.counted[b, y, x]) == (IGNORE not in labels)
         torch.testing.assert_close(mixed.targets[b, :, y, x], expected)
-
-
-@pytest.mark.parametrize("mixer", ["none", "mixup", "classmix"])
-@pytest.mark.parametrize("loss", list(LOSSES))
-def test_every_loss_takes_every_kind_of_target(mixer: str, loss: str) -> None:
-    shares = Given(frequencies=torch.full((CLASSES,), 1 / CLASSES))
-    method = build("supervised", {"supervised_loss.name": loss, "mixing.labeled": mixer}, shares)
-    found = stepped(method).total
-    found.backward()
-    assert torch.isfinite(found)

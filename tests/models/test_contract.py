@@ -47,11 +47,6 @@ def specs() -> dict[str, ModelSpec]:
 
 
 SPECS = specs()
-HEADS = {
-    key: spec
-    for key, spec in SPECS.items()
-    if isinstance(ARCHITECTURES[spec.architecture], HeadOnBackbone)
-}
 every_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
@@ -65,6 +60,12 @@ class TestEveryArchitecture:
             logits = model(torch.rand(1, 3, height, width))
             assert logits.shape == (1, SMALL.num_classes, height, width)
             assert torch.isfinite(logits).all()
+        entry = ARCHITECTURES[spec.architecture]
+        if isinstance(entry, HeadOnBackbone):
+            maps = model.backbone(torch.rand(1, 3, 64, 96))
+            strides = (*entry.skips, spec.output_stride)
+            assert [each.shape[-2:] for each in maps] == [(64 // s, 96 // s) for s in strides]
+            assert model.head(maps).shape[-2:] == maps[0].shape[-2:]
 
     def test_a_loss_reaches_every_trained_parameter(self, spec: ModelSpec) -> None:
         torch.manual_seed(0)
@@ -85,18 +86,6 @@ class TestEveryArchitecture:
             assert parameter.grad.abs().sum() > 0, name
 
 
-@pytest.mark.parametrize("spec", HEADS.values(), ids=HEADS)
-@torch.inference_mode()
-def test_maps_have_the_strides_asked_for(spec: ModelSpec) -> None:
-    model = build_model(spec).eval()
-    maps = model.backbone(torch.rand(1, 3, 64, 96))
-    entry = ARCHITECTURES[spec.architecture]
-    assert isinstance(entry, HeadOnBackbone)
-    strides = (*entry.skips, spec.output_stride)
-    assert [each.shape[-2:] for each in maps] == [(64 // s, 96 // s) for s in strides]
-    assert model.head(maps).shape[-2:] == maps[0].shape[-2:]
-
-
 @every_architecture
 class TestSpecification:
     def test_weights_and_specification_are_the_network(self, architecture: str) -> None:
@@ -108,6 +97,8 @@ class TestSpecification:
         again.load_state_dict(model.state_dict())
         images = torch.rand(1, 3, 30, 44)
         assert torch.equal(again.eval()(images), model.eval()(images))
+        with pytest.raises(ConfigError, match=rf"{architecture} needs model\.output_stride .*4"):
+            build_model(spec_of(architecture, output_stride=4))
 
     @pytest.mark.parametrize("policy", ["train", "affine-frozen"])
     def test_groups_are_disjoint_and_hold_what_is_trained(
@@ -123,10 +114,6 @@ class TestSpecification:
         assert (len(listed) == len([*model.parameters()])) == (policy == "train")
         assert (backbone["lr"], head["lr"]) == (0.1, pytest.approx(1.0))
         assert backbone["weight_decay"] == head["weight_decay"] == 0.3
-
-    def test_other_output_strides_are_refused(self, architecture: str) -> None:
-        with pytest.raises(ConfigError, match=rf"{architecture} needs model\.output_stride .*4"):
-            build_model(spec_of(architecture, output_stride=4))
 
 
 class TestTrainedParameters:
@@ -155,12 +142,6 @@ class TestTrainedParameters:
             assert parameter.requires_grad != name.startswith(("backbone.layer1", "head."))
         with pytest.raises(ConfigError, match=r"model\.freeze"):
             model.freeze(["backbon."])
-
-
-def test_encode_and_decode_are_the_forward_pass() -> None:
-    model, images = small_model().eval(), torch.rand(1, 3, 30, 44)
-    features = model.encode(images)
-    assert torch.equal(model.decode(features, images.shape[-2:]), model(images))
 
 
 def test_maps_that_the_backbone_lacks_are_refused() -> None:
@@ -212,42 +193,38 @@ def test_batch_norm(policy: Literal["train", "affine-frozen", "frozen"]) -> None
         torch.testing.assert_close(logits, model.eval()(images))
 
 
-class TestSettings:
-    @pytest.mark.parametrize(
-        ("changes", "message"),
-        [
-            ({"architecture": "deeplabv3"}, r"model.architecture.*'deeplabv2'"),
-            ({"backbone": "none"}, r"model\.backbone.*enet"),
-            ({"backbone": "resnet1O1"}, "'resnet101'"),
-            ({"backbone": "dinov3_vits16"}, r"'vit_\w*dinov3\w*'"),
-            # timm refuses it by an assertion without a word.
-            ({"backbone": "dla34", "output_stride": 16}, r"stride 16 \(\w.*\w\)"),
-            ({"backbone": "hf-hub:timm/resnet18"}, "unknown backbone"),
-            ({"backbone": "local-dir:/tmp"}, "unknown backbone"),
-            ({"backbone": "../resnet18"}, "unknown backbone"),
-            ({"backbone": "resnet18.wrong_tag"}, "unknown weight tag"),
-            ({"backbone": "test_vit", "output_stride": 8}, "cannot give|gives stride"),
-            ({"backbone": "test_mambaout", "output_stride": 16}, "output stride 16"),
-        ],
-    )
-    def test_what_cannot_be_built_is_a_readable_error(
-        self, changes: dict[str, object], message: str
-    ) -> None:
-        settings = dataclasses.replace(ModelSettings(weights="none"), **changes)  # type: ignore[arg-type]
-        with pytest.raises(ConfigError, match=message):
-            build_initial_model(settings, {}, 5, seed=0)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": "deeplabv3"}, r"model.architecture.*'deeplabv2'"),
+        ({"backbone": "none"}, r"model\.backbone.*enet"),
+        ({"backbone": "resnet1O1"}, "'resnet101'"),
+        ({"backbone": "dinov3_vits16"}, r"'vit_\w*dinov3\w*'"),
+        # timm refuses it by an assertion without a word.
+        ({"backbone": "dla34", "output_stride": 16}, r"stride 16 \(\w.*\w\)"),
+        ({"backbone": "hf-hub:timm/resnet18"}, "unknown backbone"),
+        ({"backbone": "local-dir:/tmp"}, "unknown backbone"),
+        ({"backbone": "../resnet18"}, "unknown backbone"),
+        ({"backbone": "resnet18.wrong_tag"}, "unknown weight tag"),
+        ({"backbone": "test_vit", "output_stride": 8}, "cannot give|gives stride"),
+        ({"backbone": "test_mambaout", "output_stride": 16}, "output stride 16"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(changes: dict[str, object], message: str) -> None:
+    settings = dataclasses.replace(ModelSettings(weights="none"), **changes)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=message):
+        build_initial_model(settings, {}, 5, seed=0)
 
-    def test_normalization_is_that_of_the_backbone_unless_given(self) -> None:
-        settings = ModelSettings(backbone="test_resnet", weights="none")
-        own, _ = build_initial_model(settings, {}, 5, 0)
-        configuration = timm.get_pretrained_cfg("test_resnet")
-        assert own.spec.mean == configuration.mean
-        assert own.spec.std == configuration.std
-        given = dataclasses.replace(settings, mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 4.0))
-        other, _ = build_initial_model(given, {}, 5, 0)
-        red = torch.tensor([0.1, 0.2, 0.3]) + torch.tensor([1.0, 2.0, 4.0])
-        normalized = other.normalisation(red.view(1, 3, 1, 1))
-        torch.testing.assert_close(normalized, torch.ones(1, 3, 1, 1))
-        turned, _ = build_initial_model(dataclasses.replace(given, channel_order="bgr"), {}, 5, 0)
-        pixel = torch.tensor([0.1, 0.7, 0.3]).view(1, 3, 1, 1)
-        assert torch.equal(turned.normalisation(pixel), other.normalisation(pixel).flip(1))
+
+def test_normalization_is_that_of_the_backbone_unless_given() -> None:
+    settings = ModelSettings(backbone="test_resnet", weights="none")
+    own, _ = build_initial_model(settings, {}, 5, 0)
+    configuration = timm.get_pretrained_cfg("test_resnet")
+    assert (own.spec.mean, own.spec.std) == (configuration.mean, configuration.std)
+    given = dataclasses.replace(
+        settings, mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 4.0), channel_order="bgr"
+    )
+    other, _ = build_initial_model(given, {}, 5, 0)
+    pixel = torch.tensor([1.1, 4.2, 12.3]).view(1, 3, 1, 1)
+    normalized = other.normalisation(pixel).flatten()
+    torch.testing.assert_close(normalized, torch.tensor([3.0, 2.0, 1.0]))

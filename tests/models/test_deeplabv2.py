@@ -72,36 +72,10 @@ def test_stages_have_the_channels_and_strides_of_the_table(
         "layer4": (2048, 64, 128),
     }
     assert {stage: len(thesis_model.backbone[stage]) for stage in BLOCKS} == BLOCKS  # type: ignore[index, arg-type]
-
-
-@pytest.mark.parametrize(
-    ("stride", "rates"), [(8, {"layer3": 2, "layer4": 4}), (16, {"layer3": 1, "layer4": 2})]
-)
-def test_later_stages_are_atrous(stride: int, rates: dict[str, int]) -> None:
-    with torch.device("meta"):
-        spec = dataclasses.replace(SMALL, backbone="resnet101", output_stride=stride)
-        backbone = build_model(spec).backbone
-    for stage, rate in rates.items():
-        # The first block of a stage may still have the rate of the stage before.
-        for block in list(backbone[stage])[1:]:  # type: ignore[index, call-overload]
+    for stage, rate in {"layer3": 2, "layer4": 4}.items():
+        # The first block of a stage still has the rate of the stage before.
+        for block in list(thesis_model.backbone[stage])[1:]:  # type: ignore[index, call-overload]
             assert block.conv2.dilation == block.conv2.padding == (rate, rate)
-
-
-def test_head_is_the_sum_of_atrous_convolutions() -> None:
-    torch.manual_seed(0)
-    head = AtrousPyramid(7, 3, (1, 3))
-    features = torch.rand(2, 7, 9, 11)
-    expected = torch.zeros(2, 3, 9, 11)
-    for rate, branch in zip((1, 3), head.branches, strict=True):
-        padded = functional.pad(features, [rate] * 4)
-        for row in range(3):
-            for column in range(3):
-                shifted = padded[:, :, row * rate :, column * rate :][:, :, :9, :11]
-                expected += torch.einsum("oc,bchw->bohw", branch.weight[:, :, row, column], shifted)  # type: ignore[index]
-        expected += branch.bias.view(1, -1, 1, 1)  # type: ignore[operator, union-attr]
-    torch.testing.assert_close(head([features]), expected, rtol=1e-4, atol=1e-5)
-    with torch.no_grad():
-        torch.testing.assert_close(head([features]), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(9, 11), (1, 1)])
@@ -149,13 +123,7 @@ def test_logits_are_upsampled_bilinearly(align_corners: bool) -> None:
     model = build_model(dataclasses.replace(SMALL, align_corners=align_corners)).eval()
     images = torch.rand(1, 3, 49, 65)
     small = model.head(model.backbone(model.normalisation(images)))
-    logits = model(images)
-    if align_corners:
-        # The corners of the map lie on the corners of the image.
-        for row in (0, -1):
-            for column in (0, -1):
-                torch.testing.assert_close(logits[..., row, column], small[..., row, column])
     expected = functional.interpolate(
         small, size=(49, 65), mode="bilinear", align_corners=align_corners
     )
-    torch.testing.assert_close(logits, expected)
+    torch.testing.assert_close(model(images), expected)

@@ -15,13 +15,7 @@ from torch.nn import functional
 
 from mixseg.config.sections import ModelSettings
 from mixseg.errors import CheckpointError, ConfigError
-from mixseg.models import (
-    SegmentationModel,
-    build_initial_model,
-    build_model,
-    check_model_settings,
-    read_weight_file,
-)
+from mixseg.models import build_initial_model, build_model, check_model_settings
 from mixseg.models.fcn import SkipScores
 from tests.models import tiny_vgg  # noqa: F401  # timm knows vgg_tiny from then on
 from tests.models.build import SMALL
@@ -33,113 +27,64 @@ SETTINGS = ModelSettings(
 )
 
 
-def moved(model: SegmentationModel) -> SegmentationModel:
-    """The network with scores that are no longer zero."""
-    torch.manual_seed(1)
-    for parameter in model.head.parameters():
-        nn.init.normal_(parameter)
-    return model
-
-
-class TestParameters:
-    @staticmethod
+@pytest.mark.parametrize(("classes", "table"), [(21, 134.5e6), (19, 134.4e6)])
+def test_parameters(classes: int, table: float) -> None:
     def count(**changes: object) -> int:
         with torch.device("meta"):
-            model = build_model(dataclasses.replace(FCN, **changes))  # type: ignore[arg-type]
-        return sum(parameter.numel() for parameter in model.parameters())
+            spec = dataclasses.replace(FCN, num_classes=classes, **changes)  # type: ignore[arg-type]
+            return sum(parameter.numel() for parameter in build_model(spec).parameters())
 
-    @pytest.mark.parametrize(("classes", "table"), [(21, 134.5e6), (19, 134.4e6)])
-    def test_fcn8s_on_vgg16(self, classes: int, table: float) -> None:
-        widths = [3, 64, 64, 128, 128, 256, 256, 256, *[512] * 6]
-        expected = sum(9 * a * b + b for a, b in itertools.pairwise(widths))
-        expected += 7 * 7 * 512 * 4096 + 4096 + 4096 * 4096 + 4096
-        expected += sum((width + 1) * classes for width in (4096, 512, 256))
-        found = self.count(backbone="vgg16", num_classes=classes)
-        assert found == expected
-        assert found == pytest.approx(table, rel=0.01)
-        # Learned upsampling: kernels of 4, 4 and 16 pixels between all classes.
-        learned = self.count(backbone="vgg16", num_classes=classes, upsampling="learned")
-        assert learned - found == classes**2 * (4**2 + 4**2 + 16**2)
-        assert learned == pytest.approx(table, rel=0.01)
-
-    @pytest.mark.parametrize("classes", [19, 21])
-    def test_a_classifier_on_resnet50(self, classes: int) -> None:
-        found = self.count(architecture="fcn32s", backbone="resnet50", num_classes=classes)
-        assert found == pytest.approx(23.6e6, rel=0.01)
-        # 25 557 032 are those of the image classifier with its 1000 classes.
-        assert found == 25_557_032 - 2049 * 1000 + 2049 * classes
-
-    @pytest.mark.parametrize(("architecture", "maps"), [("fcn16s", 2), ("fcn8s", 3)])
-    def test_every_skip_adds_a_score(self, architecture: str, maps: int) -> None:
-        without = self.count(architecture="fcn32s", backbone="vgg13_bn")
-        widths = (512, 256)[: maps - 1]
-        found = self.count(architecture=architecture, backbone="vgg13_bn")
-        assert found - without == sum((width + 1) * SMALL.num_classes for width in widths)
+    widths = [3, 64, 64, 128, 128, 256, 256, 256, *[512] * 6]
+    expected = sum(9 * a * b + b for a, b in itertools.pairwise(widths))
+    expected += 7 * 7 * 512 * 4096 + 4096 + 4096 * 4096 + 4096
+    expected += sum((width + 1) * classes for width in (4096, 512, 256))
+    found = count(backbone="vgg16")
+    assert found == expected == pytest.approx(table, rel=0.01)
+    # Learned upsampling: kernels of 4, 4 and 16 pixels between all classes.
+    learned = count(backbone="vgg16", upsampling="learned")
+    assert learned - found == classes**2 * (4**2 + 4**2 + 16**2)
+    # 25 557 032 are those of the image classifier with its 1000 classes.
+    resnet50 = count(architecture="fcn32s", backbone="resnet50")
+    assert resnet50 == 25_557_032 - 2049 * 1000 + 2049 * classes == pytest.approx(23.6e6, rel=0.01)
 
 
 class TestScores:
-    @staticmethod
-    def maps() -> list[Tensor]:
+    @pytest.mark.parametrize(
+        ("upsampling", "align_corners"), [("bilinear", False), ("bilinear", True), ("learned", 0)]
+    )
+    def test_skips_are_scaled_scored_and_added(self, upsampling: str, align_corners: bool) -> None:
         torch.manual_seed(0)
-        return [
-            torch.rand(2, 6, 9, 6).mul(1000),
-            torch.rand(2, 7, 5, 3).mul(100),
-            torch.rand(2, 8, 3, 2),
-        ]
+        pool3, pool4 = torch.rand(2, 6, 9, 6).mul(1000), torch.rand(2, 7, 5, 3).mul(100)
+        last = torch.rand(2, 8, 3, 2)
+        spec = dataclasses.replace(FCN, upsampling=upsampling, align_corners=align_corners)  # type: ignore[arg-type]
 
-    @staticmethod
-    def head(upsampling: str = "bilinear", maps: int = 3, **changes: object) -> SkipScores:
-        spec = dataclasses.replace(FCN, upsampling=upsampling, **changes)  # type: ignore[arg-type]
-        head = SkipScores((6, 7, 8)[-maps:], spec)
-        torch.manual_seed(2)
-        for parameter in head.scores.parameters():
-            nn.init.normal_(parameter)
-        return head
+        def head(channels: tuple[int, ...]) -> SkipScores:
+            built = SkipScores(channels, spec)
+            for parameter in built.scores.parameters():
+                nn.init.normal_(parameter)
+            return built
 
-    @staticmethod
-    def score(head: SkipScores, index: int, features: Tensor) -> Tensor:
-        layer = head.scores[index]
-        assert isinstance(layer, nn.Conv2d) and layer.bias is not None
-        product = torch.einsum("oc,bchw->bohw", layer.weight[:, :, 0, 0], features)
-        return product + layer.bias.view(-1, 1, 1)
+        def score(head: SkipScores, index: int, features: Tensor) -> Tensor:
+            weight, bias = (head.scores[index].get_parameter(one) for one in ("weight", "bias"))
+            product = torch.einsum("oc,bchw->bohw", weight[:, :, 0, 0], features)
+            return product + bias.view(-1, 1, 1)
 
-    def test_start_from_zero(self) -> None:
-        head = SkipScores((6, 7, 8), FCN)
-        assert [tuple(layer.weight.shape[:2]) for layer in head.scores] == [(5, 8), (5, 7), (5, 6)]  # type: ignore[union-attr, operator]
-        assert not any(parameter.any() for parameter in head.parameters())
-
-    @pytest.mark.parametrize("align_corners", [False, True])
-    def test_skips_are_scaled_scored_and_added(self, align_corners: bool) -> None:
         def enlarged(logits: Tensor, height: int, width: int) -> Tensor:
-            return functional.interpolate(
-                logits, (height, width), mode="bilinear", align_corners=align_corners
-            )
+            if upsampling == "bilinear":
+                return functional.interpolate(
+                    logits, (height, width), mode="bilinear", align_corners=align_corners
+                )
+            # At the start it interpolates by exactly two, whatever the size of the skip.
+            doubled = functional.interpolate(logits, scale_factor=2, mode="bilinear")
+            return doubled[..., :height, :width]
 
-        pool3, pool4, last = self.maps()
-        head = self.head(align_corners=align_corners)
-        at_16 = enlarged(self.score(head, 0, last), 5, 3) + self.score(head, 1, 0.01 * pool4)
-        at_8 = enlarged(at_16, 9, 6) + self.score(head, 2, 0.0001 * pool3)
-        torch.testing.assert_close(head([pool3, pool4, last]), at_8)
-        head = self.head(maps=2, align_corners=align_corners)
-        at_16 = enlarged(self.score(head, 0, last), 5, 3) + self.score(head, 1, 0.01 * pool4)
-        torch.testing.assert_close(head([pool4, last]), at_16)
-        head = self.head(maps=1)
-        torch.testing.assert_close(head([last]), self.score(head, 0, last))
-
-    def test_learned_steps_double_and_crop(self) -> None:
-        """At the start they interpolate by exactly two, whatever the size of the skip."""
-
-        def doubled(logits: Tensor) -> Tensor:
-            return functional.interpolate(
-                logits, scale_factor=2, mode="bilinear", align_corners=False
-            )
-
-        pool3, pool4, last = self.maps()
-        head = self.head("learned")
-        at_16 = doubled(self.score(head, 0, last))[..., :5, :3]
-        at_16 = at_16 + self.score(head, 1, 0.01 * pool4)
-        at_8 = doubled(at_16)[..., :9, :6] + self.score(head, 2, 0.0001 * pool3)
-        torch.testing.assert_close(head([pool3, pool4, last]), at_8)
+        three, two, one = head((6, 7, 8)), head((7, 8)), head((8,))
+        at_16 = enlarged(score(three, 0, last), 5, 3) + score(three, 1, 0.01 * pool4)
+        at_8 = enlarged(at_16, 9, 6) + score(three, 2, 0.0001 * pool3)
+        torch.testing.assert_close(three([pool3, pool4, last]), at_8)
+        at_16 = enlarged(score(two, 0, last), 5, 3) + score(two, 1, 0.01 * pool4)
+        torch.testing.assert_close(two([pool4, last]), at_16)
+        torch.testing.assert_close(one([last]), score(one, 0, last))
 
     @pytest.mark.parametrize("upsampling", ["bilinear", "learned"])
     def test_the_first_step_moves_scores_and_the_next_everything(self, upsampling: str) -> None:
@@ -165,47 +110,35 @@ class TestScores:
 
 class TestFullyConvolutionalVGG:
     @staticmethod
-    def both(architecture: str = "fcn8s", name: str = "vgg_tiny") -> tuple[nn.Module, nn.Module]:
+    def both(architecture: str = "fcn8s") -> tuple[nn.Module, nn.Module]:
         """timm's network and the backbone, with the same weights, in evaluation mode."""
         torch.manual_seed(0)
-        theirs = timm.create_model(name, num_classes=0).eval()
-        ours = build_model(dataclasses.replace(FCN, architecture=architecture, backbone=name))
+        theirs = timm.create_model("vgg_tiny", num_classes=0).eval()
+        ours = build_model(dataclasses.replace(FCN, architecture=architecture))
         ours.backbone.load_state_dict(theirs.state_dict())
         return theirs, ours.backbone.eval()
 
     @torch.inference_mode()
-    def test_the_last_map_is_timms_network_at_every_place(self) -> None:
-        theirs, ours = self.both()
+    @pytest.mark.parametrize("architecture", sorted(SKIPS))
+    def test_maps_are_those_of_timms_network(self, architecture: str) -> None:
+        theirs, ours = self.both(architecture)
         images = torch.rand(2, 3, 224, 288)
-        (_, _, fc7) = ours(images)
+        *skips, fc7 = ours(images)
         assert fc7.shape == (2, 4096, 7, 9)
         # Without padding there are outputs where all 7x7 cells of pool5 are there: one row of 3.
         expected = theirs.pre_logits(theirs.forward_features(images))  # type: ignore[operator]
         torch.testing.assert_close(fc7[:, :, 3:4, 3:6], expected)
-
-    @torch.inference_mode()
-    @pytest.mark.parametrize("architecture", sorted(SKIPS))
-    def test_skips_are_taken_after_pooling(self, architecture: str) -> None:
-        theirs, ours = self.both(architecture)
-        images = torch.rand(1, 3, 64, 96)
-        maps = ours(images)
         pooled, x = {}, images
         for layer in theirs.features:  # type: ignore[union-attr]
             x = layer(x)
             if isinstance(layer, nn.MaxPool2d):
-                pooled[64 // x.shape[-2]] = x
-        assert [each.shape[1] for each in maps[:-1]] == [
-            pooled[stride].shape[1] for stride in SKIPS[architecture]
-        ]
-        for found, stride in zip(maps, SKIPS[architecture], strict=False):
+                pooled[224 // x.shape[-2]] = x
+        for found, stride in zip(skips, SKIPS[architecture], strict=True):
             torch.testing.assert_close(found, pooled[stride])
-
-    @torch.inference_mode()
-    @pytest.mark.parametrize("size", [(1, 1), (33, 17)])
-    def test_sizes_are_rounded_up(self, size: tuple[int, int]) -> None:
-        _, ours = self.both()
-        for found, stride in zip(ours(torch.rand(1, 3, *size)), (8, 16, 32), strict=True):
-            assert found.shape[-2:] == tuple(-(-pixels // stride) for pixels in size)
+        for size in ((1, 1), (33, 17)):
+            strides = (*SKIPS[architecture], 32)
+            for found, stride in zip(ours(torch.rand(1, 3, *size)), strides, strict=True):
+                assert found.shape[-2:] == tuple(-(-pixels // stride) for pixels in size)
 
     def test_half_of_both_layers_is_dropped_in_training(self) -> None:
         _, ours = self.both("fcn32s")
@@ -216,7 +149,6 @@ class TestFullyConvolutionalVGG:
         between: list[Tensor] = []
         layers["fc2"].register_forward_pre_hook(lambda layer, inputs: between.append(inputs[0]))
         images = torch.rand(1, 3, 160, 160)
-        torch.manual_seed(0)
         (fc7,) = ours.train()(images)
         for values in (between[0], fc7):
             assert set(values.unique().tolist()) == {0.0, 2.0}
@@ -224,55 +156,32 @@ class TestFullyConvolutionalVGG:
         (fc7,) = ours.eval()(images)
         assert fc7.unique().tolist() == [1.0]
 
-    def test_batch_norm_is_found(self) -> None:
-        with torch.device("meta"):
-            model = build_model(dataclasses.replace(FCN, backbone="vgg11_bn"))
-        model.set_batch_norm("affine-frozen")
-        assert sum(not parameter.requires_grad for parameter in model.parameters()) == 2 * 8
 
-
-class TestWeights:
-    @pytest.fixture
-    def content(self) -> dict[str, Tensor]:
-        """A file in timm's naming, with the classifier of its 10 classes."""
-        torch.manual_seed(5)
-        network = timm.create_model("vgg_tiny")
-        return {key: value.clone() for key, value in network.state_dict().items()}
-
-    @pytest.mark.parametrize("architecture", sorted(SKIPS))
-    def test_a_file_in_timms_naming(
-        self, tmp_path: Path, content: dict[str, Tensor], architecture: str
-    ) -> None:
-        path = tmp_path / "vgg_tiny.safetensors"
-        safetensors.torch.save_file(content, path)
-        settings = dataclasses.replace(SETTINGS, architecture=architecture, weights=str(path))
-        model, report = build_initial_model(settings, {}, 5, seed=0)
-        assert report is not None
-        assert (report.head, report.missing) == (False, ())
-        assert report.unexpected == ("head.fc.bias", "head.fc.weight")
-        loaded = model.backbone.state_dict()
-        assert loaded.keys() == content.keys() - {"head.fc.bias", "head.fc.weight"}
-        assert all(torch.equal(value, content[key]) for key, value in loaded.items())
-        # And the whole network, out of a file of its own.
-        moved(model)
-        safetensors.torch.save_file(model.state_dict(), path)
-        again, report = build_initial_model(settings, {}, 5, seed=1)
-        assert report is not None
-        assert report.head
-        images = torch.rand(1, 3, 40, 40)
-        with torch.inference_mode():
-            torch.testing.assert_close(again.eval()(images), model.eval()(images), rtol=0, atol=0)
-
-    def test_a_file_without_the_fully_connected_layers(
-        self, tmp_path: Path, content: dict[str, Tensor]
-    ) -> None:
-        path = tmp_path / "vgg_tiny.safetensors"
-        convolutions = {key: content[key] for key in content if key.startswith("features.")}
-        safetensors.torch.save_file(convolutions, path)
-        assert read_weight_file(str(path)).keys() == convolutions.keys()
-        settings = dataclasses.replace(SETTINGS, weights=str(path))
-        with pytest.raises(CheckpointError, match=r"90 % are needed.*pre_logits\.fc1"):
-            build_initial_model(settings, {}, 5, seed=0)
+@pytest.mark.parametrize("architecture", sorted(SKIPS))
+def test_weight_files_in_timms_naming(tmp_path: Path, architecture: str) -> None:
+    content = timm.create_model("vgg_tiny").state_dict()
+    path = tmp_path / "vgg_tiny.safetensors"
+    safetensors.torch.save_file(content, path)
+    settings = dataclasses.replace(SETTINGS, architecture=architecture, weights=str(path))
+    model, report = build_initial_model(settings, {}, 5, seed=0)
+    assert report is not None
+    assert (report.head, report.missing) == (False, ())
+    assert report.unexpected == ("head.fc.bias", "head.fc.weight")
+    loaded = model.backbone.state_dict()
+    assert loaded.keys() == content.keys() - {"head.fc.bias", "head.fc.weight"}
+    assert all(torch.equal(value, content[key]) for key, value in loaded.items())
+    # Then the whole network, from a file of its own, and a file without fully connected layers.
+    for parameter in model.head.parameters():
+        nn.init.normal_(parameter)
+    safetensors.torch.save_file(model.state_dict(), path)
+    again, report = build_initial_model(settings, {}, 5, seed=1)
+    assert report is not None
+    assert report.head
+    assert all(torch.equal(one, model.state_dict()[key]) for key, one in again.state_dict().items())
+    convolutions = {key: content[key] for key in content if key.startswith("features.")}
+    safetensors.torch.save_file(convolutions, path)
+    with pytest.raises(CheckpointError, match=r"90 % are needed.*pre_logits\.fc1"):
+        build_initial_model(settings, {}, 5, seed=0)
 
 
 def test_refused() -> None:

@@ -6,7 +6,6 @@ import dataclasses
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from mixseg.config.sections import ModelSettings
@@ -15,61 +14,6 @@ from mixseg.models.upsampling import LearnedUpsampling
 from tests.models.build import SMALL
 
 LEARNED = dataclasses.replace(SMALL, upsampling="learned")
-
-
-def interpolated(values: Tensor, factor: int) -> Tensor:
-    """A row of n cells at n * factor pixels by the definition: lines between centers of cells."""
-    pixels = []
-    for pixel in range(len(values) * factor):
-        position = min(max((pixel + 0.5) / factor - 0.5, 0), len(values) - 1)
-        left = min(int(position), len(values) - 2)
-        share = position - left
-        pixels.append((1 - share) * values[left] + share * values[left + 1])
-    return torch.stack(pixels)
-
-
-@pytest.mark.parametrize("factor", [2, 8])
-def test_starts_as_bilinear_interpolation(factor: int) -> None:
-    torch.manual_seed(0)
-    logits = torch.randn(2, 3, 4, 5)
-    found = LearnedUpsampling(3, factor)(logits, (4 * factor, 5 * factor))
-    rows = torch.stack([interpolated(row, factor) for row in logits.flatten(0, 2)])
-    columns = rows.view(2, 3, 4, 5 * factor).transpose(2, 3)
-    both = torch.stack([interpolated(column, factor) for column in columns.flatten(0, 2)])
-    expected = both.view(2, 3, 5 * factor, 4 * factor).transpose(2, 3)
-    torch.testing.assert_close(found, expected)
-
-
-def test_is_a_transposed_convolution_between_all_classes() -> None:
-    torch.manual_seed(0)
-    layer = LearnedUpsampling(3, 2)
-    assert layer.weight.shape == (3, 3, 4, 4)
-    torch.nn.init.normal_(layer.weight)
-    logits = torch.randn(1, 3, 6, 7)
-    # By the definition, pixel by pixel: cell (i, j) puts its kernel at rows 2i - 1 to 2i + 2.
-    expected = torch.zeros(3, 16, 18)
-    for i in range(6):
-        for j in range(7):
-            kernel = torch.einsum("i,iohw->ohw", logits[0, :, i, j], layer.weight)
-            expected[:, 2 * i + 1 : 2 * i + 5, 2 * j + 1 : 2 * j + 5] += kernel
-    found = layer(logits, (12, 14))
-    torch.testing.assert_close(found[0, :, 1:-1, 1:-1], expected[:, 3:13, 3:15])
-
-
-@pytest.mark.parametrize("size", [(1, 1), (7, 8), (9, 16), (33, 5)])
-def test_any_size_continues_the_same_picture(size: tuple[int, int]) -> None:
-    """Cropped at the bottom and on the right; beyond the map, its border goes on."""
-    torch.manual_seed(0)
-    layer = LearnedUpsampling(2, 8)
-    logits = torch.randn(1, 2, 2, 2)
-    found = layer(logits, size)
-    whole = functional.pad(layer(logits, (16, 16)), (0, 24, 0, 24), mode="replicate")
-    torch.testing.assert_close(found, whole[..., : size[0], : size[1]])
-
-
-def test_even_factors_only() -> None:
-    with pytest.raises(ValueError, match="even, found 3"):
-        LearnedUpsampling(2, 3)
 
 
 @pytest.mark.parametrize("stride", [8, 16, 32])
@@ -86,11 +30,30 @@ def test_a_network_starts_as_the_one_with_bilinear_upsampling(stride: int) -> No
         torch.testing.assert_close(learned(images), plain(images))
 
 
-def test_the_setting_reaches_the_network() -> None:
-    settings = ModelSettings(backbone="test_resnet", weights="none", upsampling="learned")
-    model, _ = build_initial_model(settings, {}, 5, seed=0)
-    assert model.spec.upsampling == "learned"
-    assert model.state_dict()["upsampling.weight"].shape == (5, 5, 16, 16)
+def test_is_a_transposed_convolution_between_all_classes() -> None:
+    torch.manual_seed(0)
+    layer = LearnedUpsampling(3, 2)
+    assert layer.weight.shape == (3, 3, 4, 4)
+    torch.nn.init.normal_(layer.weight)
+    logits = torch.randn(1, 3, 6, 7)
+    # By the definition, pixel by pixel: cell (i, j) puts its kernel at rows 2i - 1 to 2i + 2.
+    expected = torch.zeros(3, 16, 18)
+    for i in range(6):
+        for j in range(7):
+            kernel = torch.einsum("i,iohw->ohw", logits[0, :, i, j], layer.weight)
+            expected[:, 2 * i + 1 : 2 * i + 5, 2 * j + 1 : 2 * j + 5] += kernel
+    found = layer(logits, (12, 14))
+    torch.testing.assert_close(found[0, :, 1:-1, 1:-1], expected[:, 3:13, 3:15])
+    with pytest.raises(ValueError, match="even, found 3"):
+        LearnedUpsampling(2, 3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (9, 16), (33, 5)])
+def test_any_size_continues_the_same_picture(size: tuple[int, int]) -> None:
+    """Cropped at the bottom and on the right; beyond the map, its border goes on."""
+    layer, logits = LearnedUpsampling(2, 8), torch.randn(1, 2, 2, 2)
+    whole = functional.pad(layer(logits, (16, 16)), (0, 24, 0, 24), mode="replicate")
+    torch.testing.assert_close(layer(logits, size), whole[..., : size[0], : size[1]])
 
 
 def test_specifications_from_before_the_setting_are_bilinear() -> None:
@@ -99,32 +62,23 @@ def test_specifications_from_before_the_setting_are_bilinear() -> None:
     assert ModelSpec.from_json(content) == SMALL
     with pytest.raises(TypeError, match="num_classes"):
         ModelSpec.from_json({key: content[key] for key in content if key != "num_classes"})
+    settings = ModelSettings(backbone="test_resnet", weights="none", upsampling="learned")
+    assert build_initial_model(settings, {}, 5, seed=0)[0].spec.upsampling == "learned"
 
 
-class TestWeightFiles:
-    """A file without upsampling leaves it as interpolation and still brings its classifier."""
-
-    def test_a_file_without(self) -> None:
-        torch.manual_seed(0)
-        content = build_model(SMALL).state_dict()
-        model = build_model(LEARNED)
-        report = load_weights(model, content, "file")
-        assert report.head
-        assert report.missing == ("upsampling.weight",)
-        loaded = model.state_dict()
-        assert all(torch.equal(loaded[key], content[key]) for key in report.matched)
-        assert torch.equal(loaded["upsampling.weight"], LearnedUpsampling(5, 16).weight)
-
-    @pytest.mark.parametrize(("classes", "copied"), [(5, True), (7, False)])
-    def test_a_file_with(self, classes: int, copied: bool) -> None:
-        torch.manual_seed(0)
-        content = build_model(dataclasses.replace(LEARNED, num_classes=classes)).state_dict()
+@pytest.mark.parametrize(("file", "classes"), [("bilinear", 5), ("learned", 5), ("learned", 7)])
+def test_weight_files(file: str, classes: int) -> None:
+    """Without upsampling a file leaves it as interpolation and still brings its classifier."""
+    spec = dataclasses.replace(SMALL, upsampling=file, num_classes=classes)  # type: ignore[arg-type]
+    content = build_model(spec).state_dict()
+    if file == "learned":
         torch.nn.init.normal_(content["upsampling.weight"])
-        model = build_model(LEARNED)
-        before = {key: value.clone() for key, value in model.state_dict().items()}
-        report = load_weights(model, content, "file")
-        assert (report.head, report.missing) == (copied, ())
-        expected = content if copied else before
-        for key, value in model.state_dict().items():
-            if key.startswith(("head.", "upsampling.")):
-                assert torch.equal(value, expected[key]), key
+    model = build_model(LEARNED)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    report = load_weights(model, content, "file")
+    assert report.head == (classes == 5)
+    assert report.missing == (("upsampling.weight",) if file == "bilinear" else ())
+    for key, value in model.state_dict().items():
+        taken = key in content and (report.head or key.startswith("backbone."))
+        if not key.endswith("num_batches_tracked"):
+            assert torch.equal(value, (content if taken else before)[key]), key

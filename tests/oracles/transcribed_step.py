@@ -24,7 +24,7 @@ from mixseg.models import SegmentationModel
 from tests.oracles import transcription
 
 MASKED = ("classmix", "cutmix", "cowmix")
-"""Mixers of which there is a transcription."""
+"""Mixers that have a transcription."""
 
 TRANSCRIBED: dict[str, tuple[Any, ...]] = {
     "method": ("semi_supervised",),
@@ -50,7 +50,7 @@ TRANSCRIBED: dict[str, tuple[Any, ...]] = {
 
 
 def check_transcribed(settings: Settings) -> None:
-    """Raise a ConfigError for settings of which there is no transcription."""
+    """Raise a ConfigError for settings that have no transcription."""
     flat = to_flat(settings)
     for name, known in TRANSCRIBED.items():
         if name in flat and flat[name] not in known:
@@ -78,24 +78,18 @@ class TranscribedStep:
         self.optimizer = _optimizer(self.student, settings)
 
     def __call__(self, batches: Mapping[str, Batch], step: int, random: StepRandom) -> float:
-        """Take a step; the sum of both losses.
-
-        Args:
-            batches: ``labeled`` and ``unlabeled``, on the device of the student.
-            step: Number of the step, from 0.
-            random: Generators of the step; see :func:`drawn_masks` for what is drawn.
-        """
+        """Take a step; the sum of both losses."""
         labeled, unlabeled = batches["labeled"], batches["unlabeled"]
-        logits = self.student_logits(labeled.images.float() / 255)
+        logits = self.student(labeled.images.float() / 255)
         supervised = self.supervised(logits, labeled.labels.long())
 
         images = unlabeled.images.float() / 255
         with torch.no_grad():
-            labels, confidence = self.pseudo_labels(self.teacher_logits(images))
+            labels, confidence = self.pseudo_labels(self.teacher(images))
         masks = self.masks(labels, random)
         images, labels = self.mixed(masks, images), self.mixed(masks, labels)
         weights = self.weights(self.mixed(masks, confidence))
-        logits = self.student_logits(self.augment(images, random))
+        logits = self.student(self.augment(images, random))
         consistency = self.consistency(logits, labels, weights)
 
         loss = supervised + self.options["targets.unsupervised_weight"] * consistency
@@ -115,40 +109,24 @@ class TranscribedStep:
     mixed = staticmethod(transcription.mixed)
     consistency = staticmethod(transcription.consistency_loss)
 
-    def student_logits(self, images: Tensor) -> Tensor:
-        """The student's logits, (B, C, H, W)."""
-        logits: Tensor = self.student(images)
-        return logits
-
-    def teacher_logits(self, images: Tensor) -> Tensor:
-        """The teacher's logits, (B, C, H, W); it normalizes with the statistics of the batch."""
-        logits: Tensor = self.teacher(images)
-        return logits
-
     def masks(self, labels: Tensor, random: StepRandom) -> Tensor:
-        """See :func:`drawn_masks`."""
         classes = self.student.spec.num_classes
         return drawn_masks(self.mixer, self.options, labels, random.device, classes)
 
     def weights(self, confidence: Tensor) -> Tensor:
-        """See :func:`transcription.proportional_weights`."""
         return transcription.proportional_weights(confidence, self.options["targets.threshold"])
 
     def augment(self, images: Tensor, random: StepRandom) -> Tensor:
-        """See :func:`augmented`."""
         return augmented(self.options, images, random.host)
 
     def backward(self, loss: Tensor) -> None:
-        """Gradients."""
         loss.backward()  # type: ignore[no-untyped-call]
 
     def move(self) -> None:
-        """A step of the optimizer."""
         self.optimizer.step()
         self.optimizer.zero_grad()
 
     def follow(self, step: int) -> None:
-        """See :func:`transcription.follow`."""
         average = self.options["teacher.buffers"] == "average"
         decay = self.options["teacher.decay"]
         transcription.follow(self.teacher, self.student, step, decay, buffers=average)
@@ -161,18 +139,7 @@ def drawn_masks(
     random: torch.Generator,
     num_classes: int,
 ) -> Tensor:
-    """Masks of a mixer; ClassMix and CutMix take the numbers that mixseg's mixers take.
-
-    Args:
-        mixer: One of :data:`MASKED`.
-        options: Setting path -> value, of all options of the mixer.
-        labels: int64, shape (B, H, W), 255 = ignore.
-        random: A generator on the device of the labels.
-        num_classes: C.
-
-    Returns:
-        bool, shape (B, H, W).
-    """
+    """Masks of a mixer; ClassMix and CutMix take the numbers that mixseg's mixers take."""
     count, height, width = labels.shape
     proportion = options["mixing.proportion"]
     if mixer == "classmix":
@@ -199,13 +166,7 @@ def drawn_masks(
 
 
 def augmented(options: Mapping[str, Any], images: Tensor, random: torch.Generator) -> Tensor:
-    """Color jitter and blur with the numbers that mixseg's strong augmentation takes.
-
-    Args:
-        options: Setting path -> value, of all options of the strong augmentation.
-        images: float RGB in [0, 1], shape (B, 3, H, W).
-        random: A generator on the CPU.
-    """
+    """Color jitter and blur with the numbers that mixseg's strong augmentation takes."""
     chosen = {key.removeprefix("augmentation."): value for key, value in options.items()}
     strength, form = chosen["color_jitter"], chosen["color_jitter_form"]
     draws = torch.rand(8, generator=random).tolist()

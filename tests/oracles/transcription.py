@@ -1,9 +1,9 @@
 """The papers' arithmetic written down plainly, as a baseline.
 
-It was written for this project; it is not the code that the papers' authors released.
-
-Image by image and class by class, with full-resolution tensors wherever an equation has one. Random
-numbers are arguments, so that each function can be compared with mixseg's form of it.
+It was written for this project; it is not the code that the papers' authors released. It goes image
+by image and class by class. Random numbers are arguments, so that each function can be compared
+with mixseg's form of it. Shapes: images (B, 3, H, W) in [0, 1], labels int64 (B, H, W) with 255 =
+ignore, masks bool and weights float (B, H, W), logits (B, C, H, W).
 """
 
 from __future__ import annotations
@@ -34,16 +34,7 @@ def classmix_masks(
 ) -> Tensor:
     """Keep ceil(p n) of the n classes of a label: those with the lowest scores.
 
-    Args:
-        labels: int64, shape (B, H, W), 255 = ignore.
-        scores: float, shape (B, C + 1) with C above every class: random numbers, the last one for
-            255.
-        proportion: p.
-        round_: Makes p n a whole number.
-        ignore_is_class: Whether 255 is one of the classes.
-
-    Returns:
-        bool, shape (B, H, W).
+    Scores are random numbers (B, C + 1) with C above every class, the last one for 255.
     """
     masks = []
     for label, score in zip(labels, scores, strict=True):
@@ -61,13 +52,7 @@ def classmix_masks(
 def cutmix_masks(size: tuple[int, int], draws: Tensor, proportion: float) -> Tensor:
     """Rectangles of p H W pixels, of a width between p W and W.
 
-    Args:
-        size: H and W.
-        draws: float in [0, 1), shape (3, B): width, place from the left, place from the top.
-        proportion: p.
-
-    Returns:
-        bool, shape (B, H, W).
+    Draws are numbers in [0, 1), shape (3, B): width, place from the left, place from the top.
     """
     height, width = size
     masks = []
@@ -84,15 +69,9 @@ def cutmix_masks(size: tuple[int, int], draws: Tensor, proportion: float) -> Ten
 def cowmix_masks(
     noise: NDArray[np.float64], sigmas: Sequence[float], proportion: float
 ) -> NDArray[np.bool_]:
-    """SciPy's Gaussian filter of noise, below mean + std sqrt(2) erfinv(2p - 1).
+    """Normal noise (B, H, W) in SciPy's Gaussian filter, below mean + std sqrt(2) erfinv(2p - 1).
 
-    Args:
-        noise: Normal numbers, shape (B, H, W).
-        sigmas: In pixels, one for each image.
-        proportion: p.
-
-    Returns:
-        Shape (B, H, W).
+    Sigmas are in pixels, one for each image.
     """
     masks = []
     for field, sigma in zip(noise, sigmas, strict=True):
@@ -103,12 +82,7 @@ def cowmix_masks(
 
 
 def mixed(masks: Tensor, values: Tensor) -> Tensor:
-    """M x + (1 - M) x', where x' is the next element of the batch (2.10).
-
-    Args:
-        masks: bool, shape (B, H, W).
-        values: float or int64, shape (B, C, H, W) or (B, H, W).
-    """
+    """M x + (1 - M) x', where x' is the next element of the batch (2.10)."""
     results = []
     for index, mask in enumerate(masks):
         factor = mask.to(values.dtype)
@@ -123,14 +97,9 @@ def mixed(masks: Tensor, values: Tensor) -> Tensor:
 def jittered(
     image: Tensor, strength: float, draws: Sequence[float], order: Sequence[int], form: str
 ) -> Tensor:
-    """Brightness, contrast, saturation and hue of an image.
+    """Brightness, contrast, saturation and hue of an image (3, H, W), in the form of a library.
 
-    Args:
-        image: float RGB in [0, 1], shape (3, H, W).
-        strength: How far a change goes at most.
-        draws: Four numbers in [0, 1), for the changes as they are listed above.
-        order: Of the changes, by their places in this list.
-        form: torchvision or kornia; see :class:`mixseg.augmentation.StrongAugmentation`.
+    Draws are a number in [0, 1) for each of these four; ``order`` has their places in this list.
     """
     shifts = [strength * (2 * draw - 1) for draw in draws]
     for change in order:
@@ -184,12 +153,7 @@ def _rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
 
 
 def blurred(images: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur by a two-dimensional kernel of a tenth of the image.
-
-    Args:
-        images: float, shape (B, 3, H, W), at least 20 pixels on a side.
-        sigma: In pixels.
-    """
+    """Gaussian blur by a two-dimensional kernel of a tenth of the image, at least 20 pixels."""
     # The odd number next to a tenth: 51 and 103 for 512 and 1024.
     tenths = (math.ceil(side / 10) for side in images.shape[-2:])
     rows, columns = (tenth - 1 + tenth % 2 for tenth in tenths)
@@ -210,15 +174,7 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
 def follow(
     teacher: nn.Module, student: nn.Module, step: int, decay: float, *, buffers: bool
 ) -> None:
-    """theta' <- a theta' + (1 - a) theta, parameter by parameter and buffer by buffer (2.16).
-
-    Args:
-        teacher: Is moved.
-        student: Is followed.
-        step: Number of the step, from 0.
-        decay: Upper limit of a.
-        buffers: Whether batch-norm statistics follow too.
-    """
+    """theta' <- a theta' + (1 - a) theta, parameter by parameter and buffer by buffer (2.16)."""
     factor = min(1 - 1 / (step + 1), decay)
     for own, other in zip(teacher.parameters(), student.parameters(), strict=True):
         own.copy_(factor * own + (1 - factor) * other)
@@ -232,32 +188,21 @@ def follow(
 
 
 def pseudo_labels(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Labels int64 and confidences, both (B, H, W), from the softmax of logits (B, C, H, W)."""
+    """Labels and confidences from the softmax of logits."""
     probabilities = torch.softmax(logits, dim=1)
     confidence, labels = torch.max(probabilities, dim=1)
     return labels, confidence
 
 
 def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of the labeled pixels: minus the logarithm of the softmax.
-
-    Args:
-        logits: float, shape (B, C, H, W).
-        labels: int64, shape (B, H, W), 255 = ignore.
-    """
+    """Mean cross-entropy of the labeled pixels: minus the logarithm of the softmax."""
     known = labels != IGNORE
     chosen = _log_probability(logits, labels.where(known, 0))
     return -(chosen * known).sum() / known.sum()
 
 
 def consistency_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Mean over all pixels of weight times cross-entropy.
-
-    Args:
-        logits: float, shape (B, C, H, W).
-        labels: int64, shape (B, H, W), none ignored.
-        weights: float, shape (B, H, W).
-    """
+    """Mean over all pixels of weight times cross-entropy; no label is ignored."""
     return -(_log_probability(logits, labels) * weights).mean()
 
 
@@ -284,13 +229,7 @@ def encoded(raw: NDArray[np.uint8], train_ids: Mapping[int, int]) -> NDArray[np.
 
 
 def class_counts(prediction: Tensor, label: Tensor, num_classes: int) -> list[tuple[int, int, int]]:
-    """True positives, false positives and false negatives of each class of one image.
-
-    Args:
-        prediction: Integer train ids, any shape.
-        label: Integer train ids, 255 = ignore, same shape.
-        num_classes: C.
-    """
+    """True positives, false positives and false negatives of each class of one image."""
     known = label != IGNORE
     counts = []
     for number in range(num_classes):

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from mixseg.errors import ConfigError
 from mixseg.registry import WEIGHTINGS
 from mixseg.targets import PseudoLabels, Weighting, pseudo_labels
 
@@ -92,18 +91,3 @@ def test_padding_changes_no_weight_inside_the_image(name: str) -> None:
     torch.testing.assert_close(found, inside)
     nothing = torch.zeros_like(everywhere)
     assert torch.isfinite(built(name, per="image")(pseudo, nothing, 0)).all()
-
-
-def test_the_ramp_of_figure_2_9() -> None:
-    curve = [
-        float(built("sigmoid")(*random_case(0), step)[0, 0, 0]) for step in range(0, 20_001, 500)
-    ]
-    assert curve[0] == pytest.approx(math.exp(-5))
-    assert curve[10] == pytest.approx(math.exp(-1.25))
-    assert curve == sorted(curve)
-    assert curve[20:] == [1.0] * 21
-
-
-def test_unknown_weighting_names_the_closest() -> None:
-    with pytest.raises(ConfigError, match="'pixelwise'"):
-        built("pixel-wise")

@@ -89,7 +89,7 @@ def start(launch: Launcher, config: Path, output: Path, cwd: Path) -> Running:
 
 
 def test_a_disk_that_becomes_full(
-    disk: Path, reference: tuple[Path, str], launch: Launcher, config: Path, tmp_path: Path
+    disk: Path, reference: Path, launch: Launcher, config: Path, tmp_path: Path
 ) -> None:
     run = disk / "run"
     process = start(launch, config, disk, tmp_path)
@@ -99,7 +99,7 @@ def test_a_disk_that_becomes_full(
     says_what_to_do(process.wait(), run, "No space left on device")
     others.unlink()
     launch.ok("train_ssl", "--resume", run)
-    assert_same_run(reference[0], run, settings=False)
+    assert_same_run(reference, run, settings=False)
 
 
 def test_a_full_disk_ends_all_processes_of_a_run(
@@ -130,7 +130,7 @@ def test_full_and_read_only_at_the_start(
 
 
 def test_a_folder_that_becomes_read_only(
-    mount: Mount, reference: tuple[Path, str], launch: Launcher, config: Path, tmp_path: Path
+    mount: Mount, reference: Path, launch: Launcher, config: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "out" / "run"
     process = start(launch, config, tmp_path / "out", tmp_path)
@@ -152,7 +152,7 @@ def test_a_folder_that_becomes_read_only(
     for folder in (run, run / "checkpoints"):
         subprocess.run(["umount", str(folder)], check=True)
     launch.ok("train_ssl", "--resume", run)
-    assert_same_run(reference[0], run, settings=False)
+    assert_same_run(reference, run, settings=False)
 
 
 LIMITED = """
@@ -165,7 +165,7 @@ runpy.run_path({tool!r}, run_name="__main__")
 
 
 def test_a_limit_on_the_size_of_files(
-    reference: tuple[Path, str], launch: Launcher, config: Path, tmp_path: Path
+    reference: Path, launch: Launcher, config: Path, tmp_path: Path
 ) -> None:
     """What a full disk is to somebody who cannot mount one: weights do not fit, the log does."""
     run = tmp_path / "out" / "run"
@@ -177,4 +177,4 @@ def test_a_limit_on_the_size_of_files(
     script.write_text(LIMITED.format(tool=str(TOOLS / "train_ssl.py")))
     says_what_to_do(launch(script, "--resume", run), run, "File too large")
     launch.ok("train_ssl", "--resume", run)
-    assert_same_run(reference[0], run, settings=False)
+    assert_same_run(reference, run, settings=False)

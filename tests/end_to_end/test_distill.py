@@ -23,10 +23,8 @@ def arguments(teacher: Path, name: str, *more: object) -> tuple[object, ...]:
     return ("--teacher", teacher, "--output", "out", "--name", name, *SHORT, *more)
 
 
-def test_a_run_becomes_a_smaller_network(
-    launch: Launcher, reference: tuple[Path, str], tmp_path: Path
-) -> None:
-    teacher, _ = reference
+def test_a_run_becomes_a_smaller_network(launch: Launcher, reference: Path, tmp_path: Path) -> None:
+    teacher = reference
     done = launch.ok("distill", *arguments(teacher, "small"))
     run = tmp_path / "out" / "small"
     # The data and their labeled part are those of the teacher.
@@ -52,11 +50,11 @@ def test_a_run_becomes_a_smaller_network(
 
 
 def test_a_whole_network_learns_on_labels_alone(
-    launch: Launcher, reference: tuple[Path, str], tmp_path: Path
+    launch: Launcher, reference: Path, tmp_path: Path
 ) -> None:
     more = ("--student", "enet", "--distillation.unlabeled", 0, "--distillation.pairwise", 0.5)
     more += ("--regularizer", "adversarial-temperature", "--distillation.holistic", "true")
-    given = arguments(reference[0], "run", *more, "--iterations", 1)
+    given = arguments(reference, "run", *more, "--iterations", 1)
     done = launch.ok("distill", *given)
     assert "model enet, " in done.out
     assert "unlabeled images" not in done.out
@@ -66,16 +64,16 @@ def test_a_whole_network_learns_on_labels_alone(
 
 
 def test_a_killed_run_goes_on_without_the_run_that_it_learns_from(
-    launch: Launcher, reference: tuple[Path, str], tmp_path: Path
+    launch: Launcher, reference: Path, tmp_path: Path
 ) -> None:
     teacher = tmp_path / "teacher"
-    shutil.copytree(reference[0], teacher)
+    shutil.copytree(reference, teacher)
     launch.ok("distill", *arguments(teacher, "whole"))
     cut = tmp_path / "out" / "cut"
     launch.start("distill", *arguments(teacher, "cut")).killed_after(cut, 2)
     shutil.rmtree(teacher)
 
-    other = ("--resume", "out/cut", "--teacher", reference[0])
+    other = ("--resume", "out/cut", "--teacher", reference)
     refused_saying("distill", *other, words=["distillation.teacher: "])
     again = ("--resume", "out/cut", "--student", "enet")
     refused_saying("distill", *again, words=["leave --student out"])
@@ -90,9 +88,9 @@ def test_a_killed_run_goes_on_without_the_run_that_it_learns_from(
 
 
 def test_a_file_may_name_the_teacher_as_ablations_do(
-    launch: Launcher, reference: tuple[Path, str], config: Path, tmp_path: Path
+    launch: Launcher, reference: Path, config: Path, tmp_path: Path
 ) -> None:
-    content = {"method": "distillation", "distillation": {"teacher": str(reference[0])}}
+    content = {"method": "distillation", "distillation": {"teacher": str(reference)}}
     (tmp_path / "teacher.yaml").write_text(yaml.safe_dump(content))
     command = ("distill", "--config", config, "teacher.yaml", "--output", "out", "--name", "run")
     network = ("--student", "test_efficientnet", "--weights", "none", "--iterations", 2)
@@ -102,10 +100,10 @@ def test_a_file_may_name_the_teacher_as_ablations_do(
 
 
 def test_a_damaged_checkpoint_of_the_teacher_is_passed_over_aloud(
-    launch: Launcher, reference: tuple[Path, str], tmp_path: Path
+    launch: Launcher, reference: Path, tmp_path: Path
 ) -> None:
     teacher = tmp_path / "teacher"
-    shutil.copytree(reference[0], teacher)
+    shutil.copytree(reference, teacher)
     newest = teacher / "checkpoints" / "step-00000008"
     flip_bit(newest / "teacher.safetensors")
     (tmp_path / "short.yaml").write_text(
@@ -124,12 +122,12 @@ def test_a_damaged_checkpoint_of_the_teacher_is_passed_over_aloud(
 
 
 def test_teacher_and_student_are_judged_at_the_same_size(
-    launch: Launcher, reference: tuple[Path, str], tmp_path: Path
+    launch: Launcher, reference: Path, tmp_path: Path
 ) -> None:
     at_input = ("--validation.resolution", "input", "--data.resize", "[32, 64]")
-    launch.ok("distill", *arguments(reference[0], "run", *at_input, "--iterations", 1))
+    launch.ok("distill", *arguments(reference, "run", *at_input, "--iterations", 1))
     launch.ok(
-        *("evaluate", reference[0], "--network", "teacher", "--json", "t.json"),
+        *("evaluate", reference, "--network", "teacher", "--json", "t.json"),
         *("--resize", "32x64", "--resolution", "32x64"),
     )
     alone = json.loads((tmp_path / "t.json").read_text())["scores"]["teacher"]["miou"]
@@ -170,10 +168,10 @@ REFUSED: dict[str, tuple[int, str]] = {
 
 
 @pytest.mark.parametrize("arguments", REFUSED)
-def test_refused(arguments: str, reference: tuple[Path, str], tmp_path: Path) -> None:
+def test_refused(arguments: str, reference: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "weights.pth")
     code, word = REFUSED[arguments]
-    given = arguments.replace("RUN", str(reference[0])).split()
+    given = arguments.replace("RUN", str(reference)).split()
     refused_saying("distill", *given, "--output", "out", words=[word], code=code)
     assert not (tmp_path / "out").exists()

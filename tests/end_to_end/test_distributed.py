@@ -94,12 +94,12 @@ STEPS = 3
 
 @pytest.mark.parametrize("method", [*METHODS, "distillation"])
 def test_two_processes_are_one_with_twice_the_batch(
-    method: str, frozen: Path, reference: tuple[Path, str], launch: Launcher, tmp_path: Path
+    method: str, frozen: Path, reference: Path, launch: Launcher, tmp_path: Path
 ) -> None:
     if method == "distillation":
         weights = yaml.safe_load(frozen.read_text())["model"]["weights"]
         student = ("--student", "test_resnet", "--weights", weights, "--distillation.pairwise", 0.5)
-        tool, more = "distill", ("--teacher", reference[0], *student)
+        tool, more = "distill", ("--teacher", reference, *student)
     else:
         tool, more = METHODS[method]
     common = ("--config", frozen, "--output", "out", "--iterations", STEPS, *more)
@@ -177,9 +177,9 @@ def test_a_run_goes_on_with_another_number_of_processes(
 
 
 def test_evaluation_and_prediction_are_divided(
-    reference: tuple[Path, str], launch: Launcher, tmp_path: Path
+    reference: Path, launch: Launcher, tmp_path: Path
 ) -> None:
-    common = (reference[0], "--save-predictions")
+    common = (reference, "--save-predictions")
     alone = launch.ok("evaluate", *common, "one", "--json", "one.json")
     group = run_group(launch, "evaluate", *common, "two", "--json", "two.json")
     for process in group:
@@ -190,7 +190,7 @@ def test_evaluation_and_prediction_are_divided(
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
 
     photographs = tmp_path / "one" / "student"
-    done = run_group(*(launch, "predict", reference[0], photographs, "--output", "pred"))
+    done = run_group(*(launch, "predict", reference, photographs, "--output", "pred"))
     assert [one.code for one in done] == [0, 0], done[0].text + done[1].text
     assert "3 of 3 images predicted into pred" in done[0].out
     assert len(list((tmp_path / "pred" / "ids").rglob("*.png"))) == 3

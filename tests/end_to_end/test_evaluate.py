@@ -18,17 +18,14 @@ from tests.end_to_end.processes import Launcher, flip_bit, refused, refused_here
 
 
 def evaluated(launch: Launcher, cwd: Path, *arguments: object) -> dict:
-    done = launch("evaluate", *arguments, "--json", "scores.json", cwd=cwd)
-    assert done.code == 0, done.text
+    done = launch.ok("evaluate", *arguments, "--json", "scores.json", cwd=cwd)
     for name in (*CITYSCAPES.names, "mIoU"):
         assert name in done.out
     return json.loads((cwd / "scores.json").read_text())
 
 
-def test_the_scores_are_those_of_the_run(
-    reference: tuple[Path, str], launch: Launcher, tmp_path: Path
-) -> None:
-    run, _ = reference
+def test_the_scores_are_those_of_the_run(reference: Path, launch: Launcher, tmp_path: Path) -> None:
+    run = reference
     found = evaluated(launch, tmp_path, run)
     assert found["scores"] == json.loads((run / "summary.json").read_text())["last"]
     assert (found["step"], found["split"]) == (8, "val")
@@ -38,9 +35,9 @@ def test_the_scores_are_those_of_the_run(
 
 @pytest.mark.parametrize("name", ["student", "teacher"])
 def test_one_network_of_one_checkpoint(
-    name: str, reference: tuple[Path, str], launch: Launcher, tmp_path: Path
+    name: str, reference: Path, launch: Launcher, tmp_path: Path
 ) -> None:
-    run, _ = reference
+    run = reference
     best = json.loads((run / "summary.json").read_text())["best"][name]
     found = evaluated(launch, tmp_path, run / "checkpoints" / f"best-{name}")
     assert [*found["scores"]] == [name]
@@ -50,8 +47,8 @@ def test_one_network_of_one_checkpoint(
     assert ([*found["scores"]], found["step"]) == ([name], 6)
 
 
-def test_ways_to_look(reference: tuple[Path, str], launch: Launcher, tmp_path: Path) -> None:
-    run, _ = reference
+def test_ways_to_look(reference: Path, launch: Launcher, tmp_path: Path) -> None:
+    run = reference
     plain = evaluated(launch, tmp_path, run, "--network", "student")["scores"]["student"]
     for arguments, described in (
         (("--mode", "slide", "--window", "64x64"), "64"),
@@ -73,14 +70,12 @@ def test_ways_to_look(reference: tuple[Path, str], launch: Launcher, tmp_path: P
 
 
 def test_labels_are_compared_where_the_run_has_compared_them(
-    reference: tuple[Path, str], launch: Launcher, config: Path, tmp_path: Path
+    reference: Path, launch: Launcher, config: Path, tmp_path: Path
 ) -> None:
     at_input = ("--data.resize", "32x64", "--validation.resolution", "input")
-    done = launch(
+    done = launch.ok(
         *("train_ssl", "--config", config, "--output", "out", "--name", "run", *at_input),
-        cwd=tmp_path,
     )
-    assert done.code == 0, done.text
     run = tmp_path / "out" / "run"
     last = json.loads((run / "summary.json").read_text())["last"]["student"]
     for arguments in ((), ("--resolution", "input"), ("--resolution", "32x64")):
@@ -90,7 +85,7 @@ def test_labels_are_compared_where_the_run_has_compared_them(
     for arguments in (("--resolution", "native"), ("--resize", "none")):
         scores = evaluated(launch, tmp_path, run, *arguments)["scores"]["student"]
         assert scores["resolution"].startswith("native")
-    done = launch("evaluate", reference[0], "--resolution", "input", cwd=tmp_path)
+    done = launch("evaluate", reference, "--resolution", "input")
     refused(done, "--resolution input: images reach the network in their own size")
 
 
@@ -101,11 +96,11 @@ def test_labels_are_compared_where_the_run_has_compared_them(
 def test_saved_predictions(
     format: str,
     shape: tuple[int, ...],
-    reference: tuple[Path, str],
+    reference: Path,
     launch: Launcher,
     tmp_path: Path,
 ) -> None:
-    evaluated(launch, tmp_path, reference[0], "--save-predictions", "saved", "--format", format)
+    evaluated(launch, tmp_path, reference, "--save-predictions", "saved", "--format", format)
     allowed = {
         "train-ids": {*range(len(CITYSCAPES))},
         "label-ids": {7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33},
@@ -129,21 +124,18 @@ def test_saved_predictions(
             )
             assert found <= allowed
     # They are not overwritten.
-    done = launch("evaluate", reference[0], "--save-predictions", "saved", cwd=tmp_path)
+    done = launch("evaluate", reference, "--save-predictions", "saved")
     refused(done, "--save-predictions saved: exists and is not empty")
 
 
-def test_data_with_other_classes(
-    reference: tuple[Path, str], launch: Launcher, tmp_path: Path
-) -> None:
+def test_data_with_other_classes(reference: Path, launch: Launcher, tmp_path: Path) -> None:
     # Predictions of 19 classes become CamVid's 11.
     write_camvid(tmp_path / "camvid", "val", count=2)
     arguments = (
-        *(reference[0], "--network", "student", "--dataset", "camvid", "--data-root", "camvid"),
+        *(reference, "--network", "student", "--dataset", "camvid", "--data-root", "camvid"),
         *("--save-predictions", "saved", "--resize", "48x96", "--json", "scores.json"),
     )
-    done = launch("evaluate", *arguments, cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("evaluate", *arguments)
     for line in (
         "class map (built in): predictions of 19 classes -> 11 classes of the data",
         "traffic light + traffic sign -> sign symbol",
@@ -175,18 +167,17 @@ def test_data_with_other_classes(
     assert accuracy == pytest.approx(right / labelled, abs=1e-12)
 
 
-def test_classes_of_a_file(reference: tuple[Path, str], launch: Launcher, tmp_path: Path) -> None:
+def test_classes_of_a_file(reference: Path, launch: Launcher, tmp_path: Path) -> None:
     write_folder(tmp_path / "own", "val", count=2)
     arguments = (
-        *(reference[0], "--network", "student", "--dataset", "folder", "--data-root", "own"),
+        *(reference, "--network", "student", "--dataset", "folder", "--data-root", "own"),
         *("--json", "scores.json"),
     )
-    done = launch("evaluate", *arguments, cwd=tmp_path)
+    done = launch("evaluate", *arguments)
     refused(done, "no class map is built in", "--class-map FILE", code=1)
     text = "background: ignore\nroad: road\nbuilding: building\n"
     (tmp_path / "map.yaml").write_text(text)
-    done = launch("evaluate", *arguments, "--class-map", "map.yaml", cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("evaluate", *arguments, "--class-map", "map.yaml")
     assert "class map (map.yaml): labels of 3 classes -> 19 classes of the network" in done.out
     assert "mIoU over the 2 classes that both know" in done.out
     found = json.loads((tmp_path / "scores.json").read_text())
@@ -195,28 +186,26 @@ def test_classes_of_a_file(reference: tuple[Path, str], launch: Launcher, tmp_pa
     assert found["scores"]["student"]["miou"] == (iou["road"] + iou["building"]) / 2
     assert iou["sky"] is None
     (tmp_path / "map.yaml").write_text(text.replace("building: b", "bilding: b"))
-    done = launch("evaluate", *arguments, "--class-map", "map.yaml", cwd=tmp_path)
+    done = launch("evaluate", *arguments, "--class-map", "map.yaml")
     refused(done, "map.yaml, line 3: unknown source class 'bilding'", "'building'", code=1)
 
 
-def test_a_damaged_checkpoint(
-    reference: tuple[Path, str], launch: Launcher, tmp_path: Path
-) -> None:
+def test_a_damaged_checkpoint(reference: Path, launch: Launcher, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    shutil.copytree(reference[0], run)
+    shutil.copytree(reference, run)
     newest = run / "checkpoints" / "step-00000008"
     flip_bit(newest / "teacher.safetensors")
-    done = launch("evaluate", "run/checkpoints/step-00000008", cwd=tmp_path)
+    done = launch("evaluate", "run/checkpoints/step-00000008")
     refused(done, "step-00000008/teacher.safetensors: damaged", "SHA-256", code=1)
     # The student's file is intact.
     arguments = ("run/checkpoints/step-00000008", "--network", "student")
-    assert launch("evaluate", *arguments, cwd=tmp_path).code == 0
+    assert launch("evaluate", *arguments).code == 0
     # Of a run the newest intact one is taken; the scores name its step, a line says why.
     assert evaluated(launch, tmp_path, "run")["step"] == 6
-    done = launch("evaluate", "run", cwd=tmp_path)
+    done = launch("evaluate", "run")
     assert "passed over" in done.out and "teacher.safetensors: damaged" in done.out
     flip_bit(run / "checkpoints" / "step-00000006" / "state.json")
-    done = launch("evaluate", "run", cwd=tmp_path)
+    done = launch("evaluate", "run")
     refused(done, "no checkpoint can be read", "state.json: damaged", code=1)
 
 
@@ -243,12 +232,12 @@ def test_refusals(
     arguments: str,
     error: type[Exception],
     message: str,
-    reference: tuple[Path, str],
+    reference: Path,
     environment: dict[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MIXSEG_CACHE", environment["MIXSEG_CACHE"])
-    words = [word.replace("RUN", str(reference[0])) for word in arguments.split()]
+    words = [word.replace("RUN", str(reference)) for word in arguments.split()]
     refused_here("evaluate", *words, error=error, match=message)

@@ -27,14 +27,11 @@ DOCUMENT = REPOSITORY / "docs" / "export.md"
 
 
 @pytest.fixture(scope="module")
-def exported(
-    reference: tuple[Path, str], launch: Launcher, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def exported(reference: Path, launch: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an exported teacher."""
     folder = tmp_path_factory.mktemp("exported")
-    arguments = ("export", reference[0], "--output", "network.pt2", "--size", "40x72")
-    done = launch(*arguments, cwd=folder)
-    assert done.code == 0, done.text
+    arguments = ("export", reference, "--output", "network.pt2", "--size", "40x72")
+    done = launch.ok(*arguments, cwd=folder)
     assert "run, step 8: teacher, deeplabv2-test_resnet, 19 classes" in done.out
     difference = re.search(r"differ by at most (\S+) ", done.out)
     assert difference is not None and float(difference[1]) < 1e-4
@@ -42,7 +39,7 @@ def exported(
 
 
 def test_the_file_runs_without_mixseg(
-    exported: Path, reference: tuple[Path, str], environment: dict[str, str]
+    exported: Path, reference: Path, environment: dict[str, str]
 ) -> None:
     assert tree(exported) == ["network.pt2", "network.pt2.json"]
     images = torch.rand(3, 3, 40, 72)
@@ -52,7 +49,7 @@ def test_the_file_runs_without_mixseg(
     done = fresh([script], exported, environment)
     assert done.code == 0, done.text
     with torch.no_grad():
-        expected = load_networks(reference[0], "teacher").networks["teacher"](images)
+        expected = load_networks(reference, "teacher").networks["teacher"](images)
     found = torch.load(exported / "logits.pt")
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
@@ -66,19 +63,16 @@ def test_what_it_says_of_itself(exported: Path) -> None:
     assert (about["network"], about["step"], about["run"]) == ("teacher", 8, "run")
 
 
-def test_nothing_is_overwritten_unasked(
-    exported: Path, reference: tuple[Path, str], launch: Launcher
-) -> None:
+def test_nothing_is_overwritten_unasked(exported: Path, reference: Path, launch: Launcher) -> None:
     before = (exported / "network.pt2").read_bytes()
-    arguments = ("export", reference[0], "--network", "student", "--size", "40x72")
+    arguments = ("export", reference, "--network", "student", "--size", "40x72")
     done = launch(*arguments, "--output", "network.pt2", cwd=exported)
     refused(done, "network.pt2: exists already; --overwrite replaces it")
     # The description alone is not overwritten either.
     (exported / "other.pt2.json").write_text("mine")
     refused(launch(*arguments, "--output", "other.pt2", cwd=exported), "other.pt2.json: exists")
     assert (exported / "network.pt2").read_bytes() == before
-    done = launch(*arguments, "--output", "other.pt2", "--overwrite", cwd=exported)
-    assert done.code == 0, done.text
+    done = launch.ok(*arguments, "--output", "other.pt2", "--overwrite", cwd=exported)
     about = json.loads((exported / "other.pt2.json").read_text())
     assert about["network"] == "student"
 
@@ -99,12 +93,12 @@ def test_refusals(
     arguments: str,
     error: type[Exception],
     message: str,
-    reference: tuple[Path, str],
+    reference: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = [word.replace("RUN", str(reference[0])) for word in arguments.split()]
+    words = [word.replace("RUN", str(reference)) for word in arguments.split()]
     words += [] if "--output" in words else ["--output", "a.pt2"]
     refused_here("export", *words, error=error, match=message)
     assert tree(tmp_path) == []
@@ -112,12 +106,12 @@ def test_refusals(
 
 @pytest.mark.slow
 def test_what_the_document_shows_runs(
-    exported: Path, reference: tuple[Path, str], environment: dict[str, str], tmp_path: Path
+    exported: Path, reference: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
     assert len(blocks) == 3
     (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "NAME").symlink_to(reference[0])
+    (tmp_path / "runs" / "NAME").symlink_to(reference)
     for name in ("network.pt2", "network.pt2.json"):
         (tmp_path / name).symlink_to(exported / name)
     write_image(tmp_path / "street.png", size=(50, 90))

@@ -47,8 +47,7 @@ def check_files(folder: Path, *names: str) -> None:
 
 def test_the_list(launch: Launcher, tmp_path: Path) -> None:
     for flags in ((), ("mixing", "--list")):
-        done = launch("figures", *flags, cwd=tmp_path)
-        assert done.code == 0, done.text
+        done = launch.ok("figures", *flags)
         lines = done.out.splitlines()
         assert [line.split()[0] for line in lines] == list(FIGURES)
         assert all(len(line.split()) > 5 for line in lines)
@@ -58,8 +57,7 @@ def test_the_list(launch: Launcher, tmp_path: Path) -> None:
 def test_figures_of_data_sets(launch: Launcher, scenes: tuple[str, ...], tmp_path: Path) -> None:
     names = ("mixing", "cow-masks", "class-frequencies", "class-positions")
     flags = (*scenes, "--source", "cityscapes", "--source-root", scenes[-1], "--seed", "3")
-    done = launch("figures", *names, *flags, "--output", "made", cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("figures", *names, *flags, "--output", "made")
     check_files(tmp_path / "made", *names)
     assert done.out.split() == [
         f"made/{name}.{ending}"
@@ -67,11 +65,10 @@ def test_figures_of_data_sets(launch: Launcher, scenes: tuple[str, ...], tmp_pat
         for ending in ("png", "csv", *(["svg"] if FIGURES[name].is_chart else []))
     ]
     # What lies there is kept, and replaced where that is asked for, by the same.
-    again = launch("figures", names[0], *flags, "--output", "made", cwd=tmp_path)
+    again = launch("figures", names[0], *flags, "--output", "made")
     refused(again, "made/mixing.png", "--overwrite")
     before = {path: path.read_bytes() for path in (tmp_path / "made").iterdir()}
-    done = launch("figures", *names, *flags, "--output", "made", "--overwrite", cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("figures", *names, *flags, "--output", "made", "--overwrite")
     assert {path: path.read_bytes() for path in (tmp_path / "made").iterdir()} == before
 
 
@@ -80,8 +77,7 @@ def test_frequencies_of_several_sets(
 ) -> None:
     write_camvid(tmp_path / "camvid", count=2)
     flags = ("--dataset", "camvid", "cityscapes", "--data-root", "camvid", scenes[-1])
-    done = launch("figures", "class-frequencies", *flags, cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("figures", "class-frequencies", *flags)
     found = table(tmp_path / "figures", "class-frequencies")
     ids = np.stack(
         [np.array(Image.open(path)) for path in (tmp_path / "camvid" / "trainannot").iterdir()]
@@ -91,12 +87,11 @@ def test_frequencies_of_several_sets(
     assert {row["dataset"] for row in found} == {"camvid", "cityscapes"}
 
 
-def test_figures_of_a_run(launch: Launcher, reference: tuple[Path, str], tmp_path: Path) -> None:
-    run = reference[0]
+def test_figures_of_a_run(launch: Launcher, reference: Path, tmp_path: Path) -> None:
+    run = reference
     names = ("confident-share", "learning-curves", "confidence", "predictions", "temperatures")
     flags = ("--run", run, "--images", "2", "--threshold", "0.3")
-    done = launch("figures", *names, *flags, "--output", "made", cwd=tmp_path)
-    assert done.code == 0, done.text
+    done = launch.ok("figures", *names, *flags, "--output", "made")
     made = tmp_path / "made"
     check_files(made, *names)
 
@@ -141,16 +136,14 @@ def test_figures_of_a_run(launch: Launcher, reference: tuple[Path, str], tmp_pat
 
 
 def test_runs_are_compared_on_other_data(
-    launch: Launcher, reference: tuple[Path, str], scenes: tuple[str, ...], tmp_path: Path
+    launch: Launcher, reference: Path, scenes: tuple[str, ...], tmp_path: Path
 ) -> None:
-    first = sorted((reference[0] / "checkpoints").glob("step-*"))[0]
-    done = launch(
+    first = sorted((reference / "checkpoints").glob("step-*"))[0]
+    done = launch.ok(
         "figures",
         *("predictions", *scenes, "--split", "val", "--images", "1"),
-        *("--run", reference[0], "--run", first, "--network", "student"),
-        cwd=tmp_path,
+        *("--run", reference, "--run", first, "--network", "student"),
     )
-    assert done.code == 0, done.text
     found = table(tmp_path / "figures", "predictions")
     assert len({row["column"] for row in found}) == 3
     assert sum(int(row["pixels"]) for row in found) == 3 * 32 * 64
@@ -188,15 +181,15 @@ def test_refused_before_anything_is_made(
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_nobody_may_write_to(launch: Launcher, tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o555)
-    done = launch("figures", "temperatures", "--output", "closed", cwd=tmp_path)
+    done = launch("figures", "temperatures", "--output", "closed")
     refused(done, "cannot be written into")
 
 
 def test_runs_that_are_none(
-    reference: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(reference[0], tmp_path / "run")
+    shutil.copytree(reference, tmp_path / "run")
     log = tmp_path / "run" / "metrics.jsonl"
     log.write_text(json.dumps({"step": 1, "lr": 0.1}) + "\n")
     refused_here("figures", "confident-share", "--run", "run", error=DataError, match="no share")
@@ -215,13 +208,12 @@ def test_an_empty_data_set(launch: Launcher, tmp_path: Path) -> None:
         (tmp_path / "data" / folder).mkdir(parents=True)
     flags = ("--dataset", "camvid", "--data-root", "data")
     for name in ("class-frequencies", "mixing"):
-        done = launch("figures", name, *flags, cwd=tmp_path)
+        done = launch("figures", name, *flags)
         refused(done, "data", code=1)
 
 
-def test_a_pixel_outside(launch: Launcher, reference: tuple[Path, str], tmp_path: Path) -> None:
-    flags = ("temperatures", "--run", reference[0], "--pixel")
-    refused(launch("figures", *flags, "64,0", cwd=tmp_path), "64 rows and 128 columns")
-    refused(launch("figures", *flags, "a,b", cwd=tmp_path), "--pixel: expected")
-    done = launch("figures", *flags, "63,127", cwd=tmp_path)
-    assert done.code == 0, done.text
+def test_a_pixel_outside(launch: Launcher, reference: Path, tmp_path: Path) -> None:
+    flags = ("temperatures", "--run", reference, "--pixel")
+    refused(launch("figures", *flags, "64,0"), "64 rows and 128 columns")
+    refused(launch("figures", *flags, "a,b"), "--pixel: expected")
+    done = launch.ok("figures", *flags, "63,127")

@@ -114,12 +114,10 @@ def test_a_job_that_was_frozen_goes_on(
 
 
 @pytest.fixture
-def evaluation(
-    reference: tuple[Path, str], impatient: Path, launch: Launcher, tmp_path: Path
-) -> Running:
+def evaluation(reference: Path, impatient: Path, launch: Launcher, tmp_path: Path) -> Running:
     """An evaluation whose loader process waits for a drive that does not answer."""
     (tmp_path / "silent").touch()
-    command = (impatient, TOOLS / "evaluate.py", reference[0], "--workers", 1)
+    command = (impatient, TOOLS / "evaluate.py", reference, "--workers", 1)
     process = launch.start(*command)
     process.until(lambda: loaders(process))
     return process

@@ -44,11 +44,11 @@ def test_a_killed_run_goes_on_to_the_bit(
 
 
 def test_an_evaluation_is_in_the_precision_of_the_run(
-    reference: tuple[Path, str], launch: Launcher, tmp_path: Path, whole: Path
+    reference: Path, launch: Launcher, tmp_path: Path, whole: Path
 ) -> None:
     """Whatever ``auto`` would be on the machine at hand; where it lacks bf16, fp32 is taken."""
     for run, forced, same in (
-        (reference[0], "bf16", True),
+        (reference, "bf16", True),
         (whole, "bf16", True),
         (whole, "fp32", False),
     ):
@@ -59,9 +59,9 @@ def test_an_evaluation_is_in_the_precision_of_the_run(
         assert not same or scores == last
 
 
-def test_it_computes_something_else_than_fp32(whole: Path, reference: tuple[Path, str]) -> None:
+def test_it_computes_something_else_than_fp32(whole: Path, reference: Path) -> None:
     """Else the tests above would say nothing."""
-    first, second = metrics(whole)[0], metrics(reference[0])[0]
+    first, second = metrics(whole)[0], metrics(reference)[0]
     assert first["loss/supervised"] != second["loss/supervised"]
     assert first["loss/supervised"] == pytest.approx(second["loss/supervised"], rel=2**-5)
 

@@ -25,7 +25,7 @@ def photographs(tmp_path: Path) -> Path:
 
 
 def test_a_folder_with_a_broken_image(
-    photographs: Path, reference: tuple[Path, str], launch: Launcher, tmp_path: Path
+    photographs: Path, reference: Path, launch: Launcher, tmp_path: Path
 ) -> None:
     good = sorted(
         path.relative_to(photographs).with_suffix("").as_posix()
@@ -35,7 +35,7 @@ def test_a_folder_with_a_broken_image(
     (photographs / "[bold]cut.png").write_bytes(whole[: len(whole) // 2])
     (photographs / "text.png").write_text("no picture")
     (photographs / "notes.txt").write_text("not named as one")
-    done = launch("predict", reference[0], "photographs", "--output", "made", cwd=tmp_path)
+    done = launch("predict", reference, "photographs", "--output", "made")
     assert done.code == 1, done.text
     assert "Traceback" not in done.text
     skipped = [line for line in done.out.splitlines() if line.startswith("skipped ")]
@@ -56,17 +56,15 @@ def test_a_folder_with_a_broken_image(
 
 
 def test_files_formats_and_modes(
-    photographs: Path, reference: tuple[Path, str], launch: Launcher, tmp_path: Path
+    photographs: Path, reference: Path, launch: Launcher, tmp_path: Path
 ) -> None:
-    done = launch(
+    done = launch.ok(
         "predict",
-        reference[0] / "checkpoints" / "best-student",
+        reference / "checkpoints" / "best-student",
         *(photographs / "a b.JPG", photographs / "inner" / "[red]tall[/red].png"),
         *("--output", "made", "--formats", "ids,overlay,label-ids"),
         *("--mode", "slide", "--window", "64x64", "--flip", "--scales", "0.5,1"),
-        cwd=tmp_path,
     )
-    assert done.code == 0, done.text
     files = [name for name in tree(tmp_path / "made") if name.endswith(".png")]
     # The name of the second holds a slash of its own only as a file; that is its stem.
     assert len(files) == 6
@@ -78,26 +76,25 @@ def test_files_formats_and_modes(
 
 
 def test_names_cannot_control_the_terminal(
-    reference: tuple[Path, str], launch: Launcher, tmp_path: Path
+    reference: Path, launch: Launcher, tmp_path: Path
 ) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "\x1b[31mred.png").write_text("no picture")
-    done = launch("predict", reference[0], "in", "--output", "made", cwd=tmp_path)
+    done = launch("predict", reference, "in", "--output", "made")
     assert done.code == 1
     assert "\x1b" not in done.text
     assert "red.png" in done.out
 
 
 def test_checkpoints_side_by_side(
-    photographs: Path, reference: tuple[Path, str], launch: Launcher, tmp_path: Path
+    photographs: Path, reference: Path, launch: Launcher, tmp_path: Path
 ) -> None:
     (photographs / "cut.png").write_bytes(b"no picture")
-    older = reference[0] / "checkpoints" / "step-00000006"
+    older = reference / "checkpoints" / "step-00000006"
     done = launch(
         "predict",
-        *(reference[0], "photographs", "--compare", older, "--rows", 2, "--output", "made"),
+        *(reference, "photographs", "--compare", older, "--rows", 2, "--output", "made"),
         *("--formats", "ids"),
-        cwd=tmp_path,
     )
     assert done.code == 1, done.text
     assert "photographs/cut.png" in done.out and "5 of 6 images predicted" in done.out
@@ -120,30 +117,26 @@ def test_checkpoints_side_by_side(
         shown = two.size
     done = launch(
         "predict",
-        *(reference[0], "photographs", "--compare", older, "--output", "more"),
+        *(reference, "photographs", "--compare", older, "--output", "more"),
         *("--formats", "ids"),
-        cwd=tmp_path,
     )
     with Image.open(tmp_path / "more" / "comparison.png") as five:
         assert five.height > shown[1]
 
 
 def test_the_size_for_the_network(
-    config: Path, reference: tuple[Path, str], launch: Launcher, tmp_path: Path
+    config: Path, reference: Path, launch: Launcher, tmp_path: Path
 ) -> None:
     steps = ("--iterations", 2, "--data.resize", "32x64", "--output", "out", "--name", "run")
-    trained = launch("train_supervised", "--config", config, *steps, cwd=tmp_path)
-    assert trained.code == 0, trained.text
+    trained = launch.ok("train_supervised", "--config", config, *steps)
     run = tmp_path / "out" / "run"
     for name in ("a", "b"):
         write_image(tmp_path / "in" / f"{name}.png", size=(64, 64))
 
     def ids(folder: str, *arguments: object, said: int = 0) -> bytes:
-        done = launch(
+        done = launch.ok(
             *("predict", run, "in", "--output", folder, "--formats", "ids", *arguments),
-            cwd=tmp_path,
         )
-        assert done.code == 0, done.text
         assert done.out.count("note: ") == said, done.out
         if said:
             assert "a is 64x64 and reaches the network as 32x64" in done.out
@@ -159,7 +152,7 @@ def test_the_size_for_the_network(
     write_image(tmp_path / "in" / "a.png", size=(64, 124))
     write_image(tmp_path / "in" / "b.png", size=(128, 256))
     ids("fitting")
-    run = reference[0]
+    run = reference
     ids("kept")
 
 
@@ -189,7 +182,7 @@ def test_refusals(
     arguments: list[str],
     code: int,
     message: str,
-    reference: tuple[Path, str],
+    reference: Path,
     launch: Launcher,
     tmp_path: Path,
 ) -> None:
@@ -197,7 +190,7 @@ def test_refusals(
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
     write_image(tmp_path / "in.png")
-    arguments = [argument.replace("RUN", str(reference[0])) for argument in arguments]
-    refused(launch("predict", *arguments, cwd=tmp_path), message, code=code)
+    arguments = [argument.replace("RUN", str(reference)) for argument in arguments]
+    refused(launch("predict", *arguments), message, code=code)
     assert not (tmp_path / "made").exists()
     assert (tmp_path / "full" / "notes.txt").read_text() == "mine"

@@ -85,11 +85,11 @@ def test_a_killed_run_goes_on_to_the_bit(
 
 
 def test_a_regularizer_that_weighs_nothing_changes_nothing(
-    reference: tuple[Path, str], launch: Launcher, config: Path, tmp_path: Path
+    reference: Path, launch: Launcher, config: Path, tmp_path: Path
 ) -> None:
     flags = ("--config", config, "--output", "out", "--name", "run")
     launch.ok("train_ssl", *flags, *ADVERSARIAL, "--adversarial.alpha", 0)
-    found, expected = networks(tmp_path / "out" / "run"), networks(reference[0])
+    found, expected = networks(tmp_path / "out" / "run"), networks(reference)
     assert set(expected) < set(found)
     for name, tensors in expected.items():
         for key, tensor in tensors.items():
@@ -131,7 +131,7 @@ def in_epochs(
 @pytest.mark.parametrize("auto", [False, True])
 def test_epochs_are_the_run_of_as_many_steps(
     auto: bool,
-    reference: tuple[Path, str],
+    reference: Path,
     in_epochs: Callable[[Path], Path],
     launch: Launcher,
     config: Path,
@@ -145,7 +145,7 @@ def test_epochs_are_the_run_of_as_many_steps(
     resume = (*begun, "--resume", "auto") if auto else ("--resume", "out/run")
     done = launch.ok("train_ssl", *resume)
     assert "4 epochs of 2 steps" in done.out
-    assert_same_run(reference[0], run, settings=False)
+    assert_same_run(reference, run, settings=False)
     assert (run / "config.yaml").read_text() == saved
 
 

@@ -169,7 +169,7 @@ def test_the_output(config: Path, folder: Path) -> None:
 
 def test_a_process_says_it_on_standard_error(launch: Launcher, config: Path, folder: Path) -> None:
     (folder / "extra.yaml").write_text('"\\e[31mred": 1\n')
-    done = launch("train_ssl", "--config", config, "extra.yaml", cwd=folder)
+    done = launch("train_ssl", "--config", config, "extra.yaml")
     refused(done, "extra.yaml, line 1", "unknown setting")
     assert "\x1b" not in done.err
     refused(launch("train_ssl", "--config", config, "--labeled", "abc", cwd=folder), code=1)

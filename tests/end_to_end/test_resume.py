@@ -46,7 +46,7 @@ MOMENTS: dict[str, Moment] = {
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_killed_run_goes_on_as_if_nothing_had_been(
-    moment: str, reference: tuple[Path, str], train: Train, launch: Launcher, tmp_path: Path
+    moment: str, reference: Path, train: Train, launch: Launcher, tmp_path: Path
 ) -> None:
     run = tmp_path / "out" / "run"
     process = train()
@@ -56,11 +56,11 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
     assert not (run / "summary.json").exists()
 
     launch.ok("train_ssl", "--resume", "out/run")
-    assert_same_run(reference[0], run)
+    assert_same_run(reference, run)
 
 
 def test_killed_while_a_checkpoint_is_written(
-    reference: tuple[Path, str], train: Train, launch: Launcher, tmp_path: Path
+    reference: Path, train: Train, launch: Launcher, tmp_path: Path
 ) -> None:
     run = tmp_path / "out" / "run"
     process = train()
@@ -79,24 +79,24 @@ def test_killed_while_a_checkpoint_is_written(
     (run / "checkpoints" / ".step-00000003.partial").mkdir()
 
     launch.ok("train_ssl", "--resume", run)
-    assert_same_run(reference[0], run)
+    assert_same_run(reference, run)
 
 
 def test_other_workers_after_the_kill(
-    reference: tuple[Path, str], train: Train, launch: Launcher, tmp_path: Path
+    reference: Path, train: Train, launch: Launcher, tmp_path: Path
 ) -> None:
     run = tmp_path / "out" / "run"
     train("--workers", 2).killed_after(run, 2)
     # At once: the workers of the dead process, which live on for seconds, do not hold the lock.
     launch.ok("train_ssl", "--resume", "out/run", "--workers", 0)
-    assert_same_run(reference[0], run, settings=False)
+    assert_same_run(reference, run, settings=False)
 
 
 # Signals that ask -------------------------------------------------------------------------------
 
 
 def test_an_interrupted_run_saves_and_goes_on(
-    reference: tuple[Path, str], train: Train, launch: Launcher, tmp_path: Path
+    reference: Path, train: Train, launch: Launcher, tmp_path: Path
 ) -> None:
     run = tmp_path / "out" / "run"
     process = train("--set", "checkpoints.every=100")
@@ -112,13 +112,13 @@ def test_an_interrupted_run_saves_and_goes_on(
 
     done = launch.ok("train_ssl", "--resume", "out/run")
     assert f"from step {step}" in done.out
-    assert metrics(run) == metrics(reference[0])
-    best = [json.loads((path / "summary.json").read_text())["best"] for path in (run, reference[0])]
+    assert metrics(run) == metrics(reference)
+    best = [json.loads((path / "summary.json").read_text())["best"] for path in (run, reference)]
     assert best[0] == best[1]
 
 
 def test_ctrl_c_reaches_the_whole_group_with_workers(
-    reference: tuple[Path, str], train: Train, launch: Launcher, tmp_path: Path
+    reference: Path, train: Train, launch: Launcher, tmp_path: Path
 ) -> None:
     # As timeout(1) and schedulers do: the loader's workers receive the signal too.
     run = tmp_path / "out" / "run"
@@ -129,8 +129,8 @@ def test_ctrl_c_reaches_the_whole_group_with_workers(
     assert done.code == 130, done.text
     assert "stopped at step" in done.out
     launch.ok("train_ssl", "--resume", "out/run", "--workers", 1)
-    assert metrics(run) == metrics(reference[0])
-    assert_same_tensors(run / FINAL, reference[0] / FINAL)
+    assert metrics(run) == metrics(reference)
+    assert_same_tensors(run / FINAL, reference / FINAL)
 
 
 @pytest.fixture(scope="module")
@@ -195,20 +195,18 @@ def test_a_second_process_is_refused(train: Train, launch: Launcher, tmp_path: P
 # Resume -----------------------------------------------------------------------------------------
 
 
-def test_auto_starts_and_then_goes_on(
-    reference: tuple[Path, str], train: Train, tmp_path: Path
-) -> None:
+def test_auto_starts_and_then_goes_on(reference: Path, train: Train, tmp_path: Path) -> None:
     run = tmp_path / "out" / "run"
     train("--resume", "auto").killed_after(run, 2)
     done = train("--resume", "auto").wait()
     assert done.code == 0, done.text
     assert "from step" in done.out
-    assert_same_run(reference[0], run)
+    assert_same_run(reference, run)
     # A run that is complete is reported again; nothing is trained.
     done = train("--resume", "auto").wait()
     assert done.code == 0, done.text
     assert "mIoU" in done.out
-    assert_same_run(reference[0], run)
+    assert_same_run(reference, run)
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +258,7 @@ def test_changed_settings_are_shown_and_refused(
 
 
 def test_a_damaged_checkpoint_is_passed_over(
-    reference: tuple[Path, str], stopped: Path, launch: Launcher
+    reference: Path, stopped: Path, launch: Launcher
 ) -> None:
     newest, older = sorted(stopped.glob("checkpoints/step-*"), reverse=True)[:2]
     step = state(older)["step"]
@@ -269,14 +267,14 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert "passed over" in done.out
     assert f"{newest.name}/student.safetensors: damaged" in done.out
     assert f"from step {step}" in done.out
-    assert_same_run(reference[0], stopped)
+    assert_same_run(reference, stopped)
 
 
 # Divergence -------------------------------------------------------------------------------------
 
 
 def test_a_diverged_run_stops_before_anything_moves(
-    reference: tuple[Path, str], stopped: Path, launch: Launcher
+    reference: Path, stopped: Path, launch: Launcher
 ) -> None:
     done = launch(
         "train_ssl",
@@ -304,10 +302,10 @@ def test_a_diverged_run_stops_before_anything_moves(
 
 
 def test_initial_weights_may_be_gone(
-    reference: tuple[Path, str], launch: Launcher, config: Path, tmp_path: Path
+    reference: Path, launch: Launcher, config: Path, tmp_path: Path
 ) -> None:
     weights = tmp_path / "start.safetensors"
-    shutil.copy(reference[0] / "checkpoints" / "step-00000008" / "student.safetensors", weights)
+    shutil.copy(reference / "checkpoints" / "step-00000008" / "student.safetensors", weights)
     run = ("--config", config, "--output", "out", "--weights", weights)
     run += ("--model.batch_norm", "frozen")
     for name, steps in (("whole", 8), ("run", 4)):
@@ -315,7 +313,7 @@ def test_initial_weights_may_be_gone(
         launch.ok("train_ssl", *run, "--name", name, *options)
     weights.unlink()
     longer = ("--resume", "out/run", "--iterations", 8, "--allow-changes")
-    other = reference[0] / "checkpoints" / "step-00000006"
+    other = reference / "checkpoints" / "step-00000006"
     refused(launch("train_ssl", *longer, "--weights", other), "takes the place of initial weights")
     launch.ok("train_ssl", *longer)
     assert_same_tensors(*(tmp_path / "out" / name / FINAL for name in ("whole", "run")))

@@ -145,13 +145,11 @@ def test_other_unlabeled_images(
 
 
 @pytest.fixture(scope="module")
-def finished(
-    tmp_path_factory: pytest.TempPathFactory, reference: tuple[Path, str]
-) -> Callable[[Path], Path]:
+def finished(tmp_path_factory: pytest.TempPathFactory, reference: Path) -> Callable[[Path], Path]:
     """Copies the run of the reference, as it was at its checkpoint before the last."""
 
     def copy(folder: Path) -> Path:
-        shutil.copytree(reference[0], folder / "out" / "run")
+        shutil.copytree(reference, folder / "out" / "run")
         run = folder / "out" / "run"
         shutil.rmtree(run / "checkpoints" / "step-00000008")
         (run / "summary.json").unlink()
@@ -187,7 +185,7 @@ LOST = {"config.yaml": "data: {", "labeled.txt": "", "unlabeled.txt": None, "dat
 def test_files_that_were_lost_come_back(
     lost: dict[str, str | None],
     finished: Callable[[Path], Path],
-    reference: tuple[Path, str],
+    reference: Path,
     launch: Launcher,
     tmp_path: Path,
 ) -> None:
@@ -200,15 +198,15 @@ def test_files_that_were_lost_come_back(
     done = launch.ok("train_ssl", "--resume", "out/run")
     for name in lost.keys() - {"data.json"}:
         assert f"{name}: was lost or changed" in done.out
-    assert_same_run(reference[0], run)
+    assert_same_run(reference, run)
     for name in lost.keys() - {"config.yaml"}:
-        assert (run / name).read_text() == (reference[0] / name).read_text()
-    found, wanted = (resolve_settings([path / "config.yaml"], {}) for path in (run, reference[0]))
+        assert (run / name).read_text() == (reference / name).read_text()
+    found, wanted = (resolve_settings([path / "config.yaml"], {}) for path in (run, reference))
     assert found == wanted
 
 
 def test_a_log_that_was_cut_is_said_and_gone_on_with(
-    finished: Callable[[Path], Path], reference: tuple[Path, str], launch: Launcher, tmp_path: Path
+    finished: Callable[[Path], Path], reference: Path, launch: Launcher, tmp_path: Path
 ) -> None:
     run = finished(tmp_path)
     content = (run / "metrics.jsonl").read_bytes()
@@ -216,5 +214,5 @@ def test_a_log_that_was_cut_is_said_and_gone_on_with(
     (run / "metrics.jsonl").write_bytes(content[: content.index(third) + 9])
     done = launch.ok("train_ssl", "--resume", "out/run")
     assert "metrics.jsonl: was changed since the checkpoint" in done.out
-    lines = metrics(reference[0])
+    lines = metrics(reference)
     assert metrics(run) == lines[:2] + [line for line in lines if line["step"] > 6]

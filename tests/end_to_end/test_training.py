@@ -17,7 +17,7 @@ from tests.end_to_end.processes import Launcher, Running, assert_same_run, metri
 Train = Callable[..., Running]
 
 
-def test_the_output_ends_with_all_classes_of_both_networks(reference: tuple[Path, str]) -> None:
+def test_the_output_ends_with_all_classes_of_both_networks(reference: Path) -> None:
     run, text = reference
     table = text[text.index("last step") :]
     for name in (*CITYSCAPES.names, "student", "teacher", "mIoU", "pixel accuracy"):
@@ -49,8 +49,8 @@ def test_commands_to_try_next_work_on_the_same_data(launch: Launcher, config: Pa
     assert "-mixed --unlabeled PHOTOS" in done.out, "there are no images left without labels"
 
 
-def test_the_run_folder_is_complete(reference: tuple[Path, str]) -> None:
-    run, _ = reference
+def test_the_run_folder_is_complete(reference: Path) -> None:
+    run = reference
     files = set(tree(run))
     assert {
         "config.yaml",
@@ -75,9 +75,9 @@ def test_the_run_folder_is_complete(reference: tuple[Path, str]) -> None:
 
 
 def test_the_saved_settings_resolve_to_themselves(
-    reference: tuple[Path, str], config: Path, launch: Launcher, tmp_path: Path
+    reference: Path, config: Path, launch: Launcher, tmp_path: Path
 ) -> None:
-    run, _ = reference
+    run = reference
     saved = resolve_settings([run / "config.yaml"], {})
     typed = {"output": "out", "name": "run"}
     assert saved == resolve_settings([config], typed)
@@ -87,7 +87,7 @@ def test_the_saved_settings_resolve_to_themselves(
     assert_same_run(run, tmp_path / "out" / "run")
 
 
-def test_the_environment_and_the_split_are_recorded(reference: tuple[Path, str]) -> None:
+def test_the_environment_and_the_split_are_recorded(reference: Path) -> None:
     run, text = reference
     (entry,) = json.loads((run / "environment.json").read_text())
     assert {"python", "platform", "packages", "threads", "command", "gpus"} <= entry.keys()
@@ -100,8 +100,8 @@ def test_the_environment_and_the_split_are_recorded(reference: tuple[Path, str])
     assert f"split {split['digest']}" in text
 
 
-def test_metrics_are_json_lines(reference: tuple[Path, str]) -> None:
-    lines = metrics(reference[0], without_time=False)
+def test_metrics_are_json_lines(reference: Path) -> None:
+    lines = metrics(reference, without_time=False)
     steps = [line for line in lines if "lr" in line]
     assert [line["step"] for line in steps] == [*range(1, 9)]
     for line in steps:
@@ -111,8 +111,8 @@ def test_metrics_are_json_lines(reference: tuple[Path, str]) -> None:
     assert [line["step"] for line in validations] == [4, 8]
 
 
-def test_the_best_checkpoint_is_that_of_the_best_validation(reference: tuple[Path, str]) -> None:
-    run, _ = reference
+def test_the_best_checkpoint_is_that_of_the_best_validation(reference: Path) -> None:
+    run = reference
     best = json.loads((run / "summary.json").read_text())["best"]
     for name in ("student", "teacher"):
         scores = [

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from tests.end_to_end.processes import (
+    RUN,
     TOOLS,
     Finished,
     Launcher,
@@ -134,7 +135,7 @@ def test_all_processes_have_the_same_networks_and_other_images(
 
 
 def arguments(config: Path, *more: object) -> tuple[object, ...]:
-    return ("--config", config, "--output", "out", "--name", "run", *more)
+    return ("--config", config, *RUN, *more)
 
 
 @pytest.mark.slow
@@ -342,7 +343,7 @@ def test_torchrun_starts_again_after_a_kill(
     group_ok(launch, "train_ssl", *arguments(config), cwd=whole)
     command = (TOOLS / "train_ssl.py", *arguments(config, "--resume", "auto"))
     agent = torchrun(environment, killed, *command, restarts=1)
-    until(agent, (killed / "out" / "run" / "checkpoints" / "step-00000002").is_dir)
+    until(agent, (killed / "out/run/checkpoints" / "step-00000002").is_dir)
     os.kill(worker(agent, rank), signal.SIGKILL)
     said, _ = agent.communicate(timeout=400)
     assert agent.returncode == 0, said

@@ -106,7 +106,7 @@ def test_the_size_for_the_network(
         given = (run, "in", "--output", folder, "--formats", "ids", *arguments)
         done = launch.ok("predict", *given)
         assert done.out.count("note: ") == notes, done.out
-        assert not notes or "64x64" in done.out and "--resize none" in done.out
+        assert not notes or ("64x64" in done.out and "--resize none" in done.out)
         return b"".join(path.read_bytes() for path in sorted((tmp_path / folder).rglob("*.png")))
 
     # The run's own size pulls the photographs out of shape, which is said once.

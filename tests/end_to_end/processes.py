@@ -323,7 +323,9 @@ def run_group(
     return [one.wait() for one in start_group(launch, tool, *arguments, **more)]
 
 
-def group_ok(launch: Launcher, tool: str | Path, *arguments: object, **more: Any) -> None:
+def group_ok(launch: Launcher, tool: str | Path, *arguments: object, **more: Any) -> list[Finished]:
     """The same, with a good end of both."""
-    for process in run_group(launch, tool, *arguments, **more):
+    done = run_group(launch, tool, *arguments, **more)
+    for process in done:
         assert process.code == 0, process.text
+    return done

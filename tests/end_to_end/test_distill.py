@@ -74,6 +74,7 @@ def test_a_run_becomes_a_smaller_network_also_after_a_kill(
     assert [line["miou"] for line in networks] == [large["miou"], small["miou"]]
 
 
+@pytest.mark.slow
 def test_a_whole_network_learns_on_labels_alone(
     launch: Launcher, reference: Path, tmp_path: Path
 ) -> None:

@@ -13,7 +13,6 @@ from PIL import Image
 
 from mixseg.analysis.figures import FIGURES
 from mixseg.scenes import write_demo
-from tests.data.layouts import write_camvid
 from tests.end_to_end.processes import Launcher, metrics, refused, refuses, refuses_each, tree
 
 
@@ -63,19 +62,6 @@ def test_figures_of_data_sets(launch: Launcher, scenes: tuple[str, ...], tmp_pat
     before = {path: path.read_bytes() for path in made.iterdir()}
     launch.ok("figures", *names, *flags, "--output", "made", "--overwrite")
     assert {path: path.read_bytes() for path in made.iterdir()} == before
-
-
-def test_frequencies_of_several_sets(
-    launch: Launcher, scenes: tuple[str, ...], tmp_path: Path
-) -> None:
-    write_camvid(tmp_path / "camvid", count=2)
-    flags = ("--dataset", "camvid", "cityscapes", "--data-root", "camvid", scenes[-1])
-    launch.ok("figures", "class-frequencies", *flags)
-    found = table(tmp_path / "figures", "class-frequencies")
-    labels = [np.array(Image.open(path)) for path in (tmp_path / "camvid/trainannot").iterdir()]
-    mine = [int(row["pixels"]) for row in found if row["dataset"] == "camvid"]
-    assert mine == [int((np.stack(labels) == one).sum()) for one in range(11)]
-    assert {row["dataset"] for row in found} == {"camvid", "cityscapes"}
 
 
 def test_figures_of_a_run(launch: Launcher, reference: Path, tmp_path: Path) -> None:

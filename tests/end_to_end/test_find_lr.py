@@ -11,12 +11,9 @@ from PIL import Image
 from tests.end_to_end.processes import Launcher, refuses_each
 
 
-@pytest.mark.parametrize("method", ["supervised", "semi_supervised"])
-def test_a_curve_and_a_suggestion(
-    method: str, launch: Launcher, config: Path, tmp_path: Path
-) -> None:
+def test_a_curve_and_a_suggestion(launch: Launcher, config: Path, tmp_path: Path) -> None:
     flags = ("--low", "1e-5", "--high", "1", "--steps", 12, "--output", "out", "--name", "lr")
-    done = launch.ok("find_lr", "--config", config, "--method", method, *flags)
+    done = launch.ok("find_lr", "--config", config, *flags)
     with (tmp_path / "out/lr/learning_rate.csv").open() as file:
         rates = [float(row["rate"]) for row in csv.DictReader(file)]
     assert 10 <= len(rates) <= 12

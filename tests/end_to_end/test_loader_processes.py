@@ -110,7 +110,7 @@ def test_one_that_is_silent_is_waited_for(
 def test_a_job_that_was_frozen_goes_on(
     config: Path, impatient: Path, launch: Launcher, tmp_path: Path
 ) -> None:
-    flags = ("--config", config, *RUN, "--iterations", 6)
+    flags = ("--config", config, *RUN, "--iterations", 10)
     process = launch.start(impatient, TOOLS / "train_ssl.py", *flags, "--workers", 1)
     process.until((tmp_path / "out" / "run" / "checkpoints" / "step-00000002").is_dir)
     process.kill(signal.SIGSTOP, group=True)

@@ -212,11 +212,7 @@ def assert_same_tensors(first: Path, second: Path) -> None:
 def assert_same_run(first: Path, second: Path, settings: bool = True) -> None:
     """Two runs computed the same: weights, optimizer, log and best scores, bit by bit.
 
-    Args:
-        first: A run's folder.
-        second: Another.
-        settings: Whether the settings and the record of the data that checkpoints hold have to
-            agree as well.
+    With ``settings`` those and the record of the data agree as well.
     """
     assert metrics(first) == metrics(second)
     names = sorted(path.name for path in (first / "checkpoints").iterdir())
@@ -246,11 +242,7 @@ def refused(done: Finished, *fragments: str, code: int = 2) -> None:
 def refuses(command: str, *arguments: object, words: Sequence[str] = (), code: int = 2) -> None:
     """A command refuses its arguments in this process and folder, and writes no file there.
 
-    Args:
-        command: Its name.
-        arguments: What is typed after it.
-        words: Parts of the message.
-        code: What the command would exit with.
+    Its message has all ``words``; its error is one of exit code ``code``.
     """
     before = files_below(Path.cwd())
     given = [str(one) for one in arguments]
@@ -268,15 +260,9 @@ def refuses(command: str, *arguments: object, words: Sequence[str] = (), code: i
 def refuses_each(
     command: str, cases: Mapping[str, str], *common: object, code: int = 2, **paths: Path
 ) -> None:
-    """The same for many lines of arguments.
+    """The same for each line of arguments, after the ``common`` ones.
 
-    Args:
-        command: Its name.
-        cases: What is typed -> words of the message, with spaces between them. ``{NAME}`` in it is
-            replaced by a path.
-        common: Arguments before those of each case.
-        code: What the command would exit with.
-        paths: Those that are named in ``cases``.
+    ``cases`` maps a line to the words of its message; ``{NAME}`` in it stands for a path.
     """
     for line, words in cases.items():
         given = (word.format(**paths) for word in line.split())

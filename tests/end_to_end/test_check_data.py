@@ -122,16 +122,6 @@ def test_both_domains_and_images_from_elsewhere(
     assert found(report) == {"all void": 1, "undecodable": 1} and "16 bits" in done.out
 
 
-def test_what_cannot_be_opened_hides_nothing_else(
-    camvid: list[str], launch: Launcher, tmp_path: Path
-) -> None:
-    (tmp_path / "list.txt").write_text("../x.png\n")
-    (tmp_path / "data/val/broken.png").write_bytes(b"")
-    done, report = checked(launch, *CAMVID, "--labeled", "list.txt")
-    assert found(report) == {"not opened": 1, "undecodable": 1, "missing partner": 1}
-    assert "escapes the root" in done.out
-
-
 def test_refusals(tmp_path: Path) -> None:
     cases = {
         "--dataset camvit": "camvid",

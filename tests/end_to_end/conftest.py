@@ -45,6 +45,7 @@ def environment(demo_cache: None, tmp_path_factory: pytest.TempPathFactory) -> d
     return dict(os.environ) | {
         "PYTHONPATH": os.pathsep.join(paths),
         "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "passive",  # ablations give their runs more threads
         "XDG_CONFIG_HOME": str(tmp_path_factory.mktemp("home")),
         "COLUMNS": "200",
     }

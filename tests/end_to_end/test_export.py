@@ -37,6 +37,7 @@ def exported(reference: Path, launch: Launcher, tmp_path_factory: pytest.TempPat
     return folder
 
 
+@pytest.mark.slow
 def test_the_file_runs_without_mixseg_and_says_what_it_is(
     exported: Path, reference: Path, environment: dict[str, str]
 ) -> None:

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.end_to_end.processes import REPOSITORY, TOOLS, Launcher, fresh
+from tests.end_to_end.processes import REPOSITORY, RUN, TOOLS, Launcher, fresh
 
 TINY: dict[str, dict[str, object]] = {
     "data": {
@@ -39,13 +39,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Environment of the commands: this checkout, one thread, folders of the session."""
+def environment(demo_cache: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment of the commands: this checkout, one thread, scenes and home of the session."""
     paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
     return dict(os.environ) | {
         "PYTHONPATH": os.pathsep.join(paths),
         "OMP_NUM_THREADS": "1",
-        "MIXSEG_CACHE": str(tmp_path_factory.mktemp("demo-cache")),
+        "OMP_WAIT_POLICY": "passive",  # ablations give their runs more threads
         "XDG_CONFIG_HOME": str(tmp_path_factory.mktemp("home")),
         "COLUMNS": "200",
     }
@@ -72,46 +72,28 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def reference(
     tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str], config: Path
-) -> tuple[Path, str]:
-    """A run that nothing interrupted, in an interpreter of its own: its folder and its output."""
+) -> Path:
+    """A run that nothing interrupted, in an interpreter of its own; what it said is ``said``."""
     cwd = tmp_path_factory.mktemp("reference")
-    done = fresh(
-        [TOOLS / "train_ssl.py", "--config", config, "--output", "out", "--name", "run"],
-        cwd,
-        environment,
-    )
+    done = fresh([TOOLS / "train_ssl.py", "--config", config, *RUN], cwd, environment)
     assert done.code == 0, done.text
-    return cwd / "out" / "run", done.out
+    (cwd / "said").write_text(done.out)
+    return cwd / "out/run"
 
 
 @pytest.fixture(scope="session")
-def frozen(
-    reference: tuple[Path, str], config: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def frozen(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained weights whose batch norm stays as it is: every image then counts for itself."""
-    weights = reference[0] / "checkpoints" / "step-00000008" / "student.safetensors"
-    content = yaml.safe_load(config.read_text())
-    content["model"] |= {"weights": str(weights), "batch_norm": "frozen"}
+    weights = reference / "checkpoints/step-00000008/student.safetensors"
+    model = TINY["model"] | {"weights": str(weights), "batch_norm": "frozen"}
     path = tmp_path_factory.mktemp("frozen") / "frozen.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(TINY | {"model": model}))
     return path
 
 
 @pytest.fixture
-def train(launch: Launcher, config: Path) -> Callable[..., object]:
-    """Starts the run of the reference in this test's folder, with further arguments."""
-
-    def start(*arguments: object) -> object:
-        return launch.start(
-            "train_ssl", *("--config", config, "--output", "out", "--name", "run", *arguments)
-        )
-
-    return start
-
-
-@pytest.fixture
 def grid(tmp_path: Path) -> Path:
-    """Two rows of runs of a second, and one that cannot read its data."""
+    """Two rows of runs of a second."""
     (tmp_path / "configs/ablations").mkdir(parents=True)
     content = TINY | {"training": {"iterations": 2, "precision": "fp32"}}
     (tmp_path / "configs/tiny.yaml").write_text(yaml.safe_dump(content))

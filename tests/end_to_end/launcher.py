@@ -12,6 +12,7 @@ import json
 import os
 import pkgutil
 import runpy
+import signal
 import sys
 import traceback
 
@@ -49,6 +50,8 @@ def next_command() -> list[str]:
 def become(request: dict) -> None:
     """Turn a forked child into what a shell would have started."""
     os.setsid()
+    # Ignored where a shell has started the tests in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])

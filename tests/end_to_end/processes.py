@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ REPOSITORY = Path(__file__).parents[2]
 TOOLS = REPOSITORY / "tools"
 TIMEOUT = 400.0
 """Seconds after which a process counts as hung, on a machine that is busy with much else."""
+RUN = ("--output", "out", "--name", "run")
+"""Arguments of a run in ``out/run``."""
 
 
 @dataclass(frozen=True)
@@ -210,11 +212,7 @@ def assert_same_tensors(first: Path, second: Path) -> None:
 def assert_same_run(first: Path, second: Path, settings: bool = True) -> None:
     """Two runs computed the same: weights, optimizer, log and best scores, bit by bit.
 
-    Args:
-        first: A run's folder.
-        second: Another.
-        settings: Whether the settings and the record of the data that checkpoints hold have to
-            agree as well.
+    With ``settings`` those and the record of the data agree as well.
     """
     assert metrics(first) == metrics(second)
     names = sorted(path.name for path in (first / "checkpoints").iterdir())
@@ -241,21 +239,38 @@ def refused(done: Finished, *fragments: str, code: int = 2) -> None:
         assert fragment in done.err, f"{fragment!r} is missing in: {done.err}"
 
 
-def refused_here(command: str, *arguments: object, error: type[Exception], match: str) -> None:
-    """A command refuses its arguments; run in this process, in the current folder."""
-    with pytest.raises(error, match=match):
-        COMMANDS[command].load()([str(one) for one in arguments])
+def refuses(command: str, *arguments: object, words: Sequence[str] = (), code: int = 2) -> None:
+    """A command refuses its arguments in this process and folder, and writes no file there.
+
+    Its message has all ``words``; its error is one of exit code ``code``.
+    """
+    before = files_below(Path.cwd())
+    given = [str(one) for one in arguments]
+    try:
+        COMMANDS[command].load()(given)
+    except MixsegError as error:
+        assert code == (2 if isinstance(error, ConfigError) else 1), (given, error)
+        missing = [word for word in words if word not in str(error)]
+        assert not missing, (given, missing, str(error))
+    else:
+        pytest.fail(f"{command} takes {given}")
+    assert files_below(Path.cwd()) <= before, given
 
 
-def refused_saying(
-    command: str, *arguments: object, words: Sequence[str] = (), code: int = 2
+def refuses_each(
+    command: str, cases: Mapping[str, str], *common: object, code: int = 2, **paths: Path
 ) -> None:
-    """The same, by the exit code that it would have, and words of its message."""
-    with pytest.raises(MixsegError) as caught:
-        COMMANDS[command].load()([str(one) for one in arguments])
-    assert code == (2 if isinstance(caught.value, ConfigError) else 1), caught.value
-    for word in words:
-        assert word in str(caught.value), f"{word!r} is missing in: {caught.value}"
+    """The same for each line of arguments, after the ``common`` ones.
+
+    ``cases`` maps a line to the words of its message; ``{NAME}`` in it stands for a path.
+    """
+    for line, words in cases.items():
+        given = (word.format(**paths) for word in line.split())
+        refuses(command, *common, *given, words=words.split(), code=code)
+
+
+def files_below(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if not path.is_dir()}
 
 
 def flip_bit(path: Path) -> None:
@@ -272,23 +287,15 @@ def tree(folder: Path) -> list[str]:
 # Several processes ------------------------------------------------------------------------------
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def start_group(
     launch: Launcher, tool: str | Path, *arguments: object, cwd: Path | None = None, **extra: str
 ) -> list[Running]:
     """Two processes as ``torchrun`` starts them, without its agent, whose import takes seconds."""
-    shared = {
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        "TORCHELASTIC_RUN_ID": "test",
-    } | extra
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test"} | extra
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     return [
         launch.start(tool, *arguments, cwd=cwd, RANK=rank, LOCAL_RANK=rank, **shared)
         for rank in ("0", "1")
@@ -302,7 +309,9 @@ def run_group(
     return [one.wait() for one in start_group(launch, tool, *arguments, **more)]
 
 
-def group_ok(launch: Launcher, tool: str | Path, *arguments: object, **more: Any) -> None:
+def group_ok(launch: Launcher, tool: str | Path, *arguments: object, **more: Any) -> list[Finished]:
     """The same, with a good end of both."""
-    for process in run_group(launch, tool, *arguments, **more):
+    done = run_group(launch, tool, *arguments, **more)
+    for process in done:
         assert process.code == 0, process.text
+    return done

@@ -75,33 +75,31 @@ def at_step_2(process: Running, run: Path) -> None:
 
 
 def says_what_to_do(done: Finished, run: Path, reason: str) -> None:
-    refused(done, reason, "Earlier checkpoints are intact", "go on with --resume", code=1)
-    assert done.err.startswith(f"error: {run}"), done.err
+    refused(done, f"error: {run}", reason, "--resume", code=1)
     checkpoint, problems = CheckpointStore(run / "checkpoints").latest()
-    assert problems == []
-    assert checkpoint is not None
+    assert checkpoint is not None and not problems
     assert 2 <= checkpoint.state["step"] < 8
 
 
-def start(launch: Launcher, config: Path, output: Path, cwd: Path) -> Running:
-    flags = ("--config", config, "--output", output, "--name", "run")
-    return launch.start("train_ssl", *flags, cwd=cwd)
+def start(launch: Launcher, config: Path, output: Path) -> Running:
+    return launch.start("train_ssl", "--config", config, "--output", output, "--name", "run")
 
 
 def test_a_disk_that_becomes_full(
-    disk: Path, reference: tuple[Path, str], launch: Launcher, config: Path, tmp_path: Path
+    disk: Path, reference: Path, launch: Launcher, config: Path
 ) -> None:
     run = disk / "run"
-    process = start(launch, config, disk, tmp_path)
+    process = start(launch, config, disk)
     at_step_2(process, run)
     others = fill(disk)
     process.kill(signal.SIGCONT)
     says_what_to_do(process.wait(), run, "No space left on device")
     others.unlink()
     launch.ok("train_ssl", "--resume", run)
-    assert_same_run(reference[0], run, settings=False)
+    assert_same_run(reference, run, settings=False)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_all_processes_of_a_run(
     disk: Path, launch: Launcher, config: Path
 ) -> None:
@@ -118,22 +116,22 @@ def test_a_full_disk_ends_all_processes_of_a_run(
 
 
 def test_full_and_read_only_at_the_start(
-    disk: Path, mount: Mount, launch: Launcher, config: Path, tmp_path: Path
+    disk: Path, mount: Mount, launch: Launcher, config: Path
 ) -> None:
     fill(disk)
-    done = start(launch, config, disk, tmp_path).wait()
+    done = start(launch, config, disk).wait()
     refused(done, f"{disk}/.run.new", "No space left on device", code=1)
     assert tree(disk) == ["others"]
     mount(disk, "-o", "remount,ro")
-    done = start(launch, config, disk, tmp_path).wait()
+    done = start(launch, config, disk).wait()
     refused(done, f"{disk}/run: cannot be made: Read-only file system", "--output", code=1)
 
 
 def test_a_folder_that_becomes_read_only(
-    mount: Mount, reference: tuple[Path, str], launch: Launcher, config: Path, tmp_path: Path
+    mount: Mount, reference: Path, launch: Launcher, config: Path, tmp_path: Path
 ) -> None:
-    run = tmp_path / "out" / "run"
-    process = start(launch, config, tmp_path / "out", tmp_path)
+    run = tmp_path / "out/run"
+    process = start(launch, config, tmp_path / "out")
     at_step_2(process, run)
     mount(run / "checkpoints", "--bind", run / "checkpoints")
     mount(run / "checkpoints", "-o", "remount,ro,bind")
@@ -142,39 +140,34 @@ def test_a_folder_that_becomes_read_only(
     mount(run, "--bind", run)
     mount(run, "-o", "remount,ro,bind")
     before = tree(run)
-    refused(
-        launch("train_ssl", "--resume", run),
-        f"{run}: cannot be used: Read-only file system",
-        "copy it to one",
-        code=1,
-    )
+    refused(launch("train_ssl", "--resume", run), f"{run}: ", "Read-only file system", code=1)
     assert tree(run) == before
     for folder in (run, run / "checkpoints"):
         subprocess.run(["umount", str(folder)], check=True)
     launch.ok("train_ssl", "--resume", run)
-    assert_same_run(reference[0], run, settings=False)
+    assert_same_run(reference, run, settings=False)
 
 
 LIMITED = """
 import resource, runpy, sys
-
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-sys.argv[0] = {tool!r}
-runpy.run_path({tool!r}, run_name="__main__")
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
 def test_a_limit_on_the_size_of_files(
-    reference: tuple[Path, str], launch: Launcher, config: Path, tmp_path: Path
+    reference: Path, launch: Launcher, config: Path, tmp_path: Path
 ) -> None:
     """What a full disk is to somebody who cannot mount one: weights do not fit, the log does."""
-    run = tmp_path / "out" / "run"
-    process = start(launch, config, tmp_path / "out", tmp_path)
+    run = tmp_path / "out/run"
+    process = start(launch, config, tmp_path / "out")
     at_step_2(process, run)
     process.kill(signal.SIGKILL)
     process.wait()
     script = tmp_path / "limited.py"
-    script.write_text(LIMITED.format(tool=str(TOOLS / "train_ssl.py")))
-    says_what_to_do(launch(script, "--resume", run), run, "File too large")
+    script.write_text(LIMITED)
+    limited = launch(script, TOOLS / "train_ssl.py", "--resume", run)
+    says_what_to_do(limited, run, "File too large")
     launch.ok("train_ssl", "--resume", run)
-    assert_same_run(reference[0], run, settings=False)
+    assert_same_run(reference, run, settings=False)

@@ -5,250 +5,168 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from mixseg.data.camvid import CAMVID
 from mixseg.data.cityscapes import CITYSCAPES
-from mixseg.errors import CheckpointError, ConfigError, DataError
 from tests.data.layouts import write_camvid, write_folder
-from tests.end_to_end.processes import Launcher, flip_bit, refused, refused_here
+from tests.end_to_end.processes import RUN, Launcher, flip_bit, refused, refuses, refuses_each
 
 
-def evaluated(launch: Launcher, cwd: Path, *arguments: object) -> dict:
-    done = launch("evaluate", *arguments, "--json", "scores.json", cwd=cwd)
-    assert done.code == 0, done.text
+def evaluated(launch: Launcher, *arguments: object) -> dict[str, Any]:
+    done = launch.ok("evaluate", *arguments, "--json", "scores.json")
     for name in (*CITYSCAPES.names, "mIoU"):
         assert name in done.out
-    return json.loads((cwd / "scores.json").read_text())
+    return json.loads(Path("scores.json").read_text())
 
 
-def test_the_scores_are_those_of_the_run(
-    reference: tuple[Path, str], launch: Launcher, tmp_path: Path
-) -> None:
-    run, _ = reference
-    found = evaluated(launch, tmp_path, run)
-    assert found["scores"] == json.loads((run / "summary.json").read_text())["last"]
+def student(launch: Launcher, run: Path, *arguments: object) -> dict[str, Any]:
+    return evaluated(launch, run, "--network", "student", *arguments)["scores"]["student"]
+
+
+def test_the_scores_are_those_of_the_run(reference: Path, launch: Launcher) -> None:
+    found = evaluated(launch, reference)
+    summary = json.loads((reference / "summary.json").read_text())
+    assert found["scores"] == summary["last"]
     assert (found["step"], found["split"]) == (8, "val")
     # Neither a larger batch nor processes that read images change them.
-    assert evaluated(launch, tmp_path, run, "--batch-size", 2, "--workers", 1) == found
+    assert evaluated(launch, reference, "--batch-size", 2, "--workers", 1) == found
+    # One network of one checkpoint.
+    best = summary["best"]["teacher"]
+    found = evaluated(launch, reference / "checkpoints/best-teacher")
+    assert [*found["scores"]] == ["teacher"]
+    assert (found["step"], found["scores"]["teacher"]["miou"]) == (best["step"], best["miou"])
+    found = evaluated(launch, reference / "checkpoints/step-00000006", "--network", "student")
+    assert ([*found["scores"]], found["step"]) == (["student"], 6)
 
 
-@pytest.mark.parametrize("name", ["student", "teacher"])
-def test_one_network_of_one_checkpoint(
-    name: str, reference: tuple[Path, str], launch: Launcher, tmp_path: Path
-) -> None:
-    run, _ = reference
-    best = json.loads((run / "summary.json").read_text())["best"][name]
-    found = evaluated(launch, tmp_path, run / "checkpoints" / f"best-{name}")
-    assert [*found["scores"]] == [name]
-    assert (found["step"], found["scores"][name]["miou"]) == (best["step"], best["miou"])
-    older = run / "checkpoints" / "step-00000006"
-    found = evaluated(launch, tmp_path, older, "--network", name)
-    assert ([*found["scores"]], found["step"]) == ([name], 6)
-
-
-def test_ways_to_look(reference: tuple[Path, str], launch: Launcher, tmp_path: Path) -> None:
-    run, _ = reference
-    plain = evaluated(launch, tmp_path, run, "--network", "student")["scores"]["student"]
+def test_ways_to_look(reference: Path, launch: Launcher) -> None:
+    plain = student(launch, reference)
     for arguments, described in (
         (("--mode", "slide", "--window", "64x64"), "64"),
         (("--flip",), "flip"),
         (("--scales", "0.75,1,1.25"), "0.75"),
     ):
-        found = evaluated(launch, tmp_path, run, "--network", "student", *arguments)
-        scores = found["scores"]["student"]
-        assert scores["miou"] != plain["miou"]
-        assert described in scores["mode"]
+        scores = student(launch, reference, *arguments)
+        assert scores["miou"] != plain["miou"] and described in scores["mode"]
     # One window that covers the image is the whole image.
-    found = evaluated(
-        launch, tmp_path, run, "--network", "student", "--mode", "slide", "--window", "64x128"
-    )
-    assert found["scores"]["student"]["miou"] == plain["miou"]
-    found = evaluated(launch, tmp_path, run, "--network", "student", "--resolution", "64x128")
-    assert found["scores"]["student"]["miou"] == plain["miou"]
-    assert found["scores"]["student"]["resolution"] == "64x128"
+    whole = ("--mode", "slide", "--window", "64x128", "--resolution", "64x128")
+    scores = student(launch, reference, *whole)
+    assert (scores["miou"], scores["resolution"]) == (plain["miou"], "64x128")
 
 
 def test_labels_are_compared_where_the_run_has_compared_them(
-    reference: tuple[Path, str], launch: Launcher, config: Path, tmp_path: Path
+    launch: Launcher, config: Path, tmp_path: Path
 ) -> None:
     at_input = ("--data.resize", "32x64", "--validation.resolution", "input")
-    done = launch(
-        *("train_ssl", "--config", config, "--output", "out", "--name", "run", *at_input),
-        cwd=tmp_path,
-    )
-    assert done.code == 0, done.text
-    run = tmp_path / "out" / "run"
+    launch.ok("train_supervised", "--config", config, *RUN, *at_input, "--iterations", 2)
+    run = tmp_path / "out/run"
     last = json.loads((run / "summary.json").read_text())["last"]["student"]
-    for arguments in ((), ("--resolution", "input"), ("--resolution", "32x64")):
-        scores = evaluated(launch, tmp_path, run, *arguments)["scores"]["student"]
-        assert scores["resolution"].startswith("32x64")
-        assert scores["miou"] == last["miou"]
+    for arguments in ((), ("--resolution", "32x64")):
+        scores = student(launch, run, *arguments)
+        assert scores["resolution"].startswith("32x64") and scores["miou"] == last["miou"]
     for arguments in (("--resolution", "native"), ("--resize", "none")):
-        scores = evaluated(launch, tmp_path, run, *arguments)["scores"]["student"]
-        assert scores["resolution"].startswith("native")
-    done = launch("evaluate", reference[0], "--resolution", "input", cwd=tmp_path)
-    refused(done, "--resolution input: images reach the network in their own size")
+        assert student(launch, run, *arguments)["resolution"].startswith("native")
 
 
-@pytest.mark.parametrize(
-    ("format", "shape"),
-    [("train-ids", (64, 128)), ("label-ids", (64, 128)), ("colour", (64, 128, 3))],
-)
-def test_saved_predictions(
-    format: str,
-    shape: tuple[int, ...],
-    reference: tuple[Path, str],
-    launch: Launcher,
-    tmp_path: Path,
-) -> None:
-    evaluated(launch, tmp_path, reference[0], "--save-predictions", "saved", "--format", format)
-    allowed = {
-        "train-ids": {*range(len(CITYSCAPES))},
-        "label-ids": {7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33},
-        "colour": {*CITYSCAPES.palette},
-    }[format]
-    for name in ("student", "teacher"):
-        files = [*(tmp_path / "saved" / name).rglob("*.png")]
-        assert len(files) == 3
-        for file in files:
-            assert file.name.endswith("_leftImg8bit.png")
-            with Image.open(file) as image:
-                pixels = np.array(image)
-            assert pixels.shape == shape
-            found = (
-                {
-                    tuple(value) if isinstance(value, list) else value
-                    for value in np.unique(pixels.reshape(64 * 128, -1), axis=0).squeeze(1).tolist()
-                }
-                if pixels.ndim == 2
-                else {tuple(value) for value in np.unique(pixels.reshape(-1, 3), axis=0).tolist()}
-            )
-            assert found <= allowed
-    # They are not overwritten.
-    done = launch("evaluate", reference[0], "--save-predictions", "saved", cwd=tmp_path)
-    refused(done, "--save-predictions saved: exists and is not empty")
+def test_saved_predictions(reference: Path, launch: Launcher, tmp_path: Path) -> None:
+    found = {}
+    for name in ("train-ids", "label-ids", "colour"):
+        evaluated(launch, reference, "--save-predictions", name, "--format", name)
+        files = sorted((tmp_path / name).rglob("*.png"))
+        assert [file.relative_to(tmp_path).parts[1] for file in files] == (
+            3 * ["student"] + 3 * ["teacher"]
+        )
+        assert all(file.name.endswith("_leftImg8bit.png") for file in files)
+        found[name] = np.stack([np.array(Image.open(file)) for file in files])
+    ids = found["train-ids"]
+    assert ids.shape == (6, 64, 128) and ids.max() < len(CITYSCAPES)
+    np.testing.assert_array_equal(found["label-ids"], np.array(CITYSCAPES.label_ids)[ids])
+    np.testing.assert_array_equal(found["colour"], np.array(CITYSCAPES.palette)[ids])
 
 
-def test_data_with_other_classes(
-    reference: tuple[Path, str], launch: Launcher, tmp_path: Path
-) -> None:
+def test_data_with_other_classes(reference: Path, launch: Launcher, tmp_path: Path) -> None:
     # Predictions of 19 classes become CamVid's 11.
     write_camvid(tmp_path / "camvid", "val", count=2)
-    arguments = (
-        *(reference[0], "--network", "student", "--dataset", "camvid", "--data-root", "camvid"),
-        *("--save-predictions", "saved", "--resize", "48x96", "--json", "scores.json"),
+    done = launch.ok(
+        *("evaluate", reference, "--network", "student", "--resize", "48x96"),
+        *("--dataset", "camvid", "--data-root", "camvid"),
+        *("--save-predictions", "saved", "--json", "scores.json"),
     )
-    done = launch("evaluate", *arguments, cwd=tmp_path)
-    assert done.code == 0, done.text
     for line in (
         "class map (built in): predictions of 19 classes -> 11 classes of the data",
         "traffic light + traffic sign -> sign symbol",
-        "ignored: train",
         "images reach the network in 48x96 (--resize)",
         "mIoU over the 11 classes that both know",
     ):
         assert line in done.out
     found = json.loads((tmp_path / "scores.json").read_text())
-    assert found["scores"]["student"]["classes"] == list(CAMVID.names)
-    assert found["judged"] == list(CAMVID.names)
-    assert found["class_map"]["origin"] == "built in"
+    scores = found["scores"]["student"]
+    assert scores["classes"] == found["judged"] == list(CAMVID.names)
     assert found["class_map"]["dropped"] == ["train"]
     assert found["class_map"]["joined"]["car"] == ["car", "truck", "bus"]
     assert found["input_size"] == [48, 96]
     files = [*(tmp_path / "saved").rglob("*.png")]
-    assert len(files) == 2
-    right = labelled = 0
-    for file in files:
-        with (
-            Image.open(file) as image,
-            Image.open(tmp_path / "camvid" / "valannot" / file.name) as own,
-        ):
-            prediction, label = np.array(image), np.array(own)
-        assert {*np.unique(prediction).tolist()} <= {*range(len(CAMVID)), 255}
-        right += int(((prediction == label) & (label < len(CAMVID))).sum())
-        labelled += int((label < len(CAMVID)).sum())
-    accuracy = found["scores"]["student"]["pixel_accuracy"]
-    assert accuracy == pytest.approx(right / labelled, abs=1e-12)
+    found = {one for file in files for one in np.unique(np.array(Image.open(file))).tolist()}
+    assert len(files) == 2 and found <= {*range(len(CAMVID)), 255}
 
 
-def test_classes_of_a_file(reference: tuple[Path, str], launch: Launcher, tmp_path: Path) -> None:
+def test_classes_of_a_file(reference: Path, launch: Launcher, tmp_path: Path) -> None:
     write_folder(tmp_path / "own", "val", count=2)
-    arguments = (
-        *(reference[0], "--network", "student", "--dataset", "folder", "--data-root", "own"),
-        *("--json", "scores.json"),
-    )
-    done = launch("evaluate", *arguments, cwd=tmp_path)
-    refused(done, "no class map is built in", "--class-map FILE", code=1)
+    own = (reference, "--network", "student", "--dataset", "folder", "--data-root", "own")
+    refuses("evaluate", *own, words=["--class-map"], code=1)
     text = "background: ignore\nroad: road\nbuilding: building\n"
     (tmp_path / "map.yaml").write_text(text)
-    done = launch("evaluate", *arguments, "--class-map", "map.yaml", cwd=tmp_path)
-    assert done.code == 0, done.text
-    assert "class map (map.yaml): labels of 3 classes -> 19 classes of the network" in done.out
-    assert "mIoU over the 2 classes that both know" in done.out
-    found = json.loads((tmp_path / "scores.json").read_text())
+    found = evaluated(launch, *own, "--class-map", "map.yaml")
     assert found["judged"] == ["road", "building"]
-    iou = dict(zip(CITYSCAPES.names, found["scores"]["student"]["iou"], strict=True))
-    assert found["scores"]["student"]["miou"] == (iou["road"] + iou["building"]) / 2
-    assert iou["sky"] is None
+    scores = found["scores"]["student"]
+    iou = dict(zip(CITYSCAPES.names, scores["iou"], strict=True))
+    assert scores["miou"] == (iou["road"] + iou["building"]) / 2 and iou["sky"] is None
     (tmp_path / "map.yaml").write_text(text.replace("building: b", "bilding: b"))
-    done = launch("evaluate", *arguments, "--class-map", "map.yaml", cwd=tmp_path)
-    refused(done, "map.yaml, line 3: unknown source class 'bilding'", "'building'", code=1)
+    words = ["map.yaml, line 3", "'bilding'", "'building'"]
+    refuses("evaluate", *own, "--class-map", "map.yaml", words=words, code=1)
 
 
-def test_a_damaged_checkpoint(
-    reference: tuple[Path, str], launch: Launcher, tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(reference[0], run)
-    newest = run / "checkpoints" / "step-00000008"
+def test_a_damaged_checkpoint(reference: Path, launch: Launcher, tmp_path: Path) -> None:
+    checkpoints = shutil.copytree(reference, tmp_path / "run") / "checkpoints"
+    newest = checkpoints / "step-00000008"
     flip_bit(newest / "teacher.safetensors")
-    done = launch("evaluate", "run/checkpoints/step-00000008", cwd=tmp_path)
-    refused(done, "step-00000008/teacher.safetensors: damaged", "SHA-256", code=1)
+    refused(launch("evaluate", newest), "teacher.safetensors", "SHA-256", code=1)
     # The student's file is intact.
-    arguments = ("run/checkpoints/step-00000008", "--network", "student")
-    assert launch("evaluate", *arguments, cwd=tmp_path).code == 0
+    launch.ok("evaluate", newest, "--network", "student")
     # Of a run the newest intact one is taken; the scores name its step, a line says why.
-    assert evaluated(launch, tmp_path, "run")["step"] == 6
-    done = launch("evaluate", "run", cwd=tmp_path)
+    done = launch.ok("evaluate", "run", "--json", "s.json")
+    assert json.loads((tmp_path / "s.json").read_text())["step"] == 6
     assert "passed over" in done.out and "teacher.safetensors: damaged" in done.out
-    flip_bit(run / "checkpoints" / "step-00000006" / "state.json")
-    done = launch("evaluate", "run", cwd=tmp_path)
-    refused(done, "no checkpoint can be read", "state.json: damaged", code=1)
+    flip_bit(checkpoints / "step-00000006/state.json")
+    refuses("evaluate", "run", words=["state.json"], code=1)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ("nowhere", CheckpointError, "nowhere: is not a folder"),
-        (".", CheckpointError, "no checkpoints"),
-        ("RUN/config.yaml", CheckpointError, "config.yaml: is not a folder"),
-        ("RUN/checkpoints/best-student --network teacher", CheckpointError, "'teacher'"),
-        ("RUN --scales big", ConfigError, "--scales: "),
-        ("RUN --mode slide", ConfigError, "--window HEIGHTxWIDTH"),
-        ("RUN --window 64x64", ConfigError, "--mode slide"),
-        ("RUN --resolution 64", ConfigError, "--resolution: "),
-        ("RUN --resize wide", ConfigError, "--resize: "),
-        ("RUN --class-map nowhere.yaml", ConfigError, "nowhere.yaml"),
-        ("RUN --split vall", DataError, "vall"),
-        ("RUN --dataset voc", ConfigError, "--data-root DIR"),
-        ("RUN --device cuda:99", ConfigError, "CUDA devices"),
-        ("RUN --flipp", ConfigError, "'--flip'"),
-    ],
-)
-def test_refusals(
-    arguments: str,
-    error: type[Exception],
-    message: str,
-    reference: tuple[Path, str],
-    environment: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MIXSEG_CACHE", environment["MIXSEG_CACHE"])
-    words = [word.replace("RUN", str(reference[0])) for word in arguments.split()]
-    refused_here("evaluate", *words, error=error, match=message)
+def test_refusals(reference: Path, tmp_path: Path) -> None:
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved/mine").touch()
+    usage = {
+        "{run} --scales big": "--scales",
+        "{run} --mode slide": "--window HEIGHTxWIDTH",
+        "{run} --window 64x64": "--mode slide",
+        "{run} --resolution 64": "--resolution",
+        "{run} --resolution input": "--resolution input",
+        "{run} --resize wide": "--resize",
+        "{run} --class-map nowhere.yaml": "nowhere.yaml",
+        "{run} --dataset voc": "--data-root",
+        "{run} --device cuda:99": "CUDA",
+        "{run} --flipp": "'--flip'",
+        "{run} --save-predictions saved": "--save-predictions saved",
+    }
+    refuses_each("evaluate", usage, run=reference)
+    others = {
+        "nowhere": "nowhere",
+        ".": "checkpoints",
+        "{run}/config.yaml": "config.yaml",
+        "{run}/checkpoints/best-student --network teacher": "'teacher'",
+        "{run} --split vall": "vall",
+    }
+    refuses_each("evaluate", others, code=1, run=reference)

@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from mixseg.data.cityscapes import CITYSCAPES
-from mixseg.errors import CheckpointError, ConfigError
 from mixseg.training.saved_network import load_networks
 from tests.data.layouts import write_image
-from tests.end_to_end.processes import REPOSITORY, Launcher, fresh, refused, refused_here, tree
+from tests.end_to_end.processes import REPOSITORY, Launcher, fresh, refuses, refuses_each, tree
 
 WITHOUT_MIXSEG = """
 import sys
@@ -23,28 +22,25 @@ program = torch.export.load("network.pt2", extra_files=(extra := {"mixseg.json":
 torch.save(program(torch.load("images.pt")), "logits.pt")
 assert extra["mixseg.json"] == open("network.pt2.json").read()
 """
-DOCUMENT = REPOSITORY / "docs" / "export.md"
+DOCUMENT = REPOSITORY / "docs/export.md"
 
 
 @pytest.fixture(scope="module")
-def exported(
-    reference: tuple[Path, str], launch: Launcher, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def exported(reference: Path, launch: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an exported teacher."""
     folder = tmp_path_factory.mktemp("exported")
-    arguments = ("export", reference[0], "--output", "network.pt2", "--size", "40x72")
-    done = launch(*arguments, cwd=folder)
-    assert done.code == 0, done.text
-    assert "run, step 8: teacher, deeplabv2-test_resnet, 19 classes" in done.out
+    given = (reference, "--output", "network.pt2", "--size", "40x72")
+    done = launch.ok("export", *given, cwd=folder)
     difference = re.search(r"differ by at most (\S+) ", done.out)
     assert difference is not None and float(difference[1]) < 1e-4
+    assert tree(folder) == ["network.pt2", "network.pt2.json"]
     return folder
 
 
-def test_the_file_runs_without_mixseg(
-    exported: Path, reference: tuple[Path, str], environment: dict[str, str]
+@pytest.mark.slow
+def test_the_file_runs_without_mixseg_and_says_what_it_is(
+    exported: Path, reference: Path, environment: dict[str, str]
 ) -> None:
-    assert tree(exported) == ["network.pt2", "network.pt2.json"]
     images = torch.rand(3, 3, 40, 72)
     torch.save(images, exported / "images.pt")
     script = exported / "use.py"
@@ -52,72 +48,50 @@ def test_the_file_runs_without_mixseg(
     done = fresh([script], exported, environment)
     assert done.code == 0, done.text
     with torch.no_grad():
-        expected = load_networks(reference[0], "teacher").networks["teacher"](images)
+        expected = load_networks(reference, "teacher").networks["teacher"](images)
     found = torch.load(exported / "logits.pt")
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
-
-def test_what_it_says_of_itself(exported: Path) -> None:
     about = json.loads((exported / "network.pt2.json").read_text())
     assert about["classes"]["names"] == [*CITYSCAPES.names]
-    assert about["classes"]["palette"] == [[*colour] for colour in CITYSCAPES.palette]
-    assert about["input"]["size"] == [40, 72]
-    assert about["input"]["range"] == [0.0, 1.0]
+    assert about["classes"]["palette"] == [[*color] for color in CITYSCAPES.palette]
+    assert (about["input"]["size"], about["input"]["range"]) == ([40, 72], [0.0, 1.0])
     assert (about["network"], about["step"], about["run"]) == ("teacher", 8, "run")
 
 
-def test_nothing_is_overwritten_unasked(
-    exported: Path, reference: tuple[Path, str], launch: Launcher
-) -> None:
-    before = (exported / "network.pt2").read_bytes()
-    arguments = ("export", reference[0], "--network", "student", "--size", "40x72")
-    done = launch(*arguments, "--output", "network.pt2", cwd=exported)
-    refused(done, "network.pt2: exists already; --overwrite replaces it")
-    # The description alone is not overwritten either.
-    (exported / "other.pt2.json").write_text("mine")
-    refused(launch(*arguments, "--output", "other.pt2", cwd=exported), "other.pt2.json: exists")
-    assert (exported / "network.pt2").read_bytes() == before
-    done = launch(*arguments, "--output", "other.pt2", "--overwrite", cwd=exported)
-    assert done.code == 0, done.text
-    about = json.loads((exported / "other.pt2.json").read_text())
-    assert about["network"] == "student"
+def test_nothing_is_overwritten_unasked(reference: Path, launch: Launcher, tmp_path: Path) -> None:
+    given = (reference, "--network", "student", "--size", "40x72", "--output", "other.pt2")
+    # Neither the file nor its description.
+    for name in ("other.pt2", "other.pt2.json"):
+        (tmp_path / name).write_text("mine")
+        refuses("export", *given, words=[name, "--overwrite"])
+        (tmp_path / name).unlink()
+    (tmp_path / "other.pt2").write_text("mine")
+    launch.ok("export", *given, "--overwrite")
+    assert json.loads((tmp_path / "other.pt2.json").read_text())["network"] == "student"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ("RUN", ConfigError, "--size HEIGHTxWIDTH is missing"),
-        ("RUN --size big", ConfigError, "--size: expected HEIGHTxWIDTH"),
-        ("RUN --size 64x64 --format onx", ConfigError, "'onnx'"),
-        ("RUN --size 64x64 --format onnx", ConfigError, "a.pt2 is a file of format torch-exp"),
-        ("RUN --size 64x64 --output a.bin", ConfigError, "a.bin"),
-        ("nowhere --size 64x64", CheckpointError, "nowhere: is not a folder"),
-        ("RUN --size 64x64 --output no/a.pt2", ConfigError, "no folder"),
-    ],
-)
-def test_refusals(
-    arguments: str,
-    error: type[Exception],
-    message: str,
-    reference: tuple[Path, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    words = [word.replace("RUN", str(reference[0])) for word in arguments.split()]
-    words += [] if "--output" in words else ["--output", "a.pt2"]
-    refused_here("export", *words, error=error, match=message)
-    assert tree(tmp_path) == []
+def test_refusals(reference: Path) -> None:
+    cases = {
+        "--output a.pt2": "--size HEIGHTxWIDTH",
+        "--output a.pt2 --size big": "--size",
+        "--output a.pt2 --size 64x64 --format onx": "'onnx'",
+        "--output a.pt2 --size 64x64 --format onnx": "a.pt2 torch-exp",
+        "--output a.bin --size 64x64": "a.bin",
+        "--output no/a.pt2 --size 64x64": "no/a.pt2",
+    }
+    refuses_each("export", cases, reference)
+    refuses("export", "nowhere", "--output", "a.pt2", "--size", "64x64", words=["nowhere"], code=1)
 
 
 @pytest.mark.slow
 def test_what_the_document_shows_runs(
-    exported: Path, reference: tuple[Path, str], environment: dict[str, str], tmp_path: Path
+    exported: Path, reference: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
     assert len(blocks) == 2
     (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "NAME").symlink_to(reference[0])
+    (tmp_path / "runs/NAME").symlink_to(reference)
     for name in ("network.pt2", "network.pt2.json"):
         (tmp_path / name).symlink_to(exported / name)
     write_image(tmp_path / "street.png", size=(50, 90))

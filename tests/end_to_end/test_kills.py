@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.processes import TOOLS, Launcher, assert_same_run, fresh
+from tests.end_to_end.processes import RUN, TOOLS, Launcher, assert_same_run, fresh
 
 pytestmark = pytest.mark.slow
 
@@ -34,8 +34,7 @@ FREE = 6
 
 def arguments(method: str, config: Path, workers: int) -> tuple[object, ...]:
     often = ("--iterations", STEPS, "--set", "checkpoints.every=3", "validation.every=5")
-    where = ("--output", "out", "--name", "run")
-    return ("--config", config, *where, "--workers", workers, *often, *METHODS[method][1])
+    return ("--config", config, *RUN, "--workers", workers, *often, *METHODS[method][1])
 
 
 @pytest.fixture(scope="module", params=METHODS)
@@ -50,7 +49,7 @@ def whole(
     """A run of the method that nothing disturbed, without loader processes."""
     folder = tmp_path_factory.mktemp("whole")
     launch.ok(METHODS[method][0], *arguments(method, config, 0), cwd=folder)
-    return folder / "out" / "run"
+    return folder / "out/run"
 
 
 def reached(run: Path, processes: int, step: int) -> bool:
@@ -73,14 +72,14 @@ def test_the_same_seed_gives_the_same_run(
     command = [TOOLS / f"{METHODS[method][0]}.py", *arguments(method, config, workers)]
     done = fresh(command, tmp_path, environment)
     assert done.code == 0, done.text
-    assert_same_run(whole, tmp_path / "out" / "run", settings=False)
+    assert_same_run(whole, tmp_path / "out/run", settings=False)
 
 
 def test_killed_again_and_again(
     method: str, whole: Path, config: Path, launch: Launcher, tmp_path: Path
 ) -> None:
     """Two kills of three follow a random step, one comes at random after a start."""
-    run, chance = tmp_path / "out" / "run", random.Random(0)
+    run, chance = tmp_path / "out/run", random.Random(0)
     workers = [*WORKERS] * (KILLS // len(WORKERS))
     chance.shuffle(workers)
     steps = sorted(chance.choices(range(1, STEPS - FREE), k=KILLS))

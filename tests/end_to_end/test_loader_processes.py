@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.processes import TOOLS, Finished, Launcher, Running, metrics, start_group
+from tests.end_to_end.processes import (
+    RUN,
+    TOOLS,
+    Finished,
+    Launcher,
+    Running,
+    metrics,
+    start_group,
+)
 
 IMPATIENT = """
 import os, runpy, sys, time
@@ -60,7 +68,7 @@ def error_line(done: Finished) -> str:
 def test_one_that_dies_ends_all_processes_of_a_run(
     config: Path, launch: Launcher, tmp_path: Path
 ) -> None:
-    flags = ("--config", config, "--output", "out", "--name", "run", "--iterations", 100_000)
+    flags = ("--config", config, *RUN, "--iterations", 100_000)
     processes = start_group(launch, "train_ssl", *flags, "--workers", 1)
     processes[0].until((tmp_path / "out" / "run" / "checkpoints" / "step-00000002").is_dir)
     os.kill(loaders(processes[1])[0], signal.SIGKILL)
@@ -80,7 +88,7 @@ def test_one_that_dies_ends_all_processes_of_a_run(
 def test_one_that_is_silent_is_waited_for(
     config: Path, impatient: Path, launch: Launcher, tmp_path: Path
 ) -> None:
-    flags = ("--config", config, "--output", "out", "--name", "run", "--iterations", 100_000)
+    flags = ("--config", config, *RUN, "--iterations", 100_000)
     seldom = ("--workers", 1, "--set", "checkpoints.every=100000", "validation.every=0")
     process = launch.start(impatient, TOOLS / "train_ssl.py", *flags, *seldom)
     run = tmp_path / "out" / "run"
@@ -102,7 +110,7 @@ def test_one_that_is_silent_is_waited_for(
 def test_a_job_that_was_frozen_goes_on(
     config: Path, impatient: Path, launch: Launcher, tmp_path: Path
 ) -> None:
-    flags = ("--config", config, "--output", "out", "--name", "run", "--iterations", 20)
+    flags = ("--config", config, *RUN, "--iterations", 10)
     process = launch.start(impatient, TOOLS / "train_ssl.py", *flags, "--workers", 1)
     process.until((tmp_path / "out" / "run" / "checkpoints" / "step-00000002").is_dir)
     process.kill(signal.SIGSTOP, group=True)
@@ -114,12 +122,10 @@ def test_a_job_that_was_frozen_goes_on(
 
 
 @pytest.fixture
-def evaluation(
-    reference: tuple[Path, str], impatient: Path, launch: Launcher, tmp_path: Path
-) -> Running:
+def evaluation(reference: Path, impatient: Path, launch: Launcher, tmp_path: Path) -> Running:
     """An evaluation whose loader process waits for a drive that does not answer."""
     (tmp_path / "silent").touch()
-    command = (impatient, TOOLS / "evaluate.py", reference[0], "--workers", 1)
+    command = (impatient, TOOLS / "evaluate.py", reference, "--workers", 1)
     process = launch.start(*command)
     process.until(lambda: loaders(process))
     return process

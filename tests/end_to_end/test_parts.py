@@ -15,7 +15,15 @@ import yaml
 from PIL import Image
 
 from tests.end_to_end.conftest import TINY
-from tests.end_to_end.processes import REPOSITORY, Launcher, assert_same_run, metrics, refused, tree
+from tests.end_to_end.processes import (
+    REPOSITORY,
+    RUN,
+    Launcher,
+    assert_same_run,
+    files_below,
+    metrics,
+    refused,
+)
 
 BLOCK = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 FILES = dict(BLOCK.findall((REPOSITORY / "docs" / "extending.md").read_text()))
@@ -57,7 +65,7 @@ def trained(
     content["model"] = {key: value for key, value in TINY["model"].items() if key != "rates"}
     (cwd / "tiny.yaml").write_text(yaml.safe_dump(content))
     own = imports(Path("mine"), "mixer", "weighting", "loss", "network", "logger")
-    flags = ("--config", "tiny.yaml", "--output", "out", "--name", "run", "--iterations", 4)
+    flags = ("--config", "tiny.yaml", *RUN, "--iterations", 4)
     launch.ok("train_ssl", *flags, *own, *OWN, cwd=cwd)
     return lambda folder: Path(shutil.copytree(cwd / "out", folder / "out")) / "run"
 
@@ -138,18 +146,15 @@ def test_a_layout_and_a_method(parts: Path, launch: Launcher, tmp_path: Path) ->
     launch.ok(
         *("train_ssl", "--config", "tiny.yaml", *imports(parts, "layout", "method"), *data),
         *("--method", "confident_entropy", "--confident_entropy.entropy_weight", 0.5),
-        *("--iterations", 2, "--output", "out", "--name", "run", "--training.log_every", 1),
+        *(*RUN, "--iterations", 2, "--training.log_every", 1),
     )
     line = metrics(tmp_path / "out" / "run")[0]
     assert line["loss/entropy"] > 0 and "loss/consistency" not in line
-    done = launch("evaluate", "out/run")
-    assert done.code == 0 and "leaf" in done.out, done.text
+    assert "leaf" in launch.ok("evaluate", "out/run").out
     student = ("--student", "test_efficientnet", "--weights", "none", "--iterations", 1)
     more = ("--workers", 0, "--model.batch_norm", "train", "--schedule.warmup_steps", 0)
-    own = ("--output", "out", "--name", "student")
-    launch.ok("distill", "--teacher", "out/run", *student, *more, *own)
-    own = ("--config", "tiny.yaml", *imports(parts, "layout"))
-    launch.ok("check_data", *own, *data)
+    launch.ok("distill", "--teacher", "out/run", *student, *more, "--output", "out")
+    launch.ok("check_data", "--config", "tiny.yaml", *imports(parts, "layout"), *data)
 
 
 @pytest.fixture
@@ -161,20 +166,20 @@ def table(grid: Path) -> Path:
 
 
 def test_rows_of_a_table(parts: Path, table: Path, launch: Launcher, tmp_path: Path) -> None:
-    own = ("ablate", table, "--output", "out", *imports(parts, "mixer"), "--seeds", 1)
-    done = launch(*own, "--dry-run", "--mixing.stripes", 2, "--rows", "stripes")
-    assert done.code == 0 and "mixing.mixer: classmix -> stripes" in done.out, done.text
+    own = (table, "--output", "out", *imports(parts, "mixer"), "--seeds", 1)
+    done = launch.ok("ablate", *own, "--dry-run", "--mixing.stripes", 2, "--rows", "stripes")
+    assert "mixing.mixer: classmix -> stripes" in done.out
     shutil.rmtree(tmp_path / "out")
     refused(launch("ablate", table, "--output", "out"), "mixing.stripes")
     table.write_text(table.read_text() + "  typo: {set: {mixing.mixer: stripe}}\n")
-    refused(launch(*own), "row 'typo'", "'stripe'", "stripes")
-    assert "out" not in tree(tmp_path)
+    refused(launch("ablate", *own), "row 'typo'", "'stripe'", "stripes")
+    assert not files_below(tmp_path / "out")
 
 
 @pytest.mark.slow
 def test_the_runs_of_a_table(parts: Path, table: Path, launch: Launcher, tmp_path: Path) -> None:
-    own = ("ablate", table, "--output", "out", *imports(parts, "mixer"), "--seeds", 1)
-    launch.ok(*own, "--rows", "stripes")
+    own = (table, "--output", "out", *imports(parts, "mixer"), "--seeds", 1)
+    launch.ok("ablate", *own, "--rows", "stripes")
     saved = yaml.safe_load((tmp_path / "out/stripes-seed0/config.yaml").read_text())
     assert saved["imports"] == [str(parts / "my_mixer.py")]
     assert saved["mixing"]["stripes"] == 4

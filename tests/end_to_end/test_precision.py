@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from tests import hardware
-from tests.end_to_end.processes import Launcher, assert_same_run, group_ok, metrics
+from tests.end_to_end.processes import RUN, Launcher, assert_same_run, group_ok, metrics
 
 BF16 = {hardware.VARIABLE: "bf16"}
-AUTO = ("--output", "out", "--precision", "auto", "--device", "cpu")
+AUTO = ("--precision", "auto", "--device", "cpu")
 
 
 @pytest.fixture(scope="module")
 def whole(launch: Launcher, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run in bf16 that nothing interrupted."""
     cwd = tmp_path_factory.mktemp("whole")
-    done = launch.ok("train_ssl", "--config", config, *AUTO, "--name", "run", cwd=cwd, **BF16)
+    done = launch.ok("train_ssl", "--config", config, *AUTO, *RUN, cwd=cwd, **BF16)
     assert "precision bf16: clearly faster" in done.out
     assert "cpu, bf16, " in done.out
     assert " ms per step in bf16, " in done.out.split("best validation")[1]
@@ -34,7 +34,7 @@ def whole(launch: Launcher, config: Path, tmp_path_factory: pytest.TempPathFacto
 def test_a_killed_run_goes_on_to_the_bit(
     whole: Path, launch: Launcher, config: Path, tmp_path: Path
 ) -> None:
-    flags = ("--config", config, *AUTO, "--name", "run")
+    flags = ("--config", config, *AUTO, *RUN)
     run = tmp_path / "out" / "run"
     launch.start("train_ssl", *flags, **BF16).killed_after(run, 4)
     # Where a new run would take fp32, this one stays in what it has begun in.
@@ -44,11 +44,11 @@ def test_a_killed_run_goes_on_to_the_bit(
 
 
 def test_an_evaluation_is_in_the_precision_of_the_run(
-    reference: tuple[Path, str], launch: Launcher, tmp_path: Path, whole: Path
+    reference: Path, launch: Launcher, tmp_path: Path, whole: Path
 ) -> None:
     """Whatever ``auto`` would be on the machine at hand; where it lacks bf16, fp32 is taken."""
     for run, forced, same in (
-        (reference[0], "bf16", True),
+        (reference, "bf16", True),
         (whole, "bf16", True),
         (whole, "fp32", False),
     ):
@@ -59,17 +59,19 @@ def test_an_evaluation_is_in_the_precision_of_the_run(
         assert not same or scores == last
 
 
-def test_it_computes_something_else_than_fp32(whole: Path, reference: tuple[Path, str]) -> None:
+def test_it_computes_something_else_than_fp32(whole: Path, reference: Path) -> None:
     """Else the tests above would say nothing."""
-    first, second = metrics(whole)[0], metrics(reference[0])[0]
+    first, second = metrics(whole)[0], metrics(reference)[0]
     assert first["loss/supervised"] != second["loss/supervised"]
     assert first["loss/supervised"] == pytest.approx(second["loss/supervised"], rel=2**-5)
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_within_the_steps_of_bf16(
     frozen: Path, launch: Launcher, tmp_path: Path
 ) -> None:
     flags = ("--config", frozen, *AUTO, "--iterations", 3, "--validation.every", 0)
+    flags += ("--output", "out")
     launch.ok("train_ssl", *flags, "--name", "one", **BF16)
     group_ok(launch, "train_ssl", *flags, "--name", "two", **BF16)
     one, two = (tmp_path / "out" / name for name in ("one", "two"))

@@ -71,7 +71,6 @@ def ablate(
             # So that what is found after an interruption was saved because of it.
             *("--checkpoints.every", 1000, "--validation.every", 50, "--training.log_every", 1),
             *arguments,
-            cwd=tmp_path,
             **slurm.variables,
         )
 
@@ -147,8 +146,7 @@ def test_requeued_runs_go_on_where_they_were(
     # They compute what a run computes that nobody stopped.
     preset = runs[1].with_suffix(".yaml")
     name = ("--output", "out", "--name", "undisturbed")
-    undisturbed = launch("train_ssl", "--config", preset, *name, cwd=tmp_path)
-    assert undisturbed.code == 0, undisturbed.text
+    launch.ok("train_ssl", "--config", preset, *name)
     last = [run / "checkpoints/step-00000080" for run in (runs[1], tmp_path / "out/undisturbed")]
     assert_same_tensors(*last)
     assert metrics(runs[1]) == metrics(tmp_path / "out/undisturbed")

@@ -77,6 +77,8 @@ def train_here(jobs: Sequence[Job], at_once: int, say: Callable[[str], None]) ->
 
 def _environment(slot: int, at_once: int) -> dict[str, str]:
     threads = max(1, (os.cpu_count() or 1) // at_once)
+    if (own := os.environ.get("OMP_NUM_THREADS", "")).isdecimal():
+        threads = min(threads, max(1, int(own)))
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     if torch.cuda.device_count() > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
         environment["CUDA_VISIBLE_DEVICES"] = str(slot % torch.cuda.device_count())

@@ -235,6 +235,8 @@ class TestRefused:
         path = tmp_path / f"a{kind}"
         key = next(key for key in state if key.startswith("backbone.") and state[key].dim() == 4)
         for dtype in ("int64", "uint8", "bool", "complex64", "float8_e4m3fn"):
+            if kind == ".safetensors" and getattr(torch, dtype) not in safetensors.torch._SIZE:
+                continue  # earlier versions of safetensors write no complex numbers
             save(path, state | {key: state[key].to(getattr(torch, dtype))})
             with pytest.raises(CheckpointError, match=rf"{key}.* {dtype}"):
                 initial(path)

@@ -79,6 +79,10 @@ def _import(name: str) -> None:
     path = Path(name)
     try:
         if path.suffix != ".py":
+            if not all(word.isidentifier() for word in name.split(".")):
+                raise ConfigError(
+                    f"--import {name}: is neither a Python file, NAME.py, nor the name of a module"
+                )
             if "" not in sys.path:  # as with python -m: modules of this folder
                 sys.path.insert(0, "")
             importlib.import_module(name)

@@ -10,7 +10,7 @@ import torch
 def derive_seed(*key: int | str) -> int:
     """A 63-bit seed that depends on every part of the key, for example (seed, "crop", epoch, 17).
 
-    Hashing keeps streams with neighbouring keys independent, which adding numbers would not.
+    Hashing keeps streams with neighboring keys independent, which adding numbers would not.
     """
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in key)
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()

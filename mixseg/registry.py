@@ -21,6 +21,7 @@ import copy
 import functools
 import importlib
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,9 +108,9 @@ class Registry(Generic[T]):
         def add(part: C) -> C:
             known = self._known().get(name)
             if known is not None and known.module != part.__module__:
+                where = getattr(sys.modules.get(part.__module__), "__file__", part.__module__)
                 raise ConfigError(
-                    f"{part.__module__}: there is a {self.kind} {name!r} already; give this one "
-                    "another name"
+                    f"{where}: there is a {self.kind} {name!r} already; give this one another name"
                 )
             self._known()[name] = Entry(part, section)
             if known is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import pytest
@@ -11,6 +12,7 @@ from mixseg.config.options import options_of
 from mixseg.config.schema import schema
 from mixseg.config.values import AtLeast, Range, value_of
 from mixseg.errors import ConfigError
+from mixseg.mixing import ClassMix, Mixer
 from mixseg.registry import MIXERS, Registry
 
 REGISTRIES = {name: one for name, one in vars(registry).items() if isinstance(one, Registry)}
@@ -67,3 +69,22 @@ def test_a_part_from_outside_is_one_like_any_other(stripes: Any) -> None:
         MIXERS.check("stripe", "mixing.mixer")
     with pytest.raises(ConfigError, match="'classmix'"):
         MIXERS.register("classmix")(lambda: None)
+
+
+def test_an_option_without_an_annotation_has_the_type_of_its_default() -> None:
+    def part(given, sides=3, share=0.5, name="a", inner=False, other=None):  # type: ignore[no-untyped-def]
+        return given, sides, share, name, inner, other
+
+    found = {one.path: one.hint for one in options_of(part, "mixing", "own")}
+    assert found == {
+        "mixing.sides": int,
+        "mixing.share": float,
+        "mixing.name": str,
+        "mixing.inner": bool,
+    }
+
+
+def test_a_name_that_is_taken_is_refused_with_the_file_that_wants_it() -> None:
+    with pytest.raises(ConfigError, match=rf"{re.escape(__file__)}.*classmix"):
+        MIXERS.register("classmix")(type("Another", (Mixer,), {"__module__": __name__}))
+    assert MIXERS["classmix"] is ClassMix

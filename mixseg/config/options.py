@@ -144,6 +144,8 @@ def parameters_of(part: Callable[..., Any]) -> dict[str, tuple[inspect.Parameter
 def options_of(part: Callable[..., Any], section: str, owner: str) -> tuple[Setting, ...]:
     """The options of a part: parameters with a default whose values can stand in a YAML file.
 
+    A parameter without an annotation has the type of its default.
+
     Args:
         part: A class, or a function that makes the part. ``Args:`` of its docstrings document the
             options.
@@ -162,6 +164,8 @@ def options_of(part: Callable[..., Any], section: str, owner: str) -> tuple[Sett
         if parameter.default is parameter.empty:
             continue
         hint = parameter.annotation
+        if hint is parameter.empty:
+            hint = type(parameter.default)
         if isinstance(hint, str):
             try:
                 hint = eval(hint, function.__globals__)

@@ -113,6 +113,16 @@ def test_wrong_values(tmp_path: Path) -> None:
         assert named in line
 
 
+def test_imports_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "damaged.py").write_text("import\n")
+    (tmp_path / "folder").mkdir()
+    named = ("damaged.py", "missing.py", "missing", ".", "./folder", "a b")
+    codes, errors, _ = codes_and_errors(tmp_path, *(["ssl", "--import", one] for one in named))
+    assert codes == [2] * len(named)
+    for line, one in zip(errors, named, strict=True):
+        assert "--import" in line and one in line
+
+
 def test_every_command_imports_parts(tmp_path: Path) -> None:
     commands = []
     for name in COMMANDS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -115,7 +115,7 @@ class Run:
 
     path: Path
     outcome: Outcome
-    _objects: Objects
+    _objects: Objects = field(repr=False)
 
     @property
     def scores(self) -> Mapping[str, Scores]:

@@ -29,9 +29,13 @@ def test_what_fails_elsewhere_is_said() -> None:
 
 @pytest.mark.slow
 def test_a_size_that_the_network_does_not_take() -> None:
-    model = {"model.backbone": "test_maxvit", "model.output_stride": 32, "model.weights": "none"}
-    run = deeplab((160, 160), **model, **{"model.batch_norm": "train"})
-    with pytest.raises(ConfigError, match="test_maxvit"):
+    model = {
+        "model.backbone": "maxvit_rmlp_pico_rw_256",
+        "model.output_stride": 32,
+        "model.weights": "none",
+    }
+    run = deeplab((256, 256), **model, **{"model.batch_norm": "train"})
+    with pytest.raises(ConfigError, match="maxvit_rmlp_pico_rw_256"):
         run.measure_elsewhere([(321, 321)])
 
 

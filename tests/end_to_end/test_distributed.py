@@ -188,8 +188,9 @@ def test_evaluation_and_prediction_are_divided(
 ) -> None:
     common = (reference, "--save-predictions")
     alone = launch.ok("evaluate", *common, "one", "--json", "one.json")
-    first, second = group_ok(launch, "evaluate", *common, "two", "--json", "two.json")
-    assert (first.out, second.out) == (alone.out, "")
+    done = group_ok(launch, "evaluate", *common, "two", "--json", "two.json")
+    said = [[line for line in one.out.splitlines() if "[Gloo]" not in line] for one in done]
+    assert said == [alone.out.splitlines(), []]  # but for what some versions of torch print
     assert (tmp_path / "one.json").read_text() == (tmp_path / "two.json").read_text()
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
 

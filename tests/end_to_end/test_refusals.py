@@ -48,7 +48,7 @@ USAGE = {
     "--method semi_supervisd --mixer cutmix": "'semi_supervised'",
     "--dataset citiscapes": "'cityscapes'",
     "--backbone resnet110": "model.backbone 'resnet1",
-    "--backbone test_maxvit --set model.output_stride=32": "test_maxvit 160x",
+    "--backbone maxvit_rmlp_pico_rw_256 --set model.output_stride=32": "maxvit_rmlp 256x",
     "--loss hinge": "'hinge' dice",
     "--loss dice+dice": "dice twice",
     "--loss dice --supervised_loss.label_smoothing 0.1": "label_smoothing cross-entropy",

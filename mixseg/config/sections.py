@@ -224,6 +224,16 @@ class TargetSettings:
 
 @final
 @dataclass(frozen=True)
+class TeacherSettings:
+    """Which network labels unlabeled images."""
+
+    name: str = "mean"
+    """Teacher: mean is the average of the student, self the student itself, frozen the network of
+    distillation.teacher, alternating two averages in turn."""
+
+
+@final
+@dataclass(frozen=True)
 class AugmentationSettings:
     """Strong augmentation of the images that the student sees; off in the thesis' default."""
 
@@ -379,6 +389,9 @@ class Settings:
     supervised_loss: LossSettings = LossSettings()
     mixing: MixingSettings = MixingSettings()
     targets: TargetSettings = TargetSettings()
+    teacher: TeacherSettings = TeacherSettings()
+    terms: tuple[str, ...] = ()
+    """Further losses of a step, each with a section of options."""
     augmentation: AugmentationSettings = AugmentationSettings()
     distillation: DistillationSettings = DistillationSettings()
     optimizer: OptimizerSettings = OptimizerSettings()

@@ -15,8 +15,9 @@ from mixseg.errors import ConfigError
 from mixseg.losses import distillation_divergence, located_mean, pairwise_difference
 from mixseg.losses.temperature import class_maps, tempered
 from mixseg.methods.labeled import LabeledMix, plain, supervised_term
-from mixseg.methods.method import Backward, Loss, Method, StepRandom, StreamOutput
+from mixseg.methods.method import Backward, Loss, Method, StreamOutput
 from mixseg.models import FixedTeacher, SegmentationModel
+from mixseg.randomness import StepRandom
 from mixseg.registry import METHODS
 from mixseg.targets import Average
 
@@ -101,7 +102,7 @@ class Distillation(Method):
         labeled = self.labeled_mix(batch["labeled"], rng)
         wanted = self.teacher.forward_with_features(labeled.images)
         found = self.student.forward_with_features(labeled.images)
-        losses, outputs = supervised_term(self.supervised_loss, found.logits, labeled)
+        losses, outputs = supervised_term(self.supervised_loss, labeled, found.logits)
         losses["supervised"] = (1 - self.alpha) * losses["supervised"]
         divergence = self.divergence(found.logits, wanted.logits, self.temperature)
         counted = labeled.valid if self.ignored else labeled.counted

@@ -19,12 +19,14 @@ from mixseg.data.transforms import to_unit_range
 from mixseg.distributed import own_shard
 from mixseg.errors import ConfigError, DataError
 from mixseg.ignore import IGNORE, one_hot
-from mixseg.methods.method import StepRandom, whole_batch
-from mixseg.methods.semi_supervised import MixedImages, SemiSupervised
+from mixseg.methods.method import whole_batch
+from mixseg.methods.semi_supervised import SemiSupervised
 from mixseg.mixing import Identity, paste
 from mixseg.models import SegmentationModel
+from mixseg.randomness import StepRandom
 from mixseg.registry import METHODS
-from mixseg.targets import PseudoLabels
+from mixseg.targets import PseudoLabels, View
+from mixseg.targets.margins import inside
 
 
 @METHODS.register("domain_adaptation")
@@ -62,11 +64,11 @@ class DomainAdaptation(SemiSupervised):
             )
 
     def mix(
-        self, batch: Mapping[str, Batch], pseudo: PseudoLabels, rng: StepRandom
-    ) -> tuple[MixedImages, dict[str, Tensor]]:
+        self, batch: Mapping[str, Batch], pseudo: PseudoLabels, rng: StepRandom, number: int = 0
+    ) -> tuple[View, dict[str, Tensor]]:
         """Paste source pixels with their labels on target images with their pseudo-labels."""
         if self.domains == "intra":
-            return super().mix(batch, pseudo, rng)
+            return super().mix(batch, pseudo, rng, number)
         target = whole_batch(batch["unlabeled"])
         source = _repeated(whole_batch(batch["labeled"]), len(target.images))
         truth = source.labels.long()
@@ -78,18 +80,40 @@ class DomainAdaptation(SemiSupervised):
                 f"source and target differ in size ({sizes}) and cannot be mixed: set data.crop. "
                 f"Images of the batch: {', '.join(source.ids + target.ids)}"
             )
-
-        mask = self.mixer.mask(truth, rng.device) & source.valid
-        images = paste(mask, to_unit_range(source.images), to_unit_range(target.images))
+        pasted = to_unit_range(source.images)
         labels = one_hot(truth, self.student.spec.num_classes) if self.targets == "soft" else truth
-        targets = paste(mask, labels, pseudo.targets(self.targets))
-        # Weights and the confident share are those of the target before anything is pasted on it.
         # Pasted pixels weigh 1: their labels are true. Those without a label do not count.
-        weights = self.weighting(pseudo, target.valid, rng.step) * target.valid
-        weights = paste(mask, (source.labels != IGNORE).to(weights.dtype), weights)
+        known = (truth != IGNORE).to(torch.float32)
+
+        # Weights and the confident share are those of the target before anything is pasted on it.
+        weights = pseudo.weights
+        if weights is None:
+            weights = self.weighting(pseudo, target.valid, rng.step)
+            weights = weights * inside(self.margin, target.valid)
+        images, targets = to_unit_range(target.images), pseudo.targets(self.targets)
+        valid = target.valid
+        for partner in range(self.partners):
+            # Another source image in each view.
+            away = number + partner
+            mask = self.mask(truth, rng) & source.valid
+            mask, *parts = (one.roll(-away, 0) for one in (mask, pasted, labels, known))
+            images, targets, weights = (
+                paste(mask, own, other)
+                for own, other in zip(parts, (images, targets, weights), strict=True)
+            )
+            valid = mask | valid
         logs = self.logged(pseudo, pseudo.confidence, target.valid, weights)
-        valid = mask | target.valid
-        return MixedImages(*map(own_shard, (images, targets, weights, valid))), logs
+        return View(*map(own_shard, (images, targets, weights, valid))), logs
+
+    def mask(self, labels: Tensor, rng: StepRandom) -> Tensor:
+        """What is pasted of each image: nothing if it is not mixed; see :class:`SemiSupervised`."""
+        if self.domains == "intra":
+            return super().mask(labels, rng)
+        mask = self.mixer.mask(labels, rng.device)
+        if self.probability < 1:
+            drawn = torch.rand(len(labels), 1, 1, generator=rng.device, device=labels.device)
+            mask = mask & (drawn < self.probability)
+        return mask
 
 
 def _repeated(batch: Batch, count: int) -> Batch:

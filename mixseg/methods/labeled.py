@@ -11,8 +11,9 @@ from mixseg.data.streams import Batch
 from mixseg.data.transforms import to_unit_range
 from mixseg.distributed import own_shard
 from mixseg.ignore import IGNORE, one_hot
-from mixseg.methods.method import Loss, StepRandom, StreamOutput, whole_batch
+from mixseg.methods.method import Loss, StreamOutput, whole_batch
 from mixseg.mixing import Mixer, Mixup, with_partner
+from mixseg.randomness import StepRandom
 
 
 class LabeledImages(NamedTuple):
@@ -78,7 +79,7 @@ class MixedUp:
 
 
 def supervised_term(
-    loss: Loss, logits: Tensor, labeled: LabeledImages
+    loss: Loss, labeled: LabeledImages, logits: Tensor
 ) -> tuple[dict[str, Tensor], dict[str, StreamOutput]]:
     """L_l of logits (B, C, H, W), and the output for regularizers, as ``backward`` takes them."""
     output = StreamOutput(logits, labeled.counted, labeled.targets)

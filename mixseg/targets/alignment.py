@@ -10,10 +10,10 @@ from torch import Tensor
 from mixseg.config.options import Needs
 from mixseg.config.values import Share
 from mixseg.distributed import summed
-from mixseg.registry import TEACHERS
+from mixseg.registry import FIXED
 
 
-@TEACHERS.register("alignment", section="targets")
+@FIXED.register("alignment", section="targets")
 @final
 class DistributionAlignment:
     """q~ ~ q p / p~: classes that the teacher has predicted too rarely get more probability.

@@ -44,7 +44,7 @@ def prepare_range_test(
             for path, value in settings.options.items()
         },
     )
-    found = find_teacher(settings.method, settings.distillation)
+    found = find_teacher(to_flat(settings))
     check_settings(settings)
     run_data = RunData(settings)
     data = run_data.with_frequencies(run_data.training())

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from mixseg.charts import plots_installed
-from mixseg.config.effect import command_of, takes_part
+from mixseg.config.effect import asked_for, command_of, takes_part
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.saved import changed_settings, dump_settings, with_absolute_paths
 from mixseg.config.schema import to_flat
@@ -72,7 +72,7 @@ def start(
     objects: Objects = NO_OBJECTS,
 ) -> tuple[Outcome, Path]:
     """Check everything, make the run's folder, train; gives how it ended, and the folder."""
-    saved_teacher = find_teacher(settings.method, settings.distillation)
+    saved_teacher = find_teacher(to_flat(settings))
     check_settings(settings)
     settings = with_absolute_paths(settings)
     run_data = RunData(settings, objects)
@@ -228,7 +228,7 @@ def _opened(
         run.check_class_map(data.class_map)
     settings = epochs_in_steps(settings, len(data.split.labeled))
     data = run_data.with_frequencies(data, run.frequencies)
-    has_teacher = takes_part(settings.method, "trained_teacher")
+    has_teacher = asked_for(to_flat(settings), "trained_teacher")
     teacher = kept_teacher(run.path, data.classes) if has_teacher else None
     if changes and run.locked:  # checkpoints take a copy of what is written here
         unpaired = (*data.labeled.unpaired, *data.val.unpaired)

@@ -79,7 +79,7 @@ class MixedUp:
 
 
 def supervised_term(
-    loss: Loss, labeled: LabeledImages, logits: Tensor
+    loss: Loss, logits: Tensor, labeled: LabeledImages
 ) -> tuple[dict[str, Tensor], dict[str, StreamOutput]]:
     """L_l of logits (B, C, H, W), and the output for regularizers, as ``backward`` takes them."""
     output = StreamOutput(logits, labeled.counted, labeled.targets)

@@ -162,7 +162,8 @@ class SemiSupervised(Method):
 
         # L_l = loss(f(x_l), y_l)
         labeled = self.labeled_mix(batch["labeled"], rng)
-        passes.add(labeled.images, partial(supervised_term, self.supervised_loss, labeled))
+        loss = self.supervised_loss
+        passes.add(labeled.images, lambda logits: supervised_term(loss, logits, labeled))
         if not self.joint_forward:
             passes.run()
 

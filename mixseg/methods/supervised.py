@@ -55,7 +55,7 @@ class Supervised(Method):
     ) -> dict[str, Tensor]:
         """L_l, then terms; see :class:`Method`."""
         labeled = self.labeled_mix(batch["labeled"], rng)
-        backward(*supervised_term(self.supervised_loss, labeled, self.student(labeled.images)))
+        backward(*supervised_term(self.supervised_loss, self.student(labeled.images), labeled))
         seen = StepData(self.student, labeled.images, labeled.targets, rng)
         for name, term in self.terms.items():
             backward({name: term.weight * term(seen)})

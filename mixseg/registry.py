@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from mixseg.mixing.mixer import Mixer
     from mixseg.models.architecture import Architecture
     from mixseg.regularizers.regularizer import Regularizer
+    from mixseg.styles.style import Style
     from mixseg.targets.weighting import Weighting
     from mixseg.training.loggers.logger import Logger
     from mixseg.training.schedules import Schedule
@@ -321,6 +322,7 @@ LOSSES: Registry[SupervisedLoss] = Registry("loss", "mixseg.losses", "supervised
 AUGMENTATIONS: Registry[Augmentation] = Registry(
     "augmentation", "mixseg.augmentation", "augmentation"
 )
+STYLES: Registry[Style] = Registry("style", "mixseg.styles", "style")
 TEACHERS: Registry[Any] = Registry("teacher", "mixseg.targets", "teacher")
 REGULARIZERS: Registry[Regularizer] = Registry("regularizer", "mixseg.regularizers", None)
 ARCHITECTURES: Registry[Architecture] = Registry("architecture", "mixseg.models", "model")
@@ -417,6 +419,7 @@ SLOTS = SimpleNamespace(
     weighting=Slot(WEIGHTINGS, "targets.weighting", "weighting"),
     consistency=Slot(CONSISTENCIES, "targets.consistency", "consistency"),
     augment=Slot(AUGMENTATIONS, "augmentation.name", "augment"),
+    style=Slot(STYLES, "style.name", "style", also=("none",)),
     teacher=Slot(TEACHERS, "", "teacher", fixed="mean"),
     average=Slot(TEACHERS, "", "average", fixed="average"),
     alignment=Slot(TEACHERS, "", "teacher", "targets", fixed="alignment"),

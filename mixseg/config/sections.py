@@ -233,6 +233,15 @@ class AugmentationSettings:
 
 @final
 @dataclass(frozen=True)
+class StyleSettings:
+    """Images in the look of others before they are mixed with them."""
+
+    name: str = "none"
+    """How images take the look of others; none leaves them as they are."""
+
+
+@final
+@dataclass(frozen=True)
 class DistillationSettings:
     """The trained network that a student learns from."""
 
@@ -380,6 +389,7 @@ class Settings:
     mixing: MixingSettings = MixingSettings()
     targets: TargetSettings = TargetSettings()
     augmentation: AugmentationSettings = AugmentationSettings()
+    style: StyleSettings = StyleSettings()
     distillation: DistillationSettings = DistillationSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()

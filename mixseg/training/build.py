@@ -140,6 +140,11 @@ def build_method(
             )
         return found
 
+    def style() -> Any:
+        if "style" not in objects and settings.style.name == "none":
+            return None
+        return chosen(SLOTS.style, settings.style.name)
+
     def teacher() -> Any:
         align, wanted = None, on_device(given.distribution)
         if wanted is not None:
@@ -169,6 +174,7 @@ def build_method(
             chosen(SLOTS.consistency, settings.targets.consistency), temperature
         ),
         "augment": lambda: chosen(SLOTS.augment, settings.augmentation.name),
+        "style": style,
         "trained_teacher": trained_teacher,
         "loss_temperature": lambda: temperature,
         "map_temperature": lambda: next(iter(maps), None),

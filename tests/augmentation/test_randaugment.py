@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +25,7 @@ BY_PILLOW: dict[str, Callable[[Image.Image, float], Image.Image]] = {
     "color": lambda picture, strength: ImageEnhance.Color(picture).enhance(strength),
     "sharpness": lambda picture, strength: ImageEnhance.Sharpness(picture).enhance(strength),
     "posterize": lambda picture, strength: ImageOps.posterize(picture, int(strength)),
-    "solarize": lambda picture, strength: ImageOps.solarize(picture, strength),
+    "solarize": lambda picture, strength: ImageOps.solarize(picture, math.ceil(strength)),
 }
 """Blur and hue are compared with SciPy and colorsys in the tests of the other augmentations."""
 

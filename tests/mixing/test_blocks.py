@@ -47,4 +47,5 @@ def test_the_mixer_keeps_as_many_blocks_as_it_is_told() -> None:
     labels = torch.zeros(40, 160, 160, dtype=torch.uint8)
     mask = BlockMask(0.3, block=16).mask(labels, torch.Generator().manual_seed(0))
     assert float(mask.double().mean()) == pytest.approx(0.3, abs=0.03)
-    assert mask.view(40, 10, 16, 10, 16).float().mean(dim=(2, 4)).unique().tolist() == [0, 1]
+    shares = mask.view(40, 10, 16, 10, 16).float().mean(dim=(2, 4))
+    assert ((shares == 0) | (shares == 1)).all()

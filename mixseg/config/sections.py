@@ -243,6 +243,15 @@ class AugmentationSettings:
 
 @final
 @dataclass(frozen=True)
+class StyleSettings:
+    """Images in the look of others before they are mixed with them."""
+
+    name: str = "none"
+    """How images take the look of others; none leaves them as they are."""
+
+
+@final
+@dataclass(frozen=True)
 class DistillationSettings:
     """The trained network that a student learns from."""
 
@@ -393,6 +402,7 @@ class Settings:
     terms: tuple[str, ...] = ()
     """Further losses of a step, each with a section of options."""
     augmentation: AugmentationSettings = AugmentationSettings()
+    style: StyleSettings = StyleSettings()
     distillation: DistillationSettings = DistillationSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()

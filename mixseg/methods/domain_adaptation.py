@@ -25,6 +25,7 @@ from mixseg.mixing import Identity, paste
 from mixseg.models import SegmentationModel
 from mixseg.randomness import StepRandom
 from mixseg.registry import METHODS
+from mixseg.styles import Style
 from mixseg.targets import PseudoLabels, View
 from mixseg.targets.margins import inside
 
@@ -36,6 +37,7 @@ class DomainAdaptation(SemiSupervised):
 
     Args:
         student: See :class:`SemiSupervised`, which also says what ``parts`` are.
+        style: Gives source images the look of the target before they are pasted; None leaves them.
         domains: Source classes onto target images (InterMix), or target images among themselves
             (IntraMix).
 
@@ -52,10 +54,12 @@ class DomainAdaptation(SemiSupervised):
         self,
         student: SegmentationModel,
         *,
+        style: Style | None = None,
         domains: Annotated[Literal["inter", "intra"], At("mixing.domains")] = "inter",
         **parts: Any,
     ) -> None:
         super().__init__(student, **parts)
+        self.style = style
         self.domains = domains
         if domains == "inter" and isinstance(self.mixer, Identity):
             raise ConfigError(
@@ -80,7 +84,9 @@ class DomainAdaptation(SemiSupervised):
                 f"source and target differ in size ({sizes}) and cannot be mixed: set data.crop. "
                 f"Images of the batch: {', '.join(source.ids + target.ids)}"
             )
-        pasted = to_unit_range(source.images)
+        pasted, onto = to_unit_range(source.images), to_unit_range(target.images)
+        if self.style is not None:
+            pasted = self.style(pasted, onto, rng.device, source.valid, target.valid)
         labels = one_hot(truth, self.student.spec.num_classes) if self.targets == "soft" else truth
         # Pasted pixels weigh 1: their labels are true. Those without a label do not count.
         known = (truth != IGNORE).to(torch.float32)
@@ -90,7 +96,7 @@ class DomainAdaptation(SemiSupervised):
         if weights is None:
             weights = self.weighting(pseudo, target.valid, rng.step)
             weights = weights * inside(self.margin, target.valid)
-        images, targets = to_unit_range(target.images), pseudo.targets(self.targets)
+        images, targets = onto, pseudo.targets(self.targets)
         valid = target.valid
         for partner in range(self.partners):
             # Another source image in each view.

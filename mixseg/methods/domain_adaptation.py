@@ -42,7 +42,8 @@ class DomainAdaptation(SemiSupervised):
             (IntraMix).
 
     Raises:
-        ConfigError: InterMix without a mixer: nothing of the target would be seen.
+        ConfigError: InterMix without a mixer: nothing of the target would be seen; IntraMix with a
+            style.
         DataError: In a step of InterMix, images of the two domains differ in size.
     """
 
@@ -59,6 +60,8 @@ class DomainAdaptation(SemiSupervised):
         **parts: Any,
     ) -> None:
         super().__init__(student, **parts)
+        if style is not None and domains == "intra":
+            raise ConfigError("style.name: with mixing.domains intra no source image is pasted")
         self.style = style
         self.domains = domains
         if domains == "inter" and isinstance(self.mixer, Identity):

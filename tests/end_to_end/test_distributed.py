@@ -48,7 +48,7 @@ with joined():
     learner = learner_of_run(settings, data, None)
     stages = plan_stages((), settings.data, settings.training, len(data.split.labeled))
     streams = build_streams(
-        data, settings.labeled_section, settings.data, stages, learner.method,
+        data, settings.labeled_section, settings.data, stages, learner.method, settings.sampling,
         seed=settings.seed, accumulate=1,
     )
     batches = {name: stream(0, 3) for name, stream in streams.items()}

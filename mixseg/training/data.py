@@ -8,9 +8,8 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -89,7 +88,7 @@ class TrainingData:
     class_map: str = ""
     distribution: NDArray[np.float64] | None = None
     frequencies: NDArray[np.float64] | None = None
-    class_pixels: Mapping[str, NDArray[np.int64]] = MappingProxyType({})
+    class_pixels: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
     @property
     def labeled_streams(self) -> dict[str, tuple[SegmentationDataset, tuple[int, ...]]]:

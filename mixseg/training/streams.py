@@ -60,7 +60,7 @@ def build_streams(
 
     samplers = {
         name: RareClassSampler(
-            pixels,
+            opened.class_pixels[name],
             seed=seed,
             stream=name,
             temperature=sampling.temperature,
@@ -69,7 +69,7 @@ def build_streams(
             retries=sampling.retries,
             resize=sources[name][0].resize,
         )
-        for name, pixels in opened.class_pixels.items()
+        for name in (opened.labeled_streams if sampling.name == "rare" else ())
     }
 
     def batches(name: str, first: int, last: int) -> Iterator[Batch]:

@@ -478,6 +478,7 @@ def build_run(
             settings.data,
             stages,
             learner.method,
+            settings.sampling,
             seed=settings.seed,
             accumulate=training.accumulate,
         ),

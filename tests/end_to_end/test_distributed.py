@@ -45,11 +45,12 @@ def digest(network):
 
 with joined():
     settings = resolve_settings([Path(sys.argv[1])], json.loads(sys.argv[2]))
-    data = RunData(settings).training()
+    run_data = RunData(settings)
+    data = run_data.with_class_pixels(run_data.training())
     learner = learner_of_run(settings, data, None)
     stages = plan_stages((), settings.data, settings.training, len(data.split.labeled))
     streams = build_streams(
-        data, settings.labeled_section, settings.data, stages, learner.method,
+        data, settings.labeled_section, settings.data, stages, learner.method, settings.sampling,
         seed=settings.seed, accumulate=1,
     )
     batches = {name: stream(0, 3) for name, stream in streams.items()}
@@ -137,7 +138,12 @@ def test_all_processes_have_the_same_networks_and_other_images(
 ) -> None:
     script = tmp_path / "steps.py"
     script.write_text(SCRIPT)
-    changes = {"regularizer": "adversarial-temperature", "teacher.buffers": "own"}
+    changes = {
+        "regularizer": "adversarial-temperature",
+        "teacher.buffers": "own",
+        "sampling.name": "rare",
+        "sampling.min_pixels": 200,
+    }
     group_ok(launch, script, config, json.dumps(changes))
     first, second = (json.loads((tmp_path / f"rank-{k}.json").read_text()) for k in (0, 1))
     assert sorted(first["networks"]) == ["discriminator", "student", "teacher"]

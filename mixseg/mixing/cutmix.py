@@ -38,7 +38,7 @@ class CutMix(Mixer):
         Args:
             proportion: Share of the area of an image that is kept.
             area: Range of the share of an image that its partner covers, uniform, in place of
-                ``proportion``; UniMatch and FixMatch take 0.02,0.4.
+                mixing.proportion; UniMatch and FixMatch take 0.02,0.4.
             aspect: Range of the height over the width of the partner's rectangle, uniform in the
                 part of the range in which a rectangle of its area fits into the image.
 

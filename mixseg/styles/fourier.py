@@ -16,7 +16,7 @@ from mixseg.styles.style import Style, in_turn, valid_mean
 @STYLES.register("fourier")
 @final
 class FourierStyle(Style):
-    """Low frequencies keep their phase and take the amplitude of another image (equation 4).
+    """Low frequencies keep their phase and take the amplitude of another image.
 
     They are those of at most beta cycles a pixel along both axes: a window of 2 beta H by 2 beta W
     in the spectrum of H by W. Images of another size are resized first. Padding takes the mean of
@@ -31,7 +31,7 @@ class FourierStyle(Style):
         Args:
             beta: Highest frequency whose amplitude is taken, in cycles a pixel; 0 takes the mean
                 color alone, the paper 0.01, 0.05 and 0.09.
-            drawn: Draw the highest frequency of each image uniformly from 0 to ``beta``.
+            drawn: Draw the highest frequency of each image uniformly between 0 and style.beta.
         """
         self.beta = beta
         self.drawn = drawn

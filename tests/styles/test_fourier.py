@@ -12,7 +12,7 @@ from tests.styles.test_contract import generator, images
 
 
 def transcribed(own: NDArray[np.float64], like: NDArray[np.float64], beta: float) -> NDArray[Any]:
-    """Equation 4 of Yang & Soatto with the window of equation 3, of one image."""
+    """The amplitude of the other in a window of beta times the sides around frequency 0."""
     result = np.empty_like(own)
     for channel in range(3):
         ours, theirs = (np.fft.fftshift(np.fft.fft2(one[channel])) for one in (own, like))
@@ -31,7 +31,7 @@ def transcribed(own: NDArray[np.float64], like: NDArray[np.float64], beta: float
 
 @pytest.mark.parametrize("size", [(32, 48), (33, 47), (17, 1), (20, 15)])
 @pytest.mark.parametrize("beta", [0.0, 0.01, 0.09, 0.25])
-def test_amplitudes_are_those_of_equation_4(size: tuple[int, int], beta: float) -> None:
+def test_amplitudes_of_the_window_are_the_other_ones(size: tuple[int, int], beta: float) -> None:
     own, like = images(0, 2, *size), images(1, 2, *size)
     found = FourierStyle(beta)(own, like, generator())
     for image, other, result in zip(own, like, found, strict=True):

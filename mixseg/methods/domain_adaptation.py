@@ -16,21 +16,17 @@ from torch import Tensor
 from mixseg.config.options import At, NeedsStream, TakesStream
 from mixseg.config.values import Weight
 from mixseg.data.streams import Batch
-from mixseg.data.transforms import to_unit_range
-from mixseg.distributed import own_shard
-from mixseg.errors import ConfigError, DataError
-from mixseg.ignore import IGNORE, one_hot
+from mixseg.errors import ConfigError
 from mixseg.methods.labeled import LabeledImages, target_term
 from mixseg.methods.method import whole_batch
 from mixseg.methods.passes import Passes
-from mixseg.methods.semi_supervised import SemiSupervised
-from mixseg.mixing import Identity, paste
+from mixseg.methods.semi_supervised import SemiSupervised, repeated
+from mixseg.mixing import Identity
 from mixseg.models import SegmentationModel
 from mixseg.randomness import StepRandom
 from mixseg.registry import METHODS
 from mixseg.styles import Style
 from mixseg.targets import PseudoLabels, View
-from mixseg.targets.margins import inside
 
 
 @METHODS.register("domain_adaptation")
@@ -47,8 +43,8 @@ class DomainAdaptation(SemiSupervised):
             source, as data.labeled: a fraction, a number, full, a list file, a pair of list files
             joined by a comma, or FILE.pkl@1/8; by default none.
         target_weight: Factor of the supervised loss of labeled target images.
-        pasted_from: Labeled images that are pasted: those of the source, of the target, or of both
-            in turn.
+        pasted_from: What is pasted: parts of labeled images of the source (labeled), of the target,
+            or of both in turn.
 
     Raises:
         ConfigError: InterMix without a mixer: nothing of the target would be seen; IntraMix with a
@@ -73,7 +69,7 @@ class DomainAdaptation(SemiSupervised):
             Weight, NeedsStream("target"), At("supervised_loss.target_weight")
         ] = 1.0,
         pasted_from: Annotated[
-            Literal["source", "target", "both"], NeedsStream("target"), At("mixing.pasted_from")
+            Literal["labeled", "target", "both"], NeedsStream("target"), At("mixing.pasted_from")
         ] = "both",
         **parts: Any,
     ) -> None:
@@ -85,11 +81,7 @@ class DomainAdaptation(SemiSupervised):
         self.target_weight = target_weight
         if labeled_target:
             self.streams = (*self.streams, "target")
-        self.pasted_from = {
-            "source": ("labeled",),
-            "target": ("target",),
-            "both": ("labeled", "target"),
-        }[pasted_from if labeled_target else "source"]
+        self.pasted_from = pasted_from if labeled_target else "labeled"
         if domains == "inter" and isinstance(self.mixer, Identity):
             raise ConfigError(
                 "mixing.mixer none pastes whole source images, so that the target would never be "
@@ -113,74 +105,24 @@ class DomainAdaptation(SemiSupervised):
 
     def pasted(self, batch: Mapping[str, Batch], count: int, step: int) -> Batch:
         """The labeled images of all processes that are pasted: those of both domains in turn."""
-        whole = [whole_batch(batch[name]) for name in self.pasted_from]
+        names = ("labeled", "target") if self.pasted_from == "both" else (self.pasted_from,)
+        whole = [whole_batch(batch[name]) for name in names]
         if len(whole) == 1:
-            return _repeated(whole[0], count)
+            return repeated(whole[0], count)
         rows = max(len(one.images) for one in whole)
-        source, target = (_repeated(one, rows) for one in whole)
+        source, target = (repeated(one, rows) for one in whole)
         images, labels, valid = (
             torch.stack(pair, dim=1).flatten(0, 1)
             for pair in zip(source[:3], target[:3], strict=True)
         )
         both = Batch(images, labels, valid, source.ids + target.ids)
-        return _repeated(both, count, step * count)
+        return repeated(both, count, step * count)
 
     def mix(
         self, batch: Mapping[str, Batch], pseudo: PseudoLabels, rng: StepRandom, number: int = 0
     ) -> tuple[View, dict[str, Tensor]]:
         """Paste source pixels with their labels on target images with their pseudo-labels."""
         if self.domains == "intra":
-            return super().mix(batch, pseudo, rng, number)
-        target = whole_batch(batch["unlabeled"])
-        source = self.pasted(batch, len(target.images), rng.step)
-        truth = source.labels.long()
-        if source.images.shape != target.images.shape:
-            sizes = " and ".join(
-                "x".join(map(str, one.images.shape[-2:])) for one in (source, target)
-            )
-            raise DataError(
-                f"source and target differ in size ({sizes}) and cannot be mixed: set data.crop. "
-                f"Images of the batch: {', '.join(source.ids + target.ids)}"
-            )
-        pasted, onto = to_unit_range(source.images), to_unit_range(target.images)
-        if self.style is not None:
-            pasted = self.style(pasted, onto, rng.device, source.valid, target.valid)
-        labels = one_hot(truth, self.student.spec.num_classes) if self.targets == "soft" else truth
-        # Pasted pixels weigh 1: their labels are true. Those without a label do not count.
-        known = (truth != IGNORE).to(torch.float32)
-
-        # Weights and the confident share are those of the target before anything is pasted on it.
-        weights = pseudo.weights
-        if weights is None:
-            weights = self.weighting(pseudo, target.valid, rng.step)
-            weights = weights * inside(self.margin, target.valid)
-        images, targets = onto, pseudo.targets(self.targets)
-        valid = target.valid
-        for partner in range(self.partners):
-            # Another source image in each view.
-            away = number + partner
-            mask = self.mask(truth, rng) & source.valid
-            mask, *parts = (one.roll(-away, 0) for one in (mask, pasted, labels, known))
-            images, targets, weights = (
-                paste(mask, own, other)
-                for own, other in zip(parts, (images, targets, weights), strict=True)
-            )
-            valid = mask | valid
-        logs = self.logged(pseudo, pseudo.confidence, target.valid, weights)
-        return View(*map(own_shard, (images, targets, weights, valid))), logs
-
-    def mask(self, labels: Tensor, rng: StepRandom) -> Tensor:
-        """What is pasted of each image: nothing if it is not mixed; see :class:`SemiSupervised`."""
-        if self.domains == "intra":
-            return super().mask(labels, rng)
-        mask = self.mixer.mask(labels, rng.device)
-        if self.probability < 1:
-            drawn = torch.rand(len(labels), 1, 1, generator=rng.device, device=labels.device)
-            mask = mask & (drawn < self.probability)
-        return mask
-
-
-def _repeated(batch: Batch, count: int, first: int = 0) -> Batch:
-    """As many elements as there are images to paste on, in turn, from a number on."""
-    turn = torch.arange(first, first + count, device=batch.images.device) % len(batch.images)
-    return Batch(batch.images[turn], batch.labels[turn], batch.valid[turn], batch.ids)
+            return self.mix_unlabeled(batch, pseudo, rng, number)
+        count = len(pseudo.labels)
+        return self.paste_labeled(self.pasted(batch, count, rng.step), batch, pseudo, rng, number)

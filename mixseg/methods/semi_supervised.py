@@ -20,7 +20,8 @@ from mixseg.config.values import Range, Share, Weight
 from mixseg.data.streams import Batch
 from mixseg.data.transforms import to_unit_range
 from mixseg.distributed import averaged, own_shard
-from mixseg.errors import ConfigError
+from mixseg.errors import ConfigError, DataError
+from mixseg.ignore import IGNORE, one_hot
 from mixseg.losses import Consistency
 from mixseg.methods.labeled import LabeledImages, LabeledMix, plain, supervised_term
 from mixseg.methods.method import Backward, Loss, Method, StreamOutput, whole_batch
@@ -29,6 +30,7 @@ from mixseg.mixing import Mixer, paste
 from mixseg.models import SegmentationModel
 from mixseg.randomness import StepRandom
 from mixseg.registry import METHODS
+from mixseg.styles import Style
 from mixseg.targets import (
     PseudoLabels,
     Teacher,
@@ -75,6 +77,8 @@ class SemiSupervised(Method):
         probability: Share of the images that are mixed; the others stay as they are.
         partners: Images of which parts lie behind those of an image: its partner is mixed with the
             next one in turn.
+        pasted_from: What is pasted on unlabeled images: parts of other unlabeled images with their
+            pseudo-labels, or parts of labeled images with their labels, which are true.
         joint_forward: One forward pass of the student for labeled and mixed images together; faster
             with small batches, but batch norm then normalizes over both, and both have to fit into
             memory at once.
@@ -85,6 +89,7 @@ class SemiSupervised(Method):
 
     streams: tuple[str, ...] = ("labeled", "unlabeled")
     command = "ssl"
+    style: Style | None = None
 
     def __init__(
         self,
@@ -123,6 +128,9 @@ class SemiSupervised(Method):
         joint_views: Annotated[bool, At("views.joint")] = False,
         probability: Annotated[Share, At("mixing.probability")] = 1.0,
         partners: Annotated[int, Range(1, 16), At("mixing.partners")] = 1,
+        pasted_from: Annotated[
+            Literal["unlabeled", "labeled"], At("mixing.pasted_from")
+        ] = "unlabeled",
         joint_forward: Annotated[bool, At("model.joint_forward")] = False,
     ) -> None:
         if channel_dropout == "complementary" and views % 2:
@@ -150,6 +158,7 @@ class SemiSupervised(Method):
         self.joint_views = joint_views
         self.probability = probability
         self.partners = partners
+        self.pasted_from: str = pasted_from
         self.joint_forward = joint_forward
         self.networks = {"student": student, **teacher.networks}
         self.state = {**teacher.state, **weighting.state, **states_of(self.terms)}
@@ -211,6 +220,15 @@ class SemiSupervised(Method):
     def mix(
         self, batch: Mapping[str, Batch], pseudo: PseudoLabels, rng: StepRandom, number: int = 0
     ) -> tuple[View, dict[str, Tensor]]:
+        """The images that the student sees in view ``number``; see the two ways below."""
+        if self.pasted_from == "unlabeled":
+            return self.mix_unlabeled(batch, pseudo, rng, number)
+        labeled = repeated(whole_batch(batch["labeled"]), len(pseudo.labels))
+        return self.paste_labeled(labeled, batch, pseudo, rng, number)
+
+    def mix_unlabeled(
+        self, batch: Mapping[str, Batch], pseudo: PseudoLabels, rng: StepRandom, number: int
+    ) -> tuple[View, dict[str, Tensor]]:
         """Mix each unlabeled image with another; masks come from pseudo-labels (Algorithm 1).
 
         Partners may lie in another process's shard: every process mixes the whole batch, and
@@ -224,7 +242,8 @@ class SemiSupervised(Method):
         images, valid, inner, mixed = own, unlabeled.valid, counted, pseudo
         for _ in range(self.partners):
             # Padding is never pasted: its pixels are the partner's, whatever the mask says.
-            mask = self.mask(pseudo.labels, rng) & unlabeled.valid
+            mask = self.mixer.mask(pseudo.labels, rng.device) | ~self.mixed(len(own), rng)
+            mask = mask & unlabeled.valid
             images = paste(mask, own, images.roll(-away, 0))
             valid = paste(mask, unlabeled.valid, valid.roll(-away, 0))
             inner = paste(mask, counted, inner.roll(-away, 0))
@@ -237,13 +256,61 @@ class SemiSupervised(Method):
         targets = mixed.targets(self.targets)
         return View(*map(own_shard, (images, targets, weights, valid))), logs
 
-    def mask(self, labels: Tensor, rng: StepRandom) -> Tensor:
-        """What is kept of each image (B, H, W) of the whole batch: all of it if it is not mixed."""
-        mask = self.mixer.mask(labels, rng.device)
-        if self.probability < 1:
-            drawn = torch.rand(len(labels), 1, 1, generator=rng.device, device=labels.device)
-            mask = mask | (drawn >= self.probability)
-        return mask
+    def paste_labeled(
+        self,
+        labeled: Batch,
+        batch: Mapping[str, Batch],
+        pseudo: PseudoLabels,
+        rng: StepRandom,
+        number: int,
+    ) -> tuple[View, dict[str, Tensor]]:
+        """Paste labeled pixels with their labels on unlabeled images with their pseudo-labels.
+
+        ``labeled`` has as many images as there are unlabeled ones in the batches of all processes.
+        """
+        onto = whole_batch(batch["unlabeled"])
+        truth = labeled.labels.long()
+        if labeled.images.shape != onto.images.shape:
+            sizes = " and ".join(
+                "x".join(map(str, one.images.shape[-2:])) for one in (labeled, onto)
+            )
+            raise DataError(
+                f"labeled and unlabeled images differ in size ({sizes}) and cannot be mixed: set "
+                f"data.crop. Images of the batch: {', '.join(labeled.ids + onto.ids)}"
+            )
+        pasted, images = to_unit_range(labeled.images), to_unit_range(onto.images)
+        if self.style is not None:
+            pasted = self.style(pasted, images, rng.device, labeled.valid, onto.valid)
+        labels = one_hot(truth, self.student.spec.num_classes) if self.targets == "soft" else truth
+        # Pasted pixels weigh 1: their labels are true. Those without a label do not count.
+        known = (truth != IGNORE).to(torch.float32)
+
+        # Weights and the confident share are those of the images before anything is pasted on them.
+        weights = pseudo.weights
+        if weights is None:
+            weights = self.weighting(pseudo, onto.valid, rng.step) * inside(self.margin, onto.valid)
+        targets, valid = pseudo.targets(self.targets), onto.valid
+        for partner in range(self.partners):
+            # Another labeled image in each view.
+            away = number + partner
+            mask = self.mixer.mask(truth, rng.device) & labeled.valid
+            mask, *parts = (one.roll(-away, 0) for one in (mask, pasted, labels, known))
+            mask = mask & self.mixed(len(mask), rng)
+            images, targets, weights = (
+                paste(mask, own, other)
+                for own, other in zip(parts, (images, targets, weights), strict=True)
+            )
+            valid = mask | valid
+        logs = self.logged(pseudo, pseudo.confidence, onto.valid, weights)
+        return View(*map(own_shard, (images, targets, weights, valid))), logs
+
+    def mixed(self, count: int, rng: StepRandom) -> Tensor:
+        """Which images of the whole batch are mixed: bool, shape (B, 1, 1)."""
+        device = rng.device.device
+        if self.probability == 1:
+            return torch.ones(count, 1, 1, dtype=torch.bool, device=device)
+        drawn = torch.rand(count, 1, 1, generator=rng.device, device=device)
+        return drawn < self.probability
 
     def dropout(self, rng: StepRandom) -> Callable[[int], Change | None]:
         """Number of a view -> what happens to its features."""
@@ -315,3 +382,11 @@ class SemiSupervised(Method):
     def after_update(self, step: int) -> None:
         """The teacher follows the student."""
         self.teacher.follow(step)
+
+
+def repeated(batch: Batch, count: int, first: int = 0) -> Batch:
+    """As many elements as there are images to paste on, in turn, from a number on."""
+    if len(batch.images) == count and not first:
+        return batch
+    turn = torch.arange(first, first + count, device=batch.images.device) % len(batch.images)
+    return Batch(batch.images[turn], batch.labels[turn], batch.valid[turn], batch.ids)

@@ -110,9 +110,14 @@ def confident_fraction(confidence: Tensor, valid: Tensor, threshold: float, per:
 
 def class_shares(labels: Tensor, num_classes: int) -> Tensor:
     """The share of each class among labels (255 = none): float32, shape (C,); 0 without any."""
+    counts = class_counts(labels, num_classes)
+    return counts / counts.sum().clamp(min=1)
+
+
+def class_counts(labels: Tensor, num_classes: int) -> Tensor:
+    """How many labels (255 = none) each class has: float32, shape (C,)."""
     # scatter_add_ has a fixed output size; bincount would synchronize to find the largest id.
     counts = torch.zeros(256, device=labels.device)
     flat = labels.flatten()
     counts.scatter_add_(0, flat, torch.ones(flat.shape, device=labels.device))
-    counts = counts[:num_classes]
-    return counts / counts.sum().clamp(min=1)
+    return counts[:num_classes]

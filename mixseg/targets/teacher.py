@@ -42,9 +42,7 @@ class Teacher(ABC):
         self.temperature = temperature
         self.align = align
         self.flip = flip
-        self.state = (
-            {} if align is None else {"wanted": align.distribution, "aligned": align.running}
-        )
+        self.state = {} if align is None else align.state
 
     @abstractmethod
     def logits(self, images: Tensor) -> Tensor:

@@ -85,16 +85,21 @@ class Given(NamedTuple):
 
     Attributes:
         distribution: Class distribution that pseudo-labels are aligned to, float32, shape (C,).
-        frequencies: Share of each class among the labeled pixels, float32, shape (C,), for a loss.
+        frequencies: Share of each class among the labeled pixels, float32, shape (C,), for parts
+            that ask for ``class_shares``.
         teacher: A trained network to learn from.
         objects: Name of a part, as methods ask for it, or ``network`` -> an object that takes the
             place of what the settings name.
+        related: Which classes belong together, bool, shape (C, C), for parts that ask for it.
+        class_names: Names of the classes by train id.
     """
 
     distribution: Tensor | None = None
     frequencies: Tensor | None = None
     teacher: FixedTeacher | None = None
     objects: Mapping[str, Any] = MappingProxyType({})
+    related: Tensor | None = None
+    class_names: tuple[str, ...] = ()
 
 
 def build_method(
@@ -114,9 +119,18 @@ def build_method(
     def on_device(shares: Tensor | None) -> Tensor | None:
         return None if shares is None else shares.to(device)
 
+    counted = {"class_shares": given.frequencies, "related": given.related}
+    further = {name: value.to(device) for name, value in counted.items() if value is not None}
+
     def chosen(slot: Slot, name: str) -> Any:
         return objects.get(slot.parameter) or slot.registry.build(
-            name, options, slot.section, num_classes=num_classes, device=device
+            name,
+            options,
+            slot.section,
+            num_classes=num_classes,
+            device=device,
+            class_names=given.class_names,
+            **further,
         )
 
     def supervised_loss() -> Any:
@@ -376,7 +390,14 @@ def learner_of_run(
     learner, report = build_learner(
         settings,
         len(data.classes),
-        Given(_float(data.distribution), _float(data.frequencies), teacher, objects),
+        Given(
+            _float(data.distribution),
+            _float(data.frequencies),
+            teacher,
+            objects,
+            None if data.related is None else torch.from_numpy(data.related),
+            data.classes.names,
+        ),
         choose=precision_of_run(
             settings.training.precision,
             stages[-1].data.batch_labeled,

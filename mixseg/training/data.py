@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from mixseg.config import effect
 from mixseg.config.resolve import resolve_settings
+from mixseg.config.schema import to_flat
 from mixseg.config.sections import ALIGNMENTS, Settings
 from mixseg.config.values import Size
+from mixseg.data.borders import LABELS, named_pairs, read_pairs, related_by_borders
 from mixseg.data.check import (
     check_equal_sizes,
     check_same_size,
@@ -35,7 +37,6 @@ from mixseg.data.splits import Split, hold_out, split_labeled
 from mixseg.data.statistics import class_frequencies, frequencies_of, read_frequencies
 from mixseg.data.unlabeled import open_photographs
 from mixseg.errors import ConfigError, DataError, UnknownSplitError
-from mixseg.losses import needs_class_shares
 from mixseg.registry import BUILT_IN, LAYOUTS, PYTHON
 from mixseg.scenes import LAYOUTS as SCENE_LAYOUTS
 from mixseg.scenes import Look, ensure_demo
@@ -60,7 +61,10 @@ class TrainingData:
         notes: Messages for people, one line each.
         class_map: The classes of the source and where they go, YAML; empty for one domain.
         distribution: Share of each class that pseudo-labels are aligned to, float64, shape (C,).
-        frequencies: Share of each class among the labeled pixels, float64, shape (C,), for a loss.
+        frequencies: Share of each class among the labeled pixels, float64, shape (C,), for parts
+            that ask for it.
+        related: Which classes belong together by the labels, bool, shape (C, C), for parts that ask
+            for it.
     """
 
     labeled: SegmentationDataset
@@ -72,6 +76,7 @@ class TrainingData:
     class_map: str = ""
     distribution: NDArray[np.float64] | None = None
     frequencies: NDArray[np.float64] | None = None
+    related: NDArray[np.bool_] | None = None
 
     @functools.cached_property
     def record(self) -> Record:
@@ -128,6 +133,11 @@ class RunData:
     def streams(self) -> tuple[str, ...]:
         """The streams that the method takes, known before it is built."""
         return effect.streams_of({"method": self.settings.method} | dict(self.settings.options))
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """What the parts of the run ask it for."""
+        return effect.asked_of_run(to_flat(self.settings))
 
     def check(self) -> None:
         """Refuse what cannot be opened, before anything is read."""
@@ -506,11 +516,11 @@ class RunData:
         return read_frequencies(Path(alignment).expanduser(), data.classes)
 
     def with_frequencies(self, data: TrainingData, recorded: Path | None = None) -> TrainingData:
-        """The data with the share of each class among its labels, where a loss asks for it.
+        """The data with the share of each class among its labels, where a part asks for it.
 
         Shares that the settings give come first, then those of a file that the run has recorded.
         """
-        if not needs_class_shares(self.settings.supervised_loss.name):
+        if "class_shares" not in self.asked:
             return data
         given = self.settings.options.get("supervised_loss.frequencies")
         if given is not None:
@@ -522,6 +532,22 @@ class RunData:
             LOG.info(f"counting the classes of {len(indices)} labels")
             shares = class_frequencies(data.labeled, indices, skip_bad=self.data.skip_bad)
         return dataclasses.replace(data, frequencies=shares)
+
+    def with_related(self, data: TrainingData, recorded: Path | None = None) -> TrainingData:
+        """The data with the classes that belong together by its labels, where a part asks for it.
+
+        ``recorded`` is the file in which the run keeps them.
+        """
+        if "related" not in self.asked:
+            return data
+        if recorded is not None and recorded.is_file():
+            return dataclasses.replace(data, related=read_pairs(recorded, data.classes))
+        indices = data.split.labeled
+        LOG.info(f"looking in {min(len(indices), LABELS)} labels for classes that belong together")
+        related = related_by_borders(data.labeled, indices, skip_bad=self.data.skip_bad)
+        pairs = ", ".join("+".join(pair) for pair in named_pairs(related, data.classes))
+        note = f"mixing.together auto: {pairs or 'no classes that belong together'}"
+        return dataclasses.replace(data, related=related, notes=(*data.notes, note))
 
 
 def layout_with_options(

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from fractions import Fraction
+from itertools import permutations
 from typing import Literal
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 from torch import Tensor
 
+from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
 from mixseg.mixing import ClassMix
 
@@ -89,3 +93,90 @@ def test_254_classes_leave_room_for_ignore() -> None:
     labels = torch.tensor([[[0, 253, 255, 254]]])
     mask = ClassMix(254, 1.0).mask(labels, torch.Generator().manual_seed(0))
     assert mask.tolist() == [[[True, True, False, False]]]
+
+
+NAMES = ("road", "pole", "traffic sign", "rider", "bicycle", "sky")
+GROUPS = ("pole + traffic sign", "bicycle+rider+pole")
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32), proportion=st.sampled_from([0.2, 0.5]))
+def test_what_shares_a_group_with_a_drawn_class_is_kept_as_well(
+    seed: int, proportion: float
+) -> None:
+    labels = random_labels(len(NAMES), seed)
+    alone = ClassMix(len(NAMES), proportion)
+    mixer = ClassMix(len(NAMES), proportion, together=GROUPS, class_names=NAMES)
+    drawn, mask = (one.mask(labels, torch.Generator().manual_seed(seed)) for one in (alone, mixer))
+    groups = [{NAMES.index(name.strip()) for name in group.split("+")} for group in GROUPS]
+    for image, first, keep in zip(labels, drawn, mask, strict=True):
+        expected = set(image[first].tolist())
+        for label in tuple(expected):
+            expected.update(*(group for group in groups if label in group))
+        present = set(image.flatten().tolist()) - {IGNORE}
+        assert set(image[keep].tolist()) == expected & present
+        assert not set(image[~keep].tolist()) & expected
+
+
+def test_groups_that_the_labels_show_are_given_by_the_run() -> None:
+    related = torch.zeros(3, 3, dtype=torch.bool)
+    related[0, 2] = related[2, 0] = True
+    labels = torch.tensor([[[0, 1, 2, IGNORE]]])
+    mixer = ClassMix(3, 0.3, together=("auto",), related=related)
+    masks = [mixer.mask(labels, torch.Generator().manual_seed(s))[0, 0].tolist() for s in range(20)]
+    assert {*map(tuple, masks)} == {(True, False, True, False), (False, True, False, False)}
+    with pytest.raises(ConfigError, match="auto needs the labels"):
+        ClassMix(3, together=("auto",))
+
+
+@pytest.mark.parametrize(
+    ("groups", "words"),
+    [
+        (("pole+sign",), "unknown class 'sign'"),
+        (("pole",), "two or more different classes"),
+        (("pole+",), "two or more different classes"),
+        (("pole+ pole",), "two or more different classes"),
+        (("auto", "rider+bicycle"), "auto stands alone"),
+    ],
+)
+def test_what_is_no_group_is_refused(groups: tuple[str, ...], words: str) -> None:
+    with pytest.raises(ConfigError, match=r"mixing\.together.*" + words):
+        ClassMix(len(NAMES), together=groups, class_names=NAMES)
+
+
+def sequential(weights: list[float], count: int) -> dict[frozenset[int], float]:
+    """Probability of each set of so many classes, drawn one after another by their weights."""
+    found: dict[frozenset[int], float] = {}
+    for order in permutations(range(len(weights)), count):
+        probability, left = 1.0, sum(weights)
+        for one in order:
+            probability *= weights[one] / left
+            left -= weights[one]
+        key = frozenset(order)
+        found[key] = found.get(key, 0) + probability
+    return found
+
+
+def test_rare_classes_are_drawn_by_their_weights_without_replacement() -> None:
+    shares = torch.tensor([0.5, 0.3, 0.0, 0.15, 0.05])
+    temperature, draws = 0.25, 4000
+    weights = [math.exp((1 - share) / temperature) for share in shares.tolist()]
+    labels = torch.tensor([[[0, 1, 3, 4]]]).expand(draws, 1, -1)  # class 2 is not there
+    mixer = ClassMix(5, rare_temperature=temperature, class_shares=shares)
+    mask = mixer.mask(labels, torch.Generator().manual_seed(0))[:, 0]
+    expected = sequential([weights[label] for label in (0, 1, 3, 4)], 2)
+    found = Counter(frozenset(row.nonzero().flatten().tolist()) for row in mask)
+    counts = [found[key] for key in expected]
+    assert sum(counts) == draws
+    assert chisquare(counts, [draws * one for one in expected.values()]).pvalue > 1e-3
+
+
+def test_at_a_low_temperature_the_rarest_classes_are_taken() -> None:
+    shares = torch.linspace(0.3, 0.0, 12)
+    labels = torch.tensor([[[11, 3, 7, 0]]])
+    mixer = ClassMix(12, rare_temperature=0.0001, class_shares=shares)
+    for seed in range(20):
+        mask = mixer.mask(labels, torch.Generator().manual_seed(seed))
+        assert mask.tolist() == [[[True, False, True, False]]]
+    with pytest.raises(ConfigError, match="share of each class"):
+        ClassMix(12, rare_temperature=0.1)

@@ -10,6 +10,7 @@ from mixseg.mixing.cutmix import CutMix
 from mixseg.mixing.identity import Identity
 from mixseg.mixing.mixer import Mixer, paste, with_partner
 from mixseg.mixing.mixup import Mixup
+from mixseg.mixing.segments import segments
 
 __all__ = [
     "ClassMix",
@@ -19,5 +20,6 @@ __all__ = [
     "Mixer",
     "Mixup",
     "paste",
+    "segments",
     "with_partner",
 ]

@@ -25,6 +25,7 @@ from mixseg.data.check import (
     check_same_size,
     check_samples,
     ids_in_labels,
+    spread,
     unseen_note,
     without_unequal_pairs,
 )
@@ -65,6 +66,7 @@ class TrainingData:
             that ask for it.
         related: Which classes belong together by the labels, bool, shape (C, C), for parts that ask
             for it.
+        instances: Whether the instances in labeled images are read, too.
     """
 
     labeled: SegmentationDataset
@@ -77,6 +79,7 @@ class TrainingData:
     distribution: NDArray[np.float64] | None = None
     frequencies: NDArray[np.float64] | None = None
     related: NDArray[np.bool_] | None = None
+    instances: bool = False
 
     @functools.cached_property
     def record(self) -> Record:
@@ -386,6 +389,9 @@ class RunData:
         notes = [f"note: {note}" for note in dict.fromkeys(passed_over) if note]
         notes += _unseen_classes(data, read)
         data = dataclasses.replace(data, notes=(*data.notes, *notes))
+        if "instances" in self.asked:
+            _check_instances(data, skip_bad=skip_bad)
+            data = dataclasses.replace(data, instances=True)
         if any(sample.label is None for sample in data.val.samples):
             raise DataError(
                 f"data.val_split {self.data.val_split!r} of {data.val.name} has no labels; hold "
@@ -575,6 +581,28 @@ def _unseen_classes(data: TrainingData, read_already: Mapping[Path, bytes]) -> I
         note = unseen_note(dataset, ids, read, len(indices))
         if note:
             yield f"note: {note}"
+
+
+def _check_instances(data: TrainingData, *, skip_bad: bool) -> None:
+    """Refuse labeled images whose instances are not known, and read those of some.
+
+    With ``skip_bad`` files that cannot be read are passed over.
+
+    Raises:
+        ConfigError: There are none, or not of all images.
+        DataError: A file of instances is damaged, or not of the size of its label.
+    """
+    labeled, indices = data.labeled, data.split.labeled
+    without = [index for index in indices if labeled.samples[index].instances is None]
+    if without:
+        raise ConfigError(
+            f"mixing.instances: {len(without)} of {len(indices)} labeled images of {labeled.name} "
+            "have no file that tells instances apart (such as Cityscapes' "
+            f"*_gtFine_instanceIds.png), the first is {labeled.samples[without[0]].image}; leave "
+            "mixing.instances out"
+        )
+    for index in () if skip_bad else spread(indices, 4):
+        labeled.instances(index, labeled.label(index))
 
 
 def _opened(part: Callable[[], SegmentationDataset]) -> SegmentationDataset | None:

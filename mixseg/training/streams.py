@@ -80,6 +80,7 @@ def build_streams(
                 seed=seed,
                 stream=name,
                 labeled=name == "labeled",
+                instances=name == "labeled" and opened.instances,
                 bad_share=data.skip_bad_share if data.skip_bad else 0.0,
             )
             yield from stream_batches(

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from mixseg.errors import ConfigError
 from mixseg.ignore import IGNORE
-from mixseg.mixing import ClassMix
+from mixseg.mixing import ClassMix, segments
+from mixseg.mixing.segments import IDS
 
 
 def random_labels(classes: int, seed: int, shape: tuple[int, int, int] = (3, 9, 11)) -> Tensor:
@@ -142,6 +143,69 @@ def test_groups_that_the_labels_show_are_given_by_the_run() -> None:
 def test_what_is_no_group_is_refused(groups: tuple[str, ...], words: str) -> None:
     with pytest.raises(ConfigError, match=r"mixing\.together.*" + words):
         ClassMix(len(NAMES), together=groups, class_names=NAMES)
+
+
+def test_segments_are_instances_and_classes_without_any() -> None:
+    random = torch.Generator().manual_seed(0)
+    labels = random_labels(6, 0, (2, 12, 14))
+    number = torch.randint(0, 5, labels.shape, generator=random)
+    # As in Cityscapes: things of classes 3 and above have ids, some of them none.
+    things = (labels >= 3) & (number > 0)
+    instances = torch.where(things, 1000 * (24 + labels) + number, 0).int()
+    found = segments(labels, instances)
+    for image, ids, segment in zip(labels, instances, found, strict=True):
+        pairs = {
+            (int(a), int(b) if a != IGNORE else 0)
+            for a, b in zip(image.flatten(), ids.flatten(), strict=True)
+        }
+        seen = {(int(a), int(s)) for a, s in zip(image.flatten(), segment.flatten(), strict=True)}
+        assert len(seen) == len(pairs) == len({s for _, s in seen}), "one segment for each"
+    assert torch.equal(found % IDS, labels)
+    assert torch.equal(segments(labels, None), labels)
+
+
+@pytest.mark.parametrize("proportion", [0.25, 0.5, 1.0])
+def test_half_of_the_things_are_kept_whole(proportion: float) -> None:
+    labels = random_labels(8, 3, (4, 16, 18))
+    number = torch.randint(0, 9, labels.shape, generator=torch.Generator().manual_seed(1))
+    instances = torch.where(labels >= 4, 1000 * (20 + labels) + number, 0).int()
+    mixer = ClassMix(8, proportion, instances=True)
+    whole = segments(labels, instances)
+    random = torch.Generator().manual_seed(2)
+    mask = mixer.mask_of_labeled(labels, instances, random)
+    for image, keep in zip(whole, mask, strict=True):
+        kept, left = set(image[keep].tolist()), set(image[~keep].tolist())
+        assert not kept & left and IGNORE not in kept
+        assert len(kept) == math.ceil(proportion * len((kept | left) - {IGNORE}))
+    again = mixer.mask_of_labeled(labels, instances, torch.Generator().manual_seed(2))
+    assert torch.equal(mask, again)
+    # Other mixers see classes.
+    plain = ClassMix(8, proportion)
+    found = plain.mask_of_labeled(labels, instances, torch.Generator().manual_seed(2))
+    assert torch.equal(found, plain.mask(labels, torch.Generator().manual_seed(2)))
+
+
+def test_rare_things_and_what_belongs_to_them() -> None:
+    """A rider is drawn before other things, and bicycles come with it."""
+    road, rider, bicycle = 0, 3, 4
+    labels = torch.tensor([[[road, rider, rider, bicycle, bicycle, 5, 5, 5]]])
+    instances = torch.tensor([[[0, 25000, 25001, 33000, 33001, 26000, 26001, 26002]]]).int()
+    shares = torch.tensor([0.9, 0.0, 0.0, 0.001, 0.04, 0.059])
+    mixer = ClassMix(
+        6,
+        0.1,
+        together=("rider+bicycle",),
+        rare_temperature=0.001,
+        instances=True,
+        class_names=NAMES,
+        class_shares=shares,
+    )
+    found = set()
+    for seed in range(30):
+        mask = mixer.mask_of_labeled(labels, instances, torch.Generator().manual_seed(seed))
+        found.add(tuple(mask.flatten().tolist()))
+    riders = ((True, False), (False, True))
+    assert found == {(False, *one, True, True, False, False, False) for one in riders}
 
 
 def sequential(weights: list[float], count: int) -> dict[frozenset[int], float]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from mixseg.data.names import composed
 from mixseg.errors import ConfigError, unknown_name
 
 AUTO = "auto"
@@ -22,7 +22,7 @@ def members(groups: Sequence[str]) -> list[list[str]]:
     """
     found = []
     for group in groups:
-        names = [composed(name.strip()) for name in group.split("+")]
+        names = [unicodedata.normalize("NFC", name.strip()) for name in group.split("+")]
         if len(names) < 2 or "" in names or len({*names}) < len(names):
             alone = f"; {AUTO} stands alone" if AUTO in names else ""
             raise ConfigError(

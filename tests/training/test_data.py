@@ -103,6 +103,32 @@ class TestHeldOut:
         assert len(RunData(settings).judged("other", tmp_path)[0]) == 1
 
 
+RARE = {"mixing.rare_temperature": 0.1}
+SUPERVISED = {"method": "supervised"}
+COUNTED = {"class_shares", "related", "instances"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, set()),
+        ({"supervised_loss.name": "dice + 2*balanced-cross-entropy"}, {"class_shares"}),
+        (RARE, {"class_shares"}),
+        (RARE | {"mixing.mixer": "cutmix"}, set()),
+        (RARE | SUPERVISED, set()),
+        (RARE | SUPERVISED | {"mixing.labeled": "classmix"}, {"class_shares"}),
+        ({"mixing.together": "auto"}, {"related"}),
+        ({"mixing.together": "pole+traffic sign"}, set()),
+        ({"mixing.instances": True}, set()),  # unlabeled images have none
+        ({"mixing.instances": True, "mixing.labeled": "classmix"}, {"instances"}),
+    ],
+)
+def test_labels_are_counted_only_for_parts_that_ask(
+    changes: dict[str, object], expected: set[str]
+) -> None:
+    assert RunData(resolve_settings([], changes)).asked & COUNTED == expected
+
+
 INSTANCES = {"mixing.instances": True, "mixing.labeled": "classmix", "data.labeled": "3/5"}
 
 

@@ -11,7 +11,7 @@ from mixseg.config.options import Asks, ByRun, Needs
 from mixseg.config.values import Range, Share
 from mixseg.errors import ConfigError
 from mixseg.mixing.mixer import Mixer
-from mixseg.mixing.segments import IDS, NUMBERS
+from mixseg.mixing.segments import BITS, IDS, NUMBERS
 from mixseg.mixing.together import AUTO, members, related_by_name
 from mixseg.registry import MIXERS
 
@@ -97,7 +97,7 @@ class ClassMix(Mixer):
         batch = labels.shape[0]
         ignore = self.num_classes
         if self.instances:
-            ids = (labels % IDS).clamp(max=ignore) + labels // IDS * (ignore + 1)
+            ids = (labels & (IDS - 1)).clamp(max=ignore) + (labels >> BITS) * (ignore + 1)
         else:
             ids = labels.clamp(max=ignore)
         ids = ids.flatten(1)

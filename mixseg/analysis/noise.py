@@ -20,6 +20,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
+from mixseg.config.effect import asked_of_run
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
 from mixseg.config.values import Size
@@ -28,7 +29,6 @@ from mixseg.data.layout import classes_of
 from mixseg.data.streams import Batch
 from mixseg.errors import ConfigError, TrainingError
 from mixseg.ignore import IGNORE
-from mixseg.losses import needs_class_shares
 from mixseg.randomness import generator
 from mixseg.terminal import complain
 from mixseg.training.build import Given, build_learner
@@ -107,11 +107,13 @@ class NoiseRun:
         # Any distribution costs the same.
         even = torch.full((len(self.classes),), 1 / len(self.classes))
         aligned = self.settings.targets.alignment != "none"
-        counted = needs_class_shares(self.settings.supervised_loss.name)
+        asked = asked_of_run(to_flat(self.settings))
         teacher = find_teacher(to_flat(self.settings))
         return Given(
             distribution=even if aligned else None,
-            frequencies=even if counted else None,
+            frequencies=even if "class_shares" in asked else None,
+            related=torch.eye(len(even)) > 0 if "related" in asked else None,
+            class_names=self.classes.names,
             teacher=None if teacher is None else fixed_teacher(teacher, self.classes),
         )
 

@@ -6,7 +6,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mixseg.config.flags import flag_of
-from mixseg.config.options import Needs, NeedsPart, NeedsStream, Setting, TakesStream, parameters_of
+from mixseg.config.options import (
+    Asks,
+    Needs,
+    NeedsPart,
+    NeedsStream,
+    Setting,
+    TakesStream,
+    parameters_of,
+)
 from mixseg.config.schema import schema, slot_of
 from mixseg.errors import ConfigError
 from mixseg.registry import METHODS, SLOTS, Slot, all_slots
@@ -21,6 +29,26 @@ def streams_of(values: Mapping[str, Any]) -> tuple[str, ...]:
             if isinstance(mark, TakesStream) and values.get(option.path):
                 streams += (mark.stream,)
     return streams
+
+
+def asked_of_run(values: Mapping[str, Any]) -> frozenset[str]:
+    """What the parts of a run ask it for: parameters without a default, and :class:`Asks`.
+
+    Args:
+        values: Setting path -> value, of all settings.
+    """
+    asked: set[str] = set()
+    for slot in used_slots(values):
+        for name in slot.chosen(values):
+            for parameter, (one, _) in parameters_of(slot.registry.signature(name)).items():
+                if one.default is one.empty:
+                    asked.add(parameter)
+            for option in slot.options(name):
+                for mark in option.marks:
+                    if isinstance(mark, Asks) and mark.holds(values.get(option.path)):
+                        # What has no effect is not asked for either.
+                        asked.update(() if _marks(option, values) else (mark.parameter,))
+    return frozenset(asked)
 
 
 def command_of(method: str) -> str:

@@ -111,11 +111,8 @@ class DomainAdaptation(SemiSupervised):
             return repeated(whole[0], count)
         rows = max(len(one.images) for one in whole)
         source, target = (repeated(one, rows) for one in whole)
-        images, labels, valid = (
-            torch.stack(pair, dim=1).flatten(0, 1)
-            for pair in zip(source[:3], target[:3], strict=True)
-        )
-        both = Batch(images, labels, valid, source.ids + target.ids)
+        others = iter(one for one in target if isinstance(one, Tensor))
+        both = source.mapped(lambda own: torch.stack((own, next(others)), dim=1).flatten(0, 1))
         return repeated(both, count, step * count)
 
     def mix(

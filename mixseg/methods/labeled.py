@@ -52,9 +52,10 @@ class Pasted:
 
     def __call__(self, labeled: Batch, rng: StepRandom) -> LabeledImages:
         """See :data:`LabeledMix`."""
-        images, labels, _, valid = plain(whole_batch(labeled), rng)
+        whole = whole_batch(labeled)
+        images, labels, _, valid = plain(whole, rng)
         # Padding is never pasted.
-        mask = self.mixer.mask(labels, rng.device) & valid
+        mask = self.mixer.mask_of_labeled(labels, whole.instances, rng.device) & valid
         images, labels, valid = (with_partner(mask, one) for one in (images, labels, valid))
         return LabeledImages(*map(own_shard, (images, labels, labels != IGNORE, valid)))
 

@@ -54,8 +54,7 @@ class Backward(Protocol):
 
 def whole_batch(batch: Batch) -> Batch:
     """The batches of all processes as one, with the ids of this process's; collective."""
-    images, labels, valid = map(gathered, batch[:3])
-    return Batch(images, labels, valid, batch.ids)
+    return batch.mapped(gathered)
 
 
 class Method(ABC):

@@ -293,7 +293,7 @@ class SemiSupervised(Method):
         for partner in range(self.partners):
             # Another labeled image in each view.
             away = number + partner
-            mask = self.mixer.mask(truth, rng.device) & labeled.valid
+            mask = self.mixer.mask_of_labeled(truth, labeled.instances, rng.device) & labeled.valid
             mask, *parts = (one.roll(-away, 0) for one in (mask, pasted, labels, known))
             mask = mask & self.mixed(len(mask), rng)
             images, targets, weights = (
@@ -389,4 +389,4 @@ def repeated(batch: Batch, count: int, first: int = 0) -> Batch:
     if len(batch.images) == count and not first:
         return batch
     turn = torch.arange(first, first + count, device=batch.images.device) % len(batch.images)
-    return Batch(batch.images[turn], batch.labels[turn], batch.valid[turn], batch.ids)
+    return batch.mapped(lambda one: one[turn])

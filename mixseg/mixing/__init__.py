@@ -11,6 +11,7 @@ from mixseg.mixing.cutmix import CutMix
 from mixseg.mixing.identity import Identity
 from mixseg.mixing.mixer import Mixer, paste, with_partner
 from mixseg.mixing.mixup import Mixup
+from mixseg.mixing.segments import segments
 
 __all__ = [
     "BlockMask",
@@ -22,5 +23,6 @@ __all__ = [
     "Mixup",
     "block_mask",
     "paste",
+    "segments",
     "with_partner",
 ]

@@ -94,17 +94,20 @@ class Given(NamedTuple):
 
     Attributes:
         distribution: Class distribution that pseudo-labels are aligned to, float32, shape (C,).
-        frequencies: Share of each class among the labeled pixels, float32, shape (C,), for a loss.
+        frequencies: Share of each class among the labeled pixels, float32, shape (C,), for parts
+            that ask for ``class_shares``.
         teacher: A trained network to learn from.
         objects: Name of a part, as methods ask for it, or ``network`` -> an object that takes the
             place of what the settings name.
-        class_names: Names of the classes, by their ids.
+        related: Which classes belong together, bool, shape (C, C), for parts that ask for it.
+        class_names: Names of the classes by train id.
     """
 
     distribution: Tensor | None = None
     frequencies: Tensor | None = None
     teacher: FixedTeacher | None = None
     objects: Mapping[str, Any] = MappingProxyType({})
+    related: Tensor | None = None
     class_names: tuple[str, ...] = ()
 
 
@@ -125,9 +128,18 @@ def build_method(
     def on_device(shares: Tensor | None) -> Tensor | None:
         return None if shares is None else shares.to(device)
 
+    counted = {"class_shares": given.frequencies, "related": given.related}
+    further = {name: value.to(device) for name, value in counted.items() if value is not None}
+
     def chosen(slot: Slot, name: str) -> Any:
         return objects.get(slot.parameter) or slot.registry.build(
-            name, options, slot.section, num_classes=num_classes, device=device
+            name,
+            options,
+            slot.section,
+            num_classes=num_classes,
+            device=device,
+            class_names=given.class_names,
+            **further,
         )
 
     def supervised_loss() -> Any:
@@ -160,11 +172,11 @@ def build_method(
         align, wanted = None, on_device(given.distribution)
         if wanted is not None:
             align = FIXED.build("alignment", options, distribution=wanted)
-        trained: dict[str, Any] = (
-            {} if given.teacher is None else {"trained_teacher": given.teacher}
-        )
+        name = settings.teacher.name
+        asks = "trained_teacher" in parameters_of(TEACHERS[name])
+        trained: dict[str, Any] = {"trained_teacher": trained_teacher()} if asks else {}
         return TEACHERS.build(
-            settings.teacher.name,
+            name,
             options,
             student=student,
             temperature=temperature,
@@ -182,6 +194,7 @@ def build_method(
                 class_names=given.class_names,
                 device=device,
                 augment=parts["augment"](),
+                **further,
             )
             for name in settings.terms
         }
@@ -189,8 +202,8 @@ def build_method(
     def trained_teacher() -> FixedTeacher:
         if given.teacher is None:
             raise ConfigError(
-                f"method {settings.method} needs distillation.teacher, a run or a weight file: "
-                "--teacher RUN"
+                f"method {settings.method} needs a trained network here, distillation.teacher, "
+                "which is a run or a weight file: --teacher RUN"
             )
         return given.teacher
 
@@ -421,6 +434,7 @@ def learner_of_run(
             _float(data.frequencies),
             teacher,
             objects,
+            None if data.related is None else torch.from_numpy(data.related),
             data.classes.names,
         ),
         choose=precision_of_run(

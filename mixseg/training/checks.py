@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from mixseg.config.effect import takes_part
 from mixseg.config.sections import Settings
+from mixseg.data.layout import classes_of
 from mixseg.distributed import share_of
 from mixseg.errors import ConfigError
 from mixseg.losses import build_loss
@@ -50,6 +52,15 @@ def check_settings(settings: Settings, *, initial_weights: bool = True) -> None:
 
     # Parts that need neither data nor network check their own options.
     cpu = torch.device("cpu")
+    known = classes_of(settings.data.dataset)  # None where only the data name them
+    count = 2 if known is None else len(known)
+    stand_ins: dict[str, Any] = {
+        "num_classes": count,
+        "device": cpu,
+        "class_names": () if known is None else known.names,
+        "class_shares": torch.full((count,), 1 / count),
+        "related": torch.eye(count) > 0,
+    }
     build_loss(settings.supervised_loss.name, options, torch.full((2,), 0.5))
     for slot, name in (
         (SLOTS.mixer, settings.mixing.mixer),
@@ -59,9 +70,9 @@ def check_settings(settings: Settings, *, initial_weights: bool = True) -> None:
         (SLOTS.style, settings.style.name),
     ):
         if takes_part(method, slot.parameter) and name not in slot.also:
-            slot.registry.build(name, options, num_classes=2, device=cpu)
+            slot.registry.build(name, options, **stand_ins)
     if settings.mixing.labeled != "none":
-        MIXERS.build(settings.mixing.labeled, options, num_classes=2)
+        MIXERS.build(settings.mixing.labeled, options, **stand_ins)
     warmup = schedule.warmup_steps or int(bool(schedule.warmup_epochs))
     build_schedule(schedule.name, options, training.iterations, warmup)
     for name in training.loggers:

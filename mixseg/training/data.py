@@ -18,13 +18,16 @@ from numpy.typing import NDArray
 
 from mixseg.config import effect
 from mixseg.config.resolve import resolve_settings
+from mixseg.config.schema import to_flat
 from mixseg.config.sections import ALIGNMENTS, Settings
 from mixseg.config.values import Size
+from mixseg.data.borders import LABELS, named_pairs, read_pairs, related_by_borders
 from mixseg.data.check import (
     check_equal_sizes,
     check_same_size,
     check_samples,
     ids_in_labels,
+    spread,
     unseen_note,
     without_unequal_pairs,
 )
@@ -45,7 +48,6 @@ from mixseg.data.statistics import (
 from mixseg.data.unlabeled import open_photographs
 from mixseg.distributed import by_first, summed
 from mixseg.errors import ConfigError, DataError, UnknownSplitError, named_first
-from mixseg.losses import needs_class_shares
 from mixseg.registry import BUILT_IN, LAYOUTS, PYTHON
 from mixseg.scenes import LAYOUTS as SCENE_LAYOUTS
 from mixseg.scenes import Look, ensure_demo
@@ -74,7 +76,11 @@ class TrainingData:
         notes: Messages for people, one line each.
         class_map: The classes of the source and where they go, YAML; empty for one domain.
         distribution: Share of each class that pseudo-labels are aligned to, float64, shape (C,).
-        frequencies: Share of each class among the labeled pixels, float64, shape (C,), for a loss.
+        frequencies: Share of each class among the labeled pixels, float64, shape (C,), for parts
+            that ask for it.
+        related: Which classes belong together by the labels, bool, shape (C, C), for parts that ask
+            for it.
+        instances: Whether the instances in labeled images are read, too.
         class_pixels: Name of a labeled stream -> pixels of each class and of none in each of its
             label files, int64, shape (N, C + 1), where images are drawn by them.
         target: Training split of the target, of which some images are labeled next to the source.
@@ -90,6 +96,8 @@ class TrainingData:
     class_map: str = ""
     distribution: NDArray[np.float64] | None = None
     frequencies: NDArray[np.float64] | None = None
+    related: NDArray[np.bool_] | None = None
+    instances: bool = False
     class_pixels: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     target: SegmentationDataset | None = None
     target_split: Split | None = None
@@ -169,6 +177,11 @@ class RunData:
     def streams(self) -> tuple[str, ...]:
         """The streams that the method takes, known before it is built."""
         return effect.streams_of({"method": self.settings.method} | dict(self.settings.options))
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """What the parts of the run ask it for."""
+        return effect.asked_of_run(to_flat(self.settings))
 
     def check(self) -> None:
         """Refuse what cannot be opened, before anything is read."""
@@ -422,6 +435,9 @@ class RunData:
         notes = [f"note: {note}" for note in dict.fromkeys(passed_over) if note]
         notes += _unseen_classes(data, read)
         data = dataclasses.replace(data, notes=(*data.notes, *notes))
+        if "instances" in self.asked:
+            _check_instances(data, skip_bad=skip_bad)
+            data = dataclasses.replace(data, instances=True)
         if any(sample.label is None for sample in data.val.samples):
             raise DataError(
                 f"data.val_split {self.data.val_split!r} of {data.val.name} has no labels; hold "
@@ -585,11 +601,11 @@ class RunData:
         return read_frequencies(Path(alignment).expanduser(), data.classes)
 
     def with_frequencies(self, data: TrainingData, recorded: Path | None = None) -> TrainingData:
-        """The data with the share of each class among its labels, where a loss asks for it.
+        """The data with the share of each class among its labels, where a part asks for it.
 
         Shares that the settings give come first, then those of a file that the run has recorded.
         """
-        if not needs_class_shares(self.settings.supervised_loss.name):
+        if "class_shares" not in self.asked:
             return data
         given = self.settings.options.get("supervised_loss.frequencies")
         if given is not None:
@@ -601,6 +617,26 @@ class RunData:
             LOG.info(f"counting the classes of {len(indices)} labels")
             shares = class_frequencies(data.labeled, indices, skip_bad=self.data.skip_bad)
         return dataclasses.replace(data, frequencies=shares)
+
+    def with_counts(self, data: TrainingData) -> TrainingData:
+        """The data of a new run with all that its parts ask to count in the labels."""
+        return self.with_class_pixels(self.with_related(self.with_frequencies(data)))
+
+    def with_related(self, data: TrainingData, recorded: Path | None = None) -> TrainingData:
+        """The data with the classes that belong together by its labels, where a part asks for it.
+
+        ``recorded`` is the file in which the run keeps them.
+        """
+        if "related" not in self.asked:
+            return data
+        if recorded is not None and recorded.is_file():
+            return dataclasses.replace(data, related=read_pairs(recorded, data.classes))
+        indices = data.split.labeled
+        LOG.info(f"looking in {min(len(indices), LABELS)} labels for classes that belong together")
+        related = related_by_borders(data.labeled, indices, skip_bad=self.data.skip_bad)
+        pairs = ", ".join("+".join(pair) for pair in named_pairs(related, data.classes))
+        note = f"mixing.together auto: {pairs or 'no classes that belong together'}"
+        return dataclasses.replace(data, related=related, notes=(*data.notes, note))
 
     def with_class_pixels(self, data: TrainingData, recorded: Path | None = None) -> TrainingData:
         """The data with the pixels of each class in each label, where images are drawn by them.
@@ -699,6 +735,28 @@ def _unseen_classes(data: TrainingData, read_already: Mapping[Path, bytes]) -> I
         note = unseen_note(dataset, ids, read, len(indices))
         if note:
             yield f"note: {note}"
+
+
+def _check_instances(data: TrainingData, *, skip_bad: bool) -> None:
+    """Refuse labeled images whose instances are not known, and read those of some.
+
+    With ``skip_bad`` files that cannot be read are passed over.
+
+    Raises:
+        ConfigError: There are none, or not of all images.
+        DataError: A file of instances is damaged, or not of the size of its label.
+    """
+    labeled, indices = data.labeled, data.split.labeled
+    without = [index for index in indices if labeled.samples[index].instances is None]
+    if without:
+        raise ConfigError(
+            f"mixing.instances: {len(without)} of {len(indices)} labeled images of {labeled.name} "
+            "have no file that tells instances apart (such as Cityscapes' "
+            f"*_gtFine_instanceIds.png), the first is {labeled.samples[without[0]].image}; leave "
+            "mixing.instances out"
+        )
+    for index in () if skip_bad else spread(indices, 4):
+        labeled.instances(index, labeled.label(index))
 
 
 def _opened(part: Callable[[], SegmentationDataset]) -> SegmentationDataset | None:

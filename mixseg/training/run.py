@@ -24,6 +24,7 @@ from mixseg.config.resolve import resolve_settings
 from mixseg.config.saved import changed_settings, dump_settings, with_absolute_paths
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
+from mixseg.data.borders import dump_pairs
 from mixseg.data.contract import ClassSet
 from mixseg.data.record import differences, digests, read_record
 from mixseg.data.splits import id_lines, write_split
@@ -78,7 +79,7 @@ def start(
     run_data = RunData(settings, objects)
     data = run_data.training()
     settings = epochs_in_steps(settings, len(data.split.labeled))
-    data = run_data.with_class_pixels(run_data.with_frequencies(data))
+    data = run_data.with_counts(data)
     teacher = None if saved_teacher is None else fixed_teacher(saved_teacher, data.classes)
     output = Path(settings.output).expanduser()
     named = run_name(to_flat(settings), model_title(settings.model))
@@ -150,6 +151,8 @@ def _write_record(run: RunDirectory, data: TrainingData) -> None:
     for path, by_class in shares.items():
         if by_class is not None:
             write_atomically(path, dump_frequencies(by_class, data.classes))
+    if data.related is not None:
+        write_atomically(run.related, dump_pairs(data.related, data.classes))
     if data.class_map:
         write_atomically(run.class_map, data.class_map)
 
@@ -237,6 +240,7 @@ def _opened(
         run.check_class_map(data.class_map)
     settings = epochs_in_steps(settings, len(data.split.labeled))
     data = run_data.with_frequencies(data, run.frequencies)
+    data = run_data.with_related(data, run.related)
     data = run_data.with_class_pixels(data, run.class_pixels)
     has_teacher = asked_for(to_flat(settings), "trained_teacher")
     teacher = kept_teacher(run.path, data.classes) if has_teacher else None

@@ -95,6 +95,7 @@ def build_streams(
                 seed=seed,
                 stream=name,
                 labeled=name in opened.with_labels,
+                instances=name in opened.with_labels and opened.instances,
                 bad_share=data.skip_bad_share if data.skip_bad else 0.0,
                 sampler=samplers.get(name),
             )

@@ -21,6 +21,7 @@ from tests.data.layouts import (
     write_cityscapes,
     write_folder,
     write_image,
+    write_instances,
     write_label,
 )
 
@@ -105,6 +106,65 @@ class TestHeldOut:
         found, _ = RunData(settings).judged(None, tmp_path)
         assert [sample.id for sample in found.samples] == recorded
         assert len(RunData(settings).judged("other", tmp_path)[0]) == 1
+
+
+RARE = {"mixing.rare_temperature": 0.1}
+SUPERVISED = {"method": "supervised"}
+COUNTED = {"class_shares", "related", "instances"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, set()),
+        ({"supervised_loss.name": "dice + 2*balanced-cross-entropy"}, {"class_shares"}),
+        (RARE, {"class_shares"}),
+        (RARE | {"mixing.mixer": "cutmix"}, set()),
+        (RARE | SUPERVISED, set()),
+        (RARE | SUPERVISED | {"mixing.labeled": "classmix"}, {"class_shares"}),
+        ({"mixing.together": "auto"}, {"related"}),
+        ({"mixing.together": "pole+traffic sign"}, set()),
+        ({"mixing.instances": True}, set()),  # unlabeled images have none
+        ({"mixing.instances": True, "mixing.labeled": "classmix"}, {"instances"}),
+    ],
+)
+def test_labels_are_counted_only_for_parts_that_ask(
+    changes: dict[str, object], expected: set[str]
+) -> None:
+    assert RunData(resolve_settings([], changes)).asked & COUNTED == expected
+
+
+INSTANCES = {"mixing.instances": True, "mixing.labeled": "classmix", "data.labeled": "3/5"}
+
+
+class TestInstances:
+    def test_they_are_read_where_they_are_asked_for(self, tmp_path: Path) -> None:
+        write_cityscapes(tmp_path)
+        write_cityscapes(tmp_path, "val", {"ulm": 1})
+        assert not opened("cityscapes", tmp_path).instances
+        with pytest.raises(ConfigError, match=r"3 of 3 labeled images .* tells instances apart"):
+            opened("cityscapes", tmp_path, **INSTANCES)
+        # Nothing is mixed by them here.
+        assert not opened(
+            "cityscapes", tmp_path, **INSTANCES | {"mixing.labeled": "none"}
+        ).instances
+        write_instances(tmp_path)
+        data = opened("cityscapes", tmp_path, **INSTANCES)
+        assert data.instances
+        chosen = data.labeled.samples[data.split.labeled[0]].instances
+        assert chosen is not None
+        chosen.write_bytes(b"damaged")
+        with pytest.raises(DataError, match="instanceIds"):
+            opened("cityscapes", tmp_path, **INSTANCES)
+        chosen.unlink()
+        with pytest.raises(ConfigError, match="1 of 3 labeled images"):
+            opened("cityscapes", tmp_path, **INSTANCES)
+
+    def test_a_layout_without_them_is_refused(self, tmp_path: Path) -> None:
+        write_camvid(tmp_path, count=5)
+        write_camvid(tmp_path, split="val", count=1)
+        with pytest.raises(ConfigError, match=r"mixing\.instances"):
+            opened("camvid", tmp_path, **INSTANCES)
 
 
 def settings_with(settings: Settings, path: str, value: object) -> Settings:

@@ -129,7 +129,9 @@ def build_method(
         return None if shares is None else shares.to(device)
 
     counted = {"class_shares": given.frequencies, "related": given.related}
-    further = {name: value.to(device) for name, value in counted.items() if value is not None}
+    further: dict[str, Any] = {
+        name: value.to(device) for name, value in counted.items() if value is not None
+    }
 
     def chosen(slot: Slot, name: str) -> Any:
         return objects.get(slot.parameter) or slot.registry.build(

@@ -25,7 +25,7 @@ LAYERS = (
     "augmentation data losses mixing models targets",
     "evaluation methods scenes",
     "regularizers training",
-    "ablation analysis api",
+    "ablation active analysis api",
     "commands",
     "cli",
     "__main__",

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 REQUIRED = {
     "evaluate": ["run"],
     "predict": ["run", "photo.png", "--output=there"],
+    "select": ["run", "--budget=3"],
     "export": ["run", "--output=there.pt2"],
     "make-demo": ["--out=there"],
     "ablate": ["mixers"],
@@ -100,6 +101,12 @@ WRONG = {
     "evaluate run --batch-size 0": "--batch-size",
     "predict run a.png --output x --formats idss": "--formats",
     "predict run a.png --output x --precision fp8": "--precision",
+    "select run --budget 0": "--budget",
+    "select run --budget 3 --diversity 2": "--diversity",
+    "select run --budget 3 --strategy entropi": "'entropy'",
+    "select run --budget 3 --strategy random": "--simulate",
+    "select run --budget 3 --rounds 2": "--rounds",
+    "select run --budget 3 --simulate --images x": "--images",
     "dataset-stats --data-root x": "--dataset",
 }
 """Command with a wrong value, or a flag that does nothing -> what its message names."""

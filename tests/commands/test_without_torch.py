@@ -133,8 +133,10 @@ def test_imports_that_cannot_be(tmp_path: Path) -> None:
 def test_every_command_imports_parts(tmp_path: Path) -> None:
     commands = []
     for name in COMMANDS:
-        (tmp_path / f"{name}.py").write_text(f"open({name!r}, 'w').close()")
-        commands.append([name, *REQUIRED.get(name, []), "--nonsense", "--import", f"{name}.py"])
+        # Not NAME.py: a file select.py here would stand before Python's own module.
+        parts = f"{name}-parts.py"
+        (tmp_path / parts).write_text(f"open({name!r}, 'w').close()")
+        commands.append([name, *REQUIRED.get(name, []), "--nonsense", "--import", parts])
     codes, _, _ = codes_and_errors(tmp_path, *commands)
     assert codes == [2] * len(COMMANDS)
     assert {path.name for path in tmp_path.iterdir() if not path.suffix} == set(COMMANDS)

@@ -122,7 +122,7 @@ def test_refusals(reference: Path, config: Path, launch: Launcher, tmp_path: Pat
     refuses("select", "out/run", "--budget", 1, "--simulate", words=words)
     # Of the target, though, images can be chosen.
     done = launch.ok(TOOL, "out/run", "--budget", 2, "--views", 2)
-    assert "2 of 12 images are chosen; out/run-select: " in done.out
+    assert f"2 of 12 images are chosen; {tmp_path}/out/run-select: " in done.out
 
 
 @pytest.mark.slow

@@ -162,10 +162,11 @@ def train(
         imports: Files and modules with parts of your own.
         on_progress: Called with the steps done, all steps and a note.
         given: The short flags of the command line with underscores (``dataset``, ``data_root``,
-            ``labeled``, ``unlabeled``, ``val``, ``mixer``, ``loss``, ``iterations``, ``output``,
-            ``name``, ``seed``, ...). ``network``, ``mixer``, ``labeled_mixer``, ``loss``,
-            ``weighting``, ``consistency`` and ``augment`` may be objects, and so may ``dataset``,
-            ``unlabeled``, ``val`` and ``source``: map-style data sets of (image, label).
+            ``labeled``, ``labeled_target``, ``unlabeled``, ``val``, ``mixer``, ``loss``,
+            ``iterations``, ``output``, ``name``, ``seed``, ...). ``network``, ``mixer``,
+            ``labeled_mixer``, ``loss``, ``weighting``, ``consistency`` and ``augment`` may be
+            objects, and so may ``dataset``, ``unlabeled``, ``val`` and ``source``: map-style data
+            sets of (image, label).
 
     Raises:
         ConfigError: A setting is unknown or does not fit.

@@ -68,7 +68,7 @@ class SemiSupervised(Method):
             memory at once.
     """
 
-    streams = ("labeled", "unlabeled")
+    streams: tuple[str, ...] = ("labeled", "unlabeled")
     command = "ssl"
 
     def __init__(

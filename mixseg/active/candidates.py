@@ -8,15 +8,50 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import NamedTuple, final
 
+from mixseg.config.resolve import resolve_settings
+from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
-from mixseg.data.contract import ClassSet, Sample, SegmentationDataset
+from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.unlabeled import open_unlabeled
 from mixseg.errors import ConfigError, DataError
 from mixseg.training.data import RunData, TrainingData
 
 LOG = logging.getLogger("mixseg")
+
+
+class Labels(NamedTuple):
+    """The labeled images that chosen ones join: of the target, if there is a source.
+
+    Attributes:
+        setting: Names them in the settings of a run.
+        dataset: The training split.
+        labeled: Indices of those that are labeled; none of a target without any.
+        free: Indices of the others, but for those that are held out.
+    """
+
+    setting: str
+    dataset: SegmentationDataset
+    labeled: tuple[int, ...]
+    free: tuple[int, ...]
+
+
+def labels_of(settings: Settings, data: TrainingData) -> Labels | None:
+    """The labels of a run that chosen images can join; None where its settings take none.
+
+    Args:
+        settings: Of the run.
+        data: Opened by them.
+    """
+    if not settings.two_domains:
+        return Labels("data.labeled", data.labeled, data.split.labeled, data.split.unlabeled)
+    setting, target = "data.labeled_target", data.target
+    if target is not None and data.target_split is not None:
+        return Labels(setting, target, data.target_split.labeled, data.target_split.unlabeled)
+    if setting in settings.options and settings.data.unlabeled is None and data.unlabeled_indices:
+        return Labels(setting, data.unlabeled, (), data.unlabeled_indices)
+    return None
 
 
 @final
@@ -27,22 +62,12 @@ class Candidates:
     Attributes:
         dataset: Where they lie.
         indices: Which of its samples they are.
-        data: The data of the run; None where they cannot be opened.
+        labels: Of the run; None where there are none of this domain, or nobody knows.
     """
 
     dataset: SegmentationDataset
     indices: tuple[int, ...]
-    data: TrainingData | None = None
-
-    @property
-    def of_run(self) -> bool:
-        """Whether they are images of the split that the labels of the run come from."""
-        return self.data is not None and self.data.labeled is self.dataset
-
-    @property
-    def samples(self) -> tuple[Sample, ...]:
-        """The images, in the order of the data set."""
-        return tuple(self.dataset.samples[index] for index in self.indices)
+    labels: Labels | None = None
 
 
 def as_trained(settings: Settings, run: Path) -> Settings:
@@ -50,13 +75,18 @@ def as_trained(settings: Settings, run: Path) -> Settings:
 
     The data may have more images by now, of which a fraction would draw others.
     """
-    data, labeled, held_out = settings.data, run / "labeled.txt", run / "val.txt"
-    # A pair of lists names the unlabeled images as well; a comma would make a path a pair.
-    if not settings.two_domains and labeled.is_file() and "," not in f"{data.labeled}{labeled}":
-        data = dataclasses.replace(data, labeled=str(labeled))
-    if data.val is not None and held_out.is_file() and "," not in str(held_out):
-        data = dataclasses.replace(data, val=str(held_out))
-    return dataclasses.replace(settings, data=data)
+    flat, records = to_flat(settings), {"data.val": run / "val.txt"}
+    if settings.two_domains:
+        records["data.labeled_target"] = run / "target.txt"
+    else:
+        records["data.labeled"] = run / "labeled.txt"
+    own = {
+        setting: str(path)
+        for setting, path in records.items()
+        # A pair of lists names unlabeled images as well; a comma would make a path a pair.
+        if flat.get(setting) is not None and "," not in f"{flat[setting]}{path}" and path.is_file()
+    }
+    return resolve_settings([], flat | own)
 
 
 def open_candidates(settings: Settings, classes: ClassSet, images: Path | None) -> Candidates:
@@ -87,7 +117,9 @@ def open_candidates(settings: Settings, classes: ClassSet, images: Path | None) 
             for note in notes:
                 LOG.info(note)
         found = tuple(range(len(dataset)))
-    labeled = set() if data is None else _files(data.labeled, data.split.labeled)
+    labeled: set[str] = set()
+    for stream in () if data is None else data.with_labels.values():
+        labeled |= _files(*stream)
     indices = tuple(i for i in found if os.path.realpath(dataset.samples[i].image) not in labeled)
     if len(indices) < len(found):
         left_out = len(found) - len(indices)
@@ -98,7 +130,7 @@ def open_candidates(settings: Settings, classes: ClassSet, images: Path | None) 
             + ("all images are labeled already" if found else "there is no unlabeled image")
             + "; give a folder of others with --images DIR"
         )
-    return Candidates(dataset, indices, data)
+    return Candidates(dataset, indices, None if data is None else labels_of(settings, data))
 
 
 def _opened(settings: Settings) -> TrainingData | None:

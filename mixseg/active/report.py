@@ -38,8 +38,8 @@ def write_selection(
 
     ``select.txt`` has a line for each chosen image in the order of the choice, its path below the
     folder of its data set; ``select.csv`` all scores; ``select.json`` how they came about;
-    ``select.png`` the first images. If they are of the split that the labels of the run come from,
-    ``labeled.txt`` names those labels and the chosen images, for the next training.
+    ``select.png`` the first images. If they are of the split of the run's own labels,
+    ``labeled.txt`` names those and the chosen images, for the next training.
 
     Args:
         folder: Is there already.
@@ -52,11 +52,10 @@ def write_selection(
         DataError: The name of an image has a line break or is not UTF-8.
     """
     candidates, chosen = selection.candidates, selection.chosen
-    # The last one says that the others are there.
+    labels = candidates.labels
     contents = {"select.txt": image_lines(candidates.dataset, chosen)}
-    if candidates.of_run and candidates.data is not None:
-        labeled = id_lines(candidates.dataset, candidates.data.split.labeled)
-        contents["labeled.txt"] = labeled + id_lines(candidates.dataset, chosen)
+    if labels is not None and labels.dataset is candidates.dataset:
+        contents["labeled.txt"] = id_lines(labels.dataset, (*labels.labeled, *chosen))
     contents["select.csv"] = csv_of(selection)
     picture = _sheet(selection, classes, about)
     if picture is not None:

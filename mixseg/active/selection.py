@@ -39,7 +39,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 @final
 @dataclass(frozen=True)
-class Judges:
+class Networks:
     """The networks of a checkpoint, on their device, and what images are mixed with.
 
     Attributes:
@@ -63,7 +63,7 @@ class Judges:
     @classmethod
     def of(
         cls, saved: SavedNetworks, device: str = "auto", precision: Precision = "auto"
-    ) -> Judges:
+    ) -> Networks:
         """Those of a checkpoint, of which ``both`` networks were loaded.
 
         Raises:
@@ -138,28 +138,28 @@ class Map(NamedTuple):
 
 @final
 class Judge:
-    """Judges images one by one, each mixed with those that follow in a seeded order.
+    """Networks images one by one, each mixed with those that follow in a seeded order.
 
     The teacher labels each image once: the last ones are remembered. Images that cannot be read
     are left out, with a message for each.
     """
 
     def __init__(
-        self, judges: Judges, dataset: SegmentationDataset, indices: Sequence[int], how: How
+        self, networks: Networks, dataset: SegmentationDataset, indices: Sequence[int], how: How
     ) -> None:
-        self.judges = judges
+        self.networks = networks
         self.dataset = dataset
         self.how = how
         order = torch.randperm(len(indices), generator=generator(how.seed, "order")).tolist()
         self.order = [indices[place] for place in order]
         self.inconsistency = Inconsistency(
-            judges.student,
-            judges.mixer,
-            judges.augment,
+            networks.student,
+            networks.mixer,
+            networks.augment,
             how.views,
             how.batch_size,
             how.seed,
-            judges.autocast,
+            networks.autocast,
         )
         self._places = {index: place for place, index in enumerate(self.order)}
         self._partners = how.views if how.strategy == "inconsistency" else 0
@@ -168,7 +168,7 @@ class Judge:
 
     def _read(self, index: int) -> Seen | None:
         try:
-            return self.judges.see(self.dataset, index)
+            return self.networks.see(self.dataset, index)
         except DataError as error:
             if index not in self._named:
                 self._named.add(index)
@@ -201,7 +201,7 @@ class Judge:
     def score(self, found: Map) -> float:
         """The mean of a map."""
         seen, doubt, counted = found
-        num_classes = self.judges.teacher.spec.num_classes
+        num_classes = self.networks.teacher.spec.num_classes
         return float(mean_over_classes(doubt, seen.labels, counted, num_classes, self.how.balance))
 
 
@@ -224,18 +224,17 @@ class Selection:
 
 
 def select(
-    judges: Judges | None,
+    networks: Networks | None,
     candidates: Candidates,
     how: How,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Selection:
     """Choose images; the same arguments choose the same.
 
-    Images that are labeled already count as chosen where diversity matters and they are of the
-    same domain.
+    Images that are labeled already count as chosen where diversity matters.
 
     Args:
-        judges: The networks; needed by every strategy but the random one.
+        networks: The networks; needed by every strategy but the random one.
         candidates: Images that may be chosen.
         how: See there; of fewer images than the budget all are chosen.
         on_progress: Called with the number of images judged, and of all.
@@ -247,9 +246,9 @@ def select(
     if how.strategy == "random":
         order = torch.randperm(len(indices), generator=generator(how.seed, "random")).tolist()
         return Selection(candidates, tuple(indices[place] for place in order[: how.budget]))
-    assert judges is not None
-    judge = Judge(judges, candidates.dataset, indices, how)
-    known = _known(judges, candidates) if how.diversity else []
+    assert networks is not None
+    judge = Judge(networks, candidates.dataset, indices, how)
+    known = _known(networks, candidates) if how.diversity else []
     total = len(indices)
     judged: list[Judged] = []
     with any_sizes():
@@ -270,9 +269,9 @@ def select(
     return Selection(candidates, tuple(judged[at].sample for at in chosen), scores, judge)
 
 
-def _known(judges: Judges, candidates: Candidates) -> list[NDArray[np.float32]]:
-    """Features of the labeled images of the run, as far as they are of the same domain."""
-    data = candidates.data
-    if data is None or data.class_map:
+def _known(networks: Networks, candidates: Candidates) -> list[NDArray[np.float32]]:
+    """Features of the images that are labeled already."""
+    labels = candidates.labels
+    if labels is None:
         return []
-    return [judges.see(data.labeled, index).features.cpu().numpy() for index in data.split.labeled]
+    return [networks.see(labels.dataset, i).features.cpu().numpy() for i in labels.labeled]

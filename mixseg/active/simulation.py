@@ -11,17 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
-from mixseg.active.candidates import Candidates, as_trained
+from mixseg.active.candidates import Candidates, as_trained, labels_of
 from mixseg.active.how import How, Strategy
-from mixseg.active.selection import Judges, Precision, select
+from mixseg.active.selection import Networks, Precision, select
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.saved import with_absolute_paths
 from mixseg.config.schema import to_flat
-from mixseg.config.sections import Settings
 from mixseg.data.splits import id_lines
 from mixseg.errors import ConfigError, DataError, MixsegError
 from mixseg.evaluation.scores import Scores
-from mixseg.files import FolderLock, read_json, write_atomically
+from mixseg.files import FolderLock, read_json, read_text, write_atomically
 from mixseg.randomness import derive_seed
 from mixseg.tables import MISSING, csv_lines, markdown_table
 from mixseg.terminal import csv_cell
@@ -103,11 +102,6 @@ class Simulation:
     def __post_init__(self) -> None:
         """Open the data, and refuse what cannot be simulated."""
         own = settings_of_run(self.run)
-        if own.two_domains:
-            raise ConfigError(
-                "--simulate adds labeled images of the split that the labels come from; the run "
-                "has labels of a source domain. Choose images of its target without --simulate"
-            )
         if not (self.run / "summary.json").is_file():
             raise ConfigError(
                 f"{self.run}: has no summary.json, whose score is the first of a simulation: give "
@@ -118,17 +112,24 @@ class Simulation:
         fixed = {"data.split_seed": own.split_seed}
         settings = resolve_settings([], to_flat(as_trained(own, self.run)) | fixed)
         self.settings = with_absolute_paths(settings)
-        self.data = RunData(self.settings).training()
-        train, split = self.data.labeled, self.data.split
-        self.free = tuple(i for i in split.unlabeled if train.samples[i].label is not None)
-        asked, there = self.rounds * self.how.budget, len(self.free)
+        data = RunData(self.settings).training()
+        labels = labels_of(self.settings, data)
+        if labels is None:
+            raise ConfigError(
+                f"{self.run}: --simulate adds labels to those of the target, of which its settings "
+                "take none (data.labeled_target)"
+            )
+        self.labels, self.digest = labels, data.split.digest
+        samples = labels.dataset.samples
+        there = sum(samples[index].label is not None for index in labels.free)
         # A method with an unlabeled stream needs an image to be left.
         takes = "unlabeled" in RunData(settings).streams and settings.data.unlabeled is None
-        if asked > there - (takes and len(split.unlabeled) == there):
+        asked = self.rounds * self.how.budget
+        if asked > there or asked + takes > len(labels.free):
             raise ConfigError(
                 f"--rounds {self.rounds} of --budget {self.how.budget} take {asked} labels, but "
-                f"{there} images of {train.root} are left that have one"
-                + (", one of which has to stay unlabeled" if takes else "")
+                f"{there} images of {labels.dataset.root} are left that have one"
+                + (", and one has to stay unlabeled" if takes else "")
             )
 
     def __call__(self) -> int:
@@ -168,11 +169,11 @@ class Simulation:
         """Refuse to go on with a simulation whose lists were chosen in another way."""
         path = self.folder / RECORD
         left_out = {"strategy", "batch_size"}
-        how = {
-            key: value for key, value in dataclasses.asdict(self.how).items() if key not in left_out
+        record = dataclasses.asdict(self.how) | {
+            "run": str(self.run.resolve()),
+            "labeled": self.digest,
         }
-        record: dict[str, Any] = {"run": str(self.run.resolve()), **how}
-        record["labeled"] = self.data.split.digest
+        record = {key: value for key, value in record.items() if key not in left_out}
         if not path.is_file():
             if any(self.folder.iterdir()):
                 raise ConfigError(
@@ -197,7 +198,7 @@ class Simulation:
 
     def _results(self) -> Iterator[Result]:
         """Every network, trained if it is not there; seed by seed, so that tables are whole."""
-        known = self.data.split.labeled
+        known = self.labels.labeled
         for seed in range(self.settings.seed, self.settings.seed + self.seeds):
             first = self.run
             if seed != self.settings.seed:
@@ -222,29 +223,29 @@ class Simulation:
         labeled: tuple[int, ...],
     ) -> tuple[int, ...]:
         """The labeled images of a round: those of its list, or those that are chosen now."""
-        train = self.data.labeled
+        _, train, _, free = self.labels
         path = self.folder / f"{name}.txt"
         places = {sample.id: index for index, sample in enumerate(train.samples)}
         if path.is_file():
-            ids = path.read_text(encoding="utf-8").splitlines()
+            ids = read_text(path).split("\n")[:-1]
             if set(labeled) < {places.get(key, -1) for key in ids} <= set(places.values()):
                 return tuple(places[key] for key in ids)
             raise DataError(
                 f"{path}: is not a list of the images before and further ones; delete it and the "
                 "run of its name"
             )
-        left = tuple(index for index in self.free if index not in set(labeled))
+        able = (index for index in free if train.samples[index].label is not None)
+        left = tuple(index for index in able if index not in set(labeled))
         # What is labeled by now counts as chosen.
-        split = dataclasses.replace(self.data.split, labeled=labeled)
-        data = dataclasses.replace(self.data, split=split)
+        labels = self.labels._replace(labeled=labeled)
         how = dataclasses.replace(
             self.how, strategy=strategy, seed=derive_seed(self.how.seed, seed, number)
         )
-        judges = None
+        networks = None
         if strategy != "random":
-            judges = Judges.of(load_networks(before, "both"), self.device, self.precision)
+            networks = Networks.of(load_networks(before, "both"), self.device, self.precision)
         self.say(f"{name}: choosing {how.budget} of {len(left)} images")
-        chosen = select(judges, Candidates(train, left, data), how).chosen
+        chosen = select(networks, Candidates(train, left, labels), how).chosen
         write_atomically(path, id_lines(train, (*labeled, *chosen)))
         return *labeled, *chosen
 
@@ -254,21 +255,18 @@ class Simulation:
         if (path / "summary.json").is_file():
             return path
         listed = self.folder / f"{name}.txt"
-        if not listed.is_file():
-            write_atomically(listed, id_lines(self.data.labeled, labeled))
+        own: dict[str, Any] = {"seed": seed, "name": name, "output": str(self.folder.absolute())}
+        if labeled:
+            own[self.labels.setting] = str(listed.absolute())
+            write_atomically(listed, id_lines(self.labels.dataset, labeled))
         with self.progress() as on_progress:
             if (path / "config.yaml").is_file():
                 outcome, _ = resume(path, {}, on_progress=on_progress)
             else:
-                outcome, _ = start(self._settings(name, listed, seed), on_progress)
+                outcome, _ = start(resolve_settings([], to_flat(self.settings) | own), on_progress)
         if outcome.exit_code:
             raise _StopError(outcome.exit_code)
         return path
-
-    def _settings(self, name: str, listed: Path, seed: int) -> Settings:
-        own = {"data.labeled": str(listed.absolute()), "seed": seed, "name": name}
-        own["output"] = str(self.folder.absolute())
-        return resolve_settings([], to_flat(self.settings) | own)
 
     def _result(self, strategy: str, seed: int, number: int, labeled: int, run: Path) -> Result:
         path = run / "summary.json"

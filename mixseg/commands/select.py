@@ -97,7 +97,7 @@ def _selected(parsed: Namespace, how: How, console: Console) -> int:
     """Choose and write; 1 if images could not be read."""
     from mixseg.active.candidates import as_trained, open_candidates
     from mixseg.active.report import write_selection
-    from mixseg.active.selection import Judges
+    from mixseg.active.selection import Networks
     from mixseg.active.selection import select as choose
     from mixseg.config.resolve import resolve_settings
     from mixseg.evaluation.prediction import new_folder
@@ -111,13 +111,13 @@ def _selected(parsed: Namespace, how: How, console: Console) -> int:
     settings = as_trained(resolve_settings([], saved.settings), saved.run)
     images = None if parsed.images is None else Path(parsed.images).expanduser()
     candidates = open_candidates(settings, saved.classes, images)
-    judges = Judges.of(saved, parsed.device, parsed.precision)
+    networks = Networks.of(saved, parsed.device, parsed.precision)
     given = parsed.output
     if given is None:
         given = saved.run.parent / unused_name(saved.run.parent, f"{saved.run_name}-select")
     output = new_folder(Path(given).expanduser(), "--output")
     with progress_bar(console, "judging") as advance:
-        selection = choose(judges, candidates, how, advance)
+        selection = choose(networks, candidates, how, advance)
     about = f"{saved.run_name}, step {saved.step}"
     files = write_selection(output, selection, saved.classes, how, about)
     there, chosen = len(candidates.indices), len(selection.chosen)

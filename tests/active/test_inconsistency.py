@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mixseg.active.candidates import Candidates
 from mixseg.active.how import How
 from mixseg.active.inconsistency import Inconsistency, Seen, mean_over_classes, seen_by
-from mixseg.active.selection import Judges, select
+from mixseg.active.selection import Networks, select
 from mixseg.augmentation.strong import StrongAugmentation
 from mixseg.mixing import ClassMix, Mixer
 from mixseg.models.wrapped import wrap
@@ -152,10 +152,10 @@ def pool(tmp_path: Path) -> Candidates:
     return Candidates(dataset, tuple(range(len(dataset))))
 
 
-def judges() -> Judges:
+def networks() -> Networks:
     network = plain(RedAlone())
     device, nothing = torch.device("cpu"), torch.no_grad
-    return Judges(network, network, ClassMix(3), NOTHING, None, device, nothing)  # type: ignore[arg-type]
+    return Networks(network, network, ClassMix(3), NOTHING, None, device, nothing)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("diversity", [0.0, 0.5])
@@ -163,8 +163,8 @@ def test_what_is_not_recognized_among_others_comes_first(
     pool: Candidates, diversity: float
 ) -> None:
     # By itself each image is clear: mixing alone tells.
-    assert all(judges().see(pool.dataset, index).entropy.max() < 0.01 for index in pool.indices)
-    found = select(judges(), pool, How(3, diversity=diversity))
+    assert all(networks().see(pool.dataset, index).entropy.max() < 0.01 for index in pool.indices)
+    found = select(networks(), pool, How(3, diversity=diversity))
     assert found.chosen[0] == 3
     assert found.scores[3] > 0.2 > 1e-3 > max(found.scores[i] for i in pool.indices if i != 3)
 
@@ -174,7 +174,7 @@ def test_the_same_choice_whatever_the_batch(pool: Candidates) -> None:
     other = small_model(seed=2, num_classes=3).eval()
     jitter = StrongAugmentation(0.25, blur=True)
     device = torch.device("cpu")
-    several = Judges(other, network, ClassMix(3), jitter, (32, 48), device, torch.no_grad)
+    several = Networks(other, network, ClassMix(3), jitter, (32, 48), device, torch.no_grad)
     one, same, again, further = (
         select(several, pool, How(4, seed=seed, batch_size=size, views=6))
         for seed, size in ((0, 1), (0, 1), (0, 4), (1, 1))
@@ -186,7 +186,7 @@ def test_the_same_choice_whatever_the_batch(pool: Candidates) -> None:
 
 
 def test_one_image_and_damaged_ones(pool: Candidates, caplog: pytest.LogCaptureFixture) -> None:
-    assert select(judges(), Candidates(pool.dataset, (3,)), How(5)).chosen == (3,)
+    assert select(networks(), Candidates(pool.dataset, (3,)), How(5)).chosen == (3,)
     for index in (0, 4, 5):
         pool.dataset.samples[index].image.write_bytes(b"no picture")
 
@@ -196,7 +196,7 @@ def test_one_image_and_damaged_ones(pool: Candidates, caplog: pytest.LogCaptureF
         return read_image(path)
 
     object.__setattr__(pool.dataset, "read_raw_image", read)
-    found = select(judges(), pool, How(100))
+    found = select(networks(), pool, How(100))
     assert sorted(found.chosen) == [1, 2, 3, 6] and found.chosen[0] == 3
     for name in ("000.png", "004.png", "005.png"):
         assert caplog.text.count(name) == 1
@@ -210,5 +210,5 @@ def test_random_is_any_image_and_asks_no_network(pool: Candidates) -> None:
 
 
 def test_pictures_show_their_labels(pool: Candidates) -> None:
-    labels = judges().see(pool.dataset, 1).labels.numpy()
+    labels = networks().see(pool.dataset, 1).labels.numpy()
     assert np.array_equal(picture(labels), pool.dataset.image(1))

@@ -117,12 +117,6 @@ def test_refusals(reference: Path, config: Path, launch: Launcher, tmp_path: Pat
     }
     refuses_each("select", others, code=1, run=reference)
     assert not (tmp_path / "new").exists()
-    launch.ok("train_uda", "--config", config, "--source", "gta5", "--iterations", 1, *RUN)
-    words = ["source domain", "--simulate"]
-    refuses("select", "out/run", "--budget", 1, "--simulate", words=words)
-    # Of the target, though, images can be chosen.
-    done = launch.ok(TOOL, "out/run", "--budget", 2, "--views", 2)
-    assert f"2 of 12 images are chosen; {tmp_path}/out/run-select: " in done.out
 
 
 @pytest.mark.slow
@@ -171,3 +165,24 @@ def test_a_simulation_goes_on_where_it_stopped(
     words = ["budget: 2 -> 1", "--output"]
     another = ("out/run", "--simulate", "--budget", 1, "--views", 2, "--output", "parts")
     refuses("select", *another, words=words)
+
+
+@pytest.mark.slow
+def test_images_of_a_target(config: Path, launch: Launcher, tmp_path: Path) -> None:
+    launch.ok("train_uda", "--config", config, "--source", "gta5", "--iterations", 2, *RUN)
+    done = launch.ok(TOOL, "out/run", "--budget", 3, "--views", 2)
+    assert f"3 of 12 images are chosen; {tmp_path}/out/run-select: " in done.out
+    chosen = (tmp_path / "out/run-select/labeled.txt").read_text().splitlines()
+    assert len(set(chosen)) == 3
+    few = ("--labeled-target", "out/run-select/labeled.txt", "--output", "out", "--name", "few")
+    launch.ok("train_uda", "--config", config, "--source", "gta5", "--iterations", 1, *few)
+    assert sorted((tmp_path / "out/few/target.txt").read_text().splitlines()) == sorted(chosen)
+    done = launch.ok(TOOL, "out/few", "--budget", 12, "--views", 1)
+    assert "9 of 9 images are chosen" in done.out
+
+    simulated = ("--simulate", "--budget", 2, "--rounds", 2, "--views", 1, "--output", "made")
+    launch.ok(TOOL, "out/run", *simulated, "--strategy", "entropy", "--seeds", 2)
+    found = rows(tmp_path / "made/results.csv")
+    assert [row["labeled"] for row in found] == 2 * ["0", "2", "4"]
+    for row in (found[2], found[5]):
+        assert len((tmp_path / row["run"] / "target.txt").read_text().splitlines()) == 4

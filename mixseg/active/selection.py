@@ -22,6 +22,7 @@ from mixseg.augmentation import Augmentation
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.values import Size
 from mixseg.data.contract import SegmentationDataset
+from mixseg.data.statistics import read_frequencies
 from mixseg.data.transforms import resized_image
 from mixseg.errors import ConfigError, DataError
 from mixseg.evaluation.inference import Autocast
@@ -30,6 +31,7 @@ from mixseg.models import SegmentationModel
 from mixseg.randomness import generator
 from mixseg.registry import SLOTS, Slot
 from mixseg.training.precision import any_sizes, choose_device
+from mixseg.training.run_directory import RunDirectory
 from mixseg.training.saved_network import SavedNetworks
 
 LOG = logging.getLogger("mixseg")
@@ -71,12 +73,18 @@ class Networks:
         """
         where = choose_device(device)
         settings = resolve_settings([], saved.settings)
-        num_classes = len(saved.classes)
+        given: dict[str, Any] = {
+            "num_classes": len(saved.classes),
+            "class_names": saved.classes.names,
+            "device": where,
+        }
+        recorded = RunDirectory(saved.run, lock=False).frequencies
+        if recorded.is_file():
+            shares = torch.from_numpy(read_frequencies(recorded, saved.classes))
+            given["class_shares"] = shares.float().to(where)
 
         def part(slot: Slot, name: str) -> Any:
-            return slot.registry.build(
-                name, settings.options, slot.section, num_classes=num_classes, device=where
-            )
+            return slot.registry.build(name, settings.options, slot.section, **given)
 
         mixer = part(SLOTS.mixer, settings.mixing.mixer)
         if isinstance(mixer, Mixup):

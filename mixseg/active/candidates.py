@@ -14,6 +14,7 @@ from mixseg.config.resolve import resolve_settings
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
 from mixseg.data.contract import ClassSet, SegmentationDataset
+from mixseg.data.splits import id_lines
 from mixseg.data.unlabeled import open_unlabeled
 from mixseg.errors import ConfigError, DataError
 from mixseg.training.data import RunData, TrainingData
@@ -100,7 +101,7 @@ def open_candidates(settings: Settings, classes: ClassSet, images: Path | None) 
         images: Folder or list file; None takes the unlabeled images of the run.
 
     Raises:
-        DataError: There is no image, or all are left out.
+        DataError: There is no image, or all are left out, or a name has a line break or is not UTF-8.
         ConfigError: The data of the run are needed, and were handed in from Python.
     """
     data: TrainingData | None
@@ -130,6 +131,7 @@ def open_candidates(settings: Settings, classes: ClassSet, images: Path | None) 
             + ("all images are labeled already" if found else "there is no unlabeled image")
             + "; give a folder of others with --images DIR"
         )
+    id_lines(dataset, indices)  # refuses what cannot stand on a line of its own
     return Candidates(dataset, indices, None if data is None else labels_of(settings, data))
 
 

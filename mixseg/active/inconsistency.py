@@ -6,6 +6,7 @@ object is not recognized in another context or partly covered: a label there tea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -53,9 +54,8 @@ def seen_by(teacher: SegmentationModel, image: Tensor, autocast: Autocast = null
     with autocast():
         logits, features = teacher.forward_with_features(to_unit_range(image[None]))
     logs = functional.log_softmax(logits[0].float(), dim=0)
-    entropy = -(logs.exp() * logs).sum(dim=0)
     # One class alone has no entropy.
-    entropy /= torch.tensor(float(max(2, len(logs)))).log().to(entropy.device)
+    entropy = -(logs.exp() * logs).sum(dim=0) / math.log(max(2, len(logs)))
     return Seen(
         image,
         logs.argmax(dim=0).to(torch.uint8),

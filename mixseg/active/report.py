@@ -43,13 +43,10 @@ def write_selection(
 
     Args:
         folder: Is there already.
-        selection: What was chosen.
+        selection: What was chosen, by a network.
         classes: Of the network.
         how: By which it was chosen.
         about: The run and step, for the sheet.
-
-    Raises:
-        DataError: The name of an image has a line break or is not UTF-8.
     """
     candidates, chosen = selection.candidates, selection.chosen
     labels = candidates.labels
@@ -70,9 +67,8 @@ def write_selection(
 
 def image_lines(dataset: SegmentationDataset, indices: Sequence[int]) -> str:
     """Paths of images below the folder of their data set, one per line, as lists name them."""
-    ids = id_lines(dataset, indices)  # refuses what cannot stand on a line of its own
     if not dataset.in_files:
-        return ids
+        return id_lines(dataset, indices)
     paths = (dataset.samples[index].image.relative_to(dataset.root) for index in indices)
     return "".join(f"{path.as_posix()}\n" for path in paths)
 
@@ -84,8 +80,8 @@ def csv_of(selection: Selection) -> str:
     rest = sorted(scores.keys() - order.keys(), key=lambda index: (-scores[index], index))
     lines: list[Sequence[object]] = [("chosen", "score", "image")]
     for index in (*order, *rest):
-        score = f"{scores[index]:.6f}" if scores else ""
-        lines.append((order.get(index, ""), score, csv_cell(str(samples[index].image))))
+        path = csv_cell(str(samples[index].image))
+        lines.append((order.get(index, ""), f"{scores[index]:.6f}", path))
     return csv_lines(lines)
 
 
@@ -96,10 +92,9 @@ def heat(values: NDArray[np.float32]) -> ImageArray:
 
 
 def _sheet(selection: Selection, classes: ClassSet, about: str) -> ImageArray | None:
-    """A row for each chosen image; None where no network has judged them."""
+    """The first images that were chosen; None if they cannot be read any more."""
     judge, dataset = selection.judge, selection.candidates.dataset
-    if judge is None:
-        return None
+    assert judge is not None
     shown = selection.chosen[:ROWS]
     panels: list[list[Panel]] = []
     present: set[int] = set()

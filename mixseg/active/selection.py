@@ -92,7 +92,9 @@ class Networks:
         names = list(saved.networks)
         student = next((name for name in names if name == "student"), names[0])
         teacher = next((name for name in names if name != "student"), student)
-        arithmetic = [saved.place(name, where, precision) for name in {student, teacher}]
+        arithmetic = [
+            saved.place(name, where, precision) for name in dict.fromkeys((student, teacher))
+        ]
         return cls(
             saved.networks[teacher],
             saved.networks[student],
@@ -146,7 +148,7 @@ class Map(NamedTuple):
 
 @final
 class Judge:
-    """Networks images one by one, each mixed with those that follow in a seeded order.
+    """Judges images one by one, each mixed with those that follow in a seeded order.
 
     The teacher labels each image once: the last ones are remembered. Images that cannot be read
     are left out, with a message for each.
@@ -200,11 +202,10 @@ class Judge:
         """Every image in the seeded order; None for one that cannot be read."""
         for index in self.order:
             found = self.map(index)
-            yield (
-                None
-                if found is None
-                else Judged(index, self.score(found), found.seen.features.cpu().numpy())
-            )
+            if found is None:
+                yield None
+            else:
+                yield Judged(index, self.score(found), found.seen.features.cpu().numpy())
 
     def score(self, found: Map) -> float:
         """The mean of a map."""

@@ -100,6 +100,7 @@ def test_refusals(reference: Path, config: Path, launch: Launcher, tmp_path: Pat
     for name in ("empty", "full", "made/checkpoints"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "full/notes.txt").write_text("mine")
+    write_image(tmp_path / "odd/a\nb.png")
     (tmp_path / "made/config.yaml").write_text(config.read_text())
     usage = {
         "{run} --budget 3 --output full": "--output full",
@@ -112,6 +113,7 @@ def test_refusals(reference: Path, config: Path, launch: Launcher, tmp_path: Pat
     others = {
         "{run} --budget 3 --images empty --output new": "empty",
         "{run} --budget 3 --images nowhere --output new": "nowhere",
+        "{run} --budget 3 --images odd --output new": "line break",
         "made --budget 3 --output new": "made no checkpoint",
         "nowhere --budget 3 --output new": "nowhere",
     }

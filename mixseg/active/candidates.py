@@ -101,7 +101,7 @@ def open_candidates(settings: Settings, classes: ClassSet, images: Path | None) 
         images: Folder or list file; None takes the unlabeled images of the run.
 
     Raises:
-        DataError: There is no image, or all are left out, or a name has a line break or is not UTF-8.
+        DataError: There is no image, or all are left out, or no list can hold the name of one.
         ConfigError: The data of the run are needed, and were handed in from Python.
     """
     data: TrainingData | None

@@ -125,7 +125,7 @@ def test_refusals(reference: Path, config: Path, launch: Launcher, tmp_path: Pat
 def test_a_simulation_goes_on_where_it_stopped(
     config: Path, launch: Launcher, tmp_path: Path
 ) -> None:
-    long = ("--iterations", 30, "--set", "validation.every=0")
+    long = ("--iterations", 20, "--set", "validation.every=0", "checkpoints.every=10")
     launch.ok("train_ssl", "--config", config, *RUN, *long)
     command = (TOOL, "out/run", "--simulate", "--budget", 2, "--rounds", 2, "--views", 2)
     launch.ok(*command, "--output", "whole")

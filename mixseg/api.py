@@ -42,6 +42,7 @@ PARTS = {
     "loss": "supervised_loss",
     "mixer": "mixer",
     "network": "network",
+    "style": "style",
     "weighting": "weighting",
 }
 """Keyword that may be an object -> the name by which methods ask for it."""
@@ -164,9 +165,9 @@ def train(
         given: The short flags of the command line with underscores (``dataset``, ``data_root``,
             ``labeled``, ``labeled_target``, ``unlabeled``, ``val``, ``mixer``, ``loss``,
             ``iterations``, ``output``, ``name``, ``seed``, ...). ``network``, ``mixer``,
-            ``labeled_mixer``, ``loss``, ``weighting``, ``consistency`` and ``augment`` may be
-            objects, and so may ``dataset``, ``unlabeled``, ``val`` and ``source``: map-style data
-            sets of (image, label).
+            ``labeled_mixer``, ``loss``, ``weighting``, ``consistency``, ``augment`` and ``style``
+            may be objects, and so may ``dataset``, ``unlabeled``, ``val`` and ``source``: map-style
+            data sets of (image, label).
 
     Raises:
         ConfigError: A setting is unknown or does not fit.

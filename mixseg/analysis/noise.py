@@ -20,6 +20,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
+from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
 from mixseg.config.values import Size
 from mixseg.data.contract import ClassSet
@@ -107,7 +108,7 @@ class NoiseRun:
         even = torch.full((len(self.classes),), 1 / len(self.classes))
         aligned = self.settings.targets.alignment != "none"
         counted = needs_class_shares(self.settings.supervised_loss.name)
-        teacher = find_teacher(self.settings.method, self.settings.distillation)
+        teacher = find_teacher(to_flat(self.settings))
         return Given(
             distribution=even if aligned else None,
             frequencies=even if counted else None,

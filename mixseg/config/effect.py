@@ -45,6 +45,17 @@ def takes_part(method: str, parameter: str) -> bool:
     return parameter in parameters_of(METHODS.signature(method))
 
 
+def asked_for(values: Mapping[str, Any], parameter: str) -> bool:
+    """Whether the method of settings, or a part of it that they choose, asks for a parameter."""
+    if takes_part(values["method"], parameter):
+        return True
+    return any(
+        parameter in parameters_of(slot.registry.signature(name))
+        for slot in used_slots(values)
+        for name in slot.chosen(values)
+    )
+
+
 def check_flags(flags: Iterable[str], values: Mapping[str, Any]) -> list[str]:
     """Refuse flags that do nothing.
 
@@ -125,7 +136,7 @@ def _marks(setting: Setting, values: Mapping[str, Any]) -> str:
                 if TakesStream(mark.stream) in one.marks
             ]
             return " or ".join(takes) or f"{mark.stream} images to train on"
-        if isinstance(mark, NeedsPart) and not takes_part(values["method"], mark.parameter):
+        if isinstance(mark, NeedsPart) and not asked_for(values, mark.parameter):
             return _methods_with(mark.parameter)
         if isinstance(mark, Needs) and not any(_given(one, values) for one in mark.paths):
             return mark.help
@@ -133,6 +144,9 @@ def _marks(setting: Setting, values: Mapping[str, Any]) -> str:
 
 
 def _given(path: str, values: Mapping[str, Any]) -> bool:
+    path, is_one_of_many, wanted = path.partition("=")
+    if is_one_of_many:
+        return bool(values.get(path) == wanted)
     if path == "built-in scenes":
         source = values["source_domain.dataset"]
         return values["data.root"] is None or (

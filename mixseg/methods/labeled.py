@@ -11,8 +11,9 @@ from mixseg.data.streams import Batch
 from mixseg.data.transforms import to_unit_range
 from mixseg.distributed import own_shard
 from mixseg.ignore import IGNORE, one_hot
-from mixseg.methods.method import Loss, StepRandom, StreamOutput, whole_batch
+from mixseg.methods.method import Loss, StreamOutput, whole_batch
 from mixseg.mixing import Mixer, Mixup, with_partner
+from mixseg.randomness import StepRandom
 
 
 class LabeledImages(NamedTuple):
@@ -75,6 +76,14 @@ class MixedUp:
         valid = valid & valid.roll(-1, dims=0)
         images = self.mixup.mix(share, images)
         return LabeledImages(*map(own_shard, (images, targets, counted, valid)))
+
+
+def target_term(
+    loss: Loss, weight: float, logits: Tensor, labeled: LabeledImages
+) -> tuple[dict[str, Tensor], dict[str, StreamOutput]]:
+    """w L_t of labeled target images next to a source, as :func:`supervised_term`."""
+    output = StreamOutput(logits, labeled.counted, labeled.targets)
+    return {"supervised_target": weight * loss(logits, labeled.targets)}, {"target": output}
 
 
 def supervised_term(

@@ -54,7 +54,16 @@ from mixseg.models import (
 )
 from mixseg.models.wrapped import wrap
 from mixseg.randomness import derive_seed
-from mixseg.registry import LOGGERS, METHODS, REGULARIZERS, SLOTS, TEACHERS, Slot
+from mixseg.registry import (
+    FIXED,
+    LOGGERS,
+    METHODS,
+    REGULARIZERS,
+    SLOTS,
+    TEACHERS,
+    TERMS,
+    Slot,
+)
 from mixseg.regularizers import Regularizer
 from mixseg.training.data import RunData, TrainingData
 from mixseg.training.from_python import NO_OBJECTS, Objects
@@ -89,12 +98,14 @@ class Given(NamedTuple):
         teacher: A trained network to learn from.
         objects: Name of a part, as methods ask for it, or ``network`` -> an object that takes the
             place of what the settings name.
+        class_names: Names of the classes, by their ids.
     """
 
     distribution: Tensor | None = None
     frequencies: Tensor | None = None
     teacher: FixedTeacher | None = None
     objects: Mapping[str, Any] = MappingProxyType({})
+    class_names: tuple[str, ...] = ()
 
 
 def build_method(
@@ -140,13 +151,40 @@ def build_method(
             )
         return found
 
+    def style() -> Any:
+        if "style" not in objects and settings.style.name == "none":
+            return None
+        return chosen(SLOTS.style, settings.style.name)
+
     def teacher() -> Any:
         align, wanted = None, on_device(given.distribution)
         if wanted is not None:
-            align = TEACHERS.build("alignment", options, distribution=wanted)
-        return TEACHERS.build(
-            "mean", options, student=student, temperature=temperature, align=align
+            align = FIXED.build("alignment", options, distribution=wanted)
+        trained: dict[str, Any] = (
+            {} if given.teacher is None else {"trained_teacher": given.teacher}
         )
+        return TEACHERS.build(
+            settings.teacher.name,
+            options,
+            student=student,
+            temperature=temperature,
+            align=align,
+            **trained,
+        )
+
+    def terms() -> dict[str, Any]:
+        return {
+            name: TERMS.build(
+                name,
+                options,
+                student=student,
+                num_classes=num_classes,
+                class_names=given.class_names,
+                device=device,
+                augment=parts["augment"](),
+            )
+            for name in settings.terms
+        }
 
     def trained_teacher() -> FixedTeacher:
         if given.teacher is None:
@@ -163,12 +201,14 @@ def build_method(
         "labeled_mix": labeled_mix,
         "mixer": mixer,
         "teacher": teacher,
-        "average": lambda: TEACHERS.build("average", options, student=student),
+        "average": lambda: FIXED.build("average", options, student=student),
         "weighting": lambda: chosen(SLOTS.weighting, settings.targets.weighting),
         "consistency": lambda: tempered(
             chosen(SLOTS.consistency, settings.targets.consistency), temperature
         ),
         "augment": lambda: chosen(SLOTS.augment, settings.augmentation.name),
+        "terms": terms,
+        "style": style,
         "trained_teacher": trained_teacher,
         "loss_temperature": lambda: temperature,
         "map_temperature": lambda: next(iter(maps), None),
@@ -376,7 +416,13 @@ def learner_of_run(
     learner, report = build_learner(
         settings,
         len(data.classes),
-        Given(_float(data.distribution), _float(data.frequencies), teacher, objects),
+        Given(
+            _float(data.distribution),
+            _float(data.frequencies),
+            teacher,
+            objects,
+            data.classes.names,
+        ),
         choose=precision_of_run(
             settings.training.precision,
             stages[-1].data.batch_labeled,
@@ -432,6 +478,7 @@ def build_run(
             settings.data,
             stages,
             learner.method,
+            settings.sampling,
             seed=settings.seed,
             accumulate=training.accumulate,
         ),

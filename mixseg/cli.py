@@ -69,6 +69,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     "use what was trained": {
         "evaluate": Command("evaluate", "scores on a split", prints=True, several=True),
         "predict": Command("predict", "label maps and pictures of image files", several=True),
+        "select": Command("select", "unlabeled images that are worth a label"),
         "export": Command("export", "a network as a file for programs without mixseg"),
     },
     "look before training": {

@@ -28,7 +28,7 @@ LAYERS = (
     "terms",
     "evaluation methods scenes",
     "regularizers training",
-    "ablation analysis api",
+    "ablation active analysis api",
     "commands",
     "cli",
     "__main__",

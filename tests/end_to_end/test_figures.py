@@ -108,6 +108,38 @@ def test_figures_of_a_run(launch: Launcher, reference: Path, tmp_path: Path) -> 
         assert total == pytest.approx(1)
 
 
+def test_pseudo_labels_of_every_checkpoint_against_the_truth(
+    launch: Launcher, reference: Path, config: Path, tmp_path: Path
+) -> None:
+    launch.ok("figures", "pseudo-labels", "--run", reference, "--output", "made")
+    check_files(tmp_path / "made", "pseudo-labels")
+    found = table(tmp_path / "made", "pseudo-labels")
+    # Twelve scenes, of which a quarter is labeled.
+    unlabeled = (reference / "unlabeled.txt").read_text().split()
+    assert {row["images"] for row in found} == {f"{len(unlabeled)} unlabeled images"}
+    kept = sorted(path.name for path in (reference / "checkpoints").glob("step-*"))
+    assert [f"step-{int(row['step']):08d}" for row in found[::20]] == kept and len(kept) > 1
+    every = [row for row in found if row["class"] == "all classes"]
+    for step, row in zip(kept, every, strict=True):
+        mine = [one for one in found if f"step-{int(one['step']):08d}" == step and one != row]
+        for column in ("share", "share in the truth"):
+            assert sum(float(one[column]) for one in mine) == pytest.approx(1)
+        right = sum(float(one["accuracy"] or 0) * int(one["pixels"]) for one in mine)
+        assert float(row["accuracy"]) == pytest.approx(right / int(row["pixels"]))
+
+    # A checkpoint alone, and photographs: none of them has a label, so that the others are shown.
+    photographs = tmp_path / "photographs"
+    write_demo(tmp_path / "more", look="camera", counts={"train": 3}, size=(64, 128))
+    shutil.copytree(tmp_path / "more" / "leftImg8bit" / "train", photographs)
+    flags = ("--labeled", "full", "--unlabeled", photographs, "--iterations", "2", "--name", "few")
+    launch.ok("train_ssl", "--config", config, *flags, "--output", "runs")
+    (only,) = (tmp_path / "runs/few/checkpoints").glob("step-*")
+    launch.ok("figures", "pseudo-labels", "--run", only, "--images", "2", "--output", "others")
+    found = table(tmp_path / "others", "pseudo-labels")
+    assert {row["images"] for row in found} == {"2 images of val (no unlabeled image has a label)"}
+    assert {row["step"] for row in found} == {"2"}
+
+
 def test_runs_are_compared_on_other_data(
     launch: Launcher, reference: Path, scenes: tuple[str, ...], tmp_path: Path
 ) -> None:

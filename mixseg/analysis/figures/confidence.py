@@ -31,31 +31,20 @@ def draw(given: Given, threshold: Annotated[float | None, Range(0, 1)] = None) -
         given: A run and images of its data.
         threshold: [that of the run]
     """
-    import torch
-    from torch.nn import functional
-
-    from mixseg.losses.temperature import tempered
-    from mixseg.targets import confident_fraction, pseudo_labels
+    from mixseg.analysis.pseudo_labels import label_image, threshold_of
 
     run = given.runs[0]
-    temperature = run.settings.options.get("adversarial.temperature_g", 1.0)
     if threshold is None:
-        threshold = run.settings.options.get("targets.threshold", 0.968)
+        threshold = threshold_of(run.settings)
     classes = run.predict.classes
     panels, rows = [], []
     present: set[int] = set()
     for index, caption, image in given.images():
-        probabilities = run.predict.probabilities(image)
-        valid = torch.ones(1, *image.shape[:2], dtype=torch.bool)
-        if temperature != 1:
-            # As the training sees it: logarithms of probabilities are logits but for a constant.
-            softmax = tempered(functional.softmax, temperature)
-            probabilities = softmax(probabilities.clamp(min=1e-30).log(), dim=1)
-        found = pseudo_labels(probabilities, valid)
-        share = float(confident_fraction(found.confidence, valid, threshold, per="batch"))
+        found = label_image(run.predict, image, run.settings)
         confidence = found.confidence[0].numpy()
         labels: LabelArray = found.labels[0].numpy().astype(np.uint8)
         above = confidence > threshold
+        share = float(above.mean())
         colors = overlay(image, labels, classes, alpha=1)
         shades = (255 * confidence).round().astype(np.uint8)
         white = np.where(above, 255, 0).astype(np.uint8)

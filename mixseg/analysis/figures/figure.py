@@ -75,6 +75,7 @@ class Given:
         shown: Which samples of the first split are shown.
         seed: All randomness comes from it.
         advance: Called with the number of parts done and of all.
+        checkpoints: Each opens one of the run, and gives its step and its network; by steps.
     """
 
     datasets: Sequence[ShownDataset] = ()
@@ -82,6 +83,7 @@ class Given:
     shown: Sequence[int] = ()
     seed: int = 0
     advance: Callable[[int, int], None] = lambda done, total: None
+    checkpoints: Sequence[Callable[[], tuple[int, Predictor]]] = ()
 
     @property
     def dataset(self) -> SegmentationDataset:
@@ -202,7 +204,8 @@ class FigureKind:
         is_chart: Whether there is an SVG beside the PNG.
         datasets: Most data sets that it takes.
         runs: Fewest and most runs that it takes.
-        reads: What it needs of runs: their ``log``, or their ``network`` with images of their data.
+        reads: What it needs of runs: their ``log``, or their ``network`` with images of their data,
+            or the networks of all ``checkpoints`` with unlabeled images.
         images: How many images of the first data set it shows.
         counted: Whether ``--images`` changes that number.
     """
@@ -212,14 +215,14 @@ class FigureKind:
     is_chart: bool = False
     datasets: int = 0
     runs: tuple[int, int] = (0, 0)
-    reads: Literal["", "log", "network"] = ""
+    reads: Literal["", "log", "network", "checkpoints"] = ""
     images: int = 0
     counted: bool = False
 
     @property
     def flags(self) -> dict[str, Setting]:
         """Name -> flag, those that say what is opened among them."""
-        opening = ["network"] if self.reads == "network" else []
+        opening = ["network"] if self.reads in ("network", "checkpoints") else []
         opening += ["ids", "seed"] if self.images else []
         opening += ["images"] if self.counted else []
         own = {one.parameter.replace("_", "-"): one for one in options_of(self.draw, "", "")}

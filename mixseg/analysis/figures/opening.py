@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from mixseg.analysis.figures.figure import FigureKind, Given, ShownDataset, ShownRun, chosen
+from mixseg.analysis.pseudo_labels import images_with_truth
 from mixseg.config.resolve import resolve_settings
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.evaluation.pictures import distinct_titles
 from mixseg.evaluation.prediction import Predictor
 from mixseg.files import read_json_lines
 from mixseg.registry import LAYOUTS
+from mixseg.training.checkpoint import CheckpointStore
 from mixseg.training.data import RunData, settings_on
 from mixseg.training.precision import choose_device, choose_precision
-from mixseg.training.saved_network import SavedNetworks, load_networks, settings_of_run
+from mixseg.training.saved_network import (
+    SavedNetworks,
+    load_networks,
+    load_settings,
+    newest_checkpoint,
+    settings_of_run,
+)
 
 LOG = logging.getLogger("mixseg")
 
@@ -122,6 +131,23 @@ def open_networks(
     return runs, saved[0]
 
 
+def open_checkpoints(
+    path: Path, network: str | None, device: str
+) -> list[Callable[[], tuple[int, Predictor]]]:
+    """Functions that open the checkpoints of a run, or the one that is named, the first first.
+
+    Raises:
+        CheckpointError: There is none; later, one cannot be read.
+    """
+    found = CheckpointStore(path / "checkpoints").candidates()[::-1] or [newest_checkpoint(path)]
+
+    def opened(checkpoint: Path) -> tuple[int, Predictor]:
+        (run,), saved = open_networks([checkpoint], network, device)
+        return saved.step, run.predict
+
+    return [partial(opened, checkpoint) for checkpoint in found]
+
+
 def open_given(
     kind: FigureKind,
     *,
@@ -142,6 +168,7 @@ def open_given(
     and of all.
     """
     opened: Sequence[ShownRun] = ()
+    checkpoints: Sequence[Callable[[], tuple[int, Predictor]]] = ()
     datasets: Sequence[ShownDataset] = ()
     if kind.reads == "log":
         opened = open_logs(runs)
@@ -150,9 +177,20 @@ def open_given(
         settings = settings_on(saved.settings, next(iter(names), None), next(iter(roots), None))
         dataset, _ = RunData(settings).judged(split, saved.run)
         datasets = [ShownDataset(settings.data.dataset, dataset)]
+    elif kind.reads == "checkpoints":
+        checkpoints = open_checkpoints(runs[0], network, device)
+        flat = load_settings(runs[0])
+        settings = settings_on(flat, next(iter(names), None), next(iter(roots), None))
+        of_run = newest_checkpoint(runs[0]).parents[1]
+        data = RunData(settings)
+        elsewhere = names or split is not None
+        found = data.judged(split, of_run) if elsewhere else images_with_truth(data, of_run)
+        datasets = [ShownDataset(found[1], found[0])]
+        opened = [ShownRun(of_run.resolve().name, runs[0], resolve_settings([], flat))]
+        images = images or min(kind.images, len(found[0]))
     elif kind.datasets and kind.reads != "network":
         datasets = open_datasets(names or ["demo"], roots, split or "train")
     shown: Sequence[int] = ()
     if kind.images and datasets:
         shown = chosen(datasets[0].dataset, images or kind.images, seed, ids)
-    return Given(datasets, opened, shown, seed, advance)
+    return Given(datasets, opened, shown, seed, advance, checkpoints)

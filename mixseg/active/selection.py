@@ -21,6 +21,7 @@ from mixseg.active.inconsistency import Inconsistency, Seen, mean_over_classes, 
 from mixseg.augmentation import Augmentation
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.values import Size
+from mixseg.data.borders import read_pairs
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.statistics import read_frequencies
 from mixseg.data.transforms import resized_image
@@ -78,10 +79,13 @@ class Networks:
             "class_names": saved.classes.names,
             "device": where,
         }
-        recorded = RunDirectory(saved.run, lock=False).frequencies
-        if recorded.is_file():
-            shares = torch.from_numpy(read_frequencies(recorded, saved.classes))
+        run = RunDirectory(saved.run, lock=False)
+        if run.frequencies.is_file():
+            shares = torch.from_numpy(read_frequencies(run.frequencies, saved.classes))
             given["class_shares"] = shares.float().to(where)
+        if run.related.is_file():
+            related = torch.from_numpy(read_pairs(run.related, saved.classes))
+            given["related"] = related.to(where)
 
         def part(slot: Slot, name: str) -> Any:
             return slot.registry.build(name, settings.options, slot.section, **given)

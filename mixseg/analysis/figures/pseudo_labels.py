@@ -51,7 +51,7 @@ def draw(given: Given, threshold: Annotated[float | None, Range(0, 1)] = None) -
         counts = PseudoLabelCounts(len(names), threshold)
         for done, index in enumerate(given.shown, start=1):
             image, truth = dataset.pair(index)
-            labels, confidence, _ = label_image(predictor, image, run.settings)
+            labels, confidence, *_ = label_image(predictor, image, run.settings)
             counts.add(truth, labels[0].numpy(), confidence[0].numpy())
             given.advance(number * shown + done, len(given.checkpoints) * shown)
         if not counts.of_all().pixels:

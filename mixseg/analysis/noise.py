@@ -88,9 +88,7 @@ class NoiseRun:
     @property
     def counts(self) -> dict[str, int]:
         """Name of a stream -> images in a batch."""
-        data = self.settings.data
-        counts = {"labeled": data.batch_labeled, "unlabeled": data.batch_unlabeled}
-        return {name: counts[name] for name in self.sizes}
+        return {name: self.settings.data.batches[name] for name in self.sizes}
 
     @property
     def pixels(self) -> int:
@@ -192,7 +190,7 @@ def random_batches(
     for name, size in sizes.items():
         count = counts[name]
         labels = torch.full((count, *size), IGNORE, dtype=torch.uint8)
-        if name == "labeled":
+        if name != "unlabeled":
             labels.random_(0, num_classes, generator=random)
         batches[name] = Batch(
             torch.randint(256, (count, 3, *size), generator=random, dtype=torch.uint8),

@@ -17,6 +17,7 @@ from mixseg.errors import ConfigError
 SHORT_FLAGS: dict[str, str] = {
     "labeled": "data.labeled",
     "unlabeled": "data.unlabeled",
+    "labeled-target": "data.labeled_target",
     "val": "data.val",
     "dataset": "data.dataset",
     "data-root": "data.root",

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, final
 import torch
 from torch import Tensor
 
-from mixseg.config.options import At
+from mixseg.config.options import At, NeedsStream, TakesStream
+from mixseg.config.values import Weight
 from mixseg.data.streams import Batch
 from mixseg.data.transforms import to_unit_range
 from mixseg.distributed import own_shard
@@ -38,13 +39,17 @@ class DomainAdaptation(SemiSupervised):
         student: See :class:`SemiSupervised`, which also says what ``parts`` are.
         domains: Source classes onto target images (InterMix), or target images among themselves
             (IntraMix).
+        labeled_target: Part of the target's training split whose labels are used next to the
+            source, as data.labeled: a fraction, a number, full, a list file, a pair of list files
+            joined by a comma, or FILE.pkl@1/8; by default none.
+        target_weight: Factor of the supervised loss of labeled target images.
 
     Raises:
         ConfigError: InterMix without a mixer: nothing of the target would be seen.
         DataError: In a step of InterMix, images of the two domains differ in size.
     """
 
-    streams = ("labeled", "unlabeled")
+    streams: tuple[str, ...] = ("labeled", "unlabeled")
     command = "uda"
     source_domain = "needed"
 
@@ -53,10 +58,19 @@ class DomainAdaptation(SemiSupervised):
         student: SegmentationModel,
         *,
         domains: Annotated[Literal["inter", "intra"], At("mixing.domains")] = "inter",
+        labeled_target: Annotated[
+            str | None, TakesStream("target"), At("data.labeled_target")
+        ] = None,
+        target_weight: Annotated[
+            Weight, NeedsStream("target"), At("supervised_loss.target_weight")
+        ] = 1.0,
         **parts: Any,
     ) -> None:
         super().__init__(student, **parts)
         self.domains = domains
+        self.target_weight = target_weight
+        if labeled_target:
+            self.streams = (*self.streams, "target")
         if domains == "inter" and isinstance(self.mixer, Identity):
             raise ConfigError(
                 "mixing.mixer none pastes whole source images, so that the target would never be "

@@ -83,7 +83,7 @@ class SemiSupervised(Method):
         ConfigError: Complementary dropout of an odd number of views.
     """
 
-    streams = ("labeled", "unlabeled")
+    streams: tuple[str, ...] = ("labeled", "unlabeled")
     command = "ssl"
 
     def __init__(

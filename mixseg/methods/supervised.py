@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import final
+from typing import Annotated, final
 
 from torch import Tensor
 
+from mixseg.config.options import At, NeedsStream, TakesStream
+from mixseg.config.values import Weight
 from mixseg.data.streams import Batch
 from mixseg.errors import ConfigError
 from mixseg.methods.labeled import LabeledMix, plain, supervised_term
-from mixseg.methods.method import Backward, Loss, Method
+from mixseg.methods.method import Backward, Loss, Method, StreamOutput
 from mixseg.models import SegmentationModel
 from mixseg.randomness import StepRandom
 from mixseg.registry import METHODS
@@ -21,9 +23,18 @@ from mixseg.terms import StepData, Term, states_of
 @METHODS.register("supervised")
 @final
 class Supervised(Method):
-    """L = L_l, and further terms. An average of the student is kept, as other runs have one."""
+    """L = L_l, of a few labeled target images next to a source L_l + w L_t, and further terms.
 
-    streams = ("labeled",)
+    A moving average of the student is kept, as other runs have one.
+
+    Args:
+        labeled_target: Part of the target's training split whose labels are used next to the
+            source, as data.labeled: a fraction, a number, full, a list file, a pair of list files
+            joined by a comma, or FILE.pkl@1/8; by default none.
+        target_weight: Factor w of the loss of labeled target images.
+    """
+
+    streams: tuple[str, ...] = ("labeled",)
     command = "supervised"
     baseline = True
     source_domain = "allowed"
@@ -36,6 +47,12 @@ class Supervised(Method):
         average: Average[SegmentationModel],
         labeled_mix: LabeledMix = plain,
         terms: Mapping[str, Term] | None = None,
+        labeled_target: Annotated[
+            str | None, TakesStream("target"), At("data.labeled_target")
+        ] = None,
+        target_weight: Annotated[
+            Weight, NeedsStream("target"), At("supervised_loss.target_weight")
+        ] = 1.0,
     ) -> None:
         for name, term in (terms or {}).items():
             if term.needs_unlabeled:
@@ -47,15 +64,25 @@ class Supervised(Method):
         self.average = average
         self.labeled_mix = labeled_mix
         self.terms = {name: term for name, term in (terms or {}).items() if term.weight}
+        self.target_weight = target_weight
+        if labeled_target:
+            self.streams = ("labeled", "target")
         self.networks = {"student": student, "average": average.network}
         self.state = states_of(self.terms)
 
     def step(
         self, batch: Mapping[str, Batch], rng: StepRandom, backward: Backward
     ) -> dict[str, Tensor]:
-        """L_l, then terms; see :class:`Method`."""
+        """L_l, L_t where there are such images, then terms; see :class:`Method`."""
         labeled = self.labeled_mix(batch["labeled"], rng)
         backward(*supervised_term(self.supervised_loss, labeled, self.student(labeled.images)))
+        if "target" in self.streams:
+            # The images of each domain are mixed with each other.
+            target = self.labeled_mix(batch["target"], rng)
+            logits = self.student(target.images)
+            loss = self.target_weight * self.supervised_loss(logits, target.targets)
+            output = StreamOutput(logits, target.counted, target.targets)
+            backward({"supervised_target": loss}, {"target": output})
         seen = StepData(self.student, labeled.images, labeled.targets, rng)
         for name, term in self.terms.items():
             backward({name: term.weight * term(seen)})

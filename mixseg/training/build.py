@@ -460,7 +460,7 @@ def build_run(
     )
     skipped = None
     if settings.data.skip_bad:
-        samples = {"labeled": len(data.split.labeled), "unlabeled": len(data.unlabeled_indices)}
+        samples = {name: len(indices) for name, (_, indices) in data.streams.items()}
         share = settings.data.skip_bad_share
         skipped = SkippedSamples(folder.skipped, samples, share, writes=folder.locked)
     card = network_card(learner.method.student.spec, data.classes, to_flat(settings))

@@ -73,17 +73,18 @@ def check_settings(settings: Settings, *, initial_weights: bool = True) -> None:
         raise ConfigError("training.sync_batch_norm needs GPUs: torch has it for them alone")
 
     # Batches have to be whole numbers, in all and in each process.
-    labeled, unlabeled = settings.data.batch_labeled, settings.data.batch_unlabeled
-    stages = settings.stages if "unlabeled" in run_data.streams else ()
-    for number, stage in enumerate(stages, start=1):
-        if stage.batch * unlabeled % labeled:
-            raise ConfigError(
-                f"stages: stage {number}: batch {stage.batch} labeled images go with {unlabeled} "
-                f"unlabeled for {labeled} labeled ones, which is no whole number"
-            )
+    labeled = settings.data.batch_labeled
+    for number, stage in enumerate(settings.stages, start=1):
+        for name in run_data.streams:
+            size = settings.data.batches[name]
+            if stage.batch * size % labeled:
+                raise ConfigError(
+                    f"stages: stage {number}: batch {stage.batch} labeled images go with {size} "
+                    f"{name} for {labeled} labeled ones, which is no whole number"
+                )
     for data in data_by_stage(settings.data, settings.stages):
         for name in run_data.streams:
             try:
-                share_of(data.batch_labeled if name == "labeled" else data.batch_unlabeled)
+                share_of(data.batches[name])
             except ConfigError as error:
                 raise ConfigError(f"data.batch_{name}: {error}") from error

@@ -54,13 +54,15 @@ class TrainingData:
 
     Attributes:
         labeled: Training split, or the source domain with its labels turned into the target's.
-        split: Which of its images are labeled.
+        split: Which of its images are labeled. Its digest tells the split of the target as well.
         unlabeled: Where unlabeled images come from; ``unlabeled_indices`` are those that are used.
         val: Validation split, or what is held out of the training split in its place.
         notes: Messages for people, one line each.
         class_map: The classes of the source and where they go, YAML; empty for one domain.
         distribution: Share of each class that pseudo-labels are aligned to, float64, shape (C,).
         frequencies: Share of each class among the labeled pixels, float64, shape (C,), for a loss.
+        target: Training split of the target, of which some images are labeled next to the source.
+        target_split: Which of its images are labeled; None without such a stream, as ``target``.
     """
 
     labeled: SegmentationDataset
@@ -72,12 +74,34 @@ class TrainingData:
     class_map: str = ""
     distribution: NDArray[np.float64] | None = None
     frequencies: NDArray[np.float64] | None = None
+    target: SegmentationDataset | None = None
+    target_split: Split | None = None
+
+    @functools.cached_property
+    def streams(self) -> dict[str, tuple[SegmentationDataset, tuple[int, ...]]]:
+        """Name of a stream -> where its images come from, and the indices of those it has."""
+        streams = {
+            "labeled": (self.labeled, self.split.labeled),
+            "unlabeled": (self.unlabeled, self.unlabeled_indices),
+        }
+        if self.target is not None and self.target_split is not None:
+            streams["target"] = (self.target, self.target_split.labeled)
+        return streams
+
+    @property
+    def with_labels(self) -> dict[str, tuple[SegmentationDataset, tuple[int, ...]]]:
+        """Those of the streams whose images have labels."""
+        return {name: one for name, one in self.streams.items() if name != "unlabeled"}
 
     @functools.cached_property
     def record(self) -> Record:
         """The data that the run depends on; every label file is looked at once."""
         ids = [self.unlabeled.samples[index].id for index in self.unlabeled_indices]
-        return record_of_training(self.val, self.labeled, self.split.labeled, ids)
+        target = None
+        if "target" in self.streams:
+            dataset, indices = self.streams["target"]
+            target = [dataset.samples[index] for index in indices]
+        return record_of_training(self.val, self.labeled, self.split.labeled, ids, target)
 
     @property
     def classes(self) -> ClassSet:
@@ -88,8 +112,8 @@ class TrainingData:
 class Part(NamedTuple):
     """A part of a run's data that can be opened and read by itself.
 
-    ``name`` is training, source, target, unlabeled or validation; ``setting`` is where it is named;
-    ``labeled`` is whether its images have to have labels.
+    ``name`` is training, source, labeled target, target, unlabeled or validation; ``setting`` is
+    where it is named; ``labeled`` is whether its images have to have labels.
     """
 
     name: str
@@ -163,9 +187,8 @@ class RunData:
         if given is not None:
             return given
         if opened is not None:
-            if stream == "labeled":
-                return opened.labeled.size(opened.split.labeled[0])
-            return opened.unlabeled.size(opened.unlabeled_indices[0])
+            dataset, indices = opened.streams[stream]
+            return dataset.size(indices[0])
         if domain.root is None and "demo" in (domain.dataset, self.data.dataset):
             return self.settings.demo.size
         raise ConfigError(
@@ -314,6 +337,12 @@ class RunData:
         def target() -> SegmentationDataset:
             return self.split(data.train_split, pair_present)
 
+        def labeled_target() -> SegmentationDataset:
+            dataset = target()
+            held_out = _ids(validation()) if data.val is not None else []
+            chosen = self._split_of_target(dataset, held_out).labeled
+            return dataclasses.replace(dataset, samples=tuple(dataset.samples[i] for i in chosen))
+
         def validation() -> SegmentationDataset:
             return self.validation(pair)
 
@@ -336,6 +365,8 @@ class RunData:
             yield Part("source", "source_domain", source, labeled=True)
         else:
             yield Part("training", "data", training, labeled=True)
+        if "target" in self.streams:
+            yield Part("labeled target", "data.labeled_target", labeled_target, labeled=True)
         if data.unlabeled is not None:
             yield Part("unlabeled", "data.unlabeled", photographs, labeled=False)
         elif settings.two_domains and "unlabeled" in self.streams:
@@ -356,19 +387,17 @@ class RunData:
                 if effect.takes_part(settings.method, "trained_teacher")
                 else "train with --method supervised"
             )
+            given = f"data.labeled {self.data.labeled}"
+            if "target" in data.streams:
+                given = f"data.labeled_target {settings.labeled_target}"
             raise DataError(
-                f"data.labeled {self.data.labeled} leaves no unlabeled image. Use fewer labels, "
-                f"give a folder with --unlabeled DIR, or {without}"
+                f"{given} leaves no unlabeled image. Use fewer labels, give a folder with "
+                f"--unlabeled DIR, or {without}"
             )
-        bare = [index for index in data.split.labeled if data.labeled.samples[index].label is None]
-        if bare:
-            looked_for = data.labeled.looked_for
-            raise DataError(
-                f"{len(bare)} of the labeled images of {data.labeled.name} {data.labeled.split!r} "
-                f"have no label, the first is {data.labeled.samples[bare[0]].image}"
-                + (f"; looked for {looked_for}" if looked_for else "")
-            )
-        read = check_samples(data.labeled, data.split.labeled, skip_bad=skip_bad)
+        read: dict[Path, bytes] = {}
+        for name, (dataset, indices) in data.with_labels.items():
+            _check_labels_are_there(dataset, indices, name)
+            read |= check_samples(dataset, indices, skip_bad=skip_bad)
         read |= check_samples(data.val, range(len(data.val)))
         # Those of photographs are among the notes already.
         split_of_data = () if self.data.unlabeled is not None else (data.unlabeled,)
@@ -387,6 +416,8 @@ class RunData:
                 check_equal_sizes(data.labeled, data.split.labeled, skip_bad=skip_bad)
             if self.data.resize is None:
                 check_equal_sizes(data.unlabeled, data.unlabeled_indices, skip_bad=skip_bad)
+                if "target" in data.streams:
+                    check_equal_sizes(*data.streams["target"], skip_bad=skip_bad)
             if settings.options.get("mixing.domains") == "inter":
                 check_same_size(data.labeled, resize, data.unlabeled, self.data.resize)
         if not effect.takes_part(settings.method, "teacher"):
@@ -411,13 +442,14 @@ class RunData:
 
     def _two_domains(self) -> TrainingData:
         """Labeled images of the source, unlabeled ones of the target; its labels are for
-        validation.
+        validation, but those of ``data.labeled_target``.
         """
         data, objects = self.data, self.objects
         source = objects.source or self.source()
         target = objects.train
         named = data.unlabeled is not None or objects.unlabeled is not None
-        takes_target = not named and "unlabeled" in self.streams
+        labels_target = "target" in self.streams
+        takes_target = labels_target or (not named and "unlabeled" in self.streams)
         if target is None and (data.val is not None or takes_target):
             # Of which images are needed, and labels only to validate by.
             target = self.split(data.train_split, pair_present)
@@ -437,25 +469,55 @@ class RunData:
         split = split_labeled(_ids(source), self.domain.labeled, self.settings.split_seed)
         if target is not None:
             notes += self._held_out_notes(target, val)
+        split = split.holding_out(held_out)
+        target_split = None
+        if labels_target and target is not None:
+            target_split = self._split_of_target(target, held_out)
+            split = split.beside(target_split)
         unlabeled, left_out_files = self._further_images(source, val)
         notes += left_out_files
+        indices: tuple[int, ...] | None = None
         if unlabeled is None and takes_target and target is not None:
             missing = sum(sample.label is None for sample in target.samples)
             if missing:
                 notes.append(f"{missing} images of the target have no label, and need none")
-            kept = tuple(sample for sample in target.samples if sample.id not in set(held_out))
-            unlabeled = dataclasses.replace(target, samples=kept)
+            unlabeled = target
+            if target_split is not None:
+                indices = target_split.unlabeled
+            else:
+                kept = tuple(sample for sample in target.samples if sample.id not in set(held_out))
+                unlabeled = dataclasses.replace(target, samples=kept)
         if unlabeled is None:
             unlabeled = dataclasses.replace(val, samples=())
         return TrainingData(
             labeled=classes.apply(source),
-            split=split.holding_out(held_out),
+            split=split,
             unlabeled=unlabeled,
-            unlabeled_indices=tuple(range(len(unlabeled))),
+            unlabeled_indices=tuple(range(len(unlabeled))) if indices is None else indices,
             val=val,
             notes=tuple(notes),
             class_map=classes.to_yaml(),
+            target=None if target_split is None else target,
+            target_split=target_split,
         )
+
+    def _split_of_target(self, target: SegmentationDataset, held_out: Sequence[str]) -> Split:
+        """Which images of the target's training split are labeled, and which are not.
+
+        Where images without a label are left out elsewhere, they are unlabeled here.
+
+        Raises:
+            DataError: As :func:`split_labeled`.
+        """
+        part = self.settings.labeled_target
+        assert part is not None
+        bare: list[str] = []
+        if self.settings.skips_unpaired:
+            bare = [sample.id for sample in target.samples if sample.label is None]
+        try:
+            return split_labeled(_ids(target), part, self.settings.split_seed, held_out, bare)
+        except DataError as error:
+            raise DataError(f"data.labeled_target: {error}") from error
 
     def _further_images(
         self, labeled: SegmentationDataset, val: SegmentationDataset
@@ -542,9 +604,29 @@ def unpaired_notes(*datasets: SegmentationDataset) -> list[str]:
     ]
 
 
+def _check_labels_are_there(
+    dataset: SegmentationDataset, indices: Sequence[int], stream: str
+) -> None:
+    bare = [index for index in indices if dataset.samples[index].label is None]
+    if not bare:
+        return
+    what, advice = "labeled images", ""
+    if stream == "target":
+        what = "labeled target images"
+        advice = (
+            ". --data.unpaired skip draws from those that have one, a list file names them: "
+            "--labeled-target LABELED.txt"
+        )
+    raise DataError(
+        f"{len(bare)} of the {what} of {dataset.name} {dataset.split!r} have no label, the first "
+        f"is {dataset.samples[bare[0]].image}"
+        + (f"; looked for {dataset.looked_for}" if dataset.looked_for else "")
+        + advice
+    )
+
+
 def _unseen_classes(data: TrainingData, read_already: Mapping[Path, bytes]) -> Iterator[str]:
-    parts = [(data.labeled, data.split.labeled), (data.val, tuple(range(len(data.val))))]
-    for dataset, indices in parts:
+    for dataset, indices in (*data.with_labels.values(), (data.val, tuple(range(len(data.val))))):
         ids, read = ids_in_labels(dataset, indices, known=read_already)
         note = unseen_note(dataset, ids, read, len(indices))
         if note:

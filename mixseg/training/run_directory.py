@@ -80,7 +80,7 @@ class RunDirectory:
         self.path = path
         self.config, self.summary = path / "config.yaml", path / "summary.json"
         self.checkpoints, self.skipped = path / "checkpoints", path / "skipped.jsonl"
-        self.labeled, self.unlabeled = path / "labeled.txt", path / "unlabeled.txt"
+        self.lists = {name: path / f"{name}.txt" for name in ("labeled", "unlabeled", "target")}
         self.held_out, self.data_record = path / "val.txt", path / FILE
         self.class_map, self.alignment = path / "class_map.yaml", path / "alignment.yaml"
         self.frequencies, self.precision = path / "frequencies.yaml", path / RECORD

@@ -40,7 +40,7 @@ def build_streams(
     Args:
         opened: The data.
         labeled: Section of the settings about the labeled images.
-        data: Section about the unlabeled images, and about all.
+        data: Section about the images of the other streams, and about all.
         stages: Those of the run; batches are numbered through all of them.
         method: Says which streams there are.
         seed: That of the run.
@@ -49,14 +49,11 @@ def build_streams(
     pinned = next(method.student.parameters()).device.type == "cuda"
     red, green, blue = (round(255 * value) for value in method.student.spec.mean)
     of_source = labeled.interpolation if isinstance(labeled, SourceSettings) else "bilinear"
-    sources = {
-        "labeled": (labeled, opened.labeled, opened.split.labeled, of_source),
-        "unlabeled": (data, opened.unlabeled, opened.unlabeled_indices, "bilinear"),
-    }
 
     def batches(name: str, first: int, last: int) -> Iterator[Batch]:
         """Batches number ``first`` to ``last`` - 1; a loader for each stage, at its turn."""
-        section, dataset, indices, interpolation = sources[name]
+        dataset, indices = opened.streams[name]
+        section = labeled if name == "labeled" else data
         for stage in stages:
             before = stage.first * accumulate
             end = min(last, stage.last * accumulate)
@@ -66,7 +63,7 @@ def build_streams(
                 resize=section.resize,
                 scale=section.scale,
                 scale_step=data.scale_step,
-                interpolation=interpolation,
+                interpolation=of_source if name == "labeled" else "bilinear",
                 rotate=data.rotate,
                 crop=stage.crop,
                 padding=data.padding,
@@ -79,7 +76,7 @@ def build_streams(
                 transform,
                 seed=seed,
                 stream=name,
-                labeled=name == "labeled",
+                labeled=name in opened.with_labels,
                 bad_share=data.skip_bad_share if data.skip_bad else 0.0,
             )
             yield from stream_batches(

@@ -94,6 +94,13 @@ METHODS: dict[str, tuple[str, Sequence[object]]] = {
             *("--lr", 1e-4),
         ),
     ),
+    "source and labeled target images, pasted in each domain": (
+        "train_uda",
+        (
+            *("--source", "demo", "--source-only", "--labeled-target", "1/4"),
+            *("--mixing.labeled", "classmix", "--data.batch_target", 4),
+        ),
+    ),
 }
 STEPS = 3
 

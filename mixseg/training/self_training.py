@@ -311,7 +311,7 @@ def _begin(plan: Plan, data: TrainingData) -> None:
         for part in ("changes", "selection", "run"):
             old, new = kept[part] or {}, record[part] or {}
             found += [
-                f"{'run ' * (part == 'run')}{key}: {old.get(key)} -> {new.get(key)}"
+                f"{part} {key}: {old.get(key)} -> {new.get(key)}"
                 for key in sorted({*old, *new} - {*FREE})
                 if old.get(key) != new.get(key)
             ]

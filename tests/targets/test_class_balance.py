@@ -37,7 +37,9 @@ def selection(
 ) -> NDArray[np.uint8]:
     """The same through a histogram that sees an image at a time."""
     histogram = ConfidenceHistogram(CLASSES)
-    pairs = [(torch.from_numpy(a), torch.from_numpy(b)) for a, b in zip(labels, confidence)]
+    pairs = [
+        (torch.from_numpy(a), torch.from_numpy(b)) for a, b in zip(labels, confidence, strict=True)
+    ]
     for pair in pairs:
         histogram.update(*pair)
     lowest = histogram.lowest_bins(share)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixseg.commands.parsing import Namespace, Parser, any_settings, without_effect
+from mixseg.config.checks import check_labeled_flags
 from mixseg.config.effect import check_flags
 from mixseg.config.flags import flag_of, typed_overrides
 from mixseg.config.schema import to_flat
@@ -45,11 +46,8 @@ def self_train(arguments: Sequence[str]) -> int:
         settings = any_settings(parsed)
         if settings.name is None:
             raise ConfigError("--name is missing: the same command goes on with what has this name")
-        if settings.two_domains and "data.labeled" in vars(parsed):
-            raise ConfigError(
-                "--labeled is for one domain. For labels of a part of the target: --labeled-target "
-                "1/16; for a part of the source: --set source_domain.labeled=1/8"
-            )
+        given = typed_overrides(parsed, parsed.assignments)
+        check_labeled_flags(given, two_domains=settings.two_domains)
     elif parsed.config:
         raise ConfigError("a finished RUN has settings of its own; leave --config out")
     else:

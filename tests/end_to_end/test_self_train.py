@@ -14,7 +14,6 @@ from PIL import Image
 
 from mixseg.data.layout import open_dataset
 from tests.end_to_end.processes import (
-    RUN,
     Launcher,
     assert_same_run,
     metrics,
@@ -156,6 +155,8 @@ def test_two_domains(launch: Launcher, config: Path, tmp_path: Path) -> None:
 def test_refused(config: Path, reference: Path, tmp_path: Path) -> None:
     (tmp_path / "out/taken").mkdir(parents=True)
     (tmp_path / "out/taken/mine.txt").touch()
+    stage = {"epochs": 1, "crop": [32, 64], "batch": 2}
+    (tmp_path / "staged.yaml").write_text(yaml.safe_dump({"stages": [stage]}))
     given = ("--config", config, "--output", "out")
     cases = {
         "--name a --rounds 0": "--rounds",
@@ -163,7 +164,7 @@ def test_refused(config: Path, reference: Path, tmp_path: Path) -> None:
         "--name taken": "taken --name",
         "--rounds 1": "--name",
         "--name a --source gta5 --labeled 1/8": "--labeled",
-        "--name a --stages [{epochs:1,crop:[32,64],batch:2}]": "stages --iterations",
+        "--name a --config staged.yaml": "stages --iterations",
     }
     refuses_each("self-train", cases, *given)
     refuses("self-train", *given, "--name", "a", "--labeled", "full", words=["unlabeled"], code=1)
@@ -177,4 +178,3 @@ def test_refused(config: Path, reference: Path, tmp_path: Path) -> None:
     unfinished = shutil.copytree(reference, tmp_path / "unfinished")
     (unfinished / "summary.json").unlink()
     refuses("self-train", unfinished, words=["summary.json", "--resume"])
-    assert RUN  # the session's run is named there

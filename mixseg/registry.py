@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from mixseg.mixing.mixer import Mixer
     from mixseg.models.architecture import Architecture
     from mixseg.regularizers.regularizer import Regularizer
+    from mixseg.styles.style import Style
     from mixseg.targets.teacher import Teacher
     from mixseg.targets.weighting import Weighting
     from mixseg.terms.term import Term
@@ -323,6 +324,7 @@ LOSSES: Registry[SupervisedLoss] = Registry("loss", "mixseg.losses", "supervised
 AUGMENTATIONS: Registry[Augmentation] = Registry(
     "augmentation", "mixseg.augmentation", "augmentation"
 )
+STYLES: Registry[Style] = Registry("style", "mixseg.styles", "style")
 TEACHERS: Registry[Teacher] = Registry("teacher", "mixseg.targets", "teacher")
 TERMS: Registry[Term] = Registry("term", "mixseg.terms", None)
 FIXED: Registry[Any] = Registry("part", "mixseg.targets", None)
@@ -422,6 +424,7 @@ SLOTS = SimpleNamespace(
     weighting=Slot(WEIGHTINGS, "targets.weighting", "weighting"),
     consistency=Slot(CONSISTENCIES, "targets.consistency", "consistency"),
     augment=Slot(AUGMENTATIONS, "augmentation.name", "augment"),
+    style=Slot(STYLES, "style.name", "style", also=("none",)),
     teacher=Slot(TEACHERS, "teacher.name", "teacher"),
     average=Slot(FIXED, "", "average", fixed="average"),
     alignment=Slot(FIXED, "", "teacher", fixed="alignment"),

@@ -144,6 +144,9 @@ def _marks(setting: Setting, values: Mapping[str, Any]) -> str:
 
 
 def _given(path: str, values: Mapping[str, Any]) -> bool:
+    path, is_one_of_many, wanted = path.partition("=")
+    if is_one_of_many:
+        return bool(values.get(path) == wanted)
     if path == "built-in scenes":
         source = values["source_domain.dataset"]
         return values["data.root"] is None or (

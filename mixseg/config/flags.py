@@ -32,6 +32,7 @@ SHORT_FLAGS: dict[str, str] = {
     "mixer": "mixing.mixer",
     "domains": "mixing.domains",
     "alignment": "targets.alignment",
+    "style": "style.name",
     "weighting": "targets.weighting",
     "consistency": "targets.consistency",
     "iterations": "training.iterations",

@@ -29,6 +29,7 @@ class At:
 class Needs:
     """An option that does nothing unless one of these settings is given (and not none, 0, false).
 
+    ``PATH=VALUE`` is a setting that has to have this value.
     ``help`` says how to give one of them.
     """
 

@@ -35,6 +35,8 @@ from mixseg.config.values import (
 from mixseg.errors import ConfigError
 
 SOURCE = Needs("source_domain.dataset", help="--source NAME (mixseg uda)")
+RARE = Needs("sampling.name=rare", help="--sampling.name rare")
+CROPS = Needs("data.crop", "stages", help="--data.crop")
 SCENES = Needs("built-in scenes", help="built-in scenes: leave --data-root out")
 
 
@@ -74,9 +76,7 @@ class DataSettings:
     center, either way; 0 is off. What lies outside has the mean color and the label 255."""
     crop: Annotated[Size | None, Sides] = None
     """Height and width of the random crop; smaller images are padded (label 255)."""
-    padding: Annotated[
-        Literal["around", "end"], Needs("data.crop", "stages", help="--data.crop")
-    ] = "around"
+    padding: Annotated[Literal["around", "end"], CROPS] = "around"
     """Where a crop pads a smaller image: around it, which then lies at a random place, or at the
     end, on the right and at the bottom, as in the published VOC code."""
     flip: bool = False
@@ -133,6 +133,27 @@ class SourceSettings:
     class_map: Annotated[str | None, SOURCE, IsPath()] = None
     """YAML file that says which class of the target each class of the source is; by default a
     built-in map."""
+
+
+@final
+@dataclass(frozen=True)
+class SamplingSettings:
+    """Which labeled images a step takes."""
+
+    name: Annotated[Literal["uniform", "rare"], NeedsStream("labeled")] = "uniform"
+    """How labeled images are drawn: each once an epoch, or by the rare classes that they show
+    (DAFormer), where an epoch has as many draws and no other meaning."""
+    temperature: Annotated[float, Range(0.0001, 1000), RARE] = 0.01
+    """Of the softmax of 1 - f over classes, f the share of a class among labeled pixels; the lower,
+    the more rare classes are preferred."""
+    min_pixels: Annotated[int, Range(1, 1e9), RARE] = 3000
+    """Pixels of the drawn class that an image should have, at the size of data.resize or
+    source_domain.resize; where none has so many, those with most are taken."""
+    min_crop_share: Annotated[float, Range(0, 10), RARE, CROPS] = 0.5
+    """Share of min_pixels that a crop should show, or of those that the image has where they are
+    fewer; 0 takes any crop."""
+    retries: Annotated[int, Range(0, 1000), RARE, CROPS] = 10
+    """Further places of a crop that are tried until it shows enough; else the best is taken."""
 
 
 @final
@@ -252,6 +273,15 @@ class AugmentationSettings:
 
     name: str = "strong"
     """Augmentation."""
+
+
+@final
+@dataclass(frozen=True)
+class StyleSettings:
+    """Images in the look of others before they are mixed with them."""
+
+    name: str = "none"
+    """How images take the look of others; none leaves them as they are."""
 
 
 @final
@@ -398,6 +428,7 @@ class Settings:
     """Name of the run's folder; by default made from the settings and the time."""
     data: DataSettings = DataSettings()
     source_domain: SourceSettings = SourceSettings()
+    sampling: SamplingSettings = SamplingSettings()
     demo: DemoSettings = DemoSettings()
     model: ModelSettings = ModelSettings()
     supervised_loss: LossSettings = LossSettings()
@@ -407,6 +438,7 @@ class Settings:
     terms: tuple[str, ...] = ()
     """Further losses of a step, each with a section of options."""
     augmentation: AugmentationSettings = AugmentationSettings()
+    style: StyleSettings = StyleSettings()
     distillation: DistillationSettings = DistillationSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()

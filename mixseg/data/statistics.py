@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
+import json
 import zipfile
 import zlib
 from collections import Counter
@@ -21,10 +23,12 @@ from mixseg.config.yaml import dump_yaml
 from mixseg.data.check import size_in_header, spread
 from mixseg.data.contract import ClassSet, SegmentationDataset, unequal_sizes
 from mixseg.data.images import LabelArray
+from mixseg.data.loading import in_processes
 from mixseg.data.masks import LabelReader
 from mixseg.data.names import composed_keys, read_by_class
 from mixseg.errors import DataError, unknown_name
-from mixseg.files import default_cache, opened, write_atomically
+from mixseg.files import default_cache, opened, read_json, write_atomically
+from mixseg.ignore import IGNORE
 
 GRID = (32, 64)
 """Rows and columns of the cells of a label in which the positions of classes are counted."""
@@ -165,6 +169,108 @@ def class_frequencies(
     return counted.shares
 
 
+def label_pixels(
+    dataset: SegmentationDataset,
+    indices: Sequence[int],
+    *,
+    recorded: Path | None = None,
+    cache: Path | None = None,
+    workers: int = 0,
+    skip_bad: bool = False,
+    on_count: OnCount | None = None,
+) -> NDArray[np.int64]:
+    """Count the pixels of each class in each label of some samples.
+
+    They are cached as those of :func:`label_statistics` are.
+
+    Args:
+        dataset: The data set.
+        indices: Samples that have a label.
+        recorded: A file of :func:`dump_pixels`, whose counts of these samples are taken.
+        cache: Folder of the cache, by default :func:`mixseg.files.default_cache`.
+        workers: Processes that read; 0 reads in this one.
+        skip_bad: Whether a label that cannot be read counts as one without a pixel.
+        on_count: Called before the first label, and after each.
+
+    Returns:
+        int64, shape (N, C + 1), in the order of the indices; the last column is pixels of no class.
+
+    Raises:
+        DataError: A label cannot be read, or no pixel is labeled.
+        TrainingError: A process that reads died.
+    """
+    count = len(dataset.classes)
+    key = pixels_key(dataset, indices)
+    cache = default_cache() if cache is None else cache
+    file = _cache_file(dataset, indices, cache, "pixels-{}.json")
+    for kept in filter(None, (recorded, file)):
+        found = _read_pixels(kept, key, (len(indices), count + 1))
+        if found is not None:
+            return found
+    read = functools.partial(_pixels_of_label, dataset, skip_bad=skip_bad)
+    rows: list[bytes] = []
+    if on_count is not None:
+        on_count(0, len(indices))
+    for row in in_processes(read, indices, workers, f"reading labels of {dataset.root}"):
+        rows.append(row)
+        if on_count is not None:
+            on_count(len(rows), len(indices))
+    none = np.zeros(count + 1, dtype=np.int64).tobytes()
+    content = bytearray().join(row or none for row in rows)  # writable
+    pixels = np.frombuffer(content, dtype=np.int64).reshape(-1, count + 1)
+    if not pixels[:, :count].any():
+        raise DataError(f"{dataset.name} {dataset.split!r} has no labeled pixel to count")
+    if file is not None and all(rows):
+        with contextlib.suppress(OSError):  # as in _remember
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(file, dump_pixels({key: pixels}))
+    return pixels
+
+
+def pixels_key(dataset: SegmentationDataset, indices: Sequence[int]) -> str:
+    """A name for counts of labels: other ids, sizes of files or classes give another one."""
+    samples = [dataset.samples[index] for index in indices]
+    files = [(one.id, None if one.label is None else _bytes(one.label)) for one in samples]
+    meaning = [dataset.classes.names, dataset.lookup.tolist(), files]
+    return hashlib.sha256(json.dumps(meaning).encode()).hexdigest()
+
+
+def dump_pixels(counts: Mapping[str, NDArray[np.int64]]) -> str:
+    """Counts by their :func:`pixels_key`, as the file that :func:`label_pixels` reads."""
+    return json.dumps({key: pixels.tolist() for key, pixels in counts.items()})
+
+
+def _read_pixels(file: Path, key: str, shape: tuple[int, int]) -> NDArray[np.int64] | None:
+    """The counts of a key in a file; None where they are absent or damaged."""
+    try:
+        pixels = np.array(read_json(file)[key])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    fits = pixels.shape == shape and pixels.dtype == np.int64 and pixels.min() >= 0
+    return pixels if fits and pixels[:, :-1].any() else None
+
+
+def _pixels_of_label(dataset: SegmentationDataset, index: int, *, skip_bad: bool) -> bytes:
+    """int64, of each class and of none; empty where the label cannot be read.
+
+    As bytes, since loader processes would hand over arrays as tensors.
+    """
+    try:
+        found = np.bincount(dataset.label(index).ravel(), minlength=IGNORE + 1)
+    except DataError:
+        if not skip_bad:
+            raise
+        return b""
+    return np.append(found[: len(dataset.classes)], found[IGNORE]).astype(np.int64).tobytes()
+
+
+def _bytes(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:  # said when it is read; or no file at all
+        return None
+
+
 def dump_frequencies(shares: NDArray[np.float64], classes: ClassSet) -> str:
     """Shares, float64 of shape (C,), as the file that :func:`read_frequencies` reads."""
     return dump_yaml(dict(zip(classes.names, shares.tolist(), strict=True)))
@@ -232,7 +338,12 @@ def _in_cells(label: LabelArray, count: int) -> NDArray[np.float64]:
     return shares
 
 
-def _cache_file(dataset: SegmentationDataset, indices: Sequence[int], cache: Path) -> Path | None:
+def _cache_file(
+    dataset: SegmentationDataset,
+    indices: Sequence[int],
+    cache: Path,
+    name: str = "labels-{}.npz",
+) -> Path | None:
     """The cache file for the counts of these labels; None where they have no files."""
     if not dataset.in_files:
         return None
@@ -246,7 +357,7 @@ def _cache_file(dataset: SegmentationDataset, indices: Sequence[int], cache: Pat
             digest.update(repr((path, found.st_size, found.st_mtime_ns)).encode())
         except OSError:  # said when it is read
             digest.update(repr((path, "missing")).encode())
-    return cache / "statistics" / f"labels-{digest.hexdigest()[:32]}.npz"
+    return cache / "statistics" / name.format(digest.hexdigest()[:32])
 
 
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)

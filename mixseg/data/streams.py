@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mixseg.data.contract import SegmentationDataset
 from mixseg.data.loading import POLL, loaded, start_worker
+from mixseg.data.sampling import RareClassSampler
 from mixseg.data.transforms import Example, PairedTransform
 from mixseg.distributed import share_of, world
 from mixseg.errors import DataError
@@ -79,6 +80,8 @@ class StreamDataset(Dataset[Item]):
     A share ``bad_share`` of the samples may be unreadable: each is replaced by the next one in the
     order of its epoch. At 0 the first one is an error.
 
+    A ``sampler`` gives the draws of a labeled stream in place of the order of epochs.
+
     An error of the data is returned and not raised: raised in a worker, it would arrive with the
     worker's traceback as its message.
     """
@@ -91,6 +94,7 @@ class StreamDataset(Dataset[Item]):
     stream: str
     labeled: bool
     bad_share: float = 0.0
+    sampler: RareClassSampler | None = None
     _epoch: int = field(default=-1, init=False)
     _order: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64), init=False)
 
@@ -98,17 +102,22 @@ class StreamDataset(Dataset[Item]):
         """The example of a draw, or what is wrong with its files.
 
         It is the first readable sample from the draw's place in the order of its epoch on; after
-        the last place comes the first.
+        the last place comes the first. A sampler has an order for each draw.
         """
         epoch, place = divmod(draw, len(self.indices))
-        order = self._permutation(epoch)
+        if self.sampler is None:
+            order, first, wanted = self._permutation(epoch), place, None
+        else:
+            order, wanted = self.sampler.draw(draw)
+            first = 0
         most_bad = int(self.bad_share * len(order))
         skipped: list[Skipped] = []
         while True:
-            index = self.indices[order[(place + len(skipped)) % len(order)]]
+            index = self.indices[order[(first + len(skipped)) % len(order)]]
             sample = self.dataset.samples[index]
-            # One that replaces others is augmented in another way than at its own place.
-            instead = (place,) if skipped else ()
+            # One that replaces others is augmented in another way than at its own place; and so is
+            # each of those that a sampler draws several times in an epoch.
+            own = (place,) if skipped or wanted is not None else ()
             try:
                 example = self._read(index)
             except DataError as error:
@@ -122,8 +131,8 @@ class StreamDataset(Dataset[Item]):
                     f"cannot be read, more than data.skip_bad_share allows. The last one: {error}"
                 )
             void = self.labeled and int(example.label.min()) == IGNORE
-            random = generator(self.seed, self.stream, "augment", epoch, index, *instead)
-            augmented = self.transform(example, random)
+            random = generator(self.seed, self.stream, "augment", epoch, index, *own)
+            augmented = self.transform(example, random, wanted)
             return Drawn(augmented, sample.id, tuple(skipped), str(sample.label) if void else "")
 
     def _read(self, index: int) -> Example:

@@ -36,6 +36,22 @@ class Example(NamedTuple):
     valid: Tensor
 
 
+class Wanted(NamedTuple):
+    """A class that a random crop should show.
+
+    Attributes:
+        train_id: The class.
+        pixels: How many of its pixels are enough.
+        share: Share of its pixels in the whole image that is enough where those are fewer.
+        retries: Most further places that are tried; the one with most of its pixels is taken.
+    """
+
+    train_id: int
+    pixels: float
+    share: float
+    retries: int
+
+
 @final
 @dataclass(frozen=True)
 class PairedTransform:
@@ -70,10 +86,13 @@ class PairedTransform:
         largest = 1.0 if self.scale is None else self.scale[1]
         return None if self.resize is None else _scaled(self.resize, largest)
 
-    def __call__(self, example: Example, generator: torch.Generator) -> Example:
+    def __call__(
+        self, example: Example, generator: torch.Generator, wanted: Wanted | None = None
+    ) -> Example:
         """Augment one example; the same generator state gives the same result.
 
-        With ``resize`` the image may be smaller than its label: it was read for :attr:`target`.
+        With ``resize`` the image may be smaller than its label: it was read for :attr:`target`. A
+        crop is placed so that it shows what is ``wanted``, if that succeeds.
         """
         size = self.resize or (example.image.shape[-2], example.image.shape[-1])
         if self.scale is not None:
@@ -83,7 +102,7 @@ class PairedTransform:
             angle = _uniform(-self.rotate, self.rotate, generator)
             example = rotated(example, angle, self.fill)
         if self.crop is not None:
-            example = self._cropped(example, self.crop, generator)
+            example = self._cropped(example, self.crop, generator, wanted)
         if self.flip and _uniform(0, 1, generator) < 0.5:
             example = Example(*(tv.horizontal_flip(part) for part in example))
         return example
@@ -95,7 +114,9 @@ class PairedTransform:
         steps = int((high - low) / self.scale_step + 1e-6)
         return low + self.scale_step * _integer(steps, generator)
 
-    def _cropped(self, example: Example, crop: Size, generator: torch.Generator) -> Example:
+    def _cropped(
+        self, example: Example, crop: Size, generator: torch.Generator, wanted: Wanted | None
+    ) -> Example:
         height, width = example.image.shape[-2:]
         missing_height, missing_width = max(0, crop[0] - height), max(0, crop[1] - width)
         if missing_height or missing_width:
@@ -110,9 +131,26 @@ class PairedTransform:
                 tv.pad(example.valid.unsqueeze(0), padding, fill=0).squeeze(0),
             )
             height, width = example.image.shape[-2:]
-        top = _integer(height - crop[0], generator)
-        left = _integer(width - crop[1], generator)
-        return Example(*(tv.crop(part, top, left, *crop) for part in example))
+
+        def place() -> tuple[int, int]:
+            return _integer(height - crop[0], generator), _integer(width - crop[1], generator)
+
+        chosen = place()
+        if wanted is not None:
+            shown = example.label == wanted.train_id
+
+            def pixels(at: tuple[int, int]) -> int:
+                return int(tv.crop(shown, *at, *crop).sum())
+
+            there, most = int(shown.sum()), pixels(chosen)
+            enough = min(wanted.pixels, wanted.share * there, there, crop[0] * crop[1])
+            for _ in range(wanted.retries):
+                if most >= enough:
+                    break
+                found = pixels(other := place())
+                if found > most:
+                    chosen, most = other, found
+        return Example(*(tv.crop(part, *chosen, *crop) for part in example))
 
 
 def resized(example: Example, size: Size, interpolation: Interpolation = "bilinear") -> Example:

@@ -102,7 +102,7 @@ class Distillation(Method):
         labeled = self.labeled_mix(batch["labeled"], rng)
         wanted = self.teacher.forward_with_features(labeled.images)
         found = self.student.forward_with_features(labeled.images)
-        losses, outputs = supervised_term(self.supervised_loss, labeled, found.logits)
+        losses, outputs = supervised_term(self.supervised_loss, found.logits, labeled)
         losses["supervised"] = (1 - self.alpha) * losses["supervised"]
         divergence = self.divergence(found.logits, wanted.logits, self.temperature)
         counted = labeled.valid if self.ignored else labeled.counted

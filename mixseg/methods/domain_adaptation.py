@@ -20,12 +20,15 @@ from mixseg.data.transforms import to_unit_range
 from mixseg.distributed import own_shard
 from mixseg.errors import ConfigError, DataError
 from mixseg.ignore import IGNORE, one_hot
+from mixseg.methods.labeled import LabeledImages, target_term
 from mixseg.methods.method import whole_batch
+from mixseg.methods.passes import Passes
 from mixseg.methods.semi_supervised import SemiSupervised
 from mixseg.mixing import Identity, paste
 from mixseg.models import SegmentationModel
 from mixseg.randomness import StepRandom
 from mixseg.registry import METHODS
+from mixseg.styles import Style
 from mixseg.targets import PseudoLabels, View
 from mixseg.targets.margins import inside
 
@@ -37,15 +40,19 @@ class DomainAdaptation(SemiSupervised):
 
     Args:
         student: See :class:`SemiSupervised`, which also says what ``parts`` are.
+        style: Gives source images the look of the target before they are pasted; None leaves them.
         domains: Source classes onto target images (InterMix), or target images among themselves
             (IntraMix).
         labeled_target: Part of the target's training split whose labels are used next to the
             source, as data.labeled: a fraction, a number, full, a list file, a pair of list files
             joined by a comma, or FILE.pkl@1/8; by default none.
         target_weight: Factor of the supervised loss of labeled target images.
+        pasted_from: Labeled images that are pasted: those of the source, of the target, or of both
+            in turn.
 
     Raises:
-        ConfigError: InterMix without a mixer: nothing of the target would be seen.
+        ConfigError: InterMix without a mixer: nothing of the target would be seen; IntraMix with a
+            style.
         DataError: In a step of InterMix, images of the two domains differ in size.
     """
 
@@ -57,6 +64,7 @@ class DomainAdaptation(SemiSupervised):
         self,
         student: SegmentationModel,
         *,
+        style: Style | None = None,
         domains: Annotated[Literal["inter", "intra"], At("mixing.domains")] = "inter",
         labeled_target: Annotated[
             str | None, TakesStream("target"), At("data.labeled_target")
@@ -64,18 +72,58 @@ class DomainAdaptation(SemiSupervised):
         target_weight: Annotated[
             Weight, NeedsStream("target"), At("supervised_loss.target_weight")
         ] = 1.0,
+        pasted_from: Annotated[
+            Literal["source", "target", "both"], NeedsStream("target"), At("mixing.pasted_from")
+        ] = "both",
         **parts: Any,
     ) -> None:
         super().__init__(student, **parts)
+        if style is not None and domains == "intra":
+            raise ConfigError("style.name: with mixing.domains intra no source image is pasted")
+        self.style = style
         self.domains = domains
         self.target_weight = target_weight
         if labeled_target:
             self.streams = (*self.streams, "target")
+        self.pasted_from = {
+            "source": ("labeled",),
+            "target": ("target",),
+            "both": ("labeled", "target"),
+        }[pasted_from if labeled_target else "source"]
         if domains == "inter" and isinstance(self.mixer, Identity):
             raise ConfigError(
                 "mixing.mixer none pastes whole source images, so that the target would never be "
                 "seen; for the target as it is set mixing.domains intra as well"
             )
+
+    def supervised(
+        self, batch: Mapping[str, Batch], rng: StepRandom, passes: Passes
+    ) -> LabeledImages:
+        """The source's labeled images, then those of the target where there are some."""
+        labeled = super().supervised(batch, rng, passes)
+        if "target" in self.streams:
+            # The images of each domain are mixed with each other.
+            target, loss = self.labeled_mix(batch["target"], rng), self.supervised_loss
+            passes.add(
+                target.images, lambda logits: target_term(loss, self.target_weight, logits, target)
+            )
+            if not self.joint_forward:
+                passes.run()
+        return labeled
+
+    def pasted(self, batch: Mapping[str, Batch], count: int, step: int) -> Batch:
+        """The labeled images of all processes that are pasted: those of both domains in turn."""
+        whole = [whole_batch(batch[name]) for name in self.pasted_from]
+        if len(whole) == 1:
+            return _repeated(whole[0], count)
+        rows = max(len(one.images) for one in whole)
+        source, target = (_repeated(one, rows) for one in whole)
+        images, labels, valid = (
+            torch.stack(pair, dim=1).flatten(0, 1)
+            for pair in zip(source[:3], target[:3], strict=True)
+        )
+        both = Batch(images, labels, valid, source.ids + target.ids)
+        return _repeated(both, count, step * count)
 
     def mix(
         self, batch: Mapping[str, Batch], pseudo: PseudoLabels, rng: StepRandom, number: int = 0
@@ -84,7 +132,7 @@ class DomainAdaptation(SemiSupervised):
         if self.domains == "intra":
             return super().mix(batch, pseudo, rng, number)
         target = whole_batch(batch["unlabeled"])
-        source = _repeated(whole_batch(batch["labeled"]), len(target.images))
+        source = self.pasted(batch, len(target.images), rng.step)
         truth = source.labels.long()
         if source.images.shape != target.images.shape:
             sizes = " and ".join(
@@ -94,7 +142,9 @@ class DomainAdaptation(SemiSupervised):
                 f"source and target differ in size ({sizes}) and cannot be mixed: set data.crop. "
                 f"Images of the batch: {', '.join(source.ids + target.ids)}"
             )
-        pasted = to_unit_range(source.images)
+        pasted, onto = to_unit_range(source.images), to_unit_range(target.images)
+        if self.style is not None:
+            pasted = self.style(pasted, onto, rng.device, source.valid, target.valid)
         labels = one_hot(truth, self.student.spec.num_classes) if self.targets == "soft" else truth
         # Pasted pixels weigh 1: their labels are true. Those without a label do not count.
         known = (truth != IGNORE).to(torch.float32)
@@ -104,7 +154,7 @@ class DomainAdaptation(SemiSupervised):
         if weights is None:
             weights = self.weighting(pseudo, target.valid, rng.step)
             weights = weights * inside(self.margin, target.valid)
-        images, targets = to_unit_range(target.images), pseudo.targets(self.targets)
+        images, targets = onto, pseudo.targets(self.targets)
         valid = target.valid
         for partner in range(self.partners):
             # Another source image in each view.
@@ -130,9 +180,7 @@ class DomainAdaptation(SemiSupervised):
         return mask
 
 
-def _repeated(batch: Batch, count: int) -> Batch:
-    """As many elements as there are images to paste on, in turn."""
-    if len(batch.images) == count:
-        return batch
-    turn = torch.arange(count, device=batch.images.device) % len(batch.images)
+def _repeated(batch: Batch, count: int, first: int = 0) -> Batch:
+    """As many elements as there are images to paste on, in turn, from a number on."""
+    turn = torch.arange(first, first + count, device=batch.images.device) % len(batch.images)
     return Batch(batch.images[turn], batch.labels[turn], batch.valid[turn], batch.ids)

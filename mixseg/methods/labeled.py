@@ -78,8 +78,16 @@ class MixedUp:
         return LabeledImages(*map(own_shard, (images, targets, counted, valid)))
 
 
+def target_term(
+    loss: Loss, weight: float, logits: Tensor, labeled: LabeledImages
+) -> tuple[dict[str, Tensor], dict[str, StreamOutput]]:
+    """w L_t of labeled target images next to a source, as :func:`supervised_term`."""
+    output = StreamOutput(logits, labeled.counted, labeled.targets)
+    return {"supervised_target": weight * loss(logits, labeled.targets)}, {"target": output}
+
+
 def supervised_term(
-    loss: Loss, labeled: LabeledImages, logits: Tensor
+    loss: Loss, logits: Tensor, labeled: LabeledImages
 ) -> tuple[dict[str, Tensor], dict[str, StreamOutput]]:
     """L_l of logits (B, C, H, W), and the output for regularizers, as ``backward`` takes them."""
     output = StreamOutput(logits, labeled.counted, labeled.targets)

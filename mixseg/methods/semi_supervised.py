@@ -161,10 +161,7 @@ class SemiSupervised(Method):
         passes = Passes(self.student, backward)
 
         # L_l = loss(f(x_l), y_l)
-        labeled = self.labeled_mix(batch["labeled"], rng)
-        passes.add(labeled.images, partial(supervised_term, self.supervised_loss, labeled))
-        if not self.joint_forward:
-            passes.run()
+        labeled = self.supervised(batch, rng, passes)
 
         # y_u = argmax f'(x_u), with the confidence max f'(x_u)
         pseudo = self.pseudo_label(batch["unlabeled"])
@@ -188,6 +185,16 @@ class SemiSupervised(Method):
         if self.terms:
             self.further(labeled, batch["unlabeled"], pseudo, rng, backward)
         return logs
+
+    def supervised(
+        self, batch: Mapping[str, Batch], rng: StepRandom, passes: Passes
+    ) -> LabeledImages:
+        """Let labeled images take their pass; gives them as the student sees them."""
+        labeled, loss = self.labeled_mix(batch["labeled"], rng), self.supervised_loss
+        passes.add(labeled.images, lambda logits: supervised_term(loss, logits, labeled))
+        if not self.joint_forward:
+            passes.run()
+        return labeled
 
     def pseudo_label(self, unlabeled: Batch) -> PseudoLabels:
         """The teacher's pseudo-labels of the whole batch: this shard's and other processes'."""

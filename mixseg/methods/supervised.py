@@ -11,8 +11,8 @@ from mixseg.config.options import At, NeedsStream, TakesStream
 from mixseg.config.values import Weight
 from mixseg.data.streams import Batch
 from mixseg.errors import ConfigError
-from mixseg.methods.labeled import LabeledMix, plain, supervised_term
-from mixseg.methods.method import Backward, Loss, Method, StreamOutput
+from mixseg.methods.labeled import LabeledMix, plain, supervised_term, target_term
+from mixseg.methods.method import Backward, Loss, Method
 from mixseg.models import SegmentationModel
 from mixseg.randomness import StepRandom
 from mixseg.registry import METHODS
@@ -23,9 +23,9 @@ from mixseg.terms import StepData, Term, states_of
 @METHODS.register("supervised")
 @final
 class Supervised(Method):
-    """L = L_l, of a few labeled target images next to a source L_l + w L_t, and further terms.
+    """L = L_l, and of a few labeled target images next to a source L_l + w L_t.
 
-    A moving average of the student is kept, as other runs have one.
+    A moving average of the student is kept, as a semi-supervised run has one.
 
     Args:
         labeled_target: Part of the target's training split whose labels are used next to the
@@ -75,14 +75,12 @@ class Supervised(Method):
     ) -> dict[str, Tensor]:
         """L_l, L_t where there are such images, then terms; see :class:`Method`."""
         labeled = self.labeled_mix(batch["labeled"], rng)
-        backward(*supervised_term(self.supervised_loss, labeled, self.student(labeled.images)))
+        backward(*supervised_term(self.supervised_loss, self.student(labeled.images), labeled))
         if "target" in self.streams:
             # The images of each domain are mixed with each other.
             target = self.labeled_mix(batch["target"], rng)
             logits = self.student(target.images)
-            loss = self.target_weight * self.supervised_loss(logits, target.targets)
-            output = StreamOutput(logits, target.counted, target.targets)
-            backward({"supervised_target": loss}, {"target": output})
+            backward(*target_term(self.supervised_loss, self.target_weight, logits, target))
         seen = StepData(self.student, labeled.images, labeled.targets, rng)
         for name, term in self.terms.items():
             backward({name: term.weight * term(seen)})

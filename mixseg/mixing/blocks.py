@@ -45,7 +45,7 @@ def block_mask(
     generator: torch.Generator,
     device: torch.device,
 ) -> Tensor:
-    """Which pixels of masked images are left (Hoyer et al., equation 5).
+    """Which pixels of masked images are left (Hoyer et al.).
 
     Blocks lie side by side from the upper left corner on; those at the other borders are cut off.
 

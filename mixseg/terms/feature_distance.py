@@ -28,7 +28,8 @@ class FeatureDistance(Term):
 
     Args:
         student: Its backbone, as it is now, is copied and never updated.
-        class_names: Names of the classes, by their ids.
+        class_names: Names of the classes, by their ids; without them, as where costs are measured
+            without data, all classes count.
         weight: Factor of the loss (lambda_FD); 0 leaves it out. 0.005 in the paper, 0.1 with
             smooth-l1+cosine in VFM-UDA++.
         distance: Between the vectors of a place: l2, the length of their difference; smooth-l1,
@@ -55,15 +56,15 @@ class FeatureDistance(Term):
         classes: tuple[str, ...] = (),
         covered: Share = 0.75,
     ) -> None:
+        names = class_names or classes
         for name in classes:
-            if name not in class_names:
-                raise ConfigError(
-                    f"feature_distance.classes: {unknown_name('class', name, class_names)}"
-                )
+            if name not in names:
+                raise ConfigError(f"feature_distance.classes: {unknown_name('class', name, names)}")
         self.encoder = copy.deepcopy(student).requires_grad_(False).eval()
         self.weight = weight
         self.distance = distance
-        chosen = [name in classes or not classes for name in class_names]
+        chosen = [not classes or name in classes for name in class_names]
+        chosen = chosen or [True] * student.spec.num_classes
         self.chosen = torch.tensor(chosen, device=next(student.parameters()).device)
         self.covered = covered
         kept = self.encoder.backbone.state_dict() if weight else {}

@@ -151,6 +151,11 @@ def build_method(
             )
         return found
 
+    def style() -> Any:
+        if "style" not in objects and settings.style.name == "none":
+            return None
+        return chosen(SLOTS.style, settings.style.name)
+
     def teacher() -> Any:
         align, wanted = None, on_device(given.distribution)
         if wanted is not None:
@@ -203,6 +208,7 @@ def build_method(
         ),
         "augment": lambda: chosen(SLOTS.augment, settings.augmentation.name),
         "terms": terms,
+        "style": style,
         "trained_teacher": trained_teacher,
         "loss_temperature": lambda: temperature,
         "map_temperature": lambda: next(iter(maps), None),
@@ -472,6 +478,7 @@ def build_run(
             settings.data,
             stages,
             learner.method,
+            settings.sampling,
             seed=settings.seed,
             accumulate=training.accumulate,
         ),

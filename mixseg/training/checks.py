@@ -56,8 +56,9 @@ def check_settings(settings: Settings, *, initial_weights: bool = True) -> None:
         (SLOTS.weighting, settings.targets.weighting),
         (SLOTS.consistency, settings.targets.consistency),
         (SLOTS.augment, settings.augmentation.name),
+        (SLOTS.style, settings.style.name),
     ):
-        if takes_part(method, slot.parameter):
+        if takes_part(method, slot.parameter) and name not in slot.also:
             slot.registry.build(name, options, num_classes=2, device=cpu)
     if settings.mixing.labeled != "none":
         MIXERS.build(settings.mixing.labeled, options, num_classes=2)

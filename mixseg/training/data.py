@@ -6,12 +6,14 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mixseg.config import effect
@@ -29,12 +31,20 @@ from mixseg.data.check import (
 from mixseg.data.class_maps import class_map
 from mixseg.data.contract import ClassSet, SegmentationDataset
 from mixseg.data.layout import Layout, open_dataset
+from mixseg.data.loading import default_workers
 from mixseg.data.pairing import Pairing, pair_labeled, pair_present, pair_samples
 from mixseg.data.record import Record, record_of_training
+from mixseg.data.sampling import images_by_class
 from mixseg.data.splits import Split, hold_out, split_labeled
-from mixseg.data.statistics import class_frequencies, frequencies_of, read_frequencies
+from mixseg.data.statistics import (
+    class_frequencies,
+    frequencies_of,
+    label_pixels,
+    read_frequencies,
+)
 from mixseg.data.unlabeled import open_photographs
-from mixseg.errors import ConfigError, DataError, UnknownSplitError
+from mixseg.distributed import by_first, summed
+from mixseg.errors import ConfigError, DataError, UnknownSplitError, named_first
 from mixseg.losses import needs_class_shares
 from mixseg.registry import BUILT_IN, LAYOUTS, PYTHON
 from mixseg.scenes import LAYOUTS as SCENE_LAYOUTS
@@ -45,6 +55,10 @@ LOG = logging.getLogger("mixseg")
 
 ALIGNMENT_LABELS = 1000
 """Most label files that are counted to know the distribution that is aligned to."""
+
+
+TELL_EVERY = 20.0
+"""Seconds between messages on the progress of counting."""
 
 
 @final
@@ -61,6 +75,8 @@ class TrainingData:
         class_map: The classes of the source and where they go, YAML; empty for one domain.
         distribution: Share of each class that pseudo-labels are aligned to, float64, shape (C,).
         frequencies: Share of each class among the labeled pixels, float64, shape (C,), for a loss.
+        class_pixels: Name of a labeled stream -> pixels of each class and of none in each of its
+            label files, int64, shape (N, C + 1), where images are drawn by them.
         target: Training split of the target, of which some images are labeled next to the source.
         target_split: Which of its images are labeled; None without such a stream, as ``target``.
     """
@@ -74,6 +90,7 @@ class TrainingData:
     class_map: str = ""
     distribution: NDArray[np.float64] | None = None
     frequencies: NDArray[np.float64] | None = None
+    class_pixels: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     target: SegmentationDataset | None = None
     target_split: Split | None = None
 
@@ -599,6 +616,57 @@ class RunData:
             LOG.info(f"counting the classes of {len(indices)} labels")
             shares = class_frequencies(data.labeled, indices, skip_bad=self.data.skip_bad)
         return dataclasses.replace(data, frequencies=shares)
+
+    def with_class_pixels(self, data: TrainingData, recorded: Path | None = None) -> TrainingData:
+        """The data with the pixels of each class in each label, where images are drawn by them.
+
+        ``recorded`` is the file in which the run keeps them. Collective: one process counts.
+        """
+        if self.settings.sampling.name == "uniform":
+            return data
+        least, skip_bad = self.settings.sampling.min_pixels, self.data.skip_bad
+        counts: dict[str, NDArray[np.int64]] = {}
+        notes = []
+        for name, (dataset, indices) in data.with_labels.items():
+            count = functools.partial(
+                label_pixels,
+                dataset,
+                indices,
+                recorded=recorded,
+                workers=default_workers() if self.data.workers is None else self.data.workers,
+                skip_bad=skip_bad,
+                on_count=_telling(f"counting the classes of each of {len(indices)} labels"),
+            )
+            own = by_first(count)
+            if own is None:  # the first process has them
+                own = np.zeros((len(indices), len(dataset.classes) + 1), dtype=np.int64)
+            counts[name] = summed(torch.from_numpy(own)).numpy()
+            domain = self.settings.labeled_section if name == "labeled" else self.data
+            _, scarce = images_by_class(counts[name], least, domain.resize)
+            if scarce:
+                names = named_first([dataset.classes.names[one] for one in scarce])
+                notes.append(
+                    f"note: no image of the {name} stream has {least} pixels (sampling.min_pixels) "
+                    f"of {names}; drawn are those with at least half as many as the one with most"
+                )
+            if unread := int((counts[name].sum(axis=1) == 0).sum()):
+                notes.append(f"note: {unread} labels cannot be read and are not drawn by a class")
+        return dataclasses.replace(data, class_pixels=counts, notes=(*data.notes, *notes))
+
+
+def _telling(work: str) -> Callable[[int, int], None]:
+    """Says that labels are counted, and every while how many are done."""
+    last = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last
+        if not done:
+            LOG.info(work)
+        elif time.monotonic() - last > TELL_EVERY:
+            last = time.monotonic()
+            LOG.info(f"{work}: {done} done")
+
+    return tell
 
 
 def layout_with_options(

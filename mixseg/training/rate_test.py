@@ -47,7 +47,7 @@ def prepare_range_test(
     found = find_teacher(to_flat(settings))
     check_settings(settings)
     run_data = RunData(settings)
-    data = run_data.with_frequencies(run_data.training())
+    data = run_data.with_class_pixels(run_data.with_frequencies(run_data.training()))
     teacher = None if found is None else fixed_teacher(found, data.classes)
     learner = learner_of_run(settings, data, teacher)
     accumulate = settings.training.accumulate
@@ -58,6 +58,7 @@ def prepare_range_test(
         settings.data,
         stages,
         learner.method,
+        settings.sampling,
         seed=settings.seed,
         accumulate=accumulate,
     )

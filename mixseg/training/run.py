@@ -27,7 +27,7 @@ from mixseg.config.sections import Settings
 from mixseg.data.contract import ClassSet
 from mixseg.data.record import differences, digests, read_record
 from mixseg.data.splits import id_lines, write_split
-from mixseg.data.statistics import dump_frequencies
+from mixseg.data.statistics import dump_frequencies, dump_pixels, pixels_key
 from mixseg.distributed import by_first, lost_process, of_first, together, wait_for_all, world
 from mixseg.errors import ConfigError, TrainingError
 from mixseg.files import not_written, read_bytes, write_atomically
@@ -78,7 +78,7 @@ def start(
     run_data = RunData(settings, objects)
     data = run_data.training()
     settings = epochs_in_steps(settings, len(data.split.labeled))
-    data = run_data.with_frequencies(data)
+    data = run_data.with_class_pixels(run_data.with_frequencies(data))
     teacher = None if saved_teacher is None else fixed_teacher(saved_teacher, data.classes)
     output = Path(settings.output).expanduser()
     named = run_name(to_flat(settings), model_title(settings.model))
@@ -237,6 +237,7 @@ def _opened(
         run.check_class_map(data.class_map)
     settings = epochs_in_steps(settings, len(data.split.labeled))
     data = run_data.with_frequencies(data, run.frequencies)
+    data = run_data.with_class_pixels(data, run.class_pixels)
     has_teacher = asked_for(to_flat(settings), "trained_teacher")
     teacher = kept_teacher(run.path, data.classes) if has_teacher else None
     if changes and run.locked:  # checkpoints take a copy of what is written here
@@ -378,6 +379,10 @@ def _lists(run: RunDirectory, data: TrainingData) -> dict[Path, str]:
     contents[run.data_record] = json.dumps(data.record, indent=0)
     if data.split.held_out:
         contents[run.held_out] = id_lines(data.val, range(len(data.val)))
+    if data.class_pixels:
+        streams = data.with_labels
+        counts = {pixels_key(*streams[name]): one for name, one in data.class_pixels.items()}
+        contents[run.class_pixels] = dump_pixels(counts)
     return contents
 
 

@@ -52,6 +52,8 @@ class RunDirectory:
         alignment: Share of each class that pseudo-labels are aligned to; so ``frequencies`` of
             those among the labeled pixels, where a loss weighs by them.
         precision: What ``training.precision: auto`` has chosen.
+        class_pixels: Pixels of each class in each label file, where images are drawn by them; if it
+            is lost they are counted again.
     """
 
     def __init__(self, path: Path, *, lock: bool = True) -> None:
@@ -84,6 +86,7 @@ class RunDirectory:
         self.held_out, self.data_record = path / "val.txt", path / FILE
         self.class_map, self.alignment = path / "class_map.yaml", path / "alignment.yaml"
         self.frequencies, self.precision = path / "frequencies.yaml", path / RECORD
+        self.class_pixels = path / "class_pixels.json"
 
     @classmethod
     def create(cls, path: Path) -> RunDirectory:

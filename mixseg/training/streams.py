@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from mixseg.config.sections import DataSettings, SourceSettings
+from mixseg.config.sections import DataSettings, SamplingSettings, SourceSettings
 from mixseg.config.values import Size
 from mixseg.data.check import first_size, median_side
 from mixseg.data.loading import default_workers
+from mixseg.data.sampling import RareClassSampler
 from mixseg.data.streams import Batch, StreamDataset, stream_batches
 from mixseg.data.transforms import PairedTransform
 from mixseg.methods import Method
@@ -31,6 +32,7 @@ def build_streams(
     data: DataSettings,
     stages: Sequence[Stage],
     method: Method,
+    sampling: SamplingSettings,
     *,
     seed: int,
     accumulate: int,
@@ -43,12 +45,28 @@ def build_streams(
         data: Section about the images of the other streams, and about all.
         stages: Those of the run; batches are numbered through all of them.
         method: Says which streams there are.
+        sampling: How labeled images are drawn; if by their classes, their pixels are counted in
+            ``opened``.
         seed: That of the run.
         accumulate: Batches of an optimizer step.
     """
     pinned = next(method.student.parameters()).device.type == "cuda"
     red, green, blue = (round(255 * value) for value in method.student.spec.mean)
     of_source = labeled.interpolation if isinstance(labeled, SourceSettings) else "bilinear"
+
+    samplers = {
+        name: RareClassSampler(
+            opened.class_pixels[name],
+            seed=seed,
+            stream=name,
+            temperature=sampling.temperature,
+            min_pixels=sampling.min_pixels,
+            min_crop_share=sampling.min_crop_share,
+            retries=sampling.retries,
+            resize=(labeled if name == "labeled" else data).resize,
+        )
+        for name in (opened.with_labels if sampling.name == "rare" else ())
+    }
 
     def batches(name: str, first: int, last: int) -> Iterator[Batch]:
         """Batches number ``first`` to ``last`` - 1; a loader for each stage, at its turn."""
@@ -78,6 +96,7 @@ def build_streams(
                 stream=name,
                 labeled=name in opened.with_labels,
                 bad_share=data.skip_bad_share if data.skip_bad else 0.0,
+                sampler=samplers.get(name),
             )
             yield from stream_batches(
                 stream,

@@ -303,6 +303,8 @@ class TestIdleFlags:
             ("--targets.alignment_decay 0.9", "--targets.alignment_decay", "--targets.alignment"),
             ("--model.architecture fcn8s --model.rates [3]", "--model.rates", "deeplabv2"),
             ("--dataset camvid --data-root a --demo.size 64x64", "--demo.size", "scenes"),
+            ("--sampling.temperature 0.1", "--sampling.temperature", "--sampling.name rare"),
+            ("--sampling.name rare --sampling.retries 3", "--sampling.retries", "--data.crop"),
             ("--data.skip_bad_share 0.1", "--data.skip_bad_share", "--skip-bad"),
             ("--mixer none --mixing.proportion 0.3", "--mixing.proportion", "classmix"),
             ("--adversarial.unlabeled", "--adversarial.unlabeled", "--regularizer"),

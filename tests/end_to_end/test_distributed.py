@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from tests.end_to_end.processes import (
@@ -44,11 +45,12 @@ def digest(network):
 
 with joined():
     settings = resolve_settings([Path(sys.argv[1])], json.loads(sys.argv[2]))
-    data = RunData(settings).training()
+    run_data = RunData(settings)
+    data = run_data.with_class_pixels(run_data.training())
     learner = learner_of_run(settings, data, None)
     stages = plan_stages((), settings.data, settings.training, len(data.split.labeled))
     streams = build_streams(
-        data, settings.labeled_section, settings.data, stages, learner.method,
+        data, settings.labeled_section, settings.data, stages, learner.method, settings.sampling,
         seed=settings.seed, accumulate=1,
     )
     batches = {name: stream(0, 3) for name, stream in streams.items()}
@@ -94,6 +96,13 @@ METHODS: dict[str, tuple[str, Sequence[object]]] = {
             *("--lr", 1e-4),
         ),
     ),
+    "boxes by area, augmentation of each image": (
+        "train_ssl",
+        (
+            *("--mixer", "cutmix", "--mixing.area", "0.1,0.4"),
+            *("--augmentation.name", "per-image", "--lr", 1e-4),
+        ),
+    ),
     "source and labeled target images, pasted in each domain": (
         "train_uda",
         (
@@ -136,7 +145,12 @@ def test_all_processes_have_the_same_networks_and_other_images(
 ) -> None:
     script = tmp_path / "steps.py"
     script.write_text(SCRIPT)
-    changes = {"regularizer": "adversarial-temperature", "teacher.buffers": "own"}
+    changes = {
+        "regularizer": "adversarial-temperature",
+        "teacher.buffers": "own",
+        "sampling.name": "rare",
+        "sampling.min_pixels": 200,
+    }
     group_ok(launch, script, config, json.dumps(changes))
     first, second = (json.loads((tmp_path / f"rank-{k}.json").read_text()) for k in (0, 1))
     assert sorted(first["networks"]) == ["discriminator", "student", "teacher"]
@@ -144,6 +158,36 @@ def test_all_processes_have_the_same_networks_and_other_images(
     launch.ok(script, config, json.dumps(changes))
     whole = json.loads((tmp_path / "rank-0.json").read_text())["ids"]
     assert [a + b for a, b in zip(first["ids"], second["ids"], strict=True)] == whole
+
+
+AUGMENTED = """
+import sys
+import torch
+from mixseg.distributed import joined, own_shard, world
+from mixseg.registry import AUGMENTATIONS
+
+with joined():
+    whole = torch.rand(6, 3, 21, 34, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for name in AUGMENTATIONS:
+        options = {"augmentation.color_jitter": 0.5, "augmentation.per": "image"}
+        random = torch.Generator().manual_seed(3)
+        augment = AUGMENTATIONS.build(name, options)
+        found[name] = [augment(own_shard(whole), random) for _ in range(4)]
+    torch.save(found, f"{world().size}-{world().rank}.pt")
+"""
+
+
+def test_shards_are_augmented_as_the_whole_batch_is(launch: Launcher, tmp_path: Path) -> None:
+    script = tmp_path / "augment.py"
+    script.write_text(AUGMENTED)
+    group_ok(launch, script)
+    launch.ok(script)
+    whole, first, second = (torch.load(tmp_path / f"{key}.pt") for key in ("1-0", "2-0", "2-1"))
+    assert len(whole) > 2
+    for name, batches in whole.items():
+        for expected, *shards in zip(batches, first[name], second[name], strict=True):
+            torch.testing.assert_close(torch.cat(shards), expected, rtol=0, atol=1e-6)
 
 
 def arguments(config: Path, *more: object) -> tuple[object, ...]:

@@ -263,6 +263,8 @@ def test_a_few_labels_of_the_target(
     assert effective == dict.fromkeys(effective, 2) | {"target": 1}
     listed = [(whole / f"{name}.txt").read_text().splitlines() for name in ("target", "unlabeled")]
     assert [len(ids) for ids in listed] == [3, 9] and not set(listed[0]) & set(listed[1])
+    losses = [line["loss/supervised_target"] for line in metrics(whole) if "lr" in line]
+    assert len(losses) == 4 and min(losses) > 0
     # It goes on as if nothing had been, from lists that come back.
     launch.start("train_uda", *few, "--name", "cut").killed_after(cut, 2)
     (cut / "target.txt").write_text("")

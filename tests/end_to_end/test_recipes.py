@@ -22,6 +22,7 @@ checkpoints: {every: 1}
 """
 EPOCHS = "training: {iterations: 3, epochs: 4}\n"
 ADVERSARIAL = ("--regularizer", "adversarial-temperature")
+RARE = ("--sampling.name", "rare", "--sampling.min_pixels", 200, "--data.crop", "32x32")
 SHORT = ("--iterations", 4)
 UDA = "train_uda"
 
@@ -38,10 +39,10 @@ RECIPES: dict[str, tuple[str, str, tuple[object, ...], tuple[int, ...]]] = {
         (2,),
     ),
     "inside a stage and at its border": ("train_ssl", STAGES, (), (2, 5)),
-    "alignment of domains": (
+    "alignment of domains, rare classes": (
         UDA,
         "",
-        ("--source", "gta5", "--domains", "intra", "--alignment", "labeled", *SHORT),
+        ("--source", "gta5", "--domains", "intra", "--alignment", "labeled", *RARE, *SHORT),
         (2,),
     ),
 }
@@ -79,6 +80,30 @@ def test_a_killed_run_goes_on_to_the_bit(
         # It belongs to the run.
         off = ("--resume", cut, "--regularizer", "none", "--allow-changes")
         refuses("ssl", *off, words=["regularizer: adversarial-temperature -> none"])
+
+
+def test_rare_classes(launch: Launcher, config: Path, tmp_path: Path) -> None:
+    """They are counted once, and the images that show them are what is drawn."""
+    often = arguments(config, "run", *RARE, "--data.labeled", "full")
+    done = launch.ok("train_supervised", *often, "--iterations", 2)
+    assert done.out.count("counting the classes of each of 12 labels") == 1
+    assert "has 200 pixels (sampling.min_pixels) of" in done.out
+    counts = tmp_path / "out/run/class_pixels.json"
+    whole = counts.read_text()
+    counts.unlink()
+    longer = ("--resume", "out/run", "--iterations", 3, "--allow-changes")
+    again = launch.ok("train_supervised", *longer)
+    assert "counting" not in again.out, "they are in the cache of labels, too"
+    assert counts.read_text() == whole
+    refuses(
+        "supervised",
+        "--resume",
+        "out/run",
+        *RARE[:2],
+        "--sampling.min_pixels",
+        9,
+        words=["200 -> 9"],
+    )
 
 
 def test_a_regularizer_that_weighs_nothing_changes_nothing(

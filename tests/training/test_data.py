@@ -265,7 +265,7 @@ class TestLabeledTarget:
 
     def test_a_step_on_noise_has_its_batch(self, domains: Path) -> None:
         """By which memory and time are told before a run."""
-        own = {"model.backbone": "test_resnet", "model.weights": "none"}
+        own: dict[str, object] = {"model.backbone": "test_resnet", "model.weights": "none"}
         own |= {"model.batch_norm": "train", "model.output_stride": 16, "model.rates": [1, 2]}
         found = NoiseRun.of(
             across(domains, **own, method="supervised", **{"data.batch_target": 3}), None

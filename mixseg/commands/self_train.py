@@ -65,7 +65,9 @@ def self_train(arguments: Sequence[str]) -> int:
             plan = _after_run(parsed, selection)
         else:
             folder = Path(settings.output).expanduser() / str(settings.name)
-            plan = training.Plan(folder, settings, parsed.rounds, selection)
+            plan = training.Plan(
+                folder, settings, parsed.rounds, selection, own_method=parsed.own_method
+            )
         labeling = partial(progress_bar, console, "labeling")
         bars = training.Bars(partial(training_bar, console), labeling)
         rounds, code = training.self_train(plan, bars)
@@ -93,6 +95,8 @@ def _parser() -> Parser:
     growth_help = "what each round adds to it [0.05]"
     add("--share-growth", growth_help, float, Range(0, 1), dest="growth", default=0.05)
     add("--most-share", "what it grows up to [0.5]", float, share, dest="most", default=0.5)
+    own_help = "train the rounds by the method of the run, which sees unlabeled images as well"
+    add("--own-method", own_help, action="store_true")
     return parser
 
 
@@ -116,7 +120,15 @@ def _after_run(parsed: Namespace, selection: Selection) -> Plan:
     changes = typed_overrides(parsed, parsed.assignments)
     output = Path(str(changes.pop("output", run.absolute().parent))).expanduser()
     name = str(changes.pop("name", f"{run.absolute().name}-self-trained"))
-    plan = Plan(output / name, settings_of_run(run), parsed.rounds, selection, run, changes)
+    plan = Plan(
+        folder=output / name,
+        settings=settings_of_run(run),
+        rounds=parsed.rounds,
+        selection=selection,
+        run=run,
+        changes=changes,
+        own_method=parsed.own_method,
+    )
     flat = to_flat(settings_of_round(plan, 1))
     for line in without_effect(check_flags(changes, flat)):
         LOG.info(line)

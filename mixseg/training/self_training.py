@@ -94,6 +94,8 @@ class Plan:
         selection: Which pixels get a pseudo-label.
         run: A finished run that is round 0; None trains one.
         changes: Setting path -> value, in which the rounds differ from round 0.
+        own_method: Whether rounds are trained by the method of round 0, with unlabeled images
+            beside those with pseudo-labels, and not by supervised training.
     """
 
     folder: Path
@@ -102,6 +104,7 @@ class Plan:
     selection: Selection
     run: Path | None = None
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    own_method: bool = False
 
 
 class Round(NamedTuple):
@@ -174,30 +177,27 @@ def self_train(plan: Plan, bars: Bars) -> tuple[list[Round], int]:
 
 
 def settings_of_round(plan: Plan, number: int) -> Settings:
-    """The settings of a round from 1 on: supervised training, with pseudo-labels as a stream.
+    """The settings of a round from 1 on, with pseudo-labels as a stream of their own.
 
     Of one domain images with pseudo-labels are the source and those with true labels the labeled
     target; of two domains the source stays, and images with pseudo-labels are the labeled target,
     together with those target images that have true labels. Both streams go through the geometry of
     the images that they replace, and batches have as many images as in round 0.
+
+    Raises:
+        ConfigError: Settings do not fit.
     """
     own, pseudo = plan.settings, plan.folder / f"pseudo-{number}"
     data = own.data
-    without_unlabeled = [
-        name for name in own.terms if not getattr(TERMS.signature(name), "needs_unlabeled", True)
-    ]
     values = to_flat(own) | {
-        "method": "supervised",
         "output": str(plan.folder),
         "name": f"round-{number}",
         # The number of steps is known by now, and is that of round 0.
         "training.epochs": None,
         "schedule.warmup_epochs": None,
         "data.split_seed": own.split_seed,
-        "data.unlabeled": None,
-        "targets.alignment": "none",
-        "terms": tuple(without_unlabeled),
     }
+    values |= _of_own_method(own, pseudo) if plan.own_method else _of_supervised(own)
     if own.two_domains:
         both = data.batch_target if own.labeled_target else 0
         values |= {
@@ -227,6 +227,35 @@ def settings_of_round(plan: Plan, number: int) -> Settings:
     return resolve_settings([], values | dict(plan.changes))
 
 
+def _of_supervised(own: Settings) -> dict[str, Any]:
+    kept = [
+        name for name in own.terms if not getattr(TERMS.signature(name), "needs_unlabeled", True)
+    ]
+    return {
+        "method": "supervised",
+        "data.unlabeled": None,
+        "targets.alignment": "none",
+        "terms": tuple(kept),
+    }
+
+
+def _of_own_method(own: Settings, pseudo: Path) -> dict[str, Any]:
+    if own.method not in ("semi_supervised", "domain_adaptation"):
+        raise ConfigError(
+            f"--own-method: method {own.method} takes no labels but its own; rounds by it are "
+            "those without this flag, or of semi_supervised and domain_adaptation"
+        )
+    if not own.two_domains:
+        # The semi-supervised step with one labeled stream more.
+        return {"method": "domain_adaptation", "mixing.domains": "intra"}
+    if own.targets.alignment == "target":
+        raise ConfigError(
+            "--own-method: targets.alignment target counts labels of unlabeled images, which have "
+            "none in the rounds; give shares in a file"
+        )
+    return {"data.unlabeled": str(pseudo / "images" / TRAIN)}
+
+
 def _data_with_unlabeled(own: Settings) -> TrainingData:
     """The data of round 0 with its unlabeled images, whether its method takes them or not."""
     # Not mixed with a source, whose images may have another size then.
@@ -252,10 +281,16 @@ def _check_finished(run: Path, own: Settings, data: TrainingData) -> None:
             f"{run} has not come to its end, or is no run: it has no summary.json. Go on with it "
             "by --resume first"
         )
+    kept = load_state(run)
+    if kept.get("objects"):
+        raise ConfigError(
+            f"{run} was given objects from Python ({', '.join(map(str, kept['objects']))}), which "
+            "its settings do not name; the rounds after it would be trained without them"
+        )
     now = dict(data.record)
     if own.two_domains and "unlabeled" not in streams_of(to_flat(own)):
         del now["unlabeled"]  # a run on the source alone does not list them
-    if found := differences(load_state(run)["data"], now, read_record(run)):
+    if found := differences(kept["data"], now, read_record(run)):
         raise ConfigError(
             f"{run}: the data are not those that it was trained on ({'; '.join(found)}); bring "
             "them back"
@@ -293,7 +328,7 @@ def _begin(plan: Plan, data: TrainingData) -> None:
                 "run": None if plan.run is None else _identity(plan.run),
                 "settings": to_flat(plan.settings),
                 "changes": dict(plan.changes),
-                "selection": dataclasses.asdict(plan.selection),
+                "selection": dataclasses.asdict(plan.selection) | {"own_method": plan.own_method},
                 "data": digests(data.record),
             }
         )

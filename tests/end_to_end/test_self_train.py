@@ -152,6 +152,27 @@ def test_two_domains(launch: Launcher, config: Path, tmp_path: Path) -> None:
         assert found["scores"][name]["iou"] == scores["iou"]
 
 
+@pytest.mark.slow
+def test_rounds_by_the_method_of_the_run(
+    launch: Launcher, reference: Path, config: Path, tmp_path: Path
+) -> None:
+    given = ("--output", "out", "--rounds", 1, "--own-method", "--iterations", 1)
+    launch.ok("self_train", reference, "--name", "one", *given)
+    more = ("--method", "domain_adaptation", "--source", "gta5", "--data.crop", "[48,64]")
+    launch.ok("self_train", "--config", config, "--name", "two", *given, *more)
+    for name, sizes in (("one", (9, 9, 3)), ("two", (12, 12, 12))):
+        run = tmp_path / "out" / name / "round-1"
+        lists = (run / f"{stream}.txt" for stream in ("labeled", "unlabeled", "target"))
+        assert tuple(len(path.read_text().splitlines()) for path in lists) == sizes
+        losses = {key for key in metrics(run)[0] if key.startswith("loss/")}
+        assert losses == {"loss/supervised", "loss/supervised_target", "loss/consistency"}
+    # The unlabeled images are the same.
+    run = tmp_path / "out/one/round-1"
+    assert (run / "unlabeled.txt").read_text() == (reference / "unlabeled.txt").read_text()
+    alone = ("--config", config, "--name", "three", "--method", "supervised", *given)
+    refuses("self-train", *alone, words=["--own-method", "supervised"])
+
+
 def test_refused(config: Path, reference: Path, tmp_path: Path) -> None:
     (tmp_path / "out/taken").mkdir(parents=True)
     (tmp_path / "out/taken/mine.txt").touch()

@@ -24,7 +24,7 @@ from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
 from mixseg.config.values import NETWORKS
 from mixseg.data.record import differences, digests, read_record
-from mixseg.distributed import by_first, of_first
+from mixseg.distributed import by_first, of_first, wait_for_all
 from mixseg.errors import CheckpointError, ConfigError, DataError, MixsegError
 from mixseg.evaluation.prediction import Predictor
 from mixseg.evaluation.scores import Scores
@@ -391,6 +391,7 @@ def _trained(path: Path, settings: Settings, bars: Bars) -> int:
             outcome, _ = resume(path, to_flat(settings), on_progress=on_progress)
         else:
             outcome, _ = start(settings, on_progress)
+    wait_for_all()  # the first process writes the summary last
     return 0 if outcome.scores else outcome.exit_code
 
 

@@ -16,6 +16,7 @@ from mixseg.data.layout import open_dataset
 from tests.end_to_end.processes import (
     Launcher,
     assert_same_run,
+    group_ok,
     metrics,
     refuses,
     refuses_each,
@@ -25,7 +26,7 @@ SHORT = ("--iterations", 4, "--checkpoints.every", 1, "--validation.every", 0)
 
 
 def command(config: Path, name: str, *more: object) -> tuple[object, ...]:
-    return ("self_train", "--config", config, "--output", "out", "--name", name, *SHORT, *more)
+    return ("--config", config, "--output", "out", "--name", name, *SHORT, *more)
 
 
 def rounds(folder: Path) -> list[dict[str, str]]:
@@ -82,8 +83,8 @@ def test_a_round_after_a_finished_run(launch: Launcher, reference: Path, tmp_pat
     assert "| road |" in (folder / "rounds.md").read_text()
 
     # It cannot be told from another one by its name alone.
-    flags = ("--output", "out", *SHORT, "--mixing.labeled", "classmix")
-    refuses("self-train", reference, *flags, words=["selection share", "0.5", "--name"])
+    other = ("--output", "out", *SHORT, "--mixing.labeled", "classmix")
+    refuses("self-train", reference, *other, words=["selection share", "0.5", "--name"])
 
 
 def _root_of(run: Path) -> Path:
@@ -97,12 +98,12 @@ def test_killed_and_gone_on_with_it_is_the_same(
     launch: Launcher, config: Path, tmp_path: Path
 ) -> None:
     straight, cut = tmp_path / "out/straight", tmp_path / "out/cut"
-    launch.ok(*command(config, "straight", "--rounds", 2))
+    launch.ok("self_train", *command(config, "straight", "--rounds", 2))
     for path, step in ((cut / "round-0", 2), (cut / "round-1", 3)):
-        launch.start(*command(config, "cut", "--rounds", 1)).killed_after(path, step)
+        launch.start("self_train", *command(config, "cut", "--rounds", 1)).killed_after(path, step)
     (cut / ".pseudo-2.new").mkdir()  # as if killed once more while labels are written
     (cut / ".pseudo-2.new/half.png").touch()
-    done = launch.ok(*command(config, "cut", "--rounds", 2))
+    done = launch.ok("self_train", *command(config, "cut", "--rounds", 2))
     assert "round-0, from step" not in done.out and "round-1, from step 3" in done.out
     for number in range(3):
         assert_same_run(straight / f"round-{number}", cut / f"round-{number}", settings=False)
@@ -116,12 +117,12 @@ def test_killed_and_gone_on_with_it_is_the_same(
 
     # All is there: nothing is trained again.
     before = metrics(cut / "round-2", without_time=False)
-    done = launch.ok(*command(config, "cut", "--rounds", 2))
+    done = launch.ok("self_train", *command(config, "cut", "--rounds", 2))
     assert metrics(cut / "round-2", without_time=False) == before
     assert "step " not in done.out and "round-2 --flip" in done.out
 
     # Nor is it gone on with other settings, data or labels.
-    given = command(config, "cut", "--rounds", 2)[1:]
+    given = command(config, "cut", "--rounds", 2)
     refuses("self-train", *given, "--lr", 0.5, words=["optimizer.lr"])
     refuses("self-train", *given, "--most-share", 0.9, words=["selection most"])
     shutil.rmtree(cut / "round-2")
@@ -131,9 +132,21 @@ def test_killed_and_gone_on_with_it_is_the_same(
 
 
 @pytest.mark.slow
+def test_two_processes_label_as_one(launch: Launcher, reference: Path, tmp_path: Path) -> None:
+    given = (reference, "--output", "out", "--rounds", 1, "--iterations", 1)
+    launch.ok("self_train", *given, "--name", "alone")
+    group_ok(launch, "self_train", *given, "--name", "two")
+    one, other = (
+        json.loads((tmp_path / "out" / name / "pseudo-1/pseudo_labels.json").read_text())
+        for name in ("alone", "two")
+    )
+    assert one == other
+
+
+@pytest.mark.slow
 def test_two_domains(launch: Launcher, config: Path, tmp_path: Path) -> None:
     more = ("--source", "gta5", "--labeled-target", "1/4", "--rounds", 1, "--data.crop", "[48,64]")
-    launch.ok(*command(config, "uda", "--method", "supervised", *more))
+    launch.ok("self_train", *command(config, "uda", "--method", "supervised", *more))
     folder = tmp_path / "out/uda"
     one, other = folder / "round-0", folder / "round-1"
     # The source is the same; the target has a label for each of its images, three of them true.

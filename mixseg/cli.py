@@ -65,6 +65,11 @@ GROUPS: dict[str, dict[str, Command]] = {
             ("supervised", "labeled images alone"),
             ("distill", "a small network from a trained one"),
         )
+    }
+    | {
+        "self-train": Command(
+            "self_train", "on labels and on pseudo-labels, in rounds", several=True
+        ),
     },
     "use what was trained": {
         "evaluate": Command("evaluate", "scores on a split", prints=True, several=True),

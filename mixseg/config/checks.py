@@ -102,6 +102,16 @@ def check_labeled_target(part: object, *, two_domains: bool) -> None:
         )
 
 
+def check_labeled_flags(given: Mapping[str, Any], *, two_domains: bool) -> None:
+    """Refuse flags about labels of the other number of domains; by setting path -> value."""
+    if two_domains and "data.labeled" in given:
+        raise ConfigError(
+            "--labeled is for one domain. For labels of a part of the target: --labeled-target "
+            "1/16; for a part of the source: --set source_domain.labeled=1/8"
+        )
+    check_labeled_target(given.get("data.labeled_target"), two_domains=two_domains)
+
+
 def check_length(
     training: TrainingSettings,
     schedule: ScheduleSettings,

@@ -248,8 +248,17 @@ class RunData:
         assert name is not None
         if domain.root is not None:
             return self._in_folder("source_domain", name, domain.root, domain.split, pair)
-        look: Look = "render" if self.settings.demo.look == "camera" else "camera"
-        return self._scenes(look, "cityscapes" if name == "demo" else name, domain.split)
+        layout = "cityscapes" if name == "demo" else name
+        return self._scenes(self._other_look, layout, domain.split)
+
+    def source_root(self) -> Path:
+        """The folder of the source domain; built-in scenes are drawn on first use."""
+        domain = self.domain
+        if domain.root is not None:
+            return Path(domain.root).expanduser()
+        assert domain.dataset is not None
+        layout = "cityscapes" if domain.dataset == "demo" else domain.dataset
+        return self._drawn(self._other_look, layout, domain.split)
 
     def _in_folder(
         self, section: str, dataset: str, root: str | None, split: str, pair: Pairing | None
@@ -258,7 +267,14 @@ class RunData:
         own = pair_labeled if self.settings.skips_unpaired else pair_samples
         return open_dataset(name, Path(root or "").expanduser(), split, pair or own, layout)
 
+    @property
+    def _other_look(self) -> Look:
+        return "render" if self.settings.demo.look == "camera" else "camera"
+
     def _scenes(self, look: Look, layout: str, split: str) -> SegmentationDataset:
+        return open_dataset(layout, self._drawn(look, layout, split), split)
+
+    def _drawn(self, look: Look, layout: str, split: str) -> Path:
         demo = self.settings.demo
         counts = {"train": demo.train_images, "val": demo.val_images}
         said: list[int] = []
@@ -268,7 +284,7 @@ class RunData:
                 LOG.info(f"drawing {total} demo scenes, once")
             said.append(done)
 
-        root = ensure_demo(
+        return ensure_demo(
             look=look,
             counts={split: counts[split] for split in SCENE_LAYOUTS[layout].splits},
             size=demo.size,
@@ -276,7 +292,6 @@ class RunData:
             layout=layout,
             progress=announce,
         )
-        return open_dataset(layout, root, split)
 
     def validation(
         self, pair: Pairing | None = None, train: SegmentationDataset | None = None

@@ -85,7 +85,8 @@ def test_a_killed_run_goes_on_to_the_bit(
 def test_rare_classes(launch: Launcher, config: Path, tmp_path: Path) -> None:
     """Pixels are counted once, and counts that were lost come back as they were."""
     given = ("--config", config, *RUN, *RARE, "--data.labeled", "full", "--validation.every", 0)
-    done = launch.ok("train_supervised", *given, "--iterations", 2)
+    cache = str(tmp_path / "cache")  # that of the session may know the counts
+    done = launch.ok("train_supervised", *given, "--iterations", 2, MIXSEG_CACHE=cache)
     assert done.out.count("counting the classes of each of 12 labels") == 1
     assert "note: no image of the labeled stream has 200 pixels" in done.out
     counts = tmp_path / "out/run/class_pixels.json"

@@ -115,7 +115,7 @@ def _watch_learner(learner: Learner, watch: Stopwatch) -> None:
     """Count the parts of mixseg's step; the learner cannot be used for anything else then."""
     method = learner.method
     assert isinstance(method, SemiSupervised)  # check_transcribed let no other through
-    _watch_networks(method.student, method.teacher.network, watch)
+    _watch_networks(method.student, method.networks["teacher"], watch)
     watch.watch(method, "pseudo_label", LABELS)
     watch.watch(method, "supervised_loss", LOSS)
     watch.watch(method, "consistency", LOSS)

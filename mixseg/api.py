@@ -42,6 +42,7 @@ PARTS = {
     "loss": "supervised_loss",
     "mixer": "mixer",
     "network": "network",
+    "style": "style",
     "weighting": "weighting",
 }
 """Keyword that may be an object -> the name by which methods ask for it."""
@@ -162,10 +163,11 @@ def train(
         imports: Files and modules with parts of your own.
         on_progress: Called with the steps done, all steps and a note.
         given: The short flags of the command line with underscores (``dataset``, ``data_root``,
-            ``labeled``, ``unlabeled``, ``val``, ``mixer``, ``loss``, ``iterations``, ``output``,
-            ``name``, ``seed``, ...). ``network``, ``mixer``, ``labeled_mixer``, ``loss``,
-            ``weighting``, ``consistency`` and ``augment`` may be objects, and so may ``dataset``,
-            ``unlabeled``, ``val`` and ``source``: map-style data sets of (image, label).
+            ``labeled``, ``labeled_target``, ``unlabeled``, ``val``, ``mixer``, ``loss``,
+            ``iterations``, ``output``, ``name``, ``seed``, ...). ``network``, ``mixer``,
+            ``labeled_mixer``, ``loss``, ``weighting``, ``consistency``, ``augment`` and ``style``
+            may be objects, and so may ``dataset``, ``unlabeled``, ``val`` and ``source``: map-style
+            data sets of (image, label).
 
     Raises:
         ConfigError: A setting is unknown or does not fit.

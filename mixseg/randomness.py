@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import NamedTuple
 
 import torch
 
@@ -20,3 +21,26 @@ def derive_seed(*key: int | str) -> int:
 def generator(*key: int | str, device: torch.device | str = "cpu") -> torch.Generator:
     """A torch generator seeded by :func:`derive_seed`."""
     return torch.Generator(device=device).manual_seed(derive_seed(*key))
+
+
+class StepRandom(NamedTuple):
+    """New generators for each step; their numbers depend on the seed and the step alone.
+
+    Attributes:
+        host: On the CPU, for decisions of the host.
+        device: On the device of the images, for random tensors.
+        step: Number of the step, from 0.
+    """
+
+    host: torch.Generator
+    device: torch.Generator
+    step: int
+
+    @classmethod
+    def of(cls, seed: int, step: int, micro_batch: int, device: torch.device) -> StepRandom:
+        """The generators of one micro-batch; a step that accumulates has several."""
+        return cls(
+            generator(seed, "host", step, micro_batch),
+            generator(seed, "device", step, micro_batch, device=device),
+            step,
+        )

@@ -43,7 +43,10 @@ if TYPE_CHECKING:
     from mixseg.mixing.mixer import Mixer
     from mixseg.models.architecture import Architecture
     from mixseg.regularizers.regularizer import Regularizer
+    from mixseg.styles.style import Style
+    from mixseg.targets.teacher import Teacher
     from mixseg.targets.weighting import Weighting
+    from mixseg.terms.term import Term
     from mixseg.training.loggers.logger import Logger
     from mixseg.training.schedules import Schedule
 
@@ -321,7 +324,11 @@ LOSSES: Registry[SupervisedLoss] = Registry("loss", "mixseg.losses", "supervised
 AUGMENTATIONS: Registry[Augmentation] = Registry(
     "augmentation", "mixseg.augmentation", "augmentation"
 )
-TEACHERS: Registry[Any] = Registry("teacher", "mixseg.targets", "teacher")
+STYLES: Registry[Style] = Registry("style", "mixseg.styles", "style")
+TEACHERS: Registry[Teacher] = Registry("teacher", "mixseg.targets", "teacher")
+TERMS: Registry[Term] = Registry("term", "mixseg.terms", None)
+FIXED: Registry[Any] = Registry("part", "mixseg.targets", None)
+"""Parts of which there is one of a kind."""
 REGULARIZERS: Registry[Regularizer] = Registry("regularizer", "mixseg.regularizers", None)
 ARCHITECTURES: Registry[Architecture] = Registry("architecture", "mixseg.models", "model")
 OPTIMIZERS: Registry[Optimizer] = Registry("optimizer", "mixseg.training", "optimizer")
@@ -417,9 +424,11 @@ SLOTS = SimpleNamespace(
     weighting=Slot(WEIGHTINGS, "targets.weighting", "weighting"),
     consistency=Slot(CONSISTENCIES, "targets.consistency", "consistency"),
     augment=Slot(AUGMENTATIONS, "augmentation.name", "augment"),
-    teacher=Slot(TEACHERS, "", "teacher", fixed="mean"),
-    average=Slot(TEACHERS, "", "average", fixed="average"),
-    alignment=Slot(TEACHERS, "", "teacher", "targets", fixed="alignment"),
+    style=Slot(STYLES, "style.name", "style", also=("none",)),
+    teacher=Slot(TEACHERS, "teacher.name", "teacher"),
+    average=Slot(FIXED, "", "average", fixed="average"),
+    alignment=Slot(FIXED, "", "teacher", fixed="alignment"),
+    terms=Slot(TERMS, "terms", "terms", names=lambda value: tuple(value)),
     regularizer=Slot(REGULARIZERS, "regularizer", also=("none",)),
     architecture=Slot(ARCHITECTURES, "model.architecture"),
     optimizer=Slot(OPTIMIZERS, "optimizer.name"),

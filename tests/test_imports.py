@@ -22,7 +22,10 @@ LAYERS = (
     "charts distributed tables",
     "config plugins registry",
     # Parts, which do not know each other.
-    "augmentation data losses mixing models targets",
+    "augmentation data losses mixing models styles",
+    # What is made of them.
+    "targets",
+    "terms",
     "evaluation methods scenes",
     "regularizers training",
     "ablation analysis api",

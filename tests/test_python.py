@@ -11,6 +11,7 @@ import pytest
 
 import mixseg
 from mixseg.data.camvid import CAMVID
+from mixseg.data.from_python import from_python
 from mixseg.errors import ConfigError, MixsegError
 from tests import hardware
 from tests.data.layouts import write_camvid, write_folder
@@ -133,3 +134,26 @@ def test_evaluate_takes_what_was_held_out_of_objects(
     assert run.evaluate() == run.scores["average"]
     assert run.evaluate().images == 2
     assert run.evaluate(val=[(image, label)]).images == 1
+
+
+def test_a_few_labels_of_a_target_of_objects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    image, label = np.zeros((64, 64, 3), np.uint8), np.eye(64, dtype=np.uint8)
+    pairs = [(image, label if index % 2 else None) for index in range(8)]
+    run = mixseg.train(
+        "supervised",
+        source=[(image, label)] * 3,
+        dataset=from_python(pairs, ["off", "on"], labeled=range(1, 8, 2)),
+        val=[(image, label)],
+        classes=["off", "on"],
+        labeled_target="1/2",
+        iterations=1,
+        settings=SMALL
+        | {"model.batch_norm": "train", "model.weights": "none", "data.unpaired": "skip"},
+    )
+    labeled = (run.path / "target.txt").read_text().split()
+    assert len(labeled) == 2 and {int(one) % 2 for one in labeled} == {1}
+    assert len((run.path / "unlabeled.txt").read_text().split()) == 6
+    assert run.resume(iterations=2).outcome.step == 2

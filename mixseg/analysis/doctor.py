@@ -66,8 +66,8 @@ def examine_run(settings: Settings, *, measured: bool) -> Iterator[Finding]:
             return
         yield Finding(
             "data",
-            f"{len(found.split.labeled)} labeled, {len(found.unlabeled_indices)} unlabeled "
-            f"and {len(found.val)} validation images",
+            ", ".join(f"{len(indices)} {name}" for name, (_, indices) in found.streams.items())
+            + f" and {len(found.val)} validation images",
         )
     if not measured:
         return

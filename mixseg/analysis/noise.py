@@ -20,6 +20,8 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
+from mixseg.config.effect import asked_of_run
+from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
 from mixseg.config.values import Size
 from mixseg.data.contract import ClassSet
@@ -27,7 +29,6 @@ from mixseg.data.layout import classes_of
 from mixseg.data.streams import Batch
 from mixseg.errors import ConfigError, TrainingError
 from mixseg.ignore import IGNORE
-from mixseg.losses import needs_class_shares
 from mixseg.randomness import generator
 from mixseg.terminal import complain
 from mixseg.training.build import Given, build_learner
@@ -87,9 +88,7 @@ class NoiseRun:
     @property
     def counts(self) -> dict[str, int]:
         """Name of a stream -> images in a batch."""
-        data = self.settings.data
-        counts = {"labeled": data.batch_labeled, "unlabeled": data.batch_unlabeled}
-        return {name: counts[name] for name in self.sizes}
+        return {name: self.settings.data.batches[name] for name in self.sizes}
 
     @property
     def pixels(self) -> int:
@@ -108,11 +107,13 @@ class NoiseRun:
         # Any distribution costs the same.
         even = torch.full((len(self.classes),), 1 / len(self.classes))
         aligned = self.settings.targets.alignment != "none"
-        counted = needs_class_shares(self.settings.supervised_loss.name)
-        teacher = find_teacher(self.settings.method, self.settings.distillation)
+        asked = asked_of_run(to_flat(self.settings))
+        teacher = find_teacher(to_flat(self.settings))
         return Given(
             distribution=even if aligned else None,
-            frequencies=even if counted else None,
+            frequencies=even if "class_shares" in asked else None,
+            related=torch.eye(len(even)) > 0 if "related" in asked else None,
+            class_names=self.classes.names,
             teacher=None if teacher is None else fixed_teacher(teacher, self.classes),
         )
 
@@ -191,7 +192,7 @@ def random_batches(
     for name, size in sizes.items():
         count = counts[name]
         labels = torch.full((count, *size), IGNORE, dtype=torch.uint8)
-        if name == "labeled":
+        if name != "unlabeled":
             labels.random_(0, num_classes, generator=random)
         batches[name] = Batch(
             torch.randint(256, (count, 3, *size), generator=random, dtype=torch.uint8),

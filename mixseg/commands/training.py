@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixseg.commands.parsing import Namespace, Parser, without_effect
+from mixseg.config.checks import check_labeled_target
 from mixseg.config.effect import check_flags, check_parts, command_of, is_baseline, method_of
 from mixseg.config.flags import typed_overrides
 from mixseg.config.presets import configuration_files, settings_from
@@ -122,9 +123,10 @@ def _new_run(parsed: Namespace, overrides: dict[str, Any], command: str, method:
     settings = settings_from(files, implied | overrides, parsed.import_names)
     if settings.two_domains and "data.labeled" in overrides:
         raise ConfigError(
-            "--labeled says what part of the target is labeled, of which nothing is used; for a "
-            "part of the source: --set source_domain.labeled=1/8"
+            "--labeled is for one domain. For labels of a part of the target: --labeled-target "
+            "1/16; for a part of the source: --set source_domain.labeled=1/8"
         )
+    check_labeled_target(overrides.get("data.labeled_target"), two_domains=settings.two_domains)
     if parsed.resume == "auto" and settings.name is None:
         raise ConfigError("--resume auto needs --name, to know which run to go on with")
     return settings, without_effect(check_flags(overrides, to_flat(settings)))

@@ -68,7 +68,7 @@ def check_model(model: ModelSettings, data: DataSettings, *, compiles: bool) -> 
         model.batch_norm == "train"
         and size is not None
         and max(size) <= model.output_stride
-        and 1 in (data.batch_labeled, data.batch_unlabeled)
+        and 1 in data.batches.values()
     ):
         raise ConfigError(
             f"model.batch_norm train: {size[0]}x{size[1]} pixels at model.output_stride "
@@ -87,6 +87,19 @@ def check_model(model: ModelSettings, data: DataSettings, *, compiles: bool) -> 
             )
         if model.weights in WITHOUT_FILE:
             raise ConfigError("model.weights_sha256 needs model.weights to name a local file")
+
+
+def check_labeled_target(part: object, *, two_domains: bool) -> None:
+    """Refuse labeled target images where nothing is a target; ``part`` is ``data.labeled_target``.
+
+    Without a source the labels of the data are those of ``data.labeled``.
+    """
+    if part is not None and not two_domains:
+        raise ConfigError(
+            "data.labeled_target (--labeled-target) says which images of the target are labeled "
+            "next to a source (mixseg uda --source NAME), and there is none: of one domain say "
+            "--labeled"
+        )
 
 
 def check_length(

@@ -6,7 +6,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mixseg.config.flags import flag_of
-from mixseg.config.options import Needs, NeedsPart, NeedsStream, Setting, TakesStream, parameters_of
+from mixseg.config.options import (
+    Asks,
+    Needs,
+    NeedsPart,
+    NeedsStream,
+    Setting,
+    TakesStream,
+    parameters_of,
+)
 from mixseg.config.schema import schema, slot_of
 from mixseg.errors import ConfigError
 from mixseg.registry import METHODS, SLOTS, Slot, all_slots
@@ -21,6 +29,26 @@ def streams_of(values: Mapping[str, Any]) -> tuple[str, ...]:
             if isinstance(mark, TakesStream) and values.get(option.path):
                 streams += (mark.stream,)
     return streams
+
+
+def asked_of_run(values: Mapping[str, Any]) -> frozenset[str]:
+    """What the parts of a run ask it for: parameters without a default, and :class:`Asks`.
+
+    Args:
+        values: Setting path -> value, of all settings.
+    """
+    asked: set[str] = set()
+    for slot in used_slots(values):
+        for name in slot.chosen(values):
+            for parameter, (one, _) in parameters_of(slot.registry.signature(name)).items():
+                if one.default is one.empty:
+                    asked.add(parameter)
+            for option in slot.options(name):
+                for mark in option.marks:
+                    if isinstance(mark, Asks) and mark.holds(values.get(option.path)):
+                        # What has no effect is not asked for either.
+                        asked.update(() if _marks(option, values) else (mark.parameter,))
+    return frozenset(asked)
 
 
 def command_of(method: str) -> str:
@@ -43,6 +71,17 @@ def is_baseline(method: str) -> bool:
 def takes_part(method: str, parameter: str) -> bool:
     """Whether a method asks for a part, such as ``mixer``, by a parameter."""
     return parameter in parameters_of(METHODS.signature(method))
+
+
+def asked_for(values: Mapping[str, Any], parameter: str) -> bool:
+    """Whether the method of settings, or a part of it that they choose, asks for a parameter."""
+    if takes_part(values["method"], parameter):
+        return True
+    return any(
+        parameter in parameters_of(slot.registry.signature(name))
+        for slot in used_slots(values)
+        for name in slot.chosen(values)
+    )
 
 
 def check_flags(flags: Iterable[str], values: Mapping[str, Any]) -> list[str]:
@@ -125,7 +164,7 @@ def _marks(setting: Setting, values: Mapping[str, Any]) -> str:
                 if TakesStream(mark.stream) in one.marks
             ]
             return " or ".join(takes) or f"{mark.stream} images to train on"
-        if isinstance(mark, NeedsPart) and not takes_part(values["method"], mark.parameter):
+        if isinstance(mark, NeedsPart) and not asked_for(values, mark.parameter):
             return _methods_with(mark.parameter)
         if isinstance(mark, Needs) and not any(_given(one, values) for one in mark.paths):
             return mark.help

@@ -17,6 +17,7 @@ from mixseg.errors import ConfigError
 SHORT_FLAGS: dict[str, str] = {
     "labeled": "data.labeled",
     "unlabeled": "data.unlabeled",
+    "labeled-target": "data.labeled_target",
     "val": "data.val",
     "dataset": "data.dataset",
     "data-root": "data.root",
@@ -31,6 +32,7 @@ SHORT_FLAGS: dict[str, str] = {
     "mixer": "mixing.mixer",
     "domains": "mixing.domains",
     "alignment": "targets.alignment",
+    "style": "style.name",
     "weighting": "targets.weighting",
     "consistency": "targets.consistency",
     "iterations": "training.iterations",

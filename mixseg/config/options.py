@@ -81,6 +81,24 @@ class TakesStream:
 
 @final
 @dataclass(frozen=True)
+class Asks:
+    """An option with which its part asks the run for something that it has only if it is asked.
+
+    Attributes:
+        parameter: By which the part is given it; or what the run is to do.
+        value: Of the option, with which it asks; by default any but 0, false and none.
+    """
+
+    parameter: str
+    value: Any = None
+
+    def holds(self, value: Any) -> bool:
+        """Whether a part asks, with this value of its option."""
+        return bool(value) if self.value is None else bool(value == self.value)
+
+
+@final
+@dataclass(frozen=True)
 class Setting:
     """One setting: what the command line, YAML files, help and saved copies know of it.
 

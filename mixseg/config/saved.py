@@ -67,9 +67,9 @@ def with_absolute_paths(settings: Settings) -> Settings:
 
     values = to_flat(settings)
     values |= {key: absolute(path) for key, path in paths_in(values).items()}
-    for key in ("data.labeled", "data.val", "source_domain.labeled"):
+    for key in ("data.labeled", "data.labeled_target", "data.val", "source_domain.labeled"):
         # A share or a number, a share of a pickled permutation, or one or two lists.
-        if values[key] in (None, "full") or re.fullmatch(r"[-+0-9./]+", values[key]):
+        if values.get(key) in (None, "full") or re.fullmatch(r"[-+0-9./]+", values[key]):
             continue
         files, at, size = values[key].rpartition(".pkl@")
         paths = [absolute(f"{files}.pkl")] if at else [absolute(x) for x in values[key].split(",")]

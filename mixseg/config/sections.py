@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, final
 
 from mixseg.config.checks import (
     WITHOUT_FILE,
+    check_labeled_target,
     check_length,
     check_model,
     check_run_name,
@@ -84,6 +85,8 @@ class DataSettings:
     """Labeled images per step."""
     batch_unlabeled: Annotated[Batch, NeedsStream("unlabeled")] = 2
     """Unlabeled images per step; they are mixed with each other."""
+    batch_target: Annotated[Batch, NeedsStream("target")] = 2
+    """Labeled target images per step, beside batch_labeled images of the source."""
     workers: Annotated[int | None, Range(0, 256)] = None
     """Loader processes per stream; by default chosen from the number of cores."""
     unpaired: Literal["error", "skip"] = "error"
@@ -95,11 +98,21 @@ class DataSettings:
     skip_bad_share: Annotated[Share, Needs("data.skip_bad", help="--skip-bad")] = 0.05
     """With skip_bad: share of a stream's images that may be unreadable before the run ends."""
 
+    @property
+    def batches(self) -> dict[str, int]:
+        """Name of a stream -> its images per step, whether a method takes it or not."""
+        return {
+            "labeled": self.batch_labeled,
+            "unlabeled": self.batch_unlabeled,
+            "target": self.batch_target,
+        }
+
 
 @final
 @dataclass(frozen=True)
 class SourceSettings:
-    """Labeled renderings for domain adaptation; ``data`` is then the target, without labels."""
+    """Labeled renderings for domain adaptation; ``data`` is then the target, of whose labels none
+    are used but those of ``data.labeled_target``."""
 
     dataset: str | None = None
     """Layout of the source."""
@@ -245,11 +258,30 @@ class TargetSettings:
 
 @final
 @dataclass(frozen=True)
+class TeacherSettings:
+    """Which network labels unlabeled images."""
+
+    name: str = "mean"
+    """Teacher: mean is the average of the student, self the student itself, frozen the network of
+    distillation.teacher, alternating two averages in turn."""
+
+
+@final
+@dataclass(frozen=True)
 class AugmentationSettings:
     """Strong augmentation of the images that the student sees; off in the thesis' default."""
 
     name: str = "strong"
     """Augmentation."""
+
+
+@final
+@dataclass(frozen=True)
+class StyleSettings:
+    """Images in the look of others before they are mixed with them."""
+
+    name: str = "none"
+    """How images take the look of others; none leaves them as they are."""
 
 
 @final
@@ -313,7 +345,8 @@ class StageSettings:
     crop: Annotated[Size, Sides]
     """In place of data.crop."""
     batch: Batch
-    """In place of data.batch_labeled; unlabeled images in the same proportion as there."""
+    """In place of data.batch_labeled; images of the other streams in the same proportion as
+    there."""
     lr_factor: Annotated[float, Range(1e-6, 1e6)] = 1.0
     """Factor of the learning rate that the schedule gives."""
 
@@ -401,7 +434,11 @@ class Settings:
     supervised_loss: LossSettings = LossSettings()
     mixing: MixingSettings = MixingSettings()
     targets: TargetSettings = TargetSettings()
+    teacher: TeacherSettings = TeacherSettings()
+    terms: tuple[str, ...] = ()
+    """Further losses of a step, each with a section of options."""
     augmentation: AugmentationSettings = AugmentationSettings()
+    style: StyleSettings = StyleSettings()
     distillation: DistillationSettings = DistillationSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
@@ -425,6 +462,7 @@ class Settings:
             raise ConfigError("validation.resolution: input needs data.resize")
         check_model(self.model, self.data, compiles=self.training.compile)
         check_length(self.training, self.schedule, self.stages, self.options)
+        check_labeled_target(self.labeled_target, two_domains=self.two_domains)
         if self.source_domain.dataset is None and self.source_domain.root is not None:
             raise ConfigError(
                 "source_domain.root needs source_domain.dataset, to know how the folder is laid out"
@@ -443,6 +481,11 @@ class Settings:
     def labeled_section(self) -> DataSettings | SourceSettings:
         """The section about the labeled images."""
         return self.source_domain if self.two_domains else self.data
+
+    @property
+    def labeled_target(self) -> str | None:
+        """The part of the target whose labels are used next to those of the source."""
+        return self.options.get("data.labeled_target")
 
     @property
     def crops(self) -> bool:

@@ -187,7 +187,9 @@ def _read(kind: Any, text: str) -> Any:
     if typing.get_origin(kind) is tuple:
         inner = re.fullmatch(r"\s*\[(.*)\]\s*", text)
         numbers = (inner[1] if inner else text).strip()
-        return [_scalar(one) for one in re.split(r"\s*,\s*|\s+", numbers)] if numbers else []
+        # White space may stand inside of a name.
+        between = r"\s*,\s*" if typing.get_args(kind)[0] is str else r"\s*,\s*|\s+"
+        return [_scalar(one) for one in re.split(between, numbers)] if numbers else []
     return _scalar(text)
 
 

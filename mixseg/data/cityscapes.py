@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import ClassVar, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixseg.data.contract import ClassSet, lookup_table, train_id_lookup
-from mixseg.data.images import LabelArray
+from mixseg.data.images import LabelArray, read_gray_png
 from mixseg.data.layout import IGNORED, ClassMaps, Files, Layout
 from mixseg.data.masks import Color, LabelReader, class_colors
 from mixseg.data.pairing import Folder, found_instead
@@ -137,6 +138,7 @@ class Cityscapes(Layout):
     Labels are ``gtFine/SPLIT/CITY/*_gtFine_labelIds.png`` or, where that file is missing,
     ``*_gtFine_labelTrainIds.png``. Both folders may still lie in those of their archives,
     ``leftImg8bit_trainvaltest`` and ``gtFine_trainvaltest``. Samples of ``test`` have no label.
+    ``*_gtFine_instanceIds.png`` tell things apart.
     """
 
     title = "Cityscapes"
@@ -166,7 +168,15 @@ class Cityscapes(Layout):
             labels_at=at if labeled else "",
             lookup=RAW_TO_TRAIN,
             read_label=_read_label,
+            instances=_as_ids(labels.by_id("_gtfine_instanceids.png")),
+            read_instances=_read_instances,
         )
+
+
+def _read_instances(path: Path) -> NDArray[np.int32]:
+    """1000 times the raw id plus a number for each thing; 0 for others, which have the id alone."""
+    ids = read_gray_png(path)
+    return np.where(ids >= 1000, ids, 0).astype(np.int32)
 
 
 def _as_ids(files: dict[str, Path]) -> dict[str, Path]:

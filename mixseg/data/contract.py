@@ -78,11 +78,13 @@ class Sample:
     """One image file and its label file, if it has one.
 
     The id is unique in the split, has forward slashes, and does not depend on the root's place.
+    ``instances`` is a file that tells single things apart, if there is one.
     """
 
     id: str
     image: Path
     label: Path | None = None
+    instances: Path | None = None
 
 
 @final
@@ -106,6 +108,8 @@ class SegmentationDataset:
         looked_for: Where labels should lie; empty where the split should have none.
         passed_over: A note on pictures beside the images whose formats are not read.
         in_files: False where the paths of samples only number the items of a Python object.
+        read_instances: Reads a file of instances as int32, shape (height, width), 0 = none; ids
+            count up within a class. None where there are no such files.
     """
 
     name: str
@@ -122,6 +126,7 @@ class SegmentationDataset:
     looked_for: str = ""
     passed_over: str = ""
     in_files: bool = True
+    read_instances: Callable[[Path], NDArray[np.int32]] | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -149,6 +154,25 @@ class SegmentationDataset:
         if path is None:
             raise DataError(f"{self.samples[index].image} has no label file")
         return self.train_ids(self.read_raw_label(path), path)
+
+    def instances(self, index: int, label: LabelArray) -> NDArray[np.int32]:
+        """The instance of each pixel of a sample, int32, shape (height, width), 0 = none.
+
+        Raises:
+            DataError: The sample has no file of instances, or it is damaged, or not of the size of
+                its label.
+        """
+        sample = self.samples[index]
+        if self.read_instances is None or sample.instances is None:
+            raise DataError(f"{sample.image} has no file of instances")
+        found = self.read_instances(sample.instances)
+        if found.shape != label.shape:
+            height, width = label.shape
+            raise DataError(
+                f"{sample.instances} has {found.shape[1]}x{found.shape[0]} pixels but the label "
+                f"{sample.label} has {width}x{height}"
+            )
+        return found
 
     def train_ids(self, raw: LabelArray, path: Path) -> LabelArray:
         """The train ids of raw ids; the error of an unknown id names ``path``."""

@@ -126,6 +126,22 @@ def read_palette_png(path: Path) -> tuple[LabelArray, Palette | None]:
         return ids, tuple(zip(*(iter(channels),) * 3, strict=True))
 
 
+def read_gray_png(path: Path) -> NDArray[np.int32]:
+    """The gray values of a PNG of 8 or 16 bits, int32, shape (height, width).
+
+    Raises:
+        DataError: The file is missing, damaged, not a PNG, larger than :data:`MAX_PIXELS`, or of
+            another kind.
+    """
+    with opened_image(path, ("PNG",)) as image:
+        stored = stored_mode(image)
+        if stored not in ("L", "I;16", "I;16B"):
+            raise DataError(
+                f"{path}: {_describe_mode(image, stored)}; expected grayscale with 8 or 16 bits"
+            )
+        return np.array(image, dtype=np.int32)
+
+
 def opaque_channels(image: Image.Image, path: Path) -> NDArray[np.uint8]:
     """The channels of an opened label without alpha, uint8, shape (height, width, channels).
 

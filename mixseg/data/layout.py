@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, final
 
@@ -43,6 +43,8 @@ class Files:
         classes: The classes, where the files name them; None for those of the layout.
         read_image: ``read_raw_image`` of the data set.
         read_size: Height and width of an image by the header of its file.
+        instances: Id -> file that tells single things apart; some or all may be missing.
+        read_instances: ``read_instances`` of the data set; None if it has no such files.
     """
 
     folder: Folder
@@ -55,6 +57,8 @@ class Files:
     classes: ClassSet | None = None
     read_image: Callable[[Path, Size | None], ImageArray] = read_image
     read_size: Callable[[Path], Size] = image_size
+    instances: Mapping[str, Path] = field(default_factory=dict)
+    read_instances: Callable[[Path], NDArray[np.int32]] | None = None
 
 
 class Layout(ABC):
@@ -132,6 +136,7 @@ def open_dataset(
         samples = tuple(sorted(Sample(key, path) for key, path in files.images.items()))
     else:
         samples = pair(files.images, files.labels, files.labels_at)
+        samples = tuple(replace(one, instances=files.instances.get(one.id)) for one in samples)
     kept = {sample.id for sample in samples}
     return SegmentationDataset(
         name=name,
@@ -147,6 +152,7 @@ def open_dataset(
         unpaired=tuple(path for key, path in sorted(files.images.items()) if key not in kept),
         looked_for=files.labels_at,
         passed_over=files.folder.passed_over() if files.read_image is read_image else "",
+        read_instances=files.read_instances,
     )
 
 

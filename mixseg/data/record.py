@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mixseg.data.contract import UNKNOWN, SegmentationDataset
+from mixseg.data.contract import UNKNOWN, Sample, SegmentationDataset
 from mixseg.data.masks import LabelReader
 from mixseg.errors import named_first
 from mixseg.files import read_json
@@ -23,12 +23,18 @@ from mixseg.ignore import IGNORE
 Record = dict[str, Any]
 """JSON: ``classes`` (names by train id), ``label_ids`` and ``source_ids`` (raw id, and color where
 a description names them -> class or ``ignore``), ``val`` and ``labeled`` (id -> bytes of the label)
-and ``unlabeled`` (ids)."""
+and ``unlabeled`` (ids); ``target``, as ``labeled``, where target images are labeled next to a
+source."""
 
 FILE = "data.json"
 """File of the record in the folder of a run."""
 
-LISTS = {"val": "validation images", "labeled": "labeled images", "unlabeled": "unlabeled images"}
+LISTS = {
+    "val": "validation images",
+    "labeled": "labeled images",
+    "unlabeled": "unlabeled images",
+    "target": "labeled target images",
+}
 """Long parts of a record -> their names in messages."""
 
 _short = functools.partial(named_first, most=3)
@@ -39,7 +45,7 @@ def record_of_validation(val: SegmentationDataset) -> Record:
     return {
         "classes": list(val.classes.names),
         "label_ids": _label_ids(val),
-        "val": {one.id: _size(one.label) for one in val.samples},
+        "val": _sizes(val.samples),
     }
 
 
@@ -48,23 +54,28 @@ def record_of_training(
     labeled: SegmentationDataset,
     labeled_indices: Iterable[int],
     unlabeled_ids: Sequence[str],
+    target: Sequence[Sample] | None = None,
 ) -> Record:
-    """The record of a run: its validation split, its labeled images and its unlabeled ones."""
-    samples = [labeled.samples[index] for index in labeled_indices]
-    return record_of_validation(val) | {
+    """The record of a run: its validation split, its labeled images and its unlabeled ones.
+
+    ``target`` are labeled target images; None where there is no such stream.
+    """
+    record = record_of_validation(val) | {
         "source_ids": _label_ids(labeled),
-        "labeled": {one.id: _size(one.label) for one in samples},
+        "labeled": _sizes(labeled.samples[index] for index in labeled_indices),
         "unlabeled": list(unlabeled_ids),
     }
+    return record if target is None else record | {"target": _sizes(target)}
 
 
 def read_record(run: Path) -> Record | None:
     """The whole record in the folder of a run; None if it is missing or damaged."""
     try:
         content = read_json(run / FILE)
-        if not isinstance(content, dict) or not {*LISTS, "classes", "label_ids"} <= {*content}:
+        needed = {*LISTS, "classes", "label_ids"} - {"target"}
+        if not isinstance(content, dict) or not needed <= {*content}:
             return None
-        if not all(isinstance(content[name], dict | list) for name in LISTS):
+        if not all(isinstance(content.get(name, {}), dict | list) for name in LISTS):
             return None
         check_digests(digests(content))
     except (OSError, ValueError):
@@ -156,6 +167,11 @@ def _label_ids(dataset: SegmentationDataset) -> dict[str, str]:
         for raw, color in reader.colors:
             meanings[str(list(color))] = names[int(dataset.lookup[raw])]
     return meanings
+
+
+def _sizes(samples: Iterable[Sample]) -> dict[str, int | None]:
+    """Id -> bytes of the label."""
+    return {one.id: _size(one.label) for one in samples}
 
 
 def _size(path: Path | None) -> int | None:

@@ -55,6 +55,10 @@ class Split:
         digest = _hashed([self.digest, *ids]) if ids else self.digest
         return dataclasses.replace(self, held_out=tuple(ids), digest=digest)
 
+    def beside(self, other: Split) -> Split:
+        """The same split of a source, with a digest that tells that of its target as well."""
+        return dataclasses.replace(self, digest=_hashed([self.digest, other.digest]))
+
 
 def hold_out(dataset: SegmentationDataset, spec: str, seed: int) -> SegmentationDataset:
     """The labeled images of a split that are kept for validation.
@@ -90,7 +94,11 @@ def hold_out(dataset: SegmentationDataset, spec: str, seed: int) -> Segmentation
 
 
 def split_labeled(
-    ids: Sequence[str], spec: str, seed: int, held_out: Collection[str] = ()
+    ids: Sequence[str],
+    spec: str,
+    seed: int,
+    held_out: Collection[str] = (),
+    bare: Collection[str] = (),
 ) -> Split:
     """Choose the labeled images of a training split.
 
@@ -112,6 +120,8 @@ def split_labeled(
         seed: Seed of the permutation.
         held_out: Ids among them that are kept for validation, in neither part; sizes refer to the
             rest. Lists may name them.
+        bare: Ids among them that have no label and are not to be drawn: they are unlabeled, and
+            sizes do not refer to them either.
 
     Raises:
         DataError: The size does not fit, the spec is none of these, or a file is unreadable,
@@ -128,17 +138,22 @@ def split_labeled(
             f"all {len(ordered)} labeled images are held out for validation (data.val), none is "
             "left to train on"
         )
+    without = set(bare)
+    able = [index for index in rest if ordered[index] not in without]
+    if not able:
+        raise DataError(f"none of the {len(rest)} images to train on has a label")
     note = ""
     unlabeled: set[int] | None = None
     if spec == "full" or _LOOKS_LIKE_SIZE.fullmatch(spec):
-        labeled = _drawn(rest, labeled_count(spec, len(rest)), seed)
+        labeled = _drawn(able, labeled_count(spec, len(able)), seed)
     elif spec.endswith(".pkl") or ".pkl@" in spec:
         name, _, size = spec.rpartition("@")
         if not name.endswith(".pkl"):
             raise DataError(f"labeled images {spec!r}: say how many, as in FILE.pkl@1/8")
-        count = labeled_count(size, len(rest))
+        count = labeled_count(size, len(able))
         permutation = read_permutation(Path(name), len(ordered)).tolist()
-        labeled = set([index for index in permutation if index not in withheld][:count])
+        drawable = set(able)
+        labeled = set([index for index in permutation if index in drawable][:count])
         note = _PERMUTATION_NOTE
     else:
         names = spec.split(",")

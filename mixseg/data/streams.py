@@ -7,7 +7,7 @@ workers nor where a run was interrupted can change it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, field
 from typing import NamedTuple, final
 
@@ -45,6 +45,8 @@ class Batch(NamedTuple):
         ids: Sample ids, for messages.
         skipped: Unreadable samples that others replace.
         void: Label files of the images that hold nothing but ignored pixels.
+        instances: int32, shape (B, H, W): the thing that a pixel belongs to, 0 = none; None where
+            it is not asked for.
     """
 
     images: Tensor
@@ -53,11 +55,17 @@ class Batch(NamedTuple):
     ids: tuple[str, ...]
     skipped: tuple[Skipped, ...] = ()
     void: tuple[str, ...] = ()
+    instances: Tensor | None = None
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """The function of each tensor."""
+        images, labels, valid = map(function, self[:3])
+        instances = None if self.instances is None else function(self.instances)
+        return self._replace(images=images, labels=labels, valid=valid, instances=instances)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device, without waiting for the copy."""
-        images, labels, valid = (part.to(device, non_blocking=True) for part in self[:3])
-        return self._replace(images=images, labels=labels, valid=valid)
+        return self.mapped(lambda part: part.to(device, non_blocking=True))
 
 
 class Drawn(NamedTuple):
@@ -78,7 +86,8 @@ class StreamDataset(Dataset[Item]):
     """Draw number -> augmented example of one stream; streams of other names are independent.
 
     A share ``bad_share`` of the samples may be unreadable: each is replaced by the next one in the
-    order of its epoch. At 0 the first one is an error.
+    order of its epoch. At 0 the first one is an error. With ``instances`` those of a labeled stream
+    are read, too.
 
     A ``sampler`` gives the draws of a labeled stream in place of the order of epochs.
 
@@ -95,6 +104,7 @@ class StreamDataset(Dataset[Item]):
     labeled: bool
     bad_share: float = 0.0
     sampler: RareClassSampler | None = None
+    instances: bool = False
     _epoch: int = field(default=-1, init=False)
     _order: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64), init=False)
 
@@ -145,6 +155,7 @@ class StreamDataset(Dataset[Item]):
             torch.from_numpy(image).permute(2, 0, 1),
             torch.from_numpy(label),
             torch.ones(label.shape, dtype=torch.bool),
+            torch.from_numpy(self.dataset.instances(index, label)) if self.instances else None,
         )
 
     def _permutation(self, epoch: int) -> NDArray[np.int64]:
@@ -176,6 +187,7 @@ def _collate(items: list[Item]) -> Batch | DataError:
             f"images differ in size ({found}) and cannot share a batch: set data.crop or "
             f"data.resize. Images of the batch: {', '.join(item.id for item in good)}"
         )
+    instances = [one.instances for one in examples if one.instances is not None]
     return Batch(
         torch.stack([example.image for example in examples]),
         torch.stack([example.label for example in examples]),
@@ -183,6 +195,7 @@ def _collate(items: list[Item]) -> Batch | DataError:
         tuple(item.id for item in good),
         tuple(one for item in good for one in item.skipped),
         tuple(item.void for item in good if item.void),
+        torch.stack(instances) if instances else None,
     )
 
 

@@ -6,6 +6,7 @@ All randomness comes from the generator that is passed in.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, final
 
@@ -29,11 +30,18 @@ class Example(NamedTuple):
         label: uint8, shape (H, W), 255 = ignore; all 255 where there is no label.
         valid: bool, shape (H, W): false outside of the image, where a crop padded it or a rotation
             turned its corners in.
+        instances: int32, shape (H, W): the thing that a pixel belongs to, 0 = none; None where it
+            is not asked for.
     """
 
     image: Tensor
     label: Tensor
     valid: Tensor
+    instances: Tensor | None = None
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Example:
+        """The function of each part that is there."""
+        return Example(*(None if part is None else function(part) for part in self))  # type: ignore[arg-type]
 
 
 class Wanted(NamedTuple):
@@ -104,7 +112,7 @@ class PairedTransform:
         if self.crop is not None:
             example = self._cropped(example, self.crop, generator, wanted)
         if self.flip and _uniform(0, 1, generator) < 0.5:
-            example = Example(*(tv.horizontal_flip(part) for part in example))
+            example = example.mapped(tv.horizontal_flip)
         return example
 
     def _factor(self, low: float, high: float, generator: torch.Generator) -> float:
@@ -129,6 +137,9 @@ class PairedTransform:
                 tv.pad(example.image, padding, fill=[float(value) for value in self.fill]),
                 tv.pad(example.label.unsqueeze(0), padding, fill=IGNORE).squeeze(0),
                 tv.pad(example.valid.unsqueeze(0), padding, fill=0).squeeze(0),
+                example.instances
+                if example.instances is None
+                else tv.pad(example.instances.unsqueeze(0), padding, fill=0).squeeze(0),
             )
             height, width = example.image.shape[-2:]
 
@@ -150,12 +161,12 @@ class PairedTransform:
                 found = pixels(other := place())
                 if found > most:
                     chosen, most = other, found
-        return Example(*(tv.crop(part, *chosen, *crop) for part in example))
+        return example.mapped(lambda part: tv.crop(part, *chosen, *crop))
 
 
 def resized(example: Example, size: Size, interpolation: Interpolation = "bilinear") -> Example:
     """Resize the image with antialiasing, label and mask nearest, each from its own size."""
-    image, label, valid = example
+    image, label, valid, instances = example
     if image.shape[-2:] != size:
         image = resized_image(image, size, interpolation)
     if label.shape != size:
@@ -165,7 +176,9 @@ def resized(example: Example, size: Size, interpolation: Interpolation = "biline
             valid = torch.ones(size, dtype=torch.bool)
         else:
             valid = resized_ids(valid.to(torch.uint8), size).bool()
-    return Example(image, label, valid)
+    if instances is not None and instances.shape != size:
+        instances = resized_ids(instances, size)
+    return Example(image, label, valid, instances)
 
 
 def resized_image(image: Tensor, size: Size, interpolation: Interpolation = "bilinear") -> Tensor:
@@ -176,7 +189,7 @@ def resized_image(image: Tensor, size: Size, interpolation: Interpolation = "bil
 
 
 def resized_ids(ids: Tensor, size: Size) -> Tensor:
-    """Resize a map of ids, uint8, shape (H, W), to the nearest pixels."""
+    """Resize a map of ids, uint8 or int32 below 2^24, shape (H, W), to the nearest pixels."""
     nearest = InterpolationMode.NEAREST_EXACT
     resized: Tensor = tv.resize(ids.unsqueeze(0), list(size), interpolation=nearest).squeeze(0)
     return resized
@@ -198,7 +211,12 @@ def rotated(example: Example, angle: float, fill: tuple[int, int, int]) -> Examp
         fill=[float(IGNORE), 0.0],
     )
     outside = torch.tensor(fill, dtype=torch.uint8).view(3, 1, 1)
-    return Example(image.where(valid.bool(), outside), label, valid.bool())
+    instances = example.instances
+    if instances is not None:
+        instances = tv.rotate(
+            instances.unsqueeze(0), angle, interpolation=InterpolationMode.NEAREST, fill=[0.0]
+        ).squeeze(0)
+    return Example(image.where(valid.bool(), outside), label, valid.bool(), instances)
 
 
 def _scaled(size: Size, factor: float) -> Size:

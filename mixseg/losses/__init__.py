@@ -7,7 +7,7 @@ from mixseg.losses.dice import dice_loss
 from mixseg.losses.distillation import distillation_divergence, pairwise_difference
 from mixseg.losses.focal import focal_loss
 from mixseg.losses.ohem import ohem_loss
-from mixseg.losses.supervised import SupervisedLoss, build_loss, needs_class_shares
+from mixseg.losses.supervised import SupervisedLoss, build_loss
 
 __all__ = [
     "ADVERSARIAL_LOSSES",
@@ -20,7 +20,6 @@ __all__ = [
     "distillation_divergence",
     "focal_loss",
     "located_mean",
-    "needs_class_shares",
     "ohem_loss",
     "pairwise_difference",
     "segmentation_cross_entropy",

@@ -92,21 +92,13 @@ def build_loss(
     Raises:
         ConfigError: The name cannot be read, or shares are needed and None.
     """
-    if class_shares is None and needs_class_shares(name):
-        raise ConfigError(f"supervised_loss.name: {name} needs the share of each class")
+    factors = parse_loss_sum(name, tuple(LOSSES))
+    asking = [one for one in factors if "class_shares" in parameters_of(LOSSES.signature(one))]
+    if class_shares is None and asking:
+        raise ConfigError(f"supervised_loss.name: {asking[0]} needs the share of each class")
     return weighted_sum(
         [
             (factor, LOSSES.build(one, options, class_shares=class_shares))
-            for one, factor in parse_loss_sum(name, tuple(LOSSES)).items()
+            for one, factor in factors.items()
         ]
     )
-
-
-def needs_class_shares(name: str) -> bool:
-    """Whether a loss, or one in a sum, weighs classes by their shares.
-
-    Raises:
-        ConfigError: As :func:`parse_loss_sum`.
-    """
-    names = parse_loss_sum(name, tuple(LOSSES))
-    return any("class_shares" in parameters_of(LOSSES.signature(one)) for one in names)

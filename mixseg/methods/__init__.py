@@ -2,9 +2,10 @@
 
 from mixseg.methods.distillation import Distillation
 from mixseg.methods.domain_adaptation import DomainAdaptation
-from mixseg.methods.method import Backward, Method, StepRandom, StreamOutput
+from mixseg.methods.method import Backward, Method, StreamOutput
 from mixseg.methods.semi_supervised import SemiSupervised
 from mixseg.methods.supervised import Supervised
+from mixseg.randomness import StepRandom
 
 __all__ = [
     "Backward",

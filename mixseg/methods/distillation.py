@@ -15,8 +15,9 @@ from mixseg.errors import ConfigError
 from mixseg.losses import distillation_divergence, located_mean, pairwise_difference
 from mixseg.losses.temperature import class_maps, tempered
 from mixseg.methods.labeled import LabeledMix, plain, supervised_term
-from mixseg.methods.method import Backward, Loss, Method, StepRandom, StreamOutput
+from mixseg.methods.method import Backward, Loss, Method, StreamOutput
 from mixseg.models import FixedTeacher, SegmentationModel
+from mixseg.randomness import StepRandom
 from mixseg.registry import METHODS
 from mixseg.targets import Average
 

@@ -11,8 +11,9 @@ from mixseg.data.streams import Batch
 from mixseg.data.transforms import to_unit_range
 from mixseg.distributed import own_shard
 from mixseg.ignore import IGNORE, one_hot
-from mixseg.methods.method import Loss, StepRandom, StreamOutput, whole_batch
+from mixseg.methods.method import Loss, StreamOutput, whole_batch
 from mixseg.mixing import Mixer, Mixup, with_partner
+from mixseg.randomness import StepRandom
 
 
 class LabeledImages(NamedTuple):
@@ -51,9 +52,10 @@ class Pasted:
 
     def __call__(self, labeled: Batch, rng: StepRandom) -> LabeledImages:
         """See :data:`LabeledMix`."""
-        images, labels, _, valid = plain(whole_batch(labeled), rng)
+        whole = whole_batch(labeled)
+        images, labels, _, valid = plain(whole, rng)
         # Padding is never pasted.
-        mask = self.mixer.mask(labels, rng.device) & valid
+        mask = self.mixer.mask_of_labeled(labels, whole.instances, rng.device) & valid
         images, labels, valid = (with_partner(mask, one) for one in (images, labels, valid))
         return LabeledImages(*map(own_shard, (images, labels, labels != IGNORE, valid)))
 
@@ -75,6 +77,14 @@ class MixedUp:
         valid = valid & valid.roll(-1, dims=0)
         images = self.mixup.mix(share, images)
         return LabeledImages(*map(own_shard, (images, targets, counted, valid)))
+
+
+def target_term(
+    loss: Loss, weight: float, logits: Tensor, labeled: LabeledImages
+) -> tuple[dict[str, Tensor], dict[str, StreamOutput]]:
+    """w L_t of labeled target images next to a source, as :func:`supervised_term`."""
+    output = StreamOutput(logits, labeled.counted, labeled.targets)
+    return {"supervised_target": weight * loss(logits, labeled.targets)}, {"target": output}
 
 
 def supervised_term(

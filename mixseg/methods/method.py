@@ -7,39 +7,15 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
-import torch
 from torch import Tensor
 
 from mixseg.data.streams import Batch
 from mixseg.distributed import gathered
 from mixseg.models import SegmentationModel
-from mixseg.randomness import generator
+from mixseg.randomness import StepRandom
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits (B, C, H, W), targets: labels (B, H, W) or distributions (B, C, H, W)) -> scalar."""
-
-
-class StepRandom(NamedTuple):
-    """New generators for each step; their numbers depend on the seed and the step alone.
-
-    Attributes:
-        host: On the CPU, for decisions of the host.
-        device: On the device of the images, for random tensors.
-        step: Number of the step, from 0.
-    """
-
-    host: torch.Generator
-    device: torch.Generator
-    step: int
-
-    @classmethod
-    def of(cls, seed: int, step: int, micro_batch: int, device: torch.device) -> StepRandom:
-        """The generators of one micro-batch; a step that accumulates has several."""
-        return cls(
-            generator(seed, "host", step, micro_batch),
-            generator(seed, "device", step, micro_batch, device=device),
-            step,
-        )
 
 
 class StreamOutput(NamedTuple):
@@ -78,8 +54,7 @@ class Backward(Protocol):
 
 def whole_batch(batch: Batch) -> Batch:
     """The batches of all processes as one, with the ids of this process's; collective."""
-    images, labels, valid = map(gathered, batch[:3])
-    return Batch(images, labels, valid, batch.ids)
+    return batch.mapped(gathered)
 
 
 class Method(ABC):

@@ -7,13 +7,20 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from mixseg.mixing.segments import segments
+
 
 class Mixer(ABC):
     """Decides which pixels of each image are kept and which are taken from its partner.
 
     The partner of image b is image b + 1 modulo the batch size, so an image that is alone in its
     batch is its own partner and stays as it is.
+
+    Attributes:
+        instances: Whether it draws among the instances of labeled images.
     """
+
+    instances: bool = False
 
     @abstractmethod
     def mask(self, labels: Tensor, generator: torch.Generator) -> Tensor:
@@ -26,6 +33,18 @@ class Mixer(ABC):
         Returns:
             bool, shape (B, H, W): true keeps the pixel of image b, false takes its partner's.
         """
+
+    def mask_of_labeled(
+        self, labels: Tensor, instances: Tensor | None, generator: torch.Generator
+    ) -> Tensor:
+        """:meth:`mask` of images with ground truth, by instances if they are known and asked for.
+
+        Args:
+            labels: int64, shape (B, H, W): train ids, 255 = ignore.
+            instances: As :func:`mixseg.mixing.segments` takes them.
+            generator: As for :meth:`mask`.
+        """
+        return self.mask(segments(labels, instances if self.instances else None), generator)
 
     def mix(
         self, images: Tensor, labels: Tensor, generator: torch.Generator | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, final
 
@@ -149,9 +149,18 @@ class SegmentationModel(nn.Module):
         self.upsampling = upsampling
         self.frozen_statistics = False
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of float RGB images in [0, 1]; see the class."""
-        return self.decode(self.encode(images), images.shape[-2:])
+    def forward(self, images: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Logits of float RGB images in [0, 1]; see the class.
+
+        ``change`` is applied to each feature map (B, K, h, w) between backbone and head; of a whole
+        network to the coarsest one.
+        """
+        features = self.encode(images)
+        if change is not None and isinstance(features, list):
+            features = [change(one) for one in features]
+        elif change is not None:
+            features = (change(features[0]), *features[1:])
+        return self.decode(features, images.shape[-2:])
 
     def encode(self, images: Tensor) -> Features:
         """Features of float RGB images in [0, 1]."""
@@ -166,8 +175,7 @@ class SegmentationModel(nn.Module):
     def forward_with_features(self, images: Tensor) -> ModelOutput:
         """Logits, and the coarsest feature map that the head made them from."""
         features = self.encode(images)
-        logits = self.decode(features, images.shape[-2:])
-        return ModelOutput(logits, features[-1] if isinstance(features, list) else features[0])
+        return ModelOutput(self.decode(features, images.shape[-2:]), coarsest(features))
 
     def set_batch_norm(self, policy: Literal["train", "affine-frozen", "frozen"]) -> None:
         """Train the batch norm of the backbone or not.
@@ -251,6 +259,12 @@ class SegmentationModel(nn.Module):
             for layer in self.backbone.modules()
             if isinstance(layer, nn.modules.batchnorm._BatchNorm)
         )
+
+
+def coarsest(features: Features) -> Tensor:
+    """The coarsest feature map (B, K, h, w) among those of a backbone."""
+    found: Tensor = features[-1] if isinstance(features, list) else features[0]
+    return found
 
 
 def _group(lr: float, weight_decay: float) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Targets for unlabeled images: pseudo-labels and their weights."""
 
 from mixseg.targets.alignment import DistributionAlignment
+from mixseg.targets.average import Average
+from mixseg.targets.mean_teacher import MeanTeacher
 from mixseg.targets.pseudo_labels import (
     PseudoLabels,
     class_shares,
@@ -8,7 +10,8 @@ from mixseg.targets.pseudo_labels import (
     most_probable,
     pseudo_labels,
 )
-from mixseg.targets.teacher import Average, MeanTeacher
+from mixseg.targets.teacher import Teacher
+from mixseg.targets.view import View
 from mixseg.targets.weighting import (
     Constant,
     Pixelwise,
@@ -25,7 +28,9 @@ __all__ = [
     "Pixelwise",
     "PseudoLabels",
     "SigmoidRamp",
+    "Teacher",
     "ThresholdProportional",
+    "View",
     "Weighting",
     "class_shares",
     "confident_fraction",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mixseg.distributed import gathered
 from mixseg.ignore import IGNORE, max_and_argmax
+from mixseg.mixing.mixer import paste
 
 
 class PseudoLabels(NamedTuple):
@@ -19,11 +20,14 @@ class PseudoLabels(NamedTuple):
         labels: int64, shape (B, H, W): the most probable class, 255 outside the image.
         confidence: float32, shape (B, H, W): its probability, 0 outside the image.
         probabilities: float32, shape (B, C, H, W): the whole distribution; None where not needed.
+        weights: float32, shape (B, H, W): how much each pixel counts, where that is known before
+            images are mixed.
     """
 
     labels: Tensor
     confidence: Tensor
     probabilities: Tensor | None = None
+    weights: Tensor | None = None
 
     def targets(self, kind: Literal["hard", "soft"]) -> Tensor:
         """Targets of the student: labels, or distributions, which then must not be None."""
@@ -34,9 +38,16 @@ class PseudoLabels(NamedTuple):
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> PseudoLabels:
         """Apply a function to each tensor."""
-        soft = self.probabilities
-        probabilities = None if soft is None else function(soft)
-        return PseudoLabels(function(self.labels), function(self.confidence), probabilities)
+        labels, confidence = function(self.labels), function(self.confidence)
+        more = (self.probabilities, self.weights)
+        return PseudoLabels(
+            labels, confidence, *(one if one is None else function(one) for one in more)
+        )
+
+    def pasted(self, mask: Tensor, other: PseudoLabels) -> PseudoLabels:
+        """These where the mask (B, H, W) is true, others of the same form elsewhere."""
+        rest = iter(one for one in other if one is not None)
+        return self.mapped(lambda own: paste(mask, own, next(rest)))
 
     def gathered(self) -> PseudoLabels:
         """The whole batch, from the shards of all processes; collective."""
@@ -99,9 +110,14 @@ def confident_fraction(confidence: Tensor, valid: Tensor, threshold: float, per:
 
 def class_shares(labels: Tensor, num_classes: int) -> Tensor:
     """The share of each class among labels (255 = none): float32, shape (C,); 0 without any."""
+    counts = class_counts(labels, num_classes)
+    return counts / counts.sum().clamp(min=1)
+
+
+def class_counts(labels: Tensor, num_classes: int) -> Tensor:
+    """How many labels (255 = none) each class has: float32, shape (C,)."""
     # scatter_add_ has a fixed output size; bincount would synchronize to find the largest id.
     counts = torch.zeros(256, device=labels.device)
     flat = labels.flatten()
     counts.scatter_add_(0, flat, torch.ones(flat.shape, device=labels.device))
-    counts = counts[:num_classes]
-    return counts / counts.sum().clamp(min=1)
+    return counts[:num_classes]

@@ -22,11 +22,15 @@ class Weighting(ABC):
     Attributes:
         needs_probabilities: Whether it reads the whole distribution of each pixel, which is not
             computed otherwise.
+        before_mixing: Whether it weighs the images as the teacher saw them, once in a step, and not
+            each view after it is mixed, as in the thesis. What reads the neighbors of a pixel, or
+            keeps a state, has to.
         state: Name -> tensor that a resumed run gets back; written in place. Every process of a run
             sees the whole batch, so that it is the same in all.
     """
 
     needs_probabilities: ClassVar[bool] = False
+    before_mixing: ClassVar[bool] = False
     state: Mapping[str, Tensor] = MappingProxyType({})
 
     @abstractmethod
@@ -34,7 +38,7 @@ class Weighting(ABC):
         """The weight of each pixel, float32, shape (B, H, W).
 
         Args:
-            pseudo: Labels and confidences of the mixed images, of the whole batch.
+            pseudo: Labels and confidences of the images, of the whole batch.
             valid: bool, shape (B, H, W): false where padding shows.
             step: Number of the step, from 0.
         """

@@ -54,7 +54,16 @@ from mixseg.models import (
 )
 from mixseg.models.wrapped import wrap
 from mixseg.randomness import derive_seed
-from mixseg.registry import LOGGERS, METHODS, REGULARIZERS, SLOTS, TEACHERS, Slot
+from mixseg.registry import (
+    FIXED,
+    LOGGERS,
+    METHODS,
+    REGULARIZERS,
+    SLOTS,
+    TEACHERS,
+    TERMS,
+    Slot,
+)
 from mixseg.regularizers import Regularizer
 from mixseg.training.data import RunData, TrainingData
 from mixseg.training.from_python import NO_OBJECTS, Objects
@@ -85,16 +94,21 @@ class Given(NamedTuple):
 
     Attributes:
         distribution: Class distribution that pseudo-labels are aligned to, float32, shape (C,).
-        frequencies: Share of each class among the labeled pixels, float32, shape (C,), for a loss.
+        frequencies: Share of each class among the labeled pixels, float32, shape (C,), for parts
+            that ask for ``class_shares``.
         teacher: A trained network to learn from.
         objects: Name of a part, as methods ask for it, or ``network`` -> an object that takes the
             place of what the settings name.
+        related: Which classes belong together, bool, shape (C, C), for parts that ask for it.
+        class_names: Names of the classes by train id.
     """
 
     distribution: Tensor | None = None
     frequencies: Tensor | None = None
     teacher: FixedTeacher | None = None
     objects: Mapping[str, Any] = MappingProxyType({})
+    related: Tensor | None = None
+    class_names: tuple[str, ...] = ()
 
 
 def build_method(
@@ -114,9 +128,20 @@ def build_method(
     def on_device(shares: Tensor | None) -> Tensor | None:
         return None if shares is None else shares.to(device)
 
+    counted = {"class_shares": given.frequencies, "related": given.related}
+    further: dict[str, Any] = {
+        name: value.to(device) for name, value in counted.items() if value is not None
+    }
+
     def chosen(slot: Slot, name: str) -> Any:
         return objects.get(slot.parameter) or slot.registry.build(
-            name, options, slot.section, num_classes=num_classes, device=device
+            name,
+            options,
+            slot.section,
+            num_classes=num_classes,
+            device=device,
+            class_names=given.class_names,
+            **further,
         )
 
     def supervised_loss() -> Any:
@@ -140,19 +165,47 @@ def build_method(
             )
         return found
 
+    def style() -> Any:
+        if "style" not in objects and settings.style.name == "none":
+            return None
+        return chosen(SLOTS.style, settings.style.name)
+
     def teacher() -> Any:
         align, wanted = None, on_device(given.distribution)
         if wanted is not None:
-            align = TEACHERS.build("alignment", options, distribution=wanted)
+            align = FIXED.build("alignment", options, distribution=wanted)
+        name = settings.teacher.name
+        asks = "trained_teacher" in parameters_of(TEACHERS[name])
+        trained: dict[str, Any] = {"trained_teacher": trained_teacher()} if asks else {}
         return TEACHERS.build(
-            "mean", options, student=student, temperature=temperature, align=align
+            name,
+            options,
+            student=student,
+            temperature=temperature,
+            align=align,
+            **trained,
         )
+
+    def terms() -> dict[str, Any]:
+        return {
+            name: TERMS.build(
+                name,
+                options,
+                student=student,
+                num_classes=num_classes,
+                class_names=given.class_names,
+                device=device,
+                augment=parts["augment"](),
+                **further,
+            )
+            for name in settings.terms
+        }
 
     def trained_teacher() -> FixedTeacher:
         if given.teacher is None:
             raise ConfigError(
-                f"method {settings.method} needs distillation.teacher, a run or a weight file: "
-                "--teacher RUN"
+                f"method {settings.method} needs a trained network here, distillation.teacher, "
+                "which is a run or a weight file: --teacher RUN"
             )
         return given.teacher
 
@@ -163,12 +216,14 @@ def build_method(
         "labeled_mix": labeled_mix,
         "mixer": mixer,
         "teacher": teacher,
-        "average": lambda: TEACHERS.build("average", options, student=student),
+        "average": lambda: FIXED.build("average", options, student=student),
         "weighting": lambda: chosen(SLOTS.weighting, settings.targets.weighting),
         "consistency": lambda: tempered(
             chosen(SLOTS.consistency, settings.targets.consistency), temperature
         ),
         "augment": lambda: chosen(SLOTS.augment, settings.augmentation.name),
+        "terms": terms,
+        "style": style,
         "trained_teacher": trained_teacher,
         "loss_temperature": lambda: temperature,
         "map_temperature": lambda: next(iter(maps), None),
@@ -376,7 +431,14 @@ def learner_of_run(
     learner, report = build_learner(
         settings,
         len(data.classes),
-        Given(_float(data.distribution), _float(data.frequencies), teacher, objects),
+        Given(
+            _float(data.distribution),
+            _float(data.frequencies),
+            teacher,
+            objects,
+            None if data.related is None else torch.from_numpy(data.related),
+            data.classes.names,
+        ),
         choose=precision_of_run(
             settings.training.precision,
             stages[-1].data.batch_labeled,
@@ -420,7 +482,7 @@ def build_run(
     )
     skipped = None
     if settings.data.skip_bad:
-        samples = {"labeled": len(data.split.labeled), "unlabeled": len(data.unlabeled_indices)}
+        samples = {name: len(indices) for name, (_, indices) in data.streams.items()}
         share = settings.data.skip_bad_share
         skipped = SkippedSamples(folder.skipped, samples, share, writes=folder.locked)
     card = network_card(learner.method.student.spec, data.classes, to_flat(settings))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from mixseg.config.effect import takes_part
 from mixseg.config.sections import Settings
+from mixseg.data.layout import classes_of
 from mixseg.distributed import share_of
 from mixseg.errors import ConfigError
 from mixseg.losses import build_loss
@@ -50,17 +52,27 @@ def check_settings(settings: Settings, *, initial_weights: bool = True) -> None:
 
     # Parts that need neither data nor network check their own options.
     cpu = torch.device("cpu")
+    known = classes_of(settings.data.dataset)  # None where only the data name them
+    count = 2 if known is None else len(known)
+    stand_ins: dict[str, Any] = {
+        "num_classes": count,
+        "device": cpu,
+        "class_names": () if known is None else known.names,
+        "class_shares": torch.full((count,), 1 / count),
+        "related": torch.eye(count) > 0,
+    }
     build_loss(settings.supervised_loss.name, options, torch.full((2,), 0.5))
     for slot, name in (
         (SLOTS.mixer, settings.mixing.mixer),
         (SLOTS.weighting, settings.targets.weighting),
         (SLOTS.consistency, settings.targets.consistency),
         (SLOTS.augment, settings.augmentation.name),
+        (SLOTS.style, settings.style.name),
     ):
-        if takes_part(method, slot.parameter):
-            slot.registry.build(name, options, num_classes=2, device=cpu)
+        if takes_part(method, slot.parameter) and name not in slot.also:
+            slot.registry.build(name, options, **stand_ins)
     if settings.mixing.labeled != "none":
-        MIXERS.build(settings.mixing.labeled, options, num_classes=2)
+        MIXERS.build(settings.mixing.labeled, options, **stand_ins)
     warmup = schedule.warmup_steps or int(bool(schedule.warmup_epochs))
     build_schedule(schedule.name, options, training.iterations, warmup)
     for name in training.loggers:
@@ -73,17 +85,18 @@ def check_settings(settings: Settings, *, initial_weights: bool = True) -> None:
         raise ConfigError("training.sync_batch_norm needs GPUs: torch has it for them alone")
 
     # Batches have to be whole numbers, in all and in each process.
-    labeled, unlabeled = settings.data.batch_labeled, settings.data.batch_unlabeled
-    stages = settings.stages if "unlabeled" in run_data.streams else ()
-    for number, stage in enumerate(stages, start=1):
-        if stage.batch * unlabeled % labeled:
-            raise ConfigError(
-                f"stages: stage {number}: batch {stage.batch} labeled images go with {unlabeled} "
-                f"unlabeled for {labeled} labeled ones, which is no whole number"
-            )
+    labeled = settings.data.batch_labeled
+    for number, stage in enumerate(settings.stages, start=1):
+        for name in run_data.streams:
+            size = settings.data.batches[name]
+            if stage.batch * size % labeled:
+                raise ConfigError(
+                    f"stages: stage {number}: batch {stage.batch} labeled images go with {size} "
+                    f"{name} for {labeled} labeled ones, which is no whole number"
+                )
     for data in data_by_stage(settings.data, settings.stages):
         for name in run_data.streams:
             try:
-                share_of(data.batch_labeled if name == "labeled" else data.batch_unlabeled)
+                share_of(data.batches[name])
             except ConfigError as error:
                 raise ConfigError(f"data.batch_{name}: {error}") from error

@@ -18,13 +18,16 @@ from numpy.typing import NDArray
 
 from mixseg.config import effect
 from mixseg.config.resolve import resolve_settings
+from mixseg.config.schema import to_flat
 from mixseg.config.sections import ALIGNMENTS, Settings
 from mixseg.config.values import Size
+from mixseg.data.borders import LABELS, named_pairs, read_pairs, related_by_borders
 from mixseg.data.check import (
     check_equal_sizes,
     check_same_size,
     check_samples,
     ids_in_labels,
+    spread,
     unseen_note,
     without_unequal_pairs,
 )
@@ -45,7 +48,6 @@ from mixseg.data.statistics import (
 from mixseg.data.unlabeled import open_photographs
 from mixseg.distributed import by_first, summed
 from mixseg.errors import ConfigError, DataError, UnknownSplitError, named_first
-from mixseg.losses import needs_class_shares
 from mixseg.registry import BUILT_IN, LAYOUTS, PYTHON
 from mixseg.scenes import LAYOUTS as SCENE_LAYOUTS
 from mixseg.scenes import Look, ensure_demo
@@ -68,15 +70,21 @@ class TrainingData:
 
     Attributes:
         labeled: Training split, or the source domain with its labels turned into the target's.
-        split: Which of its images are labeled.
+        split: Which of its images are labeled. Its digest tells the split of the target as well.
         unlabeled: Where unlabeled images come from; ``unlabeled_indices`` are those that are used.
         val: Validation split, or what is held out of the training split in its place.
         notes: Messages for people, one line each.
         class_map: The classes of the source and where they go, YAML; empty for one domain.
         distribution: Share of each class that pseudo-labels are aligned to, float64, shape (C,).
-        frequencies: Share of each class among the labeled pixels, float64, shape (C,), for a loss.
+        frequencies: Share of each class among the labeled pixels, float64, shape (C,), for parts
+            that ask for it.
+        related: Which classes belong together by the labels, bool, shape (C, C), for parts that ask
+            for it.
+        instances: Whether the instances in labeled images are read, too.
         class_pixels: Name of a labeled stream -> pixels of each class and of none in each of its
             label files, int64, shape (N, C + 1), where images are drawn by them.
+        target: Training split of the target, of which some images are labeled next to the source.
+        target_split: Which of its images are labeled; None without such a stream, as ``target``.
     """
 
     labeled: SegmentationDataset
@@ -88,18 +96,37 @@ class TrainingData:
     class_map: str = ""
     distribution: NDArray[np.float64] | None = None
     frequencies: NDArray[np.float64] | None = None
+    related: NDArray[np.bool_] | None = None
+    instances: bool = False
     class_pixels: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    target: SegmentationDataset | None = None
+    target_split: Split | None = None
+
+    @functools.cached_property
+    def streams(self) -> dict[str, tuple[SegmentationDataset, tuple[int, ...]]]:
+        """Name of a stream -> where its images come from, and the indices of those it has."""
+        streams = {
+            "labeled": (self.labeled, self.split.labeled),
+            "unlabeled": (self.unlabeled, self.unlabeled_indices),
+        }
+        if self.target is not None and self.target_split is not None:
+            streams["target"] = (self.target, self.target_split.labeled)
+        return streams
 
     @property
-    def labeled_streams(self) -> dict[str, tuple[SegmentationDataset, tuple[int, ...]]]:
-        """Name of each stream with labels -> its data set, and which of its samples it takes."""
-        return {"labeled": (self.labeled, self.split.labeled)}
+    def with_labels(self) -> dict[str, tuple[SegmentationDataset, tuple[int, ...]]]:
+        """Those of the streams whose images have labels."""
+        return {name: one for name, one in self.streams.items() if name != "unlabeled"}
 
     @functools.cached_property
     def record(self) -> Record:
         """The data that the run depends on; every label file is looked at once."""
         ids = [self.unlabeled.samples[index].id for index in self.unlabeled_indices]
-        return record_of_training(self.val, self.labeled, self.split.labeled, ids)
+        target = None
+        if "target" in self.streams:
+            dataset, indices = self.streams["target"]
+            target = [dataset.samples[index] for index in indices]
+        return record_of_training(self.val, self.labeled, self.split.labeled, ids, target)
 
     @property
     def classes(self) -> ClassSet:
@@ -110,8 +137,8 @@ class TrainingData:
 class Part(NamedTuple):
     """A part of a run's data that can be opened and read by itself.
 
-    ``name`` is training, source, target, unlabeled or validation; ``setting`` is where it is named;
-    ``labeled`` is whether its images have to have labels.
+    ``name`` is training, source, labeled target, target, unlabeled or validation; ``setting`` is
+    where it is named; ``labeled`` is whether its images have to have labels.
     """
 
     name: str
@@ -151,6 +178,11 @@ class RunData:
         """The streams that the method takes, known before it is built."""
         return effect.streams_of({"method": self.settings.method} | dict(self.settings.options))
 
+    @property
+    def asked(self) -> frozenset[str]:
+        """What the parts of the run ask it for."""
+        return effect.asked_of_run(to_flat(self.settings))
+
     def check(self) -> None:
         """Refuse what cannot be opened, before anything is read."""
         data, source = self.data, self.domain
@@ -185,9 +217,8 @@ class RunData:
         if given is not None:
             return given
         if opened is not None:
-            if stream == "labeled":
-                return opened.labeled.size(opened.split.labeled[0])
-            return opened.unlabeled.size(opened.unlabeled_indices[0])
+            dataset, indices = opened.streams[stream]
+            return dataset.size(indices[0])
         if domain.root is None and "demo" in (domain.dataset, self.data.dataset):
             return self.settings.demo.size
         raise ConfigError(
@@ -336,6 +367,12 @@ class RunData:
         def target() -> SegmentationDataset:
             return self.split(data.train_split, pair_present)
 
+        def labeled_target() -> SegmentationDataset:
+            dataset = target()
+            held_out = _ids(validation()) if data.val is not None else []
+            chosen = self._split_of_target(dataset, held_out).labeled
+            return dataclasses.replace(dataset, samples=tuple(dataset.samples[i] for i in chosen))
+
         def validation() -> SegmentationDataset:
             return self.validation(pair)
 
@@ -358,6 +395,8 @@ class RunData:
             yield Part("source", "source_domain", source, labeled=True)
         else:
             yield Part("training", "data", training, labeled=True)
+        if "target" in self.streams:
+            yield Part("labeled target", "data.labeled_target", labeled_target, labeled=True)
         if data.unlabeled is not None:
             yield Part("unlabeled", "data.unlabeled", photographs, labeled=False)
         elif settings.two_domains and "unlabeled" in self.streams:
@@ -378,19 +417,17 @@ class RunData:
                 if effect.takes_part(settings.method, "trained_teacher")
                 else "train with --method supervised"
             )
+            given = f"data.labeled {self.data.labeled}"
+            if "target" in data.streams:
+                given = f"data.labeled_target {settings.labeled_target}"
             raise DataError(
-                f"data.labeled {self.data.labeled} leaves no unlabeled image. Use fewer labels, "
-                f"give a folder with --unlabeled DIR, or {without}"
+                f"{given} leaves no unlabeled image. Use fewer labels, give a folder with "
+                f"--unlabeled DIR, or {without}"
             )
-        bare = [index for index in data.split.labeled if data.labeled.samples[index].label is None]
-        if bare:
-            looked_for = data.labeled.looked_for
-            raise DataError(
-                f"{len(bare)} of the labeled images of {data.labeled.name} {data.labeled.split!r} "
-                f"have no label, the first is {data.labeled.samples[bare[0]].image}"
-                + (f"; looked for {looked_for}" if looked_for else "")
-            )
-        read = check_samples(data.labeled, data.split.labeled, skip_bad=skip_bad)
+        read: dict[Path, bytes] = {}
+        for name, (dataset, indices) in data.with_labels.items():
+            _check_labels_are_there(dataset, indices, name)
+            read |= check_samples(dataset, indices, skip_bad=skip_bad)
         read |= check_samples(data.val, range(len(data.val)))
         # Those of photographs are among the notes already.
         split_of_data = () if self.data.unlabeled is not None else (data.unlabeled,)
@@ -398,6 +435,9 @@ class RunData:
         notes = [f"note: {note}" for note in dict.fromkeys(passed_over) if note]
         notes += _unseen_classes(data, read)
         data = dataclasses.replace(data, notes=(*data.notes, *notes))
+        if "instances" in self.asked:
+            _check_instances(data, skip_bad=skip_bad)
+            data = dataclasses.replace(data, instances=True)
         if any(sample.label is None for sample in data.val.samples):
             raise DataError(
                 f"data.val_split {self.data.val_split!r} of {data.val.name} has no labels; hold "
@@ -409,6 +449,8 @@ class RunData:
                 check_equal_sizes(data.labeled, data.split.labeled, skip_bad=skip_bad)
             if self.data.resize is None:
                 check_equal_sizes(data.unlabeled, data.unlabeled_indices, skip_bad=skip_bad)
+                if "target" in data.streams:
+                    check_equal_sizes(*data.streams["target"], skip_bad=skip_bad)
             if settings.options.get("mixing.domains") == "inter":
                 check_same_size(data.labeled, resize, data.unlabeled, self.data.resize)
         if not effect.takes_part(settings.method, "teacher"):
@@ -433,13 +475,14 @@ class RunData:
 
     def _two_domains(self) -> TrainingData:
         """Labeled images of the source, unlabeled ones of the target; its labels are for
-        validation.
+        validation, but those of ``data.labeled_target``.
         """
         data, objects = self.data, self.objects
         source = objects.source or self.source()
         target = objects.train
         named = data.unlabeled is not None or objects.unlabeled is not None
-        takes_target = not named and "unlabeled" in self.streams
+        labels_target = "target" in self.streams
+        takes_target = labels_target or (not named and "unlabeled" in self.streams)
         if target is None and (data.val is not None or takes_target):
             # Of which images are needed, and labels only to validate by.
             target = self.split(data.train_split, pair_present)
@@ -459,25 +502,55 @@ class RunData:
         split = split_labeled(_ids(source), self.domain.labeled, self.settings.split_seed)
         if target is not None:
             notes += self._held_out_notes(target, val)
+        split = split.holding_out(held_out)
+        target_split = None
+        if labels_target and target is not None:
+            target_split = self._split_of_target(target, held_out)
+            split = split.beside(target_split)
         unlabeled, left_out_files = self._further_images(source, val)
         notes += left_out_files
+        indices: tuple[int, ...] | None = None
         if unlabeled is None and takes_target and target is not None:
             missing = sum(sample.label is None for sample in target.samples)
             if missing:
                 notes.append(f"{missing} images of the target have no label, and need none")
-            kept = tuple(sample for sample in target.samples if sample.id not in set(held_out))
-            unlabeled = dataclasses.replace(target, samples=kept)
+            unlabeled = target
+            if target_split is not None:
+                indices = target_split.unlabeled
+            else:
+                kept = tuple(sample for sample in target.samples if sample.id not in set(held_out))
+                unlabeled = dataclasses.replace(target, samples=kept)
         if unlabeled is None:
             unlabeled = dataclasses.replace(val, samples=())
         return TrainingData(
             labeled=classes.apply(source),
-            split=split.holding_out(held_out),
+            split=split,
             unlabeled=unlabeled,
-            unlabeled_indices=tuple(range(len(unlabeled))),
+            unlabeled_indices=tuple(range(len(unlabeled))) if indices is None else indices,
             val=val,
             notes=tuple(notes),
             class_map=classes.to_yaml(),
+            target=None if target_split is None else target,
+            target_split=target_split,
         )
+
+    def _split_of_target(self, target: SegmentationDataset, held_out: Sequence[str]) -> Split:
+        """Which images of the target's training split are labeled, and which are not.
+
+        Where images without a label are left out elsewhere, they are unlabeled here.
+
+        Raises:
+            DataError: As :func:`split_labeled`.
+        """
+        part = self.settings.labeled_target
+        assert part is not None
+        bare: list[str] = []
+        if self.settings.skips_unpaired:
+            bare = [sample.id for sample in target.samples if sample.label is None]
+        try:
+            return split_labeled(_ids(target), part, self.settings.split_seed, held_out, bare)
+        except DataError as error:
+            raise DataError(f"data.labeled_target: {error}") from error
 
     def _further_images(
         self, labeled: SegmentationDataset, val: SegmentationDataset
@@ -528,11 +601,11 @@ class RunData:
         return read_frequencies(Path(alignment).expanduser(), data.classes)
 
     def with_frequencies(self, data: TrainingData, recorded: Path | None = None) -> TrainingData:
-        """The data with the share of each class among its labels, where a loss asks for it.
+        """The data with the share of each class among its labels, where a part asks for it.
 
         Shares that the settings give come first, then those of a file that the run has recorded.
         """
-        if not needs_class_shares(self.settings.supervised_loss.name):
+        if "class_shares" not in self.asked:
             return data
         given = self.settings.options.get("supervised_loss.frequencies")
         if given is not None:
@@ -545,6 +618,26 @@ class RunData:
             shares = class_frequencies(data.labeled, indices, skip_bad=self.data.skip_bad)
         return dataclasses.replace(data, frequencies=shares)
 
+    def with_counts(self, data: TrainingData) -> TrainingData:
+        """The data of a new run with all that its parts ask to count in the labels."""
+        return self.with_class_pixels(self.with_related(self.with_frequencies(data)))
+
+    def with_related(self, data: TrainingData, recorded: Path | None = None) -> TrainingData:
+        """The data with the classes that belong together by its labels, where a part asks for it.
+
+        ``recorded`` is the file in which the run keeps them.
+        """
+        if "related" not in self.asked:
+            return data
+        if recorded is not None and recorded.is_file():
+            return dataclasses.replace(data, related=read_pairs(recorded, data.classes))
+        indices = data.split.labeled
+        LOG.info(f"looking in {min(len(indices), LABELS)} labels for classes that belong together")
+        related = related_by_borders(data.labeled, indices, skip_bad=self.data.skip_bad)
+        pairs = ", ".join("+".join(pair) for pair in named_pairs(related, data.classes))
+        note = f"mixing.together auto: {pairs or 'no classes that belong together'}"
+        return dataclasses.replace(data, related=related, notes=(*data.notes, note))
+
     def with_class_pixels(self, data: TrainingData, recorded: Path | None = None) -> TrainingData:
         """The data with the pixels of each class in each label, where images are drawn by them.
 
@@ -555,7 +648,7 @@ class RunData:
         least, skip_bad = self.settings.sampling.min_pixels, self.data.skip_bad
         counts: dict[str, NDArray[np.int64]] = {}
         notes = []
-        for name, (dataset, indices) in data.labeled_streams.items():
+        for name, (dataset, indices) in data.with_labels.items():
             count = functools.partial(
                 label_pixels,
                 dataset,
@@ -615,13 +708,55 @@ def unpaired_notes(*datasets: SegmentationDataset) -> list[str]:
     ]
 
 
+def _check_labels_are_there(
+    dataset: SegmentationDataset, indices: Sequence[int], stream: str
+) -> None:
+    bare = [index for index in indices if dataset.samples[index].label is None]
+    if not bare:
+        return
+    what, advice = "labeled images", ""
+    if stream == "target":
+        what = "labeled target images"
+        advice = (
+            ". --data.unpaired skip draws from those that have one, a list file names them: "
+            "--labeled-target LABELED.txt"
+        )
+    raise DataError(
+        f"{len(bare)} of the {what} of {dataset.name} {dataset.split!r} have no label, the first "
+        f"is {dataset.samples[bare[0]].image}"
+        + (f"; looked for {dataset.looked_for}" if dataset.looked_for else "")
+        + advice
+    )
+
+
 def _unseen_classes(data: TrainingData, read_already: Mapping[Path, bytes]) -> Iterator[str]:
-    parts = [(data.labeled, data.split.labeled), (data.val, tuple(range(len(data.val))))]
-    for dataset, indices in parts:
+    for dataset, indices in (*data.with_labels.values(), (data.val, tuple(range(len(data.val))))):
         ids, read = ids_in_labels(dataset, indices, known=read_already)
         note = unseen_note(dataset, ids, read, len(indices))
         if note:
             yield f"note: {note}"
+
+
+def _check_instances(data: TrainingData, *, skip_bad: bool) -> None:
+    """Refuse labeled images whose instances are not known, and read those of some.
+
+    With ``skip_bad`` files that cannot be read are passed over.
+
+    Raises:
+        ConfigError: There are none, or not of all images.
+        DataError: A file of instances is damaged, or not of the size of its label.
+    """
+    labeled, indices = data.labeled, data.split.labeled
+    without = [index for index in indices if labeled.samples[index].instances is None]
+    if without:
+        raise ConfigError(
+            f"mixing.instances: {len(without)} of {len(indices)} labeled images of {labeled.name} "
+            "have no file that tells instances apart (such as Cityscapes' "
+            f"*_gtFine_instanceIds.png), the first is {labeled.samples[without[0]].image}; leave "
+            "mixing.instances out"
+        )
+    for index in () if skip_bad else spread(indices, 4):
+        labeled.instances(index, labeled.label(index))
 
 
 def _opened(part: Callable[[], SegmentationDataset]) -> SegmentationDataset | None:

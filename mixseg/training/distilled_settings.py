@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from mixseg.errors import CheckpointError, ConfigError, unknown_name
 from mixseg.models import WholeNetwork
 from mixseg.registry import ARCHITECTURES
 from mixseg.training.saved_network import load_settings
+
+LOG = logging.getLogger("mixseg")
 
 OWN = tuple(
     f"data.{name}"
@@ -94,6 +97,8 @@ def data_of_teacher(teacher: Path) -> dict[str, Any]:
     }
     if taken.get("data.split_seed") is None:
         taken["data.split_seed"] = saved["seed"]
+    if taken.pop("data.labeled_target", None) is not None:
+        LOG.info("note: labels of the target, of which the teacher has had some, are not taken")
     nothing_left = taken["data.labeled"] == "full" and taken.get("data.unlabeled") is None
     if nothing_left and taken.get("source_domain.dataset") is None:
         taken["distillation.unlabeled"] = 0.0

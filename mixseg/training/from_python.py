@@ -17,7 +17,7 @@ class Objects:
 
     Attributes:
         parts: ``network``, or a part as methods ask for it (``mixer``, ``supervised_loss``,
-            ``weighting``, ``consistency``, ``augment``, ``labeled_mix``) -> the object.
+            ``weighting``, ``consistency``, ``augment``, ``style``, ``labeled_mix``) -> the object.
         train: Training images: those of the target, if there is a source.
         unlabeled: Further images without labels.
         val: Validation images.

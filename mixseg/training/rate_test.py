@@ -44,10 +44,10 @@ def prepare_range_test(
             for path, value in settings.options.items()
         },
     )
-    found = find_teacher(settings.method, settings.distillation)
+    found = find_teacher(to_flat(settings))
     check_settings(settings)
     run_data = RunData(settings)
-    data = run_data.with_class_pixels(run_data.with_frequencies(run_data.training()))
+    data = run_data.with_counts(run_data.training())
     teacher = None if found is None else fixed_teacher(found, data.classes)
     learner = learner_of_run(settings, data, teacher)
     accumulate = settings.training.accumulate

@@ -19,11 +19,12 @@ import torch
 from torch import nn
 
 from mixseg.charts import plots_installed
-from mixseg.config.effect import command_of, takes_part
+from mixseg.config.effect import asked_for, command_of, takes_part
 from mixseg.config.resolve import resolve_settings
 from mixseg.config.saved import changed_settings, dump_settings, with_absolute_paths
 from mixseg.config.schema import to_flat
 from mixseg.config.sections import Settings
+from mixseg.data.borders import dump_pairs
 from mixseg.data.contract import ClassSet
 from mixseg.data.record import differences, digests, read_record
 from mixseg.data.splits import id_lines, write_split
@@ -72,13 +73,13 @@ def start(
     objects: Objects = NO_OBJECTS,
 ) -> tuple[Outcome, Path]:
     """Check everything, make the run's folder, train; gives how it ended, and the folder."""
-    saved_teacher = find_teacher(settings.method, settings.distillation)
+    saved_teacher = find_teacher(to_flat(settings))
     check_settings(settings)
     settings = with_absolute_paths(settings)
     run_data = RunData(settings, objects)
     data = run_data.training()
     settings = epochs_in_steps(settings, len(data.split.labeled))
-    data = run_data.with_class_pixels(run_data.with_frequencies(data))
+    data = run_data.with_counts(data)
     teacher = None if saved_teacher is None else fixed_teacher(saved_teacher, data.classes)
     output = Path(settings.output).expanduser()
     named = run_name(to_flat(settings), model_title(settings.model))
@@ -117,16 +118,22 @@ def run_name(values: Mapping[str, Any], model: str) -> str:
     title of the network.
     """
     method, source, seed = values["method"], values["source_domain.dataset"], values["seed"]
-    labeled = values["data.labeled" if source is None else "source_domain.labeled"]
-    fraction = re.fullmatch(r"(\d+)/(\d+)", labeled)
-    labeled = f"{fraction[1]}of{fraction[2]}" if fraction else Path(labeled).name
-    labeled = re.sub(r"[^A-Za-z0-9.]", "-", labeled)
+    labeled = [values["data.labeled" if source is None else "source_domain.labeled"]]
+    if values.get("data.labeled_target") is not None:
+        labeled.append(values["data.labeled_target"])
     parts = [command_of(method), *([source] if source else []), values["data.dataset"]]
     if takes_part(method, "mixer"):
         parts.append(values["mixing.mixer"])
     if takes_part(method, "trained_teacher"):
         parts.append(model)
-    return "-".join([*parts, labeled[:20], f"seed{seed}", time.strftime("%Y%m%d-%H%M%S")])
+    parts += map(_in_a_name, labeled)
+    return "-".join([*parts, f"seed{seed}", time.strftime("%Y%m%d-%H%M%S")])
+
+
+def _in_a_name(labeled: str) -> str:
+    fraction = re.fullmatch(r"(\d+)/(\d+)", labeled)
+    labeled = f"{fraction[1]}of{fraction[2]}" if fraction else Path(labeled).name
+    return re.sub(r"[^A-Za-z0-9.]", "-", labeled)[:20]
 
 
 def unused_name(folder: Path, name: str) -> str:
@@ -144,6 +151,8 @@ def _write_record(run: RunDirectory, data: TrainingData) -> None:
     for path, by_class in shares.items():
         if by_class is not None:
             write_atomically(path, dump_frequencies(by_class, data.classes))
+    if data.related is not None:
+        write_atomically(run.related, dump_pairs(data.related, data.classes))
     if data.class_map:
         write_atomically(run.class_map, data.class_map)
 
@@ -214,10 +223,13 @@ def _opened(
     run_data = RunData(opened, objects)
     data = run_data.training()
     lists = (
-        f"--set source_domain.labeled={run.path / 'labeled.txt'}"
+        f"--set source_domain.labeled={run.lists['labeled']}"
         if settings.two_domains
-        else f"--labeled {run.path / 'labeled.txt'},{run.path / 'unlabeled.txt'}"
+        else f"--labeled {run.lists['labeled']},{run.lists['unlabeled']}"
     )
+    if data.target is not None:
+        rest = f",{run.lists['unlabeled']}" if data.unlabeled is data.target else ""
+        lists += f" --labeled-target {run.lists['target']}{rest}"
     held_out = "" if settings.data.val is None else f"--val {run.held_out} "
     # Another draw of what is held out would be validated on images that were trained on.
     drawn = settings.data.val is not None and not Path(settings.data.val).is_file()
@@ -228,8 +240,9 @@ def _opened(
         run.check_class_map(data.class_map)
     settings = epochs_in_steps(settings, len(data.split.labeled))
     data = run_data.with_frequencies(data, run.frequencies)
+    data = run_data.with_related(data, run.related)
     data = run_data.with_class_pixels(data, run.class_pixels)
-    has_teacher = takes_part(settings.method, "trained_teacher")
+    has_teacher = asked_for(to_flat(settings), "trained_teacher")
     teacher = kept_teacher(run.path, data.classes) if has_teacher else None
     if changes and run.locked:  # checkpoints take a copy of what is written here
         unpaired = (*data.labeled.unpaired, *data.val.unpaired)
@@ -326,8 +339,8 @@ def _restore_files(run: RunDirectory, kept: Mapping[str, Any]) -> None:
     changed = [run.path / name for name in run.restore_records(kept["records"])]
     full = read_record(run.path)
     own = {} if full is None else digests(full)
-    for path, name in ((run.labeled, "labeled"), (run.unlabeled, "unlabeled")):
-        if full is None or own[name] != kept["data"].get(name):
+    for name, path in run.lists.items():
+        if full is None or name not in own or own[name] != kept["data"].get(name):
             continue
         content = "".join(f"{key}\n" for key in full[name])
         if not path.is_file() or read_bytes(path) != content.encode():
@@ -366,15 +379,12 @@ def _data_changes(
 
 
 def _lists(run: RunDirectory, data: TrainingData) -> dict[Path, str]:
-    contents = {
-        run.labeled: id_lines(data.labeled, data.split.labeled),
-        run.unlabeled: id_lines(data.unlabeled, data.unlabeled_indices),
-        run.data_record: json.dumps(data.record, indent=0),
-    }
+    contents = {run.lists[name]: id_lines(*stream) for name, stream in data.streams.items()}
+    contents[run.data_record] = json.dumps(data.record, indent=0)
     if data.split.held_out:
         contents[run.held_out] = id_lines(data.val, range(len(data.val)))
     if data.class_pixels:
-        streams = data.labeled_streams
+        streams = data.with_labels
         counts = {pixels_key(*streams[name]): one for name, one in data.class_pixels.items()}
         contents[run.class_pixels] = dump_pixels(counts)
     return contents
@@ -471,6 +481,9 @@ def _opening(run: Run, data: TrainingData) -> list[str]:
         f"run {run.folder.path}" + (f", from step {step}" if step else ""),
         f"data {data.labeled.root}: {len(split.labeled)} labeled images; split {split.digest}",
     ]
+    if "target" in run.streams:
+        dataset, indices = data.streams["target"]
+        lines.append(f"data {dataset.root}: {len(indices)} labeled target images")
     if unlabeled:
         count = len(data.unlabeled_indices)
         lines.append(f"data {data.unlabeled.root}: {count} unlabeled images")
@@ -480,6 +493,13 @@ def _opening(run: Run, data: TrainingData) -> list[str]:
             f"note: {len(split.unlabeled)} labeled images of {data.labeled.root} are not used "
             f"(data.labeled {settings.data.labeled}, and data.unlabeled names others); --labeled "
             "full takes them"
+        )
+    rest = () if data.target_split is None else data.target_split.unlabeled
+    if unlabeled and settings.data.unlabeled and rest:
+        lines.append(
+            f"note: {len(rest)} images of the target's split are not used (data.labeled_target "
+            f"{settings.labeled_target}, and data.unlabeled names others); --labeled-target full "
+            "takes their labels"
         )
     lines.append(
         f"model {model_title(settings.model)}, {_millions(learner.method.student)} parameters; "
@@ -511,8 +531,9 @@ def _opening(run: Run, data: TrainingData) -> list[str]:
     lines += crop_notes(domain, data, run.stages)
     if unlabeled and run.stages[0].crop is not None:
         lines += scale_notes(domain.resize, settings.data.resize, data)
-    if split.note:
-        lines.append(f"note: {split.note}")
+    for one in (split, data.target_split):
+        if one is not None and one.note:
+            lines.append(f"note: {one.note}")
     among_themselves = settings.options.get("mixing.domains", "intra") == "intra"
     mixes = takes_part(settings.method, "mixer") and among_themselves
     if mixes and settings.data.batch_unlabeled == 1:

@@ -28,6 +28,7 @@ RECORDS = (
     "class_map.yaml",
     "alignment.yaml",
     "frequencies.yaml",
+    "related.json",
     RECORD,
     "teacher/manifest.json",
 )
@@ -50,7 +51,8 @@ class RunDirectory:
         skipped: Images that could not be read, one JSON object per line; with ``data.skip_bad``.
         class_map: Where each class of a source domain went.
         alignment: Share of each class that pseudo-labels are aligned to; so ``frequencies`` of
-            those among the labeled pixels, where a loss weighs by them.
+            those among the labeled pixels, where a part asks for them.
+        related: Pairs of classes that belong together by the labels, where a part asks for them.
         precision: What ``training.precision: auto`` has chosen.
         class_pixels: Pixels of each class in each label file, where images are drawn by them; if it
             is lost they are counted again.
@@ -82,11 +84,12 @@ class RunDirectory:
         self.path = path
         self.config, self.summary = path / "config.yaml", path / "summary.json"
         self.checkpoints, self.skipped = path / "checkpoints", path / "skipped.jsonl"
-        self.labeled, self.unlabeled = path / "labeled.txt", path / "unlabeled.txt"
+        self.lists = {name: path / f"{name}.txt" for name in ("labeled", "unlabeled", "target")}
         self.held_out, self.data_record = path / "val.txt", path / FILE
         self.class_map, self.alignment = path / "class_map.yaml", path / "alignment.yaml"
         self.frequencies, self.precision = path / "frequencies.yaml", path / RECORD
         self.class_pixels = path / "class_pixels.json"
+        self.related = path / "related.json"
 
     @classmethod
     def create(cls, path: Path) -> RunDirectory:

@@ -41,14 +41,13 @@ def plan_stages(
     accumulate = training.accumulate
     steps = _steps(stages, accumulate, images) or [training.iterations]
     factors = [stage.lr_factor for stage in stages] or [1.0]
-    draws = {"labeled": 0, "unlabeled": 0}
+    draws = dict.fromkeys(data.batches, 0)
     planned: list[Stage] = []
     first = 0
     for own, taken, factor in zip(data_by_stage(data, stages), steps, factors, strict=True):
-        batches = {"labeled": own.batch_labeled, "unlabeled": own.batch_unlabeled}
-        planned.append(Stage(first, first + taken, own.crop, batches, draws, factor))
+        planned.append(Stage(first, first + taken, own.crop, own.batches, draws, factor))
         parts = taken * accumulate
-        draws = {name: drawn + parts * batches[name] for name, drawn in draws.items()}
+        draws = {name: drawn + parts * own.batches[name] for name, drawn in draws.items()}
         first += taken
     return tuple(planned)
 
@@ -60,8 +59,9 @@ def data_by_stage(data: DataSettings, stages: Sequence[StageSettings]) -> list[D
             data,
             crop=stage.crop,
             batch_labeled=stage.batch,
-            # Where this is no whole number and a method uses it, the settings are refused before.
+            # Where these are no whole numbers and a method uses them, they are refused before.
             batch_unlabeled=max(1, stage.batch * data.batch_unlabeled // data.batch_labeled),
+            batch_target=max(1, stage.batch * data.batch_target // data.batch_labeled),
         )
         for stage in stages
     ] or [data]

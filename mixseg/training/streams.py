@@ -42,7 +42,7 @@ def build_streams(
     Args:
         opened: The data.
         labeled: Section of the settings about the labeled images.
-        data: Section about the unlabeled images, and about all.
+        data: Section about the images of the other streams, and about all.
         stages: Those of the run; batches are numbered through all of them.
         method: Says which streams there are.
         sampling: How labeled images are drawn; if by their classes, their pixels are counted in
@@ -53,10 +53,6 @@ def build_streams(
     pinned = next(method.student.parameters()).device.type == "cuda"
     red, green, blue = (round(255 * value) for value in method.student.spec.mean)
     of_source = labeled.interpolation if isinstance(labeled, SourceSettings) else "bilinear"
-    sources = {
-        "labeled": (labeled, opened.labeled, opened.split.labeled, of_source),
-        "unlabeled": (data, opened.unlabeled, opened.unlabeled_indices, "bilinear"),
-    }
 
     samplers = {
         name: RareClassSampler(
@@ -67,14 +63,15 @@ def build_streams(
             min_pixels=sampling.min_pixels,
             min_crop_share=sampling.min_crop_share,
             retries=sampling.retries,
-            resize=sources[name][0].resize,
+            resize=(labeled if name == "labeled" else data).resize,
         )
-        for name in (opened.labeled_streams if sampling.name == "rare" else ())
+        for name in (opened.with_labels if sampling.name == "rare" else ())
     }
 
     def batches(name: str, first: int, last: int) -> Iterator[Batch]:
         """Batches number ``first`` to ``last`` - 1; a loader for each stage, at its turn."""
-        section, dataset, indices, interpolation = sources[name]
+        dataset, indices = opened.streams[name]
+        section = labeled if name == "labeled" else data
         for stage in stages:
             before = stage.first * accumulate
             end = min(last, stage.last * accumulate)
@@ -84,7 +81,7 @@ def build_streams(
                 resize=section.resize,
                 scale=section.scale,
                 scale_step=data.scale_step,
-                interpolation=interpolation,
+                interpolation=of_source if name == "labeled" else "bilinear",
                 rotate=data.rotate,
                 crop=stage.crop,
                 padding=data.padding,
@@ -97,7 +94,8 @@ def build_streams(
                 transform,
                 seed=seed,
                 stream=name,
-                labeled=name == "labeled",
+                labeled=name in opened.with_labels,
+                instances=name in opened.with_labels and opened.instances,
                 bad_share=data.skip_bad_share if data.skip_bad else 0.0,
                 sampler=samplers.get(name),
             )

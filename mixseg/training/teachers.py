@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from mixseg.config.effect import takes_part
-from mixseg.config.sections import DistillationSettings
+from mixseg.config.effect import asked_for
 from mixseg.data.contract import ClassSet
 from mixseg.data.voc import VOC
 from mixseg.errors import CheckpointError
@@ -29,17 +29,20 @@ COPY = "teacher"
 """Folder within a run that holds its teacher: a checkpoint like any other."""
 
 
-def find_teacher(method: str, chosen: DistillationSettings) -> SavedNetworks | None:
-    """The teacher that a new run names, before any data is read; None if its method has none.
+def find_teacher(values: Mapping[str, Any]) -> SavedNetworks | None:
+    """The trained teacher that a new run names, before any data is read; None if it needs none.
+
+    Args:
+        values: Setting path -> value.
 
     Messages say which network it is, and which damaged checkpoints were passed over.
 
     Raises:
         CheckpointError: It is missing or damaged, or no network that can teach.
     """
-    if not takes_part(method, "trained_teacher") or chosen.teacher is None:
+    if not asked_for(values, "trained_teacher") or values["distillation.teacher"] is None:
         return None
-    path = Path(chosen.teacher).expanduser()
+    path = Path(values["distillation.teacher"]).expanduser()
     if path.is_file():
         return SavedNetworks(path, 0, {"teacher": read_torchvision_fcn(path)}, VOC, {})
     if not path.is_dir():
@@ -47,7 +50,8 @@ def find_teacher(method: str, chosen: DistillationSettings) -> SavedNetworks | N
             f"distillation.teacher: {path}: there is no such run, checkpoint or weight file"
         )
     # Of the best checkpoints each holds one network.
-    saved = load_networks(path, "either" if chosen.network == "teacher" else chosen.network)
+    which = values["distillation.network"]
+    saved = load_networks(path, "either" if which == "teacher" else which)
     saved.report("--distillation.network")
     return saved
 

@@ -63,6 +63,8 @@ CHANGES: dict[str, Any] = {
     "supervised_loss.frequencies": {"road": 0.75, "traffic light": 0.25},
     "mixing.mixer": "cowmix",
     "mixing.sigma": (4.0, 64.0),
+    "mixing.labeled": "classmix",
+    "mixing.together": ("pole+traffic sign", "rider+bicycle"),
     "optimizer.lr": 1e-4,
     "optimizer.clip_norm": 1.5,
     "name": "a-runs_ünïcode",
@@ -111,6 +113,23 @@ adversarial: {alpha: 0.05, schedule: same}
     assert to_flat(found)["augmentation.color_jitter"] == 0.25
     assert "augmentation.color_jitter" in caplog.text
     assert set(renamed.RENAMED.values()) <= set(schema())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("pole+traffic sign, rider+bicycle", ("pole+traffic sign", "rider+bicycle")),
+        ("[pole + traffic sign]", ("pole + traffic sign",)),
+        ("auto", ("auto",)),
+        ("none", None),
+    ],
+)
+def test_names_in_lists_may_hold_white_space(
+    text: str, expected: tuple[str, ...] | None, tmp_path: Path
+) -> None:
+    typed = resolve_settings([], flags("--mixing.together", text))
+    read = resolved(tmp_path, f"mixing: {{together: {text!r}}}")
+    assert to_flat(typed)["mixing.together"] == to_flat(read)["mixing.together"] == expected
 
 
 class TestPrecedence:

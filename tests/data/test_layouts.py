@@ -47,6 +47,7 @@ from tests.data.layouts import (
     write_cityscapes,
     write_folder,
     write_image,
+    write_instances,
     write_label,
     write_sbd,
     write_voc,
@@ -212,6 +213,30 @@ class TestCityscapes:
         assert (RAW_TO_TRAIN[34:255] == -1).all()
         void = {one.id % 256: one.color for one in official if one.ignoreInEval}
         assert void == VOID_COLORS
+
+    def test_instances_of_things(self, tmp_path: Path) -> None:
+        write_cityscapes(tmp_path, cities={"ulm": 2})
+        bare = open_dataset("cityscapes", tmp_path, "train")
+        with pytest.raises(DataError, match="no file of instances"):
+            bare.instances(0, bare.label(0))
+        write_instances(tmp_path)
+        found = open_dataset("cityscapes", tmp_path, "train")
+        label = found.label(0)
+        instances = found.instances(0, label)
+        assert instances.dtype == np.int32
+        things = np.isin(label, [CITYSCAPES.names.index(name) for name in ("rider", "car")])
+        rows = np.broadcast_to(np.arange(len(label))[:, None], label.shape)
+        raw = np.array([*CITYSCAPES.label_ids])[label[things]]
+        np.testing.assert_array_equal(instances[things], 1000 * raw + rows[things])
+        assert things.any() and not instances[label == CITYSCAPES.names.index("road")].any()
+        with pytest.raises(
+            DataError, match=r"instanceIds.*20x12 pixels but the label .* has 20x11"
+        ):
+            found.instances(0, label[1:])
+        path = next(tmp_path.rglob("*ulm_000000*_instanceIds.png"))
+        Image.new("RGB", (20, 12)).save(path)
+        with pytest.raises(DataError, match="a color picture"):
+            found.instances(0, label)
 
     def test_both_kinds_of_labels_give_the_same(self, tmp_path: Path) -> None:
         write_cityscapes(tmp_path, cities={"ulm": 1})

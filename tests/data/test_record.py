@@ -72,6 +72,18 @@ def test_what_is_named(tmp_path: Path) -> None:
     assert "2 -> 1" in line
 
 
+def test_labels_of_a_target_are_named(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    train = open_dataset("folder", tmp_path, "train")
+    before = record_of_training(train, train, (), [], train.samples[:2])
+    assert "target" not in record_of_training(train, train, (), [])
+    (tmp_path / FILE).write_text(json.dumps(before))
+    assert read_record(tmp_path) == before
+    now = record_of_training(train, train, (), [], train.samples[1:2])
+    (line,) = differences(digests(before), now, before)
+    assert line.startswith("labeled target images: 1 are gone (day 0/frame.0)")
+
+
 def test_what_colors_mean_is_named(tmp_path: Path) -> None:
     names = "names: [a, b]\n"
     write_folder(tmp_path, "val", description=names + "palette: [[1, 1, 1], [2, 2, 2]]\n")

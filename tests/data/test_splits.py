@@ -72,6 +72,18 @@ def test_nested(ids: list[str], specs: tuple[str, str], seed: int) -> None:
     assert small <= large
 
 
+@given(ids=ids_lists, spec=fractions, seed=seeds, data=st.data())
+def test_images_without_a_label_are_unlabeled(
+    ids: list[str], spec: str, seed: int, data: st.DataObject
+) -> None:
+    able = data.draw(st.lists(st.sampled_from(ids), min_size=1, unique=True))
+    split = split_labeled(ids, spec, seed, bare=set(ids) - set(able))
+    assert sorted(split.labeled + split.unlabeled) == list(range(len(ids)))
+    # Those are drawn that would be, were there no others.
+    alone, ordered = split_labeled(able, spec, seed), sorted(able)
+    assert [sorted(ids)[i] for i in split.labeled] == [ordered[i] for i in alone.labeled]
+
+
 def test_seed_and_digest_tell_splits_apart() -> None:
     first, other = (split_labeled(IDS, "1/8", seed) for seed in (0, 1))
     assert first.labeled != other.labeled

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from mixseg.config.values import Size
@@ -84,6 +85,31 @@ def same(first: list[Batch], second: list[Batch]) -> bool:
         a.ids == b.ids and all(torch.equal(x, y) for x, y in zip(a[:3], b[:3], strict=True))
         for a, b in zip(first, second, strict=True)
     )
+
+
+def test_instances_come_with_their_images_where_they_are_asked_for(
+    dataset: SegmentationDataset,
+) -> None:
+    """They are augmented as the labels are; 1000 times the label, plus 1000, here."""
+    samples = tuple(dataclasses.replace(one, instances=one.label) for one in dataset.samples)
+
+    def read(path: Path) -> NDArray[np.int32]:
+        return 1000 * (read_index_png(path).astype(np.int32) + 1)
+
+    things = dataclasses.replace(dataset, samples=samples, read_instances=read)
+    asking = dataclasses.replace(stream(things), instances=True)
+    plain, found = (list(stream_batches(one, 3, 0, 4, 0)) for one in (stream(things), asking))
+    assert same(plain, found) and all(one.instances is None for one in plain)
+    for one in found:
+        assert one.instances is not None and one.instances.dtype == torch.int32
+        expected = 1000 * (one.labels.int() + 1)
+        assert torch.equal(one.instances, expected.masked_fill(one.labels == IGNORE, 0))
+        # What a method does to the whole batch is done to all of its tensors.
+        turned = one.mapped(lambda values: values.flip(0))
+        assert turned.instances is not None
+        assert torch.equal(turned.instances.flip(0), one.instances) and turned.ids == one.ids
+    with pytest.raises(DataError, match="no file of instances"):
+        list(stream_batches(dataclasses.replace(stream(dataset), instances=True), 3, 0, 1, 0))
 
 
 WAVES = ((1, 0.5), (0.3, 1), (1, -1))

@@ -27,10 +27,16 @@ FILL = (7, 130, 251)
 
 
 def encoded(height: int, width: int) -> Example:
-    """Every pixel is different, and its label is computed from its color."""
+    """Every pixel is different, its label is computed from its color, its instance from that."""
     index = torch.arange(height * width).view(height, width)
     image = torch.stack([index % 199, index // 199 % 256, (index * 37) % 256]).to(torch.uint8)
-    return Example(image, label_of(image), torch.ones(height, width, dtype=torch.bool))
+    valid, label = torch.ones(height, width, dtype=torch.bool), label_of(image)
+    return Example(image, label, valid, 1000 * label.int() + 7)
+
+
+def equal(one: Example, other: Example) -> bool:
+    pairs = zip(one, other, strict=True)
+    return all(a is not None and b is not None and torch.equal(a, b) for a, b in pairs)
 
 
 def label_of(image: Tensor) -> Tensor:
@@ -55,14 +61,16 @@ def test_pixels_keep_their_labels(
 ) -> None:
     example = encoded(height, width)
     transform = PairedTransform(crop=crop, flip=flip, fill=FILL)
-    image, label, valid = transform(example, seeded(seed))
+    image, label, valid, instances = transform(example, seeded(seed))
+    assert instances is not None and instances.dtype == torch.int32
     size = crop or (height, width)
     assert image.shape == (3, *size)
-    assert label.shape == valid.shape == size
+    assert label.shape == valid.shape == instances.shape == size
     assert (image.dtype, label.dtype, valid.dtype) == (torch.uint8, torch.uint8, torch.bool)
     assert torch.equal(label[valid], label_of(image)[valid])
     # Padding: the fill color, no label, not valid.
-    assert (label[~valid] == IGNORE).all()
+    assert (label[~valid] == IGNORE).all() and not instances[~valid].any()
+    assert torch.equal(instances[valid], 1000 * label[valid].int() + 7)
     assert (image[:, ~valid] == torch.tensor(FILL).view(3, 1)).all()
     if crop is None:
         assert valid.all()
@@ -153,6 +161,16 @@ def test_a_resize_is_exact_on_whole_factors() -> None:
     assert torch.equal(big.valid, valid.repeat_interleave(3, 0).repeat_interleave(2, 1))
 
 
+def test_instances_follow_labels_through_every_step() -> None:
+    transform = PairedTransform(
+        resize=(50, 70), scale=(0.5, 1.5), rotate=20.0, crop=(40, 40), flip=True, fill=FILL
+    )
+    for seed in range(20):
+        _, label, valid, instances = transform(encoded(60, 80), seeded(seed))
+        assert instances is not None
+        assert torch.equal(instances, (1000 * label.int() + 7).masked_fill(~valid, 0))
+
+
 class TestRotation:
     # The last angle is no special case of torchvision: computed like any other.
     @pytest.mark.parametrize("angle", [-90.0, 0.0, 90.0, 180.0, 90 + 1e-5])
@@ -160,6 +178,7 @@ class TestRotation:
         example = encoded(20, 20)
         result = rotated(example, angle, FILL)
         for part, before in zip(result, example, strict=True):
+            assert part is not None and before is not None
             assert part.dtype == before.dtype
             assert torch.equal(part, torch.rot90(before, round(angle / 90), (-2, -1)))
 
@@ -174,7 +193,7 @@ class TestRotation:
         image = torch.full((3, height, width), value, dtype=torch.uint8)
         label = torch.full((height, width), value, dtype=torch.uint8)
         valid = torch.ones(height, width, dtype=torch.bool)
-        image, label, valid = rotated(Example(image, label, valid), angle, FILL)
+        image, label, valid, _ = rotated(Example(image, label, valid), angle, FILL)
         # One color stays that color up to the border of the image, where it becomes the fill.
         assert (image[:, valid] == value).all() and (label[valid] == value).all()
         assert (image[:, ~valid] == torch.tensor(FILL).view(3, 1)).all()
@@ -219,17 +238,17 @@ class TestRandomness:
 
     def test_the_generator_alone_decides_and_the_input_stays(self) -> None:
         example = encoded(30, 30)
-        copy = [part.clone() for part in example]
+        copy = example.mapped(torch.clone)
         torch.manual_seed(1)
         first = self.FULL(example, seeded(5))
         torch.manual_seed(2)
         before = torch.get_rng_state()
         second = self.FULL(example, seeded(5))
-        assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+        assert equal(first, second)
         assert torch.equal(before, torch.get_rng_state())
-        assert all(torch.equal(a, b) for a, b in zip(example, copy, strict=True))
+        assert equal(example, copy)
         unchanged = PairedTransform()(example, seeded(0))
-        assert all(torch.equal(a, b) for a, b in zip(example, unchanged, strict=True))
+        assert equal(example, unchanged)
 
     def test_crops_reach_every_place_and_half_are_mirrored(self) -> None:
         example, random = encoded(6, 7), seeded(0)

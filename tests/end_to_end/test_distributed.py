@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from tests.end_to_end.processes import (
@@ -95,6 +96,20 @@ METHODS: dict[str, tuple[str, Sequence[object]]] = {
             *("--lr", 1e-4),
         ),
     ),
+    "boxes by area, augmentation of each image": (
+        "train_ssl",
+        (
+            *("--mixer", "cutmix", "--mixing.area", "0.1,0.4"),
+            *("--augmentation.name", "per-image", "--lr", 1e-4),
+        ),
+    ),
+    "source and labeled target images, pasted in each domain": (
+        "train_uda",
+        (
+            *("--source", "demo", "--source-only", "--labeled-target", "1/4"),
+            *("--mixing.labeled", "classmix", "--data.batch_target", 4),
+        ),
+    ),
 }
 STEPS = 3
 
@@ -143,6 +158,36 @@ def test_all_processes_have_the_same_networks_and_other_images(
     launch.ok(script, config, json.dumps(changes))
     whole = json.loads((tmp_path / "rank-0.json").read_text())["ids"]
     assert [a + b for a, b in zip(first["ids"], second["ids"], strict=True)] == whole
+
+
+AUGMENTED = """
+import sys
+import torch
+from mixseg.distributed import joined, own_shard, world
+from mixseg.registry import AUGMENTATIONS
+
+with joined():
+    whole = torch.rand(6, 3, 21, 34, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for name in AUGMENTATIONS:
+        options = {"augmentation.color_jitter": 0.5, "augmentation.per": "image"}
+        random = torch.Generator().manual_seed(3)
+        augment = AUGMENTATIONS.build(name, options)
+        found[name] = [augment(own_shard(whole), random) for _ in range(4)]
+    torch.save(found, f"{world().size}-{world().rank}.pt")
+"""
+
+
+def test_shards_are_augmented_as_the_whole_batch_is(launch: Launcher, tmp_path: Path) -> None:
+    script = tmp_path / "augment.py"
+    script.write_text(AUGMENTED)
+    group_ok(launch, script)
+    launch.ok(script)
+    whole, first, second = (torch.load(tmp_path / f"{key}.pt") for key in ("1-0", "2-0", "2-1"))
+    assert len(whole) > 2
+    for name, batches in whole.items():
+        for expected, *shards in zip(batches, first[name], second[name], strict=True):
+            torch.testing.assert_close(torch.cat(shards), expected, rtol=0, atol=1e-6)
 
 
 def arguments(config: Path, *more: object) -> tuple[object, ...]:

@@ -18,6 +18,7 @@ from tests.end_to_end.conftest import TINY
 from tests.end_to_end.processes import (
     RUN,
     Launcher,
+    assert_same_run,
     assert_same_tensors,
     metrics,
     refused,
@@ -248,6 +249,61 @@ def test_a_bad_file_of_the_validation_split(
     assert_same_tensors(*(one / "checkpoints/step-00000004" for one in (run, good)))
 
 
+@pytest.mark.parametrize("more", [(), ("--source-only",)], ids=" ".join)
+def test_a_few_labels_of_the_target(
+    more: tuple[str, ...], uda: Path, launch: Launcher, tmp_path: Path
+) -> None:
+    few = ("--config", uda, "--source", "demo", "--labeled-target", "1/4", *more)
+    few = (*few, "--data.batch_target", 1, "--output", "out", "--iterations", 4)
+    done = launch.ok("train_uda", *few, "--name", "whole")
+    for counted in ("12 labeled images", "3 labeled target images", "3 validation images"):
+        assert f": {counted}" in done.out
+    whole, cut = tmp_path / "out/whole", tmp_path / "out/cut"
+    effective = json.loads((whole / "summary.json").read_text())["effective_batch"]
+    assert effective == dict.fromkeys(effective, 2) | {"target": 1}
+    listed = [(whole / f"{name}.txt").read_text().splitlines() for name in ("target", "unlabeled")]
+    assert [len(ids) for ids in listed] == [3, 9] and not set(listed[0]) & set(listed[1])
+    losses = [line["loss/supervised_target"] for line in metrics(whole) if "lr" in line]
+    assert len(losses) == 4 and min(losses) > 0
+    # It goes on as if nothing had been, from lists that come back.
+    launch.start("train_uda", *few, "--name", "cut").killed_after(cut, 2)
+    (cut / "target.txt").write_text("")
+    done = launch.ok("train_uda", "--resume", cut)
+    assert "target.txt: was lost or changed" in done.out
+    assert_same_run(whole, cut, settings=False)
+    assert (cut / "target.txt").read_text() == (whole / "target.txt").read_text()
+    # Other labels are another run, unless it is said.
+    other = ("--resume", cut, "--labeled-target", "1/3")
+    refuses("uda", *other, words=["data.labeled_target: 1/4 -> 1/3", "--allow-changes"])
+    done = launch.ok("train_uda", *other, "--iterations", 5, "--allow-changes")
+    assert "accepted: labeled target images: 1 are new" in done.out
+    assert len((cut / "target.txt").read_text().splitlines()) == 4
+
+
+def test_labels_of_the_target_that_changed(
+    uda: Path, own: dict[str, Path], launch: Launcher, tmp_path: Path
+) -> None:
+    crop = ("--data.crop", "[32,64]", "--validation.every", 0)
+    few = ("--source-only", "--labeled-target", 2, *crop)
+    launch.ok("train_uda", *real(uda, own, "gta5", *few))
+    run = tmp_path / "out/run"
+    chosen = (run / "target.txt").read_text().splitlines()
+    labels = {path.name: path for path in (own["cityscapes"] / "gtFine/train").rglob("*labelIds*")}
+    name = f"{Path(chosen[0]).name.removesuffix('_leftImg8bit')}_gtFine_labelIds.png"
+    write_label(labels[name], np.zeros((48, 96), dtype=np.uint8))
+    words = [f"labeled target images: files of 1 have changed ({chosen[0]}", "--allow-changes"]
+    refuses("uda", "--resume", run, words=words)
+    # An image more is another draw; the lists of the run, which are named, give it its own.
+    for path in (own["cityscapes"] / "leftImg8bit/train").rglob("*.png"), labels.values():
+        first = min(path)
+        shutil.copy(first, first.with_name(f"aa_{first.name}"))
+    lists = f"--labeled-target {run}/target.txt,{run}/unlabeled.txt"
+    refuses("uda", "--resume", run, words=["its split is", lists], code=1)
+    shares = f"--resume {run} --set source_domain.labeled={run}/labeled.txt {lists}".split()
+    launch.ok("train_uda", *shares, "--allow-changes", "--iterations", 2)
+    assert (run / "target.txt").read_text().splitlines() == chosen
+
+
 def test_refused_arguments(uda: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("rood: 1\n")
     cases = {
@@ -260,11 +316,18 @@ def test_refused_arguments(uda: Path, tmp_path: Path) -> None:
         "--set source_domain.dataset=null": "source_domain.dataset",
         "--domains outer": "outer",
         "--mixer none": "mixing.mixer none",
-        "--labeled 1/8": "source_domain.labeled=1/8",
+        "--labeled 1/8": "source_domain.labeled=1/8 --labeled-target",
+        "--labeled-target 1/8 --method supervised --set source_domain.dataset=null": "--labeled",
+        "--data.batch_target 4": "--labeled-target",
+        "--supervised_loss.target_weight 2 --source-only": "--labeled-target",
         "--set source_domain.scale=[0.5,1.5]": "source_domain.scale",
     }
     refuses_each("uda", cases, "--config", uda)
+    of_one_domain = {"--labeled-target 1/8": "mixseg uda --source NAME --labeled"}
+    refuses_each("ssl", of_one_domain)
+    refuses_each("supervised", of_one_domain)
     bad = {"--alignment bad.yaml": "bad.yaml, line 1: 'rood'"}
+    bad |= {"--labeled-target 13": "data.labeled_target: 1 to 12"}
     refuses_each("uda", bad, "--config", uda, code=1)
 
 

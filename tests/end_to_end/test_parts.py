@@ -27,12 +27,13 @@ from tests.end_to_end.processes import (
 
 BLOCK = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 FILES = dict(BLOCK.findall((REPOSITORY / "docs" / "extending.md").read_text()))
-ALL = ("mixer", "weighting", "loss", "network", "layout", "method", "logger")
+ALL = ("mixer", "weighting", "loss", "network", "layout", "method", "logger", "term")
 OWN = (
     *("--mixer", "stripes", "--mixing.stripes", 4),
     *("--weighting", "by-class", "--targets.class_decay", 0.5),
     *("--loss", "clipped", "--supervised_loss.most", 3),
     *("--model.architecture", "two-scores", "--model.width", 8, "--model.output_stride", 32),
+    *("--terms", "sharpness", "--sharpness.weight", 0.1),
     *("--training.loggers", "losses-csv", "--losses_csv.column", "gradient_norm"),
 )
 
@@ -64,7 +65,7 @@ def trained(
     content = {key: value for key, value in TINY.items() if key != "model"}
     content["model"] = {key: value for key, value in TINY["model"].items() if key != "rates"}
     (cwd / "tiny.yaml").write_text(yaml.safe_dump(content))
-    own = imports(Path("mine"), "mixer", "weighting", "loss", "network", "logger")
+    own = imports(Path("mine"), "mixer", "weighting", "loss", "network", "logger", "term")
     flags = ("--config", "tiny.yaml", *RUN, "--iterations", 4)
     launch.ok("train_ssl", *flags, *own, *OWN, cwd=cwd)
     return lambda folder: Path(shutil.copytree(cwd / "out", folder / "out")) / "run"
@@ -76,7 +77,8 @@ def test_a_run_remembers_its_parts(
     whole, run = trained(tmp_path / "whole"), trained(tmp_path)
     saved = yaml.safe_load((run / "config.yaml").read_text())
     assert [Path(one).name for one in saved["imports"]] == [
-        *("my_mixer.py", "my_weighting.py", "my_loss.py", "my_network.py", "my_logger.py")
+        *("my_mixer.py", "my_weighting.py", "my_loss.py", "my_network.py", "my_logger.py"),
+        "my_term.py",
     ]
     assert saved["mixing"]["stripes"] == 4 and saved["model"]["width"] == 8
     shutil.rmtree(run / "checkpoints" / "step-00000004")
@@ -126,7 +128,7 @@ def test_somebody_elses_run_is_refused_until_its_import_is_named(
         done = launch(tool, *arguments, **stranger)
         refused(done, "my_mixer.py", "--import")
     # A file of the same name stands for one that is not on this machine.
-    own = imports(parts, "mixer", "weighting", "loss", "network", "logger")
+    own = imports(parts, "mixer", "weighting", "loss", "network", "logger", "term")
     launch.ok("evaluate", run, *own, **stranger)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -25,6 +26,11 @@ ADVERSARIAL = ("--regularizer", "adversarial-temperature")
 RARE = ("--sampling.name", "rare", "--sampling.min_pixels", 200, "--data.crop", "32x32")
 SHORT = ("--iterations", 4)
 UDA = "train_uda"
+RARE = (
+    *("--demo.train_images", 24, "--labeled", 22, "--mixing.labeled", "classmix", *SHORT),
+    *("--mixing.together", "auto", "--mixing.rare_temperature", 0.2),
+)
+
 
 # Tool, YAML, flags, and the steps whose checkpoints a kill follows.
 RECIPES: dict[str, tuple[str, str, tuple[object, ...], tuple[int, ...]]] = {
@@ -38,6 +44,7 @@ RECIPES: dict[str, tuple[str, str, tuple[object, ...], tuple[int, ...]]] = {
         ),
         (2,),
     ),
+    "rare classes and those that belong together": ("train_ssl", "", RARE, (2,)),
     "inside a stage and at its border": ("train_ssl", STAGES, (), (2, 5)),
     "alignment of domains, rare classes": (
         UDA,
@@ -69,6 +76,12 @@ def test_a_killed_run_goes_on_to_the_bit(
     if text == STAGES:
         for line in ("1: steps 0 to 4, crops of 32x32, 2 ", "3: steps 5 to 8, crops of 64x96, 1 "):
             assert f"stage {line}labeled images" in whole.out
+    if flags is RARE:
+        assert "looking in 22 labels" in whole.out and "looking" not in done.out
+        pairs = ", ".join(map("+".join, json.loads((run / "related.json").read_text())))
+        assert pairs and f"mixing.together auto: {pairs}" in whole.out
+        for name in ("related.json", "frequencies.yaml"):
+            assert (cut / name).read_text() == (run / name).read_text()
     if ADVERSARIAL[0] in flags:
         assert "counting the classes of 3 labels" in whole.out and "counting" not in done.out
         shares = yaml.safe_load((run / "frequencies.yaml").read_text())

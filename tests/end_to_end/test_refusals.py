@@ -126,6 +126,8 @@ def test_files(config: Path, folder: Path) -> None:
     text = "supervised_loss: {name: balanced-cross-entropy, frequencies: {rode: 0.5}}\n"
     (folder / "extra.yaml").write_text(text)
     refuses("ssl", *own, words=["frequencies", "'road'"], code=1)
+    (folder / "extra.yaml").write_text("mixing: {together: [rider+bycicle]}\n")
+    refuses("ssl", *own, words=["mixing.together", "'bicycle'"])
 
 
 def test_a_process_says_it_on_standard_error(launch: Launcher, config: Path, folder: Path) -> None:

@@ -74,7 +74,11 @@ def batch(seed: int, size: int = 2, labeled: bool = True) -> Batch:
 
 
 def batches(seed: int = 0, size: int = 2) -> dict[str, Batch]:
-    return {"labeled": batch(seed, size), "unlabeled": batch(seed + 100, size, labeled=False)}
+    return {
+        "labeled": batch(seed, size),
+        "unlabeled": batch(seed + 100, size, labeled=False),
+        "target": batch(seed + 200, size),
+    }
 
 
 def random_of(step: int) -> StepRandom:

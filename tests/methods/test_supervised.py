@@ -25,6 +25,32 @@ def test_loss_is_the_cross_entropy_of_the_labeled_pixels() -> None:
     torch.testing.assert_close(result.losses["supervised"], expected, rtol=1e-5, atol=1e-5)
 
 
+def test_labeled_target_images_have_a_loss_of_their_own() -> None:
+    options = {"source_domain.dataset": "demo", "data.labeled_target": "1/16"}
+    method = build("supervised", options | {"supervised_loss.target_weight": 0.25})
+    result, target = stepped(method), batches()["target"]
+    expected = functional.cross_entropy(
+        method.student(target.images / 255), target.labels.long(), ignore_index=IGNORE
+    )
+    torch.testing.assert_close(
+        result.losses["supervised_target"], expected / 4, rtol=1e-5, atol=1e-5
+    )
+    # That of the source is as without them, and regularizers may look at both.
+    assert result.value("supervised") == stepped(build("supervised")).value("supervised")
+    assert torch.equal(result.outputs["target"].counted, target.labels != IGNORE)
+    assert result.losses.keys() == {"supervised", "supervised_target"}
+
+
+def test_the_images_of_each_domain_are_mixed_with_each_other() -> None:
+    options = {"source_domain.dataset": "demo", "data.labeled_target": "1/16"}
+    method = build("supervised", options | {"mixing.labeled": "cutmix"})
+    found = stepped(method, batches(size=3)).outputs["target"].labels
+    assert found is not None
+    truth = batches(size=3)["target"].labels.long()
+    assert not torch.equal(found, truth)
+    assert ((found == truth) | (found == truth.roll(-1, dims=0))).all()
+
+
 def test_the_average_follows_the_student() -> None:
     method = build("supervised")
     take(method, range(1))

@@ -21,7 +21,7 @@ every_weighting = pytest.mark.parametrize("name", list(WEIGHTINGS))
 
 def built(name: str, **options: Any) -> Weighting:
     paths = {f"targets.{option}": value for option, value in options.items()}
-    return WEIGHTINGS.build(name, paths, num_classes=4)
+    return WEIGHTINGS.build(name, paths, num_classes=4, device=torch.device("cpu"))
 
 
 def random_case(seed: int, batch: int = 3) -> tuple[PseudoLabels, Tensor]:

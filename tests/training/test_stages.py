@@ -106,22 +106,27 @@ def test_the_stages_of_the_paper() -> None:
             assert both(step) == pytest.approx(factor * schedule(step))
 
 
-def test_unlabeled_images_keep_their_proportion_and_parts_of_steps_count() -> None:
+def test_other_images_keep_their_proportion_and_parts_of_steps_count() -> None:
     stages = [
         {"epochs": 2, "crop": [64, 64], "batch": 4},
         {"epochs": 3, "crop": [96, 96], "batch": 2},
     ]
     sizes = {"data__batch_labeled": 2, "data__batch_unlabeled": 3, "training__accumulate": 2}
+    sizes |= {"data__batch_target": 1}
     found = in_stages(stages, method="semi_supervised", **sizes)
     first, second = planned(epochs_in_steps(found, 17), 17)
     assert (first.last, second.last) == (2 * 3, 2 * 3 + 3 * 5)
     assert [stage.batches["unlabeled"] for stage in (first, second)] == [6, 3]
-    assert second.draws == {"labeled": 6 * 2 * 4, "unlabeled": 6 * 2 * 6}
+    assert [stage.batches["target"] for stage in (first, second)] == [2, 1]
+    assert second.draws == {"labeled": 6 * 2 * 4, "unlabeled": 6 * 2 * 6, "target": 6 * 2 * 2}
     # They come in whole numbers where they come at all.
     stages = [{"epochs": 1, "crop": [64, 64], "batch": 3}]
     with pytest.raises(ConfigError, match=r"stage 1: batch 3"):
         check_settings(in_stages(stages, method="semi_supervised", **sizes))
     check_settings(in_stages(stages, **sizes))
+    uda = {"source_domain__dataset": "demo", "data__labeled_target": "1/4"}
+    with pytest.raises(ConfigError, match=r"batch 3 labeled images go with 1 target"):
+        check_settings(in_stages(stages, **sizes, **uda))
 
 
 def test_without_stages_there_is_one() -> None:

@@ -11,7 +11,6 @@ from torch import nn
 from torchvision.models.segmentation import fcn_resnet50
 
 from mixseg.config.resolve import resolve_settings
-from mixseg.config.sections import DistillationSettings
 from mixseg.data.contract import ClassSet
 from mixseg.data.voc import VOC
 from mixseg.errors import CheckpointError, ConfigError
@@ -94,7 +93,13 @@ def test_torchvisions_network_gives_the_same_answer(
 
 
 def found_in(teacher: Path) -> SavedNetworks:
-    saved = find_teacher("distillation", DistillationSettings(teacher=str(teacher)))
+    saved = find_teacher(
+        {
+            "method": "distillation",
+            "distillation.teacher": str(teacher),
+            "distillation.network": "teacher",
+        }
+    )
     assert saved is not None
     return saved
 

@@ -175,14 +175,14 @@ def _example(dataset: SegmentationDataset, index: int) -> Example:
 
 def _of_size(one: Example, other: Example) -> Example:
     """Scale an example to cover another and crop its center to the other's size."""
-    from mixseg.data.transforms import Example, resized
+    from mixseg.data.transforms import resized
 
     (height, width), (own_height, own_width) = other.label.shape, one.label.shape
     factor = max(height / own_height, width / own_width)
     size = (max(height, round(factor * own_height)), max(width, round(factor * own_width)))
     one = resized(one, size)
     top, left = (one.label.shape[0] - height) // 2, (one.label.shape[1] - width) // 2
-    return Example(*(part[..., top : top + height, left : left + width] for part in one))
+    return one.mapped(lambda part: part[..., top : top + height, left : left + width])
 
 
 def rgb(image: Tensor) -> ImageArray:

@@ -23,7 +23,7 @@ checkpoints: {every: 1}
 """
 EPOCHS = "training: {iterations: 3, epochs: 4}\n"
 ADVERSARIAL = ("--regularizer", "adversarial-temperature")
-RARE = ("--sampling.name", "rare", "--sampling.min_pixels", 200, "--data.crop", "32x32")
+SAMPLED = ("--sampling.name", "rare", "--sampling.min_pixels", 200, "--data.crop", "32x32")
 SHORT = ("--iterations", 4)
 UDA = "train_uda"
 RARE = (
@@ -49,7 +49,7 @@ RECIPES: dict[str, tuple[str, str, tuple[object, ...], tuple[int, ...]]] = {
     "alignment of domains, rare classes": (
         UDA,
         "",
-        ("--source", "gta5", "--domains", "intra", "--alignment", "labeled", *RARE, *SHORT),
+        ("--source", "gta5", "--domains", "intra", "--alignment", "labeled", *SAMPLED, *SHORT),
         (2,),
     ),
 }
@@ -97,7 +97,7 @@ def test_a_killed_run_goes_on_to_the_bit(
 
 def test_rare_classes(launch: Launcher, config: Path, tmp_path: Path) -> None:
     """Pixels are counted once, and counts that were lost come back as they were."""
-    given = ("--config", config, *RUN, *RARE, "--data.labeled", "full", "--validation.every", 0)
+    given = ("--config", config, *RUN, *SAMPLED, "--data.labeled", "full", "--validation.every", 0)
     cache = str(tmp_path / "cache")  # that of the session may know the counts
     done = launch.ok("train_supervised", *given, "--iterations", 2, MIXSEG_CACHE=cache)
     assert done.out.count("counting the classes of each of 12 labels") == 1

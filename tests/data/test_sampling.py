@@ -54,7 +54,7 @@ def write(root: Path, labels: Iterable[NDArray[np.uint8]]) -> SegmentationDatase
     )
 
 
-COUNTS = (
+COUNTS: tuple[dict[int, int], ...] = (
     {20: 60, 21: 40},
     {20: 30, 30: 9},
     {21: 99, 30: 50},

@@ -47,11 +47,11 @@ def draw(given: Given, threshold: Annotated[float | None, Range(0, 1)] = None) -
     found: list[list[Quality]] = []
     shown = len(given.shown)
     for number, opened in enumerate(given.checkpoints):
-        step, predictor = opened()
+        step, predict, factors = opened()
         counts = PseudoLabelCounts(len(names), threshold)
         for done, index in enumerate(given.shown, start=1):
             image, truth = dataset.pair(index)
-            labels, confidence, *_ = label_image(predictor, image, run.settings)
+            labels, confidence, *_ = label_image(predict, image, run.settings, factors)
             counts.add(truth, labels[0].numpy(), confidence[0].numpy())
             given.advance(number * shown + done, len(given.checkpoints) * shown)
         if not counts.of_all().pixels:

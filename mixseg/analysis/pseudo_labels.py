@@ -18,6 +18,8 @@ from mixseg.ignore import IGNORE
 from mixseg.training.data import RunData
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mixseg.evaluation.prediction import Predictor
     from mixseg.targets import PseudoLabels
 
@@ -117,10 +119,12 @@ def _share(part: np.number, whole: np.number) -> float | None:
     return float(part / whole) if whole else None
 
 
-def label_image(predictor: Predictor, image: ImageArray, settings: Settings) -> PseudoLabels:
+def label_image(
+    predictor: Predictor, image: ImageArray, settings: Settings, factors: Tensor | None = None
+) -> PseudoLabels:
     """The pseudo-labels of a whole image (1, H, W), at the temperature of the run's training.
 
-    The network is in evaluation mode, and no distribution is aligned.
+    The network is in evaluation mode. ``factors`` are those of :func:`aligning`.
     """
     import torch
     from torch.nn import functional
@@ -134,7 +138,30 @@ def label_image(predictor: Predictor, image: ImageArray, settings: Settings) -> 
         # Logarithms of probabilities are logits but for a constant.
         softmax = tempered(functional.softmax, temperature)
         probabilities = softmax(probabilities.clamp(min=1e-30).log(), dim=1)
+    if factors is not None:
+        scaled = probabilities * factors[:, None, None]
+        probabilities = scaled / scaled.sum(dim=1, keepdim=True)
     return pseudo_labels(probabilities, torch.ones(1, *image.shape[:2], dtype=torch.bool))
+
+
+def aligning(checkpoint: Path) -> Tensor | None:
+    """What a teacher's probabilities were multiplied by when it was saved: float32, shape (C,).
+
+    None where the run aligns no distribution.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged.
+    """
+    from mixseg.training.checkpoint import listed_tensors, read_checkpoint
+
+    if "method" not in listed_tensors(checkpoint):
+        return None
+    state = read_checkpoint(checkpoint, only=("method",)).tensors["method"]
+    if "alignment_bias" in state:
+        return state["alignment_bias"].exp()
+    if "wanted" not in state:
+        return None
+    return state["wanted"] / state["aligned"].clamp(min=1e-6)
 
 
 def threshold_of(settings: Settings) -> float:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
-from mixseg.analysis.pseudo_labels import PseudoLabelCounts, Quality
+from mixseg.analysis.pseudo_labels import PseudoLabelCounts, Quality, aligning
+from mixseg.targets import DistributionAlignment
+from mixseg.training.checkpoint import write_checkpoint
 
 CLASSES, THRESHOLD = 3, 0.7
 
@@ -73,3 +78,21 @@ def test_nothing_is_counted_where_no_truth_is_known() -> None:
     labels = np.zeros((2, 2), np.int64)
     counts.add(np.full((2, 2), 255, np.uint8), labels, np.ones((2, 2), np.float32))
     assert counts.of_all() == Quality(0, *[None] * 8)
+
+
+@pytest.mark.parametrize("of", ["probabilities", "labels"])
+def test_labels_are_aligned_as_the_run_did_when_it_was_saved(of: str, tmp_path: Path) -> None:
+    wanted = torch.tensor([0.7, 0.2, 0.1])
+    align = DistributionAlignment(wanted, alignment_of=of, alignment_rate=0.5)  # type: ignore[arg-type]
+    probabilities = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0)).softmax(1)
+    valid = torch.ones(2, 4, 5, dtype=torch.bool)
+    for _ in range(20):
+        found = align(probabilities, valid)
+    write_checkpoint(tmp_path / "step", {"method": align.state}, {})
+    factors = aligning(tmp_path / "step")
+    assert factors is not None
+    scaled = probabilities * factors[:, None, None]
+    torch.testing.assert_close(scaled / scaled.sum(1, keepdim=True), found)
+    assert not torch.allclose(found, probabilities, atol=0.01)
+    write_checkpoint(tmp_path / "plain", {"student": {"weight": wanted}}, {})
+    assert aligning(tmp_path / "plain") is None

@@ -29,6 +29,7 @@ from mixseg.terminal import csv_cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
     from mixseg.evaluation.prediction import Predictor
 
@@ -64,6 +65,18 @@ class ShownRun(NamedTuple):
         return self.predictor
 
 
+class ShownCheckpoint(NamedTuple):
+    """A network of a run after a step.
+
+    ``aligning`` is what the probabilities of a teacher were multiplied by to align its labels with
+    a distribution of classes, float32, shape (C,); None for other networks.
+    """
+
+    step: int
+    predict: Predictor
+    aligning: Tensor | None
+
+
 @final
 @dataclass(frozen=True)
 class Given:
@@ -75,7 +88,7 @@ class Given:
         shown: Which samples of the first split are shown.
         seed: All randomness comes from it.
         advance: Called with the number of parts done and of all.
-        checkpoints: Each opens one of the run, and gives its step and its network; by steps.
+        checkpoints: Each opens one of the run; by their steps.
     """
 
     datasets: Sequence[ShownDataset] = ()
@@ -83,7 +96,7 @@ class Given:
     shown: Sequence[int] = ()
     seed: int = 0
     advance: Callable[[int, int], None] = lambda done, total: None
-    checkpoints: Sequence[Callable[[], tuple[int, Predictor]]] = ()
+    checkpoints: Sequence[Callable[[], ShownCheckpoint]] = ()
 
     @property
     def dataset(self) -> SegmentationDataset:

@@ -9,15 +9,22 @@ from pathlib import Path
 
 import torch
 
-from mixseg.analysis.figures.figure import FigureKind, Given, ShownDataset, ShownRun, chosen
-from mixseg.analysis.pseudo_labels import images_with_truth
+from mixseg.analysis.figures.figure import (
+    FigureKind,
+    Given,
+    ShownCheckpoint,
+    ShownDataset,
+    ShownRun,
+    chosen,
+)
+from mixseg.analysis.pseudo_labels import aligning, images_with_truth
 from mixseg.config.resolve import resolve_settings
 from mixseg.errors import ConfigError, DataError, unknown_name
 from mixseg.evaluation.pictures import distinct_titles
 from mixseg.evaluation.prediction import Predictor
 from mixseg.files import read_json_lines
 from mixseg.registry import LAYOUTS
-from mixseg.training.checkpoint import CheckpointStore
+from mixseg.training.checkpoint import TEACHER, CheckpointStore
 from mixseg.training.data import RunData, settings_on
 from mixseg.training.precision import choose_device, choose_precision
 from mixseg.training.saved_network import (
@@ -133,7 +140,7 @@ def open_networks(
 
 def open_checkpoints(
     path: Path, network: str | None, device: str
-) -> list[Callable[[], tuple[int, Predictor]]]:
+) -> list[Callable[[], ShownCheckpoint]]:
     """Functions that open the checkpoints of a run, or the one that is named, the first first.
 
     Raises:
@@ -141,9 +148,10 @@ def open_checkpoints(
     """
     found = CheckpointStore(path / "checkpoints").candidates()[::-1] or [newest_checkpoint(path)]
 
-    def opened(checkpoint: Path) -> tuple[int, Predictor]:
+    def opened(checkpoint: Path) -> ShownCheckpoint:
         (run,), saved = open_networks([checkpoint], network, device)
-        return saved.step, run.predict
+        factors = aligning(checkpoint) if TEACHER in saved.networks else None
+        return ShownCheckpoint(saved.step, run.predict, factors)
 
     return [partial(opened, checkpoint) for checkpoint in found]
 
@@ -168,7 +176,7 @@ def open_given(
     and of all.
     """
     opened: Sequence[ShownRun] = ()
-    checkpoints: Sequence[Callable[[], tuple[int, Predictor]]] = ()
+    checkpoints: Sequence[Callable[[], ShownCheckpoint]] = ()
     datasets: Sequence[ShownDataset] = ()
     if kind.reads == "log":
         opened = open_logs(runs)

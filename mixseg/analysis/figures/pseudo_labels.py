@@ -37,6 +37,8 @@ def draw(given: Given, threshold: Annotated[float | None, Range(0, 1)] = None) -
     Raises:
         DataError: No pixel of the images is labeled.
     """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     from mixseg.analysis.pseudo_labels import ALL, PseudoLabelCounts, label_image, threshold_of
 
     run, dataset = given.runs[0], given.dataset
@@ -47,11 +49,11 @@ def draw(given: Given, threshold: Annotated[float | None, Range(0, 1)] = None) -
     found: list[list[Quality]] = []
     shown = len(given.shown)
     for number, opened in enumerate(given.checkpoints):
-        step, predictor = opened()
+        step, predict, factors = opened()
         counts = PseudoLabelCounts(len(names), threshold)
         for done, index in enumerate(given.shown, start=1):
             image, truth = dataset.pair(index)
-            labels, confidence, *_ = label_image(predictor, image, run.settings)
+            labels, confidence, *_ = label_image(predict, image, run.settings, factors)
             counts.add(truth, labels[0].numpy(), confidence[0].numpy())
             given.advance(number * shown + done, len(given.checkpoints) * shown)
         if not counts.of_all().pixels:
@@ -75,6 +77,9 @@ def draw(given: Given, threshold: Annotated[float | None, Range(0, 1)] = None) -
         axes.set_xlabel("step")
         if "/" in title:
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
     handles = chart.axes[0].get_lines()
     shown_names = [chart_name(name) for name in (*names, ALL)]
     chart.legend(handles, shown_names, loc="outside right center", fontsize="small")

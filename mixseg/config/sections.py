@@ -464,8 +464,8 @@ class Settings:
             raise ConfigError("validation.resolution: input needs data.resize")
         check_model(self.model, self.data, compiles=self.training.compile)
         check_length(self.training, self.schedule, self.stages, self.options)
-        sizes = [stage.crop for stage in self.stages] or [self.data.crop or self.data.resize]
-        check_margin(self.options, sizes)
+        crops = [stage.crop for stage in self.stages]
+        check_margin(self.options, crops or [self.data.crop or self.data.resize])
         check_terms(self.terms)
         check_labeled_target(self.labeled_target, two_domains=self.two_domains)
         if self.source_domain.dataset is None and self.source_domain.root is not None:

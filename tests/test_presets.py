@@ -13,6 +13,7 @@ from mixseg.config.resolve import resolve_settings
 from mixseg.config.saved import dump_settings
 from mixseg.config.sections import Settings
 from mixseg.errors import ConfigError
+from mixseg.methods import SemiSupervised
 from mixseg.models import FixedTeacher, build_initial_model
 from mixseg.training.build import Given, build_method
 from mixseg.training.checks import check_settings
@@ -123,3 +124,18 @@ def test_every_preset_is_saved_as_it_is_and_its_parts_can_be_built(
         settings.schedule.name, settings.options, settings.training.iterations
     )
     assert 0 <= schedule(0) <= 1
+
+
+@pytest.mark.parametrize("base", ["demo/ssl", "demo/uda"])
+@pytest.mark.parametrize("recipe", [name for name in PRESETS if name.startswith("recipes/")])
+def test_every_recipe_goes_on_top_of_the_built_in_scenes(recipe: str, base: str) -> None:
+    """Nothing that the preset below sets contradicts the recipe; the method stays that below."""
+    method = resolve_settings([configuration_file(base)], {}).method
+    files = [configuration_file(base), CONFIGS / recipe]
+    settings = resolve_settings(files, ABSENT | {"method": method})
+    with torch.device("meta"):
+        model, _ = build_initial_model(settings.model, settings.options, 4, settings.seed)
+    given = Given(torch.full((4,), 1 / 4), torch.full((4,), 1 / 4))
+    built = build_method(model, settings, given)
+    assert isinstance(built, SemiSupervised)
+    assert {*settings.terms} == {*built.terms}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # settings check themselves when they are made
         StageSettings,
         TrainingSettings,
     )
+    from mixseg.config.values import Size
 
 WITHOUT_FILE = ("imagenet", "none")
 """Initial weights that are no path."""
@@ -87,6 +88,31 @@ def check_model(model: ModelSettings, data: DataSettings, *, compiles: bool) -> 
             )
         if model.weights in WITHOUT_FILE:
             raise ConfigError("model.weights_sha256 needs model.weights to name a local file")
+
+
+def check_margin(options: Mapping[str, Any], sizes: Sequence[Size | None]) -> None:
+    """Refuse margins that leave no pixel of images of one of these sizes; None is any size."""
+    margin = options.get("targets.margin")
+    if margin is None:
+        return
+    for size in sizes:
+        for side, pair in zip(size or (None, None), (margin[:2], margin[2:]), strict=True):
+            # As a share of the side; pixels of an unknown side may leave some.
+            shares = (m if m < 1 else m / side if side is not None else 0.0 for m in pair)
+            if sum(shares) >= 1:
+                of = f"images of {size[0]}x{size[1]}" if size is not None else "an image"
+                raise ConfigError(
+                    f"targets.margin {','.join(f'{m:g}' for m in margin)} (top, bottom, left, "
+                    f"right) leaves nothing of {of}, so that no pseudo-label would count"
+                )
+
+
+def check_terms(terms: Sequence[str]) -> None:
+    """Refuse a term that is named twice, as if it then counted twice."""
+    if twice := sorted({name for name in terms if terms.count(name) > 1}):
+        raise ConfigError(
+            f"terms: {', '.join(twice)} is named twice; to count it more, set its weight"
+        )
 
 
 def check_labeled_target(part: object, *, two_domains: bool) -> None:

@@ -15,9 +15,11 @@ from mixseg.config.checks import (
     WITHOUT_FILE,
     check_labeled_target,
     check_length,
+    check_margin,
     check_model,
     check_run_name,
     check_scales,
+    check_terms,
 )
 from mixseg.config.options import IsPath, Needs, NeedsPart, NeedsStream
 from mixseg.config.values import (
@@ -462,6 +464,9 @@ class Settings:
             raise ConfigError("validation.resolution: input needs data.resize")
         check_model(self.model, self.data, compiles=self.training.compile)
         check_length(self.training, self.schedule, self.stages, self.options)
+        crops = [stage.crop for stage in self.stages]
+        check_margin(self.options, crops or [self.data.crop or self.data.resize])
+        check_terms(self.terms)
         check_labeled_target(self.labeled_target, two_domains=self.two_domains)
         if self.source_domain.dataset is None and self.source_domain.root is not None:
             raise ConfigError(

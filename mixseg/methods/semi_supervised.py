@@ -26,7 +26,7 @@ from mixseg.losses import Consistency
 from mixseg.methods.labeled import LabeledImages, LabeledMix, plain, supervised_term
 from mixseg.methods.method import Backward, Loss, Method, StreamOutput, whole_batch
 from mixseg.methods.passes import Change, Passes
-from mixseg.mixing import Mixer, paste
+from mixseg.mixing import Identity, Mixer, paste
 from mixseg.models import SegmentationModel
 from mixseg.randomness import StepRandom
 from mixseg.registry import METHODS
@@ -84,7 +84,8 @@ class SemiSupervised(Method):
             memory at once.
 
     Raises:
-        ConfigError: Complementary dropout of an odd number of views.
+        ConfigError: Complementary dropout of an odd number of views; labeled images are pasted
+            whole, so that no unlabeled one would be seen.
     """
 
     streams: tuple[str, ...] = ("labeled", "unlabeled")
@@ -118,12 +119,15 @@ class SemiSupervised(Method):
             float,
             Range(0, 0.99),
             At("views.dropout_rate"),
-            Needs("views.channel_dropout", help="--views.channel_dropout independent"),
+            Needs("views.channel_dropout=independent", help="--views.channel_dropout independent"),
         ] = 0.5,
         dropout_share: Annotated[
             Share,
             At("views.dropout_share"),
-            Needs("views.channel_dropout", help="--views.channel_dropout complementary"),
+            Needs(
+                "views.channel_dropout=complementary",
+                help="--views.channel_dropout complementary",
+            ),
         ] = 0.5,
         joint_views: Annotated[bool, At("views.joint")] = False,
         probability: Annotated[Share, At("mixing.probability")] = 1.0,
@@ -136,6 +140,12 @@ class SemiSupervised(Method):
         if channel_dropout == "complementary" and views % 2:
             raise ConfigError(
                 f"views.channel_dropout complementary makes pairs of views; views.count is {views}"
+            )
+        if pasted_from == "labeled" and isinstance(mixer, Identity):
+            raise ConfigError(
+                "mixing.pasted_from labeled with mixing.mixer none pastes whole labeled images, so "
+                "that the unlabeled ones would never be seen; choose a mixer, or leave "
+                "mixing.pasted_from out"
             )
         self.student = student
         self.supervised_loss = supervised_loss

@@ -58,7 +58,12 @@ class ClassMix(Mixer):
         instances: Annotated[
             bool,
             Asks("instances"),
-            Needs("mixing.labeled", "source_domain.dataset", help="--mixing.labeled classmix"),
+            Needs(
+                "mixing.labeled",
+                "source_domain.dataset",
+                "mixing.pasted_from=labeled",
+                help="--mixing.labeled classmix",
+            ),
         ] = False,
         class_names: Annotated[tuple[str, ...], ByRun()] = (),
         class_shares: Tensor | None = None,

@@ -159,7 +159,9 @@ class SegmentationModel(nn.Module):
         if change is not None and isinstance(features, list):
             features = [change(one) for one in features]
         elif change is not None:
-            features = (change(features[0]), *features[1:])
+            # The decoder may read its input by names, as that of ENet does.
+            make = getattr(features, "_make", tuple)
+            features = make((change(features[0]), *features[1:]))
         return self.decode(features, images.shape[-2:])
 
     def encode(self, images: Tensor) -> Features:

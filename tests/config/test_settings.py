@@ -327,6 +327,16 @@ class TestIdleFlags:
             ("--data.skip_bad_share 0.1", "--data.skip_bad_share", "--skip-bad"),
             ("--mixer none --mixing.proportion 0.3", "--mixing.proportion", "classmix"),
             ("--adversarial.unlabeled", "--adversarial.unlabeled", "--regularizer"),
+            (
+                "--views.channel_dropout independent --views.dropout_share 0.3",
+                "--views.dropout_share",
+                "complementary",
+            ),
+            (
+                "--views.channel_dropout complementary --views.dropout_rate 0.3",
+                "--views.dropout_rate",
+                "independent",
+            ),
         ],
     )
     def test_refused(self, arguments: str, flag: str, needed: str) -> None:

@@ -155,3 +155,9 @@ def test_augmentation_comes_after_mixing() -> None:
     assert not torch.allclose(mixed, augmented, atol=1e-3)
     expected = StrongAugmentation(**strong)(mixed, random_of(0).host)
     torch.testing.assert_close(augmented, expected)
+
+
+def test_labeled_images_are_not_pasted_whole() -> None:
+    """Nothing of an unlabeled image would be left."""
+    with pytest.raises(ConfigError, match=r"mixing\.pasted_from labeled"):
+        build(changes={"mixing.pasted_from": "labeled", "mixing.mixer": "none"})

@@ -20,6 +20,7 @@ from mixseg.models import (
 )
 from mixseg.models.enet import (
     DownsamplingBottleneck,
+    Encoded,
     InitialBlock,
     UpsamplingBottleneck,
     unpool,
@@ -227,6 +228,17 @@ def test_a_training_step_can_be_repeated(bf16: bool) -> None:
         torch.use_deterministic_algorithms(False)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert all(gradient.isfinite().all() and gradient.any() for gradient in first)
+
+
+def test_changed_features_reach_the_decoder() -> None:
+    """As channel dropout does: only the coarsest features change, not the indices of the maxima."""
+    network = enet().eval()
+    images = torch.rand(2, 3, 32, 40, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(network(images, lambda features: features), network(images))
+    encoded = network.encode(images)
+    assert isinstance(encoded, Encoded)
+    silent = encoded._replace(features=torch.zeros_like(encoded.features))
+    assert torch.equal(network(images, torch.zeros_like), network.decode(silent, (32, 40)))
 
 
 def test_settings() -> None:

@@ -95,8 +95,11 @@ def compare(
         wanted = written(one, random)
         assert set(found.losses) == set(wanted)
         for key, loss in wanted.items():
-            assert float(loss) > 1e-6, key
-            assert found.value(key) == pytest.approx(float(loss) / common, rel=1e-6), (step, key)
+            assert float(loss.detach()) > 1e-6, key
+            assert found.value(key) == pytest.approx(float(loss.detach()) / common, rel=1e-6), (
+                step,
+                key,
+            )
         for trained, total in ((own, found.total), (other, sum(wanted.values()))):
             trained.zero_grad()
             total.backward()  # type: ignore[union-attr]
@@ -112,7 +115,9 @@ def compare(
         method.after_update(step)
         written.follow(step)
         pairs = [(method.student, written.student)]
-        pairs += [(one, written.teacher) for key, one in method.networks.items() if key != "student"]
+        pairs += [
+            (one, written.teacher) for key, one in method.networks.items() if key != "student"
+        ]
         if isinstance(written, recipes.Alternating):
             pairs.append((method.teacher.pair[1].network, written.pair[1]))
         assert len(pairs) > 1
@@ -120,6 +125,8 @@ def compare(
             expected = theirs.state_dict()
             for key, value in mine.state_dict().items():
                 torch.testing.assert_close(value, expected[key], **EQUAL)
+    # Some pixels count and others do not, so that a selection shows.
+    assert any(0 < share < 1 for share in written.shares) == (selection is not recipes.everything)
     moved = zip(before, method.student.parameters(), strict=True)
     assert max(float((one - then).detach().abs().max()) for then, one in moved) > 1e-4
 
@@ -138,15 +145,12 @@ class TestSteps:
         compare("semi_supervised", settings_of("fixmatch") | LOW, Recipe, recipes.above(0.4))
 
     def test_unimatch(self) -> None:
-        changes = settings_of("unimatch") | LOW
-        compare("semi_supervised", changes, recipes.UniMatch, recipes.above(0.4))
+        changes = settings_of("unimatch") | {"targets.threshold": 0.3}
+        compare("semi_supervised", changes, recipes.UniMatch, recipes.above(0.3))
 
     def test_unimatch_v2(self) -> None:
-        changes = settings_of("unimatch_v2") | LOW
-        adamw = torch.optim.AdamW
-        compare(
-            "semi_supervised", changes, recipes.UniMatchV2, recipes.above(0.4), optimizer=adamw
-        )
+        changes = settings_of("unimatch_v2") | {"targets.threshold": 0.3}
+        compare("semi_supervised", changes, recipes.UniMatchV2, recipes.above(0.3))
 
     def test_augseg(self) -> None:
         changes = settings_of("augseg")
@@ -179,9 +183,7 @@ class TestSteps:
         }
         given = Given(distribution=torch.tensor(wanted))
         aligned = recipes.Aligned
-        compare(
-            "semi_supervised", changes, aligned, recipes.everything, given, wanted=wanted
-        )
+        compare("semi_supervised", changes, aligned, recipes.everything, given, wanted=wanted)
 
     def test_alternating_teachers(self) -> None:
         changes = settings_of("fixmatch") | LOW
@@ -189,7 +191,9 @@ class TestSteps:
         compare("semi_supervised", changes, recipes.Alternating, recipes.above(0.4))
 
     def test_a_frozen_teacher(self) -> None:
-        changes = {key: one for key, one in settings_of("fixmatch").items() if key != "teacher.mode"}
+        changes = {
+            key: one for key, one in settings_of("fixmatch").items() if key != "teacher.mode"
+        }
         changes |= LOW | {"teacher.name": "frozen", "distillation.teacher": "/run"}
         given = Given(teacher=FixedTeacher(small_model(2), NAMES, NAMES))
         compare("semi_supervised", changes, recipes.Frozen, recipes.above(0.4), given)
@@ -213,7 +217,6 @@ class TestSteps:
             "masked.block": 8,
             "augmentation.color_jitter": 0.2,
             "augmentation.color_jitter_probability": 0.7,
-            "augmentation.blur": True,
         }
         recipe: type[Recipe] = recipes.DAFormerAndMIC
         if labeled:

@@ -298,7 +298,12 @@ class Recipe:
         weights = self.selection(labels, confidence, probabilities, valid, random.step)
         self.shares.append(float(weights[valid].mean()))
         weights = weights * self.counted(valid)
-        seen = {"images": images, "labels": labels, "weights": weights, "valid": valid}
+        seen: dict[str, Any] = {
+            "images": images,
+            "labels": labels,
+            "weights": weights,
+            "valid": valid,
+        }
         changes = self.changes(random)
         for view in range(self.views):
             mixed, targets, weighed, shown = self.mixed(view, seen, batches, random)
@@ -361,7 +366,7 @@ class Recipe:
 def plainly(network: SegmentationModel) -> SegmentationModel:
     """A copy whose convolutions are the library's."""
     copied = copy.deepcopy(network)
-    copied.head.by_taps = False
+    setattr(copied.head, "by_taps", False)  # noqa: B010 # a module's attributes have no types
     return copied
 
 
@@ -575,7 +580,7 @@ class DAFormerAndMIC(FromLabeled):
             if any((cell == number).double().mean() >= 0.75 for number in self.things):
                 distances.append((found[b, :, y, x] - start[b, :, y, x]).norm())
         assert 2 < len(distances) < len(found) * found[0, 0].numel()
-        return sum(distances) / len(distances)  # type: ignore[return-value]
+        return torch.stack(distances).mean()
 
     def masked(self, seen: Mapping[str, Any], random: StepRandom) -> Tensor:
         images = self.strong(seen["images"], random)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from torch import Tensor
 
 from mixseg.config.resolve import resolve_settings
 from mixseg.data.streams import Batch
@@ -22,7 +23,12 @@ from tests.oracles.recipes import Recipe, Selection
 
 STEPS = 3
 RECIPES = Path(__file__).parents[2] / "configs/recipes"
-EQUAL = {"rtol": 1e-6, "atol": 1e-9}
+
+
+def assert_equal(found: Tensor, wanted: Tensor, name: str) -> None:
+    torch.testing.assert_close(
+        found, wanted, rtol=1e-6, atol=1e-9, msg=lambda text: f"{name}: {text}"
+    )
 
 
 @pytest.fixture
@@ -107,9 +113,7 @@ def compare(
             method.student.named_parameters(), written.student.parameters(), strict=True
         ):
             assert mine.grad is not None and theirs.grad is not None
-            torch.testing.assert_close(
-                mine.grad, theirs.grad / common, **EQUAL, msg=lambda m, key=key: f"{key}: {m}"
-            )
+            assert_equal(mine.grad, theirs.grad / common, key)
         own.step()
         other.step()
         method.after_update(step)
@@ -121,10 +125,10 @@ def compare(
         if isinstance(written, recipes.Alternating):
             pairs.append((method.teacher.pair[1].network, written.pair[1]))
         assert len(pairs) > 1
-        for mine, theirs in pairs:
-            expected = theirs.state_dict()
-            for key, value in mine.state_dict().items():
-                torch.testing.assert_close(value, expected[key], **EQUAL)
+        for network, transcribed in pairs:
+            expected = transcribed.state_dict()
+            for key, value in network.state_dict().items():
+                assert_equal(value, expected[key], key)
     # Some pixels count and others do not, so that a selection shows.
     assert any(0 < share < 1 for share in written.shares) == (selection is not recipes.everything)
     moved = zip(before, method.student.parameters(), strict=True)

@@ -4,7 +4,7 @@ A mixer is added by a file in this folder, or one given with ``--import``, that 
 :data:`mixseg.registry.MIXERS`.
 """
 
-from mixseg.mixing.blocks import BlockMask, block_mask
+from mixseg.mixing.blocks import block_mask
 from mixseg.mixing.classmix import ClassMix
 from mixseg.mixing.cowmix import CowMix
 from mixseg.mixing.cutmix import CutMix
@@ -14,7 +14,6 @@ from mixseg.mixing.mixup import Mixup
 from mixseg.mixing.segments import segments
 
 __all__ = [
-    "BlockMask",
     "ClassMix",
     "CowMix",
     "CutMix",

@@ -2,38 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, final
-
 import torch
 from torch import Tensor
-
-from mixseg.config.values import Range, Share
-from mixseg.mixing.mixer import Mixer
-from mixseg.registry import MIXERS
-
-
-@MIXERS.register("blocks")
-@final
-class BlockMask(Mixer):
-    """Keeps each square block with the given probability, and takes the others of the partner."""
-
-    def __init__(
-        self, proportion: Share = 0.5, block: Annotated[int, Range(1, 16_384)] = 64
-    ) -> None:
-        """Choose blocks.
-
-        Args:
-            proportion: Share of the blocks of an image that is kept on average.
-            block: Side of a block in pixels.
-        """
-        self.proportion = proportion
-        self.block = block
-
-    def mask(self, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """See :meth:`Mixer.mask`; only the shape of the labels is used."""
-        batch, height, width = labels.shape
-        ratio = 1 - self.proportion
-        return block_mask(batch, height, width, self.block, ratio, generator, labels.device)
 
 
 def block_mask(

@@ -103,6 +103,15 @@ METHODS: dict[str, tuple[str, Sequence[object]]] = {
             *("--augmentation.name", "per-image", "--lr", 1e-4),
         ),
     ),
+    "pairs of views, masked images, thresholds of classes": (
+        "train_ssl",
+        (
+            *("--views.count", 2, "--views.channel_dropout", "complementary"),
+            *("--terms", "masked", "--masked.block", 16, "--mixing.probability", 0.5),
+            *("--targets.weighting", "class-adaptive", "--targets.class_decay", 0.5),
+            *("--targets.threshold", 0.3, "--targets.normalize", "valid", "--lr", 1e-4),
+        ),
+    ),
     "source and labeled target images, pasted in each domain": (
         "train_uda",
         (

@@ -29,7 +29,10 @@ NEEDED = {
 
 
 def build(
-    name: str = "semi_supervised", changes: Mapping[str, Any] = NOTHING, given: Given | None = None
+    name: str = "semi_supervised",
+    changes: Mapping[str, Any] = NOTHING,
+    given: Given | None = None,
+    seed: int = 1,
 ) -> Any:
     """A method of two different networks where it has two.
 
@@ -37,6 +40,7 @@ def build(
         name: Of the method.
         changes: Setting path -> value.
         given: What the run gives its parts.
+        seed: Of the weights of the student.
     """
     given = given or Given()
     if name == "distillation":
@@ -51,7 +55,7 @@ def build(
         settings.training,
         settings.seed,
     )
-    method = build_method(small_model(1), settings, given, regularizers)
+    method = build_method(small_model(seed), settings, given, regularizers)
     method.student.train()
     if "teacher" in method.networks:
         random = torch.Generator().manual_seed(5)

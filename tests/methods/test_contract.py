@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import torch
@@ -27,6 +28,40 @@ from tests.methods.build import (
 )
 
 every_method = pytest.mark.parametrize("name", list(METHODS))
+STATEFUL: dict[str, tuple[str, dict[str, Any]]] = {
+    "thresholds of classes": (
+        "semi_supervised",
+        {
+            "targets.weighting": "class-adaptive",
+            "targets.threshold": 0.4,
+            "targets.class_decay": 0.5,
+            "views.count": 2,
+            "views.channel_dropout": "complementary",
+        },
+    ),
+    "two teachers": ("semi_supervised", {"teacher.name": "alternating", "teacher.turn": 1}),
+    "a teacher that is the student": (
+        "semi_supervised",
+        {"teacher.name": "self", "terms": ("feature-dropout", "masked"), "masked.block": 8},
+    ),
+    "distance to the features of the start": (
+        "domain_adaptation",
+        {
+            "terms": ("feature-distance",),
+            "feature_distance.weight": 0.5,
+            "feature_distance.covered": 0.1,
+        },
+    ),
+    "labels that follow shares": (
+        "semi_supervised",
+        {
+            "targets.alignment": "labeled",
+            "targets.alignment_of": "labels",
+            "targets.alignment_decay": 0.5,
+        },
+    ),
+}
+"""What is tried -> method and settings of a recipe that keeps something from step to step."""
 ALIGNED = {"semi_supervised": Given(torch.full((CLASSES,), 1 / CLASSES))}
 
 
@@ -69,16 +104,7 @@ class TestEveryMethod:
         assert all(torch.equal(results[0][key], results[1][key]) for key in results[0])
 
     def test_its_networks_and_its_state_are_all_that_a_resumed_run_needs(self, name: str) -> None:
-        straight, first, second = (build(name, given=ALIGNED.get(name)) for _ in range(3))
-        take(straight, range(4))
-        take(first, range(2))
-        for key, network in first.networks.items():
-            second.networks[key].load_state_dict(network.state_dict())
-        for key, value in first.state.items():
-            second.state[key].copy_(value)
-        take(second, range(2, 4))
-        found, wanted = weights(second), weights(straight)
-        assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+        assert_resumes(name, {}, ALIGNED.get(name))
 
     def test_training_lowers_the_supervised_loss(self, name: str) -> None:
         method, seen = build(name), []
@@ -118,6 +144,97 @@ class TestEveryMethod:
             result = stepped(build(name, {"mixing.labeled": mixer}), batches(size=3))
             assert torch.isfinite(result.total)
             assert (result.value("supervised") == plain) == (mixer == "none")
+
+
+def assert_resumes(name: str, changes: Mapping[str, Any], given: Given | None) -> None:
+    """Two steps and two more of another start, which gets networks and state, are four steps."""
+    straight, first = (build(name, changes, given) for _ in range(2))
+    second = build(name, changes, given, seed=3)
+    take(straight, range(4))
+    take(first, range(2))
+    assert second.networks.keys() == first.networks.keys()
+    for key, network in first.networks.items():
+        second.networks[key].load_state_dict(network.state_dict())
+    assert second.state.keys() == first.state.keys()
+    for key, value in first.state.items():
+        second.state[key].copy_(value)
+    take(second, range(2, 4))
+    found, wanted = weights(second), weights(straight)
+    assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+
+
+@pytest.mark.parametrize("recipe", list(STATEFUL))
+def test_a_recipe_with_a_state_goes_on_as_if_nothing_had_been(recipe: str) -> None:
+    name, changes = STATEFUL[recipe]
+    given = Given(torch.tensor([0.4, 0.3, 0.15, 0.1, 0.05]))
+    assert_resumes(name, changes, given if "targets.alignment" in changes else None)
+
+
+OFF: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "terms of weight 0": (
+        {},
+        {
+            "terms": ("masked", "feature-dropout", "feature-distance"),
+            "masked.weight": 0.0,
+            "feature_dropout.weight": 0.0,
+            "feature_distance.weight": 0.0,
+        },
+    ),
+    "joint passes of one view": ({}, {"views.count": 1, "views.joint": True}),
+    "everything mixed, once": ({}, {"mixing.probability": 1.0, "mixing.partners": 1}),
+    "a margin of no pixels": ({}, {"targets.margin": (0, 0, 0, 0)}),
+    "no channel dropped": (
+        {"views.count": 2},
+        {"views.count": 2, "views.channel_dropout": "independent", "views.dropout_rate": 0.0},
+    ),
+    "pairs of which no image is one": (
+        {"views.count": 2},
+        {"views.count": 2, "views.channel_dropout": "complementary", "views.dropout_share": 0.0},
+    ),
+    "one teacher's turn": (
+        {},
+        {"teacher.name": "alternating", "teacher.turn": 100},
+    ),
+    "no pixel of high entropy": (
+        {"targets.weighting": "constant"},
+        {"targets.weighting": "percentile", "targets.dropped": 0.0},
+    ),
+    "margins of every size": (
+        {"targets.weighting": "constant"},
+        {"targets.weighting": "neighbors", "targets.margin_kept": 1.0},
+    ),
+    "thresholds that never move": (
+        {"targets.weighting": "pixelwise", "targets.threshold": 0.4},
+        {
+            "targets.weighting": "class-adaptive",
+            "targets.class_decay": 1.0,
+            "targets.threshold": 0.4,
+        },
+    ),
+}
+"""What is off -> settings without it, and settings that ask for nothing of it."""
+
+
+@pytest.mark.parametrize("case", list(OFF))
+def test_what_is_off_changes_no_bit(case: str) -> None:
+    plain, off = (build("semi_supervised", changes) for changes in OFF[case])
+    for method in (plain, off):
+        take(method, range(2))
+    found, wanted = weights(off), weights(plain)
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+
+
+def test_means_over_valid_pixels_are_those_over_all_where_nothing_is_padded() -> None:
+    given = batches()
+    given["unlabeled"] = given["unlabeled"]._replace(
+        valid=torch.ones_like(given["unlabeled"].valid)
+    )
+    values = [
+        stepped(build(changes={"targets.normalize": over}), given).value("consistency")
+        for over in ("all", "valid")
+    ]
+    assert values[0] == values[1]
 
 
 def test_random_generators_of_a_step_are_its_own() -> None:

@@ -112,7 +112,9 @@ def supported_margin(kept: float) -> Selection:
             inside = [(v, u) for v, u in near if 0 <= v < height and 0 <= u < width]
             supported = []
             for number, p in enumerate(probabilities[b, :, y, x].tolist()):
-                others = [float(probabilities[b, number, v, u]) for v, u in inside if valid[b, v, u]]
+                others = [
+                    float(probabilities[b, number, v, u]) for v, u in inside if valid[b, v, u]
+                ]
                 q = max(others, default=0.0)
                 supported.append(p + math.exp(-0.5) * (q - p * q))
             first, second = sorted(supported)[:-3:-1]
@@ -252,6 +254,7 @@ class Recipe:
         self.teacher = plainly(kept).requires_grad_(False)
         self.teacher.train(self.mode == "train")
         self.selection = selection
+        self.shares: list[float] = []
         self.classes = self.student.spec.num_classes
 
     # The parts that the other recipes change.
@@ -293,8 +296,14 @@ class Recipe:
         confidence, labels = probabilities.max(1)
         labels[~valid] = IGNORE
         weights = self.selection(labels, confidence, probabilities, valid, random.step)
+        self.shares.append(float(weights[valid].mean()))
         weights = weights * self.counted(valid)
-        seen = {"images": images, "labels": labels, "weights": weights, "valid": valid}
+        seen: dict[str, Any] = {
+            "images": images,
+            "labels": labels,
+            "weights": weights,
+            "valid": valid,
+        }
         changes = self.changes(random)
         for view in range(self.views):
             mixed, targets, weighed, shown = self.mixed(view, seen, batches, random)
@@ -357,7 +366,7 @@ class Recipe:
 def plainly(network: SegmentationModel) -> SegmentationModel:
     """A copy whose convolutions are the library's."""
     copied = copy.deepcopy(network)
-    copied.head.by_taps = False
+    setattr(copied.head, "by_taps", False)  # noqa: B010 # a module's attributes have no types
     return copied
 
 
@@ -380,8 +389,7 @@ class UniMatch(Recipe):
             seen["images"], lambda one: independent_channels(one, 0.5, random.device)
         )
         loss = self.mean(logits, seen["labels"], seen["weights"], seen["valid"])
-        # The published loss of the view is half of L_s1 + L_s2 together.
-        return {"feature-dropout": 0.5 * (loss * self.unlabeled_factor / 0.5)}
+        return {"feature-dropout": 0.5 * loss}
 
 
 class UniMatchV2(Recipe):
@@ -430,14 +438,16 @@ class Aligned(Selecting):
 
     def __init__(self, method: Any, selection: Selection) -> None:
         super().__init__(method, selection)
-        self.bias, self.shares = [0.0] * self.classes, list(self.wanted)
+        self.bias, self.running_shares = [0.0] * self.classes, list(self.wanted)
 
     def aligned(self, probabilities: Tensor, valid: Tensor) -> Tensor:
         labels = self.biased(probabilities).argmax(1)[valid].tolist()
         for number, wanted in enumerate(self.wanted):
             share = labels.count(number) / len(labels)
-            self.shares[number] = self.running * self.shares[number] + (1 - self.running) * share
-            lacking = math.log(wanted / self.shares[number])
+            self.running_shares[number] = (
+                self.running * self.running_shares[number] + (1 - self.running) * share
+            )
+            lacking = math.log(wanted / self.running_shares[number])
             self.bias[number] += self.rate * min(2.0, max(-2.0, lacking))
         return self.biased(probabilities)
 
@@ -570,7 +580,7 @@ class DAFormerAndMIC(FromLabeled):
             if any((cell == number).double().mean() >= 0.75 for number in self.things):
                 distances.append((found[b, :, y, x] - start[b, :, y, x]).norm())
         assert 2 < len(distances) < len(found) * found[0, 0].numel()
-        return sum(distances) / len(distances)  # type: ignore[return-value]
+        return torch.stack(distances).mean()
 
     def masked(self, seen: Mapping[str, Any], random: StepRandom) -> Tensor:
         images = self.strong(seen["images"], random)

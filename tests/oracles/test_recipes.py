@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from torch import Tensor
 
 from mixseg.config.resolve import resolve_settings
 from mixseg.data.streams import Batch
@@ -22,7 +23,12 @@ from tests.oracles.recipes import Recipe, Selection
 
 STEPS = 3
 RECIPES = Path(__file__).parents[2] / "configs/recipes"
-EQUAL = {"rtol": 1e-6, "atol": 1e-9}
+
+
+def assert_equal(found: Tensor, wanted: Tensor, name: str) -> None:
+    torch.testing.assert_close(
+        found, wanted, rtol=1e-6, atol=1e-9, msg=lambda text: f"{name}: {text}"
+    )
 
 
 @pytest.fixture
@@ -95,8 +101,11 @@ def compare(
         wanted = written(one, random)
         assert set(found.losses) == set(wanted)
         for key, loss in wanted.items():
-            assert float(loss) > 1e-6, key
-            assert found.value(key) == pytest.approx(float(loss) / common, rel=1e-6), (step, key)
+            assert float(loss.detach()) > 1e-6, key
+            assert found.value(key) == pytest.approx(float(loss.detach()) / common, rel=1e-6), (
+                step,
+                key,
+            )
         for trained, total in ((own, found.total), (other, sum(wanted.values()))):
             trained.zero_grad()
             total.backward()  # type: ignore[union-attr]
@@ -104,22 +113,24 @@ def compare(
             method.student.named_parameters(), written.student.parameters(), strict=True
         ):
             assert mine.grad is not None and theirs.grad is not None
-            torch.testing.assert_close(
-                mine.grad, theirs.grad / common, **EQUAL, msg=lambda m, key=key: f"{key}: {m}"
-            )
+            assert_equal(mine.grad, theirs.grad / common, key)
         own.step()
         other.step()
         method.after_update(step)
         written.follow(step)
         pairs = [(method.student, written.student)]
-        pairs += [(one, written.teacher) for key, one in method.networks.items() if key != "student"]
+        pairs += [
+            (one, written.teacher) for key, one in method.networks.items() if key != "student"
+        ]
         if isinstance(written, recipes.Alternating):
             pairs.append((method.teacher.pair[1].network, written.pair[1]))
         assert len(pairs) > 1
-        for mine, theirs in pairs:
-            expected = theirs.state_dict()
-            for key, value in mine.state_dict().items():
-                torch.testing.assert_close(value, expected[key], **EQUAL)
+        for network, transcribed in pairs:
+            expected = transcribed.state_dict()
+            for key, value in network.state_dict().items():
+                assert_equal(value, expected[key], key)
+    # Some pixels count and others do not, so that a selection shows.
+    assert any(0 < share < 1 for share in written.shares) == (selection is not recipes.everything)
     moved = zip(before, method.student.parameters(), strict=True)
     assert max(float((one - then).detach().abs().max()) for then, one in moved) > 1e-4
 
@@ -138,15 +149,12 @@ class TestSteps:
         compare("semi_supervised", settings_of("fixmatch") | LOW, Recipe, recipes.above(0.4))
 
     def test_unimatch(self) -> None:
-        changes = settings_of("unimatch") | LOW
-        compare("semi_supervised", changes, recipes.UniMatch, recipes.above(0.4))
+        changes = settings_of("unimatch") | {"targets.threshold": 0.3}
+        compare("semi_supervised", changes, recipes.UniMatch, recipes.above(0.3))
 
     def test_unimatch_v2(self) -> None:
-        changes = settings_of("unimatch_v2") | LOW
-        adamw = torch.optim.AdamW
-        compare(
-            "semi_supervised", changes, recipes.UniMatchV2, recipes.above(0.4), optimizer=adamw
-        )
+        changes = settings_of("unimatch_v2") | {"targets.threshold": 0.3}
+        compare("semi_supervised", changes, recipes.UniMatchV2, recipes.above(0.3))
 
     def test_augseg(self) -> None:
         changes = settings_of("augseg")
@@ -179,9 +187,7 @@ class TestSteps:
         }
         given = Given(distribution=torch.tensor(wanted))
         aligned = recipes.Aligned
-        compare(
-            "semi_supervised", changes, aligned, recipes.everything, given, wanted=wanted
-        )
+        compare("semi_supervised", changes, aligned, recipes.everything, given, wanted=wanted)
 
     def test_alternating_teachers(self) -> None:
         changes = settings_of("fixmatch") | LOW
@@ -189,7 +195,9 @@ class TestSteps:
         compare("semi_supervised", changes, recipes.Alternating, recipes.above(0.4))
 
     def test_a_frozen_teacher(self) -> None:
-        changes = {key: one for key, one in settings_of("fixmatch").items() if key != "teacher.mode"}
+        changes = {
+            key: one for key, one in settings_of("fixmatch").items() if key != "teacher.mode"
+        }
         changes |= LOW | {"teacher.name": "frozen", "distillation.teacher": "/run"}
         given = Given(teacher=FixedTeacher(small_model(2), NAMES, NAMES))
         compare("semi_supervised", changes, recipes.Frozen, recipes.above(0.4), given)
@@ -213,7 +221,6 @@ class TestSteps:
             "masked.block": 8,
             "augmentation.color_jitter": 0.2,
             "augmentation.color_jitter_probability": 0.7,
-            "augmentation.blur": True,
         }
         recipe: type[Recipe] = recipes.DAFormerAndMIC
         if labeled:

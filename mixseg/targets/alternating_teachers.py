@@ -59,5 +59,8 @@ class AlternatingTeachers(Teacher):
 
     def follow(self, step: int) -> None:
         """See :meth:`Teacher.follow`."""
-        self.active.follow(step)
+        rounds, place = divmod(step, 2 * self.turn)
+        self.active.follow(rounds * self.turn + place % self.turn)  # as many as it has followed
         self.step.fill_(step + 1)
+        if step + 1 == self.turn:  # the other begins where the student is
+            self.pair[1].follow(0)

@@ -31,7 +31,8 @@ class ClassAdaptive(Weighting):
             does not have keeps its mean.
 
     Attributes:
-        state: ``mean_confidence``, m, float32, shape (C,), at first 1 for every class.
+        state: ``mean_confidence``, m, float32, shape (C,), at first 1 / C for every class: one that
+            is never predicted must not be the surest.
     """
 
     before_mixing = True
@@ -45,13 +46,14 @@ class ClassAdaptive(Weighting):
     ) -> None:
         self.threshold = threshold
         self.decay = class_decay
-        self.mean = torch.ones(num_classes, device=device)
+        self.mean = torch.full((num_classes,), 1 / num_classes, device=device)
         self.state = {"mean_confidence": self.mean}
 
     def __call__(self, pseudo: PseudoLabels, valid: Tensor, step: int) -> Tensor:
         """See :meth:`Weighting.__call__`."""
         classes = len(self.mean)
-        ids = pseudo.labels.clamp(max=classes).flatten()  # 255 is no class: the last place
+        # What is no class, or no part of an image, has the last place.
+        ids = torch.where(valid, pseudo.labels, classes).clamp(max=classes).flatten()
         sums = torch.zeros(2, classes + 1, device=ids.device)
         sums[0].scatter_add_(0, ids, pseudo.confidence.flatten())
         sums[1].scatter_add_(0, ids, torch.ones_like(pseudo.confidence).flatten())

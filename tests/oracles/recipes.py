@@ -61,7 +61,7 @@ class OfEachClass:
     """tau_c = tau m_c / max m, m_c the running mean of the confidence of what is labeled c."""
 
     def __init__(self, num_classes: int, threshold: float, decay: float) -> None:
-        self.mean = [1.0] * num_classes
+        self.mean = [1 / num_classes] * num_classes
         self.threshold, self.decay = threshold, decay
 
     def __call__(
@@ -468,13 +468,19 @@ class Alternating(Recipe):
         self.pair = [self.teacher, plainly(method.teacher.pair[1].network).requires_grad_(False)]
         self.pair[1].train(self.mode == "train")
         self.step = 0
+        self.followed = [0, 0]
 
     def answer(self, images: Tensor) -> Tensor:
         return self.pair[self.step // self.turn % 2](images)  # type: ignore[no-any-return]
 
     def follow(self, step: int) -> None:
-        self.teacher = self.pair[step // self.turn % 2]
-        super().follow(step)
+        now = step // self.turn % 2
+        self.teacher = self.pair[now]
+        super().follow(self.followed[now])
+        self.followed[now] += 1
+        if step == self.turn - 1:
+            self.teacher = self.pair[1]
+            super().follow(0)
         self.teacher = self.pair[0]
         self.step = step + 1
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from mixseg.ignore import IGNORE
 from mixseg.registry import WEIGHTINGS
 from mixseg.targets import PseudoLabels, Weighting, pseudo_labels
+from mixseg.targets.class_adaptive import ClassAdaptive
 from mixseg.targets.percentile import lowest
 
 CLASSES = 4
@@ -99,7 +100,7 @@ def test_equal_scores_are_kept_together_and_nothing_is_kept_of_padding(share: fl
 @given(seed=seeds, decay=st.sampled_from([0.0, 0.5, 0.99]))
 def test_thresholds_of_classes_follow_their_mean_confidence(seed: int, decay: float) -> None:
     weighting = built("class-adaptive", threshold=0.9, class_decay=decay)
-    mean = np.ones(CLASSES)
+    mean = np.full(CLASSES, 1 / CLASSES)
     for step in range(4):
         pseudo, valid = random_case(seed + step)
         rare = pseudo.labels == step  # each class is missing once
@@ -119,3 +120,13 @@ def test_thresholds_of_classes_follow_their_mean_confidence(seed: int, decay: fl
         np.testing.assert_allclose(weighting.state["mean_confidence"], mean, rtol=1e-5)
         # No class has to be surer than with one threshold for all.
         assert (weights >= built("pixelwise", threshold=0.9)(pseudo, valid, 0)).all()
+
+
+def test_a_class_that_is_never_predicted_does_not_hold_the_others_to_the_threshold() -> None:
+    weighting = ClassAdaptive(3, torch.device("cpu"), threshold=0.9, class_decay=0.5)
+    labels = torch.tensor([[[0, 0, 1, 1]]])
+    pseudo = PseudoLabels(labels, torch.tensor([[[0.99, 0.95, 0.6, 0.5]]]))
+    valid = torch.ones(1, 1, 4, dtype=torch.bool)
+    for _ in range(20):
+        weights = weighting(pseudo, valid, 0)
+    assert weights.tolist() == [[[1.0, 1.0, 1.0, 0.0]]]

@@ -98,12 +98,17 @@ def test_one_of_two_teachers_labels_and_follows_while_the_other_rests(turn: int)
     student = small_model(0)
     teacher = AlternatingTeachers(student, decay=0.5, mode="eval", turn=turn)
     alone = [Average(student, 0.5) for _ in range(2)]
-    for step in range(3 * turn):
+    steps = [0, 0]  # each counts its own, so that the first one copies the student
+    for step in range(4 * turn):
         now = step // turn % 2
         torch.testing.assert_close(labeled(teacher), answers(alone[now].network))
         moved(student, step)
         teacher.follow(step)
-        alone[now].follow(step)
+        alone[now].follow(steps[now])
+        steps[now] += 1
+        if step == turn - 1:  # the second is to label next, by what the student has learned
+            alone[1].follow(0)
+            assert same(teacher.pair[1].network, student)
         for one, reference in zip(teacher.pair, alone, strict=True):
             assert same(one.network, reference.network)
     assert not same(teacher.pair[0].network, teacher.pair[1].network)

@@ -51,6 +51,6 @@ def lowest(values: Tensor, valid: Tensor, share: float) -> Tensor:
     """
     ordered = values.masked_fill(~valid, torch.inf).flatten().sort().values
     # The number of valid pixels stays on the device.
-    rank = (share * valid.sum()).round().long()
+    rank = (share * valid.sum().double()).round().long()
     limit = ordered.gather(0, (rank - 1).clamp(min=0).view(1))
     return ((values <= limit) & valid & (rank > 0)).to(torch.float32)

@@ -16,7 +16,7 @@ from torch import Tensor
 from mixseg.config.options import At, NeedsStream, TakesStream
 from mixseg.config.values import Weight
 from mixseg.data.streams import Batch
-from mixseg.errors import ConfigError
+from mixseg.errors import ConfigError, DataError
 from mixseg.methods.labeled import LabeledImages, target_term
 from mixseg.methods.method import whole_batch
 from mixseg.methods.passes import Passes
@@ -109,6 +109,12 @@ class DomainAdaptation(SemiSupervised):
         whole = [whole_batch(batch[name]) for name in names]
         if len(whole) == 1:
             return repeated(whole[0], count)
+        if whole[0].images.shape[1:] != whole[1].images.shape[1:]:
+            sizes = " and ".join("x".join(map(str, one.images.shape[-2:])) for one in whole)
+            raise DataError(
+                f"labeled images of source and target differ in size ({sizes}) and cannot be "
+                f"pasted in turn: set data.crop. Images of the batch: {', '.join(whole[0].ids)}"
+            )
         rows = max(len(one.images) for one in whole)
         source, target = (repeated(one, rows) for one in whole)
         others = iter(one for one in target if isinstance(one, Tensor))

@@ -62,7 +62,8 @@ class DistributionAlignment:
             Needs("targets.alignment", help="--targets.alignment labeled"),
         ] = "probabilities",
         alignment_rate: Annotated[
-            Share, Needs("targets.alignment", help="--targets.alignment labeled")
+            Share,
+            Needs("targets.alignment_of=labels", help="--targets.alignment_of labels"),
         ] = 0.02,
     ) -> None:
         shares = distribution.to(torch.float32).clamp(min=0)

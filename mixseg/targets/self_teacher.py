@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, final
 
+import torch
 from torch import Tensor
 
 from mixseg.config.values import Share
@@ -37,6 +38,9 @@ class SelfTeacher(Teacher):
         self.student.eval()
         logits: Tensor = self.student(images)
         self.student.train()
+        # Copies of the weights that autocast has made here have no gradient: the passes of the
+        # student must not find them.
+        torch.clear_autocast_cache()
         return logits
 
     def follow(self, step: int) -> None:

@@ -34,8 +34,8 @@ class FeatureDistance(Term):
             smooth-l1+cosine in VFM-UDA++.
         distance: Between the vectors of a place: l2, the length of their difference; smooth-l1,
             averaged over channels; cosine, 1 - cos; or smooth-l1+cosine, 0.1 and 0.9 of both.
-        classes: Names of classes whose places count, things in the paper; by default every place
-            that has a label.
+        classes: Names of classes whose places count, things in the paper; by default all of
+            them.
         covered: Least share of a cell that a class has to cover (r).
 
     Attributes:

@@ -58,6 +58,6 @@ class Masked(Term):
                 images.device,
             )
         )
-        mean = torch.tensor(step.student.spec.mean, dtype=images.dtype, device=images.device)
-        images = torch.where(shown.unsqueeze(1), images, mean[:, None, None])
+        mean = step.student.normalisation.mean.to(images.dtype)
+        images = torch.where(shown.unsqueeze(1), images, mean)
         return step.loss(step.student(images), step.unlabeled)

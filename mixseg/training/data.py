@@ -466,7 +466,8 @@ class RunData:
                 check_equal_sizes(data.unlabeled, data.unlabeled_indices, skip_bad=skip_bad)
                 if "target" in data.streams:
                     check_equal_sizes(*data.streams["target"], skip_bad=skip_bad)
-            if settings.options.get("mixing.domains") == "inter":
+            pasted = settings.options.get("mixing.pasted_from") == "labeled"
+            if settings.options.get("mixing.domains") == "inter" or pasted:
                 check_same_size(data.labeled, resize, data.unlabeled, self.data.resize)
         if not effect.takes_part(settings.method, "teacher"):
             return data

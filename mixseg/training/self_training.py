@@ -247,7 +247,12 @@ def _of_own_method(own: Settings, pseudo: Path) -> dict[str, Any]:
         )
     if not own.two_domains:
         # The semi-supervised step with one labeled stream more.
-        return {"method": "domain_adaptation", "mixing.domains": "intra"}
+        among = own.options.get("mixing.pasted_from", "unlabeled") == "unlabeled"
+        return {
+            "method": "domain_adaptation",
+            "mixing.domains": "intra" if among else "inter",
+            "mixing.pasted_from": "both",
+        }
     if own.targets.alignment == "target":
         raise ConfigError(
             "--own-method: targets.alignment target counts labels of unlabeled images, which have "

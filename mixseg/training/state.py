@@ -322,8 +322,8 @@ def _restore(checkpoint: Checkpoint, learner: Learner) -> None:
     for name, tensor in method.state.items():
         if name not in kept or kept[name].shape != tensor.shape:
             raise CheckpointError(
-                f"{checkpoint.path} holds no {name!r}: it was made with other targets.alignment or "
-                "targets.weighting"
+                f"{checkpoint.path} holds no {name!r}: it was made with another teacher, other "
+                "terms, or other targets.alignment or targets.weighting"
             )
         tensor.copy_(kept[name])
     for number, regularizer in enumerate(learner.regularizers):

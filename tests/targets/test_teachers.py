@@ -114,3 +114,14 @@ def test_one_of_two_teachers_labels_and_follows_while_the_other_rests(turn: int)
     assert not same(teacher.pair[0].network, teacher.pair[1].network)
     assert teacher.networks.keys() == {"teacher"}
     assert any(key.startswith("second.") for key in teacher.state)
+
+
+def test_labeling_by_the_student_leaves_its_gradients_under_autocast() -> None:
+    """Autocast keeps copies of weights; those made without gradient must not be used again."""
+    student = small_model(0)
+    teacher = SelfTeacher(student)
+    with torch.autocast("cpu", torch.bfloat16):
+        teacher.label(IMAGES, VALID)
+        loss = student(IMAGES).float().square().mean()
+    loss.backward()
+    assert all(one.grad is not None for one in student.parameters())

@@ -762,17 +762,17 @@ def _check_instances(data: TrainingData, *, skip_bad: bool) -> None:
         ConfigError: There are none, or not of all images.
         DataError: A file of instances is damaged, or not of the size of its label.
     """
-    labeled, indices = data.labeled, data.split.labeled
-    without = [index for index in indices if labeled.samples[index].instances is None]
-    if without:
-        raise ConfigError(
-            f"mixing.instances: {len(without)} of {len(indices)} labeled images of {labeled.name} "
-            "have no file that tells instances apart (such as Cityscapes' "
-            f"*_gtFine_instanceIds.png), the first is {labeled.samples[without[0]].image}; leave "
-            "mixing.instances out"
-        )
-    for index in () if skip_bad else spread(indices, 4):
-        labeled.instances(index, labeled.label(index))
+    for labeled, indices in data.with_labels.values():
+        without = [index for index in indices if labeled.samples[index].instances is None]
+        if without:
+            raise ConfigError(
+                f"mixing.instances: {len(without)} of {len(indices)} labeled images of "
+                f"{labeled.name} have no file that tells instances apart (such as Cityscapes' "
+                f"*_gtFine_instanceIds.png), the first is {labeled.samples[without[0]].image}; "
+                "leave mixing.instances out"
+            )
+        for index in () if skip_bad else spread(indices, 4):
+            labeled.instances(index, labeled.label(index))
 
 
 def _opened(part: Callable[[], SegmentationDataset]) -> SegmentationDataset | None:

@@ -235,7 +235,8 @@ class Simulation:
                 "run of its name"
             )
         able = (index for index in free if train.samples[index].label is not None)
-        left = tuple(index for index in able if index not in set(labeled))
+        taken = set(labeled)
+        left = tuple(index for index in able if index not in taken)
         # What is labeled by now counts as chosen.
         labels = self.labels._replace(labeled=labeled)
         how = dataclasses.replace(

@@ -131,6 +131,7 @@ def label_image(
 
     from mixseg.losses.temperature import tempered
     from mixseg.targets import pseudo_labels
+    from mixseg.targets.alignment import aligned
 
     probabilities = predictor.probabilities(image)
     temperature = settings.options.get("adversarial.temperature_g", 1.0)
@@ -139,8 +140,7 @@ def label_image(
         softmax = tempered(functional.softmax, temperature)
         probabilities = softmax(probabilities.clamp(min=1e-30).log(), dim=1)
     if factors is not None:
-        scaled = probabilities * factors[:, None, None]
-        probabilities = scaled / scaled.sum(dim=1, keepdim=True)
+        probabilities = aligned(probabilities, factors)
     return pseudo_labels(probabilities, torch.ones(1, *image.shape[:2], dtype=torch.bool))
 
 
@@ -152,16 +152,13 @@ def aligning(checkpoint: Path) -> Tensor | None:
     Raises:
         CheckpointError: The checkpoint is damaged.
     """
+    from mixseg.targets.alignment import alignment_factors
     from mixseg.training.checkpoint import listed_tensors, read_checkpoint
 
     if "method" not in listed_tensors(checkpoint):
         return None
     state = read_checkpoint(checkpoint, only=("method",)).tensors["method"]
-    if "alignment_bias" in state:
-        return state["alignment_bias"].exp()
-    if "wanted" not in state:
-        return None
-    return state["wanted"] / state["aligned"].clamp(min=1e-6)
+    return alignment_factors(state) if "wanted" in state else None
 
 
 def threshold_of(settings: Settings) -> float:

@@ -83,8 +83,8 @@ def target_term(
     loss: Loss, weight: float, logits: Tensor, labeled: LabeledImages
 ) -> tuple[dict[str, Tensor], dict[str, StreamOutput]]:
     """w L_t of labeled target images next to a source, as :func:`supervised_term`."""
-    output = StreamOutput(logits, labeled.counted, labeled.targets)
-    return {"supervised_target": weight * loss(logits, labeled.targets)}, {"target": output}
+    losses, outputs = supervised_term(loss, logits, labeled)
+    return {"supervised_target": weight * losses["supervised"]}, {"target": outputs["labeled"]}
 
 
 def supervised_term(

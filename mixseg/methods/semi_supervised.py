@@ -185,7 +185,7 @@ class SemiSupervised(Method):
         # y_u = argmax f'(x_u), with the confidence max f'(x_u)
         pseudo = self.pseudo_label(batch["unlabeled"])
         if self.weighting.before_mixing:
-            pseudo = self.weighed(pseudo, batch["unlabeled"], rng)
+            pseudo = self.weighed(pseudo, rng)
 
         # L_u = mean(w_m loss(f(x_m), y_m)), averaged over the views
         dropout = self.dropout(rng)
@@ -221,9 +221,9 @@ class SemiSupervised(Method):
         images = to_unit_range(unlabeled.images)
         return self.teacher.label(images, unlabeled.valid, probabilities=soft).gathered()
 
-    def weighed(self, pseudo: PseudoLabels, unlabeled: Batch, rng: StepRandom) -> PseudoLabels:
+    def weighed(self, pseudo: PseudoLabels, rng: StepRandom) -> PseudoLabels:
         """Pseudo-labels of the whole batch with the weights that they have before mixing."""
-        valid = whole_batch(unlabeled).valid
+        valid = pseudo.labels != IGNORE  # they are 255 outside of the image alone
         weights = self.weighting(pseudo, valid, rng.step) * inside(self.margin, valid)
         return pseudo._replace(weights=weights)
 
@@ -366,7 +366,7 @@ class SemiSupervised(Method):
     ) -> None:
         """The losses of further terms, on unlabeled images that are not mixed."""
         if pseudo.weights is None:
-            pseudo = self.weighed(pseudo, unlabeled, rng)
+            pseudo = self.weighed(pseudo, rng)
         assert pseudo.weights is not None
         targets, weights = own_shard(pseudo.targets(self.targets)), own_shard(pseudo.weights)
         images, valid = to_unit_range(unlabeled.images), unlabeled.valid

@@ -84,8 +84,8 @@ class DistributionAlignment:
         ``valid`` is bool, shape (B, H, W): false where the crop padded the image.
         """
         if self.of_labels:
-            self._follow_labels(self._biased(probabilities), valid)
-            return normalized(self._biased(probabilities))
+            self._follow_labels(aligned(probabilities, alignment_factors(self.state)), valid)
+            return aligned(probabilities, alignment_factors(self.state))
         count = summed(valid.sum())
         # A plain sum: matrix products would leave float32 under autocast.
         total = (probabilities * valid.unsqueeze(1)).sum((0, 2, 3))
@@ -93,11 +93,7 @@ class DistributionAlignment:
         # A batch of nothing but padding has no class distribution.
         moved = torch.lerp(self.running, mean, 1 - self.decay)
         self.running.copy_(torch.where(count > 0, moved, self.running))
-        scaled = probabilities * (self.distribution / self.running.clamp(min=1e-6))[:, None, None]
-        return normalized(scaled)
-
-    def _biased(self, probabilities: Tensor) -> Tensor:
-        return probabilities * self.bias.exp()[:, None, None]
+        return aligned(probabilities, alignment_factors(self.state))
 
     def _follow_labels(self, biased: Tensor, valid: Tensor) -> None:
         """Move p~ towards the shares of the labels, and b by what they lack."""
@@ -112,6 +108,14 @@ class DistributionAlignment:
         self.bias.copy_(torch.where(count > 0, moved, self.bias))
 
 
-def normalized(values: Tensor) -> Tensor:
-    """Values (B, C, H, W) divided by their sums over C."""
-    return values / values.sum(dim=1, keepdim=True)
+def alignment_factors(state: Mapping[str, Tensor]) -> Tensor:
+    """What an alignment with this state multiplies probabilities by: float32, shape (C,)."""
+    if "alignment_bias" in state:
+        return state["alignment_bias"].exp()
+    return state["wanted"] / state["aligned"].clamp(min=1e-6)
+
+
+def aligned(probabilities: Tensor, factors: Tensor) -> Tensor:
+    """Distributions (B, C, H, W) times a factor for each class, normalized."""
+    scaled = probabilities * factors[:, None, None]
+    return scaled / scaled.sum(dim=1, keepdim=True)
